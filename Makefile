@@ -1,0 +1,60 @@
+# Every target alone is enough on a machine with Python 3.11 or newer: it makes .venv first.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types format bench constraints clean
+
+# The first Python that is new enough; `make PYTHON=... test` takes another.
+PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
+	$(shell $(python) -c 'import sys; sys.version_info < (3, 11) or print("$(python)")' 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.installed ## Simulate, train, score and alert, in under a minute after the installation.
+	@$(BIN)/beam-fraud demo
+
+test: $(VENV)/.installed-dev ## Run all tests.
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## Check style and formatting.
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-dev ## Check types.
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## Format the code and mend what can be mended.
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(VENV)/.installed ## Print the table of benchmarks; JSON with ARGS=--json.
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+constraints: ## Renew constraints.txt: what a new environment gets today.
+	@$(PYTHON) -m venv --clear build/constraints
+	@build/constraints/bin/python -m pip --disable-pip-version-check install -q -e '.[dev]'
+	@{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze --all \
+	  --exclude-editable --exclude pip; } > build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+	@rm -r build/constraints
+
+clean: ## Remove the environment and all that was built.
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(if $(PYTHON),,echo "beam-fraud needs Python 3.11 or newer, and none is on PATH" >&2; exit 1)
+	@echo "Making $(VENV) with $(PYTHON)" >&2
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV): a minute or two, once" >&2
+	@$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), with what development needs: a minute or two, once" >&2
+	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed

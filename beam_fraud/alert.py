@@ -1,0 +1,106 @@
+"""An alert: one flagged transaction for one channel."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import pyarrow as pa
+
+_COLUMNS = (
+    "transaction_id",
+    "event_time",
+    "account_id",
+    "merchant_id",
+    "amount",
+    "score",
+    "decision",
+    "rules",
+    "reasons",
+    "model_id",
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What a feature added to the score."""
+
+    #: Name of the feature.
+    feature: str
+    #: Its value, None where it was absent.
+    value: float | None
+    #: What it added, in the units of the reason codes.
+    contribution: float | None
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A flagged transaction, as people are told of it through one channel."""
+
+    #: `alert_id(transaction_id, channel)`.
+    alert_id: str
+    #: The transaction.
+    transaction_id: str
+    #: Name of the channel.
+    channel: str
+    #: When the transaction happened, UTC.
+    event_time: datetime
+    #: Whose money, if the data say.
+    account_id: str | None
+    #: Who was to get it, if the data say.
+    merchant_id: str | None
+    #: How much, in the currency of the data.
+    amount: float
+    #: The model's score, 0 to 1.
+    score: float
+    #: `review` or `decline`.
+    decision: str
+    #: Names of the rules that fired.
+    rules: tuple[str, ...]
+    #: What raised the score, largest first.
+    reasons: tuple[Reason, ...]
+    #: The model that scored it.
+    model_id: str
+
+    def row(self) -> dict[str, object]:
+        """The alert as a row of the table `alerts`: the lists as JSON text, `sent_at` left out."""
+        row = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        row["rules"] = msgspec.json.encode(self.rules).decode()
+        row["reasons"] = msgspec.json.encode(self.reasons).decode()
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object]) -> Alert:
+        """The inverse of `row`; a column that is no field is passed over."""
+        values = {name: row[name] for name in cls.__dataclass_fields__}
+        values["rules"] = msgspec.json.decode(str(row["rules"]), type=tuple[str, ...])
+        values["reasons"] = msgspec.json.decode(str(row["reasons"]), type=tuple[Reason, ...])
+        return msgspec.convert(values, cls)
+
+
+def alert_id(transaction_id: str, channel: str) -> str:
+    """Key of an alert: 32 hex digits, the same for a transaction and channel whatever the model."""
+    return hashlib.sha256(f"{channel}\0{transaction_id}".encode()).hexdigest()[:32]
+
+
+def alerts_of(batch: pa.RecordBatch, channels: Sequence[str]) -> list[Alert]:
+    """The alerts of flagged transactions.
+
+    Args:
+      batch: n rows of the schema `stages.SCORED`, all flagged.
+      channels: names of the channels, c of them.
+
+    Returns:
+      n * c alerts, those of a transaction next to each other.
+    """
+    alerts = []
+    for row in batch.select(list(_COLUMNS)).to_pylist():
+        row["rules"] = tuple(row["rules"] or ())
+        row["reasons"] = tuple(Reason(**reason) for reason in row["reasons"] or ())
+        for channel in channels:
+            key = alert_id(row["transaction_id"], channel)
+            alerts.append(Alert(alert_id=key, channel=channel, **row))
+    return alerts

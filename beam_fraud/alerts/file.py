@@ -1,0 +1,78 @@
+"""Alerts as JSON lines at the end of a file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from beam_fraud.alert import Alert
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.folder import check_writable, make_directory
+
+
+@dataclass(frozen=True)
+class FileChannel:
+    """One JSON object a line, on the disk before `send` returns."""
+
+    #: The file, absolute.
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """`file:` and the absolute path."""
+        return f"file:{self.path}"
+
+    def check(self) -> None:
+        """See that the file can be appended to, or made.
+
+        Raises:
+          FraudError: it cannot.
+        """
+        if not self.path.exists():
+            check_writable(self.path.parent)
+            return
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_APPEND))
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Append `alerts`: all of them or none, each on a line of its own.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        lines = b"".join(msgspec.json.encode(alert) + b"\n" for alert in alerts)
+        make_directory(self.path.parent)
+        try:
+            with open(self.path, "ab+", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _append(file.fileno(), lines)
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def describe(self) -> str:
+        """`file:` and the absolute path."""
+        return self.name
+
+    def _failure(self, error: OSError) -> FraudError:
+        return FraudError(f"--alert {self.describe()}: cannot be written ({error.strerror})")
+
+
+def _append(descriptor: int, lines: bytes) -> None:
+    end = os.fstat(descriptor).st_size
+    torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+    rest = memoryview(b"\n" + lines if torn else lines)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        # A full disk takes a part of it: sent again, that part would be there twice.
+        os.ftruncate(descriptor, end)
+        raise

@@ -1,0 +1,308 @@
+"""The commands of `beam-fraud`: what each is called, which options it has, what it runs.
+
+Every command imports its module when it is called, so that `--help` need not wait for Beam.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Literal
+
+import typer
+from typer.main import get_command
+
+from beam_fraud import __version__
+from beam_fraud.commandline import failure, log
+from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
+from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.commandline.worker_output import worker_output_logged
+from beam_fraud.commandline.wrong_call import line_of
+from beam_fraud.errors import UsageError
+
+# Help in plain text: rich's panels would take longer to import than all the rest together.
+app = typer.Typer(
+    help="Score card transactions for fraud with one Apache Beam pipeline.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+models = typer.Typer(help="Model bundles.", rich_markup_mode=None)
+app.add_typer(models, name="models")
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE",
+        help="Parquet, CSV or JSON lines: files, directories or globs.",
+        show_default=False,
+    ),
+]
+SchemaName = typer.Option(
+    "--schema", metavar="S", help="A preset (ulb, handbook, ledger) or a TOML file."
+)
+SchemaOfBundle = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", metavar="S", help="Instead of the bundle's own: a preset or a TOML file."
+    ),
+]
+Bundle = Annotated[str, typer.Option("--model", metavar="BUNDLE", help="Directory of the model.")]
+NewBundle = Annotated[str, typer.Option("--out", metavar="BUNDLE", help="Directory to write.")]
+Since = Annotated[
+    str | None, typer.Option("--from", metavar="T", help="First event time, ISO 8601.")
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
+]
+
+
+@command(app, "demo")
+def demo(
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Where all of it goes.")
+    ] = "demo",
+    seed: Seed = 0,
+) -> Outcome:
+    """Simulate, train, score and alert: all of it, in under a minute."""
+    from beam_fraud.commands.demo import DemoOptions, render, run
+
+    return Outcome(run(DemoOptions(out=out, seed=seed)), render)
+
+
+@command(app, "simulate")
+def simulate(
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl.")
+    ],
+    days: Annotated[int, typer.Option("--days", min=1, help="Days to simulate.")] = 90,
+    accounts: Annotated[int, typer.Option("--accounts", min=1, help="Cards in use.")] = 1000,
+    merchants: Annotated[int, typer.Option("--merchants", min=1, help="Terminals.")] = 2000,
+    seed: Seed = 0,
+    fraud_rate: Annotated[
+        float | None,
+        typer.Option("--fraud-rate", min=0.0, max=1.0, help="Share of frauds to aim at."),
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--start", metavar="DATE", help="First day, ISO 8601.")
+    ] = "2024-01-01",
+) -> Outcome:
+    """Write labelled transactions that anyone can reproduce."""
+    from beam_fraud.commands.simulate import SimulateOptions, render, run
+
+    options = SimulateOptions(
+        out=out,
+        days=days,
+        accounts=accounts,
+        merchants=merchants,
+        seed=seed,
+        fraud_rate=fraud_rate,
+        start=start,
+    )
+    return Outcome(run(options), render)
+
+
+@command(app, "train")
+def train(
+    files: Files,
+    schema: Annotated[str, SchemaName],
+    model: Annotated[
+        str,
+        typer.Option("--model", metavar="KIND", help="logistic, forest or hist_gradient_boosting."),
+    ],
+    out: NewBundle,
+    since: Since = None,
+    valid_from: Annotated[
+        str | None,
+        typer.Option(
+            "--valid-from", metavar="T", help="First validation row; default: the last fifth."
+        ),
+    ] = None,
+    until: Until = None,
+    split: Annotated[
+        Literal["time", "stratified"], typer.Option("--split", help="How validation is split off.")
+    ] = "time",
+    seed: Seed = 0,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            "--threshold", metavar="SPEC", help="f1, precision=X, recall=X, budget=N or cost=FN:FP."
+        ),
+    ] = "f1",
+    name: Name = None,
+) -> Outcome:
+    """Fit a model, choose its threshold and write the bundle."""
+    from beam_fraud.commands.train import TrainOptions, render, run
+
+    options = TrainOptions(
+        files=tuple(files),
+        schema=schema,
+        model=model,
+        out=out,
+        since=since,
+        valid_from=valid_from,
+        until=until,
+        split=split,
+        seed=seed,
+        threshold=threshold,
+        name=name,
+    )
+    return Outcome(run(options), render)
+
+
+@command(app, "evaluate")
+def evaluate(
+    files: Files,
+    model: Bundle,
+    schema: SchemaOfBundle = None,
+    since: Since = None,
+    until: Until = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", metavar="X", help="Instead of the bundle's own."),
+    ] = None,
+) -> Outcome:
+    """Measure a model on labelled transactions."""
+    from beam_fraud.commands.evaluate import EvaluateOptions, render, run
+
+    options = EvaluateOptions(
+        files=tuple(files),
+        model=model,
+        schema=schema,
+        since=since,
+        until=until,
+        threshold=threshold,
+    )
+    return Outcome(run(options), render)
+
+
+@command(app, "score", cls=BeamCommand)
+def score(
+    context: typer.Context,
+    files: Files,
+    model: Bundle,
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the scores go.")],
+    schema: SchemaOfBundle = None,
+    sink: Annotated[
+        str | None,
+        typer.Option("--sink", metavar="URL", help="Flagged ones: sqlite:///FILE or parquet:DIR."),
+    ] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option("--alert", metavar="URL", help="Alerts: console: or file:FILE; repeatable."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Score the first rows only.")
+    ] = None,
+    dedupe: Annotated[
+        Literal["file", "run"],
+        typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
+    ] = "file",
+    block_rows: Annotated[
+        int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
+    ] = 50_000,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, score nothing.")
+    ] = False,
+) -> Outcome:
+    """Score files: every score to Parquet, flagged ones and alerts where you say.
+
+    Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
+    """
+    from beam_fraud.commands.score import ScoreOptions, render, run
+
+    options = ScoreOptions(
+        files=tuple(files),
+        model=model,
+        out=out,
+        schema=schema,
+        sink=sink,
+        alerts=tuple(alert or ()),
+        workers=workers,
+        limit=limit,
+        dedupe=dedupe,
+        block_rows=block_rows,
+        dry_run=dry_run,
+        beam_args=context.meta[BEAM_ARGS],
+    )
+    with worker_output_logged():
+        return Outcome(run(options), render)
+
+
+@command(models, "import")
+def import_model(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Saved with joblib or pickle.")],
+    schema: Annotated[str, SchemaName],
+    out: NewBundle,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Open it: whoever wrote it can run code here.")
+    ] = False,
+    name: Name = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", metavar="X", help="Score from which to flag.")
+    ] = 0.5,
+) -> Outcome:
+    """Make a bundle of a model that someone else saved."""
+    from beam_fraud.commands.import_model import ImportOptions, render, run
+
+    options = ImportOptions(
+        file=file, schema=schema, trust=trust, out=out, name=name, threshold=threshold
+    )
+    return Outcome(run(options), render)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"beam-fraud {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command, print its result and return the exit code.
+
+    Args:
+      args: arguments after the program's name; those of the process if None.
+
+    Returns:
+      0 done, 1 failed, 2 a wrong call, 130 interrupted.
+    """
+    log.configure()
+    given = sys.argv[1:] if args is None else args
+    try:
+        parse = get_command(app)
+        run = parse(given or ["--help"], prog_name="beam-fraud", standalone_mode=False)
+        if not callable(run):
+            # An exit code: help or the version has been printed.
+            return int(run or 0)
+        text = run()
+    except typer.TyperException as error:
+        return failure.report(UsageError(line_of(error)))
+    except (Exception, KeyboardInterrupt) as error:
+        return failure.report(error)
+    return _print(text)
+
+
+def _print(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more. Python would complain of it when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

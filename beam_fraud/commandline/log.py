@@ -1,0 +1,153 @@
+"""Where messages go: standard error and, if asked, a file; text or one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+import warnings
+from typing import Literal, TextIO
+
+from beam_fraud.errors import UsageError
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
+
+#: The logger above all of the package's own.
+PACKAGE = "beam_fraud"
+#: Beam's logger of what worker processes log; warns with each worker of a directory it needs not.
+_WORKERS = "apache_beam.runners.portability.local_job_service"
+#: The message in one of its records, which hold a printed protocol buffer.
+_WORKER_MESSAGE = re.compile(r'^Worker: severity: .*? message: "((?:[^"\\]|\\.)*)"', re.DOTALL)
+
+
+def configure(level: Level = "info", form: Format = "text", file: str | None = None) -> None:
+    """Send log records to standard error and, if given, to a file.
+
+    The package's own records appear from `level` on. Those of libraries appear from `warning` on
+    (`info` at level `debug`), without Beam's warnings about extras that are not installed, and
+    Python's warnings not at all unless at level `debug`. Tracebacks are for the file, and for
+    standard error at level `debug` only.
+
+    Args:
+      level: the least severe of the package's own records to show.
+      form: `text`, or `json` for one object a line with timestamp, level, logger and message.
+      file: path of a file to append the same records to.
+
+    Raises:
+      UsageError: the file cannot be written.
+    """
+    debug = level == "debug"
+    console: logging.Handler = _StandardError()
+    console.setFormatter(_formatter(form, tracebacks=debug))
+    handlers = [console]
+    if not debug:
+        console.addFilter(_not_reported_as_failure)
+    if file is not None:
+        handlers.append(_file_handler(file))
+        handlers[-1].setFormatter(_formatter(form, tracebacks=True))
+    threshold = getattr(logging, level.upper())
+    for handler in handlers:
+        handler.addFilter(_not_an_absent_extra)
+    libraries = logging.INFO if debug else max(threshold, logging.WARNING)
+    logging.basicConfig(level=libraries, handlers=handlers, force=True)
+    logging.getLogger(PACKAGE).setLevel(threshold)
+    logging.getLogger(_WORKERS).setLevel(logging.INFO if debug else logging.ERROR)
+    logging.captureWarnings(debug)
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is now, so that lines go above a progress bar."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # a plain attribute in the base class
+        return sys.stderr
+
+
+def _file_handler(path: str) -> logging.Handler:
+    try:
+        return logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"--log-file {path}: cannot be written ({error.strerror or error})"
+        ) from None
+
+
+def _formatter(form: Format, *, tracebacks: bool) -> logging.Formatter:
+    return _JsonLines(tracebacks) if form == "json" else _TextLines(tracebacks)
+
+
+class _TextLines(logging.Formatter):
+    """`12:30:01 warning apache_beam.runners: message`; a command's failure has its name alone."""
+
+    def __init__(self, tracebacks: bool) -> None:
+        super().__init__(datefmt="%H:%M:%S")
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        message, traceback = _parts(self, record, self._tracebacks)
+        if getattr(record, "failure", False):
+            line = f"beam-fraud: {message}"
+        else:
+            when = self.formatTime(record, self.datefmt)
+            line = f"{when} {record.levelname.lower()} {record.name}: {message}"
+        return f"{line}\n{traceback}" if traceback else line
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line; times are UTC."""
+
+    def __init__(self, tracebacks: bool) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        message, traceback = _parts(self, record, self._tracebacks)
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "timestamp": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message,
+        }
+        if traceback:
+            entry["traceback"] = traceback
+        return json.dumps(entry)
+
+
+def _parts(
+    formatter: logging.Formatter, record: logging.LogRecord, tracebacks: bool
+) -> tuple[str, str]:
+    """The message and the traceback of a record; the first line alone where those are left out.
+
+    Beam writes tracebacks into its messages as well as beside them.
+    """
+    message = record.getMessage()
+    if not tracebacks:
+        from_worker = _WORKER_MESSAGE.match(message)
+        if from_worker:
+            message = from_worker[1].replace("\\n", "\n")
+        return message.strip().partition("\n")[0], ""
+    return message, formatter.formatException(record.exc_info) if record.exc_info else ""
+
+
+def _not_reported_as_failure(record: logging.LogRecord) -> bool:
+    """False for a runner's record of an error that ends the command and is reported there."""
+    return record.name.startswith(PACKAGE) or f"{PACKAGE}.errors." not in _with_exception(record)
+
+
+def _with_exception(record: logging.LogRecord) -> str:
+    kind = record.exc_info[0] if record.exc_info else None
+    return f"{record.getMessage()}\n{kind.__module__}." if kind else record.getMessage()
+
+
+def _not_an_absent_extra(record: logging.LogRecord) -> bool:
+    """False for what Beam warns of, on the root logger, where its cloud extras are absent."""
+    return record.name != "root" or record.levelno >= logging.ERROR

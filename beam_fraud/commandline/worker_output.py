@@ -1,0 +1,56 @@
+"""Keeps what worker processes write to standard error out of the user's sight."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+_STDERR = 2
+
+
+@contextmanager
+def worker_output_logged() -> Iterator[None]:
+    """While the body runs, log at level debug what processes that it starts write.
+
+    Beam's worker processes inherit standard error and write every record and traceback to it,
+    although they send them to the runner as well, which logs them here. So they are given a pipe
+    instead; this process goes on writing to what standard error was.
+    """
+    own = sys.stderr
+    kept = os.dup(_STDERR)
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, _STDERR)
+    os.close(write_end)
+    reader = threading.Thread(target=_log_lines, args=(read_end,), daemon=True)
+    reader.start()
+    if _writes_to(own, _STDERR):
+        sys.stderr = os.fdopen(os.dup(kept), "w", 1, own.encoding, own.errors)
+    try:
+        yield
+    finally:
+        if sys.stderr is not own:
+            sys.stderr.close()
+            sys.stderr = own
+        os.dup2(kept, _STDERR)
+        os.close(kept)
+        # A worker that outlives the body keeps the pipe open, and the reader with it.
+        reader.join(timeout=1.0)
+
+
+def _writes_to(stream: object, descriptor: int) -> bool:
+    try:
+        return stream.fileno() == descriptor  # type: ignore[attr-defined, no-any-return]
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _log_lines(descriptor: int) -> None:
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as pipe:
+        for line in pipe:
+            logger.debug("%s", line.rstrip())

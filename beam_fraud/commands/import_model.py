@@ -1,0 +1,81 @@
+"""`beam-fraud models import`: make a bundle of a model that someone else saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.bundle import write_bundle
+from beam_fraud.models.card import imported_card
+from beam_fraud.models.importing import open_trusted, read_model_file
+from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.reference import Reference
+from beam_fraud.schema_toml import load_schema
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The arguments of `models import`."""
+
+    #: A file saved with joblib or pickle.
+    file: str
+    #: Preset or TOML file of the transactions that the model takes.
+    schema: str
+    #: Whether to open the file, which runs whatever code is in it.
+    trust: bool
+    #: Directory of the bundle.
+    out: str
+    #: Name of the model; the last part of `out` if None.
+    name: str | None = None
+    #: Score from which to flag.
+    threshold: float = 0.5
+
+
+def run(options: ImportOptions) -> dict[str, object]:
+    """Open the model if it is trusted, check it against the schema and write the bundle.
+
+    Raises:
+      FraudError: it is not trusted, can't be opened or doesn't fit the schema.
+    """
+    if not 0 <= options.threshold <= 1:
+        raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    schema = load_schema(options.schema)
+    saved = read_model_file(options.file)
+    if not options.trust:
+        raise FraudError(
+            f"{options.file}: sha256 {saved.sha256}; opening it runs whatever code is in it, so "
+            "compare the digest with its maker's, then repeat with --trust"
+        )
+    imported = open_trusted(saved, schema)
+    name = options.name or Path(options.out).name
+    manifest = Manifest(
+        name=name,
+        kind="imported",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=imported.features.names,
+        schema=schema.to_dict(),
+        thresholds=Thresholds(options.threshold),
+        microseconds_per_row=imported.microseconds_per_row,
+    )
+    source = Path(options.file).name
+    card = imported_card(name, imported.model, source, saved.sha256, options.threshold)
+    bundle = write_bundle(options.out, imported.model, manifest, Reference(), card)
+    return {
+        "model_id": bundle.model_id,
+        "out": bundle.path,
+        "sha256": saved.sha256,
+        "features": list(imported.features.names),
+        "threshold": options.threshold,
+        "microseconds_per_row": imported.microseconds_per_row,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    return (
+        f"{result['model_id']} is in {result['out']}\n"
+        f"imported from a file with sha256 {result['sha256']}; flags from a score of "
+        f"{result['threshold']:g}, a prediction takes {result['microseconds_per_row']:.2f} µs a row"
+    )

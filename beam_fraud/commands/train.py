@@ -1,0 +1,132 @@
+"""`beam-fraud train`: fit a model, choose its threshold, write its bundle."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from beam_fraud.commands.figures import render_metrics
+from beam_fraud.commands.moment import parse_moment
+from beam_fraud.dataset import load_dataset
+from beam_fraud.errors import UsageError
+from beam_fraud.models.bundle import write_bundle
+from beam_fraud.models.card import model_card
+from beam_fraud.models.kinds import model_kind
+from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.threshold import parse_threshold
+from beam_fraud.models.training import Recipe, Trained, train
+from beam_fraud.schema import Schema
+from beam_fraud.schema_toml import load_schema
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The arguments of `train`."""
+
+    #: Labelled transactions: files, directories, globs.
+    files: tuple[str, ...]
+    #: Preset or TOML file.
+    schema: str
+    #: Kind of model.
+    model: str
+    #: Directory of the bundle.
+    out: str
+    #: First event time of the training rows, ISO 8601.
+    since: str | None = None
+    #: First event time of the validation rows; the last fifth of the rows if None.
+    valid_from: str | None = None
+    #: First event time after the training rows.
+    until: str | None = None
+    #: `time` or `stratified`.
+    split: str = "time"
+    #: Of everything random.
+    seed: int = 0
+    #: How the threshold is chosen.
+    threshold: str = "f1"
+    #: Name of the model; the last part of `out` if None.
+    name: str | None = None
+
+
+def run(options: TrainOptions) -> dict[str, object]:
+    """Train, and write the bundle.
+
+    Raises:
+      FraudError: the data, or what is asked of it, can't make a model.
+    """
+    if options.split not in ("time", "stratified"):
+        raise UsageError(f"--split {options.split}: must be time or stratified")
+    if options.split == "stratified" and options.valid_from is not None:
+        raise UsageError("--valid-from: random rows (--split stratified) have no first time")
+    recipe = Recipe(
+        kind=model_kind(options.model),
+        rule=parse_threshold(options.threshold),
+        split=cast(Literal["time", "stratified"], options.split),
+        valid_from=parse_moment("--valid-from", options.valid_from),
+        seed=options.seed,
+    )
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    schema = load_schema(options.schema)
+    dataset = load_dataset(options.files, schema, since=since, until=until)
+    if dataset.rows_dead:
+        _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
+    trained = train(dataset.transactions, schema, recipe)
+    name = options.name or Path(options.out).name
+    data = tuple(Path(file).name for file in options.files)
+    bundle = write_bundle(
+        options.out,
+        trained.model,
+        _manifest(name, schema, trained),
+        trained.reference,
+        model_card(name, trained, recipe, data, options.threshold),
+    )
+    return {
+        "model_id": bundle.model_id,
+        "out": bundle.path,
+        "kind": trained.kind.name,
+        "settings": trained.settings,
+        "threshold": trained.threshold,
+        "reported_on": trained.reported_on,
+        "metrics": trained.metrics.to_dict(),
+        "rows_in": dataset.rows_in,
+        "rows_dead": dataset.rows_dead,
+        "rows_duplicate": dataset.rows_duplicate,
+        "rows_train": trained.sizes["train"],
+        "rows_valid": trained.sizes["valid"],
+        "rows_held_out": trained.sizes["held_out"],
+        "microseconds_per_row": trained.microseconds_per_row,
+        "seconds": trained.seconds,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    which = "held-out" if result["reported_on"] == "held_out" else "validation"
+    return "\n".join(
+        [
+            f"{result['model_id']} is in {result['out']}",
+            "",
+            render_metrics(cast(dict[str, Any], result["metrics"]), which),
+            "",
+            f"Trained in {result['seconds']:.1f} s; a prediction takes "
+            f"{result['microseconds_per_row']:.2f} µs a row.",
+        ]
+    )
+
+
+def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
+    return Manifest(
+        name=name,
+        kind=trained.kind.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=trained.features.names,
+        schema=schema.to_dict(),
+        thresholds=Thresholds(trained.threshold),
+        categories=trained.features.categories,
+        metrics={"rows_of": trained.reported_on, **trained.metrics.to_dict()},
+        microseconds_per_row=trained.microseconds_per_row,
+    )

@@ -1,0 +1,1 @@
+"""Features as pure functions: Arrow in, arrays out."""

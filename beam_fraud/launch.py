@@ -1,0 +1,52 @@
+"""Runs a pipeline on the runner that the user asked for, by default in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+#: Needs no download and no service, unlike what `DirectRunner` tries first.
+LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def pipeline_options(beam_args: Sequence[str], workers: int) -> PipelineOptions:
+    """Beam's options.
+
+    Args:
+      beam_args: what the user gave for Beam.
+      workers: processes that share the work on this machine.
+    """
+    several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
+    options = PipelineOptions(list(beam_args))
+    given = options.get_all_options(drop_default=True)
+    if "runner" not in given:
+        options.view_as(StandardOptions).runner = LOCAL_RUNNER
+    if workers > 1:
+        kept = {name: value for name, value in several.items() if name not in given}
+        return PipelineOptions(
+            list(beam_args), runner=options.view_as(StandardOptions).runner, **kept
+        )
+    return options
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the pipeline runs on this machine, in processes that see its files."""
+    return bool(options.view_as(StandardOptions).runner == LOCAL_RUNNER)
+
+
+def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]) -> PipelineResult:
+    """Build a pipeline and run it to its end.
+
+    Raises:
+      RuntimeError: the pipeline failed; the runner's text holds the reason.
+    """
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline)
+    result = pipeline.run()
+    state = result.wait_until_finish()
+    if state != PipelineState.DONE:
+        raise RuntimeError(f"the pipeline ended as {state}")
+    return result

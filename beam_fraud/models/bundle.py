@@ -1,0 +1,207 @@
+"""A model bundle: a directory with a model, what it needs and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import msgspec
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.manifest import (
+    Manifest,
+    Thresholds,
+    decode_manifest,
+    encode_manifest,
+    installed_versions,
+    model_id,
+)
+from beam_fraud.models.storage import is_url, read_bytes, write_directory
+from beam_fraud.schema import Schema
+from beam_fraud.urls import absolute
+
+if TYPE_CHECKING:
+    from beam_fraud.models.reference import Reference
+
+MODEL_FILE = "model.joblib"
+MANIFEST_FILE = "manifest.json"
+REFERENCE_FILE = "reference.parquet"
+CARD_FILE = "card.md"
+#: What a manifest must give the digest of.
+DIGESTED_FILES = (MODEL_FILE, REFERENCE_FILE, CARD_FILE)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle, small enough to be sent to every worker; the model stays on disk."""
+
+    #: The directory: an absolute local path or a URL that Beam's file systems know.
+    path: str
+    #: The model's name and the first 12 hexadecimal digits of its manifest's SHA-256.
+    model_id: str
+    #: What the bundle says about the model.
+    manifest: Manifest
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the transactions that the model was trained on."""
+        return Schema.from_dict(self.manifest.schema)
+
+    @property
+    def features(self) -> FeatureSet:
+        """The features that the model takes, of transactions in the bundle's own schema."""
+        return self.features_in(self.schema)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The scores from which a transaction is reviewed or declined."""
+        return self.manifest.thresholds
+
+    def features_in(self, schema: Schema) -> FeatureSet:
+        """The features that the model takes, of transactions in another schema.
+
+        Raises:
+          FraudError: a feature of the model is none of the schema's.
+        """
+        offered = FeatureSet(schema).names
+        for name in self.manifest.features:
+            if name not in offered:
+                raise FraudError(
+                    f"{self.path}: the model needs the feature {name!r}, "
+                    f"which the schema {schema.name} doesn't have"
+                )
+        return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features)
+
+
+def write_bundle(
+    directory: str, model: Any, manifest: Manifest, reference: Reference, card: str
+) -> Bundle:
+    """Save a model with all that goes with it, whole or not at all.
+
+    Args:
+      directory: a path or URL; an earlier bundle there is replaced.
+      model: a fitted classifier that joblib can save.
+      manifest: what is known about it; `files` and `versions` are filled in here.
+      reference: the distributions it was trained on.
+      card: the model card, Markdown.
+
+    Returns:
+      The bundle as it now is in `directory`.
+
+    Raises:
+      FraudError: something that is no bundle is there, or it can't be written.
+    """
+    saved = io.BytesIO()
+    joblib.dump(model, saved)
+    files = {
+        MODEL_FILE: saved.getvalue(),
+        REFERENCE_FILE: reference.to_parquet(),
+        CARD_FILE: card.encode(),
+    }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    manifest = replace(manifest, files=digests, versions=installed_versions())
+    data = encode_manifest(manifest)
+    write_directory(directory, {**files, MANIFEST_FILE: data}, last=MANIFEST_FILE)
+    return Bundle(_anywhere(directory), model_id(manifest.name, data), manifest)
+
+
+def open_bundle(path: str) -> Bundle:
+    """Read and check a bundle without opening its model.
+
+    Raises:
+      FraudError: `path` is no bundle, one of its files is missing or changed, a feature isn't in
+        its schema, or another major version of scikit-learn saved it.
+    """
+    try:
+        data = read_bytes(path, MANIFEST_FILE)
+    except FileNotFoundError:
+        raise FraudError(
+            f"{path}: not a model bundle, it has no {MANIFEST_FILE} (`beam-fraud train` makes one)"
+        ) from None
+    try:
+        manifest = decode_manifest(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FraudError(f"{path}: {MANIFEST_FILE} can't be read ({error})") from None
+    bundle = Bundle(_anywhere(path), model_id(manifest.name, data), manifest)
+    for name in DIGESTED_FILES:
+        _read_checked(bundle, name)
+    _check_scikit_learn(bundle)
+    _ = bundle.features
+    return bundle
+
+
+def load_model(bundle: Bundle) -> Any:
+    """Open the model of a bundle.
+
+    The bytes that joblib opens are the very bytes whose digest was compared with the manifest's.
+
+    Raises:
+      FraudError: the file is missing or changed, or this scikit-learn can't open it.
+    """
+    data = _read_checked(bundle, MODEL_FILE)
+    try:
+        with warnings.catch_warnings():
+            # The manifest says which version saved it; a major one was refused on opening.
+            warnings.filterwarnings("ignore", message="Trying to unpickle estimator")
+            return joblib.load(io.BytesIO(data))
+    except Exception as error:  # whatever an object of another version does when it is set up
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        saved_by = bundle.manifest.versions.get("scikit-learn", "an unknown version")
+        raise FraudError(
+            f"{bundle.path}: {MODEL_FILE}, saved by scikit-learn {saved_by}, can't be opened by "
+            f"{version('scikit-learn')} ({reason})"
+        ) from None
+
+
+def read_reference(bundle: Bundle) -> Reference:
+    """The distributions that the model was trained on.
+
+    Raises:
+      FraudError: the file is missing or changed.
+    """
+    from beam_fraud.models.reference import Reference
+
+    return Reference.from_parquet(_read_checked(bundle, REFERENCE_FILE))
+
+
+def read_card(bundle: Bundle) -> str:
+    """The model card, Markdown.
+
+    Raises:
+      FraudError: the file is missing or changed.
+    """
+    return _read_checked(bundle, CARD_FILE).decode()
+
+
+def _anywhere(path: str) -> str:
+    # Workers may run in another directory.
+    return path if is_url(path) else str(absolute(Path(path)))
+
+
+def _read_checked(bundle: Bundle, name: str) -> bytes:
+    try:
+        data = read_bytes(bundle.path, name)
+    except FileNotFoundError:
+        raise FraudError(f"{bundle.path}: {name} is missing from the bundle") from None
+    if hashlib.sha256(data).hexdigest() != bundle.manifest.files.get(name):
+        raise FraudError(
+            f"{bundle.path}: {name} is not the file that {MANIFEST_FILE} describes "
+            "(changed or damaged); train or copy the bundle again"
+        )
+    return data
+
+
+def _check_scikit_learn(bundle: Bundle) -> None:
+    saved_by, here = bundle.manifest.versions.get("scikit-learn", ""), version("scikit-learn")
+    if saved_by.split(".")[0] != here.split(".")[0]:
+        raise FraudError(
+            f"{bundle.path}: saved by scikit-learn {saved_by or 'of an unknown version'}, here is "
+            f"{here}; install scikit-learn {saved_by.split('.')[0] or '1'}.* or train again"
+        )

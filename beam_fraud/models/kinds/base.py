@@ -1,0 +1,54 @@
+"""What every kind of model can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.threads import set_single_threaded
+
+
+@dataclass(frozen=True)
+class ModelKind(ABC):
+    """A recipe for a model; its fields are the settings, with defaults for imbalanced data."""
+
+    #: What the command line calls it.
+    name: ClassVar[str]
+
+    @abstractmethod
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        """An unfitted scikit-learn classifier that takes NaN in any column.
+
+        Args:
+          rows: what it will be fitted on.
+          seed: of everything random in it.
+        """
+
+    def fit(self, rows: LabelledRows, seed: int) -> Any:
+        """A classifier fitted on rows of both classes, set to predict on one thread."""
+        model = self.estimator(rows, seed)
+        model.fit(rows.matrix, rows.labels)
+        set_single_threaded(model)
+        return model
+
+    def validate(
+        self, train: LabelledRows, valid: LabelledRows, seed: int
+    ) -> tuple[Self, npt.NDArray[np.float64]]:
+        """Choose what settings there are to choose.
+
+        Args:
+          train: rows of both classes, to fit on.
+          valid: later rows of both classes, to choose by their average precision.
+          seed: of everything random.
+
+        Returns:
+          The kind with the settings that did best, and its scores of the validation rows,
+          float64[len(valid)].
+        """
+        return self, predict_scores(self.fit(train, seed), valid.matrix)

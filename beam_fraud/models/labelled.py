@@ -1,0 +1,20 @@
+"""Rows that a model is fitted on or measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The features and labels of n transactions."""
+
+    #: float64[n, features], NaN where a value is absent.
+    matrix: npt.NDArray[np.float64]
+    #: int8[n], 1 is fraud.
+    labels: npt.NDArray[np.int8]
+    #: Positions of the columns that hold category codes.
+    categorical: tuple[int, ...] = ()

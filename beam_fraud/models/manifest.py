@@ -1,0 +1,86 @@
+"""What a bundle says about its model: the contents of `manifest.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+#: Distributions whose versions a bundle notes.
+NOTED_VERSIONS = ("beam-fraud", "scikit-learn", "numpy", "joblib")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Scores from which a transaction is no longer approved."""
+
+    #: A score of at least this is flagged for review.
+    review: float
+    #: A score of at least this is declined; None declines nothing.
+    decline: float | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a model but the model itself.
+
+    Example:
+      >>> manifest = Manifest(
+      ...     name="demo", kind="forest", created="2026-01-01T00:00:00+00:00",
+      ...     features=("amount",), schema={}, thresholds=Thresholds(0.5),
+      ... )
+      >>> decode_manifest(encode_manifest(manifest)) == manifest
+      True
+    """
+
+    #: Name of the model, the first half of its id.
+    name: str
+    #: What was trained (`forest`), or `imported`.
+    kind: str
+    #: When the bundle was made, ISO 8601 in UTC.
+    created: str
+    #: Names of the features in the order that the model takes them.
+    features: tuple[str, ...]
+    #: The schema of the transactions, as `Schema.to_dict` gives it.
+    schema: dict[str, Any]
+    #: The scores that decide.
+    thresholds: Thresholds
+    #: Definitions of the velocity features among `features`.
+    velocity: tuple[dict[str, Any], ...] = ()
+    #: Categorical feature to its known values, in code order.
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Distribution to the version that saved the model.
+    versions: dict[str, str] = field(default_factory=dict)
+    #: Figures on rows that the model was not fitted on, and what rows those are.
+    metrics: dict[str, Any] = field(default_factory=dict)
+    #: What a prediction costs on one thread, in microseconds a row; None if it wasn't timed.
+    microseconds_per_row: float | None = None
+    #: The bundle's other files to the SHA-256 of each, in hexadecimal.
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as indented JSON, the same bytes for equal manifests."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The inverse of `encode_manifest`.
+
+    Raises:
+      msgspec.DecodeError: not JSON, or a field is absent or of another type.
+    """
+    return msgspec.json.decode(data, type=Manifest)
+
+
+def model_id(name: str, data: bytes) -> str:
+    """`name@` and the first 12 hexadecimal digits of the SHA-256 of a manifest's bytes."""
+    return f"{name}@{hashlib.sha256(data).hexdigest()[:12]}"
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions that a bundle made here depends on."""
+    return {name: version(name) for name in NOTED_VERSIONS}

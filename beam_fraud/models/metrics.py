@@ -1,0 +1,98 @@
+"""How well scores tell fraud from genuine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+#: The classes in the order of their labels, 0 and 1.
+CLASSES = ("genuine", "fraud")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures on n labelled and scored rows; None where rows of one class say nothing."""
+
+    #: Rows scored.
+    rows: int
+    #: Rows whose label is fraud.
+    frauds: int
+    #: Area under the precision-recall curve, as average precision.
+    average_precision: float | None
+    #: Area under the receiver operating characteristic.
+    roc_auc: float | None
+    #: The score from which a row counts as flagged.
+    threshold: float
+    #: Frauds among the flagged; None if nothing is flagged.
+    precision: float | None
+    #: Flagged among the frauds; None if there are none.
+    recall: float | None
+    #: Harmonic mean of precision and recall.
+    f1: float | None
+    #: Rows as tn, fp, fn, tp.
+    confusion: dict[str, int]
+    #: `genuine` and `fraud` to precision, recall, f1 and rows.
+    per_class: dict[str, dict[str, float | int | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON-compatible values."""
+        return asdict(self)
+
+
+def measure(
+    labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64], threshold: float
+) -> Metrics:
+    """Compare scores with labels.
+
+    Args:
+      labels: int8[n], 1 is fraud; n > 0.
+      scores: float64[n] in 0..1.
+      threshold: a score of at least this is flagged.
+    """
+    frauds = int(labels.sum())
+    flagged = (scores >= threshold).astype(np.int8)
+    both = 0 < frauds < len(labels)
+    tn, fp, fn, tp = (int(n) for n in confusion_matrix(labels, flagged, labels=[0, 1]).flat)
+    per_class = _per_class(labels, flagged)
+    fraud = per_class["fraud"]
+    return Metrics(
+        rows=len(labels),
+        frauds=frauds,
+        average_precision=float(average_precision_score(labels, scores)) if both else None,
+        roc_auc=float(roc_auc_score(labels, scores)) if both else None,
+        threshold=threshold,
+        precision=fraud["precision"],
+        recall=fraud["recall"],
+        f1=fraud["f1"],
+        confusion={"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+        per_class=per_class,
+    )
+
+
+def _per_class(
+    labels: npt.NDArray[np.int8], flagged: npt.NDArray[np.int8]
+) -> dict[str, dict[str, float | int | None]]:
+    figures = precision_recall_fscore_support(labels, flagged, labels=[0, 1], zero_division=np.nan)
+    return {
+        name: {
+            "precision": _known(precision),
+            "recall": _known(recall),
+            "f1": _known(f1),
+            "rows": int(rows),
+        }
+        for name, precision, recall, f1, rows in zip(CLASSES, *figures, strict=True)
+    }
+
+
+def _known(figure: float) -> float | None:
+    return None if math.isnan(figure) else float(figure)

@@ -1,0 +1,119 @@
+"""The files of a bundle, on a local path or a URL that Beam's file systems know."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from beam_fraud.errors import FraudError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` has a URL scheme, so that it is Beam's to open.
+
+    Example:
+      >>> is_url("gs://bucket/model"), is_url("models/forest")
+      (True, False)
+    """
+    return _URL.match(path) is not None
+
+
+def read_bytes(directory: str, name: str) -> bytes:
+    """The contents of the file `name` in `directory`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      FraudError: it can't be read.
+    """
+    try:
+        if not is_url(directory):
+            return (Path(directory) / name).read_bytes()
+        file_systems = _file_systems(directory)
+        path = file_systems.join(directory, name)
+        if not file_systems.exists(path):
+            raise FileNotFoundError(path)
+        with file_systems.open(path) as file:
+            return bytes(file.read())
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(name) from None
+    except FraudError:
+        raise
+    except Exception as error:  # each file system raises its own kinds
+        raise FraudError(f"{directory}: {name} can't be read ({_first_line(error)})") from None
+
+
+def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> None:
+    """Put `files` into `directory`, in place of what an earlier call put there.
+
+    A local directory appears whole or not at all. At a URL, where nothing can be renamed at once,
+    the file `last` is written after all others, and it is what makes them one.
+
+    Args:
+      directory: a path or URL; a local directory with other contents than a `last` is not touched.
+      files: name to contents.
+      last: the name of the file that makes the others valid.
+
+    Raises:
+      FraudError: something else is there, or it can't be written.
+    """
+    try:
+        if is_url(directory):
+            _write_url(directory, files, last)
+        else:
+            _write_local(Path(directory), files, last)
+    except FraudError:
+        raise
+    except Exception as error:  # each file system raises its own kinds
+        raise FraudError(f"{directory}: can't be written ({_first_line(error)})") from None
+
+
+def _write_local(target: Path, files: Mapping[str, bytes], last: str) -> None:
+    target = target.absolute()
+    replaces = target.is_dir() and any(target.iterdir())
+    if target.exists() and (not target.is_dir() or (replaces and not (target / last).is_file())):
+        raise FraudError(f"{target}: is there already and no model bundle; give another --out")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+        if not target.exists():
+            new.rename(target)
+            return
+        old = Path(temporary) / "old"
+        target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old)
+
+
+def _write_url(directory: str, files: Mapping[str, bytes], last: str) -> None:
+    file_systems = _file_systems(directory)
+    for name in (*(n for n in files if n != last), last):
+        with file_systems.create(file_systems.join(directory, name)) as file:
+            file.write(files[name])
+
+
+def _file_systems(path: str) -> Any:
+    # Beam takes seconds to import: only a URL needs it.
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        raise FraudError(f"{path}: {_first_line(error)}") from None
+    return FileSystems
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,204 @@
+"""Where to flag: rules that choose a threshold from scores and labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.errors import FraudError, UsageError
+
+_SYNTAX = "f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1"
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What each possible threshold would do on n labelled rows, from the highest down."""
+
+    #: float64[k]: the distinct scores, falling; a score of at least this is flagged.
+    thresholds: npt.NDArray[np.float64]
+    #: int64[k]: rows flagged.
+    flagged: npt.NDArray[np.int64]
+    #: int64[k]: frauds among them.
+    caught: npt.NDArray[np.int64]
+    #: Frauds among all rows.
+    frauds: int
+    #: From the first row's time to the last's, in days.
+    days: float
+
+    @property
+    def precision(self) -> npt.NDArray[np.float64]:
+        """float64[k]: frauds among the flagged."""
+        return self.caught / self.flagged
+
+    @property
+    def recall(self) -> npt.NDArray[np.float64]:
+        """float64[k]: flagged among the frauds."""
+        return self.caught / self.frauds
+
+
+def operating_points(
+    labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64], days: float
+) -> Operating:
+    """Every threshold that makes a difference, and what it does.
+
+    Args:
+      labels: int8[n], 1 is fraud, at least one of them.
+      scores: float64[n].
+      days: the span of time of these rows.
+    """
+    falling = np.argsort(-scores, kind="stable")
+    ordered = scores[falling]
+    last_of_tie = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    caught = np.cumsum(labels[falling], dtype=np.int64)[last_of_tie]
+    return Operating(ordered[last_of_tie], last_of_tie + 1, caught, int(labels.sum()), days)
+
+
+class ThresholdRule(ABC):
+    """A way to choose a threshold."""
+
+    @abstractmethod
+    def choose(self, points: Operating) -> float:
+        """The score from which to flag.
+
+        Raises:
+          FraudError: no threshold does what is asked.
+        """
+
+
+@dataclass(frozen=True)
+class MostF1(ThresholdRule):
+    """The highest harmonic mean of precision and recall."""
+
+    def choose(self, points: Operating) -> float:
+        """The highest of the thresholds with the highest F1."""
+        # F1 = 2 TP / (2 TP + FP + FN), and TP + FP and TP + FN are the flagged and the frauds.
+        f1 = 2 * points.caught / (points.flagged + points.frauds)
+        return float(points.thresholds[np.argmax(f1)])
+
+
+@dataclass(frozen=True)
+class AtLeastPrecision(ThresholdRule):
+    """As many frauds as possible at a precision that is asked for."""
+
+    #: Frauds among the flagged, above 0 and up to 1.
+    target: float
+
+    def choose(self, points: Operating) -> float:
+        """The highest of the thresholds with the most frauds at this precision."""
+        enough = points.precision >= self.target
+        if not enough.any():
+            best = int(np.argmax(points.precision))
+            raise FraudError(
+                f"--threshold precision={self.target:g}: not reachable on the validation rows, at "
+                f"most {points.precision[best]:.3g} (with a recall of {points.recall[best]:.3g})"
+            )
+        return float(points.thresholds[np.argmax(np.where(enough, points.caught, -1))])
+
+
+@dataclass(frozen=True)
+class AtLeastRecall(ThresholdRule):
+    """As few alerts as possible at a recall that is asked for."""
+
+    #: Flagged among the frauds, above 0 and up to 1; a threshold low enough reaches any.
+    target: float
+
+    def choose(self, points: Operating) -> float:
+        """The highest threshold with this recall."""
+        return float(points.thresholds[np.argmax(points.recall >= self.target)])
+
+
+@dataclass(frozen=True)
+class AlertBudget(ThresholdRule):
+    """As many alerts as people can look at."""
+
+    #: Alerts a day, on average.
+    per_day: float
+
+    def choose(self, points: Operating) -> float:
+        """The lowest threshold that keeps within the budget."""
+        asked = f"--threshold budget={self.per_day:g}"
+        if points.days <= 0:
+            raise FraudError(f"{asked}: the validation rows are all of one moment")
+        affordable = points.flagged <= self.per_day * points.days
+        if not affordable.any():
+            fewest = points.flagged[0] / points.days
+            raise FraudError(
+                f"{asked}: not reachable on the {points.days:.3g} days of validation rows, the "
+                f"highest score alone makes {fewest:.4g} alerts a day"
+            )
+        return float(points.thresholds[np.flatnonzero(affordable)[-1]])
+
+
+@dataclass(frozen=True)
+class LeastCost(ThresholdRule):
+    """The least money lost by missed frauds and by false alarms."""
+
+    #: What a missed fraud costs.
+    missed: float
+    #: What a false alarm costs, in the same unit.
+    false_alarm: float
+
+    def choose(self, points: Operating) -> float:
+        """The highest of the thresholds that cost least."""
+        misses = points.frauds - points.caught
+        alarms = points.flagged - points.caught
+        return float(points.thresholds[np.argmin(self.missed * misses + self.false_alarm * alarms)])
+
+
+@dataclass(frozen=True)
+class Given(ThresholdRule):
+    """A threshold that somebody has decided already."""
+
+    #: The score from which to flag, 0 to 1.
+    threshold: float
+
+    def choose(self, points: Operating) -> float:
+        """The given threshold."""
+        return self.threshold
+
+
+def parse_threshold(text: str) -> ThresholdRule:
+    """Read a rule as the command line gives it.
+
+    Raises:
+      UsageError: not one of the rules, or a value out of its range.
+
+    Example:
+      >>> parse_threshold("cost=100:1")
+      LeastCost(missed=100.0, false_alarm=1.0)
+    """
+    name, _, value = text.strip().partition("=")
+    try:
+        if name == "f1" and not value:
+            return MostF1()
+        if name == "precision":
+            return AtLeastPrecision(_between(value, 0, 1))
+        if name == "recall":
+            return AtLeastRecall(_between(value, 0, 1))
+        if name == "budget":
+            return AlertBudget(_between(value, 0, float("inf")))
+        if name == "cost":
+            missed, _, false_alarm = value.partition(":")
+            return LeastCost(
+                _between(missed, 0, float("inf")), _between(false_alarm, 0, float("inf"))
+            )
+        return Given(_share(text))
+    except ValueError:
+        raise UsageError(f"--threshold {text}: not one of {_SYNTAX}") from None
+
+
+def _between(text: str, low: float, high: float) -> float:
+    number = float(text)
+    if not low < number <= high or number == float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError(text)
+    return number

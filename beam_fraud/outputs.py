@@ -1,0 +1,147 @@
+"""What a run leaves under `--out DIR`: whole after a success, as it was after a failure."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.folder import check_writable, make_directory
+from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
+from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
+from beam_fraud.stages import DEAD_LETTER, SCORED
+
+SCORES = "scores"
+DEAD_LETTERS = "dead_letters"
+#: Directory under `--out` to the schema of its Parquet files.
+BRANCHES = {SCORES: SCORED, DEAD_LETTERS: DEAD_LETTER}
+_SUMMARY = "summary.json"
+
+
+def new_run_id() -> str:
+    """A name for a run: its start in UTC and six random hex digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """The directory of a run's outputs; it travels to the workers, which write to `part`.
+
+    For the launcher: `check`, `begin`, then `publish` and `write_summary`, or `abandon`. Every
+    method raises FraudError, in one line, where the file system refuses.
+    """
+
+    #: `--out`, absolute and local.
+    directory: Path
+    #: The run, as `new_run_id` makes it.
+    run_id: str
+
+    @property
+    def staging(self) -> Path:
+        """Where the run's files wait: `DIR/.incoming-<run>`."""
+        return self._staging.path
+
+    @property
+    def outbox(self) -> Path:
+        """The database of the alerts of a run without a database sink."""
+        return self.directory / "outbox.db"
+
+    @property
+    def _staging(self) -> Staging:
+        return Staging(self.directory, self.run_id)
+
+    def part(self, branch: str) -> Path:
+        """A new path, at every call, for a Parquet file of `branch` (a key of `BRANCHES`)."""
+        return self.staging / branch / f"part-{uuid.uuid4().hex}.parquet"
+
+    def check(self) -> None:
+        """See that the directory can be written to and that what would be replaced is ours.
+
+        Raises:
+          FraudError: it is a file, not writable, or a branch holds what no run wrote.
+        """
+        check_writable(self.directory)
+        for branch in BRANCHES:
+            foreign = foreign_entry(self.directory / branch)
+            if foreign is not None:
+                raise FraudError(
+                    f"--out {self.directory}: {foreign} was not written by a run and would be "
+                    "replaced; move it away or give another directory"
+                )
+        if (self.directory / _SUMMARY).is_dir():
+            raise FraudError(f"--out {self.directory}: {_SUMMARY} is a directory; move it away")
+
+    def begin(self) -> None:
+        """Make the staging, after finishing or clearing what killed runs left."""
+        self.check()
+        make_directory(self.directory)
+        try:
+            for staging in abandoned(self.directory):
+                if staging.ready:
+                    self._swap_in(staging)
+                staging.remove()
+            self._staging.claim()
+            for branch in BRANCHES:
+                (self.staging / branch).mkdir()
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def publish(self) -> None:
+        """Put the run's files in the place of what an earlier run left, and remove the staging.
+
+        A branch without rows gets an empty file. The summary of the earlier run goes first: one
+        that is there always describes the files beside it.
+        """
+        self.check()
+        try:
+            for branch, schema in BRANCHES.items():
+                if not any((self.staging / branch).glob("part-*.parquet")):
+                    ParquetBlockWriter(self.part(branch), schema).close()
+            self._staging.mark_ready()
+            self._swap_in(self._staging)
+        except OSError as error:
+            self._staging.release()
+            raise self._failure(error) from None
+        self._staging.remove()
+
+    def abandon(self) -> None:
+        """Remove the staging of a failed run, unless publishing it has begun."""
+        if not self._staging.ready:
+            self._staging.remove()
+
+    def write_summary(self, summary: Mapping[str, object]) -> Path:
+        """Write `summary.json`, the last thing a run does; returns its path."""
+        path = self.directory / _SUMMARY
+        unfinished = self.directory / f".{_SUMMARY}-{self.run_id}"
+        text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+        try:
+            with open(unfinished, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise self._failure(error) from None
+        return path
+
+    def _swap_in(self, staging: Staging) -> None:
+        # Each step looks at what is there, so that this can be done again from any point.
+        (self.directory / _SUMMARY).unlink(missing_ok=True)
+        for branch in BRANCHES:
+            new, final = staging.path / branch, self.directory / branch
+            if new.exists():
+                for unfinished in new.glob("*.unfinished"):
+                    unfinished.unlink()
+                if final.exists():
+                    final.rename(staging.path / f"replaced-{branch}")
+                new.rename(final)
+
+    def _failure(self, error: OSError) -> FraudError:
+        return FraudError(f"--out {self.directory}: cannot be written ({error.strerror})")

@@ -1,0 +1,1 @@
+"""Records to transactions: parsing, validation and duplicates, as pure functions over Arrow."""

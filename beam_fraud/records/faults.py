@@ -1,0 +1,65 @@
+"""What is wrong with the rows of a block: the first fault of each row, and in which column."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+#: Reasons of dead letters, each with what its detail says.
+REASONS = {
+    "malformed": "the record cannot be read",
+    "wrong_column_count": "the record has another number of columns than the header",
+    "too_long": "longer than allowed",
+    "wrong_type": "not of the type it should be",
+    "missing_id": "no identifier",
+    "missing_time": "no time",
+    "unparseable_time": "not a time",
+    "impossible_time": "before 1970 or after 2199",
+    "missing_amount": "no amount",
+    "non_finite_amount": "not finite",
+    "negative_amount": "below zero, which the schema does not allow",
+    "missing_feature": "no value, which the schema does not allow",
+    "non_finite_feature": "not finite",
+    "invalid_label": "neither 0 nor 1",
+}
+_NAMES = tuple(REASONS)
+
+
+class Faults:
+    """The first fault that was found in each of n rows."""
+
+    def __init__(self, rows: int) -> None:
+        self._reason = np.zeros(rows, dtype=np.int16)
+        self._column = np.full(rows, -1, dtype=np.int16)
+        self._columns: list[str] = []
+
+    def add(self, reason: str, column: str, where: npt.NDArray[np.bool_]) -> None:
+        """Note a fault in the rows of the mask `where` (bool[n]) that have none so far."""
+        if not where.any():
+            return
+        new = where & (self._reason == 0)
+        self._reason[new] = _NAMES.index(reason) + 1
+        self._column[new] = len(self._columns)
+        self._columns.append(column)
+
+    @property
+    def faulty(self) -> npt.NDArray[np.bool_]:
+        """bool[n]: rows with a fault."""
+        return self._reason > 0
+
+    def reasons(self) -> pa.StringArray:
+        """string[f]: the reason of each faulty row."""
+        return pa.array([_NAMES[code - 1] for code in self._reason[self.faulty]], pa.string())
+
+    def details(self) -> pa.StringArray:
+        """string[f]: the column and what is wrong with it; values stay in the payload."""
+        return pa.array(
+            [
+                f"{self._columns[column]}: {REASONS[_NAMES[code - 1]]}"
+                for code, column in zip(
+                    self._reason[self.faulty], self._column[self.faulty], strict=True
+                )
+            ],
+            pa.string(),
+        )

@@ -1,0 +1,119 @@
+"""JSON records to columns, as JSON-lines files and message brokers bring them."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from beam_fraud.schema import Schema
+
+_TEXT = pa.string()
+#: What JSON may hold for an identifier, an amount or time, and a feature or label.
+_KINDS: dict[str, Any] = {
+    "identifier": str | int | None,
+    "measure": float | int | str | None,
+    "number": float | int | bool | str | None,
+    "category": str | int | bool | None,
+}
+_PATH = re.compile(r" - at `\$\.([^`]+)`$")
+
+
+def parse_json(
+    payload: Sequence[bytes], schema: Schema, *, labelled: bool
+) -> tuple[list[pa.Array], list[tuple[int, str, str]]]:
+    """Decode one JSON object a record.
+
+    Each record is decoded by itself: joined to one list they take a fifth less time, but then what
+    one record leaves open could reach into the next.
+
+    Args:
+      payload: n records.
+      schema: which members are wanted; others are skipped.
+      labelled: whether the label is one of them.
+
+    Returns:
+      The wanted columns, in the order of `schema.columns`, of the m records that could be decoded;
+      and for each of the others its position in `payload`, a reason and a detail.
+    """
+    kinds = _kinds(schema, labelled=labelled)
+    decode = _decoder(kinds).decode
+    faults: list[tuple[int, str, str]] = []
+    try:
+        records = [decode(message) for message in payload]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        records = _decode_each(payload, decode, faults)
+    if not records:
+        return [_column((), kind) for _, kind in kinds], faults
+    columns = zip(*map(msgspec.structs.astuple, records), strict=True)
+    return [_column(values, kind) for values, (_, kind) in zip(columns, kinds, strict=True)], faults
+
+
+def _decode_each(
+    payload: Sequence[bytes],
+    decode: Callable[[bytes], Any],
+    faults: list[tuple[int, str, str]],
+) -> list[Any]:
+    records = []
+    for position, message in enumerate(payload):
+        try:
+            records.append(decode(message))
+        except msgspec.ValidationError as error:
+            faults.append((position, "wrong_type", _explain(str(error))))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            faults.append((position, "malformed", f"not a JSON object: {error}"))
+    return records
+
+
+def _explain(error: str) -> str:
+    """The decoder's message, the column first."""
+    path = _PATH.search(error)
+    return f"{path[1]}: {error[: path.start()]}" if path else error
+
+
+def _kinds(schema: Schema, *, labelled: bool) -> tuple[tuple[str, str], ...]:
+    """Each wanted column and what it may hold."""
+    kinds = {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
+    for role, column in schema.roles.items():
+        if role == "label":
+            kinds[column] = "number"
+        else:
+            kinds[column] = "measure" if role in ("event_time", "amount") else "identifier"
+    return tuple((column, kinds[column]) for column in schema.columns(labelled=labelled))
+
+
+@lru_cache(maxsize=16)
+def _decoder(kinds: tuple[tuple[str, str], ...]) -> msgspec.json.Decoder[Any]:
+    """A decoder of objects with these members, all of which may be absent."""
+    fields = [(f"f{i}", _KINDS[kind], None) for i, (_, kind) in enumerate(kinds)]
+    names = {f"f{i}": column for i, (column, _) in enumerate(kinds)}
+    return msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))
+
+
+def _column(values: tuple[Any, ...], kind: str) -> pa.Array:
+    numeric = kind in ("measure", "number")
+    try:
+        # Five times as fast as Arrow's own conversion, but it takes numbers and nothing else.
+        return pa.array(np.frombuffer(array("d", values))) if numeric else pa.array(values, _TEXT)
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
+        pass
+    try:
+        return pa.array(values, pa.float64() if numeric else _TEXT)
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
+        return pa.array([_spell(value, numeric) for value in values], pa.binary())
+
+
+def _spell(value: float | str | None, numeric: bool) -> bytes | None:
+    """A value as text, which reads back as the same number, or as Arrow spells a truth value."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        value = int(value) if numeric else str(value).lower()
+    text = value if isinstance(value, str) else repr(value)
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,117 @@
+"""Raw batches to parsed ones: columns under the schema's names, whatever the format.
+
+A parsed batch has the columns of `Schema.columns` (of any type; one that may be absent can be
+missing) beside `@position`, for text `@payload`, and where some records could not be parsed
+`@reason` and `@detail`, null for the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.records.json_records import parse_json
+from beam_fraud.schema import Schema
+from beam_fraud.sources.csv_text import parse_csv
+from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, origin_of
+from beam_fraud.sources.segment import CsvLayout
+
+Fault = tuple[int, str, str]
+
+
+def parse(raw: pa.RecordBatch, schema: Schema, *, labelled: bool) -> pa.RecordBatch:
+    """Parse a raw batch (`sources.raw`).
+
+    Args:
+      raw: n rows.
+      schema: which columns are wanted.
+      labelled: whether the label is one of them.
+
+    Returns:
+      The parsed batch: n rows in the same order, the origin in its metadata.
+    """
+    origin = origin_of(raw)
+    if origin.format == "parquet" or REASON in raw.schema.names:
+        return raw
+    payload = raw.column(PAYLOAD)
+    if origin.csv:
+        names, columns, faults = _parse_csv(payload, origin.csv, schema, labelled=labelled)
+    else:
+        names = schema.columns(labelled=labelled)
+        columns, faults = parse_json(payload.to_pylist(), schema, labelled=labelled)
+    if faults:
+        columns = _spread(columns, len(payload), [row for row, _, _ in faults])
+    fields = dict(zip(names, columns, strict=True))
+    fields |= {POSITION: raw.column(POSITION), PAYLOAD: payload}
+    if faults:
+        fields |= _fault_columns(len(payload), faults)
+    described = pa.schema(
+        [pa.field(name, column.type) for name, column in fields.items()], raw.schema.metadata
+    )
+    return pa.RecordBatch.from_arrays(list(fields.values()), schema=described)
+
+
+def _parse_csv(
+    payload: pa.BinaryArray, layout: CsvLayout, schema: Schema, *, labelled: bool
+) -> tuple[tuple[str, ...], list[pa.Array], list[Fault]]:
+    wanted = tuple(c for c in schema.columns(labelled=labelled) if c in layout.columns)
+    faults = _not_utf8(payload)
+    kept = np.ones(len(payload), dtype=bool)
+    if faults:
+        kept[[row for row, _, _ in faults]] = False
+        payload = payload.filter(pa.array(kept))
+    text = dict.fromkeys(wanted, pa.string())
+    numeric = {f.column for f in schema.features if f.kind == "numeric"} | {schema.roles["amount"]}
+    numeric -= {schema.roles["event_time"]}
+    try:
+        types = {c: pa.float64() if c in numeric else pa.string() for c in wanted}
+        fields = parse_csv(payload, layout, types)
+    except pa.ArrowInvalid:
+        # Some field is no number: read all as text and let validation say which.
+        fields = parse_csv(payload, layout, text)
+    rows = np.flatnonzero(kept)[~fields.whole]
+    wrong = f"not one record of {len(layout.columns)} columns"
+    faults += [(int(row), "wrong_column_count", wrong) for row in rows]
+    columns = [_combined(fields.columns.column(name)) for name in wanted]
+    return wanted, columns, sorted(faults)
+
+
+def _not_utf8(payload: pa.BinaryArray) -> list[Fault]:
+    try:
+        payload.cast(pa.string())
+    except pa.ArrowInvalid:
+        return [
+            (row, "malformed", "not UTF-8")
+            for row, record in enumerate(payload.to_pylist())
+            if not _is_utf8(record)
+        ]
+    return []
+
+
+def _is_utf8(record: bytes) -> bool:
+    try:
+        record.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _spread(columns: list[pa.Array], rows: int, faulty: list[int]) -> list[pa.Array]:
+    """Put the values of the good rows in their places, nulls between them."""
+    good: npt.NDArray[np.bool_] = np.ones(rows, dtype=bool)
+    good[faulty] = False
+    places = pa.array(np.cumsum(good) - 1, mask=~good)
+    return [column.take(places) for column in columns]
+
+
+def _fault_columns(rows: int, faults: list[Fault]) -> dict[str, pa.Array]:
+    reasons: list[str | None] = [None] * rows
+    details: list[str | None] = [None] * rows
+    for row, reason, detail in faults:
+        reasons[row], details[row] = reason, detail
+    return {REASON: pa.array(reasons, pa.string()), DETAIL: pa.array(details, pa.string())}
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

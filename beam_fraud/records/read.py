@@ -1,0 +1,55 @@
+"""Files to transactions without a runner, as training and evaluating read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from beam_fraud.records.duplicates import SeenIds, hash_ids
+from beam_fraud.records.parse import parse
+from beam_fraud.records.validate import validate
+from beam_fraud.schema import Schema
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.source import read_segment, split_file
+
+
+@dataclass(frozen=True)
+class ReadBlock:
+    """What became of the rows of a block: each is in one of the three."""
+
+    #: Valid rows seen for the first time: `Schema.transactions` and `@position`.
+    transactions: pa.RecordBatch
+    #: Rows that are none: `stages.DEAD_LETTER`.
+    dead_letters: pa.RecordBatch
+    #: Number of rows whose id an earlier row of the file has.
+    duplicates: int
+
+
+def read_transactions(
+    files: Sequence[InputFile], schema: Schema, *, labelled: bool, block_rows: int = 50_000
+) -> Iterator[ReadBlock]:
+    """Read, parse, validate and deduplicate files one after the other.
+
+    Raises:
+      FraudError: a file cannot be read.
+    """
+    for file in files:
+        seen = SeenIds() if schema.role("transaction_id") else None
+        for segment in split_file(file, None):
+            for raw in read_segment(segment, schema, block_rows, labelled=labelled):
+                parsed = parse(raw, schema, labelled=labelled)
+                transactions, dead = validate(parsed, schema, labelled=labelled)
+                yield _without_repeated(transactions, dead, seen)
+
+
+def _without_repeated(
+    transactions: pa.RecordBatch, dead: pa.RecordBatch, seen: SeenIds | None
+) -> ReadBlock:
+    if seen is None or not len(transactions):
+        return ReadBlock(transactions, dead, 0)
+    first = seen.first_time(hash_ids(transactions.column("transaction_id")))
+    if first.all():
+        return ReadBlock(transactions, dead, 0)
+    return ReadBlock(transactions.filter(pa.array(first)), dead, int((~first).sum()))

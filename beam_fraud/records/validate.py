@@ -1,0 +1,211 @@
+"""Parsed batches to transactions and dead letters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from beam_fraud.records.faults import Faults
+from beam_fraud.records.identifiers import as_identifiers
+from beam_fraud.records.numbers import as_numbers
+from beam_fraud.records.text import flat
+from beam_fraud.records.times import as_times
+from beam_fraud.schema import EVENT_TIME, FeatureColumn, Schema
+from beam_fraud.sources.columns import is_text
+from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
+from beam_fraud.stages import DEAD_LETTER
+
+
+def validate(
+    parsed: pa.RecordBatch, schema: Schema, *, labelled: bool
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Check every value of a parsed batch (`records.parse`).
+
+    Args:
+      parsed: n rows.
+      schema: what they should be.
+      labelled: whether the label is checked and kept.
+
+    Returns:
+      The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
+      and the dead letters (`stages.DEAD_LETTER`); n rows together, each in the order of `parsed`.
+    """
+    origin = origin_of(parsed)
+    faults = Faults(len(parsed))
+    unparsed = np.zeros(len(parsed), dtype=bool)
+    if REASON in parsed.schema.names:
+        unparsed = _mask(parsed.column(REASON).is_valid())
+        faults.add("malformed", "record", unparsed)
+    columns = _Columns(parsed, schema, faults).read(origin, labelled=labelled)
+    faulty = faults.faulty
+    described = schema.transactions(labelled=labelled)
+    described = with_origin(described.append(pa.field(POSITION, pa.int64())), origin)
+    arrays = [*(columns[name] for name in described.names[:-1]), parsed.column(POSITION)]
+    if not faulty.any():
+        return pa.RecordBatch.from_arrays(arrays, schema=described), _no_dead_letters()
+    good = pa.array(~faulty)
+    transactions = pa.RecordBatch.from_arrays([a.filter(good) for a in arrays], schema=described)
+    return transactions, _dead_letters(parsed, faults, origin)
+
+
+class _Columns:
+    """Reads the columns of a parsed batch, noting faults."""
+
+    def __init__(self, parsed: pa.RecordBatch, schema: Schema, faults: Faults) -> None:
+        self._parsed = parsed
+        self._schema = schema
+        self._faults = faults
+
+    def read(self, origin: Origin, *, labelled: bool) -> dict[str, pa.Array]:
+        """The columns of `Schema.transactions` with whatever in faulty rows."""
+        roles = self._schema.roles
+        columns = {
+            "transaction_id": (
+                self._identifier("transaction_id")
+                if "transaction_id" in roles
+                else _positions_as_ids(origin.source, self._parsed.column(POSITION))
+            ),
+            "event_time": self._time(),
+            "account_id": self._identifier("account_id"),
+            "merchant_id": self._identifier("merchant_id"),
+            "amount": self._amount(),
+        }
+        if "currency" in roles:
+            rejected = FeatureColumn("currency", "categorical") in self._schema.features
+            missing = "missing_feature" if rejected else "allow"
+            columns["currency"] = self._text(roles["currency"], missing=missing)
+        if labelled and "label" in roles:
+            columns["label"] = self._label()
+        for feature in self._schema.features:
+            if feature.column not in columns:
+                columns[feature.column] = self._feature(feature)
+        return columns
+
+    def _values(self, column: str) -> pa.Array:
+        if column in self._parsed.schema.names:
+            return self._parsed.column(column)
+        return pa.nulls(len(self._parsed))
+
+    def _identifier(self, role: str) -> pa.Array:
+        column = self._schema.role(role)
+        if column is None:
+            return pa.nulls(len(self._parsed), pa.string())
+        return self._text(column, missing="missing_id")
+
+    def _text(self, column: str, *, missing: str) -> pa.Array:
+        identifiers = as_identifiers(self._values(column))
+        self._faults.add("wrong_type", column, identifiers.unreadable)
+        self._faults.add("too_long", column, identifiers.too_long)
+        if missing != "allow":
+            self._faults.add(missing, column, identifiers.absent)
+        return identifiers.values
+
+    def _time(self) -> pa.Array:
+        column = self._schema.roles["event_time"]
+        times = as_times(self._values(column), self._schema.time_origin)
+        self._faults.add("missing_time", column, times.absent)
+        self._faults.add("unparseable_time", column, times.unreadable)
+        self._faults.add("impossible_time", column, times.impossible)
+        return pa.array(times.micros).cast(EVENT_TIME)
+
+    def _amount(self) -> pa.Array:
+        column = self._schema.roles["amount"]
+        amounts = as_numbers(self._values(column))
+        self._faults.add("missing_amount", column, amounts.absent)
+        self._faults.add("wrong_type", column, amounts.unreadable)
+        self._faults.add("non_finite_amount", column, ~np.isfinite(amounts.values))
+        if not self._schema.allow_negative:
+            self._faults.add("negative_amount", column, amounts.values < 0)
+        return pa.array(amounts.values)
+
+    def _label(self) -> pa.Array:
+        column = self._schema.roles["label"]
+        labels = as_numbers(self._values(column)).values
+        wrong = ~((labels == 0) | (labels == 1))
+        self._faults.add("invalid_label", column, wrong)
+        return pa.array(np.where(wrong, 0, labels).astype(np.int8))
+
+    def _feature(self, feature: FeatureColumn) -> pa.Array:
+        missing = "allow" if feature.missing == "allow" else "missing_feature"
+        if feature.kind == "categorical":
+            return self._text(feature.column, missing=missing)
+        numbers = as_numbers(self._values(feature.column))
+        self._faults.add("wrong_type", feature.column, numbers.unreadable)
+        not_a_number = np.isnan(numbers.values) & ~numbers.absent & ~numbers.unreadable
+        if missing != "allow":
+            self._faults.add(missing, feature.column, numbers.absent)
+            self._faults.add("non_finite_feature", feature.column, not_a_number)
+        self._faults.add("non_finite_feature", feature.column, np.isinf(numbers.values))
+        return pa.array(numbers.values)
+
+
+def _positions_as_ids(source: str, positions: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(source, positions.cast(pa.string()), ":")
+
+
+def _no_dead_letters() -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.nulls(0, field.type) for field in DEAD_LETTER], schema=DEAD_LETTER
+    )
+
+
+def _dead_letters(parsed: pa.RecordBatch, faults: Faults, origin: Origin) -> pa.RecordBatch:
+    dead = parsed.filter(pa.array(faults.faulty))
+    reasons, details = faults.reasons(), faults.details()
+    if REASON in dead.schema.names:
+        reasons = pc.coalesce(dead.column(REASON), reasons)
+        details = pc.coalesce(dead.column(DETAIL), details)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([origin.source] * len(dead), pa.string()),
+            dead.column(POSITION),
+            reasons,
+            details,
+            _payloads(dead),
+        ],
+        schema=DEAD_LETTER,
+    )
+
+
+def _payloads(dead: pa.RecordBatch) -> pa.Array:
+    """The records themselves: the text without its line end, or the row as JSON."""
+    if PAYLOAD in dead.schema.names:
+        texts = dead.column(PAYLOAD).to_pylist()
+        return pa.array([text.removesuffix(b"\n").removesuffix(b"\r") for text in texts])
+    rows = dead.drop_columns([POSITION])
+    columns = {name: _plain(rows.column(name)) for name in rows.schema.names}
+    return pa.array(
+        [
+            msgspec.json.encode(dict(zip(columns, values, strict=True)))
+            for values in zip(*columns.values(), strict=True)
+        ],
+        pa.binary(),
+    )
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    """Values that JSON can hold; what neither JSON nor Python can hold is spelled out."""
+    column = flat(column)
+    if is_text(column.type):
+        values = column.cast(pa.large_binary()).to_pylist()
+        return [value and value.decode("utf-8", "backslashreplace") for value in values]
+    if pat.is_floating(column.type):
+        values = column.cast(pa.float64()).to_pylist()
+        return [v if v is None or math.isfinite(v) else str(v) for v in values]
+    if pat.is_timestamp(column.type):
+        # Without its zone, which the system may not know: UTC.
+        column = column.cast(pa.timestamp(column.type.unit)).cast(pa.string())
+    elif pat.is_date(column.type) or pat.is_decimal(column.type):
+        column = column.cast(pa.string())
+    return list(column.to_pylist())
+
+
+def _mask(mask: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)

@@ -1,0 +1,183 @@
+"""What a transaction is: which column plays which role, and which columns are features."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pyarrow as pa
+
+from beam_fraud.errors import UsageError
+
+Kind = Literal["numeric", "categorical"]
+Missing = Literal["allow", "reject"]
+
+#: The roles a column can play, in the order of a transaction's Arrow columns.
+ROLES = (
+    "transaction_id",
+    "event_time",
+    "account_id",
+    "merchant_id",
+    "amount",
+    "currency",
+    "label",
+)
+#: Roles whose values are identifiers: UTF-8 strings, integers in decimal form.
+ID_ROLES = ("transaction_id", "account_id", "merchant_id")
+#: Roles that every schema must give a column to.
+REQUIRED_ROLES = ("event_time", "amount")
+#: Time of an event everywhere in the graph: microseconds, UTC.
+EVENT_TIME = pa.timestamp("us", tz="UTC")
+#: Names that the graph writes itself, so no feature may bear them.
+RESERVED = frozenset(
+    (
+        *ROLES,
+        *("position", "payload", "reason", "detail"),
+        *("score", "flagged", "decision", "rules", "reasons", "model_id"),
+        *("is_weekend", "is_night"),
+    )
+)
+#: Names that raw batches give to columns of their own (`sources.raw`).
+_RAW_NAMES = frozenset(("@position", "@payload", "@reason", "@detail"))
+#: Roles whose column may be a categorical feature under the same name.
+_CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column of the input that is a feature as it stands."""
+
+    #: Name of the column in the input, and of the feature.
+    column: str
+    #: Numbers, or strings coded by the category list in the model bundle.
+    kind: Kind = "numeric"
+    #: What an absent value is: NaN for the model to impute, or a dead letter.
+    missing: Missing = "reject"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Column roles, features and conventions of one kind of transaction data.
+
+    Raises:
+      UsageError: a role is missing, a name is used twice or a timezone is unknown.
+    """
+
+    #: Name of the schema, as presets and bundles show it.
+    name: str
+    #: Role to column; `event_time` and `amount` are there always, the others may be absent.
+    roles: dict[str, str]
+    #: Features that are columns of the input, in order.
+    features: tuple[FeatureColumn, ...] = ()
+    #: Whether `is_weekend` and `is_night` are features.
+    calendar: bool = True
+    #: IANA time zone in which weekends and nights are told.
+    timezone: str = "UTC"
+    #: Whether an amount below zero (a refund) is a transaction or a dead letter.
+    allow_negative: bool = False
+    #: If set, event times are seconds after this moment (ISO 8601) and not epoch seconds.
+    time_origin: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for role in self.roles:
+            if role not in ROLES:
+                raise UsageError(
+                    f"schema {self.name}: unknown role {role!r} (roles: {', '.join(ROLES)})"
+                )
+        for role in REQUIRED_ROLES:
+            if role not in self.roles:
+                raise UsageError(f"schema {self.name}: no column is given for the role {role!r}")
+        for column in (*self.roles.values(), *(feature.column for feature in self.features)):
+            if column in _RAW_NAMES or not column.isprintable() or set(column) & set('"\\'):
+                raise UsageError(f"schema {self.name}: {column!r} cannot be the name of a column")
+        self._check_features()
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise UsageError(
+                f"schema {self.name}: unknown timezone {self.timezone!r} (as in 'Europe/Brussels')"
+            ) from None
+        if self.time_origin is not None:
+            try:
+                datetime.fromisoformat(self.time_origin)
+            except ValueError:
+                raise UsageError(
+                    f"schema {self.name}: time_origin {self.time_origin!r} is not an ISO 8601 time"
+                ) from None
+
+    def _check_features(self) -> None:
+        names = [feature.column for feature in self.features]
+        for feature in self.features:
+            name = feature.column
+            if names.count(name) > 1:
+                raise UsageError(f"schema {self.name}: feature {name!r} is listed twice")
+            if name in RESERVED and name != self.roles.get(name):
+                raise UsageError(
+                    f"schema {self.name}: {name!r} is a name of the output, rename that feature"
+                )
+            if name in ROLES and (name not in _CATEGORICAL_ROLES or feature.kind == "numeric"):
+                raise UsageError(
+                    f"schema {self.name}: {name!r} is a role, which cannot be a {feature.kind} "
+                    "feature as well"
+                )
+
+    def role(self, role: str) -> str | None:
+        """The column that plays `role`, or None."""
+        return self.roles.get(role)
+
+    def columns(self, *, labelled: bool) -> tuple[str, ...]:
+        """Every input column this schema reads, each once, roles first.
+
+        Args:
+          labelled: whether the label is read as well; scoring never looks at it.
+        """
+        roles = [self.roles[r] for r in ROLES if r in self.roles and (labelled or r != "label")]
+        return tuple(dict.fromkeys((*roles, *(f.column for f in self.features))))
+
+    def transactions(self, *, labelled: bool) -> pa.Schema:
+        """Arrow schema of validated transactions: the roles, then the feature columns.
+
+        `account_id` and `merchant_id` are always there, null where the schema has none; `currency`
+        and `label` (int8, 0 or 1) only where it has one, `label` only if `labelled`. Numeric
+        features are float64 with NaN for absent, categorical ones strings with null for absent.
+        """
+        fields = [
+            pa.field("transaction_id", pa.string(), nullable=False),
+            pa.field("event_time", EVENT_TIME, nullable=False),
+            pa.field("account_id", pa.string()),
+            pa.field("merchant_id", pa.string()),
+            pa.field("amount", pa.float64(), nullable=False),
+        ]
+        if "currency" in self.roles:
+            fields.append(pa.field("currency", pa.string()))
+        if labelled and "label" in self.roles:
+            fields.append(pa.field("label", pa.int8(), nullable=False))
+        taken = {field.name for field in fields}
+        for feature in self.features:
+            if feature.column not in taken:
+                numeric = feature.kind == "numeric"
+                fields.append(pa.field(feature.column, pa.float64() if numeric else pa.string()))
+        return pa.schema(fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schema as JSON-compatible values, as a bundle's manifest keeps it."""
+        values = asdict(self)
+        values["features"] = [asdict(feature) for feature in self.features]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Schema:
+        """The inverse of `to_dict`.
+
+        Raises:
+          UsageError: a key is unknown or a value cannot be meant.
+        """
+        fields = dict(values)
+        try:
+            features = tuple(FeatureColumn(**f) for f in cast(list[Any], fields.pop("features")))
+            return cls(features=features, **fields)
+        except (TypeError, KeyError) as error:
+            raise UsageError(f"schema: not one of this version's ({error})") from None

@@ -1,0 +1,134 @@
+"""Three kinds of fraud, laid over genuine purchases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.simulate.purchases import Purchases
+
+#: The codes of TX_FRAUD_SCENARIO; 0 is a genuine transaction.
+HIGH_AMOUNT, COMPROMISED_TERMINAL, COMPROMISED_CUSTOMER = 1, 2, 3
+#: The part of each scenario in all frauds; the handbook's data has 7, 61 and 32 per cent.
+MIX = {HIGH_AMOUNT: 1 / 16, COMPROMISED_TERMINAL: 10 / 16, COMPROMISED_CUSTOMER: 5 / 16}
+#: How many days a terminal stays compromised.
+TERMINAL_DAYS = 28
+#: How many days a customer's card data is misused.
+CUSTOMER_DAYS = 14
+#: The part of a compromised customer's transactions that are the thief's.
+STOLEN_SHARE = 1 / 3
+#: How many times as high the thief's amounts are.
+STOLEN_FACTOR = 5
+
+
+@dataclass(frozen=True)
+class LabelledPurchases:
+    """n transactions in the order of time, each with the scenario it belongs to."""
+
+    #: The transactions, the amounts of stolen cards raised.
+    purchases: Purchases
+    #: int8[n]: 0 for a genuine transaction, else 1, 2 or 3.
+    scenario: npt.NDArray[np.int8]
+
+
+def commit_frauds(
+    purchases: Purchases,
+    fraud_rate: float,
+    *,
+    customers: int,
+    terminals: int,
+    days: int,
+    rng: np.random.Generator,
+) -> LabelledPurchases:
+    """Turn about `fraud_rate` of the purchases into frauds.
+
+    Customers (scenario 3) and terminals (scenario 2) are compromised at random until the scenario
+    has its part of the rate, then the threshold for amounts (scenario 1) is set so that it has
+    its own. A transaction belongs to one scenario, the highest that applies: of what is left by 3
+    and 2, those of scenario 1 are exactly the ones above the threshold (at the default rate and
+    population about 220, as in the handbook).
+
+    Args:
+      purchases: n genuine transactions.
+      fraud_rate: the wanted part of frauds; met to within about one compromised customer and one
+        compromised terminal.
+      customers: how many customers there are.
+      terminals: how many terminals there are.
+      days: how many days the purchases span.
+      rng: where randomness comes from.
+    """
+    n = len(purchases.second)
+    scenario = np.zeros(n, dtype=np.int8)
+    wanted = {kind: share * fraud_rate * n for kind, share in MIX.items()}
+
+    stolen = rng.random(n) < STOLEN_SHARE
+    misused = _compromised(
+        _spells(purchases.customer, purchases.day, customers, days, CUSTOMER_DAYS, rng),
+        stolen,
+        wanted[COMPROMISED_CUSTOMER],
+        rng,
+    )
+    scenario[misused] = COMPROMISED_CUSTOMER
+
+    skimmed = _compromised(
+        _spells(purchases.terminal, purchases.day, terminals, days, TERMINAL_DAYS, rng),
+        ~misused,
+        wanted[COMPROMISED_TERMINAL],
+        rng,
+    )
+    scenario[skimmed] = COMPROMISED_TERMINAL
+
+    rest = np.flatnonzero(scenario == 0)
+    cents = purchases.cents[rest]
+    scenario[rest[cents > _threshold(cents, wanted[HIGH_AMOUNT])]] = HIGH_AMOUNT
+
+    raised = np.where(misused, purchases.cents * STOLEN_FACTOR, purchases.cents)
+    return LabelledPurchases(replace(purchases, cents=raised), scenario)
+
+
+def _spells(
+    owner: npt.NDArray[np.int32],
+    day: npt.NDArray[np.int64],
+    owners: int,
+    days: int,
+    length: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """Number the stretches of `length` days of each owner, int64[n].
+
+    An owner's stretches follow one another without a gap and the first may begin before the first
+    day, so frauds are as frequent at the beginning as later.
+    """
+    phase = rng.integers(0, length, owners)
+    per_owner = (days + 2 * length - 2) // length
+    return owner * np.int64(per_owner) + (day + phase[owner]) // length
+
+
+def _compromised(
+    spell: npt.NDArray[np.int64],
+    eligible: npt.NDArray[np.bool_],
+    wanted: float,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.bool_]:
+    """Eligible rows of spells chosen at random, about `wanted` of them, bool[n]."""
+    sizes = np.bincount(spell[eligible])
+    order = rng.permutation(len(sizes))
+    total = np.concatenate([[0], np.cumsum(sizes[order])])
+    after = min(int(np.searchsorted(total, wanted)), len(order))
+    before = max(after - 1, 0)
+    chosen = after if abs(total[after] - wanted) < abs(total[before] - wanted) else before
+    hit = np.zeros(len(sizes) + 1, dtype=np.bool_)
+    hit[order[:chosen]] = True
+    # Spells beyond the last eligible one have no size; they all read the False at the end.
+    found: npt.NDArray[np.bool_] = hit[np.minimum(spell, len(sizes))] & eligible
+    return found
+
+
+def _threshold(cents: npt.NDArray[np.int64], wanted: float) -> int:
+    """The amount above which about `wanted` of the amounts lie, at least one if there are two."""
+    if len(cents) < 2:
+        return int(cents.max(initial=0))
+    above = min(max(round(wanted), 1), len(cents) - 1)
+    return int(np.partition(cents, -above - 1)[-above - 1])

@@ -1,0 +1,153 @@
+"""A simulation: its parameters, and the table of transactions that they give."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from beam_fraud.errors import UsageError
+from beam_fraud.simulate.fraud import LabelledPurchases, commit_frauds
+from beam_fraud.simulate.purchases import MEAN_PER_DAY, draw_customers, draw_purchases
+from beam_fraud.simulate.reach import terminals_in_reach
+
+#: Length of the sides of the plane that customers and terminals are placed in.
+SIDE = 100.0
+#: The handbook's radius: how far a customer goes to buy.
+RADIUS = 5.0
+#: Where terminals are few, the radius grows until about this many are in reach on average.
+TERMINALS_IN_REACH = 8
+#: The part of frauds that the handbook's own rates of compromise give.
+FRAUD_RATE = 0.008
+#: More than this in one table is not meant for one machine's memory.
+MAX_TRANSACTIONS = 100_000_000
+
+#: What `simulate` returns: the handbook's columns.
+TRANSACTIONS = pa.schema(
+    [
+        pa.field("TRANSACTION_ID", pa.int64(), nullable=False),
+        pa.field("TX_DATETIME", pa.timestamp("us"), nullable=False),
+        pa.field("CUSTOMER_ID", pa.int64(), nullable=False),
+        pa.field("TERMINAL_ID", pa.int64(), nullable=False),
+        pa.field("TX_AMOUNT", pa.float64(), nullable=False),
+        pa.field("TX_FRAUD", pa.int8(), nullable=False),
+        pa.field("TX_FRAUD_SCENARIO", pa.int8(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Parameters of a simulation; about 2 x accounts x days transactions come of it.
+
+    Raises:
+      UsageError: a parameter is out of range.
+    """
+
+    #: How many days, from `start` on.
+    days: int = 90
+    #: How many customers, each with one card.
+    accounts: int = 1000
+    #: How many terminals.
+    merchants: int = 2000
+    #: The same parameters and seed give the same table; not negative.
+    seed: int = 0
+    #: The part of transactions that shall be frauds, above 0 and below 0.5.
+    fraud_rate: float = FRAUD_RATE
+    #: The first day, UTC.
+    start: date = date(2024, 1, 1)
+    #: How far customers go, in a plane of 100 x 100; None: 5, more where terminals are few.
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be simulated."""
+        for name in ("days", "accounts", "merchants"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must not be negative")
+        if not 0 < self.fraud_rate < 0.5:
+            raise UsageError(
+                f"--fraud-rate {self.fraud_rate}: must be above 0 and below 0.5 (0.008 is 0.8 %)"
+            )
+        if self.radius is not None and not 0 < self.radius < math.inf:
+            raise UsageError(f"radius {self.radius}: must be above 0")
+        expected = self.accounts * self.days * sum(MEAN_PER_DAY) / 2
+        if max(expected, self.merchants) > MAX_TRANSACTIONS:
+            raise UsageError(
+                f"--accounts {self.accounts} --days {self.days} --merchants {self.merchants}: "
+                f"too much for one run (at most {MAX_TRANSACTIONS:,} transactions); "
+                "make several files with different --seed and --start"
+            )
+        if self.days > (date.max - self.start).days:
+            raise UsageError(
+                f"--days {self.days} from --start {self.start}: ends after the year {date.max.year}"
+            )
+
+    @property
+    def reach(self) -> float:
+        """The radius in force."""
+        if self.radius is not None:
+            return self.radius
+        return max(RADIUS, SIDE * math.sqrt(TERMINALS_IN_REACH / (math.pi * self.merchants)))
+
+
+def simulate(spec: Simulation) -> pa.Table:
+    """Simulate labelled card transactions.
+
+    Customers and terminals are placed at random in a plane of 100 x 100. Customers differ in mean
+    amount and in transactions a day and buy at terminals within their radius. Frauds are amounts
+    too high (scenario 1), terminals compromised for four weeks (2) and customers compromised for
+    two (3); see `fraud.commit_frauds`, which also says how the rate is met. Method: chapter 3 of
+    "Reproducible Machine Learning for Credit Card Fraud Detection - Practical Handbook" (ULB).
+
+    Returns:
+      A table of the schema `TRANSACTIONS`, ordered by time, which is in whole seconds and UTC;
+      ids count from 0; amounts have two decimals. It may be empty if `spec` is very small.
+
+    Raises:
+      UsageError: no customer has a terminal in reach.
+
+    Example:
+      >>> simulate(Simulation(days=7, accounts=10, merchants=20)).column_names[:2]
+      ['TRANSACTION_ID', 'TX_DATETIME']
+    """
+    rng = np.random.default_rng(spec.seed)
+    terminals = rng.uniform(0, SIDE, (spec.merchants, 2))
+    homes = rng.uniform(0, SIDE, (spec.accounts, 2))
+    reach = terminals_in_reach(homes, terminals, spec.reach)
+    if not len(reach.terminals):
+        raise UsageError(
+            f"no terminal lies within {spec.reach:g} of any customer: "
+            "give more --merchants or --accounts, or another --seed"
+        )
+    purchases = draw_purchases(draw_customers(spec.accounts, rng), reach, spec.days, rng)
+    labelled = commit_frauds(
+        purchases,
+        spec.fraud_rate,
+        customers=spec.accounts,
+        terminals=spec.merchants,
+        days=spec.days,
+        rng=rng,
+    )
+    return _table(labelled, spec.start)
+
+
+def _table(labelled: LabelledPurchases, start: date) -> pa.Table:
+    purchases, scenario = labelled.purchases, labelled.scenario
+    first = np.datetime64(start, "s").astype(np.int64)
+    columns = [
+        np.arange(len(scenario), dtype=np.int64),
+        (purchases.second + first) * 1_000_000,
+        purchases.customer.astype(np.int64),
+        purchases.terminal.astype(np.int64),
+        # A division by 100 gives the double nearest to the decimal; a product with 0.01 may not.
+        purchases.cents / 100,
+        (scenario > 0).astype(np.int8),
+        scenario,
+    ]
+    arrays = [pa.array(c, type=f.type) for c, f in zip(columns, TRANSACTIONS, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=TRANSACTIONS)

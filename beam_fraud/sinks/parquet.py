@@ -1,0 +1,124 @@
+"""Flagged transactions as Parquet files of a directory."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.folder import check_writable, make_directory
+from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
+from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
+from beam_fraud.stages import SCORED
+
+
+@dataclass(frozen=True)
+class ParquetSink:
+    """`part-*.parquet` in a directory; the rows of a run replace those of the one before."""
+
+    #: The directory, absolute.
+    directory: Path
+
+    def check(self) -> None:
+        """See that the directory can be written to and holds nothing of anyone else.
+
+        Raises:
+          FraudError: it is a file, not writable, or holds other files.
+        """
+        check_writable(self.directory)
+        foreign = foreign_entry(self.directory)
+        if foreign is not None:
+            raise FraudError(
+                f"--sink {self.describe()}: holds {foreign.name}, which no run wrote; "
+                "give a directory of its own"
+            )
+
+    def begin(self, run_id: str) -> None:
+        """Make the directory, finish what a killed run had to publish, drop what it had not."""
+        self.check()
+        make_directory(self.directory)
+        try:
+            for staging in abandoned(self.directory):
+                if staging.ready:
+                    self._move_in(staging)
+                staging.remove()
+            Staging(self.directory, run_id).claim()
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def open(self, run_id: str) -> ParquetSinkWriter:
+        """A writer of one part."""
+        return ParquetSinkWriter(self, run_id)
+
+    def commit(self, run_id: str) -> None:
+        """Replace the parts of earlier runs by those of this one, an empty one if it has none."""
+        self.check()
+        staging = Staging(self.directory, run_id)
+        try:
+            if not any(staging.path.glob("part-*.parquet")):
+                ParquetBlockWriter(part_path(staging), SCORED).close()
+            staging.mark_ready()
+            self._move_in(staging)
+        except OSError as error:
+            staging.release()
+            raise self._failure(error) from None
+        staging.remove()
+
+    def discard(self, run_id: str) -> None:
+        """Remove the staged parts, unless publishing them has begun."""
+        staging = Staging(self.directory, run_id)
+        if not staging.ready:
+            staging.remove()
+
+    def describe(self) -> str:
+        """The sink's URL."""
+        return f"parquet:{self.directory}"
+
+    def _move_in(self, staging: Staging) -> None:
+        # Told apart by name, so that this can be done again from any point it was stopped at.
+        for part in self.directory.glob("part-*.parquet"):
+            if not part.name.startswith(f"part-{staging.run_id}-"):
+                part.unlink()
+        for part in staging.path.glob("part-*.parquet"):
+            part.rename(self.directory / part.name)
+
+    def _failure(self, error: OSError) -> FraudError:
+        return FraudError(f"--sink {self.describe()}: cannot be written ({error.strerror})")
+
+
+class ParquetSinkWriter:
+    """One part of a run, made when the first row comes."""
+
+    def __init__(self, sink: ParquetSink, run_id: str) -> None:
+        self._sink = sink
+        self._staging = Staging(sink.directory, run_id)
+        self._writer: ParquetBlockWriter | None = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append the rows of `batch` to the part."""
+        if not batch.num_rows:
+            return
+        try:
+            if self._writer is None:
+                self._writer = ParquetBlockWriter(part_path(self._staging), SCORED)
+            self._writer.write(batch)
+        except OSError as error:
+            raise self._sink._failure(error) from None
+
+    def close(self) -> None:
+        """Finish the part."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise self._sink._failure(error) from None
+        self._writer = None
+
+
+def part_path(staging: Staging) -> Path:
+    """A new name for a part of the staging's run."""
+    return staging.path / f"part-{staging.run_id}-{uuid.uuid4().hex[:12]}.parquet"

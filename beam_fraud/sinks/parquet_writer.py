@@ -1,0 +1,103 @@
+"""Record batches of any size to one Parquet file with row groups of one size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+#: Rows of a row group: large enough to compress well, small enough to hold in memory.
+ROW_GROUP_ROWS = 131_072
+#: Small batches are joined once there are this many: a batch of one row costs kilobytes.
+_JOIN_BATCHES = 512
+#: Written to the footer of every file, so that a later run knows which files it may replace.
+_MARK = (b"written_by", b"beam-fraud")
+#: Ending of a file that has no footer yet.
+_UNFINISHED = ".unfinished"
+
+
+class ParquetBlockWriter:
+    """A Parquet file, zstd, that grows by record batches of one schema.
+
+    Holds at most one row group and one batch in memory. A file given by its path appears under
+    that path when it is closed, whole or not at all.
+
+    Args:
+      file: a path, or a binary file opened for writing, which stays open.
+      schema: of every batch.
+
+    Raises:
+      OSError: the file cannot be made or written.
+    """
+
+    def __init__(self, file: Path | BinaryIO, schema: pa.Schema) -> None:
+        self._path = file if isinstance(file, Path) else None
+        target = file.with_name(file.name + _UNFINISHED) if isinstance(file, Path) else file
+        self._unfinished = target
+        self._schema = schema
+        self._writer = pq.ParquetWriter(target, schema, compression="zstd")
+        self._writer.add_key_value_metadata(dict([_MARK]))
+        self._blocks: list[pa.RecordBatch] = []
+        self._recent: list[pa.RecordBatch] = []
+        self._waiting = 0
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append the rows of `batch`.
+
+        Raises:
+          ValueError: its schema is another.
+          OSError: the file cannot be written.
+        """
+        if not batch.schema.equals(self._schema):
+            raise ValueError(f"a batch with another schema: {batch.schema.names}")
+        if not batch.num_rows:
+            return
+        self._recent.append(batch)
+        self._waiting += batch.num_rows
+        self._rows += batch.num_rows
+        if self._waiting >= ROW_GROUP_ROWS:
+            whole = self._waiting - self._waiting % ROW_GROUP_ROWS
+            table = self._take()
+            self._write_table(table.slice(0, whole))
+            rest = table.slice(whole).to_batches()
+            # Copied: a slice would keep the buffers of all that was just written.
+            self._blocks = _joined([*rest, rest[0].slice(0, 0)]) if rest else []
+            self._waiting -= whole
+        elif len(self._recent) >= _JOIN_BATCHES:
+            self._blocks += _joined(self._recent)
+            self._recent = []
+
+    def close(self) -> int:
+        """Write what is waiting and the footer; the number of rows in the file."""
+        if self._waiting:
+            self._write_table(self._take())
+            self._waiting = 0
+        self._writer.close()
+        if self._path is not None and isinstance(self._unfinished, Path):
+            self._unfinished.rename(self._path)
+        return self._rows
+
+    def _take(self) -> pa.Table:
+        blocks, self._blocks, self._recent = [*self._blocks, *self._recent], [], []
+        return pa.Table.from_batches(blocks, schema=self._schema)
+
+    def _write_table(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+def _joined(blocks: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    joined: list[pa.RecordBatch] = pa.Table.from_batches(blocks).combine_chunks().to_batches()
+    return joined
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `path` is a Parquet file that a `ParquetBlockWriter` wrote."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return False
+    key, value = _MARK
+    return bool(metadata.get(key) == value)

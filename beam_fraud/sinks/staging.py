@@ -1,0 +1,117 @@
+"""The directory where a run's files wait until the run has succeeded."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from beam_fraud.sinks.parquet_writer import is_ours
+
+_PREFIX = ".incoming-"
+_STARTING = ".starting-"
+#: Staging directories that this process holds, with the descriptor of each lock.
+_held: dict[Path, int] = {}
+
+
+@dataclass(frozen=True)
+class Staging:
+    """`DIRECTORY/.incoming-<run>`: locked while its run lives, and ready once it has succeeded.
+
+    Publishing starts with the mark that says ready. A run killed before it leaves nothing behind
+    but the staging; what one killed after it has left to do, the next run does.
+    """
+
+    #: Where the files go in the end.
+    directory: Path
+    #: The run, as a file name can hold it.
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        """The staging directory itself."""
+        return self.directory / f"{_PREFIX}{self.run_id}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether the run has succeeded, so that its files are to be published."""
+        return self._ready_mark.exists()
+
+    @property
+    def _ready_mark(self) -> Path:
+        return self.path / "ready"
+
+    def claim(self) -> None:
+        """Make the directory and hold it until `remove`, or until this process ends.
+
+        Raises:
+          OSError: the file system refuses.
+        """
+        # Locked under another name first: no other run ever sees this one without its lock.
+        starting = self.directory / f"{_STARTING}{self.run_id}"
+        starting.mkdir()
+        descriptor = os.open(starting / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        starting.rename(self.path)
+        _held[self.path] = descriptor
+
+    def claim_abandoned(self) -> bool:
+        """Hold the directory if the run that made it is dead; whether it is."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        _held[self.path] = descriptor
+        return True
+
+    def mark_ready(self) -> None:
+        """Say that every file is written and none of them may be thrown away."""
+        self._ready_mark.touch()
+
+    def remove(self) -> None:
+        """Delete the directory with all that is left in it, and let go of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the directory as it is, for the next run to finish or remove."""
+        descriptor = _held.pop(self.path, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def abandoned(directory: Path) -> Iterator[Staging]:
+    """The stagings of dead runs in `directory`, each held, in the order they became ready."""
+    found = [Staging(directory, p.name.removeprefix(_PREFIX)) for p in _incoming(directory)]
+    for staging in sorted(found, key=_readiness):
+        if staging.claim_abandoned():
+            yield staging
+
+
+def foreign_entry(directory: Path) -> Path | None:
+    """Something in `directory` that is neither a part of an earlier run nor a staging."""
+    if not directory.is_dir():
+        return directory if directory.exists() else None
+    for entry in sorted(directory.iterdir()):
+        if entry.name.startswith((_PREFIX, _STARTING)):
+            continue
+        if not (entry.match("part-*.parquet") and entry.is_file() and is_ours(entry)):
+            return entry
+    return None
+
+
+def _incoming(directory: Path) -> list[Path]:
+    return list(directory.glob(f"{_PREFIX}*"))
+
+
+def _readiness(staging: Staging) -> float:
+    mark = staging.path / "ready"
+    return mark.stat().st_mtime if mark.exists() else 0.0

@@ -1,0 +1,1 @@
+"""Where transactions come from: one file per kind of source."""

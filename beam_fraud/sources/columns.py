@@ -1,0 +1,95 @@
+"""Which columns a source must have, and of which Arrow types each may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from beam_fraud.schema import ID_ROLES, Schema
+
+TypeTest = Callable[[pa.DataType], bool]
+
+
+def required_columns(schema: Schema, *, labelled: bool) -> tuple[str, ...]:
+    """The columns without which nothing can be scored: roles, and features that reject absence."""
+    optional = {f.column for f in schema.features if f.missing == "allow"}
+    needed = {
+        column
+        for role, column in schema.roles.items()
+        if role != "currency" and (labelled or role != "label")
+    }
+    return tuple(
+        column
+        for column in schema.columns(labelled=labelled)
+        if column in needed or (column not in optional and column != schema.role("currency"))
+    )
+
+
+def mistyped(schema: Schema, column: str, type: pa.DataType, *, labelled: bool) -> str | None:
+    """What `column` should be if a column of `type` cannot be read as it; None if it can."""
+    if pat.is_dictionary(type):
+        type = type.value_type
+    if pat.is_null(type):
+        return None
+    for role, role_column in schema.roles.items():
+        if role_column == column and (labelled or role != "label"):
+            expected, accepts = _BY_ROLE[role]
+            if not accepts(type):
+                return expected
+    for feature in schema.features:
+        if feature.column == column:
+            expected, accepts = _BY_KIND[feature.kind]
+            if not accepts(type):
+                return expected
+    return None
+
+
+def is_text(type: pa.DataType) -> bool:
+    """Whether values of `type` are strings or bytes that may be UTF-8."""
+    return bool(
+        pat.is_string(type)
+        or pat.is_large_string(type)
+        or pat.is_string_view(type)
+        or pat.is_binary(type)
+        or pat.is_large_binary(type)
+        or pat.is_binary_view(type)
+    )
+
+
+def is_number(type: pa.DataType) -> bool:
+    """Whether values of `type` are numbers, or text that may spell them."""
+    return bool(pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)) or is_text(
+        type
+    )
+
+
+def _is_identifier(type: pa.DataType) -> bool:
+    return bool(pat.is_integer(type)) or is_text(type)
+
+
+def _is_time(type: pa.DataType) -> bool:
+    return bool(pat.is_timestamp(type) or pat.is_date(type)) or is_number(type)
+
+
+def _is_flag(type: pa.DataType) -> bool:
+    return bool(pat.is_boolean(type)) or is_number(type)
+
+
+def _is_category(type: pa.DataType) -> bool:
+    return bool(pat.is_boolean(type)) or _is_identifier(type)
+
+
+_IDENTIFIER = ("an identifier (string or integer)", _is_identifier)
+_BY_ROLE: dict[str, tuple[str, TypeTest]] = {
+    **dict.fromkeys(ID_ROLES, _IDENTIFIER),
+    "currency": _IDENTIFIER,
+    "event_time": ("a time (timestamp, date, number or string)", _is_time),
+    "amount": ("a number", is_number),
+    "label": ("0 or 1", _is_flag),
+}
+_BY_KIND: dict[str, tuple[str, TypeTest]] = {
+    "numeric": ("a number", _is_flag),
+    "categorical": ("a category (string or integer)", _is_category),
+}

@@ -1,0 +1,82 @@
+"""CSV files: the header is checked before anything is scored."""
+
+from __future__ import annotations
+
+import csv
+from difflib import get_close_matches
+
+from beam_fraud.errors import FraudError
+from beam_fraud.schema import Schema
+from beam_fraud.sources.columns import required_columns
+from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.sources.segment import CsvLayout
+from beam_fraud.sources.text_stream import TextStream
+
+_DELIMITERS = ",;\t|"
+_MAX_HEADER_BYTES = 1 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labelled: bool) -> CsvLayout:
+    """What the header of a CSV file says.
+
+    The delimiter is the one of comma, semicolon, tab and bar that leads to the most of the columns
+    that `schema` asks for.
+
+    Raises:
+      FraudError: no header, or one that lacks a column or names one twice.
+    """
+    header, length = _header(path, file_format)
+    wanted = schema.columns(labelled=labelled)
+    found = {d: _split(header, d) for d in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda d: len(set(wanted) & set(found[d])))
+    columns = found[delimiter]
+    for column in required_columns(schema, labelled=labelled):
+        if column not in columns:
+            near = get_close_matches(column, columns, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its header has {_some(columns)}"
+            raise FraudError(
+                f"{path}: column {column!r} of schema {schema.name} is not there; {hint}"
+            )
+    for column in wanted:
+        if columns.count(column) > 1:
+            raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")
+    return CsvLayout(columns, delimiter, length)
+
+
+def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
+    """The header's text and how many bytes of the file it takes."""
+    with TextStream(path, file_format) as stream:
+        data = b""
+        while b"\n" not in data and len(data) <= _MAX_HEADER_BYTES:
+            chunk = stream.read(_MAX_HEADER_BYTES)
+            if not chunk:
+                break
+            data += chunk
+    line, end, _ = data.partition(b"\n")
+    if len(line) > _MAX_HEADER_BYTES:
+        raise FraudError(f"{path}: its first line is no header: over {_MAX_HEADER_BYTES} bytes")
+    if b"\0" in line:
+        raise FraudError(f"{path}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8")
+    try:
+        text = line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8").rstrip("\r")
+    except UnicodeDecodeError:
+        raise FraudError(f"{path}: the header is not UTF-8; save the file as UTF-8") from None
+    if "\r" in text:
+        raise FraudError(f"{path}: its lines end in CR alone; save it with LF or CRLF")
+    if not text.strip():
+        raise FraudError(f"{path}: is empty or begins with an empty line where a header should be")
+    return text, len(line) + len(end)
+
+
+def _split(header: str, delimiter: str) -> tuple[str, ...]:
+    try:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error:
+        return ()
+    return tuple(name.strip() for name in names)
+
+
+def _some(columns: tuple[str, ...]) -> str:
+    shown = ", ".join(columns[:8])
+    return shown if len(columns) <= 8 else f"{shown} and {len(columns) - 8} more"

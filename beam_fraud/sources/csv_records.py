@@ -1,0 +1,72 @@
+"""Which stretches of CSV text are one record each, whatever stands beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.sources.segment import CsvLayout
+
+_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+
+
+def is_csv_record(text: bytes, layout: CsvLayout) -> bool:
+    """Whether `text` (line end included) is exactly one record with the header's columns."""
+    columns = len(layout.columns)
+    # A record behind it comes out as a row of its own only if no quote is left open.
+    both = text.decode("latin-1") + layout.delimiter.join("0" * columns)
+    try:
+        rows = list(csv.reader(io.StringIO(both, newline=""), delimiter=layout.delimiter))
+    except csv.Error:
+        return False
+    return [len(row) for row in rows] == [columns, columns]
+
+
+def are_certain_records(
+    text: bytes, bounds: npt.NDArray[np.int64], delimiter: str
+) -> npt.NDArray[np.bool_]:
+    """Tell the records that a parser reads as one row each however many it is given at once.
+
+    That is certain if every quote stands where RFC 4180 wants it: the 1st, 3rd, ... of a record at
+    the start of a field or just behind the quote before (two quotes inside a field stand for one),
+    the 2nd, 4th, ... at the end of a field or just before the next quote; and if no line end stands
+    outside quotes but the record's own. Other records need not be wrong, but need a look each.
+
+    Args:
+      text: n records, one after the other.
+      bounds: int64[n + 1]: where each starts in `text`, and where the last one ends.
+      delimiter: the character between fields.
+
+    Returns:
+      bool[n].
+    """
+    certain = np.ones(len(bounds) - 1, dtype=bool)
+    if b'"' not in text and text.count(b"\r") == text.count(b"\r\n"):
+        return certain
+    padded = np.frombuffer(text + b"\n\n", dtype=np.uint8)
+    here, after, second_after = padded[:-2], padded[1:-1], padded[2:]
+    ends_field = (after == ord(delimiter)) | (after == _NEWLINE)
+    ends_field |= (after == _RETURN) & (second_after == _NEWLINE)
+    starts_field = np.zeros(len(here) + 1, dtype=bool)
+    starts_field[1:] = here == ord(delimiter)
+    starts_field[bounds] = True
+
+    quotes = np.flatnonzero(here == _QUOTE)
+    first = np.searchsorted(quotes, bounds)
+    record = np.repeat(np.arange(len(certain)), np.diff(first))
+    opens = (np.arange(len(quotes)) - first[record]) % 2 == 0
+    adjoin = np.diff(quotes, prepend=-2, append=len(text) + 2) == 1
+    in_place = np.where(opens, starts_field[quotes] | adjoin[:-1], ends_field[quotes] | adjoin[1:])
+    certain[record[~in_place]] = False
+    certain[np.diff(first) % 2 == 1] = False
+
+    line_ends = np.flatnonzero((here == _NEWLINE) | (here == _RETURN))
+    record = np.searchsorted(bounds, line_ends, side="right") - 1
+    inside = (np.searchsorted(quotes, line_ends) - first[record]) % 2 == 1
+    left = bounds[record + 1] - line_ends
+    own = (left == 1) | ((left == 2) & (here[line_ends] == _RETURN))
+    certain[record[~inside & ~own]] = False
+    return certain

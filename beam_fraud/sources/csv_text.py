@@ -1,0 +1,131 @@
+"""CSV text to columns, with every record that is not one told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+
+from beam_fraud.sources.csv_records import are_certain_records
+from beam_fraud.sources.segment import CsvLayout
+
+#: Spellings of an absent number, beside the empty field.
+NULL_SPELLINGS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+
+
+@dataclass(frozen=True)
+class CsvFields:
+    """The fields of some records."""
+
+    #: The wanted columns of the records that are whole, in order.
+    columns: pa.Table
+    #: bool[n]: which of the n records those are.
+    whole: npt.NDArray[np.bool_]
+
+
+def parse_csv(
+    records: pa.BinaryArray, layout: CsvLayout, types: Mapping[str, pa.DataType]
+) -> CsvFields:
+    """Parse records that follow each other in memory.
+
+    Args:
+      records: binary[n], UTF-8, each with its line end; no nulls.
+      layout: what the header says.
+      types: the wanted columns and their types.
+
+    Returns:
+      The fields; a record with another number of columns, or with a quote that it does not close,
+      is not whole and costs no other record.
+
+    Raises:
+      pyarrow.ArrowInvalid: a field cannot be converted to its column's type.
+    """
+    text, bounds = _text(records)
+    certain = are_certain_records(text, bounds, layout.delimiter)
+    if certain.all():
+        fields = _parse(text, len(records), layout, types)
+        if fields is not None:
+            return fields
+        certain[:] = False
+    return _parse_apart(records, certain, layout, types)
+
+
+def _parse_apart(
+    records: pa.BinaryArray,
+    certain: npt.NDArray[np.bool_],
+    layout: CsvLayout,
+    types: Mapping[str, pa.DataType],
+) -> CsvFields:
+    """Parse one by one the records that could reach into the next."""
+    tables = [pa.table({name: pa.array([], type) for name, type in types.items()})]
+    whole = np.zeros(len(records), dtype=bool)
+    rows: list[npt.NDArray[np.int64]] = []
+    if certain.any():
+        together = parse_csv(records.filter(pa.array(certain)), layout, types)
+        tables.append(together.columns)
+        rows.append(np.flatnonzero(certain)[together.whole])
+    for row in np.flatnonzero(~certain):
+        fields = _parse(records[row].as_py(), 1, layout, types)
+        if fields is not None and fields.whole[0]:
+            tables.append(fields.columns)
+            rows.append(np.array([row], dtype=np.int64))
+    found = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    whole[found] = True
+    return CsvFields(pa.concat_tables(tables).take(pa.array(np.argsort(found))), whole)
+
+
+def _text(records: pa.BinaryArray) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """The memory that the records lie in, one after the other, and int64[n + 1] bounds in it."""
+    if not len(records):
+        return b"", np.zeros(1, dtype=np.int64)
+    _, offsets, data = records.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int32)[records.offset :][: len(records) + 1]
+    text: bytes = data[int(bounds[0]) : int(bounds[-1])].to_pybytes()
+    return text, bounds.astype(np.int64) - int(bounds[0])
+
+
+def _parse(
+    text: bytes, count: int, layout: CsvLayout, types: Mapping[str, pa.DataType]
+) -> CsvFields | None:
+    """Parse `count` records at once; None if the records do not come out one by one.
+
+    A record of zeros is added at either end: the last comes out as a row of its own only if no
+    record before it leaves a quote open, and before the first a byte order mark would be dropped.
+    """
+    fields = [f"f{i}" for i in range(len(layout.columns))]
+    field_of = dict(zip(layout.columns, fields, strict=True))
+    wrong: list[int] = []
+
+    def note(row: pyarrow.csv.InvalidRow) -> str:
+        wrong.append(row.number)
+        return "skip"
+
+    zeros = layout.delimiter.join("0" * len(fields)).encode() + b"\n"
+    text = zeros + text + zeros
+    wanted = [field_of[name] for name in types]
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(text),
+        pyarrow.csv.ReadOptions(
+            column_names=fields, use_threads=False, block_size=max(len(text) + 1, 1024)
+        ),
+        pyarrow.csv.ParseOptions(
+            delimiter=layout.delimiter, newlines_in_values=True, invalid_row_handler=note
+        ),
+        pyarrow.csv.ConvertOptions(
+            include_columns=wanted or fields[:1],
+            column_types={field_of[name]: type for name, type in types.items()},
+            null_values=list(NULL_SPELLINGS),
+            strings_can_be_null=False,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    whole = np.ones(count, dtype=bool)
+    if table.num_rows + len(wrong) != count + 2 or (wrong and max(wrong) > count + 1):
+        return None
+    whole[np.array(wrong, dtype=np.int64) - 2] = False
+    rows = table.slice(1, table.num_rows - 2).select(wanted).rename_columns(list(types))
+    return CsvFields(rows, whole)

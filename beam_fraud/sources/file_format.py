@@ -1,0 +1,81 @@
+"""What a file is, told by its name and checked by its first bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from beam_fraud.errors import FraudError, UsageError
+
+#: File name endings of each format.
+FORMATS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+#: Endings that say how a text file is compressed.
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1"}
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format and, for text, a compression."""
+
+    #: `parquet`, `csv` or `jsonl`.
+    name: str
+    #: `gzip`, `zstd` or None.
+    compression: str | None = None
+
+
+def format_of(file_name: str) -> FileFormat | None:
+    """The format that the ending of `file_name` stands for, or None for an unknown one.
+
+    Example:
+      >>> format_of("day.CSV.gz")
+      FileFormat(name='csv', compression='gzip')
+    """
+    stem = file_name.lower()
+    compression = None
+    for ending, kind in COMPRESSIONS.items():
+        if stem.endswith(ending):
+            stem, compression = stem.removesuffix(ending), kind
+    for ending, name in FORMATS.items():
+        if stem.endswith(ending) and not (name == "parquet" and compression):
+            return FileFormat(name, compression)
+    return None
+
+
+def unknown_format(file_name: str) -> UsageError:
+    """The error for a file whose name ends in nothing that is known."""
+    known = ", ".join(FORMATS)
+    return UsageError(
+        f"{file_name}: its name says no known format; rename it to end in {known} "
+        f"(text also with {' or '.join(COMPRESSIONS)} behind it)"
+    )
+
+
+def check_first_bytes(path: str, file_format: FileFormat, first: bytes) -> None:
+    """Refuse a file that is not what its name says.
+
+    A plain JSON-lines file is never refused: what cannot be read there are dead letters.
+
+    Args:
+      path: for the message.
+      file_format: what the name says.
+      first: the first four bytes or more; fewer if the file is that short.
+
+    Raises:
+      FraudError: they are those of something else.
+    """
+    expected = file_format.compression or file_format.name
+    if expected in _MAGIC:
+        if not first.startswith(_MAGIC[expected]):
+            raise FraudError(f"{path}: is not a {expected} file, whatever its name says")
+        return
+    if expected == "csv":
+        for other, magic in _MAGIC.items():
+            if first.startswith(magic):
+                raise FraudError(f"{path}: is a {other} file, not CSV; rename it to say so")

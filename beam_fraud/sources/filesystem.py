@@ -1,0 +1,142 @@
+"""Opens and lists files: local ones directly, others by Beam's file systems.
+
+Beam's file systems know local files as well, but importing Beam takes seconds that training and
+evaluating local files need not pay.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError, UsageError
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file that a pattern led to."""
+
+    #: Absolute path or URL.
+    path: str
+    #: Path relative to what was given, which positions and made-up ids are told by.
+    name: str
+    #: Size in bytes, as stored.
+    size: int
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is a URL that one of Beam's file systems has to open.
+
+    Example:
+      >>> is_remote("gs://bucket/x.parquet"), is_remote("data/x.parquet")
+      (True, False)
+    """
+    return _SCHEME.match(path) is not None
+
+
+def open_file(path: str) -> pa.NativeFile:
+    """Open a file for reading, seekable, its bytes as stored.
+
+    Raises:
+      FraudError: the file cannot be opened.
+    """
+    try:
+        if not is_remote(path):
+            return pa.OSFile(path, "rb")
+        from apache_beam.io.filesystem import CompressionTypes
+        from apache_beam.io.filesystems import FileSystems
+
+        stored = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return pa.PythonFile(stored, mode="r")
+    except Exception as error:
+        raise FraudError(f"{path}: cannot be opened: {_reason(error)}") from None
+
+
+def list_files(given: str) -> list[FoundFile]:
+    """The files that a path, a directory or a glob leads to, in order of their names.
+
+    In a directory, files and folders whose name starts with `.` or `_` are left out, as
+    data tools that write such directories expect.
+
+    Raises:
+      FraudError: there is none, or the file system cannot be asked.
+    """
+    found = _list_remote(given) if is_remote(given) else _list_local(given)
+    if not found:
+        raise FraudError(f"{given}: no such file, no match, or a directory without files")
+    return sorted(found, key=lambda file: file.name)
+
+
+def _list_local(given: str) -> list[FoundFile]:
+    path = Path(given).expanduser().absolute()
+    try:
+        if path.is_dir():
+            return [
+                _local(child, path)
+                for child in path.rglob("*")
+                if child.is_file() and not _hidden(child.relative_to(path).parts)
+            ]
+        if path.is_file():
+            return [_local(path, path.parent)]
+        if not _WILDCARD.search(given):
+            return []
+        fixed = Path(_fixed_part(str(path)))
+        matches = (fixed / match for match in fixed.glob(str(path.relative_to(fixed))))
+        return [_local(match, fixed) for match in matches if match.is_file()]
+    except OSError as error:
+        raise FraudError(f"{given}: cannot be read: {_reason(error)}") from None
+
+
+def _local(path: Path, relative_to: Path) -> FoundFile:
+    return FoundFile(str(path), path.relative_to(relative_to).as_posix(), path.stat().st_size)
+
+
+def _list_remote(given: str) -> list[FoundFile]:
+    from apache_beam.io.filesystems import FileSystems
+
+    directory = given.rstrip("/") + "/"
+    try:
+        # What lies below comes first: some file systems match a directory as they do a file.
+        found = FileSystems.match([directory + "**"])[0].metadata_list
+        fixed = directory
+        if not found:
+            found = FileSystems.match([given])[0].metadata_list
+            fixed = _fixed_part(given) if _WILDCARD.search(given) else given.rpartition("/")[0]
+    except ValueError as error:
+        scheme = given.partition("://")[0]
+        raise UsageError(
+            f"{given}: no file system is installed for {scheme}:// "
+            f"(extras gcp, aws and azure bring theirs): {_reason(error)}"
+        ) from None
+    except Exception as error:
+        raise FraudError(f"{given}: cannot be listed: {_reason(error)}") from None
+    fixed = fixed.rstrip("/") + "/"
+    return [
+        FoundFile(entry.path, entry.path.removeprefix(fixed), entry.size_in_bytes)
+        for entry in found
+        if not _hidden(tuple(entry.path.removeprefix(fixed).split("/")))
+    ]
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder of a glob's first wildcard."""
+    wildcard = _WILDCARD.search(pattern)
+    before = pattern[: wildcard.start()] if wildcard else pattern
+    return before.rpartition("/")[0] or "/"
+
+
+def _hidden(parts: tuple[str, ...]) -> bool:
+    return any(part.startswith((".", "_")) for part in parts)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without the path that Python repeats."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]

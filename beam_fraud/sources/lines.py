@@ -1,0 +1,171 @@
+"""Records of a text file in blocks: lines, or CSV records that may span lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+#: Bytes read at a time.
+CHUNK_BYTES = 8 << 20
+#: A longer record is a dead letter, of which the first `KEPT_BYTES` are kept.
+MAX_RECORD_BYTES = 16 << 20
+KEPT_BYTES = 64 << 10
+#: How far a quoted field may reach over line ends before its quote counts as a stray one.
+MAX_QUOTED_BYTES = 64 << 10
+
+_NEWLINE = 10
+_RETURN = 13
+_QUOTE = 34
+
+Offsets = npt.NDArray[np.int64]
+#: Tells whether some lines of text are one whole record.
+IsRecord = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True)
+class RecordBlock:
+    """Some records that follow each other in a file."""
+
+    #: The text.
+    data: bytes
+    #: int64[n + 1]: where each record starts in `data`, and where the last one ends.
+    offsets: Offsets
+    #: Where the block ends, counted from the start of the reading.
+    end: int
+    #: Whether the only record is one that was too long and is cut off.
+    cut_off: bool = False
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.offsets) - 1
+
+    def payload(self) -> pa.BinaryArray:
+        """The records with their line ends: binary[n], over the same memory."""
+        offsets = pa.py_buffer(self.offsets.astype(np.int32))
+        return pa.Array.from_buffers(
+            pa.binary(), len(self), [None, offsets, pa.py_buffer(self.data)]
+        )
+
+
+def read_records(
+    read: Callable[[int], bytes], is_record: IsRecord | None = None
+) -> Iterator[RecordBlock]:
+    """Split a stream into records at line ends; empty lines are no records.
+
+    How the stream is cut into chunks does not show in the result.
+
+    Args:
+      read: gives at most so many bytes from the start of a record on, and none at the end.
+      is_record: if given, a line with an odd number of quotes may be the start of a record that
+        goes on in later lines: it is if this says so of them, and a record of its own if not.
+
+    Yields:
+      Blocks of one record or more, about `CHUNK_BYTES` each.
+    """
+    rest, base, kept, ended = b"", 0, b"", False
+    while not ended:
+        chunk = read(CHUNK_BYTES)
+        ended = not chunk
+        if kept:
+            line_end = chunk.find(b"\n") + 1
+            base += line_end or len(chunk)
+            if not line_end and not ended:
+                continue
+            yield _cut_off(kept, base)
+            chunk, kept = chunk[line_end:], b""
+        data = rest + chunk
+        if ended and data and not data.endswith(b"\n"):
+            data += b"\n"
+        starts, ends, used = _records(data, is_record, ended)
+        yield from _blocks(data, starts, ends, base)
+        rest, base = data[used:], base + used
+        if len(rest) > MAX_RECORD_BYTES:
+            base, kept, rest = base + len(rest), rest[:KEPT_BYTES], b""
+
+
+def _blocks(data: bytes, starts: Offsets, ends: Offsets, base: int) -> Iterator[RecordBlock]:
+    """The records `[starts, ends)` of `data`, those that are too long by themselves."""
+    first = 0
+    for long in np.flatnonzero(ends - starts > MAX_RECORD_BYTES):
+        yield from _block(data, starts[first:long], ends[first:long], base)
+        begin = int(starts[long])
+        yield _cut_off(data[begin : begin + KEPT_BYTES], base + int(ends[long]))
+        first = int(long) + 1
+    yield from _block(data, starts[first:], ends[first:], base)
+
+
+def _block(data: bytes, starts: Offsets, ends: Offsets, base: int) -> Iterator[RecordBlock]:
+    if not len(starts):
+        return
+    end = base + int(ends[-1])
+    if (starts[1:] == ends[:-1]).all():
+        yield RecordBlock(data, np.append(starts, ends[-1]), end)
+        return
+    # Empty lines between the records: leave them out, so that the records adjoin.
+    lengths = ends - starts
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+    yield RecordBlock(np.frombuffer(data, dtype=np.uint8)[places].tobytes(), offsets, end)
+
+
+def _cut_off(kept: bytes, end: int) -> RecordBlock:
+    return RecordBlock(kept, np.array([0, len(kept)], dtype=np.int64), end, cut_off=True)
+
+
+def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> tuple[Offsets, Offsets, int]:
+    """Where whole records in `data` start and end, and how many bytes they and empty lines take."""
+    text = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(text == _NEWLINE) + 1
+    starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
+    used = int(ends[-1]) if len(ends) else 0
+    if is_record is not None and b'"' in data:
+        starts, ends, used = _join_quoted(data, starts, ends, is_record, ended)
+    lengths = ends - starts
+    empty = (lengths == 1) | ((lengths == 2) & (text[starts] == _RETURN))
+    return starts[~empty], ends[~empty], used
+
+
+def _join_quoted(
+    data: bytes,
+    starts: Offsets,
+    ends: Offsets,
+    is_record: IsRecord,
+    ended: bool,
+) -> tuple[Offsets, Offsets, int]:
+    """Join lines into records where a quoted field reaches over line ends.
+
+    Only lines with an odd number of quotes can open or close such a field, so only those cost a
+    look. A quote that nothing closes nearby costs its own line and no other.
+    """
+    quotes = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _QUOTE)
+    counts = np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts)
+    odd = np.flatnonzero(counts % 2)
+    keep = np.ones(len(starts), dtype=bool)
+    position = 0
+    while position < len(odd):
+        first = int(odd[position])
+        begin = int(starts[first])
+        position += 1
+        if is_record(data[begin : ends[first]]):
+            continue
+        reach = begin + MAX_QUOTED_BYTES
+        if position < len(odd) and ends[odd[position]] <= reach:
+            last = int(odd[position])
+            if is_record(data[begin : ends[last]]):
+                keep[first + 1 : last + 1] = False
+                position += 1
+        elif not ended and len(data) <= reach:
+            # What closes the quote may be in the next chunk: leave it for then.
+            return _joined(starts[:first], ends[:first], keep[:first], begin)
+    return _joined(starts, ends, keep, int(ends[-1]) if len(ends) else 0)
+
+
+def _joined(
+    starts: Offsets, ends: Offsets, keep: npt.NDArray[np.bool_], used: int
+) -> tuple[Offsets, Offsets, int]:
+    joined_starts = starts[keep]
+    return joined_starts, np.append(joined_starts[1:], used)[: len(joined_starts)], used

@@ -1,0 +1,55 @@
+"""Raw batches: rows as the source holds them, each with its position.
+
+A raw batch is a record batch with the column `@position` (int64, from 0 in its source) and either
+`@payload` (binary: the record as text, its line end included) or the source's own columns. The
+name of the source, its format and the number of the block in its segment are in the metadata.
+Names with an `@` keep out of the way of the source's columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import pyarrow as pa
+
+from beam_fraud.sources.segment import CsvLayout
+
+POSITION = "@position"
+PAYLOAD = "@payload"
+#: Reason why a record is a dead letter already, null where it is fine; may be absent.
+REASON = "@reason"
+#: More about that reason; there if `@reason` is.
+DETAIL = "@detail"
+
+_KEY = b"beam_fraud.origin"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a batch come from."""
+
+    #: Name of the source, as dead letters and made-up ids tell it.
+    source: str
+    #: `parquet`, `csv` or `jsonl`.
+    format: str
+    #: Number of this block among those of its segment, from 0.
+    block: int = 0
+    #: Whether the segment is all of its source.
+    whole: bool = True
+    #: Only for CSV: what the header says.
+    csv: CsvLayout | None = None
+
+
+def with_origin(schema: pa.Schema, origin: Origin) -> pa.Schema:
+    """`schema` with `origin` in its metadata."""
+    return schema.with_metadata({_KEY: msgspec.json.encode(origin)})
+
+
+def origin_of(batch: pa.RecordBatch) -> Origin:
+    """The origin of a batch.
+
+    Raises:
+      KeyError: the batch has none.
+    """
+    return msgspec.json.decode(batch.schema.metadata[_KEY], type=Origin)

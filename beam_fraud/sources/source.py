@@ -1,0 +1,111 @@
+"""One way to find, check, split and read files of every format."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from os.path import commonpath, realpath
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.schema import Schema
+from beam_fraud.sources.csv import read_layout
+from beam_fraud.sources.file_format import check_first_bytes, format_of, unknown_format
+from beam_fraud.sources.filesystem import FoundFile, is_remote, list_files, open_file
+from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
+from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.sources.text import count_records, read_text, split_text
+
+_LOG = logging.getLogger(__name__)
+
+
+def find_inputs(given: Sequence[str], schema: Schema, *, labelled: bool) -> list[InputFile]:
+    """The files that paths, directories and globs lead to, each checked against `schema`.
+
+    A file that several of them lead to is read once. Where two files would have the same name
+    relative to what was given, all are told by their path from the folder they have in common.
+
+    Raises:
+      FraudError: a path leads to nothing, or a file is not what its name says, or lacks or
+        mistypes a column.
+      UsageError: a file's name says no known format.
+    """
+    found: dict[str, FoundFile] = {}
+    for pattern in given:
+        files = list_files(pattern)
+        known = [file for file in files if format_of(file.path)]
+        if not known:
+            raise unknown_format(files[0].path)
+        if len(known) < len(files):
+            _LOG.warning(
+                "%s: %d files of no known format left out", pattern, len(files) - len(known)
+            )
+        for file in known:
+            found.setdefault(file.path if is_remote(file.path) else realpath(file.path), file)
+    names = _distinct_names(list(found.values()))
+    return [_inspect(file, names[file.path], schema, labelled) for file in found.values()]
+
+
+def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
+    """Cut a file into segments of about `bytes_each`; into a single one if that is None."""
+    if bytes_each is None:
+        yield Segment(file, file.csv.data_start if file.csv else 0)
+    elif file.format.name == "parquet":
+        yield from split_parquet(file, bytes_each)
+    else:
+        yield from split_text(file, bytes_each)
+
+
+def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
+    """The first `rows` rows of files read one after the other."""
+    segments = []
+    for file in files:
+        if rows <= 0:
+            break
+        count = min(rows, file.rows) if file.rows is not None else count_records(file, rows)
+        segments += [
+            Segment(s.file, s.start, s.stop, s.first_row, count) for s in split_file(file, None)
+        ]
+        rows -= count
+    return segments
+
+
+def read_segment(
+    segment: Segment, schema: Schema, block_rows: int, *, labelled: bool
+) -> Iterator[pa.RecordBatch]:
+    """Raw batches (`sources.raw`) of at most `block_rows` rows each, in the file's order.
+
+    Raises:
+      FraudError: the file cannot be read on.
+    """
+    if segment.file.format.name == "parquet":
+        return read_parquet(segment, schema, block_rows, labelled=labelled)
+    return read_text(segment, block_rows)
+
+
+def _inspect(found: FoundFile, name: str, schema: Schema, labelled: bool) -> InputFile:
+    file_format = format_of(found.path)
+    if file_format is None:
+        raise unknown_format(found.path)
+    try:
+        with open_file(found.path) as file:
+            check_first_bytes(found.path, file_format, file.read(4))
+    except OSError as error:
+        raise FraudError(f"{found.path}: cannot be read: {error}") from None
+    layout, rows = None, None
+    if file_format.name == "parquet":
+        rows = check_parquet(found.path, schema, labelled=labelled)
+    elif file_format.name == "csv":
+        layout = read_layout(found.path, file_format, schema, labelled=labelled)
+    return InputFile(found.path, name, found.size, file_format, layout, rows)
+
+
+def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:
+    if len({file.name for file in files}) == len(files):
+        return {file.path: file.name for file in files}
+    if len({is_remote(file.path) for file in files}) == 2:
+        return {file.path: file.path for file in files}
+    common = PurePosixPath(commonpath([file.path for file in files]))
+    return {file.path: str(PurePosixPath(file.path).relative_to(common)) for file in files}

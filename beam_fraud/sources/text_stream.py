@@ -1,0 +1,63 @@
+"""A text file as a stream of bytes, decompressed where it has to be."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.sources.filesystem import open_file
+
+_SKIP_BYTES = 1 << 20
+
+
+class TextStream:
+    """Reads the bytes `[start, stop)` of a file's text.
+
+    Raises:
+      FraudError: the file cannot be opened, or its compressed content is damaged or cut off.
+    """
+
+    def __init__(
+        self, path: str, file_format: FileFormat, start: int = 0, stop: int | None = None
+    ) -> None:
+        self._path = path
+        self._file = open_file(path)
+        self._stream = self._file
+        if file_format.compression:
+            self._stream = pa.CompressedInputStream(self._file, file_format.compression)
+        self._left = None if stop is None else stop - start
+        if start and not file_format.compression:
+            self._stream.seek(start)
+        elif start:
+            self._skip(start)
+
+    def __enter__(self) -> TextStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        if self._left is not None:
+            size = min(size, self._left)
+        try:
+            data: bytes = self._stream.read(size)
+        except OSError as error:
+            line = (str(error).splitlines() or ["unknown error"])[0]
+            raise FraudError(f"{self._path}: is damaged or cut off: {line}") from None
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def _skip(self, size: int) -> None:
+        while size and (data := self.read(min(size, _SKIP_BYTES))):
+            size -= len(data)

@@ -1,0 +1,1 @@
+"""PTransforms that wire pure functions into the graph; they hold no logic."""

@@ -1,0 +1,107 @@
+"""How the elements of the graph are encoded between stages that the runner does not fuse.
+
+Beam measures a sample of all elements by encoding them, also where stages are fused and nothing is
+ever encoded. Every coder here tells the size of its elements without that.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from apache_beam import coders
+from apache_beam.ml.inference.base import PredictionResult
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+class RecordBatchCoder(coders.Coder):
+    """A record batch with its schema and metadata: an Arrow IPC stream of one batch, zstd."""
+
+    def encode(self, value: pa.RecordBatch) -> bytes:
+        """Write the stream."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, value.schema, options=_OPTIONS) as writer:
+            writer.write_batch(value)
+        encoded: bytes = sink.getvalue().to_pybytes()
+        return encoded
+
+    def decode(self, encoded: bytes) -> pa.RecordBatch:
+        """The inverse of `encode`."""
+        with pa.ipc.open_stream(encoded) as reader:
+            return reader.read_next_batch()
+
+    def estimate_size(self, value: pa.RecordBatch) -> int:
+        """Bytes in memory."""
+        return int(value.nbytes)
+
+    def is_deterministic(self) -> bool:
+        """Equal batches may be encoded differently, so they are no keys of a shuffle."""
+        return False
+
+    def to_type_hint(self) -> Any:
+        """What is coded."""
+        return pa.RecordBatch
+
+
+class BlockCoder(coders.Coder):
+    """An array of numbers, in NumPy's own format without pickle."""
+
+    def encode(self, value: npt.NDArray[Any]) -> bytes:
+        """Write the array with its shape and type."""
+        sink = io.BytesIO()
+        np.save(sink, value, allow_pickle=False)
+        return sink.getvalue()
+
+    def decode(self, encoded: bytes) -> npt.NDArray[Any]:
+        """The inverse of `encode`."""
+        block: npt.NDArray[Any] = np.load(io.BytesIO(encoded), allow_pickle=False)
+        return block
+
+    def estimate_size(self, value: npt.NDArray[Any]) -> int:
+        """Bytes in memory."""
+        return value.nbytes
+
+    def is_deterministic(self) -> bool:
+        """Equal arrays are encoded alike."""
+        return True
+
+    def to_type_hint(self) -> Any:
+        """What is coded."""
+        return np.ndarray
+
+
+class PredictionCoder(coders.Coder):
+    """A prediction over a block: its features and its scores, one array after the other."""
+
+    def __init__(self) -> None:
+        self._coder = coders.TupleCoder((BlockCoder(), BlockCoder(), coders.StrUtf8Coder()))
+
+    def encode(self, value: PredictionResult) -> bytes:
+        """Write both arrays and the name of the model's file."""
+        encoded: bytes = self._coder.encode((value.example, value.inference, value.model_id or ""))
+        return encoded
+
+    def decode(self, encoded: bytes) -> PredictionResult:
+        """The inverse of `encode`."""
+        example, inference, model = self._coder.decode(encoded)
+        return PredictionResult(example, inference, model or None)
+
+    def estimate_size(self, value: PredictionResult) -> int:
+        """Bytes in memory."""
+        return int(value.example.nbytes + value.inference.nbytes)
+
+    def is_deterministic(self) -> bool:
+        """Equal predictions are encoded alike."""
+        return True
+
+    def to_type_hint(self) -> Any:
+        """What is coded."""
+        return PredictionResult
+
+
+for _coder in (RecordBatchCoder, BlockCoder, PredictionCoder):
+    coders.registry.register_coder(_coder().to_type_hint(), _coder)

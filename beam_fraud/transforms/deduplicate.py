@@ -1,0 +1,152 @@
+"""Repeated transaction ids are counted and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.records.duplicates import SeenIds, hash_ids, repeated
+from beam_fraud.records.parse import parse
+from beam_fraud.records.validate import validate
+from beam_fraud.schema import Schema
+from beam_fraud.sources.raw import POSITION, Origin, origin_of
+from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.sources.source import read_segment
+from beam_fraud.transforms.counters import ROWS_DUPLICATE, count
+
+#: Source to the sorted positions of its repeated rows.
+Repeated = dict[str, npt.NDArray[np.int64]]
+
+_SHARDS = 16
+
+
+@dataclass
+class Deduplicate(beam.PTransform):
+    """Leaves out transactions whose id an earlier row has.
+
+    A file that one worker reads from start to end remembers its ids as it goes. For the other
+    files, `repeated` says which rows those are.
+    """
+
+    #: What `FindRepeated` found; None if every file is read from start to end.
+    repeated: beam.PCollection[Repeated] | None = None
+
+    def expand(
+        self, transactions: beam.PCollection[pa.RecordBatch]
+    ) -> beam.PCollection[pa.RecordBatch]:
+        """One step, with a side input where there is something to know beforehand."""
+        beforehand = None if self.repeated is None else beam.pvalue.AsSingleton(self.repeated)
+        return transactions | beam.ParDo(_Deduplicate(), beforehand).with_output_types(
+            pa.RecordBatch
+        )
+
+
+class _Deduplicate(beam.DoFn):
+    def setup(self) -> None:
+        self._origin: Origin | None = None
+        self._seen = SeenIds()
+
+    def process(self, batch: pa.RecordBatch, repeated: Repeated | None) -> Iterator[pa.RecordBatch]:
+        origin = origin_of(batch)
+        if repeated is not None and origin.source in repeated:
+            first = ~np.isin(batch.column(POSITION).to_numpy(), repeated[origin.source])
+        else:
+            self._follow(origin)
+            first = self._seen.first_time(hash_ids(batch.column("transaction_id")))
+        if not first.all():
+            count(ROWS_DUPLICATE, int((~first).sum()))
+            batch = batch.filter(pa.array(first))
+        yield batch
+
+    def _follow(self, origin: Origin) -> None:
+        """Forget the ids of the last file when another starts."""
+        if origin.block == 0:
+            self._seen = SeenIds()
+        elif self._origin is None or (origin.source, origin.block - 1) != (
+            self._origin.source,
+            self._origin.block,
+        ):
+            # Never on a runner that fuses the step with the reading, as all of Beam's do.
+            raise RuntimeError(f"blocks of {origin.source} came out of order")
+        self._origin = origin
+
+
+@dataclass
+class FindRepeated(beam.PTransform):
+    """Segments to one dictionary: every source among them to its repeated rows.
+
+    Reads what it looks at a second time, and shuffles 20 bytes a row.
+    """
+
+    #: The files that the segments are of, in the order in which the first position wins.
+    files: tuple[InputFile, ...]
+    #: What they hold.
+    schema: Schema
+    #: Whether an id may occur once in all files together, or once in each.
+    across_files: bool
+    #: Rows of a block.
+    block_rows: int
+
+    def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[Repeated]:
+        """Hash, group, compare, gather."""
+        names = [file.name for file in self.files]
+        return (
+            segments
+            | "Hash" >> beam.ParDo(_HashIds(names, self.schema, self.across_files, self.block_rows))
+            | "Group" >> beam.GroupByKey()
+            | "Compare" >> beam.FlatMap(_compare)
+            | "Gather" >> beam.combiners.ToList()
+            | "Name" >> beam.Map(_by_source, names)
+        )
+
+
+class _HashIds(beam.DoFn):
+    def __init__(
+        self, names: list[str], schema: Schema, across_files: bool, block_rows: int
+    ) -> None:
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._schema = schema
+        self._across = across_files
+        self._block_rows = block_rows
+
+    def process(self, segment: Segment) -> Iterator[tuple[str, bytes]]:
+        number = self._numbers[segment.file.name]
+        scope = "" if self._across else str(number)
+        for raw in read_segment(segment, self._schema, self._block_rows, labelled=False):
+            parsed = parse(raw, self._schema, labelled=False)
+            valid, _ = validate(parsed, self._schema, labelled=False)
+            hashes = hash_ids(valid.column("transaction_id"))
+            positions = valid.column(POSITION).to_numpy()
+            shards = hashes % _SHARDS
+            for shard in np.unique(shards):
+                here = shards == shard
+                rows = np.empty((2, int(here.sum())), dtype=np.int64)
+                rows[0], rows[1] = positions[here], hashes[here].view(np.int64)
+                yield f"{scope}/{shard}", number.to_bytes(4, "little") + rows.tobytes()
+
+
+def _compare(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+    parts = [(int.from_bytes(part[:4], "little"), _rows(part)) for part in group[1]]
+    numbers = np.concatenate([np.full(rows.shape[1], n, dtype=np.int64) for n, rows in parts])
+    positions = np.concatenate([rows[0] for _, rows in parts])
+    hashes = np.concatenate([rows[1] for _, rows in parts]).view(np.uint64)
+    places = repeated(hashes, numbers, positions)
+    for number in np.unique(numbers):
+        # Also where nothing is repeated: the file was looked at.
+        yield int(number), positions[places[numbers[places] == number]].tobytes()
+
+
+def _rows(part: bytes) -> npt.NDArray[np.int64]:
+    return np.frombuffer(part, dtype=np.int64, offset=4).reshape(2, -1)
+
+
+def _by_source(found: list[tuple[int, bytes]], names: list[str]) -> Repeated:
+    gathered: dict[str, list[npt.NDArray[np.int64]]] = {}
+    for number, positions in found:
+        gathered.setdefault(names[number], []).append(np.frombuffer(positions, dtype=np.int64))
+    return {name: np.sort(np.concatenate(parts)) for name, parts in gathered.items()}

@@ -1,0 +1,23 @@
+"""Raw batches to columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_fraud.records.parse import parse
+from beam_fraud.schema import Schema
+
+
+@dataclass
+class Parse(beam.PTransform):
+    """Raw batches to parsed ones (`records.parse`)."""
+
+    #: Which columns are wanted.
+    schema: Schema
+
+    def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        return raw | beam.Map(parse, self.schema, labelled=False).with_output_types(pa.RecordBatch)

@@ -1,0 +1,71 @@
+"""Files to raw batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_fraud.run_progress import ProgressWriter
+from beam_fraud.schema import Schema
+from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.sources.source import read_segment, split_file
+from beam_fraud.transforms.counters import ROWS_IN, count
+
+
+@dataclass
+class SplitFiles(beam.PTransform):
+    """Files to the segments that workers read; nothing after it is fused with it."""
+
+    #: Files, the largest first, so that workers get about equal shares.
+    files: Sequence[InputFile]
+    #: Bytes of a segment, or None for a segment a file.
+    bytes_each: int | None
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[Segment]:
+        """Split in the graph: finding records in text means reading it."""
+        return (
+            root
+            | "Files" >> beam.Create(list(self.files), reshuffle=False)
+            | "Split" >> beam.FlatMap(split_file, self.bytes_each).with_output_types(Segment)
+            | "Spread" >> beam.Reshuffle()
+        )
+
+
+@dataclass
+class ReadSegments(beam.PTransform):
+    """Segments to raw batches (`sources.raw`)."""
+
+    #: What the files hold.
+    schema: Schema
+    #: Rows of a batch at most.
+    block_rows: int
+    #: Where progress is told, or None.
+    progress: str | None = None
+
+    def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        return segments | "Blocks" >> beam.ParDo(
+            _ReadBlocks(self.schema, self.block_rows, self.progress)
+        ).with_output_types(pa.RecordBatch)
+
+
+class _ReadBlocks(beam.DoFn):
+    def __init__(self, schema: Schema, block_rows: int, progress: str | None) -> None:
+        self._schema = schema
+        self._block_rows = block_rows
+        self._directory = progress
+        self._progress: ProgressWriter | None = None
+
+    def setup(self) -> None:
+        if self._directory:
+            self._progress = ProgressWriter(self._directory)
+
+    def process(self, segment: Segment) -> Iterator[pa.RecordBatch]:
+        for batch in read_segment(segment, self._schema, self._block_rows, labelled=False):
+            count(ROWS_IN, len(batch))
+            yield batch
+            if self._progress:
+                self._progress.add(len(batch))

@@ -1,0 +1,48 @@
+"""Columns to transactions and dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_fraud.records.validate import validate
+from beam_fraud.schema import Schema
+from beam_fraud.transforms.counters import DEAD_PREFIX, ROWS_DEAD, count
+
+#: Tag of the dead letters.
+DEAD = "dead_letters"
+#: Tag of the transactions.
+VALID = "transactions"
+
+
+@dataclass
+class Validate(beam.PTransform):
+    """Parsed batches to transactions and, under the tag `DEAD`, dead letters."""
+
+    #: What rows should be.
+    schema: Schema
+
+    def expand(self, parsed: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
+        """One step with two outputs."""
+        step = beam.ParDo(_Validate(self.schema)).with_output_types(pa.RecordBatch)
+        return parsed | step.with_outputs(DEAD, main=VALID)
+
+
+class _Validate(beam.DoFn):
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def process(
+        self, parsed: pa.RecordBatch
+    ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+        transactions, dead = validate(parsed, self._schema, labelled=False)
+        if len(dead):
+            count(ROWS_DEAD, len(dead))
+            for reason, rows in Counter(dead.column("reason").to_pylist()).items():
+                count(DEAD_PREFIX + reason, rows)
+            yield beam.pvalue.TaggedOutput(DEAD, dead)
+        yield transactions

@@ -1,0 +1,50 @@
+"""Flagged transactions to their sink, with their alerts where both go to one database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.sinks.base import FlaggedSink, SinkWriter
+from beam_fraud.sinks.database import DatabaseWriter
+
+
+@dataclass
+class WriteFlagged(beam.PTransform):
+    """Flagged rows to a sink, one connection a bundle of the runner."""
+
+    #: Where they go.
+    sink: FlaggedSink
+    #: The run.
+    run_id: str
+    #: Names of channels whose alerts are queued in the same transaction, if the sink is a database.
+    channels: tuple[str, ...] = ()
+
+    def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
+        """One step."""
+        return flagged | beam.ParDo(_WriteFlagged(self.sink, self.run_id, self.channels))
+
+
+class _WriteFlagged(beam.DoFn):
+    def __init__(self, sink: FlaggedSink, run_id: str, channels: tuple[str, ...]) -> None:
+        self._sink = sink
+        self._run_id = run_id
+        self._channels = channels
+
+    def start_bundle(self) -> None:
+        self._writer: SinkWriter | None = None
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        if self._writer is None:
+            self._writer = self._sink.open(self._run_id)
+        if isinstance(self._writer, DatabaseWriter):
+            self._writer.write(batch, alerts_of(batch, self._channels))
+        else:
+            self._writer.write(batch)
+
+    def finish_bundle(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

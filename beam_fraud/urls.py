@@ -1,0 +1,48 @@
+"""Options that name a place as a URL: its scheme, and the local path behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from beam_fraud.errors import UsageError
+
+
+def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, str]:
+    """Split `url` at its scheme.
+
+    Args:
+      option: the option that took the URL, for messages.
+      url: such as `parquet:flagged`.
+      forms: known scheme to how it is written, such as `parquet:DIR`.
+
+    Returns:
+      The scheme, and what follows its colon.
+
+    Raises:
+      UsageError: the scheme is unknown. Only the scheme is repeated: the rest may hold a password.
+    """
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme in forms:
+        return scheme, rest
+    said = f"unknown scheme {scheme!r}" if colon else "no scheme"
+    nearest = sorted(forms, key=lambda known: -SequenceMatcher(None, scheme, known).ratio())
+    raise UsageError(f"{option}: {said} (known: {', '.join(forms[known] for known in nearest)})")
+
+
+def local_path(option: str, rest: str, form: str) -> Path:
+    """The absolute path in what follows a scheme's colon: `name`, `/name` or `///name`.
+
+    Raises:
+      UsageError: there is no path, or a host stands before it.
+    """
+    path = rest.removeprefix("//")
+    if not path or (path != rest and not path.startswith("/")):
+        raise UsageError(f"{option}: no local path given, write {form}")
+    return absolute(Path(path))
+
+
+def absolute(path: Path) -> Path:
+    """`path` from the root, so that it means the same in every worker process."""
+    return Path.cwd() / path.expanduser()

@@ -1,0 +1,104 @@
+"""Prints one table of what the pipeline costs, beside a plain loop and Beam row by row.
+
+python -m benchmarks [--only score,workers,memory,help] [--repeat N] [--rows N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+
+from benchmarks.inputs import Inputs
+from benchmarks.machine import machine
+from benchmarks.measure import ROOT, ProcessFailedError
+from benchmarks.memory import measure_memory, measure_memory_with_ids
+from benchmarks.plan import Plan, Results
+from benchmarks.score import measure_score
+from benchmarks.start_up import measure_help
+from benchmarks.table import render
+from benchmarks.workers import measure_workers
+
+#: Name of a part, whether it scores the ULB transactions, and what measures it.
+_PARTS: tuple[tuple[str, bool, Callable[[Plan, Results], None]], ...] = (
+    ("score", True, measure_score),
+    ("workers", True, measure_workers),
+    ("memory", True, measure_memory),
+    ("memory", False, measure_memory_with_ids),
+    ("help", False, measure_help),
+)
+_NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))
+_MODELS = ("hist_gradient_boosting", "forest")
+#: 18 times the ULB transactions.
+_ROWS = 5_126_526
+
+
+def main() -> int:
+    """Measure and print; 1 if a process failed."""
+    options = _options()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    source = (ROOT / options.data / "creditcard.parquet").resolve()
+    work = (ROOT / options.work).resolve()
+    inputs = Inputs(source, work, options.rows)
+    models = tuple(options.model or _MODELS)
+    plan, results = Plan(inputs, options.repeat, models, options.full), Results()
+    try:
+        for name, of_ulb, measure in _PARTS:
+            if name in options.only:
+                if of_ulb and not source.is_file():
+                    logging.warning("%s: no %s, left out; see --data", name, source)
+                else:
+                    measure(plan, results)
+    except ProcessFailedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(work / "out", ignore_errors=True)
+    if options.json:
+        measured = {
+            "machine": machine(),
+            "figures": [asdict(figure) for figure in results.figures],
+            "ratios": [{**asdict(ratio), "holds": ratio.holds} for ratio in results.ratios],
+        }
+        print(json.dumps(measured, indent=2))
+    else:
+        print(render(machine(), results.figures, results.ratios))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--only", type=_parts, default=_NAMES, help=f"of {','.join(_NAMES)}")
+    parser.add_argument("--repeat", type=_positive, default=3, help="runs of each case")
+    parser.add_argument("--rows", type=_positive, default=_ROWS, help="of the large data sets")
+    parser.add_argument("--model", action="append", choices=_MODELS, help="for score; repeatable")
+    parser.add_argument("--full", action="store_true", help="row by row over all rows, minutes")
+    parser.add_argument("--data", default="../shared/data", help="folder of creditcard.parquet")
+    parser.add_argument("--work", default="bench-data", help="folder for what is made, kept")
+    parser.add_argument("--json", action="store_true", help="JSON in place of the table")
+    return parser.parse_args()
+
+
+def _parts(given: str) -> tuple[str, ...]:
+    names = tuple(given.split(","))
+    for name in names:
+        if name not in _NAMES:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(_NAMES)}")
+    return names
+
+
+def _positive(given: str) -> int:
+    number = int(given)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The command lines that are measured."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+#: The installed command, as a user calls it.
+BEAM_FRAUD = str(Path(sysconfig.get_path("scripts")) / "beam-fraud")
+
+Command = tuple[str, ...]
+
+
+def plain_loop(files: Sequence[Path], bundle: Path, out: Path) -> Command:
+    """(a): the same bundle over the same files without a pipeline."""
+    given = ("--model", str(bundle), "--out", str(out))
+    return (sys.executable, "-m", "benchmarks.plain_loop", *map(str, files), *given)
+
+
+def pipeline(path: Path, bundle: Path, out: Path, *options: str) -> Command:
+    """(b): `beam-fraud score` of a file or a directory."""
+    given = ("--model", str(bundle), "--out", str(out), *options)
+    return (BEAM_FRAUD, "score", str(path), *given)
+
+
+def row_by_row(directory: Path, bundle: Path, out: Path) -> Command:
+    """(c): Beam with an element a row."""
+    given = ("--model", str(bundle), "--out", str(out))
+    return (sys.executable, "-m", "benchmarks.row_by_row", str(directory), *given)
+
+
+def row_by_row_one_thread(directory: Path, bundle: Path, out: Path) -> Command:
+    """(c1): the same for those who know what OpenMP's threads do to small predictions."""
+    return ("env", "OMP_NUM_THREADS=1", *row_by_row(directory, bundle, out))

@@ -1,0 +1,89 @@
+"""Data sets and model bundles, made by other processes and kept from run to run."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.commands import BEAM_FRAUD
+from benchmarks.measure import ROOT, ProcessFailedError
+
+#: The first moment of the last fifth of the ULB rows; models learn from what was before.
+UNTIL = "2013-09-02T16:20:49Z"
+#: Files of the large data set.
+FILES = 6
+#: Rows of the first part of the large data sets, for comparing memory, and for training on it.
+FIRST_ROWS = 500_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that is scored, and by what."""
+
+    #: The ULB transactions, Parquet.
+    source: Path
+    #: Where what is made is kept, absolute.
+    work: Path
+    #: Rows of the large data sets.
+    rows: int
+
+    @property
+    def first_rows(self) -> int:
+        """Rows of the smaller data set that memory is compared with."""
+        return min(FIRST_ROWS, self.rows)
+
+    def ulb(self, rows: int) -> Path:
+        """A directory of so many ULB rows: six files if they are all, else one."""
+        files = FILES if rows == self.rows else 1
+        directory = self.work / f"ulb-{rows}x{files}"
+        if not directory.exists():
+            options = ("--source", str(self.source), "--rows", str(rows), "--files", str(files))
+            _make(directory, (sys.executable, "-m", "benchmarks.data", "ulb", *options))
+        return _in_memory(directory)
+
+    def handbook(self) -> Path:
+        """A directory of simulated transactions: `first.parquet`, and `all.parquet`."""
+        directory = self.work / f"handbook-{self.rows}"
+        if not directory.exists():
+            options = ("--rows", str(self.rows), "--keep", str(self.first_rows))
+            _make(directory, (sys.executable, "-m", "benchmarks.data", "handbook", *options))
+        return _in_memory(directory)
+
+    def ulb_bundle(self, kind: str) -> Path:
+        """A model of the given kind for the ULB transactions."""
+        bundle = self.work / f"{kind}.bundle"
+        if not bundle.exists():
+            options = ("--schema", "ulb", "--model", kind, "--until", UNTIL)
+            _make(bundle, (BEAM_FRAUD, "train", str(self.source), *options))
+        return bundle
+
+    def handbook_bundle(self) -> Path:
+        """A model for the simulated transactions."""
+        bundle = self.work / f"handbook-{self.rows}.bundle"
+        if not bundle.exists():
+            options = ("--schema", "handbook", "--model", "hist_gradient_boosting")
+            first = str(self.handbook() / "first.parquet")
+            _make(bundle, (BEAM_FRAUD, "train", first, *options))
+        return bundle
+
+
+def _make(path: Path, command: tuple[str, ...]) -> None:
+    log.info("making %s", path.name)
+    command = (*command, "--out", str(path))
+    made = subprocess.run(command, cwd=ROOT, capture_output=True)
+    if made.returncode:
+        raise ProcessFailedError(command, made.returncode, made.stderr)
+
+
+def _in_memory(directory: Path) -> Path:
+    """Read all files once, so that no measurement waits for the disk."""
+    for path in directory.glob("*.parquet"):
+        with open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    return directory

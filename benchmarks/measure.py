@@ -1,0 +1,150 @@
+"""Runs whole processes and tells their wall time and peak resident memory.
+
+Memory is what Linux tells of every process in `/proc`. The system's own sum, `ru_maxrss`, is of no
+use for it: it leaves out all but the largest process, and it begins with the memory that the
+parent had when it started the process.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+#: The project's root, in which `python -m benchmarks.plain_loop` finds its module.
+ROOT = Path(__file__).resolve().parent.parent
+#: Seconds between two looks at the memory of a process tree: each takes a millisecond.
+_INTERVAL = 0.1
+_PROC = Path("/proc")
+#: Kilobytes that a process holds, and the most that it ever held.
+_MEMORY = re.compile(r"^Vm(HWM|RSS):\s*(\d+) kB$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: commands that start at once and end when the last one does."""
+
+    #: Name in the table.
+    name: str
+    #: What the commands score together, or None for what does not score.
+    rows: int | None
+    #: Program and arguments of each.
+    commands: tuple[tuple[str, ...], ...]
+    #: Kind of the model, or None.
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a case."""
+
+    #: Wall seconds from the start of the first command to the end of the last.
+    seconds: float
+    #: Bytes that all its processes held in memory at once, at most; 0 where there is no `/proc`.
+    peak_bytes: int
+
+
+class ProcessFailedError(Exception):
+    """A process failed; the message holds its command and the end of its errors."""
+
+    def __init__(self, command: Sequence[str], code: int, errors: bytes) -> None:
+        last = " / ".join(errors.decode(errors="replace").strip().splitlines()[-3:])
+        super().__init__(f"{' '.join(command)}: exit code {code}: {last}")
+
+
+def run_in_turn(
+    cases: Sequence[Case], repeat: int, report: Callable[[Case, Run], None] | None = None
+) -> dict[Case, list[Run]]:
+    """Run cases A B C A B C .., so that what slows the machine down for a while slows all.
+
+    Args:
+      cases: what to run.
+      repeat: how often each.
+      report: called after each run.
+
+    Returns:
+      Every case to its runs.
+
+    Raises:
+      ProcessFailedError: a process ended with another exit code than 0.
+    """
+    runs: dict[Case, list[Run]] = {case: [] for case in cases}
+    for _ in range(repeat):
+        for case in cases:
+            runs[case].append(run(case))
+            if report is not None:
+                report(case, runs[case][-1])
+    return runs
+
+
+def run(case: Case) -> Run:
+    """Run a case once.
+
+    Raises:
+      ProcessFailedError: a process ended with another exit code than 0.
+    """
+    with TemporaryFile() as errors:
+        start = time.perf_counter()
+        processes = [
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+            for command in case.commands
+        ]
+        with _PeakMemory([process.pid for process in processes]) as memory:
+            for process in processes:
+                process.wait()
+        seconds = time.perf_counter() - start
+        for command, process in zip(case.commands, processes, strict=True):
+            if process.returncode:
+                errors.seek(0)
+                raise ProcessFailedError(command, process.returncode, errors.read())
+    return Run(seconds, memory.bytes)
+
+
+class _PeakMemory:
+    """Watches the memory of process trees; where there is no `/proc`, sees nothing."""
+
+    def __init__(self, roots: list[int]) -> None:
+        self.bytes = 0
+        self._roots = roots
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_INTERVAL):
+            members = [_memory(member) for root in self._roots for member in _tree(root)]
+            together = sum(now for now, _ in members)
+            self.bytes = max(self.bytes, together, *(most for _, most in members))
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all that descend from it; fewer where some have just ended."""
+    found = [pid]
+    try:
+        for children in (_PROC / str(pid) / "task").glob("*/children"):
+            for child in children.read_text().split():
+                found += _tree(int(child))
+    except OSError:
+        pass
+    return found
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """Bytes that a process holds, and the most that it ever held; zeros if it has ended."""
+    try:
+        found = dict(_MEMORY.findall((_PROC / str(pid) / "status").read_text()))
+    except OSError:
+        return 0, 0
+    return int(found.get("RSS", 0)) * 1024, int(found.get("HWM", 0)) * 1024

@@ -1,0 +1,62 @@
+"""How to measure, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.inputs import Inputs
+from benchmarks.measure import Case, Run, run_in_turn
+from benchmarks.table import Figure, Ratio, figure
+
+#: Bounds are for at least so many rows: with fewer, Python's imports decide.
+BOUND_ROWS = 5_000_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure."""
+
+    #: What to score, by what.
+    inputs: Inputs
+    #: How often each case runs.
+    repeat: int
+    #: Kinds of model whose three ways to score are compared.
+    models: tuple[str, ...]
+    #: Whether row by row scores all rows too, which takes long.
+    full: bool
+
+    def bound(self, value: float) -> float | None:
+        """A bound on a figure of all rows, if they are enough for it."""
+        return value if self.inputs.rows >= BOUND_ROWS else None
+
+
+@dataclass
+class Results:
+    """What came of it."""
+
+    #: In the order of the table.
+    figures: list[Figure] = field(default_factory=list)
+    #: In the order of the table.
+    ratios: list[Ratio] = field(default_factory=list)
+
+    def measure(self, repeat: int, cases: Sequence[Case]) -> list[Figure]:
+        """Run cases in turn and add their figures, which are also returned, in the same order.
+
+        Raises:
+          ProcessFailedError: a process failed.
+        """
+        runs = run_in_turn(cases, repeat, _report)
+        figures = [figure(case, runs[case]) for case in cases]
+        self.figures += figures
+        return figures
+
+
+def _report(case: Case, measured: Run) -> None:
+    size = "" if case.rows is None else f", {case.rows:,} rows"
+    model = f", {case.model}" if case.model else ""
+    peak = measured.peak_bytes / 1e6
+    log.info("%s%s%s: %.2f s, %.0f MB", case.name, model, size, measured.seconds, peak)

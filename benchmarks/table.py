@@ -1,0 +1,113 @@
+"""Figures and ratios, and the one table that they are printed as."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.measure import Case, Run
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured of a case."""
+
+    #: The case.
+    name: str
+    #: Kind of the model, or None.
+    model: str | None
+    #: Rows scored, or None.
+    rows: int | None
+    #: How often it ran.
+    runs: int
+    #: Wall seconds of the whole processes, the median of the runs.
+    seconds: float
+    #: The fastest run.
+    least_seconds: float
+    #: Rows over median seconds, or None.
+    rows_per_second: float | None
+    #: Millions of bytes in memory at once, the most of all runs.
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What figures come to, and what it has to be."""
+
+    #: What is divided by what, and where.
+    name: str
+    #: The value; a ratio or seconds.
+    value: float
+    #: What it may be at most, or must be at least; None for what has no bound.
+    bound: float | None = None
+    #: Whether `bound` is the most, or the least.
+    at_most: bool = True
+    #: What would be good.
+    aim: float | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the value is within its bound; None without one."""
+        if self.bound is None:
+            return None
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
+
+
+def figure(case: Case, runs: Sequence[Run]) -> Figure:
+    """Sum up the runs of a case."""
+    seconds = statistics.median(run.seconds for run in runs)
+    return Figure(
+        case.name,
+        case.model,
+        case.rows,
+        len(runs),
+        seconds,
+        min(run.seconds for run in runs),
+        None if case.rows is None else case.rows / seconds,
+        max(run.peak_bytes for run in runs) / 1e6,
+    )
+
+
+def render(machine: dict[str, str], figures: Sequence[Figure], ratios: Sequence[Ratio]) -> str:
+    """The machine, a line a figure, a line a ratio."""
+    heading = ("", "model", "rows", "runs", "seconds", "fastest", "rows/s", "peak MB")
+    lines = [
+        (
+            f.name,
+            f.model or "",
+            "" if f.rows is None else f"{f.rows:,}",
+            str(f.runs),
+            f"{f.seconds:.2f}",
+            f"{f.least_seconds:.2f}",
+            "" if f.rows_per_second is None else f"{f.rows_per_second:,.0f}",
+            f"{f.peak_mb:,.0f}",
+        )
+        for f in figures
+    ]
+    bounds = [(r.name, f"{r.value:.2f}", *_judged(r)) for r in ratios]
+    described = " · ".join(f"{name} {value}" for name, value in machine.items())
+    parts = [described, _aligned([heading, *lines], left=2)]
+    if bounds:
+        parts.append(_aligned([("", "", "bound", "aim", ""), *bounds], left=1))
+    return "\n\n".join(parts)
+
+
+def _judged(ratio: Ratio) -> tuple[str, str, str]:
+    if ratio.bound is None:
+        return "", "", ""
+    sign = "<=" if ratio.at_most else ">="
+    aim = "" if ratio.aim is None else f"{ratio.aim:g}"
+    return f"{sign} {ratio.bound:g}", aim, "holds" if ratio.holds else "MISSED"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> str:
+    """Columns under one another, the first `left` of them flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

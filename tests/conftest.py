@@ -1,0 +1,18 @@
+"""What all tests share."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_was() -> Iterator[None]:
+    """A command called in a test sets logging up for its process, which the next test shares."""
+    root, package = logging.getLogger(), logging.getLogger("beam_fraud")
+    handlers, levels = list(root.handlers), (root.level, package.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    package.setLevel(levels[1])
+    logging.captureWarnings(False)

@@ -1,0 +1,34 @@
+"""Flagged transactions for tests."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from beam_fraud.stages import SCORED
+
+START = datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
+
+
+def flagged_batch(
+    ids=("t0", "t1", "t2"), *, score=0.9, model_id="m@1", account="a", minutes=None
+) -> pa.RecordBatch:
+    """One flagged row per id, a minute apart."""
+    minutes = range(len(ids)) if minutes is None else minutes
+    reasons = [{"feature": "V14", "value": -3.5, "contribution": 0.4}]
+    rows = [
+        {
+            "transaction_id": key,
+            "event_time": START + timedelta(minutes=minute),
+            "account_id": account,
+            "merchant_id": None,
+            "amount": 12.5,
+            "score": score,
+            "flagged": True,
+            "decision": "review",
+            "rules": ["large", "ünusual"],
+            "reasons": reasons,
+            "model_id": model_id,
+        }
+        for key, minute in zip(ids, minutes, strict=True)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=SCORED)

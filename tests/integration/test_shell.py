@@ -1,0 +1,89 @@
+"""The installed commands, as a user types them into a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def shell(command: str, where: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell in a directory, with the installed commands on PATH."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=where,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_from_simulation_to_scores(tmp_path: Path) -> None:
+    done = shell(
+        """
+        beam-fraud simulate --out data/month.csv --days 30 --accounts 200 --merchants 200 \
+            --fraud-rate 0.03 --seed 1
+        beam-fraud train data/month.csv --schema handbook --model forest --out models/first
+        beam-fraud score 'data/*.csv' --model models/first --out scored --json \
+            --sink sqlite:///flagged.db --alert file:alerts.jsonl > summary.json
+        beam-fraud evaluate data/month.csv --model models/first --json > figures.json
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    scored = pq.read_table(tmp_path / "scored/scores")
+    alerts = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    assert summary["rows_in"] == summary["rows_scored"] == scored.num_rows > 1000
+    assert summary["rows_flagged"] == len(alerts) > 0
+    assert figures["confusion"]["tp"] + figures["confusion"]["fp"] == len(alerts)
+    assert summary["model_id"] == figures["model_id"]
+    assert summary["model_id"].startswith("first@")
+    assert {alert["transaction_id"] for alert in alerts} == {
+        row["transaction_id"] for row in scored.to_pylist() if row["flagged"]
+    }
+
+
+def test_what_goes_wrong_is_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
+    shell(f"cp -r {bundle} changed; printf x >> changed/model.joblib", tmp_path)
+    (tmp_path / "wrong.csv").write_text(
+        "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL,TX_AMOUNT\n"
+    )
+    (tmp_path / "not.parquet").write_text("no Parquet at all")
+    cases = {
+        f"wrong.csv --model {bundle}": (1, ["wrong.csv", "'TERMINAL_ID'", "'TERMINAL'"]),
+        f"not.parquet --model {bundle}": (1, ["not.parquet", "not a parquet file"]),
+        f"absent.csv --model {bundle}": (1, ["absent.csv", "no such file"]),
+        f"wrong.csv --model {bundle} --wokers 2": (2, ["--wokers", "did you mean --workers?"]),
+        f"wrong.csv --model {bundle} --sink redis://x": (2, ["--sink", "redis"]),
+        "wrong.csv --model changed": (1, ["changed", "model.joblib"]),
+        "wrong.csv --model nothing": (1, ["nothing", "not a model bundle"]),
+    }
+    for arguments, (code, said) in cases.items():
+        done = shell(f"beam-fraud score {arguments} --out out", tmp_path)
+        lines = done.stderr.splitlines()
+        assert done.returncode == code, (arguments, done.stderr)
+        assert len(lines) == 1, (arguments, done.stderr)
+        assert all(words in lines[0] for words in said), lines[0]
+        assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_finds_frauds(tmp_path: Path) -> None:
+    done = shell("beam-fraud demo", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Try next" in done.stdout
+    assert done.stderr.count("ALERT") > 5
+    assert pq.read_table(tmp_path / "demo/scored/scores").num_rows > 10_000

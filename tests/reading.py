@@ -1,0 +1,116 @@
+"""Reads a file as the graph does, for the tests of sources and records."""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from beam_fraud.records.parse import parse
+from beam_fraud.records.validate import validate
+from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.sources.raw import POSITION
+from beam_fraud.sources.source import find_inputs, read_segment, split_file
+from beam_fraud.stages import DEAD_LETTER
+
+#: Every role and every kind of feature.
+BANK = Schema(
+    name="bank",
+    roles={
+        "transaction_id": "id",
+        "event_time": "when",
+        "account_id": "account",
+        "merchant_id": "shop",
+        "amount": "amount",
+        "currency": "currency",
+        "label": "fraud",
+    },
+    features=(
+        FeatureColumn("age"),
+        FeatureColumn("mcc", "categorical"),
+        FeatureColumn("risk", "numeric", "allow"),
+        FeatureColumn("channel", "categorical", "allow"),
+    ),
+)
+#: Columns of `BANK`, in the order in which the tests' files have them.
+COLUMNS = BANK.columns(labelled=True)
+#: A row of `BANK` that is a transaction.
+GOOD: dict[str, Any] = {
+    "id": "t1",
+    "when": "2024-02-29T12:30:00Z",
+    "account": "a1",
+    "shop": "m1",
+    "amount": "12.5",
+    "currency": "EUR",
+    "fraud": "0",
+    "age": "41",
+    "mcc": "5411",
+    "risk": "0.25",
+    "channel": "web",
+}
+
+
+@dataclass(frozen=True)
+class Read:
+    """What became of the rows of a file."""
+
+    #: `Schema.transactions` and `@position`, in the file's order.
+    transactions: pa.Table
+    #: `stages.DEAD_LETTER`, in the file's order.
+    dead_letters: pa.Table
+    #: Number of raw rows.
+    rows_in: int
+
+    @property
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """Transactions by position."""
+        return {row.pop(POSITION): row for row in self.transactions.to_pylist()}
+
+    @property
+    def dead(self) -> dict[int, dict[str, Any]]:
+        """Dead letters by position."""
+        return {row["position"]: row for row in self.dead_letters.to_pylist()}
+
+
+def read(
+    path: Path | str,
+    schema: Schema = BANK,
+    *,
+    block_rows: int = 50_000,
+    bytes_each: int | None = None,
+    labelled: bool = True,
+) -> Read:
+    """Read a file in segments of `bytes_each` and blocks of `block_rows`, not deduplicated."""
+    good = schema.transactions(labelled=labelled).append(pa.field(POSITION, pa.int64()))
+    transactions, letters, rows = [good.empty_table()], [DEAD_LETTER.empty_table()], 0
+    for file in find_inputs([str(path)], schema, labelled=labelled):
+        for segment in split_file(file, bytes_each):
+            for raw in read_segment(segment, schema, block_rows, labelled=labelled):
+                assert 0 < len(raw) <= block_rows
+                valid, dead = validate(
+                    parse(raw, schema, labelled=labelled), schema, labelled=labelled
+                )
+                valid.validate(full=True)
+                dead.validate(full=True)
+                assert len(valid) + len(dead) == len(raw)
+                rows += len(raw)
+                transactions.append(pa.Table.from_batches([valid]).cast(good))
+                letters.append(pa.Table.from_batches([dead]))
+    return Read(pa.concat_tables(transactions), pa.concat_tables(letters), rows)
+
+
+def csv_of(*rows: dict[str, Any], columns: tuple[str, ...] = COLUMNS) -> bytes:
+    """Rows as CSV text with a header; no value is quoted."""
+    lines = [",".join(columns), *(",".join(str(row[c]) for c in columns) for row in rows)]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def write_text(path: Path, text: bytes) -> Path:
+    """Write a text file, compressed as its name says."""
+    if path.suffix == ".gz":
+        text = gzip.compress(text)
+    if path.suffix == ".zst":
+        text = pa.compress(text, codec="zstd", asbytes=True)
+    path.write_bytes(text)
+    return path

@@ -1,0 +1,95 @@
+import json
+import multiprocessing
+import os
+import resource
+import signal
+
+import pytest
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.alerts.file import FileChannel
+from beam_fraud.errors import FraudError
+from tests.flagged import flagged_batch
+
+
+def _alerts(*ids, account="a"):
+    return alerts_of(flagged_batch(ids, account=account), ["file:x"])
+
+
+def _ids(path):
+    return [json.loads(line)["transaction_id"] for line in path.read_text().splitlines()]
+
+
+def test_a_line_holds_the_whole_alert(tmp_path):
+    channel = FileChannel(tmp_path / "alerts.jsonl")
+    channel.send(_alerts("t0"))
+    line = json.loads(channel.path.read_text())
+    assert line["event_time"] == "2024-05-01T12:00:00.000005Z"
+    assert line["reasons"] == [{"feature": "V14", "value": -3.5, "contribution": 0.4}]
+    assert line["merchant_id"] is None
+    assert line["rules"] == ["large", "ünusual"]
+
+
+def test_what_was_there_stays(tmp_path):
+    path = tmp_path / "alerts.jsonl"
+    path.write_text('{"transaction_id": "before"}\n')
+    FileChannel(path).check()
+    FileChannel(path).send(_alerts("after"))
+    assert _ids(path) == ["before", "after"]
+
+
+def test_a_torn_last_line_does_not_take_the_next_alert_with_it(tmp_path):
+    path = tmp_path / "alerts.jsonl"
+    path.write_text('{"transaction_id": "to')
+    FileChannel(path).send(_alerts("whole"))
+    assert json.loads(path.read_text().splitlines()[-1])["transaction_id"] == "whole"
+
+
+def _send_many(path, name, start):
+    start.wait()
+    for block in range(25):
+        long_name = "x" * 20_000
+        FileChannel(path).send(
+            _alerts(*(f"{name}{block}-{i}" for i in range(8)), account=long_name)
+        )
+
+
+def test_two_processes_append_whole_lines(tmp_path):
+    path = tmp_path / "alerts.jsonl"
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(2)
+    senders = [context.Process(target=_send_many, args=(path, n, start)) for n in ("p", "q")]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    ids = _ids(path)
+    assert len(ids) == len(set(ids)) == 2 * 25 * 8
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_batch(tmp_path):
+    path = tmp_path / "alerts.jsonl"
+    FileChannel(path).send(_alerts("first"))
+    size = path.stat().st_size
+    if (child := os.fork()) == 0:
+        # A limit on the file's size stands for the full disk: the kernel takes what fits.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, size + 100))
+        try:
+            FileChannel(path).send(_alerts("a", "b", "c"))
+        except FraudError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert path.stat().st_size == size
+
+
+def test_a_directory_by_that_name_is_refused_before_the_run(tmp_path):
+    with pytest.raises(FraudError, match="Is a directory"):
+        FileChannel(tmp_path).check()
+
+
+def test_a_file_on_the_way_is_refused_before_the_run(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(FraudError, match="x is a file"):
+        FileChannel(tmp_path / "x" / "alerts.jsonl").check()

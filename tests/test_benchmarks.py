@@ -1,0 +1,193 @@
+"""The benchmark measures what it says, and still runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.commands import score, train
+from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.commands.train import TrainOptions
+from benchmarks import plain_loop, row_by_row
+from benchmarks.data import make_handbook, make_ulb
+from benchmarks.inputs import UNTIL, Inputs
+from benchmarks.measure import ROOT, Case, ProcessFailedError, Run, run, run_in_turn
+from benchmarks.plan import Plan
+from benchmarks.table import Ratio, figure, render
+
+SOURCE_ROWS = 2_000
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with transactions that look like ULB's, some of them frauds that stand out."""
+    rng = np.random.default_rng(1)
+    frauds = np.arange(SOURCE_ROWS) % 20 == 7
+    columns = {"Time": np.sort(rng.integers(0, 172_792, SOURCE_ROWS)).astype(float)}
+    columns |= {f"V{i}": rng.normal(3.0 * frauds * (i < 4), 1) for i in range(1, 29)}
+    columns["Amount"] = rng.exponential(80, SOURCE_ROWS).round(2)
+    folder = tmp_path_factory.mktemp("data")
+    table = pa.table(columns).append_column("Class", pa.array(frauds.astype(np.int8)))
+    pq.write_table(table, folder / "creditcard.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inputs(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five thousand such rows in two files."""
+    directory = tmp_path_factory.mktemp("inputs") / "ulb"
+    make_ulb(source / "creditcard.parquet", directory, rows=5_000, files=2)
+    return directory
+
+
+@pytest.fixture(scope="module", params=["forest", "hist_gradient_boosting"])
+def bundle(
+    source: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """A model for them."""
+    out = tmp_path_factory.mktemp("bundles") / request.param
+    files = (str(source / "creditcard.parquet"),)
+    train.run(TrainOptions(files, "ulb", request.param, str(out), until=UNTIL))
+    return out
+
+
+def test_the_three_ways_give_the_same_scores(inputs: Path, bundle: Path, tmp_path: Path) -> None:
+    plain_loop.score(sorted(inputs.iterdir()), bundle, tmp_path / "plain.parquet")
+    score.run(ScoreOptions((str(inputs),), str(bundle), str(tmp_path / "pipeline")))
+    row_by_row.score(f"{inputs}/*.parquet", bundle, tmp_path / "rows")
+    plain = pq.read_table(tmp_path / "plain.parquet")
+    pipeline = pq.read_table(tmp_path / "pipeline" / "scores")
+    assert plain.num_rows == 5_000
+    assert len(set(plain.column("score").to_pylist())) > 30
+    by_id = [("transaction_id", "ascending")]
+    assert plain.sort_by(by_id).equals(pipeline.sort_by(by_id))
+    # Files are numbered through, so the rows in order are the loop's rows in order.
+    rows = pq.read_table(tmp_path / "rows").sort_by(by_id)
+    assert rows.column("transaction_id").to_pylist() == list(range(5_000))
+    for name in ("score", "flagged"):
+        assert rows.column(name).equals(plain.column(name))
+
+
+def test_copies_begin_as_the_original_and_never_repeat_it(source: Path, inputs: Path) -> None:
+    original = pq.read_table(source / "creditcard.parquet")
+    files = [pq.read_table(path) for path in sorted(inputs.iterdir())]
+    assert [table.num_rows for table in files] == [2_500, 2_500]
+    made = pa.concat_tables(files)
+    assert made.column("row").to_pylist() == list(range(5_000))
+    made = made.drop_columns("row")
+    assert made.slice(0, SOURCE_ROWS).equals(original)
+    copy = made.slice(SOURCE_ROWS, SOURCE_ROWS)
+    for name in ("Time", "Class"):
+        assert copy.column(name).equals(original.column(name))
+    changed = np.abs(copy.column("V1").to_numpy() - original.column("V1").to_numpy())
+    assert (changed > 0).all()
+    assert changed.max() < 0.1
+    assert len(set(made.column("V28").to_pylist())) == 5_000
+
+
+def test_simulated_rows_are_as_many_as_asked(tmp_path: Path) -> None:
+    make_handbook(tmp_path / "handbook", rows=3_000, keep=700)
+    everything = pq.read_table(tmp_path / "handbook" / "all.parquet")
+    assert everything.num_rows == 3_000
+    assert len(set(everything.column("TRANSACTION_ID").to_pylist())) == 3_000
+    assert pq.read_table(tmp_path / "handbook" / "first.parquet").equals(everything.slice(0, 700))
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code)
+
+
+#: Long enough to be seen.
+BE_BUSY = "sum(range(15_000_000))"
+HOLD_100_MB = f"held = b'1' * 100_000_000; {BE_BUSY}"
+
+
+def test_memory_of_processes_side_by_side_is_added_up() -> None:
+    measured = run(Case("two", None, (python(HOLD_100_MB), python(HOLD_100_MB))))
+    assert 200e6 < measured.peak_bytes < 300e6
+
+
+def test_memory_of_children_is_added_up() -> None:
+    child = f"subprocess.run([sys.executable, '-c', {HOLD_100_MB!r}])"
+    parent = f"import subprocess, sys; {HOLD_100_MB}; {child}"
+    measured = run(Case("tree", None, (python(parent),)))
+    assert 200e6 < measured.peak_bytes < 300e6
+
+
+def test_a_peak_is_seen_though_it_is_over() -> None:
+    measured = run(Case("short", None, (python(f"b'1' * 300_000_000; {BE_BUSY}"),)))
+    assert 300e6 < measured.peak_bytes < 400e6
+
+
+def test_what_fails_is_named_with_its_reason() -> None:
+    failing = Case("failing", None, (python("pass"), python("raise SystemExit('no such file')")))
+    with pytest.raises(ProcessFailedError, match=r"SystemExit.*exit code 1: no such file"):
+        run(failing)
+
+
+def test_cases_take_turns() -> None:
+    order: list[str] = []
+    cases = [Case(name, None, (python("pass"),)) for name in "AB"]
+    runs = run_in_turn(cases, 2, lambda case, _: order.append(case.name))
+    assert order == ["A", "B", "A", "B"]
+    assert [len(runs[case]) for case in cases] == [2, 2]
+
+
+def test_a_figure_sums_up_runs() -> None:
+    runs = [Run(4.0, 5_000_000), Run(1.0, 7_000_000), Run(2.0, 6_000_000)]
+    summed = figure(Case("x", 1_000, (), "forest"), runs)
+    assert (summed.seconds, summed.least_seconds) == (2.0, 1.0)
+    assert (summed.rows_per_second, summed.peak_mb, summed.runs) == (500.0, 7.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "holds"),
+    [
+        (Ratio("slower", 1.5, 1.5), True),
+        (Ratio("slower", 1.51, 1.5), False),
+        (Ratio("faster", 5.0, 5.0, at_most=False), True),
+        (Ratio("faster", 4.9, 5.0, at_most=False), False),
+        (Ratio("free", 9.0), None),
+    ],
+)
+def test_a_ratio_is_judged_by_its_bound(ratio: Ratio, holds: bool | None) -> None:
+    assert ratio.holds is holds
+    assert ("MISSED" in render({}, [], [ratio])) is (holds is False)
+
+
+def test_few_rows_are_not_judged() -> None:
+    plans = [Plan(Inputs(Path(), Path(), rows), 1, (), False) for rows in (4_999_999, 5_000_000)]
+    assert [plan.bound(1.5) for plan in plans] == [None, 1.5]
+
+
+def benchmarks(*options: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "benchmarks", "--json", "--repeat", "1", *options)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_without_the_transactions_the_rest_is_measured(tmp_path: Path) -> None:
+    folders = ("--data", str(tmp_path / "nowhere"), "--work", str(tmp_path))
+    done = benchmarks("--only", "workers,help", *folders)
+    assert done.returncode == 0
+    measured = json.loads(done.stdout)
+    assert [figure["name"] for figure in measured["figures"]] == ["beam-fraud --help"]
+    assert measured["ratios"][0]["bound"] == 0.5
+    assert f"workers: no {tmp_path}/nowhere/creditcard.parquet, left out" in done.stderr
+
+
+@pytest.mark.slow
+def test_every_part_runs(source: Path, tmp_path: Path) -> None:
+    folders = ("--data", str(source), "--work", str(tmp_path / "work"))
+    done = benchmarks("--rows", "900", "--model", "forest", *folders)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert len(measured["figures"]) == 4 + 4 + 2 + 2 + 1
+    assert len(measured["ratios"]) == 3 + 2 + 1 + 1 + 1
+    assert not (tmp_path / "work" / "out").exists()

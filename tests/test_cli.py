@@ -1,0 +1,266 @@
+"""The command line as a caller sees it: what it prints where, and with which exit code."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_fraud import __version__
+from beam_fraud.cli import main
+from beam_fraud.errors import FraudError, UsageError
+
+MINIMAL = {
+    "demo": ["demo"],
+    "simulate": ["simulate", "--out", "t.csv"],
+    "train": ["train", "a.csv", "--schema", "ulb", "--model", "forest", "--out", "b"],
+    "evaluate": ["evaluate", "a.csv", "--model", "b"],
+    "score": ["score", "a.csv", "--model", "b", "--out", "o"],
+    "import_model": ["models", "import", "m.joblib", "--schema", "ulb", "--out", "b"],
+}
+
+
+class Calls:
+    """Stands where the commands' work would be done, and keeps the options it was called with."""
+
+    def __init__(self) -> None:
+        self.options: Any = None
+        self.raises: BaseException | None = None
+
+    def run(self, options: Any) -> dict[str, object]:
+        self.options = options
+        if self.raises is not None:
+            raise self.raises
+        return {"rows": 3}
+
+    def render(self, result: dict[str, object]) -> str:
+        return f"{result['rows']} rows in all"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    stand_in = Calls()
+    for name in MINIMAL:
+        module = importlib.import_module(f"beam_fraud.commands.{name}")
+        monkeypatch.setattr(module, "run", stand_in.run)
+        monkeypatch.setattr(module, "render", stand_in.render)
+    return stand_in
+
+
+def python(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def installed() -> str:
+    """The installed command, beside the Python that runs the tests."""
+    return str(Path(sys.executable).parent / "beam-fraud")
+
+
+def test_help_answers_in_under_half_a_second() -> None:
+    seconds: list[float] = []
+    # A machine that is busy with something else gets more tries, not more time.
+    while len(seconds) < 10 and min(seconds, default=1.0) >= 0.5:
+        start = time.perf_counter()
+        assert "simulate" in python("-m", "beam_fraud", "--help").stdout
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from beam_fraud.cli import main; main(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    for args in (["--help"], ["score", "--help"], ["trian"]):
+        loaded = set(python("-c", code, *args).stderr.split())
+        assert "beam_fraud.cli" in loaded
+        heavy = {"apache_beam", "sklearn", "pandas", "numpy", "pyarrow", "sqlalchemy", "rich"}
+        assert loaded & heavy == set()
+
+
+def test_the_installed_command_answers_through_a_shell() -> None:
+    shell = subprocess.run(
+        f"'{installed()}' --version", shell=True, capture_output=True, text=True, check=True
+    )
+    assert shell.stdout == f"beam-fraud {__version__}\n"
+    assert python("-m", "beam_fraud", "--version").stdout == shell.stdout
+
+
+def test_without_arguments_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("Usage: beam-fraud ")
+
+
+def test_train_options_reach_the_command(calls: Calls) -> None:
+    args = ["train", "a.csv", "b.csv", "--schema", "ulb", "--model", "forest", "--out", "b"]
+    args += ["--from", "2024-01-01", "--valid-from", "2024-02-01", "--until", "2024-03-01"]
+    args += ["--split", "stratified", "--seed", "7", "--threshold", "recall=0.8", "--name", "n"]
+    assert main(args) == 0
+    got = calls.options
+    assert (got.files, got.schema, got.model, got.out) == (("a.csv", "b.csv"), "ulb", "forest", "b")
+    assert (got.since, got.valid_from, got.until) == ("2024-01-01", "2024-02-01", "2024-03-01")
+    assert (got.split, got.seed, got.threshold, got.name) == ("stratified", 7, "recall=0.8", "n")
+
+
+def test_score_options_reach_the_command(calls: Calls) -> None:
+    args = ["score", "--alert", "console:", "a.csv", "--model", "b", "--out", "o", "b.csv"]
+    args += ["--sink", "sqlite:///f.db", "--alert", "file:a.jsonl", "--workers", "2", "--limit=9"]
+    args += ["--dedupe", "run", "--block-rows", "1000", "--dry-run", "--schema", "s.toml"]
+    assert main(args) == 0
+    got = calls.options
+    assert (got.files, got.model, got.out) == (("a.csv", "b.csv"), "b", "o")
+    assert (got.sink, got.alerts) == ("sqlite:///f.db", ("console:", "file:a.jsonl"))
+    assert (got.workers, got.limit, got.dedupe, got.block_rows) == (2, 9, "run", 1000)
+    assert (got.dry_run, got.schema, got.beam_args) == (True, "s.toml", ())
+
+
+def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) -> None:
+    args = ["--days", "3", "--accounts", "4", "--merchants", "5", "--seed", "6"]
+    assert main([*MINIMAL["simulate"], *args, "--fraud-rate", "0.1", "--start", "2025-01-01"]) == 0
+    got = calls.options
+    assert (got.days, got.accounts, got.merchants, got.seed) == (3, 4, 5, 6)
+    assert (got.fraud_rate, got.start) == (0.1, "2025-01-01")
+    assert main([*MINIMAL["evaluate"], "--threshold", "0.25", "--until", "2024-02-01"]) == 0
+    assert (calls.options.threshold, calls.options.until) == (0.25, "2024-02-01")
+    assert main([*MINIMAL["import_model"], "--trust", "--threshold", "0.3", "--name", "n"]) == 0
+    assert (calls.options.trust, calls.options.threshold, calls.options.name) == (True, 0.3, "n")
+
+
+@pytest.mark.parametrize("command", MINIMAL)
+def test_defaults_are_those_of_the_command(calls: Calls, command: str) -> None:
+    assert main(MINIMAL[command]) == 0
+    given = {
+        name: getattr(calls.options, name)
+        for name, field in type(calls.options).__dataclass_fields__.items()
+        if type(field.default).__name__ != "_MISSING_TYPE"
+    }
+    required = {
+        name: getattr(calls.options, name)
+        for name in type(calls.options).__dataclass_fields__
+        if name not in given
+    }
+    assert calls.options == type(calls.options)(**required)
+
+
+@pytest.mark.parametrize("command", MINIMAL)
+def test_results_are_text_or_json_on_standard_output(
+    calls: Calls, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(MINIMAL[command]) == 0
+    assert capsys.readouterr().out == "3 rows in all\n"
+    assert main([*MINIMAL[command], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": 3}
+
+
+def test_shared_options_stand_before_or_after_the_others(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--json", "--log-level", "error", "--out", "d"]) == 0
+    assert main(["demo", "--out", "d", "--log-format", "json", "--json"]) == 0
+    assert capsys.readouterr().out == '{"rows": 3}\n' * 2
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--vers"], "unknown option --vers; did you mean --version?"),
+        (["trian"], "no such command 'trian'. Did you mean 'train'?"),
+        (["train", "x", "--treshold=1"], "unknown option --treshold; did you mean --threshold?"),
+        (["simulate", "--fraud_rate", "1"], "unknown option --fraud_rate; did you mean --fraud-"),
+        (["simulate", "--frobnicate"], "unknown option --frobnicate; see beam-fraud simulate -"),
+        (["simulate"], "missing option '--out'; see beam-fraud simulate --help"),
+        (["simulate", "--out"], "option '--out' requires an argument"),
+        (["evaluate", "--model", "b"], "missing argument 'FILE'"),
+        (["simulate", "--out", "x", "--days", "x"], "invalid value for '--days': "),
+        (["simulate", "--out", "x", "--days", "0"], "invalid value for '--days': "),
+        (["train", "x", "--split", "random"], "invalid value for '--split': 'random' is not one"),
+        (["demo", "x"], "got unexpected extra argument"),
+        (["models"], "missing command; see beam-fraud models --help"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(
+    args: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"beam-fraud: {line}")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (FraudError("a.csv: no column Amount"), 1, "a.csv: no column Amount"),
+        (UsageError("--sink x: no such kind"), 2, "--sink x: no such kind"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            ZeroDivisionError("by zero\nand more"),
+            1,
+            "internal error: ZeroDivisionError: by zero; run again with --log-level debug for "
+            "the traceback",
+        ),
+        # Typer would end the program without a word for this one.
+        (
+            BrokenPipeError(32, "Broken pipe"),
+            1,
+            "internal error: BrokenPipeError: [Errno 32] Broken pipe; run again with --log-level "
+            "debug for the traceback",
+        ),
+    ],
+)
+def test_a_failure_is_one_line(
+    calls: Calls,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    calls.raises = error
+    assert main(["demo"]) == code
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"beam-fraud: {line}\n")
+
+
+def test_the_traceback_of_a_bug_is_in_the_log_file_and_at_level_debug(
+    calls: Calls, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    calls.raises = ZeroDivisionError("by zero")
+    file = tmp_path / "run.log"
+    assert main(["demo", "--log-file", str(file)]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert "Traceback" in file.read_text()
+    assert main(["demo", "--log-level", "debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_failure_is_a_json_line_where_messages_are(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls.raises = FraudError("a.csv: no column Amount")
+    assert main(["demo", "--log-format", "json"]) == 1
+    entry = json.loads(capsys.readouterr().err)
+    assert (entry["level"], entry["message"]) == ("error", "a.csv: no column Amount")
+
+
+def test_a_closed_pipe_is_no_noise(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    out = str(tmp_path / "t.csv")
+    size = ["--days", "1", "--accounts", "2", "--merchants", "2"]
+    done = subprocess.run(
+        [installed(), "simulate", "--out", out, *size, "--log-level", "error"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert Path(out).exists()

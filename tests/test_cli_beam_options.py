@@ -1,0 +1,91 @@
+"""What `score` does with options that are not its own: Beam's pass, others are refused."""
+
+import subprocess
+import sys
+
+import pytest
+
+from beam_fraud.commandline.beam_options import beam_options, split
+from beam_fraud.errors import UsageError
+
+OWN = {"--out": True, "--limit": True, "--dry-run": False, "--model": True}
+
+
+def divided(*args: str) -> tuple[list[str], tuple[str, ...]]:
+    return split(list(args), OWN, "beam-fraud score")
+
+
+@pytest.mark.parametrize(
+    ("args", "beams"),
+    [
+        (["--runner=FnApiRunner"], ["--runner=FnApiRunner"]),
+        (["--runner", "FnApiRunner"], ["--runner=FnApiRunner"]),
+        (["--flink_submit_uber_jar"], ["--flink_submit_uber_jar"]),
+        (["--flink-master", "[local]"], ["--flink_master=[local]"]),
+        (["--job-server-timeout=9"], ["--job-server-timeout=9"]),
+        (["--parallelism", "-1"], ["--parallelism=-1"]),
+        (['--environment_config={"a": "b=c"}'], ['--environment_config={"a": "b=c"}']),
+        (["--experiments", "a", "--experiments=b"], ["--experiments=a", "--experiments=b"]),
+    ],
+)
+def test_an_option_that_beam_declares_is_beams(args: list[str], beams: list[str]) -> None:
+    ours, others = divided("a.csv", *args, "--out", "o", "b.csv")
+    assert ours == ["a.csv", "--out", "o", "b.csv"]
+    assert list(others) == beams
+
+
+def test_beam_understands_what_is_handed_to_it() -> None:
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+
+    _, beams = divided("--direct-num-workers", "3", "--direct_running_mode=multi_threading")
+    options = PipelineOptions(list(beams)).view_as(DirectOptions)
+    assert (options.direct_num_workers, options.direct_running_mode) == (3, "multi_threading")
+
+
+def test_values_of_our_options_and_what_follows_a_double_dash_are_not_options() -> None:
+    args = ["--out", "--runner", "--limit=-1", "--", "--treshold", "--runner"]
+    assert divided(*args) == (args, ())
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--modle", "b"], "unknown option --modle; did you mean --model?"),
+        (["--run", "FnApiRunner"], "unknown option --run; did you mean --runner?"),
+        (["--flink_mastr=x"], "unknown option --flink_mastr; did you mean --flink_master?"),
+        (["--treshold=0.9"], "unknown option --treshold; see beam-fraud score --help"),
+        (["-runner", "x"], "unknown option -runner; did you mean --runner?"),
+        (["--dry_run"], "unknown option --dry_run; did you mean --dry-run?"),
+        (["--runner"], "option --runner needs a value, as in --runner=VALUE"),
+        (["--runner", "--limit", "1"], "option --runner needs a value, as in --runner=VALUE"),
+        (["--flink_submit_uber_jar=1"], "option --flink_submit_uber_jar takes no value"),
+        (["--direct_num_workers=x"], "--direct_num_workers: invalid int value: 'x'"),
+        (["--direct_running_mode=x"], "--direct_running_mode: invalid choice: 'x'"),
+        (["--runner=Flnk"], "Unexpected pipeline runner: Flnk."),
+        (["--runner=no.such.Runner"], "No module named 'no'"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(args: list[str], line: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        divided(*args)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+
+
+def test_options_of_every_runner_are_known() -> None:
+    known = beam_options()
+    assert known["--runner"]
+    assert known["--flink_master"]
+    assert known["--prism_location"]
+    assert known["--region"]
+    assert not known["--flink_submit_uber_jar"]
+    assert "--help" not in known
+
+
+def test_beam_is_imported_only_for_an_option_that_is_not_ours() -> None:
+    code = (
+        "import sys; from beam_fraud.commandline.beam_options import split;"
+        "split(['a.csv', '--out', 'o'], {'--out': True}, 'x'); print('apache_beam' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

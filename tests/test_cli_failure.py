@@ -1,0 +1,69 @@
+"""An error raised in a step of a real pipeline ends as the one line it was raised with."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.commandline import failure
+from beam_fraud.errors import FraudError, UsageError
+
+LINE = "bundle b: model.joblib was changed after it was written; write the bundle again"
+
+
+def run_pipeline(error: Exception, *args: str) -> BaseException:
+    """What a pipeline ends with if one of its steps raises `error`."""
+
+    def step(_: int) -> int:
+        raise error
+
+    pipeline = beam.Pipeline(options=PipelineOptions(list(args)))
+    _ = pipeline | beam.Create([1, 2]) | "Load the model's file" >> beam.Map(step)
+    with pytest.raises(Exception) as raised:  # whatever the runner makes of it
+        pipeline.run().wait_until_finish()
+    return raised.value
+
+
+IN_PROCESS = ("--runner=FnApiRunner",)
+THREADS = (
+    "--runner=FnApiRunner",
+    "--direct_num_workers=2",
+    "--direct_running_mode=multi_threading",
+)
+
+
+@pytest.mark.parametrize("args", [IN_PROCESS, THREADS], ids=["in process", "threads"])
+@pytest.mark.parametrize("kind", [FraudError, UsageError])
+def test_a_step_that_refuses_is_found_whatever_the_worker(
+    kind: type[FraudError], args: tuple[str, ...]
+) -> None:
+    found = failure.fraud_error_in(run_pipeline(kind(LINE), *args))
+    assert type(found) is kind
+    assert str(found) == LINE
+
+
+@pytest.mark.slow
+def test_a_step_that_refuses_in_another_process_is_found() -> None:
+    args = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    found = failure.fraud_error_in(run_pipeline(FraudError(LINE), "--runner=FnApiRunner", *args))
+    assert str(found) == LINE
+
+
+@pytest.mark.parametrize("args", [IN_PROCESS, THREADS], ids=["in process", "threads"])
+def test_a_bug_in_a_step_is_not_taken_for_a_refusal(
+    args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = run_pipeline(ZeroDivisionError("by zero"), *args)
+    assert failure.fraud_error_in(error) is None
+    assert failure.report(error) == 1
+
+
+def test_an_error_is_found_by_what_it_was_raised_from() -> None:
+    error = RuntimeError("the job failed")
+    error.__cause__ = UsageError(LINE)
+    assert failure.report(error) == 2
+
+
+def test_a_bug_met_while_a_refusal_was_handled_stays_a_bug() -> None:
+    error = ZeroDivisionError("by zero")
+    error.__context__ = FraudError(LINE)
+    assert failure.fraud_error_in(error) is None

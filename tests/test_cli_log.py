@@ -1,0 +1,135 @@
+"""Where messages go, in which form, and which are kept."""
+
+import json
+import logging
+import warnings
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.commandline import log
+from beam_fraud.errors import FraudError, UsageError
+
+OURS = logging.getLogger("beam_fraud.commands.score")
+BEAM = logging.getLogger("apache_beam.runners.common")
+
+
+def test_text_lines_say_when_how_grave_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    OURS.info("scored %d rows", 3)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    when, rest = printed.err.split(" ", 1)
+    datetime.strptime(when, "%H:%M:%S")
+    assert rest == "info beam_fraud.commands.score: scored 3 rows\n"
+
+
+def test_json_lines_are_one_object_each(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(form="json")
+    OURS.warning('a "quoted"\tthing')
+    BEAM.error("first\nsecond")
+    first, second = (json.loads(row) for row in capsys.readouterr().err.splitlines())
+    assert datetime.fromisoformat(first.pop("timestamp")).utcoffset() is not None
+    assert first == {"level": "warning", "logger": OURS.name, "message": 'a "quoted"\tthing'}
+    assert second["message"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("level", "ours", "libraries"),
+    [
+        ("debug", ["debug", "info", "warning", "error"], ["info", "warning", "error"]),
+        ("info", ["info", "warning", "error"], ["warning", "error"]),
+        ("warning", ["warning", "error"], ["warning", "error"]),
+        ("error", ["error"], ["error"]),
+    ],
+)
+def test_levels_turn_libraries_down_but_keep_their_errors(
+    capsys: pytest.CaptureFixture[str], level: log.Level, ours: list[str], libraries: list[str]
+) -> None:
+    log.configure(level, "json")
+    for logger in (OURS, BEAM):
+        for name in ("debug", "info", "warning", "error"):
+            logger.log(logging.getLevelName(name.upper()), "x")
+    entries = [json.loads(row) for row in capsys.readouterr().err.splitlines()]
+    assert [e["level"] for e in entries if e["logger"] == OURS.name] == ours
+    assert [e["level"] for e in entries if e["logger"] == BEAM.name] == libraries
+
+
+def test_warnings_about_absent_extras_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    logging.getLogger().warning("apitools not found")
+    assert capsys.readouterr().err == ""
+    logging.getLogger().error("lost the worker")
+    assert "lost the worker" in capsys.readouterr().err
+
+
+def test_warnings_of_python_are_shown_at_level_debug_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure()
+    warnings.warn("old", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log.configure("debug")
+        warnings.warn("old", UserWarning, stacklevel=1)
+    assert "UserWarning: old" in capsys.readouterr().err
+
+
+def test_tracebacks_are_for_the_file_and_for_level_debug(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.log"
+    for level, shown in (("info", False), ("debug", True)):
+        log.configure(level, file=str(file))  # type: ignore[arg-type]
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            BEAM.exception("bundle failed. Original traceback is\nTraceback ...")
+        assert ("Traceback" in capsys.readouterr().err) is shown
+    assert file.read_text().count("Traceback (most recent call last)") == 2
+
+
+def test_what_ends_the_command_is_not_told_twice(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A runner logs the error of a step before it passes it on; the command reports it then."""
+    file = tmp_path / "run.log"
+    log.configure(file=str(file))
+    BEAM.error("bundle failed\nbeam_fraud.errors.FraudError: b: model.joblib was changed")
+    try:
+        raise FraudError("b: model.joblib was changed")
+    except FraudError:
+        BEAM.exception("b: model.joblib was changed [while running 'Infer']")
+    assert capsys.readouterr().err == ""
+    assert file.read_text().count("\nbeam_fraud.errors.FraudError: b: ") == 2
+
+
+def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    for _ in range(2):
+        log.configure("info", "json", str(file))
+        OURS.info("started")
+    rows = file.read_text().splitlines()
+    assert [json.loads(row)["message"] for row in rows] == ["started", "started"]
+
+
+def test_a_log_file_that_cannot_be_written_is_a_wrong_call(tmp_path: Path) -> None:
+    path = str(tmp_path / "absent" / "run.log")
+    with pytest.raises(UsageError, match=r"--log-file .*run\.log: cannot be written \(No such"):
+        log.configure(file=path)
+    with pytest.raises(UsageError, match="cannot be written"):
+        log.configure(file=str(tmp_path))
+
+
+def test_what_a_worker_process_logs_is_cut_to_its_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    workers = logging.getLogger("apache_beam.runners.portability.local_job_service")
+    row = 'Worker: severity: %s timestamp { seconds: 1 } message: "lost \\"it\\"\\nTraceback" x: 1'
+    log.configure(form="json")
+    workers.warning(row, "WARN")
+    workers.error(row, "ERROR")
+    (entry,) = (json.loads(row) for row in capsys.readouterr().err.splitlines())
+    assert entry["message"] == 'lost \\"it\\"'

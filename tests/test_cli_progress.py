@@ -1,0 +1,74 @@
+"""Progress: a bar on a terminal, lines elsewhere, and never on standard output."""
+
+import io
+import sys
+import threading
+
+import pytest
+
+from beam_fraud.commandline import log
+from beam_fraud.commandline.progress import progress_of, status_line
+
+
+class Rows:
+    """Counts up by ten at every look, and tells when it was looked at three times."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.seen = threading.Event()
+
+    def read(self) -> int:
+        self.rows += 10
+        if self.rows >= 30:
+            self.seen.set()
+        return self.rows
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_tell_rows_done_and_left(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    rows = Rows()
+    with progress_of(1000, rows.read, "scoring", line_every=0.001):
+        assert rows.seen.wait(10)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "info beam_fraud.commandline.progress: scoring: 10 rows done, 990 left, " in printed.err
+
+
+def test_a_short_run_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    with progress_of(1000, Rows().read, "scoring"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    rows = Rows()
+    with progress_of(1000, rows.read, "scoring"):
+        print("a result")
+        assert rows.seen.wait(10)
+    assert capsys.readouterr().out == "a result\n"
+    assert "scoring" in terminal.getvalue()
+    assert "rows done" in terminal.getvalue()
+    assert "a result" not in terminal.getvalue()
+
+
+def test_progress_ends_with_the_body_that_fails() -> None:
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), progress_of(None, Rows().read, "scoring"):
+        raise ZeroDivisionError
+    assert threading.active_count() == before
+
+
+def test_more_rows_than_expected_leave_none() -> None:
+    assert status_line(12, 10, 2.0) == "12 rows done, 0 left, 6 rows/s, 0:00:00 to go"
+    assert status_line(0, 10, 0.0) == "0 rows done, 10 left, 0 rows/s"

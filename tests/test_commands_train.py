@@ -1,0 +1,252 @@
+"""Training, evaluating and importing as the commands do it, on files."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from beam_fraud.commands import evaluate, import_model, train
+from beam_fraud.commands.evaluate import EvaluateOptions
+from beam_fraud.commands.import_model import ImportOptions
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.bundle import open_bundle, read_card, read_reference
+
+SCHEMA = """
+name = "shop"
+[roles]
+transaction_id = "id"
+event_time = "t"
+label = "fraud"
+amount = "price"
+[[feature]]
+column = "mcc"
+kind = "categorical"
+missing = "allow"
+"""
+ROWS = 2000
+
+
+def table(rows: int = ROWS, frauds: bool = True) -> pa.Table:
+    """A transaction a minute from 2024-01-01 on; large ones at jewellers' are frauds."""
+    random = np.random.default_rng(0)
+    mcc = random.choice(["books", "food", "jewels"], rows)
+    price = random.lognormal(3, 1, rows).round(2)
+    start = np.datetime64("2024-01-01T00:00:00", "us")
+    return pa.table(
+        {
+            "id": [f"t{i}" for i in range(rows)],
+            "t": pa.array(start + np.arange(rows) * np.timedelta64(60, "s")),
+            "price": price,
+            "mcc": mcc,
+            "fraud": ((mcc == "jewels") & (price > 40) & frauds).astype(np.int64),
+        }
+    )
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> TrainOptions:
+    pq.write_table(table(), tmp_path / "data.parquet")
+    (tmp_path / "shop.toml").write_text(SCHEMA)
+    return TrainOptions(
+        files=(str(tmp_path / "data.parquet"),),
+        schema=str(tmp_path / "shop.toml"),
+        model="logistic",
+        out=str(tmp_path / "bundle"),
+    )
+
+
+def test_a_model_is_trained_and_evaluated(options: TrainOptions) -> None:
+    trained = train.run(options)
+    json.dumps(trained)
+    bundle = open_bundle(options.out)
+    assert trained["model_id"] == bundle.model_id
+    assert bundle.manifest.name == "bundle"
+    assert bundle.manifest.kind == "logistic"
+    assert bundle.manifest.categories == {"mcc": ("books", "food", "jewels")}
+    assert bundle.manifest.features == ("mcc", "amount", "is_weekend", "is_night")
+    assert bundle.manifest.microseconds_per_row
+    assert (trained["rows_train"], trained["rows_valid"]) == (1600, 400)
+    assert [d.feature for d in read_reference(bundle).distributions][-1] == "score"
+
+    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    json.dumps(result)
+    assert result["rows"] == ROWS
+    assert result["model_id"] == bundle.model_id
+    assert result["threshold"] == bundle.thresholds.review
+    assert isinstance(result["average_precision"], float)
+    assert result["average_precision"] > 0.7
+
+
+def test_reports_show_the_figures(options: TrainOptions) -> None:
+    trained = train.run(options)
+    text = train.render(trained)
+    assert str(trained["model_id"]) in text
+    assert "400 validation rows" in text
+    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    report = evaluate.render(result)
+    assert f"{result['average_precision']:.4f}" in report
+    assert f"{result['recall']:.4f}" in report
+    assert "2,000 rows" in report
+    card = read_card(open_bundle(options.out))
+    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "seed: 0", "scikit-learn"):
+        assert said in card
+
+
+def test_a_seed_gives_one_model_file(options: TrainOptions, tmp_path: Path) -> None:
+    forest = replace(options, model="forest", seed=3)
+    digests = []
+    for name in ("one", "same"):
+        train.run(replace(forest, out=str(tmp_path / name)))
+        manifest = open_bundle(str(tmp_path / name)).manifest
+        digests.append((manifest.files["model.joblib"], manifest.thresholds, manifest.metrics))
+    assert digests[0] == digests[1]
+
+
+def test_times_bound_what_is_trained_on(options: TrainOptions) -> None:
+    trained = train.run(
+        replace(
+            options,
+            since="2024-01-01T01:00:00",
+            valid_from="2024-01-02T00:00:00+01:00",
+            until="2024-01-02T03:00:00Z",
+        )
+    )
+    # From 01:00 to 23:00 UTC, then to 03:00, a transaction a minute.
+    assert (trained["rows_train"], trained["rows_valid"]) == (22 * 60, 4 * 60)
+
+
+def test_the_final_model_has_seen_the_validation_rows(options: TrainOptions) -> None:
+    changed = table().to_pandas()
+    train.run(options)
+    before = open_bundle(options.out).manifest.files["model.joblib"]
+    changed.loc[ROWS - 5 :, "price"] *= 3
+    pq.write_table(pa.Table.from_pandas(changed, preserve_index=False), options.files[0])
+    train.run(options)
+    assert open_bundle(options.out).manifest.files["model.joblib"] != before
+
+
+def test_a_stratified_split_reports_on_rows_that_nothing_else_saw(options: TrainOptions) -> None:
+    result = train.run(replace(options, split="stratified", threshold="0.5"))
+    assert result["reported_on"] == "held_out"
+    assert (result["rows_train"], result["rows_valid"], result["rows_held_out"]) == (1120, 280, 600)
+    assert result["metrics"]["rows"] == 600  # type: ignore[index]
+    assert result["threshold"] == 0.5
+
+
+def test_a_threshold_is_chosen_as_asked(options: TrainOptions) -> None:
+    result = train.run(replace(options, threshold="recall=1"))
+    assert result["metrics"]["recall"] == 1.0  # type: ignore[index]
+    result = train.run(replace(options, threshold="budget=20"))
+    confusion = result["metrics"]["confusion"]  # type: ignore[index]
+    assert confusion["tp"] + confusion["fp"] <= 20 * 400 / (24 * 60)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "logstic"}, "did you mean logistic"),
+        ({"threshold": "f2"}, "--threshold f2"),
+        ({"split": "random"}, "--split random"),
+        ({"since": "yesterday"}, "--from yesterday: not an ISO 8601 time"),
+        ({"until": "2024-13-01"}, "--until 2024-13-01"),
+        ({"split": "stratified", "valid_from": "2024-01-02"}, "--valid-from"),
+    ],
+)
+def test_a_wrong_call_says_which_option(
+    options: TrainOptions, change: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        train.run(replace(options, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"since": "2030-01-01"}, "no rows to train on"),
+        ({"valid_from": "2030-01-01"}, "give another --valid-from"),
+        ({"until": "2024-01-01T00:03:00"}, "frauds and genuine"),
+        ({"valid_from": "2024-01-02T09:18:00"}, "2 validation rows"),
+        ({"threshold": "budget=0.001"}, "not reachable on the 0.277 days"),
+    ],
+)
+def test_data_that_cannot_make_a_model_is_an_error_of_one_line(
+    options: TrainOptions, change: dict[str, str], said: str
+) -> None:
+    with pytest.raises(FraudError, match=said) as caught:
+        train.run(replace(options, **change))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert not Path(options.out).exists()
+
+
+def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOptions) -> None:
+    train.run(options)
+    pq.write_table(table(frauds=False), options.files[0])
+    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    assert result["average_precision"] is None
+    assert "average precision  -" in evaluate.render(result)
+    with pytest.raises(FraudError, match="each of the 2000 rows is genuine"):
+        train.run(options)
+
+
+def test_evaluation_takes_another_threshold_and_other_times(options: TrainOptions) -> None:
+    train.run(options)
+    given = EvaluateOptions(options.files, options.out, threshold=0.0, until="2024-01-01T02:00:00")
+    result = evaluate.run(given)
+    assert result["rows"] == 120
+    assert result["recall"] == 1.0
+    with pytest.raises(UsageError, match="--threshold 2"):
+        evaluate.run(replace(given, threshold=2.0))
+    with pytest.raises(FraudError, match="no rows to evaluate on"):
+        evaluate.run(replace(given, until="2020-01-01"))
+
+
+def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
+    schema = tmp_path / "plain.toml"
+    schema.write_text('name = "plain"\ncalendar = false\n[roles]\nevent_time = "t"\namount = "a"\n')
+    matrix = np.arange(20.0).reshape(-1, 1)
+    joblib.dump(LogisticRegression().fit(matrix, matrix[:, 0] > 10), tmp_path / "m.joblib")
+    given = ImportOptions(
+        file=str(tmp_path / "m.joblib"), schema=str(schema), trust=False, out=str(tmp_path / "b")
+    )
+    with pytest.raises(FraudError, match="--trust") as caught:
+        import_model.run(given)
+    assert not (tmp_path / "b").exists()
+    result = import_model.run(replace(given, trust=True, threshold=0.7, name="theirs"))
+    found = re.search("[0-9a-f]{64}", str(caught.value))
+    assert found
+    assert result["sha256"] == found.group()
+    bundle = open_bundle(str(tmp_path / "b"))
+    assert bundle.manifest.name == "theirs"
+    assert bundle.thresholds.review == 0.7
+    assert read_reference(bundle).distributions == ()
+    assert str(result["sha256"]) in read_card(bundle)
+    assert str(result["model_id"]) in import_model.render(result)
+
+
+def test_an_untrusted_file_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"not even a pickle")
+    given = ImportOptions(file=str(tmp_path / "m"), schema="ulb", trust=False, out="b")
+    with pytest.raises(FraudError, match="sha256"):
+        import_model.run(given)
+    with pytest.raises(UsageError, match="--threshold"):
+        import_model.run(replace(given, threshold=7.0))
+
+
+def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:
+    modules = ("train", "evaluate", "import_model")
+    imports = "".join(f"import beam_fraud.commands.{name}\n" for name in modules)
+    check = f"import sys\n{imports}assert 'apache_beam' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+
+from beam_fraud.errors import FraudError
+from beam_fraud.models.bundle import (
+    Bundle,
+    load_model,
+    open_bundle,
+    read_card,
+    read_reference,
+    write_bundle,
+)
+from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.reference import Reference
+from beam_fraud.presets import HANDBOOK, ULB
+
+MANIFEST = Manifest(
+    name="dummy",
+    kind="imported",
+    created="2024-01-01T00:00:00+00:00",
+    features=("amount", "is_night"),
+    schema=HANDBOOK.to_dict(),
+    thresholds=Thresholds(review=0.25),
+)
+
+
+def write(directory: Path, manifest: Manifest = MANIFEST, model: Any = None) -> Bundle:
+    model = model or DummyClassifier(strategy="prior").fit(np.zeros((4, 2)), [0, 0, 0, 1])
+    return write_bundle(str(directory), model, manifest, Reference(), "# card")
+
+
+def edit_manifest(directory: Path, **changes: object) -> None:
+    path = directory / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+class Armed:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    written = write(tmp_path / "b")
+    bundle = open_bundle(str(tmp_path / "b"))
+    assert bundle == written
+    assert bundle.thresholds.review == 0.25
+    assert bundle.features.names == ("amount", "is_night")
+    assert bundle.schema == HANDBOOK
+    assert read_card(bundle) == "# card"
+    assert read_reference(bundle) == Reference()
+    assert load_model(bundle).predict_proba(np.zeros((1, 2)))[0, 1] == 0.25
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
+def test_a_bundle_is_small_and_means_the_same_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "b")
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(open_bundle("b"))
+    assert len(sent) < 5_000
+    monkeypatch.chdir("/")
+    load_model(pickle.loads(sent))
+
+
+def test_a_changed_threshold_is_another_model(tmp_path: Path) -> None:
+    one = write(tmp_path / "a")
+    other = write(tmp_path / "b", replace(MANIFEST, thresholds=Thresholds(0.3)))
+    assert one.model_id.startswith("dummy@")
+    assert len(one.model_id) == len("dummy@") + 12
+    assert one.model_id != other.model_id
+
+
+def test_an_earlier_bundle_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "b")
+    again = write(tmp_path / "b", replace(MANIFEST, thresholds=Thresholds(0.9)))
+    assert open_bundle(str(tmp_path / "b")) == again
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
+def test_a_directory_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(FraudError, match="no model bundle"):
+        write(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_write_leaves_the_earlier_bundle(tmp_path: Path) -> None:
+    earlier = write(tmp_path / "b")
+    with pytest.raises(Exception, match="lambda"):
+        write(tmp_path / "b", model=lambda: None)
+    assert open_bundle(str(tmp_path / "b")) == earlier
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
+@pytest.mark.parametrize("name", ["model.joblib", "reference.parquet", "card.md"])
+def test_a_changed_or_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "b")
+    (tmp_path / "b" / name).write_bytes(b"other")
+    with pytest.raises(FraudError, match=f"{name} is not the file that manifest.json describes"):
+        open_bundle(str(tmp_path / "b"))
+    (tmp_path / "b" / name).unlink()
+    with pytest.raises(FraudError, match=f"{name} is missing"):
+        open_bundle(str(tmp_path / "b"))
+
+
+def test_a_tampered_model_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "b")
+    joblib.dump(Armed(tmp_path / "pwned"), tmp_path / "b" / "model.joblib")
+    with pytest.raises(FraudError, match="changed or damaged"):
+        open_bundle(str(tmp_path / "b"))
+    # Also if it is changed between the check and the use.
+    with pytest.raises(FraudError, match="changed or damaged"):
+        load_model(bundle)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_opening_a_bundle_does_not_open_its_model(tmp_path: Path) -> None:
+    write(tmp_path / "b", model=Armed(tmp_path / "touched"))
+    open_bundle(str(tmp_path / "b"))
+    assert not (tmp_path / "touched").exists()
+
+
+def test_another_major_version_of_scikit_learn_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "b")
+    edit_manifest(tmp_path / "b", versions={"scikit-learn": "0.24.2"})
+    with pytest.raises(FraudError, match=r"scikit-learn 0\.24\.2, here is"):
+        open_bundle(str(tmp_path / "b"))
+
+
+def test_a_feature_that_the_schema_lacks_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "b", replace(MANIFEST, features=("amount", "account_count_7d")))
+    with pytest.raises(FraudError, match="needs the feature 'account_count_7d'"):
+        open_bundle(str(tmp_path / "b"))
+    bundle = write(tmp_path / "c")
+    with pytest.raises(FraudError, match="'is_night', which the schema ulb doesn't have"):
+        bundle.features_in(ULB)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"name": 3}'])
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path / "b")
+    (tmp_path / "b" / "manifest.json").write_bytes(content)
+    with pytest.raises(FraudError, match=r"manifest\.json can't be read"):
+        open_bundle(str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("path", ["absent", ".", "file"])
+def test_what_is_no_bundle_is_refused(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FraudError, match="not a model bundle"):
+        open_bundle(str(tmp_path / path))
+
+
+def test_a_model_that_joblib_cannot_open_is_an_error_of_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "b", model=Breaks())
+    with pytest.raises(FraudError, match="can't be opened by") as caught:
+        load_model(open_bundle(str(tmp_path / "b")))
+    assert "\n" not in str(caught.value)
+
+
+def _break() -> None:
+    raise AttributeError("no such thing\nin this version")
+
+
+class Breaks:
+    """Cannot be set up again."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _break, ()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_fraud.errors import FraudError
+from beam_fraud.models.storage import read_bytes, write_directory
+
+FILES = {"last": b"1", "first": b"2"}
+
+
+def test_a_directory_is_written_and_read(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model"
+    write_directory(str(target), FILES, last="last")
+    assert read_bytes(str(target), "first") == b"2"
+    write_directory(str(target), {"last": b"3"}, last="last")
+    assert [p.name for p in target.iterdir()] == ["last"]
+
+
+def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+    write_directory(str(tmp_path), FILES, last="last")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "last"]
+
+
+def test_a_file_is_not_replaced_by_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"mine")
+    with pytest.raises(FraudError, match="is there already"):
+        write_directory(str(tmp_path / "model"), FILES, last="last")
+    assert (tmp_path / "model").read_bytes() == b"mine"
+
+
+def test_what_cannot_be_renamed_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    write_directory(str(target), FILES, last="last")
+    rename = Path.rename
+
+    def failing(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            raise OSError("disk full")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(FraudError, match="disk full"):
+        write_directory(str(target), {"last": b"3"}, last="last")
+    assert read_bytes(str(target), "last") == b"1"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_missing_file_is_told_from_an_unreadable_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_bytes(str(tmp_path), "absent")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FraudError, match="folder can't be read"):
+        read_bytes(str(tmp_path), "folder")
+
+
+def test_a_url_is_written_and_read_by_beam_the_last_file_last(tmp_path: Path) -> None:
+    from apache_beam.io.localfilesystem import LocalFileSystem
+
+    created: list[str] = []
+
+    class Bucket(LocalFileSystem):
+        """Objects at bucket://, kept in a directory."""
+
+        @classmethod
+        def scheme(cls) -> str:
+            return "bucket"
+
+        def join(self, base: str, *paths: str) -> str:
+            return "/".join((base, *paths))
+
+        def exists(self, path: str) -> bool:
+            return (tmp_path / path.removeprefix("bucket://")).exists()
+
+        def open(self, path: str, *args: Any, **options: Any) -> Any:
+            return super().open(str(tmp_path / path.removeprefix("bucket://")), *args, **options)
+
+        def create(self, path: str, *args: Any, **options: Any) -> Any:
+            created.append(path)
+            return super().create(str(tmp_path / path.removeprefix("bucket://")), *args, **options)
+
+    write_directory("bucket://models/forest", FILES, last="last")
+    assert created == ["bucket://models/forest/first", "bucket://models/forest/last"]
+    assert read_bytes("bucket://models/forest", "first") == b"2"
+    with pytest.raises(FileNotFoundError):
+        read_bytes("bucket://models/forest", "absent")
+
+
+def test_an_unknown_scheme_is_an_error_of_one_line() -> None:
+    with pytest.raises(FraudError, match="nosuch://b") as caught:
+        read_bytes("nosuch://b", "manifest.json")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.threshold import operating_points, parse_threshold
+
+# Three frauds among eight rows, with a tie at 0.6.
+LABELS = np.array([1, 0, 1, 0, 1, 0, 0, 0], dtype=np.int8)
+SCORES = np.array([0.9, 0.8, 0.6, 0.6, 0.5, 0.2, 0.1, 0.0])
+
+
+def choose(rule: str, days: float = 2.0) -> float:
+    return parse_threshold(rule).choose(operating_points(LABELS, SCORES, days))
+
+
+@pytest.mark.parametrize(
+    ("rule", "threshold"),
+    [
+        ("f1", 0.5),
+        ("precision=0.9", 0.9),
+        ("precision=0.5", 0.5),
+        ("precision=0.2", 0.5),
+        ("recall=0.3", 0.9),
+        ("recall=0.5", 0.6),
+        ("recall=1", 0.5),
+        ("budget=1", 0.8),
+        ("budget=1.9", 0.8),
+        ("budget=2", 0.6),
+        ("budget=1000", 0.0),
+        ("cost=1:100", 0.9),
+        ("cost=100:1", 0.5),
+        ("0.73", 0.73),
+    ],
+)
+def test_a_rule_chooses_the_threshold_that_it_promises(rule: str, threshold: float) -> None:
+    assert choose(rule) == threshold
+
+
+def test_a_precision_out_of_reach_says_what_is_reachable() -> None:
+    labels = np.array([0, 1, 0, 1], dtype=np.int8)
+    points = operating_points(labels, np.array([0.9, 0.8, 0.7, 0.6]), 1.0)
+    with pytest.raises(FraudError, match=r"at most 0\.5 \(with a recall of 0\.5\)"):
+        parse_threshold("precision=0.8").choose(points)
+
+
+def test_a_budget_out_of_reach_says_what_is_reachable() -> None:
+    points = operating_points(LABELS, np.full(8, 0.5), 2.0)
+    with pytest.raises(FraudError, match="makes 4 alerts a day"):
+        parse_threshold("budget=3").choose(points)
+
+
+def test_a_budget_needs_a_span_of_time() -> None:
+    with pytest.raises(FraudError, match="all of one moment"):
+        choose("budget=3", days=0.0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "",
+        "f2",
+        "f1=3",
+        "precision",
+        "precision=",
+        "precision=1.2",
+        "recall=0",
+        "recall=nan",
+        "budget=-1",
+        "budget=inf",
+        "cost=5",
+        "cost=1:2:3",
+        "cost=0:1",
+        "1.5",
+        "nan",
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_a_wrong_call(rule: str) -> None:
+    with pytest.raises(UsageError, match="not one of f1, precision=X"):
+        parse_threshold(rule)
+
+
+labelled_scores = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda n: n / 8)), min_size=2, max_size=60
+).filter(lambda rows: 0 < sum(label for label, _ in rows) < len(rows))
+
+
+def precision_recall_f1(
+    labels: np.ndarray, scores: np.ndarray, threshold: float
+) -> tuple[float, float, float]:
+    flagged = scores >= threshold
+    caught = labels[flagged].sum()
+    return (
+        caught / flagged.sum(),
+        caught / labels.sum(),
+        2 * caught / (flagged.sum() + labels.sum()),
+    )
+
+
+@given(labelled_scores)
+def test_no_threshold_has_a_higher_f1(rows: list[tuple[int, float]]) -> None:
+    labels = np.array([label for label, _ in rows], dtype=np.int8)
+    scores = np.array([score for _, score in rows])
+    chosen = parse_threshold("f1").choose(operating_points(labels, scores, 1.0))
+    best = max(precision_recall_f1(labels, scores, t)[2] for t in np.unique(scores))
+    assert precision_recall_f1(labels, scores, chosen)[2] == best
+
+
+@given(labelled_scores, st.floats(0.01, 1.0))
+def test_a_target_that_is_reachable_is_met(rows: list[tuple[int, float]], target: float) -> None:
+    labels = np.array([label for label, _ in rows], dtype=np.int8)
+    scores = np.array([score for _, score in rows])
+    points = operating_points(labels, scores, 1.0)
+    chosen = parse_threshold(f"recall={target}").choose(points)
+    assert precision_recall_f1(labels, scores, chosen)[1] >= target
+    reachable = max(precision_recall_f1(labels, scores, t)[0] for t in np.unique(scores))
+    if reachable >= target:
+        chosen = parse_threshold(f"precision={target}").choose(points)
+        assert precision_recall_f1(labels, scores, chosen)[0] >= target
+    else:
+        with pytest.raises(FraudError, match="not reachable"):
+            parse_threshold(f"precision={target}").choose(points)
+
+
+@given(labelled_scores, st.integers(1, 60))
+def test_a_budget_is_kept_and_used_up(rows: list[tuple[int, float]], budget: int) -> None:
+    labels = np.array([label for label, _ in rows], dtype=np.int8)
+    scores = np.array([score for _, score in rows])
+    flagged = [int((scores >= t).sum()) for t in np.unique(scores)]
+    points = operating_points(labels, scores, 1.0)
+    if min(flagged) > budget:
+        with pytest.raises(FraudError):
+            parse_threshold(f"budget={budget}").choose(points)
+    else:
+        chosen = parse_threshold(f"budget={budget}").choose(points)
+        assert (scores >= chosen).sum() == max(n for n in flagged if n <= budget)

@@ -1,0 +1,233 @@
+import itertools
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.errors import FraudError
+from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, new_run_id
+from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
+from beam_fraud.stages import DEAD_LETTER, SCORED
+from tests.crash import run_and_die_at
+from tests.flagged import flagged_batch
+
+
+def _write(outputs, *ids):
+    # Unpickled, as in a worker.
+    part = pickle.loads(pickle.dumps(outputs)).part(SCORES)
+    writer = ParquetBlockWriter(part, SCORED)
+    writer.write(flagged_batch(ids))
+    writer.close()
+
+
+def _run(directory, run_id, *ids):
+    outputs = RunOutputs(directory, run_id)
+    outputs.begin()
+    for key in ids:
+        _write(outputs, key)
+    outputs.publish()
+    outputs.write_summary({"run": run_id})
+
+
+def _scores(directory):
+    return sorted(pq.read_table(directory / SCORES)["transaction_id"].to_pylist())
+
+
+def _summary(directory):
+    path = directory / "summary.json"
+    return json.loads(path.read_text())["run"] if path.exists() else None
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "deep" / "out"
+
+
+def test_a_run_leaves_its_branches_and_its_summary(out):
+    _run(out, "r1", "a", "b")
+    assert sorted(path.name for path in out.iterdir()) == [DEAD_LETTERS, SCORES, "summary.json"]
+    assert _scores(out) == ["a", "b"]
+    assert _summary(out) == "r1"
+
+
+def test_a_branch_without_rows_can_be_read(out):
+    _run(out, "r1", "a")
+    table = pq.read_table(out / DEAD_LETTERS)
+    assert (table.num_rows, table.schema.equals(DEAD_LETTER)) == (0, True)
+
+
+def test_a_later_run_replaces_all_of_an_earlier_one(out):
+    _run(out, "r1", "a", "b", "c")
+    _run(out, "r2", "d")
+    assert _scores(out) == ["d"]
+    assert len(list((out / SCORES).iterdir())) == 1
+
+
+def test_while_it_runs_the_earlier_outputs_are_there(out):
+    _run(out, "r1", "a")
+    second = RunOutputs(out, "r2")
+    second.begin()
+    _write(second, "b")
+    assert (_scores(out), _summary(out)) == (["a"], "r1")
+
+
+def test_a_failed_run_leaves_everything_as_it_was(out):
+    _run(out, "r1", "a")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    failed = RunOutputs(out, "r2")
+    failed.begin()
+    _write(failed, "b")
+    failed.abandon()
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_other_files_beside_the_branches_stay(out):
+    out.mkdir(parents=True)
+    (out / "notes.txt").write_text("mine")
+    _run(out, "r1", "a")
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_summary_is_there_only_with_the_files_it_describes(out):
+    _run(out, "r1", "a")
+    second = RunOutputs(out, "r2")
+    second.begin()
+    second.publish()
+    assert _summary(out) is None
+
+
+def test_an_unfinished_part_is_not_published(out):
+    outputs = RunOutputs(out, "r1")
+    outputs.begin()
+    ParquetBlockWriter(outputs.part(SCORES), SCORED).write(flagged_batch(["half"]))
+    outputs.publish()
+    assert _scores(out) == []
+    assert [path.suffix for path in (out / SCORES).iterdir()] == [".parquet"]
+
+
+def test_staging_of_a_killed_run_is_removed_and_of_a_living_one_is_not(out):
+    def killed():
+        outputs = RunOutputs(out, "killed")
+        outputs.begin()
+        _write(outputs, "x")
+        os._exit(9)
+
+    if (child := os.fork()) == 0:
+        killed()
+    os.waitpid(child, 0)
+    assert RunOutputs(out, "killed").staging.exists()
+
+    living = RunOutputs(out, "living")
+    living.begin()
+    _write(living, "a")
+    assert not RunOutputs(out, "killed").staging.exists()
+
+    _run(out, "other", "b")
+    living.publish()
+    assert _scores(out) == ["a"]
+
+
+def test_killed_at_any_step_the_outputs_are_old_or_new_after_the_next_start(tmp_path):
+    for step in itertools.count():
+        out = tmp_path / str(step)
+        _run(out, "r1", "a")
+        killed = run_and_die_at(step, lambda out=out: _run(out, "r2", "b", "c"))
+        # What a reader finds at this moment is one run's, or nothing yet: never a mixture.
+        if (out / SCORES).exists():
+            assert _scores(out) in (["a"], ["b", "c"])
+        third = RunOutputs(out, "r3")
+        third.begin()
+        assert _scores(out) in (["a"], ["b", "c"])
+        assert pq.read_table(out / DEAD_LETTERS).schema.equals(DEAD_LETTER)
+        assert _summary(out) in (None, {"a": "r1", "b": "r2"}[_scores(out)[0]])
+        third.abandon()
+        assert not list(out.glob(".incoming-*"))
+        if not killed:
+            assert _scores(out) == ["b", "c"]
+            break
+    assert step > 8
+
+
+def test_an_error_while_publishing_is_made_good_by_the_next_run(out, monkeypatch):
+    _run(out, "r1", "a")
+    second = RunOutputs(out, "r2")
+    second.begin()
+    _write(second, "b")
+    real = Path.rename
+
+    def refuse(self, target):
+        if Path(target) == out / SCORES:
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "rename", refuse)
+        with pytest.raises(FraudError, match="Input/output error"):
+            second.publish()
+    second.abandon()
+    RunOutputs(out, "r3").begin()
+    assert _scores(out) == ["b"]
+
+
+def test_out_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("x")
+    for directory in (tmp_path / "out", tmp_path / "out" / "deeper"):
+        with pytest.raises(FraudError, match="out is a file") as refused:
+            RunOutputs(directory, "r").check()
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_out_that_is_not_writable_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(FraudError, match="Permission denied"):
+        RunOutputs(tmp_path / "out", "r").check()
+
+
+def test_out_on_a_file_system_that_takes_no_files_is_refused():
+    with pytest.raises(FraudError, match="cannot write to /proc"):
+        RunOutputs(Path("/proc/out"), "r").check()
+
+
+def test_check_leaves_nothing_behind(tmp_path):
+    RunOutputs(tmp_path / "out", "r").check()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["data.csv", "part-0.parquet", "part-1.parquet"])
+def test_foreign_files_in_a_branch_are_refused_and_kept(out, name):
+    (out / SCORES).mkdir(parents=True)
+    foreign = out / SCORES / name
+    if name == "part-0.parquet":
+        pq.write_table(pa.table({"x": [1]}), foreign)
+    else:
+        foreign.write_text("x,y\n")
+    with pytest.raises(FraudError, match=name):
+        RunOutputs(out, "r").begin()
+    assert foreign.exists()
+
+
+def test_a_foreign_file_that_comes_during_the_run_stops_publishing(out):
+    outputs = RunOutputs(out, "r")
+    outputs.begin()
+    (out / SCORES).mkdir()
+    (out / SCORES / "mine.csv").write_text("x")
+    with pytest.raises(FraudError, match=r"mine\.csv"):
+        outputs.publish()
+    assert (out / SCORES / "mine.csv").exists()
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_old_one(out):
+    _run(out, "r1", "a")
+    with pytest.raises(TypeError):
+        RunOutputs(out, "r2").write_summary({"bad": object()})
+    assert _summary(out) == "r1"
+    assert not list(out.glob(".summary*"))
+
+
+def test_run_ids_differ():
+    assert len({new_run_id() for _ in range(50)}) == 50

@@ -1,0 +1,70 @@
+"""Schemas in TOML files."""
+
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.errors import UsageError
+from beam_fraud.presets import PRESETS
+from beam_fraud.schema import FeatureColumn
+from beam_fraud.schema_toml import load_schema, schema_from_toml
+
+BANK = """
+name = "mybank"
+timezone = "Europe/Brussels"
+[roles]
+event_time = "booked_at"
+amount = "sum"
+[amount]
+allow_negative = true
+[[feature]]
+column = "mcc"
+kind = "categorical"
+missing = "allow"
+[[feature]]
+column = "age"
+"""
+
+
+def test_a_file_says_what_a_schema_is(tmp_path: Path) -> None:
+    path = tmp_path / "bank.toml"
+    path.write_text(BANK)
+    schema = load_schema(str(path))
+    assert (schema.name, schema.timezone, schema.allow_negative) == (
+        *("mybank", "Europe/Brussels"),
+        True,
+    )
+    assert schema.roles == {"event_time": "booked_at", "amount": "sum"}
+    assert schema.features == (FeatureColumn("mcc", "categorical", "allow"), FeatureColumn("age"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_go_by_name(name: str) -> None:
+    assert load_schema(name) is PRESETS[name]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name =", "nmae =", "did you mean 'name'"),
+        ('"mybank"', "7", "name must be a str"),
+        ('"sum"', "1", "amount must be the name of a column"),
+        ("true", '"yes"', "allow_negative must be a bool"),
+        ("categorical", "text", "kind must be one of numeric, categorical"),
+        ('"allow"', "[]", "missing must be one of"),
+        ('column = "age"', "", "column is missing"),
+        ('[[feature]]\ncolumn = "age"', "[roles]", "not TOML"),
+        ("[amount]\nallow_negative = true", "[amuont]", "did you mean 'amount'"),
+        ("Brussels", "Bruxelles", "unknown timezone"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(old: str, new: str, said: str) -> None:
+    assert old in BANK
+    with pytest.raises(UsageError, match=said) as refused:
+        schema_from_toml(BANK.replace(old, new), where="bank.toml")
+    assert "\n" not in str(refused.value)
+
+
+def test_neither_a_preset_nor_a_file() -> None:
+    with pytest.raises(UsageError, match="neither a preset"):
+        load_schema("handbok")

@@ -1,0 +1,132 @@
+"""What every sink does: one suite, run for each kind."""
+
+import json
+import pickle
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.connection import transaction
+from beam_fraud.sinks.tables import FLAGGED
+from beam_fraud.sinks.url import parse_sink
+from tests.flagged import START, flagged_batch
+
+
+def _read_table(sink):
+    with transaction(sink.url) as connection:
+        rows = [row._asdict() for row in connection.execute(select(FLAGGED))]
+    return [
+        {**r, "rules": json.loads(r["rules"]), "reasons": json.loads(r["reasons"])} for r in rows
+    ]
+
+
+def _read_parquet(sink):
+    rows = pq.read_table(sink.directory).to_pylist()
+    return [{name: row[name] for name in FLAGGED.columns.keys()} for row in rows]  # noqa: SIM118
+
+
+KINDS = {
+    "sqlite": (lambda path: f"sqlite:///{path}/new/flagged.db", _read_table),
+    "parquet": (lambda path: f"parquet:{path}/new/flagged", _read_parquet),
+}
+
+
+class Place:
+    def __init__(self, kind, path):
+        self.url, self._read = KINDS[kind][0](path), KINDS[kind][1]
+        self.sink = parse_sink(self.url)
+
+    def rows(self):
+        return sorted(self._read(self.sink), key=lambda r: (r["transaction_id"], r["model_id"]))
+
+    def run(self, run_id, *batches):
+        self.sink.check()
+        self.sink.begin(run_id)
+        for batch in batches:
+            # One writer a batch, unpickled as in a worker.
+            writer = pickle.loads(pickle.dumps(self.sink)).open(run_id)
+            writer.write(batch)
+            writer.close()
+        self.sink.commit(run_id)
+
+
+@pytest.fixture(params=KINDS)
+def place(request, tmp_path):
+    return Place(request.param, tmp_path)
+
+
+def test_a_flagged_row_comes_back_as_it_was_written(place):
+    batch = flagged_batch(["t0"])
+    place.run("r1", batch)
+    [row] = place.rows()
+    assert row == {name: batch.to_pylist()[0][name] for name in row}
+    assert row["event_time"] == START
+
+
+def test_rows_of_several_workers_are_all_there(place):
+    place.run("r1", flagged_batch(["a", "b"]), flagged_batch(["c"]))
+    assert [row["transaction_id"] for row in place.rows()] == ["a", "b", "c"]
+
+
+def test_the_same_run_again_changes_nothing(place):
+    place.run("r1", flagged_batch())
+    before = place.rows()
+    place.run("r2", flagged_batch())
+    assert place.rows() == before
+
+
+def test_a_new_scoring_by_the_same_model_replaces_the_old(place):
+    place.run("r1", flagged_batch(score=0.8))
+    place.run("r2", flagged_batch(score=0.95))
+    assert [row["score"] for row in place.rows()] == [0.95] * 3
+
+
+def test_hostile_names_are_only_text(place):
+    name = "x'); DROP TABLE flagged_transactions;--\n\x1b[2J\"ü"
+    place.run("r1", flagged_batch([name], account=name))
+    assert [(r["transaction_id"], r["account_id"]) for r in place.rows()] == [(name, name)]
+
+
+def test_a_writer_without_rows_is_no_harm(place):
+    place.run("r1", flagged_batch([]))
+    assert place.rows() == []
+
+
+def test_a_run_without_any_writer_can_be_read(place):
+    place.run("r1")
+    assert place.rows() == []
+
+
+def test_a_failed_run_leaves_the_rows_of_the_one_before(place):
+    place.run("r1", flagged_batch())
+    before = place.rows()
+    place.sink.begin("r2")
+    place.sink.open("r2").write(flagged_batch())
+    place.sink.discard("r2")
+    assert place.rows() == before
+
+
+def test_discard_after_commit_takes_nothing_back(place):
+    place.run("r1", flagged_batch())
+    place.sink.discard("r1")
+    assert len(place.rows()) == 3
+
+
+def test_a_file_in_the_way_is_refused_in_one_line_that_names_it(place, tmp_path):
+    (tmp_path / "new").write_text("a file")
+    with pytest.raises(FraudError, match=r"new is a file") as refused:
+        place.sink.check()
+    assert "\n" not in str(refused.value)
+
+
+def test_check_can_be_repeated(place):
+    place.sink.check()
+    place.sink.check()
+    place.run("r1", flagged_batch())
+    place.sink.check()
+
+
+def test_it_describes_itself_by_its_place(place, tmp_path):
+    assert str(tmp_path) in place.sink.describe()

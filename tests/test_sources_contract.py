@@ -1,0 +1,266 @@
+"""What every kind of file has to do alike."""
+
+import json
+import logging
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.localfilesystem import LocalFileSystem
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.sources.source import find_inputs, limit_files, read_segment, split_file
+from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
+
+COUNT = 300
+ROWS = [{**GOOD, "id": f"t{i}", "amount": str(i / 4), "mcc": f"m{i % 9}"} for i in range(COUNT)]
+
+
+def odd_csv() -> bytes:
+    """Semicolons, quotes, a byte order mark, CRLF, empty lines and line ends inside quotes."""
+    lines = [";".join(f'"{name}"' for name in COLUMNS)]
+    for row in ROWS:
+        lines.append(";".join(f'"{row[c]}"' for c in COLUMNS))
+    lines[5] = lines[5].replace('"web"', '"web;""\nshop"')
+    return b"\xef\xbb\xbf" + "\r\n".join([*lines[:9], "", *lines[9:]]).encode()
+
+
+def jsonl() -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+KINDS = {
+    "a.parquet": None,
+    "a.csv": csv_of(*ROWS),
+    "odd.csv": odd_csv(),
+    "a.csv.gz": csv_of(*ROWS),
+    "odd.csv.zst": odd_csv(),
+    "a.jsonl": jsonl(),
+    "a.ndjson": jsonl().replace(b"\n", b"\r\n"),
+    "a.json.gz": jsonl(),
+    "a.jsonl.zst": jsonl(),
+}
+
+
+def make(path: Path, text: bytes | None) -> Path:
+    if text is not None:
+        return write_text(path, text)
+    pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=70)
+    return path
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    return make(folder / request.param, KINDS[request.param])
+
+
+@pytest.mark.parametrize("block_rows", [1, 1_000, 50_000])
+@pytest.mark.parametrize("bytes_each", [None, 1, 5_000, 10**9])
+def test_every_row_comes_once_at_its_position(
+    path: Path, block_rows: int, bytes_each: int | None
+) -> None:
+    result = read(path, block_rows=block_rows, bytes_each=bytes_each)
+    assert (result.rows_in, len(result.dead_letters)) == (COUNT, 0)
+    assert result.transactions["@position"].to_pylist() == list(range(COUNT))
+    assert result.transactions["transaction_id"].to_pylist() == [row["id"] for row in ROWS]
+    assert result.transactions["amount"].to_pylist() == [float(row["amount"]) for row in ROWS]
+    channel = 'web;"\nshop' if path.name.startswith("odd") else "web"
+    assert result.rows[4]["channel"] == channel
+
+
+def test_segments_adjoin_and_cover_the_file(path: Path) -> None:
+    (file,) = find_inputs([str(path)], BANK, labelled=True)
+    segments = list(split_file(file, 20_000))
+    assert [s.first_row for s in segments] == sorted({s.first_row for s in segments})
+    assert all(a.stop == b.start for a, b in pairwise(segments))
+    assert [s.whole for s in split_file(file, None)] == [True]
+    if len(segments) > 1:
+        assert not any(segment.whole for segment in segments)
+
+
+@pytest.mark.parametrize("rows", [1, 69, COUNT, COUNT + 1])
+def test_the_first_rows_of_two_files(path: Path, rows: int) -> None:
+    files = find_inputs([str(path)], BANK, labelled=True) * 2
+    positions: list[int] = []
+    for segment in limit_files(files, rows):
+        for batch in read_segment(segment, BANK, 1_000, labelled=True):
+            positions += batch.column("@position").to_pylist()
+    assert positions == [*range(COUNT), *range(COUNT)][:rows]
+
+
+def test_a_file_that_is_cut_off_is_told_or_costs_one_line(path: Path, tmp_path: Path) -> None:
+    short = tmp_path / path.name
+    short.write_bytes(path.read_bytes()[:-9])
+    if path.suffix in (".gz", ".zst", ".parquet"):
+        with pytest.raises(FraudError, match=str(short)) as error:
+            read(short)
+        assert "\n" not in str(error.value)
+    else:
+        result = read(short)
+        assert (len(result.rows), len(result.dead)) in ((COUNT - 1, 1), (COUNT, 0))
+
+
+def test_a_file_with_garbage_in_the_middle_is_told_or_costs_few_lines(
+    path: Path, tmp_path: Path
+) -> None:
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20] = b"\xff" * 20
+    damaged = tmp_path / path.name
+    damaged.write_bytes(data)
+    try:
+        result = read(damaged)
+    except FraudError as error:
+        told = str(error)
+        assert (str(damaged) in told, "\n" in told) == (True, False)
+        assert path.suffix in (".gz", ".zst", ".parquet")
+    else:
+        assert result.rows_in in (COUNT, COUNT - 1)
+        assert path.suffix == ".parquet" or 1 <= len(result.dead) <= 2
+
+
+def test_a_directory_is_read_by_names_relative_to_it(tmp_path: Path, caplog) -> None:
+    for name in ("b.csv", "2024/a.csv", "_tmp/x.csv", ".hidden.csv", "_SUCCESS", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(csv_of(GOOD))
+    with caplog.at_level(logging.WARNING):
+        files = find_inputs([str(tmp_path)], BANK, labelled=True)
+    assert [file.name for file in files] == ["2024/a.csv", "b.csv"]
+    assert "1 files of no known format left out" in caplog.text
+
+
+def test_globs_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("d/1.csv", "d/2.csv", "d/e/3.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(csv_of(GOOD))
+    monkeypatch.chdir(tmp_path)
+
+    def names(*given: str) -> list[str]:
+        files = find_inputs(given, BANK, labelled=True)
+        assert all(Path(file.path).is_absolute() for file in files)
+        return [file.name for file in files]
+
+    assert names("d/1.csv") == ["1.csv"]
+    assert names("d/*.csv") == names(str(tmp_path / "d/*.csv")) == ["1.csv", "2.csv"]
+    assert names("d/**/*.csv") == ["1.csv", "2.csv", "e/3.csv"]
+    assert names("d") == ["1.csv", "2.csv", "e/3.csv"]
+    # One file by several ways is one file.
+    assert names("d/1.csv", "d/../d/1.csv", "d/[12].csv") == ["1.csv", "2.csv"]
+
+
+def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.csv").write_bytes(csv_of(GOOD))
+    given = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert [f.name for f in find_inputs(given, BANK, labelled=True)] == ["a/x.csv", "b/x.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "said"),
+    [
+        ("none.csv", None, FraudError, "no such file"),
+        ("*.csv", None, FraudError, "no match"),
+        ("x.xlsx", b"PK", UsageError, "rename it"),
+        ("x.parquet.gz", b"\x1f\x8b", UsageError, "rename it"),
+        ("x.parquet", b"", FraudError, "not a parquet file"),
+        ("x.parquet", b"id,when\n", FraudError, "not a parquet file"),
+        ("x.parquet", b"PAR1 and no more PAR1", FraudError, "not a readable Parquet file"),
+        ("x.csv", b"", FraudError, "is empty"),
+        ("x.csv", b"\n\n", FraudError, "empty line where a header"),
+        ("x.csv", b"PAR1", FraudError, "is a parquet file"),
+        ("x.csv", b"\x1f\x8b\x08", FraudError, "is a gzip file"),
+        ("x.csv", "id,when\n".encode("utf-16"), FraudError, "UTF-8"),
+        ("x.csv", b"\xe9t\xe9,id\n", FraudError, "UTF-8"),
+        ("x.csv", csv_of(GOOD).replace(b"\n", b"\r"), FraudError, "CR alone"),
+        ("x.csv", b"x" * 200_000, FraudError, "column 'id'"),
+        ("x.csv", b"," * (1 << 20) + b",,\n", FraudError, "first line is no header"),
+        ("x.csv.gz", b"id,when\n", FraudError, "not a gzip file"),
+        ("x.csv.gz", b"", FraudError, "not a gzip file"),
+        ("x.csv.gz", b"\x1f\x8bgarbage", FraudError, "damaged or cut off"),
+        ("x.jsonl.zst", b"{}", FraudError, "not a zstd file"),
+        ("x.csv", csv_of(GOOD).replace(b"amount", b"ammount"), FraudError, "mean 'ammount'"),
+        ("x.csv", csv_of(columns=(*COLUMNS, "id")), FraudError, "'id' is there twice"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(
+    name: str, content: bytes | None, error: type[FraudError], said: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(error) as refused:
+        find_inputs([str(tmp_path / name)], BANK, labelled=True)
+    assert str(tmp_path / name) in str(refused.value)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_empty_json_lines_file_has_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"")
+    assert read(path).rows_in == 0
+    assert read(path, bytes_each=1).rows_in == 0
+
+
+def test_two_gzip_members_are_one_file(tmp_path: Path) -> None:
+    import gzip
+
+    text = csv_of(*ROWS)
+    half = len(text) // 2
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(text[:half]) + gzip.compress(text[half:]))
+    assert len(read(tmp_path / "x.csv.gz").transactions) == COUNT
+
+
+class DiskFileSystem(LocalFileSystem):
+    """Local files under a scheme of their own, as a cloud's file system has one."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "disk"
+
+    @staticmethod
+    def _local(url: str) -> str:
+        return url.removeprefix("disk:/")
+
+    def split(self, path):
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def has_dirs(self) -> bool:
+        return True
+
+    def _list(self, dir_or_prefix):
+        for entry in super()._list(self._local(dir_or_prefix)):
+            entry.path = "disk:/" + entry.path
+            yield entry
+
+    def open(self, path, *args, **kwargs):
+        return super().open(self._local(path), *args, **kwargs)
+
+    def metadata(self, path):
+        found = super().metadata(self._local(path))
+        found.path = path
+        return found
+
+    def size(self, path) -> int:
+        return super().size(self._local(path))
+
+    def exists(self, path) -> bool:
+        return super().exists(self._local(path))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.csv.gz", "a.jsonl.zst"])
+def test_files_by_url_are_read_through_beam(name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in" / name, KINDS[name])
+    for given in (f"disk:/{tmp_path}/in/{name}", f"disk:/{tmp_path}/in", f"disk:/{tmp_path}/i*/*"):
+        result = read(given, bytes_each=50_000)
+        assert len(result.transactions) == COUNT, given
+
+
+def test_a_url_that_no_file_system_knows() -> None:
+    with pytest.raises(UsageError, match="no file system is installed for nope://"):
+        find_inputs(["nope://bucket/x.csv"], BANK, labelled=True)

@@ -1,0 +1,48 @@
+"""Where records begin and end does not depend on how the text comes."""
+
+import io
+
+import pytest
+
+from beam_fraud.sources import lines
+from beam_fraud.sources.csv_records import is_csv_record
+from beam_fraud.sources.lines import read_records
+from beam_fraud.sources.segment import CsvLayout
+
+LAYOUT = CsvLayout(("a", "b"), ",", 0)
+
+
+def records(text: bytes, *, csv: bool = False) -> list[tuple[bytes, bool]]:
+    is_record = (lambda part: is_csv_record(part, LAYOUT)) if csv else None
+    found = []
+    for block in read_records(io.BytesIO(text).read, is_record):
+        found += [(record, block.cut_off) for record in block.payload().to_pylist()]
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 8, 100])
+def test_a_record_that_is_too_long_costs_only_itself(chunk: int, monkeypatch) -> None:
+    monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 6)
+    monkeypatch.setattr(lines, "KEPT_BYTES", 3)
+    text = b"ab\n\n12345\n123456\nx\n1234567890123\n\nyz\n9999999999"
+    assert records(text) == [
+        *((b"ab\n", False), (b"12345\n", False), (b"123", True), (b"x\n", False)),
+        *((b"123", True), (b"yz\n", False), (b"999", True)),
+    ]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_quoted_line_ends_belong_to_their_record(chunk: int, monkeypatch) -> None:
+    monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
+    text = b'1,"a\n\n""b"\n2,"x"\n3,"open\n4,y\n5,"e"\n'
+    expected = [b'1,"a\n\n""b"\n', b'2,"x"\n', b'3,"open\n', b"4,y\n", b'5,"e"\n']
+    assert [record for record, _ in records(text, csv=True)] == expected
+
+
+@pytest.mark.parametrize("chunk", [16, 50, 1000])
+def test_a_quote_that_nothing_closes_nearby_costs_its_line(chunk: int, monkeypatch) -> None:
+    monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(lines, "MAX_QUOTED_BYTES", 20)
+    text = b'1,"open\n' + b"2,b\n" * 6 + b'3,c"\n'
+    assert [record for record, _ in records(text, csv=True)] == text.splitlines(keepends=True)
