@@ -1,7 +1,7 @@
 # Every target alone is enough on a machine with Python 3.11 or newer: it makes .venv first.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format bench constraints clean
+.PHONY: help demo test soak lint types format bench constraints clean
 
 # The first Python that is new enough; `make PYTHON=... test` takes another.
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
@@ -18,6 +18,9 @@ demo: $(VENV)/.installed ## Simulate, train, score and alert, in under a minute 
 
 test: $(VENV)/.installed-dev ## Run all tests.
 	@$(BIN)/python -m pytest
+
+soak: $(VENV)/.installed-dev ## Run the tests that take many minutes at full size.
+	@$(BIN)/python -m pytest -m soak
 
 lint: $(VENV)/.installed-dev ## Check style and formatting.
 	@$(BIN)/ruff check

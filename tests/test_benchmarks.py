@@ -183,6 +183,15 @@ def test_without_the_transactions_the_rest_is_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_part_runs(source: Path, tmp_path: Path) -> None:
+    folders = ("--data", str(source), "--work", str(tmp_path / "work"))
+    done = benchmarks("--rows", "900", "--only", "memory", *folders)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert (len(measured["figures"]), len(measured["ratios"])) == (4, 2)
+
+
+@pytest.mark.soak
 def test_every_part_runs(source: Path, tmp_path: Path) -> None:
     folders = ("--data", str(source), "--work", str(tmp_path / "work"))
     done = benchmarks("--rows", "900", "--model", "forest", *folders)
