@@ -17,6 +17,7 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors"},
+    {"duration", "velocity"},
     {"schema", "presets", "schema_toml", "stages", "features", "alert"},
     {"urls", "commandline", "run_progress"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate"},
@@ -33,7 +34,7 @@ LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 HEAVY = {"apache_beam", "joblib", "numpy", "pandas", "pyarrow", "rich", "sklearn", "sqlalchemy"}
 
 #: Parts that speak of transactions and models alone, and must work without Beam.
-WITHOUT_BEAM = {"errors", "schema", "presets", "schema_toml", "stages", "features", "simulate"}
+WITHOUT_BEAM = set().union(*LAYERS[:3], {"simulate"})
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

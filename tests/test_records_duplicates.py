@@ -5,7 +5,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.records.duplicates import SeenIds, hash_ids, repeated
+from beam_fraud.features.hashing import hash_ids
+from beam_fraud.records.duplicates import SeenIds, repeated
 
 IDS = st.lists(st.text(max_size=20) | st.sampled_from(["a", "b", "a\0", "12345678", "123456789"]))
 

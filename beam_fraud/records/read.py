@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from beam_fraud.records.duplicates import SeenIds, hash_ids
+from beam_fraud.features.hashing import hash_ids
+from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
 from beam_fraud.schema import Schema

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.records.duplicates import SeenIds, hash_ids, repeated
+from beam_fraud.features.hashing import hash_ids
+from beam_fraud.records.duplicates import SeenIds, repeated
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
 from beam_fraud.schema import Schema

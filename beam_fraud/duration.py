@@ -1,0 +1,42 @@
+"""Lengths of time as people write them: `15m`, `1h`, `7d`."""
+
+from __future__ import annotations
+
+import re
+
+from beam_fraud.errors import UsageError
+
+SECOND = 1_000_000
+_UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
+_UNITS["w"] = 7 * _UNITS["d"]
+_WRITTEN = re.compile(r"(0|[1-9][0-9]*)([smhdw])", re.ASCII)
+#: A hundred years: sums of times and durations stay far from the ends of int64.
+LONGEST = 36_500 * _UNITS["d"]
+
+
+def microseconds(text: str) -> int:
+    """The length of a duration.
+
+    Args:
+      text: a whole number without leading zeros and one of s, m, h, d, w.
+
+    Returns:
+      Microseconds, at most `LONGEST`.
+
+    Raises:
+      UsageError: not written so, or too long.
+
+    Example:
+      >>> microseconds("15m")
+      900000000
+      >>> microseconds("0d")
+      0
+    """
+    written = _WRITTEN.fullmatch(text)
+    if written is None:
+        raise UsageError(f"{text!r} is not a duration (as in 30s, 15m, 1h, 7d, 2w)")
+    # int() of a very long text would be refused with a traceback.
+    length = int(written[1]) * _UNITS[written[2]] if len(written[1]) < 18 else LONGEST + 1
+    if length > LONGEST:
+        raise UsageError(f"{text!r} is longer than 100 years")
+    return length

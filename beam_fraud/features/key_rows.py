@@ -1,0 +1,168 @@
+"""Transactions as velocity features see them: key, time, amount, merchant, known fraud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.features.fixed_point import Units, to_units
+from beam_fraud.features.hashing import Hashes, hash_ids, hash_keys
+
+Times = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class KeyRows:
+    """Transactions that have a key, n rows in order of arrival."""
+
+    #: uint64[n], hash of the key.
+    key: Hashes
+    #: int64[n], event time, microseconds of the epoch.
+    time: Times
+    #: int64[n], units of `fixed_point`.
+    amount: Units
+    #: uint64[n], hash of the merchant, 0 where there is none; None if no feature asks for it.
+    merchant: Hashes | None = None
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, rows: npt.NDArray[np.int64] | Mask | slice) -> KeyRows:
+        """Some of the rows, by places, mask or slice."""
+        merchant = None if self.merchant is None else self.merchant[rows]
+        return KeyRows(self.key[rows], self.time[rows], self.amount[rows], merchant)
+
+
+@dataclass(frozen=True)
+class Frauds:
+    """Transactions that were said to be frauds, m of them.
+
+    A fraud is seen by a transaction at `t` if its event time is in the window, `visible <= t` and
+    the fraud is known when the transaction arrives.
+    """
+
+    #: uint64[m], hash of the key.
+    key: Hashes
+    #: int64[m], event time of the fraudulent transaction.
+    time: Times
+    #: int64[m], when it was labelled, or the event time where that is not known.
+    visible: Times
+    #: int64[m], place in `KeyRows` of the row with which it becomes known; None: before all rows.
+    row: npt.NDArray[np.int64] | None = None
+    #: uint64[m], hash of the transaction's id, or None if it has none.
+    transaction: Hashes | None = None
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, frauds: npt.NDArray[np.int64] | Mask | slice) -> Frauds:
+        """Some of the frauds, by places, mask or slice."""
+        row = None if self.row is None else self.row[frauds]
+        transaction = None if self.transaction is None else self.transaction[frauds]
+        return Frauds(self.key[frauds], self.time[frauds], self.visible[frauds], row, transaction)
+
+
+@dataclass(frozen=True)
+class KeyedTransactions:
+    """What `key_rows` makes of n transactions."""
+
+    #: Those that have a key.
+    rows: KeyRows
+    #: Those of them that are labelled as frauds, each known from its own row on; None without
+    #: labels.
+    frauds: Frauds | None
+    #: bool[n], which transactions have a key; None if all have.
+    keyed: Mask | None
+
+    def spread(self, feature: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A feature of the rows (float64[len(rows)]) as float64[n], NaN where there is no key."""
+        if self.keyed is None:
+            return feature
+        spread = np.full(len(self.keyed), np.nan)
+        spread[self.keyed] = feature
+        return spread
+
+
+def key_rows(
+    transactions: pa.RecordBatch | pa.Table,
+    key: Sequence[str],
+    *,
+    merchants: bool = False,
+    labels: bool = False,
+) -> KeyedTransactions:
+    """The rows of one key, without the transactions in which a column of the key is null.
+
+    Args:
+      transactions: n rows as `Schema.transactions` describes them; `labelled_at` (timestamp[us,
+        UTC], may be null) says when a label was known and may be absent.
+      key: string columns that together are the key.
+      merchants: whether a feature tells merchants apart.
+      labels: whether a feature counts frauds; without a column `label` none are known.
+
+    Raises:
+      FraudError: an amount is too large.
+
+    Example:
+      >>> batch = pa.table({
+      ...     "event_time": pa.array([1, 2], pa.timestamp("us", "UTC")),
+      ...     "account_id": ["a", None],
+      ...     "amount": [9.5, 1.0],
+      ... })
+      >>> keyed = key_rows(batch, ["account_id"])
+      >>> keyed.rows.time.tolist(), keyed.rows.amount.tolist()
+      ([1], [95000])
+      >>> keyed.spread(np.array([1.0])).tolist()
+      [1.0, nan]
+    """
+    columns = [_array(transactions, name) for name in key]
+    keyed = None
+    if any(column.null_count for column in columns):
+        valid = [np.asarray(column.is_valid()) for column in columns]
+        keyed = np.logical_and.reduce(valid)
+        # Before anything is hashed: a row without a key need not be looked at.
+        transactions = transactions.filter(pa.array(keyed))
+        columns = [_array(transactions, name) for name in key]
+    rows = KeyRows(
+        hash_keys([hash_ids(column) for column in columns]),
+        _times(_array(transactions, "event_time")),
+        to_units(np.asarray(_array(transactions, "amount"), dtype=np.float64)),
+        _merchants(_array(transactions, "merchant_id")) if merchants else None,
+    )
+    return KeyedTransactions(rows, _frauds(transactions, rows) if labels else None, keyed)
+
+
+def _frauds(transactions: pa.RecordBatch | pa.Table, rows: KeyRows) -> Frauds | None:
+    if "label" not in transactions.schema.names:
+        return None
+    labels = _array(transactions, "label")
+    places = np.flatnonzero(np.asarray(pc.equal(labels, 1).fill_null(False)))
+    visible = rows.time[places]
+    if "labelled_at" in transactions.schema.names:
+        labelled_at = _array(transactions, "labelled_at").take(pa.array(places))
+        known = np.asarray(labelled_at.is_valid())
+        visible = np.where(known, _times(labelled_at), visible)
+    ids = None
+    if "transaction_id" in transactions.schema.names:
+        ids = hash_ids(_array(transactions, "transaction_id").take(pa.array(places)))
+    return Frauds(rows.key[places], rows.time[places], visible, places, ids)
+
+
+def _merchants(ids: pa.StringArray) -> Hashes:
+    hashes = np.maximum(hash_ids(ids), np.uint64(1))
+    return np.where(np.asarray(ids.is_valid()), hashes, np.uint64(0))
+
+
+def _times(times: pa.Array) -> Times:
+    # Nulls, where there may be any, come out as some number.
+    return np.asarray(times.cast(pa.int64()).fill_null(0), dtype=np.int64)
+
+
+def _array(transactions: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
+    column = transactions.column(name)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,0 +1,121 @@
+"""Whole-number totals of windows, and the features that follow from them.
+
+Every engine hands its totals to `derive`: where they are equal, so is every bit of the features,
+whatever the order in which rows came or the blocks that they came in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.duration import SECOND
+from beam_fraud.features.fixed_point import UNITS, Units
+from beam_fraud.features.sum_of_squares import deviations
+
+Integers = npt.NDArray[np.int64]
+Limbs = npt.NDArray[np.uint64]
+Feature = npt.NDArray[np.float64]
+
+#: What `last` says where there is no previous transaction.
+NEVER = np.int64(np.iinfo(np.int64).min)
+
+
+@dataclass(frozen=True)
+class WindowTotals:
+    """What n windows hold, one a row; None for what no feature asks for.
+
+    Sums may wrap around on the way, as differences of prefix sums do.
+    """
+
+    #: Transactions in the window.
+    count: Integers
+    #: Sum of their amounts, units.
+    amount: Units | None = None
+    #: Sum of the high limbs of their squares (`fixed_point.squares`), uint64.
+    square_high: Limbs | None = None
+    #: Sum of the low limbs, uint64.
+    square_low: Limbs | None = None
+    #: Smallest amount; anything where the window is empty.
+    least: Units | None = None
+    #: Largest amount; anything where the window is empty.
+    most: Units | None = None
+    #: Different merchants.
+    merchants: Integers | None = None
+    #: Known frauds.
+    frauds: Integers | None = None
+
+
+def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
+    """One feature of n windows.
+
+    Args:
+      aggregate: of `velocity.AGGREGATES`, but `seconds_since_last`.
+      totals: of the windows, with what the aggregate needs.
+      amount: int64[n], units: the amounts of the transactions whose windows they are.
+
+    Returns:
+      float64[n], amounts in currency units. Of an empty window count, sum, distinct_merchant and
+      risk are 0, all else is NaN, as are `std` of one row and `ratio` where the mean is 0.
+    """
+    count = totals.count
+    filled = count > 0
+    match aggregate:
+        case "count":
+            return count.astype(np.float64)
+        case "sum":
+            return _needed(totals.amount) / UNITS
+        case "mean":
+            return _quotient(_needed(totals.amount), count * UNITS, filled)
+        case "ratio":
+            total = _needed(totals.amount)
+            # amount / (total / count) with one rounding less.
+            return _quotient(amount.astype(np.float64) * count, total, total != 0)
+        case "min":
+            return _quotient(_needed(totals.least), UNITS, filled)
+        case "max":
+            return _quotient(_needed(totals.most), UNITS, filled)
+        case "std":
+            high, low = totals.square_high, totals.square_low
+            assert high is not None
+            assert low is not None
+            spread = deviations(count, _needed(totals.amount), high, low)
+            pairs = count.astype(np.float64) * (count - 1)
+            return np.sqrt(_quotient(spread, pairs, count > 1)) / UNITS
+        case "distinct_merchant":
+            return _needed(totals.merchants).astype(np.float64)
+        case "risk":
+            return _quotient(_needed(totals.frauds), count, filled, otherwise=0.0)
+    raise ValueError(aggregate)
+
+
+def seconds_since(time: Integers, last: Integers) -> Feature:
+    """Seconds since the key's previous transaction.
+
+    Args:
+      time: int64[n], microseconds.
+      last: int64[n], time of the previous transaction, `NEVER` where there is none.
+
+    Returns:
+      float64[n], NaN where there is none.
+    """
+    known = last != NEVER
+    return _quotient(time - np.where(known, last, time), SECOND, known)
+
+
+def _quotient(
+    above: npt.NDArray[np.int64] | Feature,
+    below: npt.NDArray[np.int64] | Feature | int,
+    where: npt.NDArray[np.bool_],
+    otherwise: float = np.nan,
+) -> Feature:
+    result = np.full(len(above), otherwise)
+    np.divide(above, below, out=result, where=where)
+    return result
+
+
+def _needed(total: Integers | None) -> Integers:
+    assert total is not None
+    return total

@@ -1,0 +1,182 @@
+"""Velocity features row by row, slow and obvious, and rows for property tests to try."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.velocity import Velocity
+
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+
+#: Every aggregate, with and without delay.
+SPECS = (
+    Velocity(
+        ("account_id",),
+        ("1h", "1d", "7d"),
+        (
+            *("count", "sum", "mean", "max", "min", "std", "ratio"),
+            *("seconds_since_last", "distinct_merchant"),
+        ),
+    ),
+    Velocity(
+        ("account_id",),
+        ("1d", "3h"),
+        ("risk", "count", "sum", "mean", "max", "min", "std", "ratio", "distinct_merchant"),
+        delay="2h",
+    ),
+)
+
+
+def reference(
+    rows: KeyRows,
+    frauds: Frauds | None,
+    specs: Sequence[Velocity],
+    arrival: Sequence[int] | None = None,
+) -> dict[str, list[float]]:
+    """The features of every row, by the definition.
+
+    Args:
+      rows: n rows.
+      frauds: what is known of them.
+      specs: definitions that share a key.
+      arrival: n different numbers, the order in which rows arrived; None: rows are complete and
+        come in the order of their times, ties by position.
+    """
+    features: dict[str, list[float]] = {}
+    for spec in specs:
+        for name in spec.names:
+            assert name not in features, "two definitions of one name"
+            features[name] = []
+        for i in range(len(rows)):
+            for window, length in zip(spec.windows, spec.window_microseconds, strict=True):
+                for aggregate in spec.aggregates:
+                    name = spec.name(aggregate, window)
+                    if aggregate == "seconds_since_last":
+                        if window == spec.windows[0]:
+                            features[name].append(_since_last(rows, i, spec.horizon, arrival))
+                    else:
+                        value = _window(
+                            rows, frauds, i, length, spec.delay_microseconds, aggregate, arrival
+                        )
+                        features[name].append(value)
+    return features
+
+
+def _before(rows: KeyRows, j: int, i: int, arrival: Sequence[int] | None) -> bool:
+    """Whether row j was there before row i, or rather in a complete order comes before it."""
+    if arrival is not None:
+        return arrival[j] < arrival[i]
+    return (int(rows.time[j]), j) < (int(rows.time[i]), i)
+
+
+def _since_last(rows: KeyRows, i: int, horizon: int, arrival: Sequence[int] | None) -> float:
+    now = int(rows.time[i])
+    times = [
+        int(rows.time[j])
+        for j in range(len(rows))
+        if rows.key[j] == rows.key[i]
+        and now - horizon < rows.time[j] <= now
+        and _before(rows, j, i, arrival)
+    ]
+    return (now - max(times)) / 1e6 if times else math.nan
+
+
+def _window(
+    rows: KeyRows,
+    frauds: Frauds | None,
+    i: int,
+    length: int,
+    delay: int,
+    aggregate: str,
+    arrival: Sequence[int] | None,
+) -> float:
+    end = int(rows.time[i]) - delay
+    seen = [
+        j
+        for j in range(len(rows))
+        if rows.key[j] == rows.key[i]
+        and end - length < rows.time[j] <= end
+        # Before now everything counts that has arrived; in complete data all has.
+        and (j == i or (delay > 0 and arrival is None) or _before(rows, j, i, arrival))
+    ]
+    amounts = [int(rows.amount[j]) for j in seen]
+    n, total = len(amounts), sum(amounts)
+    nan = math.nan
+    match aggregate:
+        case "count":
+            return float(n)
+        case "sum":
+            return float(total) / 1e4
+        case "mean":
+            return float(total) / (n * 1e4) if n else nan
+        case "max":
+            return max(amounts) / 1e4 if n else nan
+        case "min":
+            return min(amounts) / 1e4 if n else nan
+        case "ratio":
+            return float(int(rows.amount[i])) * n / float(total) if total else nan
+        case "std":
+            spread = n * sum(amount * amount for amount in amounts) - total * total
+            rounded = float(spread >> 64) * 2.0**64 + float(spread % 2**64)
+            return math.sqrt(rounded / float(n * (n - 1))) / 1e4 if n > 1 else nan
+        case "distinct_merchant":
+            assert rows.merchant is not None
+            return float(len({int(rows.merchant[j]) for j in seen} - {0}))
+        case "risk":
+            return _known_frauds(rows, frauds, i, length, end, arrival) / n if n else 0.0
+    raise AssertionError(aggregate)
+
+
+def _known_frauds(
+    rows: KeyRows,
+    frauds: Frauds | None,
+    i: int,
+    length: int,
+    end: int,
+    arrival: Sequence[int] | None,
+) -> int:
+    if frauds is None:
+        return 0
+    return sum(
+        1
+        for f in range(len(frauds))
+        if frauds.key[f] == rows.key[i]
+        and end - length < frauds.time[f] <= end
+        and frauds.visible[f] <= rows.time[i]
+        and (arrival is None or frauds.row is None or arrival[frauds.row[f]] <= arrival[i])
+    )
+
+
+@st.composite
+def keyed_rows(draw: st.DrawFn, max_size: int = 40) -> tuple[KeyRows, Frauds]:
+    """Rows of few keys, with ties, gaps, refunds and huge amounts, in any order of time.
+
+    The frauds are some of the rows, each known with its row, some of them labelled later.
+    """
+    n = draw(st.integers(0, max_size))
+
+    def column(values: st.SearchStrategy[int]) -> list[int]:
+        return draw(st.lists(values, min_size=n, max_size=n))
+
+    # Steps on the windows' own grid make rows fall on their bounds.
+    grid = [0, 0, 1, HOUR - 1, HOUR, HOUR + 1, 2 * HOUR, 5 * HOUR, DAY, DAY + 1, 8 * DAY]
+    steps = column(st.sampled_from(grid))
+    if draw(st.booleans()):
+        late = [DAY, 2 * HOUR, 10 * DAY]
+        steps = [s - (draw(st.sampled_from(late)) if draw(st.booleans()) else 0) for s in steps]
+    time = np.cumsum(np.array(steps, dtype=np.int64)) + 17 * DAY
+    huge = 10**14 - 1
+    amounts = st.one_of(st.integers(-30_000, 30_000), st.sampled_from([huge, huge - 1, -huge, 0]))
+    key = np.array(column(st.sampled_from([1, 2, 2**64 - 1])), dtype=np.uint64)
+    merchant = np.array(column(st.integers(0, 3)), dtype=np.uint64)
+    rows = KeyRows(key, time, np.array(column(amounts), dtype=np.int64), merchant)
+    fraud = np.array(column(st.integers(0, 2)), dtype=np.int64)
+    places = np.flatnonzero(fraud == 0)
+    later = np.array(column(st.sampled_from([0, 0, HOUR, 3 * HOUR, DAY])), dtype=np.int64)
+    visible = (time + later)[places]
+    transaction = np.arange(n, dtype=np.uint64)[places]
+    return rows, Frauds(key[places], time[places], visible, places, transaction)
