@@ -21,7 +21,7 @@ from beam_fraud.sources.source import find_inputs
 class Dataset:
     """Transactions and what was left out of them."""
 
-    #: `Schema.transactions(labelled=True)`, sorted by event time, ties as they came.
+    #: `Schema.transactions(labels="required")`, sorted by event time, ties as they came.
     transactions: pa.Table
     #: Rows read.
     rows_in: int
@@ -57,15 +57,15 @@ def load_dataset(
     """
     if schema.role("label") is None:
         raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
-    inputs = find_inputs(files, schema, labelled=True)
+    inputs = find_inputs(files, schema, labels="required")
     batches: list[pa.RecordBatch] = []
     rows_in, duplicates, reasons = 0, 0, Counter[str]()
-    for block in read_transactions(inputs, schema, labelled=True):
+    for block in read_transactions(inputs, schema, labels="required"):
         rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
         duplicates += block.duplicates
         reasons.update(block.dead_letters.column("reason").to_pylist())
         batches.append(_between(block.transactions.drop_columns([POSITION]), since, until))
-    described = schema.transactions(labelled=True)
+    described = schema.transactions(labels="required")
     table = pa.Table.from_batches([b.replace_schema_metadata(None) for b in batches], described)
     order = pc.sort_indices(table, [("event_time", "ascending")])
     return Dataset(table.take(order).combine_chunks(), rows_in, dict(reasons), duplicates)

@@ -13,6 +13,9 @@ from beam_fraud.errors import UsageError
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]
+#: What is made of labels: they are not read; read where a row has one, as scoring does for features
+#: that count known frauds; or every row must have one, as training needs.
+Labels = Literal["ignored", "known", "required"]
 
 #: The roles a column can play, in the order of a transaction's Arrow columns.
 ROLES = (
@@ -23,11 +26,14 @@ ROLES = (
     "amount",
     "currency",
     "label",
+    "labelled_at",
 )
 #: Roles whose values are identifiers: UTF-8 strings, integers in decimal form.
 ID_ROLES = ("transaction_id", "account_id", "merchant_id")
 #: Roles that every schema must give a column to.
 REQUIRED_ROLES = ("event_time", "amount")
+#: Roles that say what became of a transaction, and when that was known.
+LABEL_ROLES = ("label", "labelled_at")
 #: Time of an event everywhere in the graph: microseconds, UTC.
 EVENT_TIME = pa.timestamp("us", tz="UTC")
 #: Names that the graph writes itself, so no feature may bear them.
@@ -128,20 +134,22 @@ class Schema:
         """The column that plays `role`, or None."""
         return self.roles.get(role)
 
-    def columns(self, *, labelled: bool) -> tuple[str, ...]:
+    def columns(self, *, labels: Labels) -> tuple[str, ...]:
         """Every input column this schema reads, each once, roles first.
 
         Args:
-          labelled: whether the label is read as well; scoring never looks at it.
+          labels: whether they are read as well.
         """
-        roles = [self.roles[r] for r in ROLES if r in self.roles and (labelled or r != "label")]
+        left_out = LABEL_ROLES if labels == "ignored" else ()
+        roles = [self.roles[r] for r in ROLES if r in self.roles and r not in left_out]
         return tuple(dict.fromkeys((*roles, *(f.column for f in self.features))))
 
-    def transactions(self, *, labelled: bool) -> pa.Schema:
+    def transactions(self, *, labels: Labels) -> pa.Schema:
         """Arrow schema of validated transactions: the roles, then the feature columns.
 
         `account_id` and `merchant_id` are always there, null where the schema has none; `currency`
-        and `label` (int8, 0 or 1) only where it has one, `label` only if `labelled`. Numeric
+        `label` (int8, 0 or 1) and `labelled_at` only where it has one, the labels only if they are
+        read; null labels are unknown. Numeric
         features are float64 with NaN for absent, categorical ones strings with null for absent.
         """
         fields = [
@@ -153,8 +161,10 @@ class Schema:
         ]
         if "currency" in self.roles:
             fields.append(pa.field("currency", pa.string()))
-        if labelled and "label" in self.roles:
-            fields.append(pa.field("label", pa.int8(), nullable=False))
+        if labels != "ignored" and "label" in self.roles:
+            fields.append(pa.field("label", pa.int8(), nullable=labels == "known"))
+            if "labelled_at" in self.roles:
+                fields.append(pa.field("labelled_at", EVENT_TIME))
         taken = {field.name for field in fields}
         for feature in self.features:
             if feature.column not in taken:

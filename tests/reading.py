@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema import FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.source import find_inputs, read_segment, split_file
 from beam_fraud.stages import DEAD_LETTER
@@ -34,7 +34,7 @@ BANK = Schema(
     ),
 )
 #: Columns of `BANK`, in the order in which the tests' files have them.
-COLUMNS = BANK.columns(labelled=True)
+COLUMNS = BANK.columns(labels="required")
 #: A row of `BANK` that is a transaction.
 GOOD: dict[str, Any] = {
     "id": "t1",
@@ -79,18 +79,16 @@ def read(
     *,
     block_rows: int = 50_000,
     bytes_each: int | None = None,
-    labelled: bool = True,
+    labels: Labels = "required",
 ) -> Read:
     """Read a file in segments of `bytes_each` and blocks of `block_rows`, not deduplicated."""
-    good = schema.transactions(labelled=labelled).append(pa.field(POSITION, pa.int64()))
+    good = schema.transactions(labels=labels).append(pa.field(POSITION, pa.int64()))
     transactions, letters, rows = [good.empty_table()], [DEAD_LETTER.empty_table()], 0
-    for file in find_inputs([str(path)], schema, labelled=labelled):
+    for file in find_inputs([str(path)], schema, labels=labels):
         for segment in split_file(file, bytes_each):
-            for raw in read_segment(segment, schema, block_rows, labelled=labelled):
+            for raw in read_segment(segment, schema, block_rows, labels=labels):
                 assert 0 < len(raw) <= block_rows
-                valid, dead = validate(
-                    parse(raw, schema, labelled=labelled), schema, labelled=labelled
-                )
+                valid, dead = validate(parse(raw, schema, labels=labels), schema, labels=labels)
                 valid.validate(full=True)
                 dead.validate(full=True)
                 assert len(valid) + len(dead) == len(raw)

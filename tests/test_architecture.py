@@ -20,7 +20,7 @@ LAYERS = (
     {"duration", "velocity"},
     {"schema", "presets", "schema_toml", "stages", "features", "alert"},
     {"urls", "commandline", "run_progress"},
-    {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate"},
+    {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"},
     {"dataset", "decision"},
     {"transforms"},
     {"pipeline", "launch"},

@@ -58,9 +58,9 @@ def test_a_schema_without_label_is_refused(tmp_path: Path) -> None:
 def test_published_data_are_valid(name: str, file: str, rows: int, first: str | None) -> None:
     if not (DATA / file).exists():
         pytest.skip("the data set is not here")
-    inputs = find_inputs([str(DATA / file)], PRESETS[name], labelled=True)
+    inputs = find_inputs([str(DATA / file)], PRESETS[name], labels="required")
     found = 0
-    for block in read_transactions(inputs, PRESETS[name], labelled=True):
+    for block in read_transactions(inputs, PRESETS[name], labels="required"):
         if first and not found:
             assert block.transactions.column("transaction_id")[0].as_py() == first
         found += len(block.transactions)
@@ -73,7 +73,8 @@ import resource, sys
 from beam_fraud.records.read import read_transactions
 from beam_fraud.sources.source import find_inputs
 from tests.reading import BANK
-for block in read_transactions(find_inputs(sys.argv[1:], BANK, labelled=True), BANK, labelled=True):
+inputs = find_inputs(sys.argv[1:], BANK, labels="required")
+for block in read_transactions(inputs, BANK, labels="required"):
     pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -134,7 +134,7 @@ def test_refunds_are_transactions_where_the_schema_says_so(tmp_path: Path) -> No
 
 def test_a_label_is_not_looked_at_in_scoring(tmp_path: Path) -> None:
     path = write_text(tmp_path / "rows.csv", csv_of({**GOOD, "fraud": "unknown"}))
-    assert "label" not in read(path, labelled=False).rows[0]
+    assert "label" not in read(path, labels="ignored").rows[0]
 
 
 @pytest.mark.parametrize("spelling", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", " "])

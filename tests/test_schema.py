@@ -16,12 +16,12 @@ def test_a_schema_survives_the_manifest(schema: Schema) -> None:
 
 
 def test_transactions_have_the_roles_then_the_features() -> None:
-    assert BANK.transactions(labelled=True).names == [
+    assert BANK.transactions(labels="required").names == [
         *("transaction_id", "event_time", "account_id", "merchant_id", "amount", "currency"),
         *("label", "age", "mcc", "risk", "channel"),
     ]
-    assert "label" not in BANK.transactions(labelled=False).names
-    assert "fraud" not in BANK.columns(labelled=False)
+    assert "label" not in BANK.transactions(labels="ignored").names
+    assert "fraud" not in BANK.columns(labels="ignored")
 
 
 @pytest.mark.parametrize(

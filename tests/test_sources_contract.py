@@ -72,7 +72,7 @@ def test_every_row_comes_once_at_its_position(
 
 
 def test_segments_adjoin_and_cover_the_file(path: Path) -> None:
-    (file,) = find_inputs([str(path)], BANK, labelled=True)
+    (file,) = find_inputs([str(path)], BANK, labels="required")
     segments = list(split_file(file, 20_000))
     assert [s.first_row for s in segments] == sorted({s.first_row for s in segments})
     assert all(a.stop == b.start for a, b in pairwise(segments))
@@ -83,10 +83,10 @@ def test_segments_adjoin_and_cover_the_file(path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 69, COUNT, COUNT + 1])
 def test_the_first_rows_of_two_files(path: Path, rows: int) -> None:
-    files = find_inputs([str(path)], BANK, labelled=True) * 2
+    files = find_inputs([str(path)], BANK, labels="required") * 2
     positions: list[int] = []
     for segment in limit_files(files, rows):
-        for batch in read_segment(segment, BANK, 1_000, labelled=True):
+        for batch in read_segment(segment, BANK, 1_000, labels="required"):
             positions += batch.column("@position").to_pylist()
     assert positions == [*range(COUNT), *range(COUNT)][:rows]
 
@@ -127,7 +127,7 @@ def test_a_directory_is_read_by_names_relative_to_it(tmp_path: Path, caplog) -> 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(csv_of(GOOD))
     with caplog.at_level(logging.WARNING):
-        files = find_inputs([str(tmp_path)], BANK, labelled=True)
+        files = find_inputs([str(tmp_path)], BANK, labels="required")
     assert [file.name for file in files] == ["2024/a.csv", "b.csv"]
     assert "1 files of no known format left out" in caplog.text
 
@@ -139,7 +139,7 @@ def test_globs_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
 
     def names(*given: str) -> list[str]:
-        files = find_inputs(given, BANK, labelled=True)
+        files = find_inputs(given, BANK, labels="required")
         assert all(Path(file.path).is_absolute() for file in files)
         return [file.name for file in files]
 
@@ -156,7 +156,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) 
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.csv").write_bytes(csv_of(GOOD))
     given = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert [f.name for f in find_inputs(given, BANK, labelled=True)] == ["a/x.csv", "b/x.csv"]
+    assert [f.name for f in find_inputs(given, BANK, labels="required")] == ["a/x.csv", "b/x.csv"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error) as refused:
-        find_inputs([str(tmp_path / name)], BANK, labelled=True)
+        find_inputs([str(tmp_path / name)], BANK, labels="required")
     assert str(tmp_path / name) in str(refused.value)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -263,4 +263,4 @@ def test_files_by_url_are_read_through_beam(name: str, tmp_path: Path) -> None:
 
 def test_a_url_that_no_file_system_knows() -> None:
     with pytest.raises(UsageError, match="no file system is installed for nope://"):
-        find_inputs(["nope://bucket/x.csv"], BANK, labelled=True)
+        find_inputs(["nope://bucket/x.csv"], BANK, labels="required")

@@ -28,7 +28,7 @@ def test_other_types_are_refused_by_name(column: str, type: pa.DataType, tmp_pat
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({**GOOD_ARRAYS, column: pa.nulls(1, type)}), path)
     with pytest.raises(FraudError) as refused:
-        find_inputs([str(path)], BANK, labelled=True)
+        find_inputs([str(path)], BANK, labels="required")
     message = str(refused.value)
     assert message.startswith(f"{path}: column {column!r} is ")
     assert ", should be " in message
@@ -40,10 +40,10 @@ def test_missing_and_doubled_columns_are_told(tmp_path: Path) -> None:
     table = pa.table(GOOD_ARRAYS)
     pq.write_table(table.rename_columns(["idd", *table.column_names[1:]]), path)
     with pytest.raises(FraudError, match=r"column 'id' of schema bank is not there; did you mean"):
-        find_inputs([str(path)], BANK, labelled=True)
+        find_inputs([str(path)], BANK, labels="required")
     pq.write_table(table.append_column("amount", table["amount"]), path)
     with pytest.raises(FraudError, match=r"column 'amount' is there twice"):
-        find_inputs([str(path)], BANK, labelled=True)
+        find_inputs([str(path)], BANK, labels="required")
 
 
 def test_a_column_of_nulls_is_accepted(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _plan(options: ScoreOptions) -> _Plan:
     channels = tuple(parse_channel(url, console=sys.stderr) for url in options.alerts)
     outputs = RunOutputs(absolute(Path(options.out)), new_run_id())
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    files = tuple(find_inputs(options.files, schema, labelled=False))
+    files = tuple(find_inputs(options.files, schema, labels="ignored"))
     outputs.check()
     outbox = None
     if channels and not isinstance(sink, DatabaseSink):

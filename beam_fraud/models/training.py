@@ -85,7 +85,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     """Train a model.
 
     Args:
-      transactions: rows as `schema.transactions(labelled=True)` describes them, in time order.
+      transactions: rows as `schema.transactions(labels="required")` describes them, in time order.
       schema: what they are.
       recipe: how.
 

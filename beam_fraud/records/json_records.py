@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 
 _TEXT = pa.string()
 #: What JSON may hold for an identifier, an amount or time, and a feature or label.
@@ -22,11 +22,12 @@ _KINDS: dict[str, Any] = {
     "number": float | int | bool | str | None,
     "category": str | int | bool | None,
 }
+_MEASURES = ("event_time", "amount", "labelled_at")
 _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 
 
 def parse_json(
-    payload: Sequence[bytes], schema: Schema, *, labelled: bool
+    payload: Sequence[bytes], schema: Schema, *, labels: Labels
 ) -> tuple[list[pa.Array], list[tuple[int, str, str]]]:
     """Decode one JSON object a record.
 
@@ -36,13 +37,13 @@ def parse_json(
     Args:
       payload: n records.
       schema: which members are wanted; others are skipped.
-      labelled: whether the label is one of them.
+      labels: whether they are among them.
 
     Returns:
       The wanted columns, in the order of `schema.columns`, of the m records that could be decoded;
       and for each of the others its position in `payload`, a reason and a detail.
     """
-    kinds = _kinds(schema, labelled=labelled)
+    kinds = _kinds(schema, labels=labels)
     decode = _decoder(kinds).decode
     faults: list[tuple[int, str, str]] = []
     try:
@@ -77,15 +78,15 @@ def _explain(error: str) -> str:
     return f"{path[1]}: {error[: path.start()]}" if path else error
 
 
-def _kinds(schema: Schema, *, labelled: bool) -> tuple[tuple[str, str], ...]:
+def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, str], ...]:
     """Each wanted column and what it may hold."""
     kinds = {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
     for role, column in schema.roles.items():
         if role == "label":
             kinds[column] = "number"
         else:
-            kinds[column] = "measure" if role in ("event_time", "amount") else "identifier"
-    return tuple((column, kinds[column]) for column in schema.columns(labelled=labelled))
+            kinds[column] = "measure" if role in _MEASURES else "identifier"
+    return tuple((column, kinds[column]) for column in schema.columns(labels=labels))
 
 
 @lru_cache(maxsize=16)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.records.json_records import parse_json
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.csv_text import parse_csv
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, origin_of
 from beam_fraud.sources.segment import CsvLayout
@@ -20,13 +20,13 @@ from beam_fraud.sources.segment import CsvLayout
 Fault = tuple[int, str, str]
 
 
-def parse(raw: pa.RecordBatch, schema: Schema, *, labelled: bool) -> pa.RecordBatch:
+def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBatch:
     """Parse a raw batch (`sources.raw`).
 
     Args:
       raw: n rows.
       schema: which columns are wanted.
-      labelled: whether the label is one of them.
+      labels: whether they are among them.
 
     Returns:
       The parsed batch: n rows in the same order, the origin in its metadata.
@@ -36,10 +36,10 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labelled: bool) -> pa.RecordBa
         return raw
     payload = raw.column(PAYLOAD)
     if origin.csv:
-        names, columns, faults = _parse_csv(payload, origin.csv, schema, labelled=labelled)
+        names, columns, faults = _parse_csv(payload, origin.csv, schema, labels=labels)
     else:
-        names = schema.columns(labelled=labelled)
-        columns, faults = parse_json(payload.to_pylist(), schema, labelled=labelled)
+        names = schema.columns(labels=labels)
+        columns, faults = parse_json(payload.to_pylist(), schema, labels=labels)
     if faults:
         columns = _spread(columns, len(payload), [row for row, _, _ in faults])
     fields = dict(zip(names, columns, strict=True))
@@ -53,9 +53,9 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labelled: bool) -> pa.RecordBa
 
 
 def _parse_csv(
-    payload: pa.BinaryArray, layout: CsvLayout, schema: Schema, *, labelled: bool
+    payload: pa.BinaryArray, layout: CsvLayout, schema: Schema, *, labels: Labels
 ) -> tuple[tuple[str, ...], list[pa.Array], list[Fault]]:
-    wanted = tuple(c for c in schema.columns(labelled=labelled) if c in layout.columns)
+    wanted = tuple(c for c in schema.columns(labels=labels) if c in layout.columns)
     faults = _not_utf8(payload)
     kept = np.ones(len(payload), dtype=bool)
     if faults:

@@ -11,7 +11,7 @@ from beam_fraud.features.hashing import hash_ids
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import read_segment, split_file
 
@@ -29,7 +29,7 @@ class ReadBlock:
 
 
 def read_transactions(
-    files: Sequence[InputFile], schema: Schema, *, labelled: bool, block_rows: int = 50_000
+    files: Sequence[InputFile], schema: Schema, *, labels: Labels, block_rows: int = 50_000
 ) -> Iterator[ReadBlock]:
     """Read, parse, validate and deduplicate files one after the other.
 
@@ -39,9 +39,9 @@ def read_transactions(
     for file in files:
         seen = SeenIds() if schema.role("transaction_id") else None
         for segment in split_file(file, None):
-            for raw in read_segment(segment, schema, block_rows, labelled=labelled):
-                parsed = parse(raw, schema, labelled=labelled)
-                transactions, dead = validate(parsed, schema, labelled=labelled)
+            for raw in read_segment(segment, schema, block_rows, labels=labels):
+                parsed = parse(raw, schema, labels=labels)
+                transactions, dead = validate(parsed, schema, labels=labels)
                 yield _without_repeated(transactions, dead, seen)
 
 

@@ -16,22 +16,22 @@ from beam_fraud.records.faults import Faults
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.text import flat
-from beam_fraud.records.times import as_times
-from beam_fraud.schema import EVENT_TIME, FeatureColumn, Schema
+from beam_fraud.records.times import Times, as_times
+from beam_fraud.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
 from beam_fraud.stages import DEAD_LETTER
 
 
 def validate(
-    parsed: pa.RecordBatch, schema: Schema, *, labelled: bool
+    parsed: pa.RecordBatch, schema: Schema, *, labels: Labels
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Check every value of a parsed batch (`records.parse`).
 
     Args:
       parsed: n rows.
       schema: what they should be.
-      labelled: whether the label is checked and kept.
+      labels: whether they are kept, and checked if they are required.
 
     Returns:
       The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
@@ -43,9 +43,9 @@ def validate(
     if REASON in parsed.schema.names:
         unparsed = _mask(parsed.column(REASON).is_valid())
         faults.add("malformed", "record", unparsed)
-    columns = _Columns(parsed, schema, faults).read(origin, labelled=labelled)
+    columns = _Columns(parsed, schema, faults).read(origin, labels=labels)
     faulty = faults.faulty
-    described = schema.transactions(labelled=labelled)
+    described = schema.transactions(labels=labels)
     described = with_origin(described.append(pa.field(POSITION, pa.int64())), origin)
     arrays = [*(columns[name] for name in described.names[:-1]), parsed.column(POSITION)]
     if not faulty.any():
@@ -63,7 +63,7 @@ class _Columns:
         self._schema = schema
         self._faults = faults
 
-    def read(self, origin: Origin, *, labelled: bool) -> dict[str, pa.Array]:
+    def read(self, origin: Origin, *, labels: Labels) -> dict[str, pa.Array]:
         """The columns of `Schema.transactions` with whatever in faulty rows."""
         roles = self._schema.roles
         columns = {
@@ -81,8 +81,8 @@ class _Columns:
             rejected = FeatureColumn("currency", "categorical") in self._schema.features
             missing = "missing_feature" if rejected else "allow"
             columns["currency"] = self._text(roles["currency"], missing=missing)
-        if labelled and "label" in roles:
-            columns["label"] = self._label()
+        if labels != "ignored" and "label" in roles:
+            columns |= self._labels(required=labels == "required")
         for feature in self._schema.features:
             if feature.column not in columns:
                 columns[feature.column] = self._feature(feature)
@@ -109,7 +109,7 @@ class _Columns:
 
     def _time(self) -> pa.Array:
         column = self._schema.roles["event_time"]
-        times = as_times(self._values(column), self._schema.time_origin)
+        times = self._times(column)
         self._faults.add("missing_time", column, times.absent)
         self._faults.add("unparseable_time", column, times.unreadable)
         self._faults.add("impossible_time", column, times.impossible)
@@ -125,12 +125,29 @@ class _Columns:
             self._faults.add("negative_amount", column, amounts.values < 0)
         return pa.array(amounts.values)
 
-    def _label(self) -> pa.Array:
+    def _times(self, column: str) -> Times:
+        return as_times(self._values(column), self._schema.time_origin)
+
+    def _labels(self, *, required: bool) -> dict[str, pa.Array]:
+        """Labels and when they were known; a label that cannot be read is none."""
         column = self._schema.roles["label"]
         labels = as_numbers(self._values(column)).values
         wrong = ~((labels == 0) | (labels == 1))
-        self._faults.add("invalid_label", column, wrong)
-        return pa.array(np.where(wrong, 0, labels).astype(np.int8))
+        if required:
+            self._faults.add("invalid_label", column, wrong)
+        columns = {}
+        if "labelled_at" in self._schema.roles:
+            column = self._schema.roles["labelled_at"]
+            times = self._times(column)
+            columns["labelled_at"] = pa.array(times.micros, mask=times.absent).cast(EVENT_TIME)
+            # Without its time nobody can say which rows may know the label.
+            unknown = times.unreadable | times.impossible
+            wrong |= unknown
+            if required:
+                self._faults.add("unparseable_time", column, unknown)
+        values = np.where(wrong, 0, labels).astype(np.int8)
+        columns["label"] = pa.array(values, mask=None if required else wrong)
+        return columns
 
     def _feature(self, feature: FeatureColumn) -> pa.Array:
         missing = "allow" if feature.missing == "allow" else "missing_feature"

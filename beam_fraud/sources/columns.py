@@ -7,34 +7,27 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.types as pat
 
-from beam_fraud.schema import ID_ROLES, Schema
+from beam_fraud.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 
 TypeTest = Callable[[pa.DataType], bool]
 
 
-def required_columns(schema: Schema, *, labelled: bool) -> tuple[str, ...]:
+def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
     """The columns without which nothing can be scored: roles, and features that reject absence."""
-    optional = {f.column for f in schema.features if f.missing == "allow"}
-    needed = {
-        column
-        for role, column in schema.roles.items()
-        if role != "currency" and (labelled or role != "label")
-    }
-    return tuple(
-        column
-        for column in schema.columns(labelled=labelled)
-        if column in needed or (column not in optional and column != schema.role("currency"))
-    )
+    optional_roles = {"currency", "labelled_at"} | (set() if labels == "required" else {"label"})
+    needed = {column for role, column in schema.roles.items() if role not in optional_roles}
+    needed |= {f.column for f in schema.features if f.missing == "reject"}
+    return tuple(column for column in schema.columns(labels=labels) if column in needed)
 
 
-def mistyped(schema: Schema, column: str, type: pa.DataType, *, labelled: bool) -> str | None:
+def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) -> str | None:
     """What `column` should be if a column of `type` cannot be read as it; None if it can."""
     if pat.is_dictionary(type):
         type = type.value_type
     if pat.is_null(type):
         return None
     for role, role_column in schema.roles.items():
-        if role_column == column and (labelled or role != "label"):
+        if role_column == column and (labels != "ignored" or role not in LABEL_ROLES):
             expected, accepts = _BY_ROLE[role]
             if not accepts(type):
                 return expected
@@ -88,6 +81,7 @@ _BY_ROLE: dict[str, tuple[str, TypeTest]] = {
     "event_time": ("a time (timestamp, date, number or string)", _is_time),
     "amount": ("a number", is_number),
     "label": ("0 or 1", _is_flag),
+    "labelled_at": ("a time (timestamp, date, number or string)", _is_time),
 }
 _BY_KIND: dict[str, tuple[str, TypeTest]] = {
     "numeric": ("a number", _is_flag),

@@ -6,7 +6,7 @@ import csv
 from difflib import get_close_matches
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.columns import required_columns
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import CsvLayout
@@ -17,7 +17,7 @@ _MAX_HEADER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labelled: bool) -> CsvLayout:
+def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: Labels) -> CsvLayout:
     """What the header of a CSV file says.
 
     The delimiter is the one of comma, semicolon, tab and bar that leads to the most of the columns
@@ -27,11 +27,11 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labelled:
       FraudError: no header, or one that lacks a column or names one twice.
     """
     header, length = _header(path, file_format)
-    wanted = schema.columns(labelled=labelled)
+    wanted = schema.columns(labels=labels)
     found = {d: _split(header, d) for d in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda d: len(set(wanted) & set(found[d])))
     columns = found[delimiter]
-    for column in required_columns(schema, labelled=labelled):
+    for column in required_columns(schema, labels=labels):
         if column not in columns:
             near = get_close_matches(column, columns, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"its header has {_some(columns)}"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.columns import mistyped, required_columns
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
@@ -21,7 +21,7 @@ from beam_fraud.sources.segment import InputFile, Segment
 _BUFFER_BYTES = 1 << 20
 
 
-def check_parquet(path: str, schema: Schema, *, labelled: bool) -> int:
+def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
     """Refuse a file that lacks or mistypes a column.
 
     Returns:
@@ -32,26 +32,26 @@ def check_parquet(path: str, schema: Schema, *, labelled: bool) -> int:
     """
     with _open(path) as file:
         arrow = file.schema_arrow
-        for column in required_columns(schema, labelled=labelled):
+        for column in required_columns(schema, labels=labels):
             if column not in arrow.names:
                 near = get_close_matches(column, arrow.names, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise FraudError(
                     f"{path}: column {column!r} of schema {schema.name} is not there{hint}"
                 )
-        for column in schema.columns(labelled=labelled):
+        for column in schema.columns(labels=labels):
             if arrow.names.count(column) > 1:
                 raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")
             if column in arrow.names:
                 type = arrow.field(column).type
-                expected = mistyped(schema, column, type, labelled=labelled)
+                expected = mistyped(schema, column, type, labels=labels)
                 if expected:
                     raise FraudError(f"{path}: column {column!r} is {type}, should be {expected}")
         return int(file.metadata.num_rows)
 
 
 def read_parquet(
-    segment: Segment, schema: Schema, block_rows: int, *, labelled: bool
+    segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:
     """Raw batches of at most `block_rows` rows each, with just the columns that `schema` reads.
 
@@ -62,7 +62,7 @@ def read_parquet(
     row, left = segment.first_row, segment.row_limit
     with _open(source.path) as file:
         present = set(file.schema_arrow.names)
-        columns = [c for c in schema.columns(labelled=labelled) if c in present]
+        columns = [c for c in schema.columns(labels=labels) if c in present]
         groups = range(segment.start, segment.stop or file.metadata.num_row_groups)
         batches = file.iter_batches(block_rows, row_groups=list(groups), columns=columns)
         block = 0

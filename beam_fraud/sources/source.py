@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import check_first_bytes, format_of, unknown_format
 from beam_fraud.sources.filesystem import FoundFile, is_remote, list_files, open_file
@@ -21,7 +21,7 @@ from beam_fraud.sources.text import count_records, read_text, split_text
 _LOG = logging.getLogger(__name__)
 
 
-def find_inputs(given: Sequence[str], schema: Schema, *, labelled: bool) -> list[InputFile]:
+def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list[InputFile]:
     """The files that paths, directories and globs lead to, each checked against `schema`.
 
     A file that several of them lead to is read once. Where two files would have the same name
@@ -45,7 +45,7 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labelled: bool) -> list
         for file in known:
             found.setdefault(file.path if is_remote(file.path) else realpath(file.path), file)
     names = _distinct_names(list(found.values()))
-    return [_inspect(file, names[file.path], schema, labelled) for file in found.values()]
+    return [_inspect(file, names[file.path], schema, labels) for file in found.values()]
 
 
 def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
@@ -73,7 +73,7 @@ def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
 
 
 def read_segment(
-    segment: Segment, schema: Schema, block_rows: int, *, labelled: bool
+    segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:
     """Raw batches (`sources.raw`) of at most `block_rows` rows each, in the file's order.
 
@@ -81,11 +81,11 @@ def read_segment(
       FraudError: the file cannot be read on.
     """
     if segment.file.format.name == "parquet":
-        return read_parquet(segment, schema, block_rows, labelled=labelled)
+        return read_parquet(segment, schema, block_rows, labels=labels)
     return read_text(segment, block_rows)
 
 
-def _inspect(found: FoundFile, name: str, schema: Schema, labelled: bool) -> InputFile:
+def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> InputFile:
     file_format = format_of(found.path)
     if file_format is None:
         raise unknown_format(found.path)
@@ -96,9 +96,9 @@ def _inspect(found: FoundFile, name: str, schema: Schema, labelled: bool) -> Inp
         raise FraudError(f"{found.path}: cannot be read: {error}") from None
     layout, rows = None, None
     if file_format.name == "parquet":
-        rows = check_parquet(found.path, schema, labelled=labelled)
+        rows = check_parquet(found.path, schema, labels=labels)
     elif file_format.name == "csv":
-        layout = read_layout(found.path, file_format, schema, labelled=labelled)
+        layout = read_layout(found.path, file_format, schema, labels=labels)
     return InputFile(found.path, name, found.size, file_format, layout, rows)
 
 

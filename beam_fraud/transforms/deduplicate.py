@@ -118,9 +118,9 @@ class _HashIds(beam.DoFn):
     def process(self, segment: Segment) -> Iterator[tuple[str, bytes]]:
         number = self._numbers[segment.file.name]
         scope = "" if self._across else str(number)
-        for raw in read_segment(segment, self._schema, self._block_rows, labelled=False):
-            parsed = parse(raw, self._schema, labelled=False)
-            valid, _ = validate(parsed, self._schema, labelled=False)
+        for raw in read_segment(segment, self._schema, self._block_rows, labels="ignored"):
+            parsed = parse(raw, self._schema, labels="ignored")
+            valid, _ = validate(parsed, self._schema, labels="ignored")
             hashes = hash_ids(valid.column("transaction_id"))
             positions = valid.column(POSITION).to_numpy()
             shards = hashes % _SHARDS

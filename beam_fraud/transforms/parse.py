@@ -20,4 +20,4 @@ class Parse(beam.PTransform):
 
     def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return raw | beam.Map(parse, self.schema, labelled=False).with_output_types(pa.RecordBatch)
+        return raw | beam.Map(parse, self.schema, labels="ignored").with_output_types(pa.RecordBatch)

@@ -64,7 +64,7 @@ class _ReadBlocks(beam.DoFn):
             self._progress = ProgressWriter(self._directory)
 
     def process(self, segment: Segment) -> Iterator[pa.RecordBatch]:
-        for batch in read_segment(segment, self._schema, self._block_rows, labelled=False):
+        for batch in read_segment(segment, self._schema, self._block_rows, labels="ignored"):
             count(ROWS_IN, len(batch))
             yield batch
             if self._progress:

@@ -39,7 +39,7 @@ class _Validate(beam.DoFn):
     def process(
         self, parsed: pa.RecordBatch
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
-        transactions, dead = validate(parsed, self._schema, labelled=False)
+        transactions, dead = validate(parsed, self._schema, labels="ignored")
         if len(dead):
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():

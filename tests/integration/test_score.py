@@ -48,9 +48,9 @@ def test_every_row_gets_the_score_of_the_model_outside_the_pipeline(
 ) -> None:
     summary = run(parquet, bundle, tmp_path / "out")
     opened = open_bundle(str(bundle))
-    files = find_inputs([str(parquet)], opened.schema, labelled=False)
+    files = find_inputs([str(parquet)], opened.schema, labels="ignored")
     table = pa.Table.from_batches(
-        [b.transactions for b in read_transactions(files, opened.schema, labelled=False)]
+        [b.transactions for b in read_transactions(files, opened.schema, labels="ignored")]
     )
     expected = predict_scores(load_model(opened), feature_matrix(table, opened.features))
     scored = pq.read_table(tmp_path / "out/scores")
