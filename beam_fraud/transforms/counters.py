@@ -12,6 +12,9 @@ ROWS_SCORED = "rows_scored"
 ROWS_FLAGGED = "rows_flagged"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
+#: Rows of `--history` that fill windows, and those that were no transactions or repeated.
+HISTORY_ROWS = "history_rows"
+HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
 #: Followed by the reason of the dead letters that it counts.
 DEAD_PREFIX = "dead_"
 
