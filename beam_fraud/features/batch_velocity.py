@@ -1,0 +1,156 @@
+"""The velocity features of transactions that are all there, computed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.key_slices import SLICE_ROWS, KeyOrder, KeySlice, key_order, key_slices
+from beam_fraud.features.late_rows import last_on_arrival, overtaken_rows, totals_on_arrival
+from beam_fraud.features.sorted_rows import Places, SortedRows
+from beam_fraud.features.window_extremes import range_maxima, range_minima
+from beam_fraud.features.window_frauds import SliceFrauds, known_frauds
+from beam_fraud.features.window_merchants import distinct_merchants, previous_of_merchant
+from beam_fraud.features.window_totals import NEVER, Feature, WindowTotals, derive, seconds_since
+from beam_fraud.velocity import Velocity
+
+
+def batch_features(
+    rows: KeyRows,
+    frauds: Frauds | None,
+    specs: Sequence[Velocity],
+    arrival: Places | None = None,
+    *,
+    slice_rows: int = SLICE_ROWS,
+) -> dict[str, Feature]:
+    """The velocity features of every row.
+
+    Args:
+      rows: n rows of one key, with merchants if a feature tells them apart.
+      frauds: what is known of the keys' frauds; None: of none.
+      specs: definitions that share the key.
+      arrival: int64[n], different numbers in the order in which rows arrived. Then a row sees what
+        had arrived before it, as in a stream. None: rows are complete, and see those before them
+        in time, where times tie those before them in `rows`; frauds are known as soon as they are
+        `visible`, whatever their `row`.
+      slice_rows: how many rows are worked on together; whatever it is, the results are the same.
+
+    Returns:
+      The features' names, in the order of the definitions, to float64[n] in the order of `rows`.
+
+    Example:
+      >>> rows = KeyRows(np.ones(2, np.uint64), np.array([0, 60_000_000]), np.array([10000, 30000]))
+      >>> features = batch_features(rows, None, [Velocity(("account_id",), ("1h",), ("mean",))])
+      >>> features["account_mean_1h"].tolist()
+      [1.0, 2.0]
+    """
+    features = {name: np.empty(len(rows)) for spec in specs for name in spec.names}
+    if arrival is not None and (arrival[1:] < arrival[:-1]).any():
+        arrived = np.argsort(arrival)
+        inverse = np.empty_like(arrived)
+        inverse[arrived] = np.arange(len(arrived))
+        rows = rows.take(arrived)
+        if frauds is not None and frauds.row is not None:
+            frauds = replace(frauds, row=inverse[frauds.row])
+    else:
+        arrived = None
+    streamed = None if arrival is None else np.arange(len(rows))
+    ordered = key_order(rows)
+    of_keys = None if frauds is None else _by_key(frauds, ordered)
+    horizon = max((spec.horizon for spec in specs), default=0)
+    for part in key_slices(rows, ordered, horizon, streamed, slice_rows):
+        places = part.places if arrived is None else arrived[part.places]
+        for name, feature in _slice_features(part, of_keys, specs):
+            features[name][places] = feature
+    return features
+
+
+def _by_key(frauds: Frauds, ordered: KeyOrder) -> SliceFrauds:
+    """Frauds by number of their keys, without those whose key no row has."""
+    codes = ordered.codes_of(frauds.key)
+    by_key = np.argsort(codes, kind="stable")
+    by_key = by_key[np.searchsorted(codes[by_key], 0) :]
+    frauds = frauds.take(by_key)
+    return SliceFrauds(codes[by_key], frauds.time, frauds.visible, frauds.row)
+
+
+def _slice_features(
+    part: KeySlice, frauds: SliceFrauds | None, specs: Sequence[Velocity]
+) -> Iterator[tuple[str, Feature]]:
+    rows = part.rows
+    amount = rows.amount[rows.asked]
+    overtaken = np.zeros(0, dtype=np.int64) if rows.arrival is None else overtaken_rows(rows)
+    overtaken = overtaken[overtaken >= rows.start]
+    of_slice = None if frauds is None else _of_slice(frauds, part)
+    needed = any(spec.needs_merchants for spec in specs)
+    merchants = previous_of_merchant(rows) if needed else None
+    for spec in specs:
+        for window, length in zip(spec.windows, spec.window_microseconds, strict=True):
+            totals = _totals(rows, merchants, of_slice, spec, length)
+            if len(overtaken):
+                _correct(totals, totals_on_arrival(rows, overtaken, spec, length), rows, overtaken)
+            for aggregate in spec.aggregates:
+                if aggregate != "seconds_since_last":
+                    yield spec.name(aggregate, window), derive(aggregate, totals, amount)
+        if spec.needs_last:
+            last = _last(rows, spec.horizon)
+            if len(overtaken):
+                last[overtaken] = last_on_arrival(rows, overtaken, spec.horizon)
+            name = spec.name("seconds_since_last", spec.windows[0])
+            yield name, seconds_since(rows.time[rows.asked], last[rows.asked])
+
+
+def _of_slice(frauds: SliceFrauds, part: KeySlice) -> SliceFrauds:
+    among = slice(*np.searchsorted(frauds.code, (part.first, part.behind)))
+    arrival = None if frauds.arrival is None else frauds.arrival[among]
+    code = frauds.code[among] - part.first
+    return SliceFrauds(code, frauds.time[among], frauds.visible[among], arrival)
+
+
+def _totals(
+    rows: SortedRows,
+    merchants: tuple[Places, Places] | None,
+    frauds: SliceFrauds | None,
+    spec: Velocity,
+    length: int,
+) -> WindowTotals:
+    """Totals of complete windows of the rows that are asked for."""
+    delay, asked = spec.delay_microseconds, rows.asked
+    all_first, all_behind = rows.after(delay + length), rows.window_ends(delay)
+    first, behind = all_first[asked], all_behind[asked]
+    sums = least = most = high = low = distinct = known = None
+    if spec.needs_sums:
+        sums = rows.sums[behind] - rows.sums[first]
+    if spec.needs_squares:
+        high, low = (limb[behind] - limb[first] for limb in rows.square_sums)
+    if spec.needs_extremes:
+        least = range_minima(rows.amount, first, behind)
+        most = range_maxima(rows.amount, first, behind)
+    if spec.needs_merchants:
+        assert merchants is not None
+        distinct = distinct_merchants(rows, merchants, all_first, all_behind)[asked]
+    if spec.needs_labels:
+        known = np.zeros(len(first), dtype=np.int64)
+        if frauds is not None:
+            known = known_frauds(rows, frauds, length, delay)[asked]
+    return WindowTotals(behind - first, sums, high, low, least, most, distinct, known)
+
+
+def _correct(
+    totals: WindowTotals, corrected: WindowTotals, rows: SortedRows, overtaken: Places
+) -> None:
+    """Put the totals of overtaken rows in their places; frauds heed arrivals from the start."""
+    for name, values in vars(totals).items():
+        if values is not None and name != "frauds":
+            values[overtaken - rows.start] = getattr(corrected, name)
+
+
+def _last(rows: SortedRows, horizon: int) -> Places:
+    """Time of the row before each row of its key within the horizon; NEVER if there is none."""
+    last = np.full(len(rows), NEVER)
+    before = np.flatnonzero(rows.after(horizon) < np.arange(len(rows)))
+    last[before] = rows.time[before - 1]
+    return last

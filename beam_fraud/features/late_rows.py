@@ -1,0 +1,141 @@
+"""Rows that were overtaken: what they see when they arrive is not what lies before them in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.features.fixed_point import squares
+from beam_fraud.features.key_rows import Mask
+from beam_fraud.features.sorted_rows import Places, SortedRows, Whole, prefix_sums
+from beam_fraud.features.window_totals import NEVER, WindowTotals
+from beam_fraud.velocity import Velocity
+
+#: Rows of windows that are looked at together, if no window alone has more.
+_EXPANDED_ROWS = 1 << 20
+
+
+def overtaken_rows(rows: SortedRows) -> Places:
+    """The rows before which, within their horizon, lies a row that arrived after them.
+
+    All others see exactly what lies before them.
+
+    Returns:
+      int64, ascending.
+    """
+    arrival = _arrival_by_key(rows)
+    if (arrival[1:] >= arrival[:-1]).all():
+        return np.zeros(0, dtype=np.int64)
+    latest = np.maximum.accumulate(arrival)
+    late = np.flatnonzero(arrival > np.minimum.accumulate(arrival[::-1])[::-1])
+    behind = rows.places_of(rows.code[late], rows.time[late] + rows.horizon)
+    steps = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.add.at(steps, late, 1)
+    np.subtract.at(steps, behind, 1)
+    return np.flatnonzero((np.cumsum(steps[:-1]) > 0) & (latest > arrival))
+
+
+def earliest_arrivals(rows: SortedRows) -> Places:
+    """int64[n]: the earliest arrival among each row and those of its key behind it."""
+    arrival = _arrival_by_key(rows)
+    earliest: Places = np.minimum.accumulate(arrival[::-1])[::-1]
+    assert rows.arrival is not None
+    return earliest - (arrival - rows.arrival)
+
+
+def _arrival_by_key(rows: SortedRows) -> Places:
+    """int64[n]: in the order of arrivals within a key, and of keys between them."""
+    assert rows.arrival is not None
+    span = int(rows.arrival.max(initial=0)) + 1
+    return rows.code * span + rows.arrival
+
+
+def totals_on_arrival(
+    rows: SortedRows, asking: Places, spec: Velocity, length: int
+) -> WindowTotals:
+    """Totals of the windows of some rows, of what had arrived with them: every row looked at.
+
+    Args:
+      rows: n rows with their arrivals.
+      asking: int64[m], the rows whose windows are asked for.
+      spec: what is asked for.
+      length: of the windows, microseconds.
+
+    Returns:
+      Totals of m windows; without `frauds`.
+    """
+    delay = spec.delay_microseconds
+    first, behind = rows.after(delay + length)[asking], rows.after(delay)[asking]
+    count = np.zeros(len(asking), dtype=np.int64)
+    amount, least, most, merchants = (np.zeros_like(count) for _ in range(4))
+    high, low = (np.zeros(len(asking), dtype=np.uint64) for _ in range(2))
+    for part, row, window in expand(first, behind):
+        assert rows.arrival is not None
+        seen = rows.arrival[row] <= rows.arrival[asking[part]][window]
+        row, window = row[seen], window[seen]
+        count[part] = np.bincount(window, minlength=len(count[part]))
+        bounds = prefix_sums(count[part])
+        amounts = rows.amount[row]
+        if spec.needs_sums:
+            amount[part] = _sums(amounts, bounds)
+        if spec.needs_squares:
+            high[part], low[part] = (_sums(limb, bounds) for limb in squares(amounts))
+        if spec.needs_extremes:
+            filled = np.flatnonzero(count[part])
+            least[part][filled] = np.minimum.reduceat(amounts, bounds[filled])
+            most[part][filled] = np.maximum.reduceat(amounts, bounds[filled])
+        if spec.needs_merchants:
+            merchants[part] = _distinct(rows, row, window, len(count[part]))
+    return WindowTotals(count, amount, high, low, least, most, merchants)
+
+
+def last_on_arrival(rows: SortedRows, asking: Places, horizon: int) -> Places:
+    """Time of the latest row that each of some rows saw on arrival; int64[m], NEVER if none."""
+    first, behind = rows.after(horizon)[asking], rows.after(0)[asking]
+    last = np.full(len(asking), NEVER)
+    for part, row, window in expand(first, behind):
+        assert rows.arrival is not None
+        seen = rows.arrival[row] < rows.arrival[asking[part]][window]
+        # Rows of a window come in the order of time: the last one written stays.
+        last[part][window[seen]] = rows.time[row[seen]]
+    return last
+
+
+def expand(first: Places, behind: Places) -> Iterator[tuple[slice, Places, Places]]:
+    """The rows of ranges, some ranges at a time.
+
+    Args:
+      first: int64[m], first row of each range.
+      behind: int64[m], the row behind each range.
+
+    Yields:
+      Which ranges; each of their rows, int64; the number of its range among these, int64.
+    """
+    lengths = np.maximum(behind - first, 0)
+    done = np.cumsum(lengths)
+    begin = 0
+    while begin < len(first):
+        before = int(done[begin - 1]) if begin else 0
+        end = int(np.searchsorted(done, before + _EXPANDED_ROWS, side="right"))
+        part = slice(begin, max(end, begin + 1))
+        window = np.repeat(np.arange(len(lengths[part])), lengths[part])
+        offset = first[part] - (done[part] - lengths[part] - before)
+        yield part, np.arange(len(window)) + offset[window], window
+        begin = part.stop
+
+
+def _sums(values: npt.NDArray[Whole], bounds: Places) -> npt.NDArray[Whole]:
+    sums = prefix_sums(values)
+    return sums[bounds[1:]] - sums[bounds[:-1]]
+
+
+def _distinct(rows: SortedRows, row: Places, window: Places, windows: int) -> Places:
+    assert rows.merchant is not None
+    merchant = rows.merchant[row]
+    order = np.lexsort((merchant, window))
+    merchant, window = merchant[order], window[order]
+    new: Mask = np.ones(len(order), dtype=bool)
+    new[1:] = (merchant[1:] != merchant[:-1]) | (window[1:] != window[:-1])
+    return np.bincount(window[new & (merchant != 0)], minlength=windows)

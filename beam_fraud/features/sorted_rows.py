@@ -1,0 +1,111 @@
+"""Rows sorted by key and time, in which windows are ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.features.fixed_point import Units, squares
+from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.key_rows import Times
+
+Places = npt.NDArray[np.int64]
+Whole = TypeVar("Whole", np.int64, np.uint64)
+
+
+@dataclass(frozen=True)
+class SortedRows:
+    """n rows sorted by key, then time, then arrival; at most all rows of some keys."""
+
+    #: int64[n], number of the row's key here, 0, 1, .. without gaps.
+    code: Places
+    #: int64[n], event time, microseconds.
+    time: Times
+    #: int64[n], units.
+    amount: Units
+    #: uint64[n], hash of the merchant, 0 where there is none; None if no feature asks for it.
+    merchant: Hashes | None
+    #: int64[n], the order in which rows arrived; None if data are complete.
+    arrival: Places | None
+    #: How many microseconds before a row anything looks for others.
+    horizon: int
+    #: Rows before this one are only looked at: their own features are not asked for.
+    start: int = 0
+    #: What `after` has found.
+    _found: dict[int, Places] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def asked(self) -> slice:
+        """The rows whose features are asked for."""
+        return slice(self.start, None)
+
+    @cached_property
+    def key_starts(self) -> Places:
+        """int64[k + 1]: first row of each key, and n."""
+        changes = np.flatnonzero(self.code[1:] != self.code[:-1]) + 1
+        return np.concatenate(([0], changes, [len(self)]))
+
+    @cached_property
+    def key_shifts(self) -> Times:
+        """int64[k]: what is added to the times of each key to place them on one `line`."""
+        first, last = self.time[self.key_starts[:-1]], self.time[self.key_starts[1:] - 1]
+        extents = last - first + self.horizon + 1
+        ends: Times = np.cumsum(extents)
+        return ends - extents - first
+
+    @cached_property
+    def line(self) -> Times:
+        """int64[n], ascending: times of one key after another, more than a horizon between."""
+        return self.time + np.repeat(self.key_shifts, np.diff(self.key_starts))
+
+    def after(self, offset: int) -> Places:
+        """int64[n]: of each row at `t`, the first row of its key with a time above `t - offset`.
+
+        Or the row behind the key's last; ascending. `offset` is at most the horizon.
+        """
+        if offset not in self._found:
+            self._found[offset] = np.searchsorted(self.line, self.line - offset, side="right")
+        return self._found[offset]
+
+    def window_ends(self, delay: int) -> Places:
+        """int64[n]: the row behind each row's window; ascending."""
+        return self.after(delay) if delay else np.arange(1, len(self) + 1)
+
+    def places_of(self, code: Places, time: Times) -> Places:
+        """The first row at or after a time.
+
+        Args:
+          code: int64[m], numbers of keys.
+          time: int64[m], microseconds.
+
+        Returns:
+          int64[m], the row behind the key's last one if there is none.
+        """
+        first, behind = self.key_starts[code], self.key_starts[code + 1]
+        within = np.clip(time, self.time[first], self.time[behind - 1] + 1)
+        return np.searchsorted(self.line, within + self.key_shifts[code], side="left")
+
+    @cached_property
+    def sums(self) -> Units:
+        """int64[n + 1], sums of the first 0, 1, .. amounts, wrapping around."""
+        return prefix_sums(self.amount)
+
+    @cached_property
+    def square_sums(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """uint64[n + 1] twice, sums of the first squares' limbs, wrapping around."""
+        high, low = squares(self.amount)
+        return prefix_sums(high), prefix_sums(low)
+
+
+def prefix_sums(values: npt.NDArray[Whole]) -> npt.NDArray[Whole]:
+    """Sums of the first 0, 1, .., n values, wrapping around; [n + 1] of the values' dtype."""
+    sums = np.zeros(len(values) + 1, dtype=values.dtype)
+    np.cumsum(values, out=sums[1:])
+    return sums
