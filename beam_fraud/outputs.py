@@ -5,28 +5,44 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.folder import check_writable, make_directory
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
 from beam_fraud.stages import DEAD_LETTER, SCORED
+from beam_fraud.urls import absolute, is_url
 
 SCORES = "scores"
+FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
-#: Directory under `--out` to the schema of its Parquet files.
-BRANCHES = {SCORES: SCORED, DEAD_LETTERS: DEAD_LETTER}
+#: Every directory of Parquet files that some command puts under `--out`.
+_BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
+#: Directories of `score`, and the schema of the files of each.
+SCORE_BRANCHES = {SCORES: SCORED, DEAD_LETTERS: DEAD_LETTER}
 _SUMMARY = "summary.json"
 
 
 def new_run_id() -> str:
     """A name for a run: its start in UTC and six random hex digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def local_directory(out: str) -> Path:
+    """`--out` as an absolute path.
+
+    Raises:
+      UsageError: it is on an object store.
+    """
+    if is_url(out):
+        raise UsageError(f"--out {out}: must be a local directory")
+    return absolute(Path(out))
 
 
 @dataclass(frozen=True)
@@ -41,11 +57,18 @@ class RunOutputs:
     directory: Path
     #: The run, as `new_run_id` makes it.
     run_id: str
+    #: Directories of Parquet files that the run leaves, and the schema of the files of each.
+    branches: Mapping[str, pa.Schema] = field(default_factory=lambda: SCORE_BRANCHES)
 
     @property
     def staging(self) -> Path:
         """Where the run's files wait: `DIR/.incoming-<run>`."""
         return self._staging.path
+
+    @property
+    def spill(self) -> Path:
+        """Where rows wait while the run lives, on the same disk as the results."""
+        return self.staging / "spill"
 
     @property
     def outbox(self) -> Path:
@@ -57,7 +80,7 @@ class RunOutputs:
         return Staging(self.directory, self.run_id)
 
     def part(self, branch: str) -> Path:
-        """A new path, at every call, for a Parquet file of `branch` (a key of `BRANCHES`)."""
+        """A new path, at every call, for a Parquet file of `branch` (a key of `branches`)."""
         return self.staging / branch / f"part-{uuid.uuid4().hex}.parquet"
 
     def check(self) -> None:
@@ -67,7 +90,7 @@ class RunOutputs:
           FraudError: it is a file, not writable, or a branch holds what no run wrote.
         """
         check_writable(self.directory)
-        for branch in BRANCHES:
+        for branch in self.branches:
             foreign = foreign_entry(self.directory / branch)
             if foreign is not None:
                 raise FraudError(
@@ -87,7 +110,7 @@ class RunOutputs:
                     self._swap_in(staging)
                 staging.remove()
             self._staging.claim()
-            for branch in BRANCHES:
+            for branch in self.branches:
                 (self.staging / branch).mkdir()
         except OSError as error:
             raise self._failure(error) from None
@@ -100,7 +123,7 @@ class RunOutputs:
         """
         self.check()
         try:
-            for branch, schema in BRANCHES.items():
+            for branch, schema in self.branches.items():
                 if not any((self.staging / branch).glob("part-*.parquet")):
                     ParquetBlockWriter(self.part(branch), schema).close()
             self._staging.mark_ready()
@@ -134,7 +157,8 @@ class RunOutputs:
     def _swap_in(self, staging: Staging) -> None:
         # Each step looks at what is there, so that this can be done again from any point.
         (self.directory / _SUMMARY).unlink(missing_ok=True)
-        for branch in BRANCHES:
+        # All branches: a run that is finished here may have been of another command.
+        for branch in _BRANCHES:
             new, final = staging.path / branch, self.directory / branch
             if new.exists():
                 for unfinished in new.glob("*.unfinished"):

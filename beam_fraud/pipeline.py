@@ -1,13 +1,17 @@
-"""The graph.
+"""The graphs.
 
-files → Read → Parse → Validate → Deduplicate → Features → Infer → Decide ─┬→ scores
-                           │                                               └→ Flagged ─┬→ sink
-                           └→ dead letters                                             └→ alerts
+files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
+                          │                              └→ Features → Infer → Decide ─┐
+                          └→ dead letters                                              │
+                                   scores ←┬───────────────────────────────────────────┘
+                                           └→ Flagged ─┬→ sink
+                                                       └→ alerts
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import apache_beam as beam
 
@@ -15,39 +19,37 @@ import beam_fraud.transforms.coders  # noqa: F401  registers how elements are en
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs
+from beam_fraud.outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
+from beam_fraud.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
 from beam_fraud.transforms.deduplicate import Deduplicate, FindRepeated
-from beam_fraud.transforms.features import Features
+from beam_fraud.transforms.features import Features, FeatureTable
 from beam_fraud.transforms.infer import Infer
+from beam_fraud.transforms.order import FromFile, Order
 from beam_fraud.transforms.parse import Parse
 from beam_fraud.transforms.read import ReadSegments, SplitFiles
+from beam_fraud.transforms.read_history import ReadHistory
 from beam_fraud.transforms.validate import Validate
+from beam_fraud.transforms.velocity import AddVelocity
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_parquet import WriteParquet
 
 
 @dataclass(frozen=True)
-class ScoreGraph:
-    """Everything that the batch graph is built from."""
+class Inputs:
+    """What is read, and how."""
 
     #: Files in the order in which the first of several equal ids wins.
     files: tuple[InputFile, ...]
-    #: The model.
-    bundle: Bundle
-    #: What is computed of the transactions, and their schema.
+    #: What is computed of their transactions, and their schema.
     features: FeatureSet
-    #: Where scores and dead letters go.
+    #: Where the run writes.
     outputs: RunOutputs
-    #: Where flagged rows go, or None for the scores alone.
-    sink: FlaggedSink | None = None
-    #: Names of the channels to alert.
-    channels: tuple[str, ...] = ()
-    #: Where alerts are queued, unless the sink's database queues them itself.
-    outbox: Outbox | None = None
+    #: Files of earlier transactions, which fill windows.
+    history: tuple[InputFile, ...] = ()
     #: Segments to read in place of whole files, if the rows are limited.
     segments: tuple[Segment, ...] | None = None
     #: Bytes of a segment, or None to read each file from start to end.
@@ -58,48 +60,93 @@ class ScoreGraph:
     block_rows: int = 50_000
     #: Where workers on this machine tell their progress, or None.
     progress: str | None = None
+    #: Where rows wait that are brought together by key; None if workers share no disk.
+    spill: Path | None = None
+
+    @property
+    def labels(self) -> Labels:
+        """What is made of labels: only features that count known frauds look at them."""
+        return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
 
 
-def build(graph: ScoreGraph, root: beam.Pipeline) -> None:
-    """Add the whole graph to a pipeline."""
-    schema = graph.features.schema
-    segments = _segments(graph, root)
-    raw = segments | "Read" >> ReadSegments(schema, graph.block_rows, graph.progress)
-    checked = raw | "Parse" >> Parse(schema) | "Validate" >> Validate(schema)
+@dataclass(frozen=True)
+class Scoring:
+    """What is made of the transactions."""
+
+    #: The model.
+    bundle: Bundle
+    #: Where flagged rows go, or None for the scores alone.
+    sink: FlaggedSink | None = None
+    #: Names of the channels to alert.
+    channels: tuple[str, ...] = ()
+    #: Where alerts are queued, unless the sink's database queues them itself.
+    outbox: Outbox | None = None
+
+
+def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
+    """Add the graph of `score` to a pipeline."""
+    scored = (
+        _transactions(root, inputs)
+        | "Features" >> Features(inputs.features)
+        | "Infer" >> Infer(scoring.bundle)
+        | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
+    )
+    scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
+    flagged = scored | "Flagged" >> Flagged()
+    if scoring.sink is not None:
+        queued = scoring.channels if scoring.outbox is None else ()
+        flagged | "Sink" >> WriteFlagged(scoring.sink, inputs.outputs.run_id, queued)
+    if scoring.outbox is not None:
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels)
+
+
+def build_features(root: beam.Pipeline, inputs: Inputs) -> None:
+    """Add the graph of `features` to a pipeline."""
+    table = _transactions(root, inputs) | "Features" >> FeatureTable(inputs.features)
+    table | "Table" >> WriteParquet(inputs.outputs, FEATURES)
+
+
+def _transactions(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection:
+    """Every transaction once, with its velocity features; what is none becomes a dead letter."""
+    schema, labels = inputs.features.schema, inputs.labels
+    segments = _segments(root, inputs)
+    raw = segments | "Read" >> ReadSegments(schema, labels, inputs.block_rows, inputs.progress)
+    checked = raw | "Parse" >> Parse(schema, labels) | "Validate" >> Validate(schema, labels)
+    checked.dead_letters | "DeadLetters" >> WriteParquet(inputs.outputs, DEAD_LETTERS)
     transactions = checked.transactions
     if schema.role("transaction_id"):
-        transactions |= "Deduplicate" >> Deduplicate(_repeated(graph, segments))
-    scored = (
-        transactions
-        | "Features" >> Features(graph.features)
-        | "Infer" >> Infer(graph.bundle)
-        | "Decide" >> Decide(graph.bundle.thresholds, graph.bundle.model_id)
-    )
-    scored | "Scores" >> WriteParquet(graph.outputs, SCORES)
-    checked.dead_letters | "DeadLetters" >> WriteParquet(graph.outputs, DEAD_LETTERS)
-    flagged = scored | "Flagged" >> Flagged()
-    if graph.sink is not None:
-        queued = graph.channels if graph.outbox is None else ()
-        flagged | "Sink" >> WriteFlagged(graph.sink, graph.outputs.run_id, queued)
-    if graph.outbox is not None:
-        flagged | "Alert" >> Alert(graph.outbox, graph.channels)
+        transactions |= "Deduplicate" >> Deduplicate(_repeated(inputs, segments))
+    return _with_velocity(root, inputs, transactions) if inputs.features.velocity else transactions
 
 
-def _segments(graph: ScoreGraph, root: beam.Pipeline) -> beam.PCollection[Segment]:
-    if graph.segments is not None:
-        return root | "Segments" >> beam.Create(list(graph.segments))
-    largest_first = sorted(graph.files, key=lambda file: -file.size)
-    return root | "Segments" >> SplitFiles(largest_first, graph.segment_bytes)
+def _with_velocity(
+    root: beam.Pipeline, inputs: Inputs, transactions: beam.PCollection
+) -> beam.PCollection:
+    earlier = len(inputs.history)
+    ordered = [transactions | "Order" >> Order([file.name for file in inputs.files], earlier)]
+    if inputs.history:
+        read = ReadHistory(inputs.history, inputs.features.schema, inputs.labels, inputs.block_rows)
+        names = [file.name for file in inputs.history]
+        ordered.append(root | "History" >> read | "OrderHistory" >> Order(names))
+    add = AddVelocity(inputs.features.velocity, inputs.block_rows, inputs.spill)
+    return tuple(ordered) | "Velocity" >> add | "FromFile" >> FromFile(earlier)
+
+
+def _segments(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection[Segment]:
+    if inputs.segments is not None:
+        return root | "Segments" >> beam.Create(list(inputs.segments))
+    largest_first = sorted(inputs.files, key=lambda file: -file.size)
+    return root | "Segments" >> SplitFiles(largest_first, inputs.segment_bytes)
 
 
 def _repeated(
-    graph: ScoreGraph, segments: beam.PCollection[Segment]
+    inputs: Inputs, segments: beam.PCollection[Segment]
 ) -> beam.PCollection[dict[str, object]] | None:
     """Which rows are repeated, where reading the files one by one would not tell."""
-    if not graph.dedupe_across_files:
-        if graph.segment_bytes is None:
+    if not inputs.dedupe_across_files:
+        if inputs.segment_bytes is None:
             return None
         segments |= "Parts of files" >> beam.Filter(lambda segment: not segment.whole)
     return segments | "FindRepeated" >> FindRepeated(
-        graph.files, graph.features.schema, graph.dedupe_across_files, graph.block_rows
+        inputs.files, inputs.features.schema, inputs.dedupe_across_files, inputs.block_rows
     )

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 
 from beam_fraud.errors import UsageError
+
+#: One letter before the colon would be a drive.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is a URL that one of Beam's file systems has to open.
+
+    Example:
+      >>> is_url("gs://bucket/x.parquet"), is_url("data/x.parquet")
+      (True, False)
+    """
+    return _URL.match(path) is not None
 
 
 def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from beam_fraud.features.calendar import is_night, is_weekend
 from beam_fraud.features.categories import code_categories
 from beam_fraud.schema import Schema
+from beam_fraud.velocity import Velocity
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ class FeatureSet:
         if self.order:
             return self.order
         calendar = ("is_weekend", "is_night") if self.schema.calendar else ()
-        return (*(f.column for f in self.schema.features), "amount", *calendar)
+        velocity = (name for definition in self.schema.velocity for name in definition.names)
+        return (*(f.column for f in self.schema.features), "amount", *calendar, *velocity)
+
+    @property
+    def velocity(self) -> tuple[Velocity, ...]:
+        """The definitions that any of the features comes from."""
+        names = set(self.names)
+        return tuple(v for v in self.schema.velocity if not names.isdisjoint(v.names))
 
     @property
     def categorical(self) -> tuple[int, ...]:
@@ -51,7 +59,8 @@ def feature_matrix(
     """Compute the features of validated transactions.
 
     Args:
-      transactions: n rows as `Schema.transactions` describes them.
+      transactions: n rows as `Schema.transactions` describes them, with velocity features
+        (`velocity_columns.with_velocity`).
       features: which features, in which order.
 
     Returns:
@@ -62,18 +71,25 @@ def feature_matrix(
     """
     matrix = np.empty((transactions.num_rows, len(features.names)), dtype=np.float64)
     for position, name in enumerate(features.names):
-        matrix[:, position] = _column(transactions, name, features)
+        values = None if name not in transactions.schema.names else transactions.column(name)
+        if values is not None and pa.types.is_string(values.type):
+            matrix[:, position] = code_categories(values, features.categories.get(name, ()))
+        else:
+            matrix[:, position] = numeric_feature(transactions, name, features)
     return matrix
 
 
-def _column(
-    transactions: pa.RecordBatch, name: str, features: FeatureSet
+def numeric_feature(
+    transactions: pa.RecordBatch | pa.Table, name: str, features: FeatureSet
 ) -> npt.NDArray[np.float64]:
+    """One feature that is no category, float64[n].
+
+    Raises:
+      KeyError: a feature that the schema does not have.
+    """
     if name == "is_weekend":
         return is_weekend(transactions.column("event_time"), features.schema.timezone)
     if name == "is_night":
         return is_night(transactions.column("event_time"), features.schema.timezone)
     values = transactions.column(name)
-    if pa.types.is_string(values.type):
-        return code_categories(values, features.categories.get(name, ()))
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -82,9 +82,7 @@ def keyed_rows(
     )
 
 
-def part_of(
-    transactions: pa.RecordBatch, key: Sequence[str], parts: int
-) -> npt.NDArray[np.uint64]:
+def part_of(transactions: pa.RecordBatch, key: Sequence[str], parts: int) -> npt.NDArray[np.uint64]:
     """Which part of all transactions a row is in, so that rows of one key are in one part.
 
     Args:
@@ -107,11 +105,7 @@ def part_of(
     return np.where(absent, rows, hashes >> np.uint64(32)) % np.uint64(parts)
 
 
-def _appended(
-    transactions: Rows, columns: Mapping[str, npt.NDArray[np.float64]]
-) -> Rows:
+def _appended(transactions: Rows, columns: Mapping[str, npt.NDArray[np.float64]]) -> Rows:
     for name, values in columns.items():
-        transactions = transactions.append_column(
-            pa.field(name, pa.float64()), pa.array(values)
-        )
+        transactions = transactions.append_column(pa.field(name, pa.float64()), pa.array(values))
     return transactions

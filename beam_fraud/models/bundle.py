@@ -23,9 +23,9 @@ from beam_fraud.models.manifest import (
     installed_versions,
     model_id,
 )
-from beam_fraud.models.storage import is_url, read_bytes, write_directory
+from beam_fraud.models.storage import read_bytes, write_directory
 from beam_fraud.schema import Schema
-from beam_fraud.urls import absolute
+from beam_fraud.urls import absolute, is_url
 
 if TYPE_CHECKING:
     from beam_fraud.models.reference import Reference

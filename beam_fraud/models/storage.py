@@ -10,18 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError
+from beam_fraud.urls import is_url
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-def is_url(path: str) -> bool:
-    """Whether `path` has a URL scheme, so that it is Beam's to open.
-
-    Example:
-      >>> is_url("gs://bucket/model"), is_url("models/forest")
-      (True, False)
-    """
-    return _URL.match(path) is not None
 
 
 def read_bytes(directory: str, name: str) -> bytes:

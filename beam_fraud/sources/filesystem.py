@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.urls import is_url
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -30,16 +30,6 @@ class FoundFile:
     size: int
 
 
-def is_remote(path: str) -> bool:
-    """Whether `path` is a URL that one of Beam's file systems has to open.
-
-    Example:
-      >>> is_remote("gs://bucket/x.parquet"), is_remote("data/x.parquet")
-      (True, False)
-    """
-    return _SCHEME.match(path) is not None
-
-
 def open_file(path: str) -> pa.NativeFile:
     """Open a file for reading, seekable, its bytes as stored.
 
@@ -47,7 +37,7 @@ def open_file(path: str) -> pa.NativeFile:
       FraudError: the file cannot be opened.
     """
     try:
-        if not is_remote(path):
+        if not is_url(path):
             return pa.OSFile(path, "rb")
         from apache_beam.io.filesystem import CompressionTypes
         from apache_beam.io.filesystems import FileSystems
@@ -67,7 +57,7 @@ def list_files(given: str) -> list[FoundFile]:
     Raises:
       FraudError: there is none, or the file system cannot be asked.
     """
-    found = _list_remote(given) if is_remote(given) else _list_local(given)
+    found = _list_remote(given) if is_url(given) else _list_local(given)
     if not found:
         raise FraudError(f"{given}: no such file, no match, or a directory without files")
     return sorted(found, key=lambda file: file.name)

@@ -13,10 +13,11 @@ from beam_fraud.errors import FraudError
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import check_first_bytes, format_of, unknown_format
-from beam_fraud.sources.filesystem import FoundFile, is_remote, list_files, open_file
+from beam_fraud.sources.filesystem import FoundFile, list_files, open_file
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text import count_records, read_text, split_text
+from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
                 "%s: %d files of no known format left out", pattern, len(files) - len(known)
             )
         for file in known:
-            found.setdefault(file.path if is_remote(file.path) else realpath(file.path), file)
+            found.setdefault(file.path if is_url(file.path) else realpath(file.path), file)
     names = _distinct_names(list(found.values()))
     return [_inspect(file, names[file.path], schema, labels) for file in found.values()]
 
@@ -105,7 +106,7 @@ def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> Inp
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:
     if len({file.name for file in files}) == len(files):
         return {file.path: file.name for file in files}
-    if len({is_remote(file.path) for file in files}) == 2:
+    if len({is_url(file.path) for file in files}) == 2:
         return {file.path: file.path for file in files}
     common = PurePosixPath(commonpath([file.path for file in files]))
     return {file.path: str(PurePosixPath(file.path).relative_to(common)) for file in files}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.features.table import feature_table
 
 #: Transactions and their features, float64[n, features].
 Featured = tuple[pa.RecordBatch, np.ndarray]
@@ -33,3 +34,19 @@ class Features(beam.PTransform):
 def _with_features(transactions: pa.RecordBatch, features: FeatureSet) -> Iterator[Featured]:
     if len(transactions):
         yield transactions, feature_matrix(transactions, features)
+
+
+@dataclass
+class FeatureTable(beam.PTransform):
+    """Transactions to their ids and features, as columns (`features.table`)."""
+
+    #: Which features, in which order.
+    features: FeatureSet
+
+    def expand(
+        self, transactions: beam.PCollection[pa.RecordBatch]
+    ) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        return transactions | beam.Map(feature_table, self.features).with_output_types(
+            pa.RecordBatch
+        )

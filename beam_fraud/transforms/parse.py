@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.records.parse import parse
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 
 
 @dataclass
@@ -17,7 +17,11 @@ class Parse(beam.PTransform):
 
     #: Which columns are wanted.
     schema: Schema
+    #: What is made of labels.
+    labels: Labels
 
     def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return raw | beam.Map(parse, self.schema, labels="ignored").with_output_types(pa.RecordBatch)
+        return raw | beam.Map(parse, self.schema, labels=self.labels).with_output_types(
+            pa.RecordBatch
+        )

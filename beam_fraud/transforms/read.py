@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.run_progress import ProgressWriter
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.source import read_segment, split_file
 from beam_fraud.transforms.counters import ROWS_IN, count
@@ -40,6 +40,8 @@ class ReadSegments(beam.PTransform):
 
     #: What the files hold.
     schema: Schema
+    #: What is made of labels.
+    labels: Labels
     #: Rows of a batch at most.
     block_rows: int
     #: Where progress is told, or None.
@@ -48,13 +50,16 @@ class ReadSegments(beam.PTransform):
     def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
         return segments | "Blocks" >> beam.ParDo(
-            _ReadBlocks(self.schema, self.block_rows, self.progress)
+            _ReadBlocks(self.schema, self.labels, self.block_rows, self.progress)
         ).with_output_types(pa.RecordBatch)
 
 
 class _ReadBlocks(beam.DoFn):
-    def __init__(self, schema: Schema, block_rows: int, progress: str | None) -> None:
+    def __init__(
+        self, schema: Schema, labels: Labels, block_rows: int, progress: str | None
+    ) -> None:
         self._schema = schema
+        self._labels = labels
         self._block_rows = block_rows
         self._directory = progress
         self._progress: ProgressWriter | None = None
@@ -64,7 +69,7 @@ class _ReadBlocks(beam.DoFn):
             self._progress = ProgressWriter(self._directory)
 
     def process(self, segment: Segment) -> Iterator[pa.RecordBatch]:
-        for batch in read_segment(segment, self._schema, self._block_rows, labels="ignored"):
+        for batch in read_segment(segment, self._schema, self._block_rows, labels=self._labels):
             count(ROWS_IN, len(batch))
             yield batch
             if self._progress:

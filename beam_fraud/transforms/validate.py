@@ -10,7 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import Schema
+from beam_fraud.schema import Labels, Schema
 from beam_fraud.transforms.counters import DEAD_PREFIX, ROWS_DEAD, count
 
 #: Tag of the dead letters.
@@ -25,21 +25,24 @@ class Validate(beam.PTransform):
 
     #: What rows should be.
     schema: Schema
+    #: What is made of labels.
+    labels: Labels
 
     def expand(self, parsed: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
         """One step with two outputs."""
-        step = beam.ParDo(_Validate(self.schema)).with_output_types(pa.RecordBatch)
+        step = beam.ParDo(_Validate(self.schema, self.labels)).with_output_types(pa.RecordBatch)
         return parsed | step.with_outputs(DEAD, main=VALID)
 
 
 class _Validate(beam.DoFn):
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, labels: Labels) -> None:
         self._schema = schema
+        self._labels = labels
 
     def process(
         self, parsed: pa.RecordBatch
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
-        transactions, dead = validate(parsed, self._schema, labels="ignored")
+        transactions, dead = validate(parsed, self._schema, labels=self._labels)
         if len(dead):
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():

@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.outputs import BRANCHES, RunOutputs
+from beam_fraud.outputs import RunOutputs
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 
 
@@ -25,7 +25,7 @@ class WriteParquet(beam.PTransform):
 
     #: Where the run writes.
     outputs: RunOutputs
-    #: Which branch: a key of `outputs.BRANCHES`.
+    #: Which branch: a key of `RunOutputs.branches`.
     branch: str
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
@@ -50,7 +50,7 @@ class _WriteParts(beam.DoFn):
     def process(self, batch: pa.RecordBatch) -> None:
         if self._path is None:
             self._path = self._outputs.part(self._branch)
-            self._writer = ParquetBlockWriter(self._path, BRANCHES[self._branch])
+            self._writer = ParquetBlockWriter(self._path, self._outputs.branches[self._branch])
         self._writer.write(batch)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:

@@ -32,8 +32,8 @@ def rows(out: Path, branch: str = "scores", by: str = "transaction_id") -> pa.Ta
 
 def run(files: object, bundle: Path, out: Path, **options: Any) -> dict[str, Any]:
     given = files if isinstance(files, list | tuple) else [files]
-    made = ScoreOptions(tuple(str(f) for f in given), str(bundle), str(out), **options)
-    return score.run(made)
+    files = tuple(str(file) for file in given)
+    return score.run(ScoreOptions(files=files, model=str(bundle), out=str(out), **options))
 
 
 @pytest.fixture

@@ -1,0 +1,173 @@
+"""What the commands that run over files share: what to read, the launch, the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud import launch
+from beam_fraud.commandline.progress import progress_of
+from beam_fraud.errors import UsageError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.outputs import RunOutputs
+from beam_fraud.pipeline import Inputs
+from beam_fraud.run_progress import rows_done
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.source import find_inputs, limit_files
+from beam_fraud.transforms import counters
+
+#: Several workers share a file in segments of at least this size.
+_MIN_SEGMENT_BYTES = 8 << 20
+#: Segments a worker gets where there are fewer files: enough to even out, few enough to be large.
+_SEGMENTS_PER_WORKER = 4
+#: Segments on a cluster, whose size nobody knows here.
+_CLUSTER_SEGMENT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What to read, and how."""
+
+    #: Paths, directories or globs.
+    files: tuple[str, ...]
+    #: Directory of the outputs.
+    out: str
+    #: Paths, directories or globs of earlier transactions.
+    history: tuple[str, ...] = ()
+    #: Processes on this machine.
+    workers: int = 1
+    #: Rows to read at most.
+    limit: int | None = None
+    #: Where ids are unique: in each `file`, or in the `run`.
+    dedupe: str = "file"
+    #: Rows of a block.
+    block_rows: int = 50_000
+    #: Check everything and compute nothing.
+    dry_run: bool = False
+    #: Options for Beam.
+    beam_args: tuple[str, ...] = ()
+
+
+def find(options: BatchOptions, features: FeatureSet, outputs: RunOutputs) -> Inputs:
+    """Find and check the files that are to be read.
+
+    Raises:
+      UsageError: a file is its own history.
+      FraudError: a file that cannot be read or lacks a column.
+    """
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    inputs = Inputs((), features, outputs)
+    files = tuple(find_inputs(options.files, features.schema, labels=inputs.labels))
+    history: tuple[InputFile, ...] = ()
+    if options.history and features.velocity:
+        history = tuple(find_inputs(options.history, features.schema, labels=inputs.labels))
+        refuse_own_history(files, history)
+    return replace(
+        inputs,
+        files=files,
+        history=history,
+        segments=tuple(limit_files(files, options.limit)) if options.limit else None,
+        segment_bytes=_segment_bytes(files, beam_options, options.workers),
+        dedupe_across_files=options.dedupe == "run",
+        block_rows=options.block_rows,
+        spill=outputs.spill if launch.is_local(beam_options) else None,
+    )
+
+
+def refuse_own_history(files: Sequence[InputFile], history: Sequence[InputFile]) -> None:
+    """See that no file is given twice.
+
+    Raises:
+      UsageError: a file is its own history.
+    """
+    given = {file.path for file in files}
+    for file in history:
+        if file.path in given:
+            raise UsageError(f"--history {file.path}: is among the files as well; give it once")
+
+
+def run(
+    options: BatchOptions,
+    inputs: Inputs,
+    build: Callable[[beam.Pipeline, Inputs], None],
+    doing: str,
+) -> dict[str, int]:
+    """Run a graph to its end, telling the progress.
+
+    Args:
+      options: how.
+      inputs: what is read.
+      build: adds the graph to a pipeline.
+      doing: what is done, as the progress bar says it.
+
+    Returns:
+      The counters.
+
+    Raises:
+      RuntimeError: the pipeline failed.
+    """
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    with ExitStack() as stack:
+        if launch.is_local(beam_options):
+            directory = stack.enter_context(TemporaryDirectory(prefix="beam-fraud-"))
+            inputs = replace(inputs, progress=directory)
+            total = _rows(inputs.files, options.limit)
+            stack.enter_context(progress_of(total, lambda: rows_done(directory), doing))
+        result = launch.run(beam_options, lambda pipeline: build(pipeline, inputs))
+    return counters.read_counters(result)
+
+
+def row_counts(counted: dict[str, int]) -> dict[str, object]:
+    """What became of the rows that were read, as `summary.json` says it."""
+    counts: dict[str, object] = {
+        name: counted.get(name, 0)
+        for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
+    }
+    counts["dead_reasons"] = {
+        name.removeprefix(counters.DEAD_PREFIX): rows
+        for name, rows in sorted(counted.items())
+        if name.startswith(counters.DEAD_PREFIX)
+    }
+    if counters.HISTORY_ROWS in counted or counters.HISTORY_ROWS_LEFT_OUT in counted:
+        names = (counters.HISTORY_ROWS, counters.HISTORY_ROWS_LEFT_OUT)
+        counts |= {name: counted.get(name, 0) for name in names}
+    return counts
+
+
+def dry_run(inputs: Inputs) -> dict[str, object]:
+    """What a run would read."""
+    return {
+        "dry_run": True,
+        "files": [file.path for file in inputs.files],
+        "history": [file.path for file in inputs.history],
+        "bytes": sum(file.size for file in inputs.files),
+        "rows": _rows(inputs.files, None),
+        "schema": inputs.features.schema.name,
+        "features": list(inputs.features.names),
+    }
+
+
+def _rows(files: Sequence[InputFile], limit: int | None) -> int | None:
+    """Rows to read if all files tell, else None."""
+    known = [file.rows for file in files if file.rows is not None]
+    if len(known) < len(files):
+        return None
+    return min(sum(known), limit) if limit else sum(known)
+
+
+def _segment_bytes(
+    files: tuple[InputFile, ...], beam_options: PipelineOptions, workers: int
+) -> int | None:
+    """How files are cut: not at all where every worker gets its share of whole files."""
+    if not launch.is_local(beam_options):
+        return _CLUSTER_SEGMENT_BYTES
+    if workers == 1:
+        return None
+    total = sum(file.size for file in files)
+    each = max(total // (workers * _SEGMENTS_PER_WORKER), _MIN_SEGMENT_BYTES)
+    return each if max(file.size for file in files) > 2 * each else None
