@@ -1,6 +1,9 @@
 """Schemas of data sets that many people start from."""
 
 from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.velocity import Velocity
+
+_WINDOWS = ("1d", "7d", "30d")
 
 #: ULB credit-card transactions of September 2013: `Time` counts seconds from the first row.
 ULB = Schema(
@@ -22,6 +25,10 @@ HANDBOOK = Schema(
         "amount": "TX_AMOUNT",
         "label": "TX_FRAUD",
     },
+    velocity=(
+        Velocity(("account_id",), _WINDOWS, ("count", "mean")),
+        Velocity(("merchant_id",), _WINDOWS, ("count", "risk"), delay="7d"),
+    ),
 )
 
 #: A plain ledger export.
@@ -35,6 +42,13 @@ LEDGER = Schema(
         "amount": "transaction_amount",
         "label": "label",
     },
+    velocity=(
+        Velocity(("account_id",), _WINDOWS, ("count", "mean")),
+        Velocity(
+            ("account_id",), ("30d",), ("std", "ratio", "seconds_since_last", "distinct_merchant")
+        ),
+        Velocity(("merchant_id",), ("7d", "30d"), ("count", "risk"), delay="7d"),
+    ),
 )
 
 PRESETS = {schema.name: schema for schema in (ULB, HANDBOOK, LEDGER)}

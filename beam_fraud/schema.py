@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pyarrow as pa
 
 from beam_fraud.errors import UsageError
+from beam_fraud.velocity import Velocity
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]
@@ -49,6 +51,8 @@ RESERVED = frozenset(
 _RAW_NAMES = frozenset(("@position", "@payload", "@reason", "@detail"))
 #: Roles whose column may be a categorical feature under the same name.
 _CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
+#: Roles whose values can be the key of velocity features; so can a categorical feature's.
+_KEY_ROLES = _CATEGORICAL_ROLES
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Schema:
     """Column roles, features and conventions of one kind of transaction data.
 
     Raises:
-      UsageError: a role is missing, a name is used twice or a timezone is unknown.
+      UsageError: a role is missing, a name is used twice, a timezone is unknown or a velocity
+        feature's key is not there.
     """
 
     #: Name of the schema, as presets and bundles show it.
@@ -85,6 +90,8 @@ class Schema:
     allow_negative: bool = False
     #: If set, event times are seconds after this moment (ISO 8601) and not epoch seconds.
     time_origin: str | None = None
+    #: Definitions of features over the recent transactions of a key.
+    velocity: tuple[Velocity, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -100,6 +107,7 @@ class Schema:
             if column in _RAW_NAMES or not column.isprintable() or set(column) & set('"\\'):
                 raise UsageError(f"schema {self.name}: {column!r} cannot be the name of a column")
         self._check_features()
+        self._check_velocity()
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -129,6 +137,31 @@ class Schema:
                     f"schema {self.name}: {name!r} is a role, which cannot be a {feature.kind} "
                     "feature as well"
                 )
+
+    def _check_velocity(self) -> None:
+        keys = [role for role in _KEY_ROLES if role in self.roles]
+        keys += [f.column for f in self.features if f.kind == "categorical"]
+        taken = RESERVED | {feature.column for feature in self.features}
+        for spec in self.velocity:
+            where = f"schema {self.name}: velocity of {' and '.join(spec.key)}"
+            for column in spec.key:
+                if column not in keys:
+                    raise UsageError(f"{where}: {column!r} {self._no_key(column, keys)}")
+            if spec.needs_merchants and "merchant_id" not in self.roles:
+                raise UsageError(f"{where}: distinct_merchant needs a column for 'merchant_id'")
+            for name in spec.names:
+                if name in taken:
+                    raise UsageError(f"{where}: there is a feature or column {name!r} already")
+            taken |= set(spec.names)
+
+    def _no_key(self, column: str, keys: list[str]) -> str:
+        """Why a column cannot be a key, and what can."""
+        for role, played in self.roles.items():
+            if column == played and role in keys:
+                return f"goes by its role, write {role!r}"
+        near = get_close_matches(column, keys, 1)
+        known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys) or 'none'}"
+        return f"is no id, currency or categorical feature of this schema, {known}"
 
     def role(self, role: str) -> str | None:
         """The column that plays `role`, or None."""
@@ -176,6 +209,7 @@ class Schema:
         """The schema as JSON-compatible values, as a bundle's manifest keeps it."""
         values = asdict(self)
         values["features"] = [asdict(feature) for feature in self.features]
+        values["velocity"] = [spec.to_dict() for spec in self.velocity]
         return values
 
     @classmethod
@@ -188,6 +222,9 @@ class Schema:
         fields = dict(values)
         try:
             features = tuple(FeatureColumn(**f) for f in cast(list[Any], fields.pop("features")))
-            return cls(features=features, **fields)
+            # Schemas of earlier versions have none.
+            specs = cast(list[Any], fields.pop("velocity", []))
+            velocity = tuple(Velocity.from_dict(spec) for spec in specs)
+            return cls(features=features, velocity=velocity, **fields)
         except (TypeError, KeyError) as error:
             raise UsageError(f"schema: not one of this version's ({error})") from None

@@ -10,9 +10,14 @@ from typing import Any, cast
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.presets import PRESETS
 from beam_fraud.schema import FeatureColumn, Kind, Missing, Schema
+from beam_fraud.velocity import Velocity
 
-_TOP_LEVEL = ("name", "timezone", "time_origin", "calendar", "roles", "amount", "feature")
+_TOP_LEVEL = (
+    *("name", "timezone", "time_origin", "calendar"),
+    *("roles", "amount", "feature", "velocity"),
+)
 _FEATURE = ("column", "kind", "missing")
+_VELOCITY = ("key", "windows", "aggregates", "delay")
 
 
 def load_schema(name_or_path: str) -> Schema:
@@ -61,6 +66,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
     amount = _typed(document, "amount", dict, {}, where)
     _known_keys(amount, ("allow_negative",), f"{where}: [amount]")
     entries = _typed(document, "feature", list, [], where)
+    specs = _typed(document, "velocity", list, [], where)
     return Schema(
         name=_typed(document, "name", str, Path(where).stem, where),
         roles=roles,
@@ -69,6 +75,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
         timezone=_typed(document, "timezone", str, "UTC", where),
         allow_negative=_typed(amount, "allow_negative", bool, False, f"{where}: [amount]"),
         time_origin=_typed(document, "time_origin", str, None, where),
+        velocity=tuple(_velocity(spec, f"{where}: [[velocity]]") for spec in specs),
     )
 
 
@@ -84,6 +91,33 @@ def _feature(entry: object, where: str) -> FeatureColumn:
     kind = _one_of(table, "kind", ("numeric", "categorical"), where)
     missing = _one_of(table, "missing", ("reject", "allow"), where)
     return FeatureColumn(column, cast(Kind, kind), cast(Missing, missing))
+
+
+def _velocity(entry: object, where: str) -> Velocity:
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} must be a table")
+    table = cast(dict[str, Any], entry)
+    _known_keys(table, _VELOCITY, where)
+    key = _texts(table, "key", '"account_id" or ["account_id", "merchant_id"]', where)
+    where = f"{where} {'_'.join(key)}"
+    windows = _texts(table, "windows", '["1d", "7d"]', where)
+    aggregates = _texts(table, "aggregates", '["count", "mean"]', where)
+    delay = _typed(table, "delay", str, "0d", where)
+    try:
+        return Velocity(key, windows, aggregates, delay)
+    except UsageError as error:
+        raise UsageError(f"{where}: {str(error).partition(': ')[2]}") from None
+
+
+def _texts(table: dict[str, Any], key: str, example: str, where: str) -> tuple[str, ...]:
+    """A list of strings, or one string that stands for a list of one."""
+    value = table.get(key)
+    if value is None:
+        raise UsageError(f"{where}: {key} is missing (as in {key} = {example})")
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise UsageError(f"{where}: {key} must be as in {key} = {example}, not {value!r}")
+    return tuple(cast(list[str], values))
 
 
 def _one_of(table: dict[str, Any], key: str, values: tuple[str, ...], where: str) -> str:

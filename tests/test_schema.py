@@ -5,6 +5,7 @@ import pytest
 from beam_fraud.errors import UsageError
 from beam_fraud.presets import HANDBOOK, LEDGER, ULB
 from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.velocity import Velocity
 from tests.reading import BANK
 
 ROLES = {"event_time": "t", "amount": "a"}
@@ -52,4 +53,49 @@ def test_times_that_cannot_be_meant_are_refused(field: dict[str, str]) -> None:
 
 def test_a_dictionary_of_another_version_is_refused() -> None:
     with pytest.raises(UsageError, match="not one of this version's"):
-        Schema.from_dict({**ULB.to_dict(), "velocity": []})
+        Schema.from_dict({**ULB.to_dict(), "speed": []})
+
+
+def test_a_dictionary_from_before_velocity_features_has_none() -> None:
+    values = ULB.to_dict()
+    del values["velocity"]
+    assert Schema.from_dict(values) == ULB
+
+
+def test_the_handbooks_features() -> None:
+    names = [name for spec in HANDBOOK.velocity for name in spec.names]
+    assert len(names) == 12
+    assert {"account_mean_1d", "merchant_risk_30d_delay_7d"} <= set(names)
+
+
+COUNT = Velocity(("account_id",), ("1d",), ("count",))
+SHOPS = Velocity(("account_id",), ("1d",), ("distinct_merchant",))
+
+
+@pytest.mark.parametrize(
+    ("roles", "features", "velocity", "said"),
+    [
+        ({}, (), (COUNT,), "'account_id' is no id.* known: none"),
+        ({"account_id": "card"}, (), (SHOPS,), "needs a column for 'merchant_id'"),
+        ({"account_id": "card"}, (), (COUNT, COUNT), "'account_count_1d' already"),
+        ({"account_id": "card"}, ("account_count_1d",), (COUNT,), "'account_count_1d' already"),
+        ({"merchant_id": "m"}, (), (Velocity(("m",), ("1d",), ("count",)),), "write 'merchant_id'"),
+        ({"merchant_id": "m"}, (), (Velocity(("merchant",), ("1d",), ("sum",)),), "did you mean"),
+        ({}, ("age",), (Velocity(("age",), ("1d",), ("sum",)),), "'age' is no id"),
+        ({}, (), (Velocity(("amount",), ("1d",), ("sum",)),), "'amount' is no id"),
+    ],
+)
+def test_velocity_that_cannot_be_meant_is_refused(
+    roles: dict, features: tuple, velocity: tuple, said: str
+) -> None:
+    columns = tuple(FeatureColumn(name) for name in features)
+    with pytest.raises(UsageError, match=said) as refused:
+        Schema("s", {**ROLES, **roles}, columns, velocity=velocity)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_categorical_feature_can_be_a_key() -> None:
+    spec = Velocity(("account_id", "mcc"), ("1d",), ("count",))
+    roles = {**ROLES, "account_id": "card"}
+    schema = Schema("s", roles, (FeatureColumn("mcc", "categorical"),), velocity=(spec,))
+    assert schema.velocity[0].names == ("account_mcc_count_1d",)

@@ -8,6 +8,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.presets import PRESETS
 from beam_fraud.schema import FeatureColumn
 from beam_fraud.schema_toml import load_schema, schema_from_toml
+from beam_fraud.velocity import Velocity
 
 BANK = """
 name = "mybank"
@@ -15,6 +16,7 @@ timezone = "Europe/Brussels"
 [roles]
 event_time = "booked_at"
 amount = "sum"
+account_id = "card"
 [amount]
 allow_negative = true
 [[feature]]
@@ -23,6 +25,15 @@ kind = "categorical"
 missing = "allow"
 [[feature]]
 column = "age"
+[[velocity]]
+key = "account_id"
+windows = ["1h", "7d"]
+aggregates = ["count", "mean"]
+[[velocity]]
+key = ["account_id", "mcc"]
+windows = ["1d"]
+aggregates = ["risk"]
+delay = "3d"
 """
 
 
@@ -34,8 +45,12 @@ def test_a_file_says_what_a_schema_is(tmp_path: Path) -> None:
         *("mybank", "Europe/Brussels"),
         True,
     )
-    assert schema.roles == {"event_time": "booked_at", "amount": "sum"}
+    assert schema.roles == {"event_time": "booked_at", "amount": "sum", "account_id": "card"}
     assert schema.features == (FeatureColumn("mcc", "categorical", "allow"), FeatureColumn("age"))
+    assert schema.velocity == (
+        Velocity(("account_id",), ("1h", "7d"), ("count", "mean")),
+        Velocity(("account_id", "mcc"), ("1d",), ("risk",), "3d"),
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -56,6 +71,14 @@ def test_presets_go_by_name(name: str) -> None:
         ('[[feature]]\ncolumn = "age"', "[roles]", "not TOML"),
         ("[amount]\nallow_negative = true", "[amuont]", "did you mean 'amount'"),
         ("Brussels", "Bruxelles", "unknown timezone"),
+        ('aggregates = ["r', 'agregates = ["r', "did you mean 'aggregates'"),
+        ('windows = ["1d"]\n', "", r"account_id_mcc: windows is missing \(as in"),
+        ('"3d"', "3", r"account_id_mcc: delay must be a str"),
+        ('"3d"', '"3"', r"bank.toml: \[\[velocity\]\] account_id_mcc: '3' is not a duration"),
+        ('["risk"]', '["rsik"]', "unknown aggregate 'rsik', did you mean 'risk'"),
+        ('["account_id", "mcc"]', "[1]", "key must be as in key ="),
+        ('key = "account_id"\n', 'key = "card"\n', "'card' goes by its role, write 'account_id'"),
+        ("[[velocity]]", "[velocity]", "not TOML"),
     ],
 )
 def test_mistakes_are_told_in_one_line(old: str, new: str, said: str) -> None:
