@@ -54,6 +54,24 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
 ]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        metavar="FILE",
+        help="Earlier transactions, which fill the windows of velocity features; repeatable.",
+    ),
+]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read the first rows only.")]
+Dedupe = Annotated[
+    Literal["file", "run"],
+    typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
+]
+BlockRows = Annotated[
+    int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
@@ -122,6 +140,7 @@ def train(
         ),
     ] = None,
     until: Until = None,
+    history: History = None,
     split: Annotated[
         Literal["time", "stratified"], typer.Option("--split", help="How validation is split off.")
     ] = "time",
@@ -145,6 +164,7 @@ def train(
         since=since,
         valid_from=valid_from,
         until=until,
+        history=tuple(history or ()),
         split=split,
         seed=seed,
         threshold=threshold,
@@ -160,6 +180,7 @@ def evaluate(
     schema: SchemaOfBundle = None,
     since: Since = None,
     until: Until = None,
+    history: History = None,
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", metavar="X", help="Instead of the bundle's own."),
@@ -174,9 +195,45 @@ def evaluate(
         schema=schema,
         since=since,
         until=until,
+        history=tuple(history or ()),
         threshold=threshold,
     )
     return Outcome(run(options), render)
+
+
+@command(app, "features", cls=BeamCommand)
+def features(
+    context: typer.Context,
+    files: Files,
+    schema: Annotated[str, SchemaName],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the features go.")],
+    history: History = None,
+    workers: Workers = 1,
+    limit: Limit = None,
+    dedupe: Dedupe = "file",
+    block_rows: BlockRows = 50_000,
+    dry_run: DryRun = False,
+) -> Outcome:
+    """Compute the features of files, a column each.
+
+    Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
+    """
+    from beam_fraud.commands.features import FeaturesOptions, render, run
+
+    options = FeaturesOptions(
+        files=tuple(files),
+        schema=schema,
+        out=out,
+        history=tuple(history or ()),
+        workers=workers,
+        limit=limit,
+        dedupe=dedupe,
+        block_rows=block_rows,
+        dry_run=dry_run,
+        beam_args=context.meta[BEAM_ARGS],
+    )
+    with worker_output_logged():
+        return Outcome(run(options), render)
 
 
 @command(app, "score", cls=BeamCommand)
@@ -194,20 +251,12 @@ def score(
         list[str] | None,
         typer.Option("--alert", metavar="URL", help="Alerts: console: or file:FILE; repeatable."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Score the first rows only.")
-    ] = None,
-    dedupe: Annotated[
-        Literal["file", "run"],
-        typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
-    ] = "file",
-    block_rows: Annotated[
-        int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
-    ] = 50_000,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, score nothing.")
-    ] = False,
+    history: History = None,
+    workers: Workers = 1,
+    limit: Limit = None,
+    dedupe: Dedupe = "file",
+    block_rows: BlockRows = 50_000,
+    dry_run: DryRun = False,
 ) -> Outcome:
     """Score files: every score to Parquet, flagged ones and alerts where you say.
 
@@ -222,6 +271,7 @@ def score(
         schema=schema,
         sink=sink,
         alerts=tuple(alert or ()),
+        history=tuple(history or ()),
         workers=workers,
         limit=limit,
         dedupe=dedupe,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.errors import UsageError
+from beam_fraud.features.velocity_columns import with_velocity
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import EVENT_TIME, Schema
 from beam_fraud.sources.raw import POSITION
-from beam_fraud.sources.source import find_inputs
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.source import find_inputs, refuse_own_history
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Transactions and what was left out of them."""
 
-    #: `Schema.transactions(labels="required")`, sorted by event time, ties as they came.
+    #: `Schema.transactions(labels="required")` and the velocity features, sorted by event time,
+    #: ties as they came.
     transactions: pa.Table
     #: Rows read.
     rows_in: int
@@ -42,42 +49,90 @@ def load_dataset(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    history: Sequence[str] = (),
 ) -> Dataset:
     """Read the labelled transactions of files in `[since, until)`.
+
+    Earlier rows, and those of the history, only fill the windows of velocity features.
 
     Args:
       files: paths, directories or globs.
       schema: what they hold.
       since: event time from which rows are kept, aware; from the first if None.
       until: event time before which rows are kept, aware; to the last if None.
+      history: paths, directories or globs of earlier transactions.
 
     Raises:
-      UsageError: the schema has no label.
+      UsageError: the schema has no label, or a file is its own history.
       FraudError: a file cannot be read or lacks a column.
     """
     if schema.role("label") is None:
         raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
     inputs = find_inputs(files, schema, labels="required")
-    batches: list[pa.RecordBatch] = []
-    rows_in, duplicates, reasons = 0, 0, Counter[str]()
-    for block in read_transactions(inputs, schema, labels="required"):
-        rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
-        duplicates += block.duplicates
-        reasons.update(block.dead_letters.column("reason").to_pylist())
-        batches.append(_between(block.transactions.drop_columns([POSITION]), since, until))
-    described = schema.transactions(labels="required")
-    table = pa.Table.from_batches([b.replace_schema_metadata(None) for b in batches], described)
+    earlier = find_inputs(history, schema, labels="required") if history else []
+    refuse_own_history(inputs, earlier)
+    if history and not schema.velocity:
+        _log.warning("schema %s has no velocity features: --history adds nothing", schema.name)
+        earlier = []
+    first, last = _micros(since), _micros(until)
+    # Nothing looks further back than the longest window.
+    horizon = max((definition.horizon for definition in schema.velocity), default=0)
+    seen_from = None if first is None else first - horizon
+    past = _Rows(schema, seen_from, last).read(earlier)
+    given = _Rows(schema, seen_from, last).read(inputs)
+    if past.rows_left_out:
+        _log.warning("%d rows of the history are left out", past.rows_left_out)
+    table = pa.Table.from_batches(past.batches + given.batches, past.described)
+    # Stable: ties stay as they came.
     order = pc.sort_indices(table, [("event_time", "ascending")])
-    return Dataset(table.take(order).combine_chunks(), rows_in, dict(reasons), duplicates)
+    table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
+    kept = pc.greater_equal(order, len(table) - given.rows_kept)
+    if first is not None:
+        kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
+    if earlier or first is not None:
+        table = table.filter(kept)
+    return Dataset(table.combine_chunks(), given.rows_in, dict(given.reasons), given.duplicates)
 
 
-def _between(
-    batch: pa.RecordBatch, since: datetime | None, until: datetime | None
-) -> pa.RecordBatch:
-    times = batch.column("event_time")
-    if since is not None:
-        batch = batch.filter(pc.greater_equal(times, pa.scalar(since, EVENT_TIME)))
-        times = batch.column("event_time")
-    if until is not None:
-        batch = batch.filter(pc.less(times, pa.scalar(until, EVENT_TIME)))
-    return batch
+class _Rows:
+    """The transactions of files in a stretch of time, and what became of the other rows."""
+
+    def __init__(self, schema: Schema, first: int | None, last: int | None) -> None:
+        self._schema = schema
+        self._first = first
+        self._last = last
+        self.described = schema.transactions(labels="required")
+        self.batches: list[pa.RecordBatch] = []
+        self.rows_in = 0
+        self.duplicates = 0
+        self.reasons = Counter[str]()
+
+    @property
+    def rows_kept(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+    @property
+    def rows_left_out(self) -> int:
+        return self.duplicates + self.reasons.total()
+
+    def read(self, files: Sequence[InputFile]) -> _Rows:
+        for block in read_transactions(files, self._schema, labels="required"):
+            self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
+            self.duplicates += block.duplicates
+            self.reasons.update(block.dead_letters.column("reason").to_pylist())
+            batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
+            self.batches.append(self._between(batch))
+        return self
+
+    def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        times = np.asarray(batch.column("event_time").cast(pa.int64()))
+        kept = np.ones(len(batch), dtype=bool)
+        if self._first is not None:
+            kept &= times >= self._first
+        if self._last is not None:
+            kept &= times < self._last
+        return batch if kept.all() else batch.filter(pa.array(kept))
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else int(pa.scalar(moment, EVENT_TIME).value)

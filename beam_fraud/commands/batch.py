@@ -12,13 +12,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.commandline.progress import progress_of
-from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.outputs import RunOutputs
 from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
 from beam_fraud.sources.segment import InputFile
-from beam_fraud.sources.source import find_inputs, limit_files
+from beam_fraud.sources.source import find_inputs, limit_files, refuse_own_history
 from beam_fraud.transforms import counters
 
 #: Several workers share a file in segments of at least this size.
@@ -77,18 +76,6 @@ def find(options: BatchOptions, features: FeatureSet, outputs: RunOutputs) -> In
         block_rows=options.block_rows,
         spill=outputs.spill if launch.is_local(beam_options) else None,
     )
-
-
-def refuse_own_history(files: Sequence[InputFile], history: Sequence[InputFile]) -> None:
-    """See that no file is given twice.
-
-    Raises:
-      UsageError: a file is its own history.
-    """
-    given = {file.path for file in files}
-    for file in history:
-        if file.path in given:
-            raise UsageError(f"--history {file.path}: is among the files as well; give it once")
 
 
 def run(

@@ -68,13 +68,14 @@ def run(options: DemoOptions) -> dict[str, object]:
     summary = score.run(
         score.ScoreOptions(
             files=(new,),
+            history=(history,),
             model=bundle,
             out=scored,
             sink=f"sqlite:///{out / 'flagged.db'}",
             alerts=("console:",),
         )
     )
-    report = evaluate.run(evaluate.EvaluateOptions(files=(new,), model=bundle))
+    report = evaluate.run(evaluate.EvaluateOptions(files=(new,), history=(history,), model=bundle))
     return {
         "out": str(out),
         "simulated": simulated,

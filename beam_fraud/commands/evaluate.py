@@ -30,6 +30,8 @@ class EvaluateOptions:
     model: str
     #: Preset or TOML file in place of the bundle's own schema.
     schema: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
     #: First event time of the rows, ISO 8601.
     since: str | None = None
     #: First event time after the rows.
@@ -50,7 +52,9 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     bundle = open_bundle(options.model)
     schema = load_schema(options.schema) if options.schema else bundle.schema
     features = bundle.features_in(schema)
-    dataset = load_dataset(options.files, schema, since=since, until=until)
+    dataset = load_dataset(
+        options.files, features.schema, since=since, until=until, history=options.history
+    )
     if dataset.rows_dead:
         _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
     transactions = dataset.transactions

@@ -10,7 +10,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.card import imported_card
 from beam_fraud.models.importing import open_trusted, read_model_file
-from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
 from beam_fraud.models.reference import Reference
 from beam_fraud.schema_toml import load_schema
 
@@ -55,7 +55,7 @@ def run(options: ImportOptions) -> dict[str, object]:
         kind="imported",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=imported.features.names,
-        schema=schema.to_dict(),
+        **schema_fields(schema),
         thresholds=Thresholds(options.threshold),
         microseconds_per_row=imported.microseconds_per_row,
     )

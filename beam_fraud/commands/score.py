@@ -94,9 +94,9 @@ def run(options: ScoreOptions) -> dict[str, object]:
 
 def render(result: dict[str, object]) -> str:
     """The summary for a terminal."""
-    from beam_fraud.commandline.summary import score_summary
+    from beam_fraud.commandline.summary import summary
 
-    return score_summary(result)
+    return summary(result)
 
 
 def _plan(options: ScoreOptions) -> _Plan:

@@ -15,7 +15,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.card import model_card
 from beam_fraud.models.kinds import model_kind
-from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import Recipe, Trained, train
 from beam_fraud.schema import Schema
@@ -42,6 +42,8 @@ class TrainOptions:
     valid_from: str | None = None
     #: First event time after the training rows.
     until: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
     #: `time` or `stratified`.
     split: str = "time"
     #: Of everything random.
@@ -71,7 +73,7 @@ def run(options: TrainOptions) -> dict[str, object]:
     )
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     schema = load_schema(options.schema)
-    dataset = load_dataset(options.files, schema, since=since, until=until)
+    dataset = load_dataset(options.files, schema, since=since, until=until, history=options.history)
     if dataset.rows_dead:
         _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
     trained = train(dataset.transactions, schema, recipe)
@@ -124,7 +126,7 @@ def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
         kind=trained.kind.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=trained.features.names,
-        schema=schema.to_dict(),
+        **schema_fields(schema),
         thresholds=Thresholds(trained.threshold),
         categories=trained.features.categories,
         metrics={"rows_of": trained.reported_on, **trained.metrics.to_dict()},

@@ -52,7 +52,8 @@ class Bundle:
     @property
     def schema(self) -> Schema:
         """The schema of the transactions that the model was trained on."""
-        return Schema.from_dict(self.manifest.schema)
+        values = {"velocity": self.manifest.velocity, **self.manifest.schema}
+        return Schema.from_dict(values)
 
     @property
     def features(self) -> FeatureSet:
@@ -70,6 +71,8 @@ class Bundle:
         Raises:
           FraudError: a feature of the model is none of the schema's.
         """
+        # The definitions of the features are the model's; only where the columns are may differ.
+        schema = replace(schema, velocity=self.schema.velocity)
         offered = FeatureSet(schema).names
         for name in self.manifest.features:
             if name not in offered:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from beam_fraud.schema import Schema
+
 #: Distributions whose versions a bundle notes.
 NOTED_VERSIONS = ("beam-fraud", "scikit-learn", "numpy", "joblib")
 
@@ -60,6 +62,12 @@ class Manifest:
     microseconds_per_row: float | None = None
     #: The bundle's other files to the SHA-256 of each, in hexadecimal.
     files: dict[str, str] = field(default_factory=dict)
+
+
+def schema_fields(schema: Schema) -> dict[str, Any]:
+    """The fields of a manifest that describe a schema: `schema` and, apart from it, `velocity`."""
+    values = schema.to_dict()
+    return {"velocity": tuple(values.pop("velocity")), "schema": values}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import check_first_bytes, format_of, unknown_format
@@ -57,6 +57,18 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
         yield from split_parquet(file, bytes_each)
     else:
         yield from split_text(file, bytes_each)
+
+
+def refuse_own_history(files: Sequence[InputFile], history: Sequence[InputFile]) -> None:
+    """See that no file is given twice.
+
+    Raises:
+      UsageError: a file is its own history.
+    """
+    given = {realpath(file.path) for file in files}
+    for file in history:
+        if realpath(file.path) in given:
+            raise UsageError(f"--history {file.path}: is among the files as well; give it once")
 
 
 def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:

@@ -9,6 +9,8 @@ from apache_beam.runners.runner import PipelineResult
 NAMESPACE = "beam_fraud"
 ROWS_IN = "rows_in"
 ROWS_SCORED = "rows_scored"
+#: Rows of a table of features.
+ROWS_OUT = "rows_out"
 ROWS_FLAGGED = "rows_flagged"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.features.table import feature_table
+from beam_fraud.transforms.counters import ROWS_OUT, count
 
 #: Transactions and their features, float64[n, features].
 Featured = tuple[pa.RecordBatch, np.ndarray]
@@ -47,6 +48,10 @@ class FeatureTable(beam.PTransform):
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return transactions | beam.Map(feature_table, self.features).with_output_types(
-            pa.RecordBatch
-        )
+        return transactions | beam.FlatMap(_table, self.features).with_output_types(pa.RecordBatch)
+
+
+def _table(transactions: pa.RecordBatch, features: FeatureSet) -> Iterator[pa.RecordBatch]:
+    if len(transactions):
+        count(ROWS_OUT, len(transactions))
+        yield feature_table(transactions, features)

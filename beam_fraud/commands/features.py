@@ -1,0 +1,71 @@
+"""`beam-fraud features`: files to their features, for whoever wants just those."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from beam_fraud.commands import batch
+from beam_fraud.commands.batch import BatchOptions
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.table import table_schema
+from beam_fraud.outputs import DEAD_LETTERS, FEATURES, RunOutputs, local_directory, new_run_id
+from beam_fraud.pipeline import build_features
+from beam_fraud.schema_toml import load_schema
+from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.transforms import counters
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesOptions(BatchOptions):
+    """What to compute the features of, and where they go."""
+
+    #: A preset or TOML file.
+    schema: str
+
+
+def run(options: FeaturesOptions) -> dict[str, object]:
+    """Compute the features of files; nothing is published unless all of it succeeds.
+
+    Returns:
+      The summary, as `summary.json` has it.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: a file that cannot be used, or a directory that cannot be written.
+    """
+    started = time.monotonic()
+    features = FeatureSet(load_schema(options.schema))
+    branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
+    outputs = RunOutputs(local_directory(options.out), new_run_id(), branches)
+    inputs = batch.find(options, features, outputs)
+    outputs.check()
+    if options.dry_run:
+        return batch.dry_run(inputs)
+    outputs.begin()
+    try:
+        counted = batch.run(options, inputs, build_features, "computing")
+        outputs.publish()
+    except BaseException:
+        outputs.abandon()
+        raise
+    seconds = time.monotonic() - started
+    rows_in = counted.get(counters.ROWS_IN, 0)
+    summary: dict[str, object] = {
+        **batch.row_counts(counted),
+        "rows_out": counted.get(counters.ROWS_OUT, 0),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows_in / seconds),
+        "features": list(features.names),
+        "run_id": outputs.run_id,
+        "outputs": {name: str(outputs.directory / name) for name in (FEATURES, DEAD_LETTERS)},
+    }
+    outputs.write_summary(summary)
+    return summary
+
+
+def render(result: dict[str, object]) -> str:
+    """The summary for a terminal."""
+    from beam_fraud.commandline.summary import summary
+
+    return summary(result)
