@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from beam_fraud.features.batch_velocity import batch_features
 from beam_fraud.features.key_rows import Frauds, KeyRows
-from tests.velocity_reference import SPECS, keyed_rows, reference
+from beam_fraud.velocity import Velocity
+from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 
 #: Slices of one row, of a few, and of all rows.
 SLICES = st.sampled_from([1, 2, 5, 1000])
@@ -18,7 +19,7 @@ def assert_same(features: dict[str, np.ndarray], expected: dict[str, list[float]
         np.testing.assert_array_equal(features[name], np.array(values, dtype=float), name)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(keyed_rows(), SLICES)
 def test_complete_data_give_what_the_definition_says(
     drawn: tuple[KeyRows, Frauds], slice_rows: int
@@ -28,7 +29,7 @@ def test_complete_data_give_what_the_definition_says(
     assert_same(features, reference(rows, frauds, SPECS))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(keyed_rows(), SLICES, st.randoms(use_true_random=False), st.booleans())
 def test_a_row_sees_what_arrived_before_it(
     drawn: tuple[KeyRows, Frauds], slice_rows: int, random, shuffle: bool
@@ -40,3 +41,85 @@ def test_a_row_sees_what_arrived_before_it(
     arrived = np.array(arrival, dtype=np.int64)
     features = batch_features(rows, frauds, SPECS, arrived, slice_rows=slice_rows)
     assert_same(features, reference(rows, frauds, SPECS, arrival))
+
+
+@settings(deadline=None, max_examples=60)
+@given(keyed_rows(max_size=15), st.data(), SLICES)
+def test_frauds_may_be_told_of_with_any_row(
+    drawn: tuple[KeyRows, Frauds], data: st.DataObject, slice_rows: int
+) -> None:
+    rows, _ = drawn
+    told = data.draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([1, 2, 3, 2**64 - 1]),
+                st.integers(-2, 60),
+                st.integers(0, 30),
+                st.integers(0, max(len(rows) - 1, 0)),
+            ),
+            max_size=10 if len(rows) else 0,
+        )
+    )
+    columns = np.array([fraud[1:] for fraud in told], dtype=np.int64).reshape(-1, 3)
+    time = 17 * DAY + columns[:, 0] * HOUR
+    key = np.array([fraud[0] for fraud in told], dtype=np.uint64)
+    row = columns[:, 2] if data.draw(st.booleans()) else None
+    frauds = Frauds(key, time, time + columns[:, 1] * HOUR, row)
+    arrival = np.array(data.draw(st.permutations(range(len(rows)))), dtype=np.int64)
+    for order in (None, arrival):
+        features = batch_features(rows, frauds, SPECS[1:], order, slice_rows=slice_rows)
+        assert_same(features, reference(rows, frauds, SPECS[1:], order))
+
+
+def test_a_key_larger_than_a_slice_is_cut_without_a_trace() -> None:
+    rng = np.random.default_rng(7)
+    n = 3000
+    rows = KeyRows(
+        np.where(rng.random(n) < 0.9, 1, 2).astype(np.uint64),
+        np.sort(rng.integers(0, 30 * DAY, n)) // HOUR * HOUR,
+        rng.integers(-(10**6), 10**6, n),
+        rng.integers(0, 9, n).astype(np.uint64),
+    )
+    places = np.flatnonzero(rng.random(n) < 0.05)
+    frauds = Frauds(rows.key[places], rows.time[places], rows.time[places], places)
+    late = np.argsort(np.arange(n) + np.where(rng.random(n) < 0.01, rng.integers(0, 500, n), 0))
+    arrival = np.argsort(late)
+    for order in (None, arrival):
+        whole = batch_features(rows, frauds, SPECS, order)
+        for slice_rows in (300, 1000):
+            cut = batch_features(rows, frauds, SPECS, order, slice_rows=slice_rows)
+            for name, feature in whole.items():
+                np.testing.assert_array_equal(cut[name], feature, name)
+
+
+def test_rows_replayed_in_another_order_of_positions_give_the_same() -> None:
+    rng = np.random.default_rng(8)
+    n = 400
+    rows = KeyRows(
+        rng.integers(0, 3, n).astype(np.uint64),
+        rng.integers(0, 10 * DAY, n),
+        rng.integers(0, 10**6, n),
+        rng.integers(0, 9, n).astype(np.uint64),
+    )
+    arrival, places = rng.permutation(n), rng.permutation(n)
+    features = batch_features(rows, None, SPECS, arrival)
+    moved = batch_features(rows.take(places), None, SPECS, arrival[places])
+    for name, feature in features.items():
+        np.testing.assert_array_equal(moved[name], feature[places], name)
+
+
+def test_more_than_65536_keys_are_told_apart() -> None:
+    keys = np.arange(70_000, dtype=np.uint64)
+    key = np.concatenate((keys, keys[::-1]))
+    rows = KeyRows(key, np.repeat([0, HOUR], len(keys)), np.ones(len(key), dtype=np.int64))
+    count = batch_features(rows, None, [Velocity(("mcc",), ("1d",), ("count",))])["mcc_count_1d"]
+    assert (count == np.repeat([1.0, 2.0], len(keys))).all()
+
+
+def test_keys_whose_times_are_centuries_apart_fit_on_a_line() -> None:
+    keys = np.arange(3000, dtype=np.uint64)
+    time = np.tile([-(6 * 10**16), 2 * 10**17, 2 * 10**17 + HOUR], len(keys))
+    rows = KeyRows(np.repeat(keys, 3), time, np.ones(len(time), dtype=np.int64))
+    spec = Velocity(("mcc",), ("36500d",), ("count",))
+    assert (batch_features(rows, None, [spec])["mcc_count_36500d"][:6] == [1, 1, 2] * 2).all()
+    assert (batch_features(rows, None, [spec])["mcc_count_36500d"].sum()) == 4 * len(keys)

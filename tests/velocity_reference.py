@@ -51,18 +51,22 @@ def reference(
         for name in spec.names:
             assert name not in features, "two definitions of one name"
             features[name] = []
+        delay = spec.delay_microseconds
         for i in range(len(rows)):
             for window, length in zip(spec.windows, spec.window_microseconds, strict=True):
+                end = int(rows.time[i]) - delay
+                seen = _seen(rows, i, end - length, end, arrival)
                 for aggregate in spec.aggregates:
-                    name = spec.name(aggregate, window)
-                    if aggregate == "seconds_since_last":
-                        if window == spec.windows[0]:
-                            features[name].append(_since_last(rows, i, spec.horizon, arrival))
+                    if aggregate == "risk":
+                        known = _known_frauds(rows, frauds, i, end - length, end, arrival)
+                        value = known / len(seen) if seen else 0.0
+                    elif aggregate != "seconds_since_last":
+                        value = _value(rows, i, seen, aggregate)
+                    elif window == spec.windows[0]:
+                        value = _since_last(rows, i, spec.horizon, arrival)
                     else:
-                        value = _window(
-                            rows, frauds, i, length, spec.delay_microseconds, aggregate, arrival
-                        )
-                        features[name].append(value)
+                        continue
+                    features[spec.name(aggregate, window)].append(value)
     return features
 
 
@@ -73,36 +77,26 @@ def _before(rows: KeyRows, j: int, i: int, arrival: Sequence[int] | None) -> boo
     return (int(rows.time[j]), j) < (int(rows.time[i]), i)
 
 
-def _since_last(rows: KeyRows, i: int, horizon: int, arrival: Sequence[int] | None) -> float:
-    now = int(rows.time[i])
-    times = [
-        int(rows.time[j])
-        for j in range(len(rows))
-        if rows.key[j] == rows.key[i]
-        and now - horizon < rows.time[j] <= now
-        and _before(rows, j, i, arrival)
-    ]
-    return (now - max(times)) / 1e6 if times else math.nan
-
-
-def _window(
-    rows: KeyRows,
-    frauds: Frauds | None,
-    i: int,
-    length: int,
-    delay: int,
-    aggregate: str,
-    arrival: Sequence[int] | None,
-) -> float:
-    end = int(rows.time[i]) - delay
-    seen = [
+def _seen(rows: KeyRows, i: int, begin: int, end: int, arrival: Sequence[int] | None) -> list[int]:
+    """Rows in the window (begin, end] of row i."""
+    return [
         j
         for j in range(len(rows))
         if rows.key[j] == rows.key[i]
-        and end - length < rows.time[j] <= end
+        and begin < rows.time[j] <= end
         # Before now everything counts that has arrived; in complete data all has.
-        and (j == i or (delay > 0 and arrival is None) or _before(rows, j, i, arrival))
+        and (j == i or (end < rows.time[i] and arrival is None) or _before(rows, j, i, arrival))
     ]
+
+
+def _since_last(rows: KeyRows, i: int, horizon: int, arrival: Sequence[int] | None) -> float:
+    now = int(rows.time[i])
+    times = [int(rows.time[j]) for j in _seen(rows, i, now - horizon, now, arrival) if j != i]
+    return (now - max(times)) / 1e6 if times else math.nan
+
+
+def _value(rows: KeyRows, i: int, seen: list[int], aggregate: str) -> float:
+    """An aggregate of the rows seen by row i."""
     amounts = [int(rows.amount[j]) for j in seen]
     n, total = len(amounts), sum(amounts)
     nan = math.nan
@@ -126,8 +120,6 @@ def _window(
         case "distinct_merchant":
             assert rows.merchant is not None
             return float(len({int(rows.merchant[j]) for j in seen} - {0}))
-        case "risk":
-            return _known_frauds(rows, frauds, i, length, end, arrival) / n if n else 0.0
     raise AssertionError(aggregate)
 
 
@@ -135,7 +127,7 @@ def _known_frauds(
     rows: KeyRows,
     frauds: Frauds | None,
     i: int,
-    length: int,
+    begin: int,
     end: int,
     arrival: Sequence[int] | None,
 ) -> int:
@@ -145,7 +137,7 @@ def _known_frauds(
         1
         for f in range(len(frauds))
         if frauds.key[f] == rows.key[i]
-        and end - length < frauds.time[f] <= end
+        and begin < frauds.time[f] <= end
         and frauds.visible[f] <= rows.time[i]
         and (arrival is None or frauds.row is None or arrival[frauds.row[f]] <= arrival[i])
     )

@@ -1,0 +1,221 @@
+"""Frauds that are known of a key's transactions, counted as they were visible at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.key_rows import Frauds
+from beam_fraud.features.key_times import Frame, Integers, KeyTimes
+
+Mask = npt.NDArray[np.bool_]
+
+_FAR = np.iinfo(np.int64).max >> 1
+_NO_IDS = np.zeros(0, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Frauds as windows are counted: all by event time, without those not yet visible."""
+
+    #: uint64[keys], ascending; a key's place is its slot.
+    keys: Hashes
+    #: By event time.
+    events: KeyTimes
+    #: Those that become visible later than a window with the shortest delay can hold them, by the
+    #: time when they do.
+    slow: KeyTimes
+    #: int64[slow], their event times.
+    slow_event: Integers
+
+
+class KnownFrauds:
+    """Labelled frauds: rare, so they are kept whole and put in order anew when some come due.
+
+    A fraud counts in a window from `max(event time + delay, visible)` on. Until the first of the
+    new ones is due, what was put in order before tells all.
+    """
+
+    def __init__(self, delay: int) -> None:
+        """Know nothing.
+
+        Args:
+          delay: the shortest delay of any feature that counts frauds, microseconds.
+        """
+        self._delay = delay
+        nothing = np.zeros(0, dtype=np.int64)
+        self._frauds = Frauds(_NO_IDS, nothing, nothing)
+        #: Hashes of their transactions' ids, and which of them have one.
+        self._ids, self._named = _NO_IDS, np.zeros(0, dtype=bool)
+        self._index: _Index | None = None
+        #: When the first fraud that is not in the index is due.
+        self._due = _FAR
+
+    def __len__(self) -> int:
+        return len(self._frauds)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        frauds, index = self._frauds, self._index
+        total = frauds.key.nbytes + frauds.time.nbytes + frauds.visible.nbytes
+        total += self._ids.nbytes + self._named.nbytes
+        if index is not None:
+            total += index.keys.nbytes + index.events.numbers.nbytes
+            total += index.slow.numbers.nbytes + index.slow_event.nbytes
+        return total
+
+    def parts(self) -> tuple[Frauds, Frauds]:
+        """All of them, as `label` takes them: those that have an id, and the others."""
+        named = self._frauds.take(self._named)
+        return replace(named, transaction=self._ids[self._named]), self._frauds.take(~self._named)
+
+    def due(self, frauds: Frauds) -> Integers:
+        """When frauds begin to count in any window, int64[m]."""
+        return np.maximum(frauds.time + self._delay, frauds.visible)
+
+    def label(self, frauds: Frauds, fraud: Mask | None = None) -> None:
+        """Take in labels, in the order in which they came.
+
+        A second fraud label of a transaction changes nothing; a genuine one takes the first back.
+
+        Args:
+          frauds: m labelled transactions.
+          fraud: bool[m], which are frauds, the others being genuine; None: all.
+
+        Raises:
+          FraudError: a transaction without id is to be taken back.
+        """
+        if frauds.transaction is None:
+            if fraud is not None and not fraud.all():
+                raise FraudError("a label cannot be taken back: its transaction has no id")
+            nameless = np.zeros(len(frauds), dtype=np.uint64)
+            self._append(frauds, nameless, np.zeros(len(frauds), dtype=bool))
+            return
+        rows, genuine = _in_effect(frauds.transaction, fraud)
+        if len(genuine):
+            self._keep(~(self._named & np.isin(self._ids, genuine)))
+        ids = frauds.transaction[rows]
+        known = self._ids[self._named & np.isin(self._ids, ids)]
+        rows = rows[~np.isin(ids, known)]
+        self._append(frauds.take(rows), frauds.transaction[rows], np.ones(len(rows), dtype=bool))
+
+    def forget(self, until: int) -> None:
+        """Drop the frauds with event times up to a moment."""
+        self._keep(self._frauds.time > until)
+
+    def counts(
+        self, keys: Hashes, times: Integers, windows: Sequence[tuple[int, int]]
+    ) -> list[Integers]:
+        """Known frauds in windows.
+
+        Args:
+          keys: uint64[n].
+          times: int64[n], now.
+          windows: ages in microseconds at which windows start and end.
+
+        Returns:
+          Of each window int64[n].
+        """
+        counts = [np.zeros(len(keys), dtype=np.int64) for _ in windows]
+        if not len(self._frauds) or not len(keys):
+            return counts
+        if self._index is None or times.max() >= self._due:
+            self._index, self._due = _indexed(self._frauds, self.due(self._frauds)), _FAR
+        index = self._index
+        slots = np.minimum(index.keys.searchsorted(keys), len(index.keys) - 1)
+        rows = np.flatnonzero(index.keys[slots] == keys)
+        if not len(rows):
+            return counts
+        slots, times = slots[rows], times[rows]
+        ages = np.array(windows, dtype=np.int64).reshape(-1, 1)
+        positions = index.events.positions(slots, times - ages).reshape(len(windows), 2, -1)
+        hidden, event = _not_yet_visible(index, slots, times)
+        for count, (start, end), (first, last) in zip(counts, windows, positions, strict=True):
+            age = times[hidden] - event
+            unseen = hidden[(age < start) & (age >= end)]
+            count[rows] = last - first - np.bincount(unseen, minlength=len(rows))
+        return counts
+
+    def _append(self, frauds: Frauds, ids: Hashes, named: Mask) -> None:
+        if not len(frauds):
+            return
+        known = self._frauds
+        self._frauds = Frauds(
+            np.concatenate((known.key, frauds.key)),
+            np.concatenate((known.time, frauds.time)),
+            np.concatenate((known.visible, frauds.visible)),
+        )
+        self._ids = np.concatenate((self._ids, ids))
+        self._named = np.concatenate((self._named, named))
+        self._due = min(self._due, int(self.due(frauds).min()))
+
+    def _keep(self, kept: Mask) -> None:
+        if kept.all():
+            return
+        self._frauds = self._frauds.take(kept)
+        self._ids, self._named = self._ids[kept], self._named[kept]
+        self._index = None
+
+
+def _in_effect(ids: Hashes, fraud: Mask | None) -> tuple[Integers, Hashes]:
+    """Labels that a series of labels comes to.
+
+    Returns:
+      int64[f]: the first fraud label of each transaction since it was last said to be genuine;
+      uint64[g]: transactions that were said to be genuine.
+    """
+    if fraud is None:
+        return np.unique(ids, return_index=True)[1], _NO_IDS
+    distinct, group = np.unique(ids, return_inverse=True)
+    last_genuine = np.full(len(distinct), -1)
+    genuine = np.flatnonzero(~fraud)
+    # Later places overwrite earlier ones.
+    last_genuine[group[genuine]] = genuine
+    rows = np.flatnonzero(fraud & (np.arange(len(ids)) > last_genuine[group]))
+    rows = rows[np.unique(group[rows], return_index=True)[1]]
+    return rows, distinct[last_genuine >= 0]
+
+
+def _indexed(frauds: Frauds, due: Integers) -> _Index:
+    keys, slots = np.unique(frauds.key, return_inverse=True)
+    slow = np.flatnonzero(due == frauds.visible)
+    return _Index(
+        keys,
+        _sorted(slots, frauds.time)[0],
+        *_slow(slots[slow], frauds.visible[slow], frauds.time[slow]),
+    )
+
+
+def _slow(slots: Integers, visible: Integers, event: Integers) -> tuple[KeyTimes, Integers]:
+    keyed, order = _sorted(slots, visible)
+    return keyed, event[order]
+
+
+def _sorted(slots: Integers, times: Integers) -> tuple[KeyTimes, Integers]:
+    first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+    frame = Frame.around(first, last)
+    if len(slots) and not frame.fits(int(slots.max()) + 1):
+        raise FraudError("too many keys with frauds for one state: use more shards")
+    numbers = frame.numbers(slots, times)
+    order = np.argsort(numbers, kind="stable")
+    return KeyTimes(frame, numbers[order]), order
+
+
+def _not_yet_visible(index: _Index, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
+    """Frauds of the rows' keys that are not visible at the rows' times.
+
+    Returns:
+      int64[h] each: place of the row, event time of the fraud.
+    """
+    moments = np.stack((times, np.full_like(times, _FAR)))
+    first, end = index.slow.positions(slots, moments)
+    sizes = end - first
+    row = np.repeat(np.arange(len(slots)), sizes)
+    frauds = np.arange(len(row)) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
+    return row, index.slow_event[frauds]

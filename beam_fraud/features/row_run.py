@@ -1,0 +1,151 @@
+"""Rows in the order of key and time, with what makes sums over windows of them quick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.features.extremes_tree import ExtremesTree
+from beam_fraud.features.fixed_point import Units
+from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.key_times import Frame, Integers, KeyTimes, merge_order
+from beam_fraud.features.square_prefix import SquarePrefix
+from beam_fraud.velocity import Velocity
+
+_Item = TypeVar("_Item", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class RowNeeds:
+    """What is kept of a row besides its key and time."""
+
+    #: Amounts.
+    amounts: bool
+    #: Prefix sums of squared amounts.
+    squares: bool
+    #: Smallest and largest amounts.
+    extremes: bool
+    #: Merchants.
+    merchants: bool
+
+    @classmethod
+    def of(cls, specs: Sequence[Velocity]) -> RowNeeds:
+        """What all of these definitions need together."""
+        squares = any(spec.needs_squares for spec in specs)
+        extremes = any(spec.needs_extremes for spec in specs)
+        return cls(
+            amounts=squares or extremes or any(spec.needs_sums for spec in specs),
+            squares=squares,
+            extremes=extremes,
+            merchants=any(spec.needs_merchants for spec in specs),
+        )
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """Rows that have arrived, n of them in the order of slot, time and arrival."""
+
+    #: Slots and times.
+    keyed: KeyTimes
+    #: int64[n + 1], prefix sums of the amounts, or None if no feature asks for them.
+    prefix: Units | None
+    #: uint64[n], or None.
+    merchant: Hashes | None
+    #: Of the amounts, or None.
+    squares: SquarePrefix | None
+    #: Of the amounts, or None.
+    extremes: ExtremesTree | None
+
+    @classmethod
+    def of(
+        cls, keyed: KeyTimes, amount: Units | None, merchant: Hashes | None, needs: RowNeeds
+    ) -> RowRun:
+        """A run of rows that are in order already."""
+        prefix = None
+        if needs.amounts:
+            assert amount is not None
+            prefix = np.zeros(len(amount) + 1, dtype=np.int64)
+            np.cumsum(amount, out=prefix[1:])
+        return cls(
+            keyed,
+            prefix,
+            merchant if needs.merchants else None,
+            SquarePrefix.of(amount) if needs.squares and amount is not None else None,
+            ExtremesTree.of(amount) if needs.extremes and amount is not None else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.keyed)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        parts = (self.keyed.numbers, self.prefix, self.merchant, self.squares, self.extremes)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    @property
+    def amount(self) -> Units | None:
+        """int64[n], or None."""
+        return None if self.prefix is None else np.diff(self.prefix)
+
+    def since(self, origin: int, needs: RowNeeds) -> RowRun:
+        """The rows from a time on, in a frame with as many bits that starts there."""
+        numbers, kept = self.keyed.since(origin)
+        if kept is None and numbers is self.keyed.numbers:
+            return self
+        keyed = KeyTimes(Frame(origin, self.keyed.frame.bits), numbers)
+        if kept is None:
+            return RowRun(keyed, self.prefix, self.merchant, self.squares, self.extremes)
+        return RowRun.of(keyed, _some(self.amount, kept), _some(self.merchant, kept), needs)
+
+    def reframed(self, frame: Frame, needs: RowNeeds) -> RowRun:
+        """The rows from the frame's origin on, in that frame; they are earlier than its end."""
+        if self.keyed.frame.bits == frame.bits:
+            return self.since(frame.origin, needs)
+        slots, times = self.keyed.slots(), self.keyed.times(np.arange(len(self)))
+        kept = times >= frame.origin
+        keyed = KeyTimes(frame, frame.numbers(slots[kept], times[kept]))
+        return RowRun.of(keyed, _some(self.amount, kept), _some(self.merchant, kept), needs)
+
+    def renumbered(self, slots: Integers) -> RowRun:
+        """The same rows with other slots, which are in the same order: `slots[old]`."""
+        frame = self.keyed.frame
+        times = self.keyed.numbers & ((1 << frame.bits) - 1)
+        numbers = (slots[self.keyed.slots()] << frame.bits) | times
+        return replace(self, keyed=KeyTimes(frame, numbers))
+
+
+def merged(older: RowRun, newer: RowRun, origin: int, needs: RowNeeds) -> RowRun:
+    """One run of the rows from a time on, those of `older` first where slot and time agree.
+
+    Args:
+      older: a run.
+      newer: a run whose rows arrived later, in a frame of as many bits.
+      origin: the time.
+      needs: what the runs keep.
+    """
+    (older_numbers, older_kept), (newer_numbers, newer_kept) = (
+        run.keyed.since(origin) for run in (older, newer)
+    )
+    order = merge_order(older_numbers, newer_numbers)
+    numbers = np.concatenate((older_numbers, newer_numbers))[order]
+    amount = _both(_some(older.amount, older_kept), _some(newer.amount, newer_kept), order)
+    merchant = _both(_some(older.merchant, older_kept), _some(newer.merchant, newer_kept), order)
+    frame = Frame(origin, older.keyed.frame.bits)
+    return RowRun.of(KeyTimes(frame, numbers), amount, merchant, needs)
+
+
+def _both(
+    older: npt.NDArray[_Item] | None, newer: npt.NDArray[_Item] | None, order: Integers
+) -> npt.NDArray[_Item] | None:
+    return None if older is None or newer is None else np.concatenate((older, newer))[order]
+
+
+def _some(
+    column: npt.NDArray[_Item] | None, kept: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[_Item] | None:
+    return column if column is None or kept is None else column[kept]

@@ -1,0 +1,144 @@
+"""The bytes of a velocity state: one Arrow IPC record batch under a header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.row_run import RowRun
+from beam_fraud.velocity import Velocity
+
+_VERSION = "1"
+_HEADER = b"velocity_state"
+
+
+@dataclass(frozen=True)
+class StateContent:
+    """What a snapshot holds."""
+
+    #: Newest time that was seen, microseconds.
+    newest: int
+    #: Rows, those of a key in the order of time and arrival; amounts are 0 if none are kept.
+    rows: KeyRows
+    #: Known frauds that have an id.
+    frauds: Frauds
+    #: Known frauds that have none.
+    nameless: Frauds
+
+
+def to_bytes(
+    specs: Sequence[Velocity],
+    newest: int,
+    keys: Hashes,
+    run: RowRun | None,
+    frauds: tuple[Frauds, Frauds] | None,
+) -> bytes:
+    """A state in bytes.
+
+    Args:
+      specs: what it is for.
+      newest: the newest time seen, microseconds.
+      keys: uint64[slots], the key of each slot.
+      run: all rows, or None if there are none.
+      frauds: those that have an id and those that have none, or None if none are counted.
+    """
+    columns: dict[str, npt.NDArray[np.generic] | None] = {}
+    if run is not None:
+        slots, rows = np.unique(run.keyed.slots(), return_counts=True)
+        columns |= {
+            "key": keys[slots],
+            "key_rows": rows,
+            "time": run.keyed.times(np.arange(len(run))),
+            "amount": run.amount,
+            "merchant": run.merchant,
+        }
+    for name, part in zip(("fraud", "nameless"), frauds or (), strict=False):
+        columns |= {
+            f"{name}_key": part.key,
+            f"{name}_time": part.time,
+            f"{name}_visible": part.visible,
+            f"{name}_transaction": part.transaction,
+        }
+    header = {"version": _VERSION, "newest": newest, "specs": [spec.to_dict() for spec in specs]}
+    # One row, each column of which is a list: they are of different lengths.
+    arrays = {
+        name: pa.LargeListArray.from_arrays(
+            pa.array([0, len(values)], pa.int64()), pa.array(values)
+        )
+        for name, values in columns.items()
+        if values is not None
+    }
+    schema = pa.schema(
+        [(name, array.type) for name, array in arrays.items()],
+        metadata={_HEADER: json.dumps(header)},
+    )
+    batch = pa.record_batch(list(arrays.values()), schema=schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch)
+    return bytes(memoryview(sink.getvalue()))
+
+
+def from_bytes(data: bytes, specs: Sequence[Velocity]) -> StateContent:
+    """What `to_bytes` put into bytes.
+
+    Raises:
+      FraudError: it is damaged, of another version or of other definitions.
+    """
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            header = json.loads((reader.schema.metadata or {})[_HEADER])
+            batch = reader.read_next_batch()
+    except (pa.ArrowException, StopIteration, KeyError, ValueError) as error:
+        raise FraudError(f"velocity state: no snapshot of one, or damaged ({error})") from None
+    if header["version"] != _VERSION:
+        raise FraudError(
+            f"velocity state: snapshot of version {header['version']}, this program reads "
+            f"{_VERSION}: rebuild it from the archive"
+        )
+    if header["specs"] != [spec.to_dict() for spec in specs]:
+        raise FraudError(
+            "velocity state: snapshot of other velocity definitions than the model's: "
+            "rebuild it from the archive"
+        )
+    columns = {
+        name: batch.column(name).values.to_numpy(zero_copy_only=False)
+        for name in batch.schema.names
+    }
+    return StateContent(
+        header["newest"], _rows(columns), _frauds(columns, "fraud"), _frauds(columns, "nameless")
+    )
+
+
+def _rows(columns: dict[str, npt.NDArray[np.int64]]) -> KeyRows:
+    nothing = np.zeros(0, dtype=np.int64)
+    time = columns.get("time", nothing)
+    key = np.repeat(columns.get("key", nothing), columns.get("key_rows", nothing))
+    amount = columns.get("amount", np.zeros(len(time), dtype=np.int64))
+    merchant = columns.get("merchant")
+    return KeyRows(
+        key.astype(np.uint64), time, amount, None if merchant is None else merchant.view(np.uint64)
+    )
+
+
+def _frauds(columns: dict[str, npt.NDArray[np.int64]], name: str) -> Frauds:
+    nothing = np.zeros(0, dtype=np.int64)
+    key, time, visible = (
+        columns.get(f"{name}_{column}", nothing) for column in ("key", "time", "visible")
+    )
+    transaction = columns.get(f"{name}_transaction")
+    return Frauds(
+        key.astype(np.uint64),
+        time,
+        visible,
+        None,
+        None if transaction is None else transaction.astype(np.uint64),
+    )

@@ -1,0 +1,298 @@
+"""Velocity features of a stream: micro-batches in, each row's features as of its arrival out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.arrival_chains import arrival_chains, seen_of_chain
+from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.key_slots import KeySlots
+from beam_fraud.features.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.known_frauds import KnownFrauds
+from beam_fraud.features.row_run import RowNeeds, RowRun, merged
+from beam_fraud.features.state_snapshot import from_bytes, to_bytes
+from beam_fraud.features.window_scan import WindowScan, windows_of
+from beam_fraud.features.window_totals import Feature, derive, seconds_since
+from beam_fraud.velocity import Velocity
+
+#: A run is joined with the next one unless it is more than this many times as long.
+_GROWTH = 8
+#: Earlier than any event: what is known before the first row.
+_NEVER = -(1 << 62)
+
+
+class VelocityState:
+    """What the features of one key need to know of the transactions so far.
+
+    Rows lie in runs that are sorted by key and time, each much longer than the next, with prefix
+    sums: a window is the difference of two positions in each run. A batch becomes a run; where it
+    is not much shorter than the one before, they are joined, so that a row is moved few times. When
+    all become one, rows that no window reaches any more are dropped, and keys without rows.
+
+    A row sees the rows that arrived before it. One that is late by no more than `lateness` sees all
+    of them in its windows; one that is later sees what is left.
+
+    Example:
+      >>> state = VelocityState([Velocity(("account_id",), ("1d",), ("count", "sum"))])
+      >>> rows = KeyRows(
+      ...     np.array([7, 7], dtype=np.uint64), np.array([0, 5]), np.array([10_000, 25_000])
+      ... )
+      >>> {name: feature.tolist() for name, feature in state.update(rows).items()}
+      {'account_count_1d': [1.0, 2.0], 'account_sum_1d': [1.0, 3.5]}
+    """
+
+    def __init__(self, specs: Sequence[Velocity], lateness: int = 0) -> None:
+        """Know nothing.
+
+        Args:
+          specs: definitions that share a key.
+          lateness: how late a row may be and still see all of its windows, microseconds.
+        """
+        self.specs = tuple(specs)
+        #: How far before the newest time rows are kept, microseconds.
+        self._reach = max(spec.horizon for spec in specs) + lateness
+        self._step = self._reach // 16 + 1
+        self._bits = (self._reach + self._step).bit_length()
+        self._needs = RowNeeds.of(specs)
+        self._newest = _NEVER
+        self._slots = KeySlots()
+        self._runs: list[RowRun] = []
+        delays = [spec.delay_microseconds for spec in specs if spec.needs_labels]
+        self._frauds = KnownFrauds(min(delays)) if delays else None
+
+    @property
+    def rows(self) -> int:
+        """How many rows are kept."""
+        return sum(len(run) for run in self._runs)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        frauds = 0 if self._frauds is None else self._frauds.nbytes
+        return sum(run.nbytes for run in self._runs) + self._slots.nbytes + frauds
+
+    def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
+        """Take in rows and tell their features as of their arrival.
+
+        Args:
+          rows: n rows in order of arrival.
+          frauds: what becomes known with them; if `row` is None, before the first of them.
+
+        Returns:
+          Names of all features, in the order of the definitions, to float64[n].
+
+        Raises:
+          FraudError: there are too many keys.
+        """
+        if not len(rows):
+            if frauds is not None:
+                self.label(frauds)
+            return {name: np.zeros(0) for spec in self.specs for name in spec.names}
+        cut = self._cut(rows, frauds)
+        if cut:
+            before, after = _divided(rows, frauds, cut)
+            first, second = self.update(*before), self.update(*after)
+            return {name: np.concatenate((first[name], second[name])) for name in first}
+        if frauds is not None:
+            self.label(frauds)
+        slots, frame = self._slots_of(rows), self._frame(rows)
+        numbers = frame.numbers(slots, rows.time)
+        order, chains = arrival_chains(numbers, frame)
+        times = rows.time[order]
+        scan = WindowScan(self.specs, slots[order], times)
+        for run in self._runs:
+            scan.add(run)
+        for chain in chains:
+            run = self._run(rows, numbers, frame, chain)
+            if len(chains) == 1:
+                scan.add(run, np.arange(1, len(order) + 1), np.ones(len(order), dtype=np.int64))
+            else:
+                own = np.zeros(len(order), dtype=np.int64)
+                own[chain] = 1
+                scan.add(run, seen_of_chain(chain, slots, order), own[order])
+        features = self._features(scan, rows.take(order), order)
+        self._newest = max(self._newest, int(rows.time.max()))
+        self._append(run if len(chains) == 1 else self._run(rows, numbers, frame, order))
+        return features
+
+    def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
+        """Take in rows, in any order, without telling their features: from an archive, say.
+
+        Raises:
+          FraudError: there are too many keys.
+        """
+        if frauds is not None:
+            self.label(frauds)
+        if not len(rows):
+            return
+        if not self._fits(rows):
+            for part, _ in _divided(rows, None, len(rows) // 2):
+                self.add(part)
+            return
+        slots, frame = self._slots_of(rows), self._frame(rows)
+        numbers = frame.numbers(slots, rows.time)
+        self._newest = max(self._newest, int(rows.time.max()))
+        self._append(self._run(rows, numbers, frame, np.argsort(numbers, kind="stable")))
+
+    def label(self, frauds: Frauds, fraud: npt.NDArray[np.bool_] | None = None) -> None:
+        """Take in labels, which are known from now on.
+
+        A transaction that is labelled again still counts once; one that is labelled as genuine
+        counts no more.
+
+        Args:
+          frauds: m labels in order of arrival.
+          fraud: bool[m], which of them say fraud, the others genuine; None: all.
+
+        Raises:
+          FraudError: a transaction without id is said to be genuine.
+        """
+        if self._frauds is not None:
+            self._frauds.label(frauds, fraud)
+
+    def expire(self) -> None:
+        """Drop now what no window reaches any more, and put all rows in one run."""
+        while len(self._runs) > 1:
+            self._join()
+        self._drop()
+
+    def snapshot(self) -> bytes:
+        """All that is known, as `restore` takes it. Expires on the way."""
+        self.expire()
+        run = self._runs[0] if self._runs else None
+        frauds = None if self._frauds is None else self._frauds.parts()
+        return to_bytes(self.specs, self._newest, self._slots.keys(), run, frauds)
+
+    @classmethod
+    def restore(cls, data: bytes, specs: Sequence[Velocity], lateness: int = 0) -> VelocityState:
+        """The state that a snapshot was taken of.
+
+        Raises:
+          FraudError: the snapshot is of other definitions, of another version, or damaged.
+        """
+        state = cls(specs, lateness)
+        content = from_bytes(data, state.specs)
+        state._newest = content.newest
+        if len(content.rows):
+            state.add(content.rows)
+        if state._frauds is not None:
+            state._frauds.label(content.frauds)
+            state._frauds.label(content.nameless)
+        return state
+
+    def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
+        """The row before which a batch must be cut, or 0.
+
+        A fraud that is due before an earlier row of its batch must not be known to that row. It
+        takes a fraud whose row comes later than the delay.
+        """
+        if frauds is not None and frauds.row is not None and self._frauds is not None:
+            later = np.flatnonzero(frauds.row > 0)
+            newest = np.maximum.accumulate(rows.time)[frauds.row[later] - 1]
+            early = later[self._frauds.due(frauds)[later] <= newest]
+            if len(early):
+                return int(np.sort(frauds.row[early])[len(early) // 2])
+        return 0 if self._fits(rows) else len(rows) // 2
+
+    def _fits(self, rows: KeyRows) -> bool:
+        """Whether the rows' keys and times have numbers: not if they are many and years apart."""
+        frame = self._frame(rows)
+        return frame.bits == self._bits or frame.fits(self._slots.count + len(rows))
+
+    def _frame(self, rows: KeyRows) -> Frame:
+        first, last = int(rows.time.min()), int(rows.time.max())
+        origin = self._origin(max(last, self._newest))
+        return Frame(origin, self._bits) if first >= origin else Frame.around(first, last)
+
+    def _origin(self, newest: int) -> int:
+        """From when on rows are kept; it moves in steps, for each costs a look at all rows."""
+        return (newest - self._reach + 1) // self._step * self._step
+
+    def _slots_of(self, rows: KeyRows) -> Integers:
+        slots = self._slots.of(rows.key)
+        frame = Frame(0, self._bits)
+        if not frame.fits(self._slots.count):
+            self.expire()
+            slots = self._slots.of(rows.key)
+        if not frame.fits(self._slots.count):
+            raise FraudError(
+                f"velocity of {' and '.join(self.specs[0].key)}: more than "
+                f"{1 << (63 - self._bits):,} keys in one state: use more shards"
+            )
+        return slots
+
+    def _run(self, rows: KeyRows, numbers: Integers, frame: Frame, order: Integers) -> RowRun:
+        merchant = (
+            rows.merchant[order] if self._needs.merchants and rows.merchant is not None else None
+        )
+        keyed = KeyTimes(frame, numbers[order])
+        return RowRun.of(keyed, rows.amount[order], merchant, self._needs)
+
+    def _features(self, scan: WindowScan, rows: KeyRows, order: Integers) -> dict[str, Feature]:
+        """Features of rows that are in this order, back in the order of arrival."""
+        features = dict[str, Feature]()
+        for spec in self.specs:
+            totals = scan.totals(spec)
+            if spec.needs_labels and self._frauds is not None:
+                known = self._frauds.counts(rows.key, rows.time, windows_of(spec))
+                totals = [replace(t, frauds=k) for t, k in zip(totals, known, strict=True)]
+            for window, total in zip(spec.windows, totals, strict=True):
+                for aggregate in spec.aggregates:
+                    name = spec.name(aggregate, window)
+                    if name in features:
+                        continue
+                    features[name] = feature = np.empty(len(order))
+                    if aggregate == "seconds_since_last":
+                        feature[order] = seconds_since(rows.time, scan.last(spec))
+                    else:
+                        feature[order] = derive(aggregate, total, rows.amount)
+        return features
+
+    def _append(self, run: RowRun) -> None:
+        """Take in a run whose rows arrived last."""
+        origin = self._origin(self._newest)
+        run = run.reframed(Frame(origin, self._bits), self._needs)
+        if not len(run):
+            return
+        self._runs.append(run)
+        while len(self._runs) > 1 and len(self._runs[-2]) <= _GROWTH * len(self._runs[-1]):
+            self._join()
+            if len(self._runs) == 1:
+                self._drop()
+
+    def _join(self) -> None:
+        newer, older = self._runs.pop(), self._runs.pop()
+        self._runs.append(merged(older, newer, self._origin(self._newest), self._needs))
+
+    def _drop(self) -> None:
+        """Drop from the only run what no window reaches, then keys without rows."""
+        origin = self._origin(self._newest)
+        self._runs = [
+            run for run in (run.since(origin, self._needs) for run in self._runs) if len(run)
+        ]
+        used = np.zeros(self._slots.count, dtype=bool)
+        for run in self._runs:
+            used[run.keyed.slots()] = True
+        if np.count_nonzero(used) < len(used):
+            renumbered = self._slots.keep(used)
+            self._runs = [run.renumbered(renumbered) for run in self._runs]
+        if self._frauds is not None:
+            self._frauds.forget(origin - 1)
+
+
+def _divided(
+    rows: KeyRows, frauds: Frauds | None, cut: int
+) -> tuple[tuple[KeyRows, Frauds | None], tuple[KeyRows, Frauds | None]]:
+    """A batch in two, each fraud with its row."""
+    before, after = rows.take(slice(None, cut)), rows.take(slice(cut, None))
+    if frauds is None or frauds.row is None:
+        return (before, frauds), (after, None)
+    early = frauds.row < cut
+    late = frauds.take(~early)
+    assert late.row is not None
+    return (before, frauds.take(early)), (after, replace(late, row=late.row - cut))

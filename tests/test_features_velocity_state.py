@@ -1,0 +1,286 @@
+"""The state engine gives what the definition says, however its input is cut up."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features import velocity_state
+from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity_state import VelocityState
+from beam_fraud.velocity import AGGREGATES, Velocity
+from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
+
+#: Longer than any series of steps that `keyed_rows` draws.
+LONG = 500 * DAY
+Features = dict[str, np.ndarray]
+
+
+def batches(rows: KeyRows, frauds: Frauds, sizes: Sequence[int]) -> list[tuple[KeyRows, Frauds]]:
+    """Micro-batches of these sizes, in turn, each with the frauds that its rows bring."""
+    assert frauds.row is not None
+    parts, start = [], 0
+    for turn in range(len(rows)):
+        stop = min(start + sizes[turn % len(sizes)], len(rows))
+        brought = frauds.take((frauds.row >= start) & (frauds.row < stop))
+        assert brought.row is not None
+        parts.append((rows.take(slice(start, stop)), replace(brought, row=brought.row - start)))
+        start = stop
+        if start == len(rows):
+            break
+    return parts
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def assert_same(features: Features, expected: dict[str, list[float]]) -> None:
+    assert list(features) == list(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(features[name], np.array(values, dtype=float), err_msg=name)
+
+
+sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4)
+
+
+@settings(deadline=None)
+@given(keyed_rows(), sizes, st.integers(1, 8))
+def test_equals_the_reference_whatever_the_batches(
+    drawn: tuple[KeyRows, Frauds], sizes: list[int], growth: int
+) -> None:
+    rows, frauds = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(velocity_state, "_GROWTH", growth)
+        state = VelocityState(SPECS, lateness=LONG)
+        parts = [state.update(*batch) for batch in batches(rows, frauds, sizes)]
+    if parts:
+        assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
+
+
+@settings(deadline=None)
+@given(keyed_rows(), sizes, st.lists(st.integers(0, 40)), st.integers(1, 3))
+def test_equals_the_reference_over_shards_and_snapshots(
+    drawn: tuple[KeyRows, Frauds], sizes: list[int], stops: list[int], shards: int
+) -> None:
+    rows, frauds = drawn
+    states = [VelocityState(SPECS, lateness=LONG) for _ in range(shards)]
+    parts = []
+    for number, (batch, brought) in enumerate(batches(rows, frauds, sizes)):
+        assert brought.row is not None
+        features = {name: np.zeros(len(batch)) for spec in SPECS for name in spec.names}
+        for shard, state in enumerate(states):
+            own = batch.key % np.uint64(shards) == shard
+            part = brought.take(own[brought.row])
+            assert part.row is not None
+            part = replace(part, row=(np.cumsum(own) - 1)[part.row])
+            for name, feature in state.update(batch.take(own), part).items():
+                features[name][own] = feature
+        parts.append(features)
+        if number in stops:
+            states = [VelocityState.restore(s.snapshot(), SPECS, LONG) for s in states]
+    if parts:
+        assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
+
+
+@settings(deadline=None)
+@given(keyed_rows(), sizes)
+def test_expiry_changes_nothing_for_rows_in_time(
+    drawn: tuple[KeyRows, Frauds], sizes: list[int]
+) -> None:
+    rows, frauds = drawn
+    late = int((np.maximum.accumulate(rows.time) - rows.time).max(initial=0))
+    state, parts = VelocityState(SPECS, lateness=late), []
+    for batch in batches(rows, frauds, sizes):
+        parts.append(state.update(*batch))
+        state.expire()
+    if parts:
+        assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
+
+
+@settings(deadline=None)
+@given(keyed_rows(), st.integers(0, 40))
+def test_rows_added_without_features_are_seen(drawn: tuple[KeyRows, Frauds], first: int) -> None:
+    rows, frauds = drawn
+    assert frauds.row is not None
+    old, new = frauds.take(frauds.row < first), frauds.take(frauds.row >= first)
+    assert new.row is not None
+    state = VelocityState(SPECS, lateness=LONG)
+    state.add(rows.take(slice(None, first)), old)
+    features = state.update(rows.take(slice(first, None)), replace(new, row=new.row - first))
+    expected = reference(rows, frauds, SPECS, range(len(rows)))
+    assert_same(features, {name: values[first:] for name, values in expected.items()})
+
+
+@settings(deadline=None)
+@given(keyed_rows(), sizes, st.data())
+def test_labels_may_come_late_and_more_than_once(
+    drawn: tuple[KeyRows, Frauds], sizes: list[int], data: st.DataObject
+) -> None:
+    rows, frauds = drawn
+    fraud = data.draw(st.lists(st.booleans(), min_size=len(frauds), max_size=len(frauds)))
+    again = data.draw(st.permutations([*range(len(frauds))] * 2))
+    state = VelocityState(SPECS, lateness=LONG)
+    parts = []
+    said = np.zeros(len(frauds), dtype=bool)
+    labels = iter(again)
+    for batch, _ in batches(rows, frauds, sizes):
+        places = [place for place, _ in zip(labels, range(3), strict=False)]
+        told = np.array([fraud[place] for place in places], dtype=bool)
+        state.label(replace(frauds, row=None).take(np.array(places, dtype=int)), told)
+        for place, is_fraud in zip(places, told, strict=True):
+            said[place] = is_fraud
+        parts.append((state.update(batch), len(batch), said.copy()))
+    start = 0
+    for features, size, known in parts:
+        seen = rows.take(slice(None, start + size))
+        expected = reference(seen, replace(frauds, row=None).take(known), SPECS, range(len(seen)))
+        assert_same(features, {name: values[start:] for name, values in expected.items()})
+        start += size
+
+
+RISK = Velocity(("merchant_id",), ("7d",), ("count", "risk"), delay="1d")
+
+
+def fraud_of(key: int, time: int, transaction: int | None = 1) -> Frauds:
+    ids = None if transaction is None else np.array([transaction], dtype=np.uint64)
+    times = np.array([time])
+    return Frauds(np.array([key], dtype=np.uint64), times, times, None, ids)
+
+
+def row_of(key: int, time: int) -> KeyRows:
+    return KeyRows(np.array([key], dtype=np.uint64), np.array([time]), np.array([10_000]))
+
+
+def risk(state: VelocityState, key: int, time: int) -> float:
+    return float(state.update(row_of(key, time))["merchant_risk_7d_delay_1d"][0])
+
+
+def test_a_label_can_be_taken_back_and_given_anew() -> None:
+    state = VelocityState([RISK])
+    state.add(row_of(7, 0))
+    state.label(fraud_of(7, 0))
+    state.label(fraud_of(7, 0))
+    assert risk(state, 7, DAY) == 1.0
+    state.label(fraud_of(7, 0), np.array([False]))
+    assert risk(state, 7, DAY + 1) == 0.0
+    state.label(fraud_of(7, 0))
+    assert risk(state, 7, DAY + 2) == 1.0
+
+
+def test_a_label_of_no_transaction_cannot_be_taken_back() -> None:
+    state = VelocityState([RISK])
+    with pytest.raises(FraudError, match="no id"):
+        state.label(fraud_of(7, 0, None), np.array([False]))
+
+
+def test_quiet_accounts_leave_nothing_behind() -> None:
+    state = VelocityState([RISK])
+    many = np.arange(5000, dtype=np.uint64)
+    state.update(KeyRows(many, np.zeros(5000, dtype=np.int64), np.ones(5000, dtype=np.int64)))
+    state.label(fraud_of(7, 0))
+    state.update(row_of(3, 100 * DAY))
+    state.expire()
+    assert state.rows == 1
+    assert state.nbytes < 200
+
+
+def test_expiry_happens_by_itself_and_memory_stays_flat() -> None:
+    rng = np.random.default_rng(0)
+    spec = Velocity(("account_id",), ("1d",), ("count", "mean"))
+    state = VelocityState([spec])
+    rows = []
+    for hour in range(24 * 8):
+        time = np.sort(rng.integers(hour * HOUR, (hour + 1) * HOUR, 200))
+        key = rng.integers(0, 100, 200).astype(np.uint64)
+        state.update(KeyRows(key, time, rng.integers(0, 10**6, 200)))
+        rows.append(state.rows)
+    assert max(rows) < 1.5 * 24 * 200
+
+
+def every(delay: str) -> Velocity:
+    without_risk = tuple(name for name in AGGREGATES if name != "risk")
+    aggregates = without_risk if delay == "0d" else AGGREGATES
+    return Velocity(("account_id",), ("1d", "7d", "30d"), aggregates, delay)
+
+
+@pytest.mark.parametrize(
+    ("specs", "most"),
+    [
+        ([Velocity(("account_id",), ("1d", "7d", "30d"), ("count", "mean"))], 20),
+        ([every("0d")], 40),
+        ([every("7d")], 40),
+    ],
+)
+def test_memory_per_row_in_the_longest_window(specs: list[Velocity], most: int) -> None:
+    rng = np.random.default_rng(1)
+    state = VelocityState(specs)
+    horizon = specs[0].horizon
+    span = 2 * horizon
+    count = 60_000
+    times = np.sort(rng.integers(0, span, count))
+    rows = KeyRows(
+        rng.integers(0, 1000, count).astype(np.uint64),
+        times,
+        rng.integers(0, 10**9, count),
+        rng.integers(1, 500, count).astype(np.uint64),
+    )
+    for start in range(0, count, 1000):
+        state.update(rows.take(slice(start, start + 1000)))
+    inside = int((times > times[-1] - horizon).sum())
+    assert state.nbytes / inside <= most
+
+
+def test_one_row_far_in_time_costs_a_batch_nothing() -> None:
+    """Many keys over a wide span of time have no numbers together: the batch is cut."""
+    spec = Velocity(("account_id",), ("7d",), ("count",))
+    keys = np.arange(4000, dtype=np.uint64)
+    times = np.linspace(0, 1 << 60, 4000).astype(np.int64)
+    features = VelocityState([spec]).update(KeyRows(keys, times, np.zeros(4000, dtype=np.int64)))
+    assert features["account_count_7d"].tolist() == [1.0] * 4000
+
+
+def test_too_many_keys_are_refused_in_one_line() -> None:
+    spec = Velocity(("account_id",), ("7d",), ("count",))
+    state = VelocityState([spec], lateness=1 << 58)
+    keys = np.arange(100, dtype=np.uint64)
+    with pytest.raises(FraudError, match="account_id: more than 16 keys in one state"):
+        state.update(KeyRows(keys, np.zeros(100, dtype=np.int64), np.zeros(100, dtype=np.int64)))
+
+
+def test_keys_that_left_make_room_for_others() -> None:
+    spec = Velocity(("account_id",), ("7d",), ("count",))
+    state = VelocityState([spec], lateness=1 << 58)
+    for turn in range(31):
+        features = state.update(row_of(turn, (turn - 15) << 58))
+        assert features["account_count_7d"].tolist() == [1.0]
+    assert state.rows <= 16
+
+
+def test_a_snapshot_of_other_definitions_is_refused() -> None:
+    snapshot = VelocityState([RISK]).snapshot()
+    with pytest.raises(FraudError, match="other velocity definitions"):
+        VelocityState.restore(snapshot, [replace(RISK, delay="2d")])
+
+
+def test_a_snapshot_of_another_version_or_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beam_fraud.features.state_snapshot._VERSION", "0")
+    snapshot = VelocityState([RISK]).snapshot()
+    monkeypatch.undo()
+    with pytest.raises(FraudError, match="version 0, this program reads 1"):
+        VelocityState.restore(snapshot, [RISK])
+    for damaged in (b"", b"no state", snapshot[: len(snapshot) // 2]):
+        with pytest.raises(FraudError, match="no snapshot of one, or damaged"):
+            VelocityState.restore(damaged, [RISK])
+
+
+def test_no_rows_give_no_features() -> None:
+    nothing = row_of(1, 1).take(slice(0, 0))
+    features = VelocityState([RISK]).update(nothing)
+    assert {name: len(feature) for name, feature in features.items()} == dict.fromkeys(
+        RISK.names, 0
+    )
