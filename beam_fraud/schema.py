@@ -51,7 +51,8 @@ RESERVED = frozenset(
 _RAW_NAMES = frozenset(("@position", "@payload", "@reason", "@detail"))
 #: Roles whose column may be a categorical feature under the same name.
 _CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
-#: Roles whose values can be the key of velocity features; so can a categorical feature's.
+#: Roles whose values can be the key of velocity features; so can those of any other column but a
+#: numeric feature.
 _KEY_ROLES = _CATEGORICAL_ROLES
 
 
@@ -139,14 +140,11 @@ class Schema:
                 )
 
     def _check_velocity(self) -> None:
-        keys = [role for role in _KEY_ROLES if role in self.roles]
-        keys += [f.column for f in self.features if f.kind == "categorical"]
         taken = RESERVED | {feature.column for feature in self.features}
         for spec in self.velocity:
             where = f"schema {self.name}: velocity of {' and '.join(spec.key)}"
             for column in spec.key:
-                if column not in keys:
-                    raise UsageError(f"{where}: {column!r} {self._no_key(column, keys)}")
+                self._check_key(column, where)
             if spec.needs_merchants and "merchant_id" not in self.roles:
                 raise UsageError(f"{where}: distinct_merchant needs a column for 'merchant_id'")
             for name in spec.names:
@@ -154,14 +152,33 @@ class Schema:
                     raise UsageError(f"{where}: there is a feature or column {name!r} already")
             taken |= set(spec.names)
 
-    def _no_key(self, column: str, keys: list[str]) -> str:
-        """Why a column cannot be a key, and what can."""
+    def _check_key(self, column: str, where: str) -> None:
+        if column in _KEY_ROLES and column in self.roles:
+            return
         for role, played in self.roles.items():
-            if column == played and role in keys:
-                return f"goes by its role, write {role!r}"
-        near = get_close_matches(column, keys, 1)
-        known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys) or 'none'}"
-        return f"is no id, currency or categorical feature of this schema, {known}"
+            if column == played and role in _KEY_ROLES:
+                raise UsageError(f"{where}: {column!r} goes by its role, write {role!r}")
+        if column in RESERVED or column in _RAW_NAMES or column in self.roles.values():
+            known = ", ".join(role for role in _KEY_ROLES if role in self.roles)
+            raise UsageError(
+                f"{where}: {column!r} cannot be a key; {known or 'no role'} or a column of text can"
+            )
+        if column in (feature.column for feature in self.features if feature.kind == "numeric"):
+            raise UsageError(
+                f"{where}: {column!r} is a numeric feature; a key is text, make it categorical"
+            )
+        near = get_close_matches(column, [r for r in _KEY_ROLES if r in self.roles], 1, 0.9)
+        if near:
+            raise UsageError(f"{where}: unknown key {column!r}, did you mean {near[0]!r}?")
+        if not column or not column.isprintable() or set(column) & set('"\\'):
+            raise UsageError(f"{where}: {column!r} cannot be the name of a column")
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns that are read only because they are keys of velocity features, in order."""
+        read = {*self.roles, *(feature.column for feature in self.features)}
+        keys = (column for spec in self.velocity for column in spec.key)
+        return tuple(dict.fromkeys(column for column in keys if column not in read))
 
     def role(self, role: str) -> str | None:
         """The column that plays `role`, or None."""
@@ -175,7 +192,8 @@ class Schema:
         """
         left_out = LABEL_ROLES if labels == "ignored" else ()
         roles = [self.roles[r] for r in ROLES if r in self.roles and r not in left_out]
-        return tuple(dict.fromkeys((*roles, *(f.column for f in self.features))))
+        features = (feature.column for feature in self.features)
+        return tuple(dict.fromkeys((*roles, *features, *self.key_columns)))
 
     def transactions(self, *, labels: Labels) -> pa.Schema:
         """Arrow schema of validated transactions: the roles, then the feature columns.
@@ -183,7 +201,8 @@ class Schema:
         `account_id` and `merchant_id` are always there, null where the schema has none; `currency`
         `label` (int8, 0 or 1) and `labelled_at` only where it has one, the labels only if they are
         read; null labels are unknown. Numeric
-        features are float64 with NaN for absent, categorical ones strings with null for absent.
+        features are float64 with NaN for absent, categorical ones and further keys of velocity
+        features strings with null for absent.
         """
         fields = [
             pa.field("transaction_id", pa.string(), nullable=False),
@@ -203,6 +222,7 @@ class Schema:
             if feature.column not in taken:
                 numeric = feature.kind == "numeric"
                 fields.append(pa.field(feature.column, pa.float64() if numeric else pa.string()))
+        fields += [pa.field(column, pa.string()) for column in self.key_columns]
         return pa.schema(fields)
 
     def to_dict(self) -> dict[str, Any]:

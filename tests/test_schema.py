@@ -1,5 +1,6 @@
 """What a schema may say."""
 
+import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import UsageError
@@ -75,14 +76,14 @@ SHOPS = Velocity(("account_id",), ("1d",), ("distinct_merchant",))
 @pytest.mark.parametrize(
     ("roles", "features", "velocity", "said"),
     [
-        ({}, (), (COUNT,), "'account_id' is no id.* known: none"),
+        ({}, (), (COUNT,), "'account_id' cannot be a key; no role"),
         ({"account_id": "card"}, (), (SHOPS,), "needs a column for 'merchant_id'"),
         ({"account_id": "card"}, (), (COUNT, COUNT), "'account_count_1d' already"),
         ({"account_id": "card"}, ("account_count_1d",), (COUNT,), "'account_count_1d' already"),
         ({"merchant_id": "m"}, (), (Velocity(("m",), ("1d",), ("count",)),), "write 'merchant_id'"),
-        ({"merchant_id": "m"}, (), (Velocity(("merchant",), ("1d",), ("sum",)),), "did you mean"),
-        ({}, ("age",), (Velocity(("age",), ("1d",), ("sum",)),), "'age' is no id"),
-        ({}, (), (Velocity(("amount",), ("1d",), ("sum",)),), "'amount' is no id"),
+        ({"merchant_id": "m"}, (), (Velocity(("merchnt_id",), ("1d",), ("sum",)),), "did you mean"),
+        ({}, ("age",), (Velocity(("age",), ("1d",), ("sum",)),), "'age' is a numeric feature"),
+        ({}, (), (Velocity(("amount",), ("1d",), ("sum",)),), "'amount' cannot be a key"),
     ],
 )
 def test_velocity_that_cannot_be_meant_is_refused(
@@ -99,3 +100,12 @@ def test_a_categorical_feature_can_be_a_key() -> None:
     roles = {**ROLES, "account_id": "card"}
     schema = Schema("s", roles, (FeatureColumn("mcc", "categorical"),), velocity=(spec,))
     assert schema.velocity[0].names == ("account_mcc_count_1d",)
+
+
+def test_any_column_can_be_a_key_without_being_a_feature() -> None:
+    velocity = (Velocity(("device",), ("1d",), ("count",)),)
+    schema = Schema("s", {"event_time": "t", "amount": "a"}, velocity=velocity)
+    assert schema.key_columns == ("device",)
+    assert schema.columns(labels="ignored") == ("t", "a", "device")
+    assert schema.transactions(labels="ignored").field("device").type == pa.string()
+    assert schema.features == ()

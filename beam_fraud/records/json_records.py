@@ -80,7 +80,8 @@ def _explain(error: str) -> str:
 
 def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, str], ...]:
     """Each wanted column and what it may hold."""
-    kinds = {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
+    kinds = dict.fromkeys(schema.key_columns, "category")
+    kinds |= {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
     for role, column in schema.roles.items():
         if role == "label":
             kinds[column] = "number"

@@ -86,6 +86,8 @@ class _Columns:
         for feature in self._schema.features:
             if feature.column not in columns:
                 columns[feature.column] = self._feature(feature)
+        for column in self._schema.key_columns:
+            columns[column] = self._text(column, missing="allow")
         return columns
 
     def _values(self, column: str) -> pa.Array:

@@ -17,6 +17,7 @@ def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
     optional_roles = {"currency", "labelled_at"} | (set() if labels == "required" else {"label"})
     needed = {column for role, column in schema.roles.items() if role not in optional_roles}
     needed |= {f.column for f in schema.features if f.missing == "reject"}
+    needed |= set(schema.key_columns)
     return tuple(column for column in schema.columns(labels=labels) if column in needed)
 
 
@@ -36,6 +37,9 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
             expected, accepts = _BY_KIND[feature.kind]
             if not accepts(type):
                 return expected
+    if column in schema.key_columns:
+        expected, accepts = _BY_KIND["categorical"]
+        return None if accepts(type) else expected
     return None
 
 
