@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.manifest import (
     Manifest,
@@ -72,7 +72,10 @@ class Bundle:
           FraudError: a feature of the model is none of the schema's.
         """
         # The definitions of the features are the model's; only where the columns are may differ.
-        schema = replace(schema, velocity=self.schema.velocity)
+        try:
+            schema = replace(schema, velocity=self.schema.velocity)
+        except UsageError as error:
+            raise FraudError(f"{self.path}: the model's features need more: {error}") from None
         offered = FeatureSet(schema).names
         for name in self.manifest.features:
             if name not in offered:

@@ -1,0 +1,122 @@
+"""Velocity features through the commands: `features`, and `--history` everywhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.commands import evaluate, features, score, train
+from beam_fraud.commands.evaluate import EvaluateOptions
+from beam_fraud.commands.features import FeaturesOptions
+from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.dataset import load_dataset
+from beam_fraud.errors import UsageError
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.presets import HANDBOOK
+
+CUT = datetime(2024, 1, 21)
+THREADS = ("--direct_running_mode=multi_threading",)
+
+
+@pytest.fixture
+def cut(month: pa.Table, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """All transactions, those before `CUT` and those from it on."""
+    paths = (tmp_path / "all.parquet", tmp_path / "before.parquet", tmp_path / "after.parquet")
+    after = pc.greater_equal(month["TX_DATETIME"], pa.scalar(CUT, pa.timestamp("us")))
+    for path, table in zip(
+        paths, (month, month.filter(pc.invert(after)), month.filter(after)), strict=True
+    ):
+        pq.write_table(table, path)
+    return paths
+
+
+def compute(path: Path, out: Path, **options: Any) -> pa.Table:
+    features.run(FeaturesOptions(files=(str(path),), schema="handbook", out=str(out), **options))
+    return pq.read_table(out / "features").sort_by("transaction_id")
+
+
+def bits(table: pa.Table) -> list[bytes]:
+    return [column.to_numpy().tobytes() for column in table.drop_columns("transaction_id").columns]
+
+
+def test_features_are_those_that_training_sees(
+    cut: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    table = compute(cut[0], tmp_path / "out", workers=2, beam_args=THREADS, block_rows=700)
+    trained_on = load_dataset([str(cut[0])], HANDBOOK).transactions.sort_by("transaction_id")
+    assert table["transaction_id"].equals(trained_on["transaction_id"])
+    assert table.column_names == ["transaction_id", *FeatureSet(HANDBOOK).names]
+    matrix = feature_matrix(trained_on, FeatureSet(HANDBOOK))
+    assert bits(table) == [matrix[:, column].tobytes() for column in range(15)]
+    risks = table["merchant_risk_7d_delay_7d"].to_numpy()
+    assert 0 < np.count_nonzero(risks) < len(risks)
+
+
+def test_history_fills_the_windows_of_the_first_day(
+    cut: tuple[Path, Path, Path], bundle: Path, tmp_path: Path
+) -> None:
+    whole, before, after = cut
+    expected = compute(whole, tmp_path / "whole")
+    found = compute(after, tmp_path / "after", history=(str(before),))
+    cold = compute(after, tmp_path / "cold")
+    assert 0 < found.num_rows < expected.num_rows
+    expected = expected.filter(pc.is_in(expected["transaction_id"], found["transaction_id"]))
+    assert bits(found) == bits(expected)
+    assert bits(cold) != bits(expected)
+    files, history = (str(after),), (str(before),)
+    out = tmp_path / "scored"
+    summary = score.run(ScoreOptions(files=files, history=history, model=str(bundle), out=str(out)))
+    assert summary["rows_scored"] == summary["rows_in"] == found.num_rows
+    assert summary["history_rows"] == pq.read_metadata(before).num_rows
+    measured = evaluate.run(EvaluateOptions(files, str(bundle), history=history))
+    scored = pq.read_table(out / "scores")
+    assert measured["rows"] == found.num_rows
+    flagged = measured["confusion"]["tp"] + measured["confusion"]["fp"]  # type: ignore[index]
+    assert flagged == scored["flagged"].to_numpy().sum() == summary["rows_flagged"]
+
+
+def test_training_sees_rows_before_from_and_history_alike(
+    cut: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    whole, before, after = cut
+    since = CUT.isoformat()
+    once = TrainOptions((str(whole),), "handbook", "forest", str(tmp_path / "m"), since=since)
+    twice = TrainOptions(
+        (str(after),), "handbook", "forest", str(tmp_path / "n"), history=(str(before),)
+    )
+    one, other = train.run(once), train.run(twice)
+    assert one["metrics"] == other["metrics"]
+    assert one["rows_train"] == other["rows_train"]
+    models = [(tmp_path / name / "model.joblib").read_bytes() for name in "mn"]
+    assert models[0] == models[1]
+
+
+def test_a_file_is_not_its_own_history(cut: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"all\.parquet: is among the files as well"):
+        compute(cut[0], tmp_path / "out", history=(str(tmp_path / "*.parquet"),))
+    assert not (tmp_path / "out").exists()
+
+
+def test_scoring_does_not_need_labels(
+    month: pa.Table, cut: tuple[Path, Path, Path], bundle: Path, tmp_path: Path
+) -> None:
+    unlabelled = month.drop_columns(["TX_FRAUD", "TX_FRAUD_SCENARIO"])
+    broken = month.set_column(
+        month.schema.get_field_index("TX_FRAUD"), "TX_FRAUD", pa.array(["?"] * month.num_rows)
+    )
+    found = []
+    for number, table in enumerate((unlabelled, broken)):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(table, path)
+        found.append(compute(path, tmp_path / f"out{number}"))
+        assert found[-1].num_rows == month.num_rows
+        assert not found[-1]["merchant_risk_7d_delay_7d"].to_numpy().any()
+    assert bits(found[0]) == bits(found[1])
