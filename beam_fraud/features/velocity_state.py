@@ -153,8 +153,12 @@ class VelocityState:
         Raises:
           FraudError: a transaction without id is said to be genuine.
         """
-        if self._frauds is not None:
-            self._frauds.label(frauds, fraud)
+        if self._frauds is None:
+            return
+        seen = frauds.time >= self._origin(self._newest)
+        if not seen.all():
+            frauds, fraud = frauds.take(seen), None if fraud is None else fraud[seen]
+        self._frauds.label(frauds, fraud)
 
     def expire(self) -> None:
         """Drop now what no window reaches any more, and put all rows in one run."""
@@ -181,9 +185,8 @@ class VelocityState:
         state._newest = content.newest
         if len(content.rows):
             state.add(content.rows)
-        if state._frauds is not None:
-            state._frauds.label(content.frauds)
-            state._frauds.label(content.nameless)
+        state.label(content.frauds)
+        state.label(content.nameless)
         return state
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
@@ -192,12 +195,19 @@ class VelocityState:
         A fraud that is due before an earlier row of its batch must not be known to that row. It
         takes a fraud whose row comes later than the delay.
         """
-        if frauds is not None and frauds.row is not None and self._frauds is not None:
-            later = np.flatnonzero(frauds.row > 0)
-            newest = np.maximum.accumulate(rows.time)[frauds.row[later] - 1]
-            early = later[self._frauds.due(frauds)[later] <= newest]
-            if len(early):
-                return int(np.sort(frauds.row[early])[len(early) // 2])
+        if (
+            frauds is not None
+            and frauds.row is not None
+            and len(frauds)
+            and self._frauds is not None
+        ):
+            due = self._frauds.due(frauds)
+            if due.min() <= rows.time.max():
+                before = np.maximum.accumulate(rows.time)[np.maximum(frauds.row - 1, 0)]
+                early = frauds.row[(frauds.row > 0) & (due <= before)]
+                if len(early):
+                    # In the middle, for each half is cut again.
+                    return int(np.sort(early)[len(early) // 2])
         return 0 if self._fits(rows) else len(rows) // 2
 
     def _fits(self, rows: KeyRows) -> bool:
