@@ -123,3 +123,20 @@ def test_keys_whose_times_are_centuries_apart_fit_on_a_line() -> None:
     spec = Velocity(("mcc",), ("36500d",), ("count",))
     assert (batch_features(rows, None, [spec])["mcc_count_36500d"][:6] == [1, 1, 2] * 2).all()
     assert (batch_features(rows, None, [spec])["mcc_count_36500d"].sum()) == 4 * len(keys)
+
+
+def test_a_fraud_that_arrives_late_is_not_known_to_the_row_just_before() -> None:
+    time = np.array([5 * HOUR, 0, 5 * HOUR])
+    rows = KeyRows(np.ones(3, dtype=np.uint64), time, np.ones(3, dtype=np.int64))
+    place = np.array([1])
+    frauds = Frauds(rows.key[place], rows.time[place], rows.time[place], place)
+    spec = Velocity(("mcc",), ("1d",), ("count", "risk"), delay="1h")
+    features = batch_features(rows, frauds, [spec], np.arange(3))
+    assert features["mcc_count_1d_delay_1h"].tolist() == [0, 0, 1]
+    assert features["mcc_risk_1d_delay_1h"].tolist() == [0, 0, 1]
+    # With a row in the window all the same, only the fraud is what it does not know of.
+    early = KeyRows(*(np.concatenate((a[:1], a)) for a in (rows.key, rows.time, rows.amount)))
+    early.time[0] = 0
+    known = Frauds(frauds.key, frauds.time, frauds.visible, place + 1)
+    risk = batch_features(early, known, [spec], np.arange(4))["mcc_risk_1d_delay_1h"]
+    assert risk.tolist() == [0, 0, 0, 0.5]

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features import velocity_state
+from beam_fraud.features.batch_velocity import batch_features
 from beam_fraud.features.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity_state import VelocityState
+from beam_fraud.presets import HANDBOOK, LEDGER
+from beam_fraud.schema import Schema
 from beam_fraud.velocity import AGGREGATES, Velocity
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 
@@ -48,7 +51,7 @@ def assert_same(features: Features, expected: dict[str, list[float]]) -> None:
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(keyed_rows(), sizes, st.integers(1, 8))
 def test_equals_the_reference_whatever_the_batches(
     drawn: tuple[KeyRows, Frauds], sizes: list[int], growth: int
@@ -62,7 +65,7 @@ def test_equals_the_reference_whatever_the_batches(
         assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(keyed_rows(), sizes, st.lists(st.integers(0, 40)), st.integers(1, 3))
 def test_equals_the_reference_over_shards_and_snapshots(
     drawn: tuple[KeyRows, Frauds], sizes: list[int], stops: list[int], shards: int
@@ -87,7 +90,7 @@ def test_equals_the_reference_over_shards_and_snapshots(
         assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(keyed_rows(), sizes)
 def test_expiry_changes_nothing_for_rows_in_time(
     drawn: tuple[KeyRows, Frauds], sizes: list[int]
@@ -102,7 +105,7 @@ def test_expiry_changes_nothing_for_rows_in_time(
         assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(keyed_rows(), st.integers(0, 40))
 def test_rows_added_without_features_are_seen(drawn: tuple[KeyRows, Frauds], first: int) -> None:
     rows, frauds = drawn
@@ -116,7 +119,7 @@ def test_rows_added_without_features_are_seen(drawn: tuple[KeyRows, Frauds], fir
     assert_same(features, {name: values[first:] for name, values in expected.items()})
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(keyed_rows(), sizes, st.data())
 def test_labels_may_come_late_and_more_than_once(
     drawn: tuple[KeyRows, Frauds], sizes: list[int], data: st.DataObject
@@ -141,6 +144,39 @@ def test_labels_may_come_late_and_more_than_once(
         expected = reference(seen, replace(frauds, row=None).take(known), SPECS, range(len(seen)))
         assert_same(features, {name: values[start:] for name, values in expected.items()})
         start += size
+
+
+@pytest.mark.parametrize("preset", [HANDBOOK, LEDGER], ids=lambda preset: preset.name)
+@pytest.mark.parametrize("size", [97, 1000, 12_000])
+def test_equals_the_batch_engine_on_many_rows(preset: Schema, size: int) -> None:
+    rows, frauds = many_rows(np.random.default_rng(3))
+    late = int((np.maximum.accumulate(rows.time) - rows.time).max())
+    by_key: dict[tuple[str, ...], list[Velocity]] = {}
+    for spec in preset.velocity:
+        by_key.setdefault(spec.key, []).append(spec)
+    for specs in by_key.values():
+        state = VelocityState(specs, late)
+        parts = [state.update(*batch) for batch in batches(rows, frauds, [size])]
+        expected = batch_features(rows, frauds, specs, np.arange(len(rows)))
+        assert_same(joined(parts), {name: list(feature) for name, feature in expected.items()})
+        assert state.rows < len(rows)
+
+
+def many_rows(rng: np.random.Generator) -> tuple[KeyRows, Frauds]:
+    """Four months of rows, most in order, one in twenty late, one in thirty a fraud."""
+    n = 12_000
+    time = np.sort(rng.integers(0, 120 * DAY // HOUR, n)) * HOUR
+    late = np.flatnonzero(rng.random(n) < 0.05)
+    time[late] -= rng.integers(0, 9 * DAY, len(late))
+    rows = KeyRows(
+        rng.integers(0, 300, n).astype(np.uint64) ** 9,
+        time,
+        rng.integers(-(10**5), 10**7, n),
+        rng.integers(0, 20, n).astype(np.uint64),
+    )
+    places = np.flatnonzero(rng.random(n) < 1 / 30)
+    visible = time[places] + rng.integers(-DAY, 10 * DAY, len(places))
+    return rows, Frauds(rows.key[places], time[places], visible, places, places.astype(np.uint64))
 
 
 RISK = Velocity(("merchant_id",), ("7d",), ("count", "risk"), delay="1d")

@@ -68,9 +68,13 @@ class KeyTimes:
         """
         frame = self.frame
         # One before the origin is behind the last row of the slot before.
-        needles = np.clip(times - frame.origin, -1, (1 << frame.bits) - 1)
+        needles = times - frame.origin
+        np.maximum(needles, -1, out=needles)
+        np.minimum(needles, (1 << frame.bits) - 1, out=needles)
         needles += slots << frame.bits
-        return self.numbers.searchsorted(needles.ravel(), "right").reshape(times.shape)
+        # In ascending order, for neighbours are found in the same part of the memory.
+        found = self.numbers.searchsorted(needles.T.ravel(), "right")
+        return np.ascontiguousarray(found.reshape(needles.T.shape).T)
 
     def times(self, rows: Integers) -> Integers:
         """Times of some rows, int64 of the shape of `rows`."""

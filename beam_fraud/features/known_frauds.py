@@ -91,6 +91,8 @@ class KnownFrauds:
         Raises:
           FraudError: a transaction without id is to be taken back.
         """
+        if not len(frauds):
+            return
         if frauds.transaction is None:
             if fraud is not None and not fraud.all():
                 raise FraudError("a label cannot be taken back: its transaction has no id")
@@ -126,7 +128,10 @@ class KnownFrauds:
         if not len(self._frauds) or not len(keys):
             return counts
         if self._index is None or times.max() >= self._due:
-            self._index, self._due = _indexed(self._frauds, self.due(self._frauds)), _FAR
+            self._index, self._due = (
+                _indexed(self._frauds, self.due(self._frauds), self._delay),
+                _FAR,
+            )
         index = self._index
         slots = np.minimum(index.keys.searchsorted(keys), len(index.keys) - 1)
         rows = np.flatnonzero(index.keys[slots] == keys)
@@ -135,11 +140,14 @@ class KnownFrauds:
         slots, times = slots[rows], times[rows]
         ages = np.array(windows, dtype=np.int64).reshape(-1, 1)
         positions = index.events.positions(slots, times - ages).reshape(len(windows), 2, -1)
-        hidden, event = _not_yet_visible(index, slots, times)
-        for count, (start, end), (first, last) in zip(counts, windows, positions, strict=True):
+        for count, (first, last) in zip(counts, positions, strict=True):
+            count[rows] = last - first
+        if len(index.slow):
+            hidden, event = _not_yet_visible(index, slots, times)
             age = times[hidden] - event
-            unseen = hidden[(age < start) & (age >= end)]
-            count[rows] = last - first - np.bincount(unseen, minlength=len(rows))
+            for count, (start, end) in zip(counts, windows, strict=True):
+                unseen = hidden[(age < start) & (age >= end)]
+                count[rows] -= np.bincount(unseen, minlength=len(rows))
         return counts
 
     def _append(self, frauds: Frauds, ids: Hashes, named: Mask) -> None:
@@ -182,9 +190,9 @@ def _in_effect(ids: Hashes, fraud: Mask | None) -> tuple[Integers, Hashes]:
     return rows, distinct[last_genuine >= 0]
 
 
-def _indexed(frauds: Frauds, due: Integers) -> _Index:
+def _indexed(frauds: Frauds, due: Integers, delay: int) -> _Index:
     keys, slots = np.unique(frauds.key, return_inverse=True)
-    slow = np.flatnonzero(due == frauds.visible)
+    slow = np.flatnonzero(due > frauds.time + delay)
     return _Index(
         keys,
         _sorted(slots, frauds.time)[0],

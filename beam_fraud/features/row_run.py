@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -14,35 +13,9 @@ from beam_fraud.features.fixed_point import Units
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.key_times import Frame, Integers, KeyTimes, merge_order
 from beam_fraud.features.square_prefix import SquarePrefix
-from beam_fraud.velocity import Velocity
+from beam_fraud.features.window_plan import WindowPlan
 
 _Item = TypeVar("_Item", bound=np.generic)
-
-
-@dataclass(frozen=True)
-class RowNeeds:
-    """What is kept of a row besides its key and time."""
-
-    #: Amounts.
-    amounts: bool
-    #: Prefix sums of squared amounts.
-    squares: bool
-    #: Smallest and largest amounts.
-    extremes: bool
-    #: Merchants.
-    merchants: bool
-
-    @classmethod
-    def of(cls, specs: Sequence[Velocity]) -> RowNeeds:
-        """What all of these definitions need together."""
-        squares = any(spec.needs_squares for spec in specs)
-        extremes = any(spec.needs_extremes for spec in specs)
-        return cls(
-            amounts=squares or extremes or any(spec.needs_sums for spec in specs),
-            squares=squares,
-            extremes=extremes,
-            merchants=any(spec.needs_merchants for spec in specs),
-        )
 
 
 @dataclass(frozen=True)
@@ -51,6 +24,8 @@ class RowRun:
 
     #: Slots and times.
     keyed: KeyTimes
+    #: A time that no row is before, microseconds.
+    first: int
     #: int64[n + 1], prefix sums of the amounts, or None if no feature asks for them.
     prefix: Units | None
     #: uint64[n], or None.
@@ -62,20 +37,26 @@ class RowRun:
 
     @classmethod
     def of(
-        cls, keyed: KeyTimes, amount: Units | None, merchant: Hashes | None, needs: RowNeeds
+        cls,
+        keyed: KeyTimes,
+        first: int,
+        amount: Units | None,
+        merchant: Hashes | None,
+        plan: WindowPlan,
     ) -> RowRun:
         """A run of rows that are in order already."""
         prefix = None
-        if needs.amounts:
+        if plan.amounts:
             assert amount is not None
             prefix = np.zeros(len(amount) + 1, dtype=np.int64)
             np.cumsum(amount, out=prefix[1:])
         return cls(
             keyed,
+            first,
             prefix,
-            merchant if needs.merchants else None,
-            SquarePrefix.of(amount) if needs.squares and amount is not None else None,
-            ExtremesTree.of(amount) if needs.extremes and amount is not None else None,
+            merchant if plan.merchants else None,
+            SquarePrefix.of(amount) if plan.squares and amount is not None else None,
+            ExtremesTree.of(amount) if plan.extremes and amount is not None else None,
         )
 
     def __len__(self) -> int:
@@ -92,24 +73,28 @@ class RowRun:
         """int64[n], or None."""
         return None if self.prefix is None else np.diff(self.prefix)
 
-    def since(self, origin: int, needs: RowNeeds) -> RowRun:
+    def since(self, origin: int, plan: WindowPlan) -> RowRun:
         """The rows from a time on, in a frame with as many bits that starts there."""
         numbers, kept = self.keyed.since(origin)
         if kept is None and numbers is self.keyed.numbers:
             return self
         keyed = KeyTimes(Frame(origin, self.keyed.frame.bits), numbers)
         if kept is None:
-            return RowRun(keyed, self.prefix, self.merchant, self.squares, self.extremes)
-        return RowRun.of(keyed, _some(self.amount, kept), _some(self.merchant, kept), needs)
+            return replace(self, keyed=keyed)
+        return RowRun.of(
+            keyed, self.first, _some(self.amount, kept), _some(self.merchant, kept), plan
+        )
 
-    def reframed(self, frame: Frame, needs: RowNeeds) -> RowRun:
+    def reframed(self, frame: Frame, plan: WindowPlan) -> RowRun:
         """The rows from the frame's origin on, in that frame; they are earlier than its end."""
         if self.keyed.frame.bits == frame.bits:
-            return self.since(frame.origin, needs)
+            return self.since(frame.origin, plan)
         slots, times = self.keyed.slots(), self.keyed.times(np.arange(len(self)))
         kept = times >= frame.origin
         keyed = KeyTimes(frame, frame.numbers(slots[kept], times[kept]))
-        return RowRun.of(keyed, _some(self.amount, kept), _some(self.merchant, kept), needs)
+        return RowRun.of(
+            keyed, self.first, _some(self.amount, kept), _some(self.merchant, kept), plan
+        )
 
     def renumbered(self, slots: Integers) -> RowRun:
         """The same rows with other slots, which are in the same order: `slots[old]`."""
@@ -119,14 +104,14 @@ class RowRun:
         return replace(self, keyed=KeyTimes(frame, numbers))
 
 
-def merged(older: RowRun, newer: RowRun, origin: int, needs: RowNeeds) -> RowRun:
+def merged(older: RowRun, newer: RowRun, origin: int, plan: WindowPlan) -> RowRun:
     """One run of the rows from a time on, those of `older` first where slot and time agree.
 
     Args:
       older: a run.
       newer: a run whose rows arrived later, in a frame of as many bits.
       origin: the time.
-      needs: what the runs keep.
+      plan: what the runs keep.
     """
     (older_numbers, older_kept), (newer_numbers, newer_kept) = (
         run.keyed.since(origin) for run in (older, newer)
@@ -136,7 +121,8 @@ def merged(older: RowRun, newer: RowRun, origin: int, needs: RowNeeds) -> RowRun
     amount = _both(_some(older.amount, older_kept), _some(newer.amount, newer_kept), order)
     merchant = _both(_some(older.merchant, older_kept), _some(newer.merchant, newer_kept), order)
     frame = Frame(origin, older.keyed.frame.bits)
-    return RowRun.of(KeyTimes(frame, numbers), amount, merchant, needs)
+    first = max(min(older.first, newer.first), origin)
+    return RowRun.of(KeyTimes(frame, numbers), first, amount, merchant, plan)
 
 
 def _both(

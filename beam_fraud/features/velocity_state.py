@@ -14,9 +14,10 @@ from beam_fraud.features.key_rows import Frauds, KeyRows
 from beam_fraud.features.key_slots import KeySlots
 from beam_fraud.features.key_times import Frame, Integers, KeyTimes
 from beam_fraud.features.known_frauds import KnownFrauds
-from beam_fraud.features.row_run import RowNeeds, RowRun, merged
+from beam_fraud.features.row_run import RowRun, merged
 from beam_fraud.features.state_snapshot import from_bytes, to_bytes
-from beam_fraud.features.window_scan import WindowScan, windows_of
+from beam_fraud.features.window_plan import WindowPlan
+from beam_fraud.features.window_scan import WindowScan
 from beam_fraud.features.window_totals import Feature, derive, seconds_since
 from beam_fraud.velocity import Velocity
 
@@ -54,16 +55,16 @@ class VelocityState:
           lateness: how late a row may be and still see all of its windows, microseconds.
         """
         self.specs = tuple(specs)
+        self._plan = WindowPlan.of(self.specs)
         #: How far before the newest time rows are kept, microseconds.
-        self._reach = max(spec.horizon for spec in specs) + lateness
+        self._reach = self._plan.horizon + lateness
         self._step = self._reach // 16 + 1
         self._bits = (self._reach + self._step).bit_length()
-        self._needs = RowNeeds.of(specs)
         self._newest = _NEVER
         self._slots = KeySlots()
         self._runs: list[RowRun] = []
-        delays = [spec.delay_microseconds for spec in specs if spec.needs_labels]
-        self._frauds = KnownFrauds(min(delays)) if delays else None
+        delay = self._plan.fraud_delay
+        self._frauds = None if delay is None else KnownFrauds(delay)
 
     @property
     def rows(self) -> int:
@@ -104,7 +105,7 @@ class VelocityState:
         numbers = frame.numbers(slots, rows.time)
         order, chains = arrival_chains(numbers, frame)
         times = rows.time[order]
-        scan = WindowScan(self.specs, slots[order], times)
+        scan = WindowScan(self._plan, slots[order], times)
         for run in self._runs:
             scan.add(run)
         for chain in chains:
@@ -152,8 +153,12 @@ class VelocityState:
         Raises:
           FraudError: a transaction without id is said to be genuine.
         """
-        if self._frauds is not None:
-            self._frauds.label(frauds, fraud)
+        if self._frauds is None:
+            return
+        seen = frauds.time >= self._origin(self._newest)
+        if not seen.all():
+            frauds, fraud = frauds.take(seen), None if fraud is None else fraud[seen]
+        self._frauds.label(frauds, fraud)
 
     def expire(self) -> None:
         """Drop now what no window reaches any more, and put all rows in one run."""
@@ -180,9 +185,8 @@ class VelocityState:
         state._newest = content.newest
         if len(content.rows):
             state.add(content.rows)
-        if state._frauds is not None:
-            state._frauds.label(content.frauds)
-            state._frauds.label(content.nameless)
+        state.label(content.frauds)
+        state.label(content.nameless)
         return state
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
@@ -191,12 +195,19 @@ class VelocityState:
         A fraud that is due before an earlier row of its batch must not be known to that row. It
         takes a fraud whose row comes later than the delay.
         """
-        if frauds is not None and frauds.row is not None and self._frauds is not None:
-            later = np.flatnonzero(frauds.row > 0)
-            newest = np.maximum.accumulate(rows.time)[frauds.row[later] - 1]
-            early = later[self._frauds.due(frauds)[later] <= newest]
-            if len(early):
-                return int(np.sort(frauds.row[early])[len(early) // 2])
+        if (
+            frauds is not None
+            and frauds.row is not None
+            and len(frauds)
+            and self._frauds is not None
+        ):
+            due = self._frauds.due(frauds)
+            if due.min() <= rows.time.max():
+                before = np.maximum.accumulate(rows.time)[np.maximum(frauds.row - 1, 0)]
+                early = frauds.row[(frauds.row > 0) & (due <= before)]
+                if len(early):
+                    # In the middle, for each half is cut again.
+                    return int(np.sort(early)[len(early) // 2])
         return 0 if self._fits(rows) else len(rows) // 2
 
     def _fits(self, rows: KeyRows) -> bool:
@@ -228,27 +239,24 @@ class VelocityState:
 
     def _run(self, rows: KeyRows, numbers: Integers, frame: Frame, order: Integers) -> RowRun:
         merchant = (
-            rows.merchant[order] if self._needs.merchants and rows.merchant is not None else None
+            rows.merchant[order] if self._plan.merchants and rows.merchant is not None else None
         )
         keyed = KeyTimes(frame, numbers[order])
-        return RowRun.of(keyed, rows.amount[order], merchant, self._needs)
+        return RowRun.of(keyed, int(rows.time.min()), rows.amount[order], merchant, self._plan)
 
     def _features(self, scan: WindowScan, rows: KeyRows, order: Integers) -> dict[str, Feature]:
         """Features of rows that are in this order, back in the order of arrival."""
         features = dict[str, Feature]()
-        for spec in self.specs:
-            totals = scan.totals(spec)
-            if spec.needs_labels and self._frauds is not None:
-                known = self._frauds.counts(rows.key, rows.time, windows_of(spec))
+        for plan in self._plan.specs:
+            totals = scan.totals(plan)
+            if plan.spec.needs_labels and self._frauds is not None:
+                known = self._frauds.counts(rows.key, rows.time, plan.windows)
                 totals = [replace(t, frauds=k) for t, k in zip(totals, known, strict=True)]
-            for window, total in zip(spec.windows, totals, strict=True):
-                for aggregate in spec.aggregates:
-                    name = spec.name(aggregate, window)
-                    if name in features:
-                        continue
+            for total, named in zip(totals, plan.features, strict=True):
+                for name, aggregate in named:
                     features[name] = feature = np.empty(len(order))
                     if aggregate == "seconds_since_last":
-                        feature[order] = seconds_since(rows.time, scan.last(spec))
+                        feature[order] = seconds_since(rows.time, scan.last(plan))
                     else:
                         feature[order] = derive(aggregate, total, rows.amount)
         return features
@@ -256,7 +264,7 @@ class VelocityState:
     def _append(self, run: RowRun) -> None:
         """Take in a run whose rows arrived last."""
         origin = self._origin(self._newest)
-        run = run.reframed(Frame(origin, self._bits), self._needs)
+        run = run.reframed(Frame(origin, self._bits), self._plan)
         if not len(run):
             return
         self._runs.append(run)
@@ -267,13 +275,13 @@ class VelocityState:
 
     def _join(self) -> None:
         newer, older = self._runs.pop(), self._runs.pop()
-        self._runs.append(merged(older, newer, self._origin(self._newest), self._needs))
+        self._runs.append(merged(older, newer, self._origin(self._newest), self._plan))
 
     def _drop(self) -> None:
         """Drop from the only run what no window reaches, then keys without rows."""
         origin = self._origin(self._newest)
         self._runs = [
-            run for run in (run.since(origin, self._needs) for run in self._runs) if len(run)
+            run for run in (run.since(origin, self._plan) for run in self._runs) if len(run)
         ]
         used = np.zeros(self._slots.count, dtype=bool)
         for run in self._runs:

@@ -1,0 +1,133 @@
+"""Times the state engine of velocity features alone, from Arrow columns to arrays.
+
+The work is the handbook preset's: counts and means of an account over 1, 7 and 30 days, counts and
+risk of a merchant over the same, 7 days back. The first two thirds of the time only fill the state.
+
+    python -m benchmarks.velocity_state [--rows N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.features.key_rows import key_rows
+from beam_fraud.features.velocity_state import VelocityState
+from beam_fraud.presets import HANDBOOK
+from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.velocity import Velocity
+
+#: Rows of the micro-batches.
+SIZES = (100, 1000, 50_000)
+#: The part of the rows that only fills the state: more than the longest window and its delay.
+FILLED = 2 / 3
+#: Seconds after which a measurement ends.
+_ENOUGH = 5.0
+_ACCOUNTS, _MERCHANTS = 5000, 10_000
+
+
+@dataclass(frozen=True)
+class StateFigure:
+    """What was measured of one size of micro-batch."""
+
+    #: Rows of a micro-batch.
+    batch_rows: int
+    #: Rows that were timed.
+    rows: int
+    #: Wall seconds.
+    seconds: float
+    #: Rows over seconds, both keys together.
+    rows_per_second: float
+    #: Bytes of both states for each transaction in their longest windows, by key.
+    bytes_per_row: dict[str, float]
+
+
+def transactions(rows: int) -> pa.Table:
+    """About so many simulated transactions in the order of time, as the pipeline holds them."""
+    days = max(120, round(rows / (_ACCOUNTS * 1.9)))
+    table = simulate(Simulation(days=days, accounts=_ACCOUNTS, merchants=_MERCHANTS))
+    table = table.slice(0, rows).combine_chunks()
+    return pa.table(
+        {
+            "transaction_id": pc.cast(table["TRANSACTION_ID"], pa.string()),
+            "event_time": pc.assume_timezone(table["TX_DATETIME"], "UTC"),
+            "account_id": pc.cast(table["CUSTOMER_ID"], pa.string()),
+            "merchant_id": pc.cast(table["TERMINAL_ID"], pa.string()),
+            "amount": table["TX_AMOUNT"],
+            "label": table["TX_FRAUD"],
+        }
+    )
+
+
+def by_key(specs: Sequence[Velocity]) -> dict[tuple[str, ...], list[Velocity]]:
+    """The definitions of each key."""
+    grouped: dict[tuple[str, ...], list[Velocity]] = {}
+    for spec in specs:
+        grouped.setdefault(spec.key, []).append(spec)
+    return grouped
+
+
+def measure(
+    table: pa.Table, size: int, specs: Sequence[Velocity] = HANDBOOK.velocity
+) -> StateFigure:
+    """Walk the last third of the rows through the states, in micro-batches of this size."""
+    states = {key: VelocityState(of_key) for key, of_key in by_key(specs).items()}
+    first = int(len(table) * FILLED)
+    for batch in table.slice(0, first).to_batches(50_000):
+        _walk(states, batch)
+    batches = table.slice(first).to_batches(size)
+    done, start = 0, time.perf_counter()
+    for batch in batches:
+        _walk(states, batch)
+        done += len(batch)
+        if time.perf_counter() - start > _ENOUGH:
+            break
+    seconds = time.perf_counter() - start
+    walked = table["event_time"].slice(0, first + done).cast(pa.int64()).to_numpy()
+    inside = {
+        key: int((walked > walked[-1] - max(spec.horizon for spec in state.specs)).sum())
+        for key, state in states.items()
+    }
+    per_row = {"+".join(key): state.nbytes / inside[key] for key, state in states.items()}
+    return StateFigure(size, done, seconds, done / seconds, per_row)
+
+
+def _walk(states: dict[tuple[str, ...], VelocityState], batch: pa.RecordBatch) -> None:
+    for key, state in states.items():
+        labels = any(spec.needs_labels for spec in state.specs)
+        merchants = any(spec.needs_merchants for spec in state.specs)
+        keyed = key_rows(batch, key, merchants=merchants, labels=labels)
+        for feature in state.update(keyed.rows, keyed.frauds).values():
+            keyed.spread(feature)
+
+
+def render(figures: Sequence[StateFigure]) -> str:
+    """A line a size."""
+    lines = [
+        f"{f.batch_rows:>7,} rows a batch  {f.rows_per_second:>10,.0f} rows/s  "
+        + "  ".join(f"{key} {size:.1f} bytes/row" for key, size in f.bytes_per_row.items())
+        for f in figures
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_750_000)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    table = transactions(options.rows)
+    figures = [measure(table, size) for size in SIZES]
+    print(json.dumps([asdict(f) for f in figures]) if options.json else render(figures))
+
+
+if __name__ == "__main__":
+    main()
