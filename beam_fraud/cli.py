@@ -185,6 +185,10 @@ def evaluate(
         float | None,
         typer.Option("--threshold", metavar="X", help="Instead of the bundle's own."),
     ] = None,
+    protocol: Annotated[
+        Literal["handbook"] | None,
+        typer.Option("--protocol", help="Rows and figures as the fraud-detection handbook's."),
+    ] = None,
 ) -> Outcome:
     """Measure a model on labelled transactions."""
     from beam_fraud.commands.evaluate import EvaluateOptions, render, run
@@ -197,6 +201,7 @@ def evaluate(
         until=until,
         history=tuple(history or ()),
         threshold=threshold,
+        protocol=protocol,
     )
     return Outcome(run(options), render)
 

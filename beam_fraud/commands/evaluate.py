@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import load_model, open_bundle
+from beam_fraud.models.bundle import Bundle, load_model, open_bundle
+from beam_fraud.models.handbook_protocol import (
+    CARDS,
+    DAY,
+    TEST_DAYS,
+    Period,
+    card_precision,
+    period_after,
+    rows_to_test,
+)
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.schema import EVENT_TIME
 from beam_fraud.schema_toml import load_schema
 
 _log = logging.getLogger(__name__)
@@ -38,6 +51,8 @@ class EvaluateOptions:
     until: str | None = None
     #: Score from which to flag, in place of the bundle's own.
     threshold: float | None = None
+    #: `handbook`: which rows, and one figure more, as `models.handbook_protocol` says; or None.
+    protocol: str | None = None
 
 
 def run(options: EvaluateOptions) -> dict[str, object]:
@@ -52,20 +67,29 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     bundle = open_bundle(options.model)
     schema = load_schema(options.schema) if options.schema else bundle.schema
     features = bundle.features_in(schema)
+    if options.protocol is not None:
+        period = _period(options, bundle)
+        since, until = (_moment(micros) for micros in (period.trained_from, period.stop))
     dataset = load_dataset(
         options.files, features.schema, since=since, until=until, history=options.history
     )
     if dataset.rows_dead:
         _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
     transactions = dataset.transactions
+    if options.protocol is not None:
+        transactions = _tested(transactions, period)
     if not transactions.num_rows:
         raise FraudError("no rows to evaluate on in the files and times given")
     scores = predict_scores(load_model(bundle), feature_matrix(transactions, features))
     labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
     threshold = bundle.thresholds.review if options.threshold is None else options.threshold
+    figures = measure(labels, scores, threshold).to_dict()
+    if options.protocol is not None:
+        precision = card_precision(_times(transactions), _cards(transactions), labels, scores)
+        figures |= {"protocol": options.protocol, f"card_precision_at_{CARDS}": precision}
     return {
         "model_id": bundle.model_id,
-        **measure(labels, scores, threshold).to_dict(),
+        **figures,
         "rows_in": dataset.rows_in,
         "rows_dead": dataset.rows_dead,
         "rows_duplicate": dataset.rows_duplicate,
@@ -75,3 +99,49 @@ def run(options: EvaluateOptions) -> dict[str, object]:
 def render(result: dict[str, object]) -> str:
     """The result as text for a terminal."""
     return f"{result['model_id']}\n\n{render_metrics(result, '')}"
+
+
+def _period(options: EvaluateOptions, bundle: Bundle) -> Period:
+    """The days that the protocol tests, unless the options name others."""
+    if options.protocol != "handbook":
+        raise UsageError(f"--protocol {options.protocol}: must be handbook")
+    if bundle.manifest.trained_on is None:
+        raise FraudError(
+            f"{bundle.path}: doesn't say which days it was trained on, which --protocol handbook "
+            "has to know; train it again"
+        )
+    if "account_id" not in bundle.schema.roles:
+        raise FraudError(
+            f"{bundle.path}: its schema gives no column for 'account_id', so --protocol handbook "
+            "can't tell cards apart"
+        )
+    first, last = (_micros(datetime.fromisoformat(text)) for text in bundle.manifest.trained_on)
+    period = period_after(first, last)
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    start = period.start if since is None else _micros(since)
+    stop = start + TEST_DAYS * DAY if until is None else _micros(until)
+    return Period(first, start, stop)
+
+
+def _tested(transactions: pa.Table, period: Period) -> pa.Table:
+    labels = transactions.column("label").to_numpy()
+    rows = rows_to_test(_times(transactions), _cards(transactions), labels, period)
+    return transactions.filter(pa.array(rows))
+
+
+def _times(transactions: pa.Table) -> npt.NDArray[np.int64]:
+    return np.asarray(transactions.column("event_time").cast(pa.int64()))
+
+
+def _cards(transactions: pa.Table) -> npt.NDArray[np.int64]:
+    codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
+    return np.asarray(codes, dtype=np.int64)
+
+
+def _micros(moment: datetime) -> int:
+    return int(pa.scalar(moment, EVENT_TIME).value)
+
+
+def _moment(micros: int) -> datetime:
+    moment: datetime = pa.scalar(micros, EVENT_TIME).as_py()
+    return moment

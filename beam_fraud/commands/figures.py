@@ -26,6 +26,8 @@ def render_metrics(metrics: dict[str, Any], which: str) -> str:
         "",
         "             precision   recall       F1       rows",
     ]
+    if "card_precision_at_100" in metrics:
+        lines.insert(4, f"  card precision@100 {_figure(metrics['card_precision_at_100'])}")
     for name, figures in metrics["per_class"].items():
         values = "  ".join(f"{_figure(figures[key]):>7}" for key in ("precision", "recall", "f1"))
         lines.append(f"  {name:<9}    {values}  {figures['rows']:>9,}")

@@ -58,6 +58,8 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     #: Figures on rows that the model was not fitted on, and what rows those are.
     metrics: dict[str, Any] = field(default_factory=dict)
+    #: First and last event time that the model was fitted on, ISO 8601; None if nobody knows.
+    trained_on: tuple[str, str] | None = None
     #: What a prediction costs on one thread, in microseconds a row; None if it wasn't timed.
     microseconds_per_row: float | None = None
     #: The bundle's other files to the SHA-256 of each, in hexadecimal.

@@ -66,6 +66,8 @@ class Trained:
     scores: npt.NDArray[np.float64]
     #: First and last event time of the rows that chose, ISO 8601.
     validated_on: tuple[str, str]
+    #: First and last event time of the rows that the model was fitted on, ISO 8601.
+    trained_on: tuple[str, str]
     #: Number of rows to fit on, to choose on and held out.
     sizes: dict[str, int]
     #: Distribution of the features fitted on, and of scores of rows not fitted on.
@@ -100,8 +102,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     else:
         split = split_stratified(labels, recipe.seed)
     valid_times = transactions.column("event_time").take(pa.array(split.valid))
-    validated_on = tuple(value.as_py() for value in pc.min_max(valid_times).values())
-    span = f"from {validated_on[0].isoformat()} to {validated_on[1].isoformat()}"
+    validated_on = _span(valid_times)
+    span = f"from {validated_on[0]} to {validated_on[1]}"
     _check_classes(labels[split.train], "rows to fit on")
     _check_classes(labels[split.valid], f"validation rows ({span})")
 
@@ -129,12 +131,18 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         reported_on="held_out" if len(split.held_out) else "validation",
         labels=reported.labels,
         scores=scores,
-        validated_on=(validated_on[0].isoformat(), validated_on[1].isoformat()),
+        validated_on=validated_on,
+        trained_on=_span(transactions.column("event_time").take(pa.array(split.refit))),
         sizes={name: len(part) for name, part in vars(split).items()},
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
     )
+
+
+def _span(times: pa.ChunkedArray) -> tuple[str, str]:
+    first, last = (value.as_py().isoformat() for value in pc.min_max(times).values())
+    return first, last
 
 
 def _labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int8]:
