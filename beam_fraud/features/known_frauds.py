@@ -38,7 +38,7 @@ class KnownFrauds:
     """Labelled frauds: rare, so they are kept whole and put in order anew when some come due.
 
     A fraud counts in a window from `max(event time + delay, visible)` on. Until the first of the
-    new ones is due, what was put in order before tells all.
+    new ones is due, or one is taken back, what was put in order before tells all.
     """
 
     def __init__(self, delay: int) -> None:
@@ -52,12 +52,11 @@ class KnownFrauds:
         self._frauds = Frauds(_NO_IDS, nothing, nothing)
         #: Hashes of their transactions' ids, and which of them have one.
         self._ids, self._named = _NO_IDS, np.zeros(0, dtype=bool)
+        #: Labels that came after that, and which of them say fraud.
+        self._new: list[tuple[Frauds, Mask]] = []
         self._index: _Index | None = None
         #: When the first fraud that is not in the index is due.
         self._due = _FAR
-
-    def __len__(self) -> int:
-        return len(self._frauds)
 
     @property
     def nbytes(self) -> int:
@@ -68,10 +67,11 @@ class KnownFrauds:
         if index is not None:
             total += index.keys.nbytes + index.events.numbers.nbytes
             total += index.slow.numbers.nbytes + index.slow_event.nbytes
-        return total
+        return total + sum(new.key.nbytes * 4 + fraud.nbytes for new, fraud in self._new)
 
     def parts(self) -> tuple[Frauds, Frauds]:
         """All of them, as `label` takes them: those that have an id, and the others."""
+        self._settle()
         named = self._frauds.take(self._named)
         return replace(named, transaction=self._ids[self._named]), self._frauds.take(~self._named)
 
@@ -93,22 +93,15 @@ class KnownFrauds:
         """
         if not len(frauds):
             return
-        if frauds.transaction is None:
-            if fraud is not None and not fraud.all():
-                raise FraudError("a label cannot be taken back: its transaction has no id")
-            nameless = np.zeros(len(frauds), dtype=np.uint64)
-            self._append(frauds, nameless, np.zeros(len(frauds), dtype=bool))
-            return
-        rows, genuine = _in_effect(frauds.transaction, fraud)
-        if len(genuine):
-            self._keep(~(self._named & np.isin(self._ids, genuine)))
-        ids = frauds.transaction[rows]
-        known = self._ids[self._named & np.isin(self._ids, ids)]
-        rows = rows[~np.isin(ids, known)]
-        self._append(frauds.take(rows), frauds.transaction[rows], np.ones(len(rows), dtype=bool))
+        taken_back = fraud is not None and not fraud.all()
+        if taken_back and frauds.transaction is None:
+            raise FraudError("a label cannot be taken back: its transaction has no id")
+        self._new.append((frauds, np.ones(len(frauds), dtype=bool) if fraud is None else fraud))
+        self._due = min(self._due, -_FAR if taken_back else int(self.due(frauds).min()))
 
     def forget(self, until: int) -> None:
         """Drop the frauds with event times up to a moment."""
+        self._settle()
         self._keep(self._frauds.time > until)
 
     def counts(
@@ -118,21 +111,20 @@ class KnownFrauds:
 
         Args:
           keys: uint64[n].
-          times: int64[n], now.
+          times: int64[n], now; n is not 0.
           windows: ages in microseconds at which windows start and end.
 
         Returns:
           Of each window int64[n].
         """
         counts = [np.zeros(len(keys), dtype=np.int64) for _ in windows]
-        if not len(self._frauds) or not len(keys):
-            return counts
         if self._index is None or times.max() >= self._due:
-            self._index, self._due = (
-                _indexed(self._frauds, self.due(self._frauds), self._delay),
-                _FAR,
-            )
+            self._settle()
+            due = self.due(self._frauds)
+            self._index, self._due = _indexed(self._frauds, due, self._delay), _FAR
         index = self._index
+        if not len(index.keys):
+            return counts
         slots = np.minimum(index.keys.searchsorted(keys), len(index.keys) - 1)
         rows = np.flatnonzero(index.keys[slots] == keys)
         if not len(rows):
@@ -150,18 +142,28 @@ class KnownFrauds:
                 count[rows] -= np.bincount(unseen, minlength=len(rows))
         return counts
 
-    def _append(self, frauds: Frauds, ids: Hashes, named: Mask) -> None:
-        if not len(frauds):
-            return
-        known = self._frauds
-        self._frauds = Frauds(
-            np.concatenate((known.key, frauds.key)),
-            np.concatenate((known.time, frauds.time)),
-            np.concatenate((known.visible, frauds.visible)),
-        )
+    def _settle(self) -> None:
+        """Put the new labels to the frauds."""
+        new, self._new = self._new, []
+        for named in (True, False):
+            part = [label for label in new if (label[0].transaction is not None) is named]
+            if not part:
+                continue
+            frauds, fraud = _together([frauds for frauds, _ in part]), [fraud for _, fraud in part]
+            ids = frauds.transaction
+            if ids is None:
+                self._append(frauds, np.zeros(len(frauds), dtype=np.uint64), named)
+                continue
+            rows, genuine = _in_effect(ids, np.concatenate(fraud))
+            self._keep(~(self._named & np.isin(self._ids, genuine)))
+            known = self._ids[self._named & np.isin(self._ids, ids[rows])]
+            rows = rows[~np.isin(ids[rows], known)]
+            self._append(frauds.take(rows), ids[rows], named)
+
+    def _append(self, frauds: Frauds, ids: Hashes, named: bool) -> None:
+        self._frauds = _together([self._frauds, frauds])
         self._ids = np.concatenate((self._ids, ids))
-        self._named = np.concatenate((self._named, named))
-        self._due = min(self._due, int(self.due(frauds).min()))
+        self._named = np.concatenate((self._named, np.full(len(ids), named)))
 
     def _keep(self, kept: Mask) -> None:
         if kept.all():
@@ -171,15 +173,25 @@ class KnownFrauds:
         self._index = None
 
 
-def _in_effect(ids: Hashes, fraud: Mask | None) -> tuple[Integers, Hashes]:
+def _together(parts: Sequence[Frauds]) -> Frauds:
+    """Frauds one after the other; ids if all have some."""
+    ids = [part.transaction for part in parts if part.transaction is not None]
+    return Frauds(
+        np.concatenate([part.key for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.visible for part in parts]),
+        None,
+        np.concatenate(ids) if len(ids) == len(parts) else None,
+    )
+
+
+def _in_effect(ids: Hashes, fraud: Mask) -> tuple[Integers, Hashes]:
     """Labels that a series of labels comes to.
 
     Returns:
       int64[f]: the first fraud label of each transaction since it was last said to be genuine;
       uint64[g]: transactions that were said to be genuine.
     """
-    if fraud is None:
-        return np.unique(ids, return_index=True)[1], _NO_IDS
     distinct, group = np.unique(ids, return_inverse=True)
     last_genuine = np.full(len(distinct), -1)
     genuine = np.flatnonzero(~fraud)
