@@ -1,37 +1,24 @@
-"""Frauds that are known of a key's transactions, counted as they were visible at a time."""
+"""Frauds that are known, label by label: given once, given again, taken back, forgotten."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.fraud_index import FraudIndex, due
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.key_rows import Frauds
-from beam_fraud.features.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.key_times import Integers
 
 Mask = npt.NDArray[np.bool_]
 
+#: Later than any event.
 _FAR = np.iinfo(np.int64).max >> 1
 _NO_IDS = np.zeros(0, dtype=np.uint64)
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Frauds as windows are counted: all by event time, without those not yet visible."""
-
-    #: uint64[keys], ascending; a key's place is its slot.
-    keys: Hashes
-    #: By event time.
-    events: KeyTimes
-    #: Those that become visible later than a window with the shortest delay can hold them, by the
-    #: time when they do.
-    slow: KeyTimes
-    #: int64[slow], their event times.
-    slow_event: Integers
 
 
 class KnownFrauds:
@@ -54,7 +41,7 @@ class KnownFrauds:
         self._ids, self._named = _NO_IDS, np.zeros(0, dtype=bool)
         #: Labels that came after that, and which of them say fraud.
         self._new: list[tuple[Frauds, Mask]] = []
-        self._index: _Index | None = None
+        self._index: FraudIndex | None = None
         #: When the first fraud that is not in the index is due.
         self._due = _FAR
 
@@ -64,9 +51,7 @@ class KnownFrauds:
         frauds, index = self._frauds, self._index
         total = frauds.key.nbytes + frauds.time.nbytes + frauds.visible.nbytes
         total += self._ids.nbytes + self._named.nbytes
-        if index is not None:
-            total += index.keys.nbytes + index.events.numbers.nbytes
-            total += index.slow.numbers.nbytes + index.slow_event.nbytes
+        total += 0 if index is None else index.nbytes
         return total + sum(new.key.nbytes * 4 + fraud.nbytes for new, fraud in self._new)
 
     def parts(self) -> tuple[Frauds, Frauds]:
@@ -77,7 +62,7 @@ class KnownFrauds:
 
     def due(self, frauds: Frauds) -> Integers:
         """When frauds begin to count in any window, int64[m]."""
-        return np.maximum(frauds.time + self._delay, frauds.visible)
+        return due(frauds, self._delay)
 
     def label(self, frauds: Frauds, fraud: Mask | None = None) -> None:
         """Take in labels, in the order in which they came.
@@ -117,30 +102,10 @@ class KnownFrauds:
         Returns:
           Of each window int64[n].
         """
-        counts = [np.zeros(len(keys), dtype=np.int64) for _ in windows]
         if self._index is None or times.max() >= self._due:
             self._settle()
-            due = self.due(self._frauds)
-            self._index, self._due = _indexed(self._frauds, due, self._delay), _FAR
-        index = self._index
-        if not len(index.keys):
-            return counts
-        slots = np.minimum(index.keys.searchsorted(keys), len(index.keys) - 1)
-        rows = np.flatnonzero(index.keys[slots] == keys)
-        if not len(rows):
-            return counts
-        slots, times = slots[rows], times[rows]
-        ages = np.array(windows, dtype=np.int64).reshape(-1, 1)
-        positions = index.events.positions(slots, times - ages).reshape(len(windows), 2, -1)
-        for count, (first, last) in zip(counts, positions, strict=True):
-            count[rows] = last - first
-        if len(index.slow):
-            hidden, event = _not_yet_visible(index, slots, times)
-            age = times[hidden] - event
-            for count, (start, end) in zip(counts, windows, strict=True):
-                unseen = hidden[(age < start) & (age >= end)]
-                count[rows] -= np.bincount(unseen, minlength=len(rows))
-        return counts
+            self._index, self._due = FraudIndex.of(self._frauds, self._delay), _FAR
+        return self._index.counts(keys, times, windows)
 
     def _settle(self) -> None:
         """Put the new labels to the frauds."""
@@ -200,42 +165,3 @@ def _in_effect(ids: Hashes, fraud: Mask) -> tuple[Integers, Hashes]:
     rows = np.flatnonzero(fraud & (np.arange(len(ids)) > last_genuine[group]))
     rows = rows[np.unique(group[rows], return_index=True)[1]]
     return rows, distinct[last_genuine >= 0]
-
-
-def _indexed(frauds: Frauds, due: Integers, delay: int) -> _Index:
-    keys, slots = np.unique(frauds.key, return_inverse=True)
-    slow = np.flatnonzero(due > frauds.time + delay)
-    return _Index(
-        keys,
-        _sorted(slots, frauds.time)[0],
-        *_slow(slots[slow], frauds.visible[slow], frauds.time[slow]),
-    )
-
-
-def _slow(slots: Integers, visible: Integers, event: Integers) -> tuple[KeyTimes, Integers]:
-    keyed, order = _sorted(slots, visible)
-    return keyed, event[order]
-
-
-def _sorted(slots: Integers, times: Integers) -> tuple[KeyTimes, Integers]:
-    first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
-    frame = Frame.around(first, last)
-    if len(slots) and not frame.fits(int(slots.max()) + 1):
-        raise FraudError("too many keys with frauds for one state: use more shards")
-    numbers = frame.numbers(slots, times)
-    order = np.argsort(numbers, kind="stable")
-    return KeyTimes(frame, numbers[order]), order
-
-
-def _not_yet_visible(index: _Index, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
-    """Frauds of the rows' keys that are not visible at the rows' times.
-
-    Returns:
-      int64[h] each: place of the row, event time of the fraud.
-    """
-    moments = np.stack((times, np.full_like(times, _FAR)))
-    first, end = index.slow.positions(slots, moments)
-    sizes = end - first
-    row = np.repeat(np.arange(len(slots)), sizes)
-    frauds = np.arange(len(row)) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
-    return row, index.slow_event[frauds]
