@@ -47,10 +47,13 @@ class Missing:
 
 def make_transactions(rows: int, file: Path) -> None:
     """Write simulated transactions as `Schema.transactions` describes them, sorted by time."""
-    accounts = max(rows // _ROWS_OF_ACCOUNT, 1)
-    simulated = simulate(Simulation(_DAYS, accounts, 2 * accounts, SEED)).slice(0, rows)
-    if simulated.num_rows < rows:
-        raise SystemExit(f"{_DAYS} days of {accounts} accounts have fewer than {rows} rows")
+    accounts, days = max(rows // _ROWS_OF_ACCOUNT, 1), _DAYS
+    simulated = simulate(Simulation(days, accounts, 2 * accounts, SEED))
+    while simulated.num_rows < rows:
+        # Few accounts may by chance be quiet ones.
+        days *= 2
+        simulated = simulate(Simulation(days, accounts, 2 * accounts, SEED))
+    simulated = simulated.slice(0, rows)
     # The simulation numbers accounts and merchants; ids are text everywhere else.
     columns = {
         "row": pa.array(np.arange(rows)),
@@ -137,7 +140,9 @@ def main() -> int:
     print(render(machine(), list(figures.values()), found))
     for name, values in differing.items():
         if values:
-            print(f"\n{name}: {values:,} of {12 * options.rows:,} values differ, at ties in time")
+            print(
+                f"\n{name}: {values:,} of {12 * options.rows:,} values are not the batch engine's"
+            )
     for engine in missing:
         print(f"\n{engine.name} is not installed: {engine.install}")
     return 0

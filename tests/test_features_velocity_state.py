@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features import velocity_state
+from beam_fraud.features import distinct_merchants, key_slots, row_runs
 from beam_fraud.features.batch_velocity import batch_features
 from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.key_slots import KeySlots
 from beam_fraud.features.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK, LEDGER
-from beam_fraud.schema import Schema
 from beam_fraud.velocity import AGGREGATES, Velocity
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 
@@ -58,7 +58,7 @@ def test_equals_the_reference_whatever_the_batches(
 ) -> None:
     rows, frauds = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(velocity_state, "_GROWTH", growth)
+        patch.setattr(row_runs, "_GROWTH", growth)
         state = VelocityState(SPECS, lateness=LONG)
         parts = [state.update(*batch) for batch in batches(rows, frauds, sizes)]
     if parts:
@@ -146,20 +146,43 @@ def test_labels_may_come_late_and_more_than_once(
         start += size
 
 
-@pytest.mark.parametrize("preset", [HANDBOOK, LEDGER], ids=lambda preset: preset.name)
+EVERY = [name for name in AGGREGATES if name != "risk"]
+MANY = {
+    "account": HANDBOOK.velocity[:1],
+    "merchant": HANDBOOK.velocity[1:],
+    "ledger": tuple(spec for spec in LEDGER.velocity if spec.key == ("account_id",)),
+    "every": (Velocity(("account_id",), ("1d", "30d"), tuple(EVERY)),),
+    "every delayed": (Velocity(("account_id",), ("2d", "30d"), AGGREGATES, "1d"),),
+}
+
+
+@pytest.mark.parametrize("specs", MANY.values(), ids=MANY)
 @pytest.mark.parametrize("size", [97, 1000, 12_000])
-def test_equals_the_batch_engine_on_many_rows(preset: Schema, size: int) -> None:
+def test_equals_the_batch_engine_on_many_rows(specs: Sequence[Velocity], size: int) -> None:
     rows, frauds = many_rows(np.random.default_rng(3))
     late = int((np.maximum.accumulate(rows.time) - rows.time).max())
-    by_key: dict[tuple[str, ...], list[Velocity]] = {}
-    for spec in preset.velocity:
-        by_key.setdefault(spec.key, []).append(spec)
-    for specs in by_key.values():
-        state = VelocityState(specs, late)
+    state = VelocityState(specs, late)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distinct_merchants, "_TOGETHER", 5000)
         parts = [state.update(*batch) for batch in batches(rows, frauds, [size])]
-        expected = batch_features(rows, frauds, specs, np.arange(len(rows)))
-        assert_same(joined(parts), {name: list(feature) for name, feature in expected.items()})
-        assert state.rows < len(rows)
+    expected = batch_features(rows, frauds, specs, np.arange(len(rows)))
+    assert_same(joined(parts), {name: list(feature) for name, feature in expected.items()})
+    assert state.rows < len(rows)
+
+
+@pytest.mark.parametrize("order", ["backwards", "shuffled"])
+def test_rows_in_no_order_are_seen_as_they_arrive(order: str) -> None:
+    rows, frauds = many_rows(np.random.default_rng(5))
+    shuffled = np.random.default_rng(7).permutation(3000)
+    rows = rows.take(np.arange(3000)[::-1] if order == "backwards" else shuffled)
+    # Few keys, so that a batch has more chains than are followed at once.
+    rows = replace(rows, key=rows.key % np.uint64(10))
+    nobody = frauds.take(slice(0, 0))
+    specs = [Velocity(("account_id",), ("1d", "30d"), tuple(EVERY))]
+    state = VelocityState(specs, lateness=LONG)
+    parts = [state.update(*batch) for batch in batches(rows, nobody, [1500])]
+    expected = batch_features(rows, None, specs, np.arange(len(rows)))
+    assert_same(joined(parts), {name: list(feature) for name, feature in expected.items()})
 
 
 def many_rows(rng: np.random.Generator) -> tuple[KeyRows, Frauds]:
@@ -206,6 +229,16 @@ def test_a_label_can_be_taken_back_and_given_anew() -> None:
     assert risk(state, 7, DAY + 1) == 0.0
     state.label(fraud_of(7, 0))
     assert risk(state, 7, DAY + 2) == 1.0
+
+
+def test_frauds_without_id_count_each_and_outlive_a_snapshot() -> None:
+    state = VelocityState([RISK])
+    for _ in range(2):
+        state.add(row_of(7, 0), fraud_of(7, 0, None))
+    state.add(row_of(7, 0), fraud_of(7, 0))
+    state.add(row_of(7, 0))
+    assert risk(VelocityState.restore(state.snapshot(), [RISK]), 7, DAY) == 0.75
+    assert risk(state, 7, DAY) == 0.75
 
 
 def test_a_label_of_no_transaction_cannot_be_taken_back() -> None:
@@ -312,6 +345,24 @@ def test_a_snapshot_of_another_version_or_none_is_refused(monkeypatch: pytest.Mo
     for damaged in (b"", b"no state", snapshot[: len(snapshot) // 2]):
         with pytest.raises(FraudError, match="no snapshot of one, or damaged"):
             VelocityState.restore(damaged, [RISK])
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30)), max_size=12), st.integers(0, 5))
+def test_slots_are_kept_until_their_keys_are_dropped(batches: list[list[int]], recent: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_slots, "_RECENT", recent)
+        slots, known = KeySlots(), dict[int, int]()
+        for number, keys in enumerate(batches):
+            hashes = np.array(keys, dtype=np.uint64)
+            for key, slot in zip(keys, slots.of(hashes).tolist(), strict=True):
+                assert known.setdefault(key, slot) == slot
+            assert sorted(known.values()) == list(range(slots.count))
+            assert slots.keys().tolist() == sorted(known, key=known.__getitem__)
+            if number % 3 == 2:
+                used = slots.keys() % 2 == 0
+                renumbered = slots.keep(used)
+                known = {key: int(renumbered[slot]) for key, slot in known.items() if not key % 2}
 
 
 def test_no_rows_give_no_features() -> None:

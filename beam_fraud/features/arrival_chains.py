@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
 from beam_fraud.features.key_times import Frame, Integers
+
+#: Rows in no order at all make more chains than this, which is for the caller to avoid.
+MOST_CHAINS = 16
 
 
 def arrival_chains(numbers: Integers, frame: Frame) -> tuple[Integers, list[Integers]]:
@@ -21,7 +25,7 @@ def arrival_chains(numbers: Integers, frame: Frame) -> tuple[Integers, list[Inte
 
     Returns:
       int64[n]: all rows, ordered by slot, time and arrival; and the rows of each chain in that
-      order, int64[m] each.
+      order, int64[m] each. If there are more than `MOST_CHAINS`, not all of them.
 
     Example:
       >>> frame = Frame.around(0, 15)
@@ -34,7 +38,8 @@ def arrival_chains(numbers: Integers, frame: Frame) -> tuple[Integers, list[Inte
     slots = numbers[order] >> frame.bits
     if not ((order[1:] < order[:-1]) & (slots[1:] == slots[:-1])).any():
         return order, [order]
-    return order, list(_chains(numbers, np.argsort(numbers >> frame.bits, kind="stable")))
+    by_arrival = np.argsort(numbers >> frame.bits, kind="stable")
+    return order, list(islice(_chains(numbers, by_arrival), MOST_CHAINS + 1))
 
 
 def _chains(numbers: Integers, rows: Integers) -> Iterator[Integers]:

@@ -27,9 +27,10 @@ class Frame:
         """The frame of the times from `first` to `last`."""
         return cls(first, (last - first).bit_length())
 
-    def fits(self, slots: int) -> bool:
-        """Whether this many slots have numbers."""
-        return slots <= 1 << (_BITS - self.bits)
+    @property
+    def capacity(self) -> int:
+        """How many slots have numbers."""
+        return 1 << (_BITS - self.bits)
 
     def numbers(self, slots: Integers, times: Integers) -> Integers:
         """Numbers of rows (int64[n] each), whose times are in the frame."""

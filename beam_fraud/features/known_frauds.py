@@ -1,44 +1,31 @@
-"""Frauds that are known of a key's transactions, counted as they were visible at a time."""
+"""Frauds that are known, label by label: given once, given again, taken back, forgotten."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.fraud_index import FraudIndex, due
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.key_rows import Frauds
-from beam_fraud.features.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.key_times import Integers
 
 Mask = npt.NDArray[np.bool_]
 
+#: Later than any event.
 _FAR = np.iinfo(np.int64).max >> 1
 _NO_IDS = np.zeros(0, dtype=np.uint64)
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Frauds as windows are counted: all by event time, without those not yet visible."""
-
-    #: uint64[keys], ascending; a key's place is its slot.
-    keys: Hashes
-    #: By event time.
-    events: KeyTimes
-    #: Those that become visible later than a window with the shortest delay can hold them, by the
-    #: time when they do.
-    slow: KeyTimes
-    #: int64[slow], their event times.
-    slow_event: Integers
 
 
 class KnownFrauds:
     """Labelled frauds: rare, so they are kept whole and put in order anew when some come due.
 
     A fraud counts in a window from `max(event time + delay, visible)` on. Until the first of the
-    new ones is due, what was put in order before tells all.
+    new ones is due, or one is taken back, what was put in order before tells all.
     """
 
     def __init__(self, delay: int) -> None:
@@ -52,12 +39,11 @@ class KnownFrauds:
         self._frauds = Frauds(_NO_IDS, nothing, nothing)
         #: Hashes of their transactions' ids, and which of them have one.
         self._ids, self._named = _NO_IDS, np.zeros(0, dtype=bool)
-        self._index: _Index | None = None
+        #: Labels that came after that, and which of them say fraud.
+        self._new: list[tuple[Frauds, Mask]] = []
+        self._index: FraudIndex | None = None
         #: When the first fraud that is not in the index is due.
         self._due = _FAR
-
-    def __len__(self) -> int:
-        return len(self._frauds)
 
     @property
     def nbytes(self) -> int:
@@ -65,19 +51,18 @@ class KnownFrauds:
         frauds, index = self._frauds, self._index
         total = frauds.key.nbytes + frauds.time.nbytes + frauds.visible.nbytes
         total += self._ids.nbytes + self._named.nbytes
-        if index is not None:
-            total += index.keys.nbytes + index.events.numbers.nbytes
-            total += index.slow.numbers.nbytes + index.slow_event.nbytes
-        return total
+        total += 0 if index is None else index.nbytes
+        return total + sum(new.key.nbytes * 4 + fraud.nbytes for new, fraud in self._new)
 
     def parts(self) -> tuple[Frauds, Frauds]:
         """All of them, as `label` takes them: those that have an id, and the others."""
+        self._settle()
         named = self._frauds.take(self._named)
         return replace(named, transaction=self._ids[self._named]), self._frauds.take(~self._named)
 
     def due(self, frauds: Frauds) -> Integers:
         """When frauds begin to count in any window, int64[m]."""
-        return np.maximum(frauds.time + self._delay, frauds.visible)
+        return due(frauds, self._delay)
 
     def label(self, frauds: Frauds, fraud: Mask | None = None) -> None:
         """Take in labels, in the order in which they came.
@@ -93,22 +78,15 @@ class KnownFrauds:
         """
         if not len(frauds):
             return
-        if frauds.transaction is None:
-            if fraud is not None and not fraud.all():
-                raise FraudError("a label cannot be taken back: its transaction has no id")
-            nameless = np.zeros(len(frauds), dtype=np.uint64)
-            self._append(frauds, nameless, np.zeros(len(frauds), dtype=bool))
-            return
-        rows, genuine = _in_effect(frauds.transaction, fraud)
-        if len(genuine):
-            self._keep(~(self._named & np.isin(self._ids, genuine)))
-        ids = frauds.transaction[rows]
-        known = self._ids[self._named & np.isin(self._ids, ids)]
-        rows = rows[~np.isin(ids, known)]
-        self._append(frauds.take(rows), frauds.transaction[rows], np.ones(len(rows), dtype=bool))
+        taken_back = fraud is not None and not fraud.all()
+        if taken_back and frauds.transaction is None:
+            raise FraudError("a label cannot be taken back: its transaction has no id")
+        self._new.append((frauds, np.ones(len(frauds), dtype=bool) if fraud is None else fraud))
+        self._due = min(self._due, -_FAR if taken_back else int(self.due(frauds).min()))
 
     def forget(self, until: int) -> None:
         """Drop the frauds with event times up to a moment."""
+        self._settle()
         self._keep(self._frauds.time > until)
 
     def counts(
@@ -118,50 +96,39 @@ class KnownFrauds:
 
         Args:
           keys: uint64[n].
-          times: int64[n], now.
+          times: int64[n], now; n is not 0.
           windows: ages in microseconds at which windows start and end.
 
         Returns:
           Of each window int64[n].
         """
-        counts = [np.zeros(len(keys), dtype=np.int64) for _ in windows]
-        if not len(self._frauds) or not len(keys):
-            return counts
         if self._index is None or times.max() >= self._due:
-            self._index, self._due = (
-                _indexed(self._frauds, self.due(self._frauds), self._delay),
-                _FAR,
-            )
-        index = self._index
-        slots = np.minimum(index.keys.searchsorted(keys), len(index.keys) - 1)
-        rows = np.flatnonzero(index.keys[slots] == keys)
-        if not len(rows):
-            return counts
-        slots, times = slots[rows], times[rows]
-        ages = np.array(windows, dtype=np.int64).reshape(-1, 1)
-        positions = index.events.positions(slots, times - ages).reshape(len(windows), 2, -1)
-        for count, (first, last) in zip(counts, positions, strict=True):
-            count[rows] = last - first
-        if len(index.slow):
-            hidden, event = _not_yet_visible(index, slots, times)
-            age = times[hidden] - event
-            for count, (start, end) in zip(counts, windows, strict=True):
-                unseen = hidden[(age < start) & (age >= end)]
-                count[rows] -= np.bincount(unseen, minlength=len(rows))
-        return counts
+            self._settle()
+            self._index, self._due = FraudIndex.of(self._frauds, self._delay), _FAR
+        return self._index.counts(keys, times, windows)
 
-    def _append(self, frauds: Frauds, ids: Hashes, named: Mask) -> None:
-        if not len(frauds):
-            return
-        known = self._frauds
-        self._frauds = Frauds(
-            np.concatenate((known.key, frauds.key)),
-            np.concatenate((known.time, frauds.time)),
-            np.concatenate((known.visible, frauds.visible)),
-        )
+    def _settle(self) -> None:
+        """Put the new labels to the frauds."""
+        new, self._new = self._new, []
+        for named in (True, False):
+            part = [label for label in new if (label[0].transaction is not None) is named]
+            if not part:
+                continue
+            frauds, fraud = _together([frauds for frauds, _ in part]), [fraud for _, fraud in part]
+            ids = frauds.transaction
+            if ids is None:
+                self._append(frauds, np.zeros(len(frauds), dtype=np.uint64), named)
+                continue
+            rows, genuine = _in_effect(ids, np.concatenate(fraud))
+            self._keep(~(self._named & np.isin(self._ids, genuine)))
+            known = self._ids[self._named & np.isin(self._ids, ids[rows])]
+            rows = rows[~np.isin(ids[rows], known)]
+            self._append(frauds.take(rows), ids[rows], named)
+
+    def _append(self, frauds: Frauds, ids: Hashes, named: bool) -> None:
+        self._frauds = _together([self._frauds, frauds])
         self._ids = np.concatenate((self._ids, ids))
-        self._named = np.concatenate((self._named, named))
-        self._due = min(self._due, int(self.due(frauds).min()))
+        self._named = np.concatenate((self._named, np.full(len(ids), named)))
 
     def _keep(self, kept: Mask) -> None:
         if kept.all():
@@ -171,15 +138,25 @@ class KnownFrauds:
         self._index = None
 
 
-def _in_effect(ids: Hashes, fraud: Mask | None) -> tuple[Integers, Hashes]:
+def _together(parts: Sequence[Frauds]) -> Frauds:
+    """Frauds one after the other; ids if all have some."""
+    ids = [part.transaction for part in parts if part.transaction is not None]
+    return Frauds(
+        np.concatenate([part.key for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.visible for part in parts]),
+        None,
+        np.concatenate(ids) if len(ids) == len(parts) else None,
+    )
+
+
+def _in_effect(ids: Hashes, fraud: Mask) -> tuple[Integers, Hashes]:
     """Labels that a series of labels comes to.
 
     Returns:
       int64[f]: the first fraud label of each transaction since it was last said to be genuine;
       uint64[g]: transactions that were said to be genuine.
     """
-    if fraud is None:
-        return np.unique(ids, return_index=True)[1], _NO_IDS
     distinct, group = np.unique(ids, return_inverse=True)
     last_genuine = np.full(len(distinct), -1)
     genuine = np.flatnonzero(~fraud)
@@ -188,42 +165,3 @@ def _in_effect(ids: Hashes, fraud: Mask | None) -> tuple[Integers, Hashes]:
     rows = np.flatnonzero(fraud & (np.arange(len(ids)) > last_genuine[group]))
     rows = rows[np.unique(group[rows], return_index=True)[1]]
     return rows, distinct[last_genuine >= 0]
-
-
-def _indexed(frauds: Frauds, due: Integers, delay: int) -> _Index:
-    keys, slots = np.unique(frauds.key, return_inverse=True)
-    slow = np.flatnonzero(due > frauds.time + delay)
-    return _Index(
-        keys,
-        _sorted(slots, frauds.time)[0],
-        *_slow(slots[slow], frauds.visible[slow], frauds.time[slow]),
-    )
-
-
-def _slow(slots: Integers, visible: Integers, event: Integers) -> tuple[KeyTimes, Integers]:
-    keyed, order = _sorted(slots, visible)
-    return keyed, event[order]
-
-
-def _sorted(slots: Integers, times: Integers) -> tuple[KeyTimes, Integers]:
-    first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
-    frame = Frame.around(first, last)
-    if len(slots) and not frame.fits(int(slots.max()) + 1):
-        raise FraudError("too many keys with frauds for one state: use more shards")
-    numbers = frame.numbers(slots, times)
-    order = np.argsort(numbers, kind="stable")
-    return KeyTimes(frame, numbers[order]), order
-
-
-def _not_yet_visible(index: _Index, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
-    """Frauds of the rows' keys that are not visible at the rows' times.
-
-    Returns:
-      int64[h] each: place of the row, event time of the fraud.
-    """
-    moments = np.stack((times, np.full_like(times, _FAR)))
-    first, end = index.slow.positions(slots, moments)
-    sizes = end - first
-    row = np.repeat(np.arange(len(slots)), sizes)
-    frauds = np.arange(len(row)) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
-    return row, index.slow_event[frauds]

@@ -11,9 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.key_rows import Frauds, KeyRows
-from beam_fraud.features.row_run import RowRun
 from beam_fraud.velocity import Velocity
 
 _VERSION = "1"
@@ -35,31 +33,24 @@ class StateContent:
 
 
 def to_bytes(
-    specs: Sequence[Velocity],
-    newest: int,
-    keys: Hashes,
-    run: RowRun | None,
-    frauds: tuple[Frauds, Frauds] | None,
+    specs: Sequence[Velocity], newest: int, rows: KeyRows, frauds: tuple[Frauds, Frauds] | None
 ) -> bytes:
     """A state in bytes.
 
     Args:
       specs: what it is for.
       newest: the newest time seen, microseconds.
-      keys: uint64[slots], the key of each slot.
-      run: all rows, or None if there are none.
+      rows: all rows, those of a key together.
       frauds: those that have an id and those that have none, or None if none are counted.
     """
-    columns: dict[str, npt.NDArray[np.generic] | None] = {}
-    if run is not None:
-        slots, rows = np.unique(run.keyed.slots(), return_counts=True)
-        columns |= {
-            "key": keys[slots],
-            "key_rows": rows,
-            "time": run.keyed.times(np.arange(len(run))),
-            "amount": run.amount,
-            "merchant": run.merchant,
-        }
+    starts = np.flatnonzero(np.diff(rows.key, prepend=~rows.key[:1]))
+    columns: dict[str, npt.NDArray[np.generic] | None] = {
+        "key": rows.key[starts],
+        "key_rows": np.diff(starts, append=len(rows)),
+        "time": rows.time,
+        "amount": rows.amount,
+        "merchant": rows.merchant,
+    }
     for name, part in zip(("fraud", "nameless"), frauds or (), strict=False):
         columns |= {
             f"{name}_key": part.key,

@@ -8,32 +8,24 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
-from beam_fraud.features.arrival_chains import arrival_chains, seen_of_chain
+from beam_fraud.features.arrival_chains import MOST_CHAINS, arrival_chains, seen_of_chain
 from beam_fraud.features.key_rows import Frauds, KeyRows
-from beam_fraud.features.key_slots import KeySlots
-from beam_fraud.features.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.key_times import Integers
 from beam_fraud.features.known_frauds import KnownFrauds
-from beam_fraud.features.row_run import RowRun, merged
+from beam_fraud.features.row_run import RowRun
+from beam_fraud.features.row_runs import RowRuns
 from beam_fraud.features.state_snapshot import from_bytes, to_bytes
 from beam_fraud.features.window_plan import WindowPlan
 from beam_fraud.features.window_scan import WindowScan
 from beam_fraud.features.window_totals import Feature, derive, seconds_since
 from beam_fraud.velocity import Velocity
 
-#: A run is joined with the next one unless it is more than this many times as long.
-_GROWTH = 8
-#: Earlier than any event: what is known before the first row.
-_NEVER = -(1 << 62)
-
 
 class VelocityState:
     """What the features of one key need to know of the transactions so far.
 
-    Rows lie in runs that are sorted by key and time, each much longer than the next, with prefix
-    sums: a window is the difference of two positions in each run. A batch becomes a run; where it
-    is not much shorter than the one before, they are joined, so that a row is moved few times. When
-    all become one, rows that no window reaches any more are dropped, and keys without rows.
+    Earlier rows lie in `RowRuns`, sorted by key and time with prefix sums: a window is the
+    difference of two positions in each run. A batch becomes a run of its own.
 
     A row sees the rows that arrived before it. One that is late by no more than `lateness` sees all
     of them in its windows; one that is later sees what is left.
@@ -56,26 +48,19 @@ class VelocityState:
         """
         self.specs = tuple(specs)
         self._plan = WindowPlan.of(self.specs)
-        #: How far before the newest time rows are kept, microseconds.
-        self._reach = self._plan.horizon + lateness
-        self._step = self._reach // 16 + 1
-        self._bits = (self._reach + self._step).bit_length()
-        self._newest = _NEVER
-        self._slots = KeySlots()
-        self._runs: list[RowRun] = []
+        self._runs = RowRuns(self._plan, self._plan.horizon + lateness)
         delay = self._plan.fraud_delay
         self._frauds = None if delay is None else KnownFrauds(delay)
 
     @property
     def rows(self) -> int:
         """How many rows are kept."""
-        return sum(len(run) for run in self._runs)
+        return len(self._runs)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        frauds = 0 if self._frauds is None else self._frauds.nbytes
-        return sum(run.nbytes for run in self._runs) + self._slots.nbytes + frauds
+        return self._runs.nbytes + (0 if self._frauds is None else self._frauds.nbytes)
 
     def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
         """Take in rows and tell their features as of their arrival.
@@ -94,31 +79,32 @@ class VelocityState:
             if frauds is not None:
                 self.label(frauds)
             return {name: np.zeros(0) for spec in self.specs for name in spec.names}
+        if not self._runs.fits(rows):
+            return self._halves(rows, frauds, len(rows) // 2)
         cut = self._cut(rows, frauds)
         if cut:
-            before, after = _divided(rows, frauds, cut)
-            first, second = self.update(*before), self.update(*after)
-            return {name: np.concatenate((first[name], second[name])) for name in first}
-        if frauds is not None:
-            self.label(frauds)
-        slots, frame = self._slots_of(rows), self._frame(rows)
+            return self._halves(rows, frauds, cut)
+        slots, frame = self._runs.slots(rows.key), self._runs.frame(rows)
         numbers = frame.numbers(slots, rows.time)
         order, chains = arrival_chains(numbers, frame)
-        times = rows.time[order]
-        scan = WindowScan(self._plan, slots[order], times)
+        if len(chains) > MOST_CHAINS:
+            return self._halves(rows, frauds, len(rows) // 2)
+        if frauds is not None:
+            self.label(frauds)
+        scan = WindowScan(self._plan, slots[order], rows.time[order])
         for run in self._runs:
             scan.add(run)
-        for chain in chains:
-            run = self._run(rows, numbers, frame, chain)
-            if len(chains) == 1:
-                scan.add(run, np.arange(1, len(order) + 1), np.ones(len(order), dtype=np.int64))
-            else:
+        run = self._runs.run(rows, numbers, frame, order)
+        if len(chains) == 1:
+            scan.add(run, np.arange(1, len(order) + 1), np.ones(len(order), dtype=np.int64))
+        else:
+            for chain in chains:
                 own = np.zeros(len(order), dtype=np.int64)
                 own[chain] = 1
-                scan.add(run, seen_of_chain(chain, slots, order), own[order])
+                chained = self._runs.run(rows, numbers, frame, chain)
+                scan.add(chained, seen_of_chain(chain, slots, order), own[order])
         features = self._features(scan, rows.take(order), order)
-        self._newest = max(self._newest, int(rows.time.max()))
-        self._append(run if len(chains) == 1 else self._run(rows, numbers, frame, order))
+        self._append(run, int(rows.time.max()))
         return features
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
@@ -131,14 +117,14 @@ class VelocityState:
             self.label(frauds)
         if not len(rows):
             return
-        if not self._fits(rows):
+        if not self._runs.fits(rows):
             for part, _ in _divided(rows, None, len(rows) // 2):
                 self.add(part)
             return
-        slots, frame = self._slots_of(rows), self._frame(rows)
+        slots, frame = self._runs.slots(rows.key), self._runs.frame(rows)
         numbers = frame.numbers(slots, rows.time)
-        self._newest = max(self._newest, int(rows.time.max()))
-        self._append(self._run(rows, numbers, frame, np.argsort(numbers, kind="stable")))
+        run = self._runs.run(rows, numbers, frame, np.argsort(numbers, kind="stable"))
+        self._append(run, int(rows.time.max()))
 
     def label(self, frauds: Frauds, fraud: npt.NDArray[np.bool_] | None = None) -> None:
         """Take in labels, which are known from now on.
@@ -155,23 +141,21 @@ class VelocityState:
         """
         if self._frauds is None:
             return
-        seen = frauds.time >= self._origin(self._newest)
+        seen = frauds.time >= self._runs.origin
         if not seen.all():
             frauds, fraud = frauds.take(seen), None if fraud is None else fraud[seen]
         self._frauds.label(frauds, fraud)
 
     def expire(self) -> None:
         """Drop now what no window reaches any more, and put all rows in one run."""
-        while len(self._runs) > 1:
-            self._join()
-        self._drop()
+        self._runs.expire()
+        self._forget()
 
     def snapshot(self) -> bytes:
         """All that is known, as `restore` takes it. Expires on the way."""
         self.expire()
-        run = self._runs[0] if self._runs else None
         frauds = None if self._frauds is None else self._frauds.parts()
-        return to_bytes(self.specs, self._newest, self._slots.keys(), run, frauds)
+        return to_bytes(self.specs, self._runs.newest, self._runs.rows(), frauds)
 
     @classmethod
     def restore(cls, data: bytes, specs: Sequence[Velocity], lateness: int = 0) -> VelocityState:
@@ -182,9 +166,8 @@ class VelocityState:
         """
         state = cls(specs, lateness)
         content = from_bytes(data, state.specs)
-        state._newest = content.newest
-        if len(content.rows):
-            state.add(content.rows)
+        state._runs.newest = content.newest
+        state.add(content.rows)
         state.label(content.frauds)
         state.label(content.nameless)
         return state
@@ -208,41 +191,12 @@ class VelocityState:
                 if len(early):
                     # In the middle, for each half is cut again.
                     return int(np.sort(early)[len(early) // 2])
-        return 0 if self._fits(rows) else len(rows) // 2
+        return 0
 
-    def _fits(self, rows: KeyRows) -> bool:
-        """Whether the rows' keys and times have numbers: not if they are many and years apart."""
-        frame = self._frame(rows)
-        return frame.bits == self._bits or frame.fits(self._slots.count + len(rows))
-
-    def _frame(self, rows: KeyRows) -> Frame:
-        first, last = int(rows.time.min()), int(rows.time.max())
-        origin = self._origin(max(last, self._newest))
-        return Frame(origin, self._bits) if first >= origin else Frame.around(first, last)
-
-    def _origin(self, newest: int) -> int:
-        """From when on rows are kept; it moves in steps, for each costs a look at all rows."""
-        return (newest - self._reach + 1) // self._step * self._step
-
-    def _slots_of(self, rows: KeyRows) -> Integers:
-        slots = self._slots.of(rows.key)
-        frame = Frame(0, self._bits)
-        if not frame.fits(self._slots.count):
-            self.expire()
-            slots = self._slots.of(rows.key)
-        if not frame.fits(self._slots.count):
-            raise FraudError(
-                f"velocity of {' and '.join(self.specs[0].key)}: more than "
-                f"{1 << (63 - self._bits):,} keys in one state: use more shards"
-            )
-        return slots
-
-    def _run(self, rows: KeyRows, numbers: Integers, frame: Frame, order: Integers) -> RowRun:
-        merchant = (
-            rows.merchant[order] if self._plan.merchants and rows.merchant is not None else None
-        )
-        keyed = KeyTimes(frame, numbers[order])
-        return RowRun.of(keyed, int(rows.time.min()), rows.amount[order], merchant, self._plan)
+    def _halves(self, rows: KeyRows, frauds: Frauds | None, cut: int) -> dict[str, Feature]:
+        before, after = _divided(rows, frauds, cut)
+        first, second = self.update(*before), self.update(*after)
+        return {name: np.concatenate((first[name], second[name])) for name in first}
 
     def _features(self, scan: WindowScan, rows: KeyRows, order: Integers) -> dict[str, Feature]:
         """Features of rows that are in this order, back in the order of arrival."""
@@ -261,36 +215,13 @@ class VelocityState:
                         feature[order] = derive(aggregate, total, rows.amount)
         return features
 
-    def _append(self, run: RowRun) -> None:
-        """Take in a run whose rows arrived last."""
-        origin = self._origin(self._newest)
-        run = run.reframed(Frame(origin, self._bits), self._plan)
-        if not len(run):
-            return
-        self._runs.append(run)
-        while len(self._runs) > 1 and len(self._runs[-2]) <= _GROWTH * len(self._runs[-1]):
-            self._join()
-            if len(self._runs) == 1:
-                self._drop()
+    def _append(self, run: RowRun, newest: int) -> None:
+        if self._runs.append(run, newest):
+            self._forget()
 
-    def _join(self) -> None:
-        newer, older = self._runs.pop(), self._runs.pop()
-        self._runs.append(merged(older, newer, self._origin(self._newest), self._plan))
-
-    def _drop(self) -> None:
-        """Drop from the only run what no window reaches, then keys without rows."""
-        origin = self._origin(self._newest)
-        self._runs = [
-            run for run in (run.since(origin, self._plan) for run in self._runs) if len(run)
-        ]
-        used = np.zeros(self._slots.count, dtype=bool)
-        for run in self._runs:
-            used[run.keyed.slots()] = True
-        if np.count_nonzero(used) < len(used):
-            renumbered = self._slots.keep(used)
-            self._runs = [run.renumbered(renumbered) for run in self._runs]
+    def _forget(self) -> None:
         if self._frauds is not None:
-            self._frauds.forget(origin - 1)
+            self._frauds.forget(self._runs.origin - 1)
 
 
 def _divided(
