@@ -69,7 +69,8 @@ def make_handbook(directory: Path, rows: int, keep: int) -> None:
         raise SystemExit(f"{days} days give only {table.num_rows} rows of {rows}")
     with _whole(directory) as unfinished:
         _write(table, unfinished / "all.parquet")
-        _write(table.slice(0, keep), unfinished / "first.parquet")
+        if keep:
+            _write(table.slice(0, keep), unfinished / "first.parquet")
 
 
 def _copies(original: pa.Table) -> Iterator[pa.Table]:

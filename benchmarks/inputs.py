@@ -8,11 +8,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from benchmarks.commands import BEAM_FRAUD
 from benchmarks.measure import ROOT, ProcessFailedError
 
 #: The first moment of the last fifth of the ULB rows; models learn from what was before.
 UNTIL = "2013-09-02T16:20:49Z"
+#: The first moment of the handbook's test week.
+_PUBLISHED_UNTIL = "2018-08-08"
 #: Files of the large data set.
 FILES = 6
 #: Rows of the first part of the large data sets, for comparing memory, and for training on it.
@@ -54,6 +58,14 @@ class Inputs:
             _make(directory, (sys.executable, "-m", "benchmarks.data", "handbook", *options))
         return _in_memory(directory)
 
+    def simulated(self, rows: int) -> Path:
+        """A file of so many simulated transactions."""
+        directory = self.work / f"simulated-{rows}"
+        if not directory.exists():
+            options = ("--rows", str(rows), "--keep", "0")
+            _make(directory, (sys.executable, "-m", "benchmarks.data", "handbook", *options))
+        return _in_memory(directory) / "all.parquet"
+
     def ulb_bundle(self, kind: str) -> Path:
         """A model of the given kind for the ULB transactions."""
         bundle = self.work / f"{kind}.bundle"
@@ -70,6 +82,20 @@ class Inputs:
             first = str(self.handbook() / "first.parquet")
             _make(bundle, (BEAM_FRAUD, "train", first, *options))
         return bundle
+
+
+    def published_bundle(self, source: Path) -> Path:
+        """A model of the handbook's own transactions."""
+        bundle = self.work / "published.bundle"
+        if not bundle.exists():
+            options = ("--schema", "handbook", "--model", "hist_gradient_boosting")
+            options += ("--until", _PUBLISHED_UNTIL)
+            _make(bundle, (BEAM_FRAUD, "train", str(source), *options))
+        return bundle
+
+    def rows_of(self, file: Path) -> int:
+        """Rows of a Parquet file."""
+        return int(pq.read_metadata(file).num_rows)
 
 
 def _make(path: Path, command: tuple[str, ...]) -> None:
