@@ -72,6 +72,8 @@ def run(options: ScoreOptions) -> dict[str, object]:
     try:
         if plan.sink is not None:
             plan.sink.begin(plan.outputs.run_id)
+        if plan.scoring.outbox is not None:
+            plan.scoring.outbox.begin()
         counted = batch.run(
             options,
             plan.inputs,
