@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +16,13 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.sinks.folder import check_writable, make_directory
+from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
 from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.urls import absolute, is_url
 
+_LOG = logging.getLogger(__name__)
 SCORES = "scores"
 FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
@@ -76,12 +80,21 @@ class RunOutputs:
         return self.directory / "outbox.db"
 
     @property
+    def reserved(self) -> list[Path]:
+        """What runs write straight under `--out`; nothing else may."""
+        return [self.directory / name for name in (*_BRANCHES, _SUMMARY)]
+
+    @property
     def _staging(self) -> Staging:
         return Staging(self.directory, self.run_id)
 
+    @property
+    def _prefix(self) -> str:
+        return f"part-{self.run_id}-"
+
     def part(self, branch: str) -> Path:
         """A new path, at every call, for a Parquet file of `branch` (a key of `branches`)."""
-        return self.staging / branch / f"part-{uuid.uuid4().hex}.parquet"
+        return self.staging / branch / f"{self._prefix}{uuid.uuid4().hex[:12]}.parquet"
 
     def check(self) -> None:
         """See that the directory can be written to and that what would be replaced is ours.
@@ -105,15 +118,16 @@ class RunOutputs:
         self.check()
         make_directory(self.directory)
         try:
-            for staging in abandoned(self.directory):
-                if staging.ready:
-                    self._swap_in(staging)
-                staging.remove()
+            with self._alone():
+                for staging in abandoned(self.directory):
+                    if staging.ready:
+                        self._swap_in(staging)
+                    staging.remove()
             self._staging.claim()
             for branch in self.branches:
                 (self.staging / branch).mkdir()
         except OSError as error:
-            raise self._failure(error) from None
+            raise self.failure(error) from None
 
     def publish(self) -> None:
         """Put the run's files in the place of what an earlier run left, and remove the staging.
@@ -127,10 +141,11 @@ class RunOutputs:
                 if not any((self.staging / branch).glob("part-*.parquet")):
                     ParquetBlockWriter(self.part(branch), schema).close()
             self._staging.mark_ready()
-            self._swap_in(self._staging)
+            with self._alone():
+                self._swap_in(self._staging)
         except OSError as error:
             self._staging.release()
-            raise self._failure(error) from None
+            raise self.failure(error) from None
         self._staging.remove()
 
     def abandon(self) -> None:
@@ -138,21 +153,58 @@ class RunOutputs:
         if not self._staging.ready:
             self._staging.remove()
 
-    def write_summary(self, summary: Mapping[str, object]) -> Path:
-        """Write `summary.json`, the last thing a run does; returns its path."""
+    def write_summary(self, summary: Mapping[str, object]) -> bool:
+        """Write `summary.json`, unless the files beside it are no longer this run's.
+
+        Returns:
+          Whether it was written. If not, another run has published since, and a warning says so.
+        """
         path = self.directory / _SUMMARY
         unfinished = self.directory / f".{_SUMMARY}-{self.run_id}"
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         try:
-            with open(unfinished, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
+            with self._alone():
+                if not self._published():
+                    _LOG.warning(
+                        "--out %s: another run has replaced the files of run %s; "
+                        "no summary of this one is left there",
+                        self.directory,
+                        self.run_id,
+                    )
+                    return False
+                with open(unfinished, "wb") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise self._failure(error) from None
-        return path
+            raise self.failure(error) from None
+        return True
+
+    def failure(self, error: OSError) -> FraudError:
+        """The one line for a file system that refuses; for workers that write to `part`."""
+        return FraudError(f"--out {self.directory}: cannot be written ({reason_of(error)})")
+
+    def _published(self) -> bool:
+        """Whether the files in every branch are this run's; each has one at least."""
+        for branch in self.branches:
+            parts = list((self.directory / branch).glob("part-*.parquet"))
+            if not parts or not all(part.name.startswith(self._prefix) for part in parts):
+                return False
+        return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold other runs off what is published, for the moment that it is looked at or changed."""
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            # Not every file system locks directories; without that, names alone tell runs apart.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _swap_in(self, staging: Staging) -> None:
         # Each step looks at what is there, so that this can be done again from any point.
@@ -166,6 +218,3 @@ class RunOutputs:
                 if final.exists():
                     final.rename(staging.path / f"replaced-{branch}")
                 new.rename(final)
-
-    def _failure(self, error: OSError) -> FraudError:
-        return FraudError(f"--out {self.directory}: cannot be written ({error.strerror})")

@@ -41,12 +41,9 @@ def measure_many(plan: Plan, results: Results) -> None:
     few, some, many = results.measure(plan.repeat, cases)
     less_ids = many.peak_mb - _BYTES_AN_ID * sizes[2] / 1e6
     name = f"peak memory at {sizes[2]:,} rows, less {_BYTES_AN_ID} bytes a row, / at {sizes[1]:,}"
-    results.ratios.append(
-        Ratio(f"{name}, velocity", less_ids / some.peak_mb, plan.bound(1.3))
-    )
+    results.ratios.append(Ratio(f"{name}, velocity", less_ids / some.peak_mb, plan.bound(1.3)))
     # Differences, because starting takes as long for few rows as for many.
     slow = (many.seconds - some.seconds) / (sizes[2] - sizes[1])
     quick = (some.seconds - few.seconds) / (sizes[1] - sizes[0])
     name = f"cost of a row from {sizes[1]:,} to {sizes[2]:,} / from {sizes[0]:,}, velocity"
     results.ratios.append(Ratio(name, slow / quick))
-

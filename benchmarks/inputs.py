@@ -83,7 +83,6 @@ class Inputs:
             _make(bundle, (BEAM_FRAUD, "train", first, *options))
         return bundle
 
-
     def published_bundle(self, source: Path) -> Path:
         """A model of the handbook's own transactions."""
         bundle = self.work / "published.bundle"

@@ -38,7 +38,7 @@ class Postman:
 @pytest.fixture
 def outbox(tmp_path):
     outbox = Outbox(sqlite_url(tmp_path / "outbox.db"))
-    outbox.check()
+    outbox.begin()
     return outbox
 
 

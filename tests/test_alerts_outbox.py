@@ -22,7 +22,7 @@ def _alerts(*ids, channel="console", **values):
 
 def _outbox(path):
     outbox = Outbox(sqlite_url(path / "outbox.db"))
-    outbox.check()
+    outbox.begin()
     return outbox
 
 

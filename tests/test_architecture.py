@@ -21,7 +21,7 @@ LAYERS = (
     {"schema", "presets", "schema_toml", "stages", "features", "alert"},
     {"urls", "commandline", "run_progress"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"},
-    {"dataset", "decision"},
+    {"dataset", "decision", "places"},
     {"transforms"},
     {"pipeline", "launch"},
     {"commands"},

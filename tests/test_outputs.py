@@ -2,6 +2,8 @@ import itertools
 import json
 import os
 import pickle
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -146,6 +148,7 @@ def test_killed_at_any_step_the_outputs_are_old_or_new_after_the_next_start(tmp_
         assert _summary(out) in (None, {"a": "r1", "b": "r2"}[_scores(out)[0]])
         third.abandon()
         assert not list(out.glob(".incoming-*"))
+        assert not list(out.glob(".starting-*"))
         if not killed:
             assert _scores(out) == ["b", "c"]
             break
@@ -227,6 +230,69 @@ def test_a_summary_that_cannot_be_written_leaves_the_old_one(out):
         RunOutputs(out, "r2").write_summary({"bad": object()})
     assert _summary(out) == "r1"
     assert not list(out.glob(".summary*"))
+
+
+def test_a_run_that_was_overtaken_leaves_no_summary(out, caplog):
+    first, second = RunOutputs(out, "r1"), RunOutputs(out, "r2")
+    for outputs in (first, second):
+        outputs.begin()
+        _write(outputs, outputs.run_id)
+    first.publish()
+    assert first.write_summary({"run": "r1"})
+    assert first.write_summary({"run": "r1"})
+    second.publish()
+    assert not first.write_summary({"run": "r1"})
+    assert _summary(out) is None
+    assert second.write_summary({"run": "r2"})
+    assert not first.write_summary({"run": "r1"})
+    assert (_summary(out), _scores(out)) == ("r2", ["r2"])
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "another run has replaced the files of run r1" in caplog.text
+
+
+def test_a_summary_is_not_written_while_another_run_publishes(out, monkeypatch):
+    _run(out, "r1", "a")
+    first, second = RunOutputs(out, "r1"), RunOutputs(out, "r2")
+    second.begin()
+    _write(second, "b")
+    written = []
+    real = Path.rename
+
+    def slow(self, target):
+        if Path(target) == out / SCORES:
+            late = threading.Thread(
+                target=lambda: written.append(first.write_summary({"run": "r1"}))
+            )
+            late.start()
+            late.join(0.3)
+            assert late.is_alive()
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", slow)
+        second.publish()
+    assert second.write_summary({"run": "r2"})
+    while not written:
+        time.sleep(0.01)
+    assert (written, _summary(out)) == ([False], "r2")
+
+
+def test_many_runs_may_start_at_once(out):
+    children = []
+    for number in range(8):
+        if (child := os.fork()) == 0:
+            try:
+                for again in range(20):
+                    outputs = RunOutputs(out, f"r{number}-{again}")
+                    outputs.begin()
+                    outputs.part(SCORES).touch()
+                    outputs.abandon()
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    assert list(out.iterdir()) == []
 
 
 def test_run_ids_differ():

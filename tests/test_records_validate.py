@@ -10,6 +10,7 @@ import pytest
 
 from beam_fraud.records.faults import REASONS
 from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.velocity import Velocity
 from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
 
 #: Column, a value that it cannot have in CSV, the reason.
@@ -31,6 +32,9 @@ WRONG = [
     ("amount", "inf", "non_finite_amount"),
     ("amount", "-nan", "non_finite_amount"),
     ("amount", "-0.01", "negative_amount"),
+    ("amount", "3.5e38", "too_large"),
+    ("age", "-3.5e38", "too_large"),
+    ("risk", "1e300", "too_large"),
     ("age", "", "missing_feature"),
     ("age", "old", "wrong_type"),
     ("age", "-inf", "non_finite_feature"),
@@ -130,6 +134,19 @@ def test_refunds_are_transactions_where_the_schema_says_so(tmp_path: Path) -> No
     path = write_text(tmp_path / "rows.csv", csv_of({**GOOD, "amount": "-3"}))
     refunds = Schema("refunds", BANK.roles, BANK.features, allow_negative=True)
     assert read(path, refunds).rows[0]["amount"] == -3.0
+
+
+@pytest.mark.parametrize("amount", ["1e10", "-1e10", "9999999999.99", "-3.4e38"])
+def test_amounts_that_windows_cannot_add_up_are_no_transactions(
+    amount: str, tmp_path: Path
+) -> None:
+    path = write_text(tmp_path / "rows.csv", csv_of({**GOOD, "amount": amount}))
+    plain = Schema("plain", BANK.roles, BANK.features, allow_negative=True)
+    velocity = (Velocity(("account_id",), ("1d",), ("mean",)),)
+    summing = Schema("sums", BANK.roles, BANK.features, allow_negative=True, velocity=velocity)
+    assert read(path, plain).rows[0]["amount"] == float(amount)
+    letters = read(path, summing).dead.values()
+    assert [letter["reason"] for letter in letters] == ["too_large"] * (abs(float(amount)) >= 1e10)
 
 
 def test_a_label_is_not_looked_at_in_scoring(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import multiprocessing
 import sqlite3
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import select
 from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
+from beam_fraud.sinks import connection as connection_module
 from beam_fraud.sinks.connection import sqlite_url, transaction
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.tables import FLAGGED, RUNS
@@ -24,7 +26,7 @@ def file(tmp_path):
 @pytest.fixture
 def sink(file):
     sink = DatabaseSink(sqlite_url(file))
-    sink.check()
+    sink.begin("first")
     return sink
 
 
@@ -53,7 +55,12 @@ def test_runs_are_noted_with_how_they_ended(sink):
     sink.commit("good")
     sink.discard("good")
     sink.discard("bad")
-    assert _states(sink) == {"good": "succeeded", "bad": "failed", "killed": "running"}
+    assert _states(sink) == {
+        "first": "running",
+        "good": "succeeded",
+        "bad": "failed",
+        "killed": "running",
+    }
 
 
 def test_sqlite_sorts_event_times_and_any_reader_can_read_them(sink, file):
@@ -70,7 +77,8 @@ def test_a_time_in_another_zone_is_the_same_moment(sink):
     summer = datetime.fromisoformat("2024-07-01T02:00:00+02:00")
     with transaction(sink.url) as connection:
         connection.execute(RUNS.insert().values(run_id="z", state="running", started_at=summer))
-        read = connection.execute(select(RUNS.c.started_at)).scalar_one()
+        started = select(RUNS.c.started_at).where(RUNS.c.run_id == "z")
+        read = connection.execute(started).scalar_one()
     assert (read, read.utcoffset()) == (datetime(2024, 7, 1, tzinfo=UTC), timedelta(0))
 
 
@@ -99,7 +107,7 @@ def test_alerts_are_queued_with_their_row_or_not_at_all(sink, file):
 def test_writing_anything_twice_changes_nothing(tmp_path_factory, writes):
     file = tmp_path_factory.mktemp("db") / "f.db"
     sink = DatabaseSink(sqlite_url(file))
-    sink.check()
+    sink.begin("first")
     once = []
     for _ in range(2):
         writer = sink.open("r")
@@ -143,6 +151,69 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     assert file.read_text().startswith("dear diary")
 
 
+def _state(directory):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("place", [lambda url: DatabaseSink(url), lambda url: Outbox(url)])
+def test_a_check_changes_nothing(tmp_path, place):
+    for journal in ("delete", "wal"):
+        with sqlite3.connect(tmp_path / f"{journal}.db") as connection:
+            connection.execute(f"PRAGMA journal_mode = {journal}")
+            connection.execute("CREATE TABLE of_others (x)")
+        connection.close()
+    before = _state(tmp_path)
+    for name in ("new.db", "new/folder/x.db", "delete.db", "wal.db"):
+        place(sqlite_url(tmp_path / name)).check()
+    assert _state(tmp_path) == before
+
+
+def test_tables_of_others_stay_in_the_database(file):
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE of_others (x)")
+    sink = DatabaseSink(sqlite_url(file))
+    sink.begin("r")
+    with sqlite3.connect(file) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert {"of_others", "flagged_transactions", "alerts", "runs"} <= names
+
+
+def test_a_database_that_is_a_directory_is_refused(tmp_path):
+    with pytest.raises(FraudError, match="is not a file, give another one"):
+        DatabaseSink(sqlite_url(tmp_path)).check()
+
+
+@pytest.fixture
+def locked(sink, file, monkeypatch):
+    monkeypatch.setattr(connection_module, "BUSY_SECONDS", 0.6)
+    monkeypatch.setattr(connection_module, "SILENT_SECONDS", 0.2)
+    connection_module.engine.cache_clear()
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    yield other
+    other.close()
+    connection_module.engine.cache_clear()
+
+
+def test_a_lock_that_goes_is_waited_for(sink, locked, file):
+    release = threading.Timer(0.3, locked.execute, ["ROLLBACK"])
+    release.start()
+    sink.open("r").write(flagged_batch(["t"]))
+    release.join()
+    assert [key for key, *_ in _keys(file)] == ["t"]
+
+
+def test_a_lock_that_stays_is_one_line_that_says_what_to_do(sink, locked, caplog):
+    with pytest.raises(FraudError) as refused:
+        sink.open("r").write(flagged_batch(["t"]))
+    assert str(refused.value).endswith(
+        "locked by another process; run again when that has finished, or stop it"
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        f"database {sink.describe()}: locked by another process, waiting up to 0.6 seconds for it"
+    ]
+
+
 @pytest.mark.parametrize(
     ("definition", "said"),
     [
@@ -154,15 +225,19 @@ def test_a_table_of_someone_else_is_refused(file, definition, said):
     with sqlite3.connect(file) as connection:
         connection.execute(f"CREATE TABLE flagged_transactions {definition}")
     with pytest.raises(FraudError, match="'flagged_transactions'") as refused:
-        DatabaseSink(sqlite_url(file)).check()
+        DatabaseSink(sqlite_url(file)).begin("r")
     assert said in str(refused.value)
+    with sqlite3.connect(file) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        [mode] = connection.execute("PRAGMA journal_mode").fetchone()
+    assert (names, mode) == ([("flagged_transactions",)], "delete")
 
 
 def test_a_database_that_vanished_is_one_line(sink, file):
     for part in file.parent.glob("flagged.db*"):
         part.unlink()
     with pytest.raises(FraudError, match="no such table") as refused:
-        sink.begin("r")
+        sink.commit("first")
     assert "\n" not in str(refused.value)
 
 

@@ -49,5 +49,5 @@ def test_a_password_is_not_repeated():
 
 def test_a_file_name_with_a_space_and_a_percent_sign(tmp_path):
     sink = parse_sink(f"sqlite:///{tmp_path}/my%20100%25.db")
-    sink.check()
+    sink.begin("r")
     assert (tmp_path / "my 100%.db").exists()

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
@@ -196,6 +198,35 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     assert str(tmp_path / name) in str(refused.value)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["pipe.csv", "device.csv", "link.csv"])
+def test_what_is_no_regular_file_is_said_to_be_none(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "link.csv").symlink_to("/dev/null")
+    path = "/dev/zero" if name == "device.csv" else str(tmp_path / name)
+    with pytest.raises(FraudError, match=f"^{path}: is not a regular file"):
+        find_inputs([path], BANK, labels="required")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_of_something_else_says_which_columns_it_has(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{kind}"
+    table = pa.table({f"zz{number}": [1] for number in range(10)})
+    (pq.write_table if kind == "parquet" else pa.csv.write_csv)(table, path)
+    with pytest.raises(FraudError, match="'id' of schema bank is not there; its columns are zz0, "):
+        find_inputs([str(path)], BANK, labels="required")
+    with pytest.raises(FraudError, match=r"zz7 and 2 more$"):
+        find_inputs([str(path)], BANK, labels="required")
+
+
+@pytest.mark.parametrize("given", ["", "x\udcff.csv"])
+def test_a_name_that_is_not_utf8_is_told_in_one_line(given: str, tmp_path: Path) -> None:
+    (tmp_path / "x\udcff.csv").write_bytes(csv_of(GOOD))
+    (tmp_path / "good.csv").write_bytes(csv_of(GOOD))
+    with pytest.raises(FraudError) as refused:
+        find_inputs([str(tmp_path / given)], BANK, labels="required")
+    assert str(refused.value) == f"{tmp_path}/x\\udcff.csv: its name is not UTF-8; rename it"
 
 
 def test_an_empty_json_lines_file_has_no_rows(tmp_path: Path) -> None:

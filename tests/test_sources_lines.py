@@ -46,3 +46,31 @@ def test_a_quote_that_nothing_closes_nearby_costs_its_line(chunk: int, monkeypat
     monkeypatch.setattr(lines, "MAX_QUOTED_BYTES", 20)
     text = b'1,"open\n' + b"2,b\n" * 6 + b'3,c"\n'
     assert [record for record, _ in records(text, csv=True)] == text.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("stray", [b'3" pipe,c\n', b'y"z"",c\n', b'"a, b",c\n'])
+def test_a_stray_quote_is_not_closed_by_another(stray: bytes) -> None:
+    text = b'"Joe,1\n' + b"2,b\n" * 6 + stray + b'3,"c\nd"\n4,e\n'
+    expected = [b'"Joe,1\n', *[b"2,b\n"] * 6, stray, b'3,"c\nd"\n', b"4,e\n"]
+    assert [record for record, _ in records(text, csv=True)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (b"a,b\n", True),
+        (b",\r\n", True),
+        (b'"a,\n""b""",""\n', True),
+        (b'3" pipe,a"\n', True),
+        (b"a\n", False),
+        (b"a,b,c\n", False),
+        (b"a,b\nc,d\n", False),
+        (b"a,b", False),
+        (b'"a"b,c\n', False),
+        (b'"a,b\n', False),
+        (b'a,"b"\rc\n', False),
+        (b'"a\n3" b",c\n', False),
+    ],
+)
+def test_what_is_one_record(text: bytes, whole: bool) -> None:
+    assert is_csv_record(text, LAYOUT) is whole

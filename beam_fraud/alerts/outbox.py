@@ -9,7 +9,13 @@ from datetime import datetime
 from sqlalchemy import bindparam, func, select
 
 from beam_fraud.alert import Alert
-from beam_fraud.sinks.connection import masked, prepare_database, transaction
+from beam_fraud.sinks.connection import (
+    check_database,
+    masked,
+    prepare_database,
+    transaction,
+    writing,
+)
 from beam_fraud.sinks.queued_alerts import queue_alerts
 from beam_fraud.sinks.tables import ALERTS
 
@@ -35,12 +41,16 @@ class Outbox:
     url: str
 
     def check(self) -> None:
-        """Reach the database and make its tables."""
+        """See that the database can be written to and that its tables are ours."""
+        check_database(self.url)
+
+    def begin(self) -> None:
+        """Make the tables."""
         prepare_database(self.url)
 
     def queue(self, alerts: Sequence[Alert]) -> None:
         """Add `alerts`: a sent one stays as it is, a waiting one takes the newest scoring."""
-        with transaction(self.url) as connection:
+        with writing(self.url) as connection:
             queue_alerts(connection, alerts)
 
     def pending(self, channel: str, limit: int) -> list[Alert]:
@@ -63,7 +73,7 @@ class Outbox:
             .where(ALERTS.c.alert_id == bindparam("key"), ALERTS.c.sent_at.is_(None))
             .values(sent_at=bindparam("at"))
         )
-        with transaction(self.url) as connection:
+        with writing(self.url) as connection:
             connection.execute(change, [{"key": key, "at": when} for key in alert_ids])
 
     def counts(self) -> dict[str, Counts]:

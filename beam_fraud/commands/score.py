@@ -15,6 +15,7 @@ from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
 from beam_fraud.pipeline import Inputs, Scoring, build_score
+from beam_fraud.places import refuse_shared_places
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.connection import sqlite_url
@@ -72,6 +73,8 @@ def run(options: ScoreOptions) -> dict[str, object]:
     try:
         if plan.sink is not None:
             plan.sink.begin(plan.outputs.run_id)
+        if plan.scoring.outbox is not None:
+            plan.scoring.outbox.begin()
         counted = batch.run(
             options,
             plan.inputs,
@@ -106,6 +109,7 @@ def _plan(options: ScoreOptions) -> _Plan:
     channels = tuple(parse_channel(url, console=sys.stderr) for url in options.alerts)
     outputs = RunOutputs(local_directory(options.out), new_run_id())
     inputs = batch.find(options, bundle.features_in(schema), outputs)
+    refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
     outputs.check()
     outbox = None
     if channels and not isinstance(sink, DatabaseSink):

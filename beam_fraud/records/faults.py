@@ -19,6 +19,7 @@ REASONS = {
     "missing_amount": "no amount",
     "non_finite_amount": "not finite",
     "negative_amount": "below zero, which the schema does not allow",
+    "too_large": "too large for a model to take",
     "missing_feature": "no value, which the schema does not allow",
     "non_finite_feature": "not finite",
     "invalid_label": "neither 0 nor 1",

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from beam_fraud.features.fixed_point import amount_too_large
 from beam_fraud.records.faults import Faults
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
@@ -21,6 +22,9 @@ from beam_fraud.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
 from beam_fraud.stages import DEAD_LETTER
+
+#: The largest number that a model takes: scikit-learn's trees look at float32.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def validate(
@@ -125,7 +129,12 @@ class _Columns:
         self._faults.add("non_finite_amount", column, ~np.isfinite(amounts.values))
         if not self._schema.allow_negative:
             self._faults.add("negative_amount", column, amounts.values < 0)
+        self._faults.add("too_large", column, self._too_large(amounts.values))
         return pa.array(amounts.values)
+
+    def _too_large(self, amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        # Sums over windows are of amounts in fixed point, which holds less than a model takes.
+        return amount_too_large(amounts) if self._schema.velocity else np.abs(amounts) > _LARGEST
 
     def _times(self, column: str) -> Times:
         return as_times(self._values(column), self._schema.time_origin)
@@ -162,6 +171,7 @@ class _Columns:
             self._faults.add(missing, feature.column, numbers.absent)
             self._faults.add("non_finite_feature", feature.column, not_a_number)
         self._faults.add("non_finite_feature", feature.column, np.isinf(numbers.values))
+        self._faults.add("too_large", feature.column, np.abs(numbers.values) > _LARGEST)
         return pa.array(numbers.values)
 
 

@@ -28,7 +28,7 @@ class FlaggedSink(Protocol):
     """
 
     def check(self) -> None:
-        """See before the launch that the place can be written to; makes tables.
+        """See before the launch that the place can be written to; changes nothing.
 
         Raises:
           FraudError: it cannot, in one line that says why.

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from beam_fraud.alert import Alert
 from beam_fraud.sinks.connection import (
+    check_database,
     engine,
     masked,
     one_line_errors,
     prepare_database,
-    transaction,
+    writing,
 )
 from beam_fraud.sinks.queued_alerts import queue_alerts
 from beam_fraud.sinks.tables import FLAGGED, RUNS
@@ -32,22 +33,23 @@ class DatabaseSink:
     url: str
 
     def check(self) -> None:
-        """Reach the database and make its tables.
+        """See that the database can be written to and that its tables are ours.
 
         Raises:
-          FraudError: as `prepare_database` says.
+          FraudError: as `check_database` says.
         """
-        prepare_database(self.url)
+        check_database(self.url)
 
     def begin(self, run_id: str) -> None:
-        """Note in `runs` that the run has started."""
+        """Make the tables, and note in `runs` that the run has started."""
+        prepare_database(self.url)
         started: Row = {
             "run_id": run_id,
             "state": "running",
             "started_at": datetime.now(UTC),
             "ended_at": None,
         }
-        with transaction(self.url) as connection:
+        with writing(self.url) as connection:
             upsert(connection, RUNS, [started])
 
     def open(self, run_id: str) -> DatabaseWriter:
@@ -72,7 +74,7 @@ class DatabaseSink:
             .where(RUNS.c.run_id == run_id, RUNS.c.state == "running")
             .values(state=state, ended_at=datetime.now(UTC))
         )
-        with transaction(self.url) as connection:
+        with writing(self.url) as connection:
             connection.execute(change)
 
 
@@ -94,7 +96,7 @@ class DatabaseWriter:
         Raises:
           FraudError: the database refuses or cannot be reached.
         """
-        with one_line_errors(self._url), self._connection.begin():
+        with writing(self._url, self._connection):
             upsert(self._connection, FLAGGED, flagged_rows(batch))
             queue_alerts(self._connection, alerts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def check_writable(directory: Path) -> None:
                 return
     except OSError as error:
         raise FraudError(
-            f"{directory}: cannot write to {existing} ({error.strerror}), give another directory"
+            f"{directory}: cannot write to {existing} ({reason_of(error)}), give another directory"
         ) from None
     raise FraudError(f"{directory}: {existing} is a file, give a directory")
 
@@ -38,4 +39,14 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FraudError(f"{directory}: cannot be made ({error.strerror})") from None
+        raise FraudError(f"{directory}: cannot be made ({reason_of(error)})") from None
+
+
+def reason_of(error: OSError) -> str:
+    """Why the file system refuses, without the path or what a library says around it.
+
+    Example:
+      >>> reason_of(OSError(28, "Error writing bytes to file. Detail: [errno 28]"))
+      'No space left on device'
+    """
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())

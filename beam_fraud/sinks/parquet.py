@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.folder import check_writable, make_directory
+from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
 from beam_fraud.stages import SCORED
@@ -86,7 +86,7 @@ class ParquetSink:
             part.rename(self.directory / part.name)
 
     def _failure(self, error: OSError) -> FraudError:
-        return FraudError(f"--sink {self.describe()}: cannot be written ({error.strerror})")
+        return FraudError(f"--sink {self.describe()}: cannot be written ({reason_of(error)})")
 
 
 class ParquetSinkWriter:

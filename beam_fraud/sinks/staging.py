@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from beam_fraud.sinks.parquet_writer import is_ours
 
 _PREFIX = ".incoming-"
 _STARTING = ".starting-"
+#: Times that a staging is started anew if another run takes its beginning for a dead one's.
+_TRIES = 20
 #: Staging directories that this process holds, with the descriptor of each lock.
 _held: dict[Path, int] = {}
 
@@ -50,12 +54,23 @@ class Staging:
         Raises:
           OSError: the file system refuses.
         """
-        # Locked under another name first: no other run ever sees this one without its lock.
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                return self._start()
+        self._start()
+
+    def _start(self) -> None:
+        # Locked under another name first: no other run ever sees this one without its lock. Until
+        # it has that, another may take it for a dead one's and remove it.
         starting = self.directory / f"{_STARTING}{self.run_id}"
         starting.mkdir()
         descriptor = os.open(starting / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        starting.rename(self.path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            starting.rename(self.path)
+        except OSError:
+            os.close(descriptor)
+            raise
         _held[self.path] = descriptor
 
     def claim_abandoned(self) -> bool:
@@ -89,11 +104,31 @@ class Staging:
 
 
 def abandoned(directory: Path) -> Iterator[Staging]:
-    """The stagings of dead runs in `directory`, each held, in the order they became ready."""
+    """The stagings of dead runs in `directory`, each held, in the order they became ready.
+
+    What runs left that died before they had one is removed.
+    """
+    for starting in directory.glob(f"{_STARTING}*"):
+        _remove_dead_start(starting)
     found = [Staging(directory, p.name.removeprefix(_PREFIX)) for p in _incoming(directory)]
     for staging in sorted(found, key=_readiness):
         if staging.claim_abandoned():
             yield staging
+
+
+def _remove_dead_start(starting: Path) -> None:
+    try:
+        descriptor = os.open(starting / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Renamed first: a run that was just about to lock it finds nothing, and starts again.
+            dead = starting.with_name(f"{_STARTING}{uuid.uuid4().hex}")
+            starting.rename(dead)
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, NotADirectoryError, BlockingIOError):
+        return
+    shutil.rmtree(dead, ignore_errors=True)
 
 
 def foreign_entry(directory: Path) -> Path | None:

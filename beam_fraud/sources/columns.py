@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from beam_fraud.errors import FraudError
 from beam_fraud.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 
 TypeTest = Callable[[pa.DataType], bool]
+#: Columns that a message names at most.
+_SHOWN = 8
 
 
 def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
@@ -19,6 +23,16 @@ def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
     needed |= {f.column for f in schema.features if f.missing == "reject"}
     needed |= set(schema.key_columns)
     return tuple(column for column in schema.columns(labels=labels) if column in needed)
+
+
+def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -> FraudError:
+    """The error for a file without a column: what it has instead, or some of all that it has."""
+    near = get_close_matches(column, there, 1)
+    some = ", ".join(there[:_SHOWN]) or "none"
+    if len(there) > _SHOWN:
+        some += f" and {len(there) - _SHOWN} more"
+    hint = f"did you mean {near[0]!r}?" if near else f"its columns are {some}"
+    return FraudError(f"{path}: column {column!r} of schema {schema.name} is not there; {hint}")
 
 
 def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) -> str | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-from difflib import get_close_matches
 
 from beam_fraud.errors import FraudError
 from beam_fraud.schema import Labels, Schema
-from beam_fraud.sources.columns import required_columns
+from beam_fraud.sources.columns import lacks_column, required_columns
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.sources.text_stream import TextStream
@@ -33,11 +32,7 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: L
     columns = found[delimiter]
     for column in required_columns(schema, labels=labels):
         if column not in columns:
-            near = get_close_matches(column, columns, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its header has {_some(columns)}"
-            raise FraudError(
-                f"{path}: column {column!r} of schema {schema.name} is not there; {hint}"
-            )
+            raise lacks_column(path, column, columns, schema)
     for column in wanted:
         if columns.count(column) > 1:
             raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")
@@ -75,8 +70,3 @@ def _split(header: str, delimiter: str) -> tuple[str, ...]:
     except csv.Error:
         return ()
     return tuple(name.strip() for name in names)
-
-
-def _some(columns: tuple[str, ...]) -> str:
-    shown = ", ".join(columns[:8])
-    return shown if len(columns) <= 8 else f"{shown} and {len(columns) - 8} more"

@@ -3,26 +3,67 @@
 from __future__ import annotations
 
 import csv
-import io
+import re
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.sources.lines import MAX_RECORD_BYTES
 from beam_fraud.sources.segment import CsvLayout
+
+# Arrow's parser knows no limit to a field; this one has one, of 128 KB, for the whole process.
+csv.field_size_limit(MAX_RECORD_BYTES)
 
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 
 def is_csv_record(text: bytes, layout: CsvLayout) -> bool:
-    """Whether `text` (line end included) is exactly one record with the header's columns."""
-    columns = len(layout.columns)
+    """Whether `text` (line end included) is exactly one record with the header's columns.
+
+    A quoted field ends, as RFC 4180 has it, at a quote before a delimiter or the line end: a stray
+    quote in a later line closes nothing.
+
+    Example:
+      >>> layout = CsvLayout(("shop", "amount"), ",", 0)
+      >>> [is_csv_record(text, layout) for text in (b'"Joe\\nbar",3\\n', b'"Joe,1\\n3" pipe,2\\n')]
+      [True, False]
+    """
+    return _record_pattern(layout.delimiter, len(layout.columns)).fullmatch(text) is not None
+
+
+@lru_cache
+def _record_pattern(delimiter: str, columns: int) -> re.Pattern[bytes]:
+    between = re.escape(delimiter.encode())
+    quoted = rb'"[^"]*+(?:""[^"]*+)*+"'
+    plain = rb'[^"\r\n%b][^\r\n%b]*+' % (between, between)
+    field = rb"(?:%b|%b|)" % (quoted, plain)
+    return re.compile(rb"%b(?:%b%b){%d}\r*+\n" % (field, between, field, columns - 1))
+
+
+def split_record(text: str, layout: CsvLayout) -> list[str] | None:
+    """The fields of one record, its stray quotes taken as they stand; None if it is not one.
+
+    Behind a quoted field's end, and inside a field that does not start with one, a quote is a
+    character like any other.
+
+    Args:
+      text: the record with its line end.
+      layout: what the header says.
+
+    Example:
+      >>> split_record('3" pipe,"a"b\\n', CsvLayout(("x", "y"), ",", 0))
+      ['3" pipe', 'ab']
+    """
     # A record behind it comes out as a row of its own only if no quote is left open.
-    both = text.decode("latin-1") + layout.delimiter.join("0" * columns)
+    behind = layout.delimiter.join("0" * len(layout.columns))
     try:
-        rows = list(csv.reader(io.StringIO(both, newline=""), delimiter=layout.delimiter))
+        rows = list(csv.reader([text.lstrip("\r"), behind], delimiter=layout.delimiter))
     except csv.Error:
-        return False
-    return [len(row) for row in rows] == [columns, columns]
+        return None
+    if [len(row) for row in rows] != [len(layout.columns)] * 2:
+        return None
+    return rows[0]
 
 
 def are_certain_records(

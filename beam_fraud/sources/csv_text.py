@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
-from beam_fraud.sources.csv_records import are_certain_records
+from beam_fraud.sources.csv_records import are_certain_records, split_record
 from beam_fraud.sources.segment import CsvLayout
 
 #: Spellings of an absent number, beside the empty field.
@@ -60,20 +62,26 @@ def _parse_apart(
     layout: CsvLayout,
     types: Mapping[str, pa.DataType],
 ) -> CsvFields:
-    """Parse one by one the records that could reach into the next."""
-    tables = [pa.table({name: pa.array([], type) for name, type in types.items()})]
-    whole = np.zeros(len(records), dtype=bool)
-    rows: list[npt.NDArray[np.int64]] = []
+    """Parse records of which some could reach into the next: those are quoted anew before."""
+    anew = io.StringIO()
+    write = csv.writer(anew, delimiter=layout.delimiter, lineterminator="\n").writerow
+    doubtful = np.flatnonzero(~certain)
+    split = np.zeros(len(doubtful), dtype=bool)
+    for place, record in enumerate(records.take(pa.array(doubtful)).to_pylist()):
+        fields = split_record(record.decode(), layout)
+        if fields is not None:
+            write(fields)
+            split[place] = True
+    rows = [doubtful[split]]
+    parsed = _parse(anew.getvalue().encode(), int(split.sum()), layout, types)
+    assert parsed is not None
+    tables = [parsed.columns]
     if certain.any():
         together = parse_csv(records.filter(pa.array(certain)), layout, types)
         tables.append(together.columns)
         rows.append(np.flatnonzero(certain)[together.whole])
-    for row in np.flatnonzero(~certain):
-        fields = _parse(records[row].as_py(), 1, layout, types)
-        if fields is not None and fields.whole[0]:
-            tables.append(fields.columns)
-            rows.append(np.array([row], dtype=np.int64))
-    found = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    whole = np.zeros(len(records), dtype=bool)
+    found = np.concatenate(rows)
     whole[found] = True
     return CsvFields(pa.concat_tables(tables).take(pa.array(np.argsort(found))), whole)
 

@@ -74,6 +74,8 @@ def _list_local(given: str) -> list[FoundFile]:
             ]
         if path.is_file():
             return [_local(path, path.parent)]
+        if path.exists():
+            raise FraudError(f"{given}: is not a regular file; write its content to one first")
         if not _WILDCARD.search(given):
             return []
         fixed = Path(_fixed_part(str(path)))

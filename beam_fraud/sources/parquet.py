@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.types as pat
 
 from beam_fraud.errors import FraudError
 from beam_fraud.schema import Labels, Schema
-from beam_fraud.sources.columns import mistyped, required_columns
+from beam_fraud.sources.columns import lacks_column, mistyped, required_columns
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
@@ -34,11 +33,7 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
         arrow = file.schema_arrow
         for column in required_columns(schema, labels=labels):
             if column not in arrow.names:
-                near = get_close_matches(column, arrow.names, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise FraudError(
-                    f"{path}: column {column!r} of schema {schema.name} is not there{hint}"
-                )
+                raise lacks_column(path, column, arrow.names, schema)
         for column in schema.columns(labels=labels):
             if arrow.names.count(column) > 1:
                 raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")

@@ -44,6 +44,7 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
                 "%s: %d files of no known format left out", pattern, len(files) - len(known)
             )
         for file in known:
+            _check_name(file.path)
             found.setdefault(file.path if is_url(file.path) else realpath(file.path), file)
     names = _distinct_names(list(found.values()))
     return [_inspect(file, names[file.path], schema, labels) for file in found.values()]
@@ -96,6 +97,14 @@ def read_segment(
     if segment.file.format.name == "parquet":
         return read_parquet(segment, schema, block_rows, labels=labels)
     return read_text(segment, block_rows)
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise FraudError(f"{shown}: its name is not UTF-8; rename it") from None
 
 
 def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> InputFile:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_fraud.errors import FraudError
 from beam_fraud.features.velocity_columns import by_key, part_of
 from beam_fraud.shuffle.spill import SpilledPart, SpillWriter
 from beam_fraud.shuffle.split import split
 from beam_fraud.shuffle.velocity import velocity_of_part
+from beam_fraud.sinks.folder import reason_of
 from beam_fraud.velocity import Velocity
 
 #: Parts on this machine: one at a time is in memory, and while it is split a little of each.
@@ -75,6 +78,17 @@ def _split(
     yield from split(transactions, part_of(transactions, key, parts))
 
 
+@contextmanager
+def _spilling_to(directory: Path) -> Iterator[None]:
+    """Say in one line where the disk is full or gone."""
+    try:
+        yield
+    except OSError as error:
+        raise FraudError(
+            f"{directory}: rows that wait cannot be kept there ({reason_of(error)}); make room"
+        ) from None
+
+
 class _Spill(beam.DoFn):
     """Rows to files of their parts, written anew by a bundle that is done again."""
 
@@ -84,15 +98,18 @@ class _Spill(beam.DoFn):
         self._writer: SpillWriter | None = None
 
     def process(self, transactions: pa.RecordBatch) -> None:
-        if self._writer is None:
-            self._writer = SpillWriter(self._directory, uuid.uuid4().hex)
-        for part, rows in _split(transactions, self._key, _LOCAL_PARTS):
-            self._writer.write(part, rows)
+        with _spilling_to(self._directory):
+            if self._writer is None:
+                self._writer = SpillWriter(self._directory, uuid.uuid4().hex)
+            for part, rows in _split(transactions, self._key, _LOCAL_PARTS):
+                self._writer.write(part, rows)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._writer is not None:
             window = GlobalWindow()
-            for spilled in self._writer.close():
+            with _spilling_to(self._directory):
+                parts = self._writer.close()
+            for spilled in parts:
                 yield WindowedValue((spilled.part, spilled), window.max_timestamp(), [window])
             self._writer = None
 
@@ -109,19 +126,23 @@ class _OfFiles(beam.DoFn):
 
     def process(self, part: tuple[int, Iterable[SpilledPart]]) -> Iterator[pa.RecordBatch]:
         assert self._scratch is not None
-        yield from velocity_of_part(
-            sorted(part[1], key=lambda spilled: spilled.path),
-            self._definitions,
-            scratch=self._scratch,
-            block_rows=self._block_rows,
-        )
+        with _spilling_to(self._scratch):
+            yield from velocity_of_part(
+                sorted(part[1], key=lambda spilled: spilled.path),
+                self._definitions,
+                scratch=self._scratch,
+                block_rows=self._block_rows,
+            )
 
 
 class _OfBatches(_OfFiles):
     """The batches of a part to its rows with features; they wait on the worker's own disk."""
 
     def process(self, part: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
-        with TemporaryDirectory(prefix="beam-fraud-") as directory:
+        with (
+            _spilling_to(Path(gettempdir())),
+            TemporaryDirectory(prefix="beam-fraud-") as directory,
+        ):
             writer = SpillWriter(Path(directory), "part")
             for batch in part[1]:
                 writer.write(part[0], batch)

@@ -48,14 +48,20 @@ class _WriteParts(beam.DoFn):
         self._path: Path | None = None
 
     def process(self, batch: pa.RecordBatch) -> None:
-        if self._path is None:
-            self._path = self._outputs.part(self._branch)
-            self._writer = ParquetBlockWriter(self._path, self._outputs.branches[self._branch])
-        self._writer.write(batch)
+        try:
+            if self._path is None:
+                self._path = self._outputs.part(self._branch)
+                self._writer = ParquetBlockWriter(self._path, self._outputs.branches[self._branch])
+            self._writer.write(batch)
+        except OSError as error:
+            raise self._outputs.failure(error) from None
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._path is not None:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError as error:
+                raise self._outputs.failure(error) from None
             window = GlobalWindow()
             yield WindowedValue(self._path.name, window.max_timestamp(), [window])
 

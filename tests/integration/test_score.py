@@ -230,11 +230,14 @@ def test_a_run_replaces_what_an_earlier_one_left(
 
 
 def test_a_dry_run_checks_and_writes_nothing(parquet: Path, bundle: Path, tmp_path: Path) -> None:
-    found = run(parquet, bundle, tmp_path / "out", dry_run=True, alerts=("console:",))
+    sink = f"sqlite:///{tmp_path}/new.db"
+    before = sorted(tmp_path.iterdir())
+    for places in ({"sink": sink}, {"alerts": ("console:", f"file:{tmp_path}/a.jsonl")}):
+        found = run(parquet, bundle, tmp_path / "out", dry_run=True, **places)
+    assert sorted(tmp_path.iterdir()) == before
     assert found["dry_run"] is True
     assert found["features"] == list(FeatureSet(HANDBOOK).names)
     assert len(found["features"]) == 15
-    assert not (tmp_path / "out/scores").exists()
 
 
 def test_no_transactions_give_outputs_that_can_be_read(

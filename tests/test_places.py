@@ -1,0 +1,83 @@
+"""What a run writes goes nowhere near anything else that it writes or reads."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.alerts.url import parse_channel
+from beam_fraud.errors import UsageError
+from beam_fraud.outputs import RunOutputs
+from beam_fraud.places import refuse_shared_places
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.sources.segment import InputFile
+
+CSV = FileFormat("csv")
+
+
+def look(folder: Path, sink: str | None, *alerts: str) -> None:
+    """A run of `folder/in/x.csv` by `folder/model` into `folder/out`; `*` stands for the folder."""
+    urls = [alert.replace("*", str(folder)) for alert in alerts]
+    path = folder / "in" / "x.csv"
+    refuse_shared_places(
+        RunOutputs(folder / "out", "r"),
+        parse_sink(sink.replace("*", str(folder))) if sink else None,
+        [parse_channel(url, console=sys.stderr) for url in urls],
+        [InputFile(str(path), "x.csv", 1, CSV), InputFile("gs://b/y.csv", "y.csv", 1, CSV)],
+        str(folder / "model"),
+    )
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        (None,),
+        (None, "console:", "file:*/alerts.jsonl"),
+        ("parquet:*/flagged", "file:*/out/alerts.jsonl"),
+        ("parquet:*/out/flagged",),
+        ("parquet:*/outside", "file:*/out2/a.jsonl"),
+        ("sqlite:///*/out/flagged.db", "file:*/out/flagged.jsonl"),
+        ("sqlite:///*/out/outbox.db", "console:"),
+        ("sqlite:///*/in/flagged.db",),
+        (None, "file:*/a.jsonl", "file:*/b.jsonl"),
+        (None, "file:*/a.jsonl", "file:*/a.jsonl"),
+    ],
+)
+def test_places_apart(tmp_path: Path, places: tuple[str | None, ...]) -> None:
+    look(tmp_path, *places)
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (("parquet:*/out",), "--out */out is there"),
+        (("parquet:*",), "--out */out is there"),
+        (("parquet:*/out/scores",), "--out */out keeps scores there"),
+        (("parquet:*/out/scores/deeper",), "--out */out keeps scores there"),
+        (("parquet:*/out/features",), "--out */out keeps features there"),
+        (("sqlite:///*/out/dead_letters/x.db",), "--out */out keeps dead_letters there"),
+        (("sqlite:///*/out/summary.json",), "--out */out keeps summary.json there"),
+        (("sqlite:///*/in/x.csv",), "*/in/x.csv is read"),
+        (("parquet:*/in",), "*/in/x.csv is read"),
+        (("parquet:*/link/scores",), "--out */out keeps scores there"),
+        ((None, "file:*/out/scores/a.jsonl"), "--out */out keeps scores there"),
+        ((None, "file:*/out/summary.json"), "--out */out keeps summary.json there"),
+        ((None, "file:*/out/outbox.db-wal"), "keeps the alerts that wait there"),
+        ((None, "file:*/out"), "--out */out is there"),
+        ((None, "file:*/in/x.csv"), "*/in/x.csv is read"),
+        ((None, "file:*/in/../in/x.csv"), "*/in/x.csv is read"),
+        ((None, "file:*/model/model.joblib"), "*/model is read"),
+        (("parquet:*/f", "file:*/f/a.jsonl"), "--sink parquet:*/f writes there"),
+        (("sqlite:///*/f.db", "file:*/f.db"), "/f.db writes there"),
+        (("sqlite:///*/f.db", "file:*/f.db-wal"), "/f.db writes there"),
+    ],
+)
+def test_places_that_meet(tmp_path: Path, places: tuple[str | None, ...], said: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(UsageError) as refused:
+        look(tmp_path, *places)
+    line = str(refused.value)
+    assert said.replace("*", str(tmp_path)) in line
+    assert line.startswith("--alert file:" if len(places) > 1 else "--sink ")
+    assert "\n" not in line

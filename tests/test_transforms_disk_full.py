@@ -1,0 +1,69 @@
+"""A disk that is full is one line that names the place, not a bug of this program."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from beam_fraud.errors import FraudError
+from beam_fraud.outputs import SCORES, RunOutputs
+from beam_fraud.transforms.velocity import _OfBatches, _Spill
+from beam_fraud.transforms.write_parquet import _WriteParts
+from beam_fraud.velocity import Velocity
+from tests.flagged import flagged_batch
+
+ROWS = 20_000
+TRANSACTIONS = pa.record_batch(
+    {
+        "account_id": [f"a{i}" for i in range(ROWS)],
+        "event_time": pa.array(np.arange(ROWS), pa.timestamp("us", "UTC")),
+        "amount": np.random.default_rng(0).random(ROWS),
+        "@order": np.arange(ROWS),
+    }
+)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow over a few bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def finish(step: beam.DoFn, batch: pa.RecordBatch) -> None:
+    """Hand a step all that it gets, and end it."""
+    step.process(batch)
+    list(step.finish_bundle())
+
+
+@pytest.mark.parametrize("rows", [1, 200_000])
+def test_scores(tmp_path: Path, rows: int) -> None:
+    outputs = RunOutputs(tmp_path / "out", "r")
+    outputs.begin()
+    step = _WriteParts(outputs, SCORES)
+    step.start_bundle()
+    batch = flagged_batch(["t"])
+    with full_disk(), pytest.raises(FraudError) as refused:
+        finish(step, pa.Table.from_batches([batch] * rows).combine_chunks().to_batches()[0])
+    assert str(refused.value) == f"--out {tmp_path}/out: cannot be written (File too large)"
+
+
+def test_rows_that_wait_for_others_of_their_key(tmp_path: Path) -> None:
+    step = _Spill(("account_id",), tmp_path)
+    with full_disk(), pytest.raises(FraudError, match=rf"^{tmp_path}: .*\(File too large\)"):
+        finish(step, TRANSACTIONS)
+
+
+def test_rows_that_wait_on_a_worker(tmp_path: Path) -> None:
+    step = _OfBatches((Velocity(("account_id",), ("1d",), ("count",)),), 1_000, None)
+    with full_disk(), pytest.raises(FraudError, match=r"\(File too large\)"):
+        list(step.process((0, [TRANSACTIONS])))
