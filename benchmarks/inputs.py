@@ -87,9 +87,9 @@ class Inputs:
         """A model of the handbook's own transactions."""
         bundle = self.work / "published.bundle"
         if not bundle.exists():
-            options = ("--schema", "handbook", "--model", "hist_gradient_boosting")
-            options += ("--until", _PUBLISHED_UNTIL)
-            _make(bundle, (BEAM_FRAUD, "train", str(source), *options))
+            kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
+            until = ("--until", _PUBLISHED_UNTIL)
+            _make(bundle, (BEAM_FRAUD, "train", str(source), *kind, *until))
         return bundle
 
     def rows_of(self, file: Path) -> int:
