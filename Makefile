@@ -33,12 +33,12 @@ format: $(VENV)/.installed-dev ## Format the code and mend what can be mended.
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(VENV)/.installed ## Print the table of benchmarks; JSON with ARGS=--json.
+bench: $(VENV)/.installed-bench ## Print the table of benchmarks; JSON with ARGS=--json.
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 constraints: ## Renew constraints.txt: what a new environment gets today.
 	@$(PYTHON) -m venv --clear build/constraints
-	@build/constraints/bin/python -m pip --disable-pip-version-check install -q -e '.[dev]'
+	@build/constraints/bin/python -m pip --disable-pip-version-check install -q -e '.[dev,bench]'
 	@{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze --all \
 	  --exclude-editable --exclude pip; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt
@@ -56,6 +56,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV): a minute or two, once" >&2
 	@$(PIP) install -q -c constraints.txt -e .
 	@touch $@
+
+$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), with what is compared: a minute or two, once" >&2
+	@$(PIP) install -q -c constraints.txt -e '.[bench]'
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what development needs: a minute or two, once" >&2

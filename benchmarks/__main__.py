@@ -1,6 +1,6 @@
 """Prints one table of what the pipeline costs, beside a plain loop and Beam row by row.
 
-python -m benchmarks [--only score,workers,memory,help] [--repeat N] [--rows N] [--json]
+python -m benchmarks [--only PART,PART] [--repeat N] [--rows N] [--json]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+from benchmarks.features import measure_handbook, measure_many
 from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
 from benchmarks.measure import ROOT, ProcessFailedError
@@ -21,15 +22,21 @@ from benchmarks.plan import Plan, Results
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
 from benchmarks.table import render
+from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
 
-#: Name of a part, whether it scores the ULB transactions, and what measures it.
-_PARTS: tuple[tuple[str, bool, Callable[[Plan, Results], None]], ...] = (
-    ("score", True, measure_score),
-    ("workers", True, measure_workers),
-    ("memory", True, measure_memory),
-    ("memory", False, measure_memory_with_ids),
-    ("help", False, measure_help),
+#: The real transactions that a part needs, if any.
+_ULB, _PUBLISHED = "creditcard.parquet", "handbook_transactions.parquet"
+#: Name of a part, the file that it needs, and what measures it.
+_PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
+    ("score", _ULB, measure_score),
+    ("workers", _ULB, measure_workers),
+    ("memory", _ULB, measure_memory),
+    ("memory", None, measure_memory_with_ids),
+    ("velocity", None, measure_velocity),
+    ("features", _PUBLISHED, measure_handbook),
+    ("features", None, measure_many),
+    ("help", None, measure_help),
 )
 _NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))
 _MODELS = ("hist_gradient_boosting", "forest")
@@ -41,16 +48,16 @@ def main() -> int:
     """Measure and print; 1 if a process failed."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    source = (ROOT / options.data / "creditcard.parquet").resolve()
+    data = (ROOT / options.data).resolve()
     work = (ROOT / options.work).resolve()
-    inputs = Inputs(source, work, options.rows)
+    inputs = Inputs(data / _ULB, data / _PUBLISHED, work, options.rows)
     models = tuple(options.model or _MODELS)
     plan, results = Plan(inputs, options.repeat, models, options.full), Results()
     try:
-        for name, of_ulb, measure in _PARTS:
+        for name, needed, measure in _PARTS:
             if name in options.only:
-                if of_ulb and not source.is_file():
-                    logging.warning("%s: no %s, left out; see --data", name, source)
+                if needed and not (data / needed).is_file():
+                    logging.warning("%s: no %s, left out; see --data", name, data / needed)
                 else:
                     measure(plan, results)
     except ProcessFailedError as error:
@@ -79,7 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=_positive, default=_ROWS, help="of the large data sets")
     parser.add_argument("--model", action="append", choices=_MODELS, help="for score; repeatable")
     parser.add_argument("--full", action="store_true", help="row by row over all rows, minutes")
-    parser.add_argument("--data", default="../shared/data", help="folder of creditcard.parquet")
+    parser.add_argument("--data", default="../shared/data", help="folder of real transactions")
     parser.add_argument("--work", default="bench-data", help="folder for what is made, kept")
     parser.add_argument("--json", action="store_true", help="JSON in place of the table")
     return parser.parse_args()

@@ -14,8 +14,8 @@ _BYTES_AN_ID = 16
 def measure_handbook(plan: Plan, results: Results) -> None:
     """`score` of the handbook's transactions with the model that `train` makes of them."""
     inputs = plan.inputs
-    source = inputs.source.with_name("handbook_transactions.parquet")
-    bundle, out = inputs.published_bundle(source), inputs.work / "out" / "features"
+    source = inputs.published
+    bundle, out = inputs.published_bundle(), inputs.work / "out" / "features"
     rows = inputs.rows_of(source)
     cases = [
         Case(f"score with velocity, {n}", rows, (commands.pipeline(source, bundle, out, *given),))

@@ -31,6 +31,8 @@ class Inputs:
 
     #: The ULB transactions, Parquet.
     source: Path
+    #: The handbook's own transactions, Parquet.
+    published: Path
     #: Where what is made is kept, absolute.
     work: Path
     #: Rows of the large data sets.
@@ -83,13 +85,13 @@ class Inputs:
             _make(bundle, (BEAM_FRAUD, "train", first, *options))
         return bundle
 
-    def published_bundle(self, source: Path) -> Path:
+    def published_bundle(self) -> Path:
         """A model of the handbook's own transactions."""
         bundle = self.work / "published.bundle"
         if not bundle.exists():
             kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
             until = ("--until", _PUBLISHED_UNTIL)
-            _make(bundle, (BEAM_FRAUD, "train", str(source), *kind, *until))
+            _make(bundle, (BEAM_FRAUD, "train", str(self.published), *kind, *until))
         return bundle
 
     def rows_of(self, file: Path) -> int:

@@ -1,19 +1,16 @@
-"""Prints what velocity features cost on one core: this project's engines, pandas, DuckDB, Polars.
-
-python -m benchmarks.velocity [--rows N] [--repeat N] [--only ENGINE,ENGINE] [--json]
-"""
+"""What velocity features cost on one core: this project's engines, pandas, DuckDB and Polars."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +19,9 @@ import pyarrow.parquet as pq
 from beam_fraud.schema import EVENT_TIME
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks.data import SEED
-from benchmarks.machine import machine
-from benchmarks.measure import ROOT
-from benchmarks.table import Figure, Ratio, render
+from benchmarks.measure import ROOT, ProcessFailedError
+from benchmarks.plan import Plan, Results, log
+from benchmarks.table import Figure, Ratio
 from benchmarks.velocity_engines import ENGINES
 
 #: About half a year of 5,000 accounts; more rows are of more accounts and merchants.
@@ -33,6 +30,8 @@ _DAYS = 200
 _ROWS_OF_ACCOUNT = 350
 #: Bounds are for at least so many rows.
 _BOUND_ROWS = 1_000_000
+#: Few rows, to see what a row of many costs beside them.
+_FEW_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ def measure(name: str, file: Path, rows: int, repeat: int) -> tuple[Figure, int]
         return Missing(name, f"pip install {name}")
     command = [sys.executable, "-m", "benchmarks.velocity_run", name, str(file), str(repeat)]
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
-    found = json.loads(done.stdout)
+    found = _json_of(command, environment)
     seconds = statistics.median(found["seconds"])
     peak = found["peak_bytes"] / 1e6
     least = min(found["seconds"])
@@ -108,57 +106,60 @@ def ratios(figures: dict[str, Figure], rows: int) -> list[Ratio]:
     return found
 
 
-def main() -> int:
-    """Measure and print."""
-    options = _options()
-    file = (ROOT / options.work / f"velocity-{options.rows}.parquet").resolve()
-    if not file.exists():
-        make_transactions(options.rows, file)
-    figures: dict[str, Figure] = {}
-    differing: dict[str, int] = {}
-    missing: list[Missing] = []
-    for name in options.only or ENGINES:
-        try:
-            measured = measure(name, file, options.rows, options.repeat)
-        except subprocess.CalledProcessError as error:
-            print(error, file=sys.stderr)
-            return 1
+def measure_velocity(plan: Plan, results: Results) -> None:
+    """Both engines and what they are compared with, each on one core, in a process of its own."""
+    rows = min(_ROWS, plan.inputs.rows)
+    file, figures = _transactions(plan, rows), {}
+    for name in ENGINES:
+        measured = measure(name, file, rows, plan.repeat)
         if isinstance(measured, Missing):
-            missing.append(measured)
-        else:
-            figures[name], differing[name] = measured
-    found = ratios(figures, options.rows)
-    if options.json:
-        printed = {
-            "machine": machine(),
-            "figures": [{**asdict(f), "differing": differing[n]} for n, f in figures.items()],
-            "missing": [asdict(engine) for engine in missing],
-            "ratios": [{**asdict(ratio), "holds": ratio.holds} for ratio in found],
-        }
-        print(json.dumps(printed, indent=2))
-        return 0
-    print(render(machine(), list(figures.values()), found))
-    for name, values in differing.items():
-        if values:
-            print(
-                f"\n{name}: {values:,} of {12 * options.rows:,} values are not the batch engine's"
-            )
-    for engine in missing:
-        print(f"\n{engine.name} is not installed: {engine.install}")
-    return 0
+            log.warning("%s is not installed: %s", name, measured.install)
+            continue
+        figures[name], differing = measured
+        log.info("%s, %s rows: %.2f s", name, f"{rows:,}", figures[name].seconds)
+        if differing:
+            log.info("%s: %d of %d values are not the batch engine's", name, differing, 12 * rows)
+    results.figures += figures.values()
+    results.ratios += ratios(figures, rows)
+    few, many = (_batch(plan, size) for size in (min(_FEW_ROWS, rows), 2 * plan.inputs.rows))
+    results.figures += (few, many)
+    name = f"batch, cost of a row at {many.rows:,} / at {few.rows:,}"
+    results.ratios.append(Ratio(name, few.rows_per_second / many.rows_per_second))
+    results.ratios += _state_ratios(rows)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.velocity", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("--rows", type=int, default=_ROWS)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each engine")
-    parser.add_argument("--only", action="append", choices=list(ENGINES), help="repeatable")
-    parser.add_argument("--work", default="bench-data", help="folder for what is made, kept")
-    parser.add_argument("--json", action="store_true", help="JSON in place of the table")
-    return parser.parse_args()
+def _state_ratios(rows: int) -> list[Ratio]:
+    """What the state of a stream takes, and how quick it is in processor seconds."""
+    bounded = rows >= _BOUND_ROWS
+    command = [sys.executable, "-m", "benchmarks.velocity_state", "--rows", str(rows), "--json"]
+    found = []
+    for figure in _json_of(command, None):
+        size = figure["batch_rows"]
+        for key, bytes_a_row in figure["bytes_per_row"].items():
+            name = f"state at {size:,} rows, bytes a transaction in its windows, {key}"
+            found.append(Ratio(name, bytes_a_row, 40 if bounded else None))
+        speed = figure["rows_per_second"] / 1000
+        name = f"state at {size:,} rows, thousand rows a processor second"
+        found.append(Ratio(name, speed, 200 if bounded and size == 1000 else None, False, 400))
+    return found
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _batch(plan: Plan, rows: int) -> Figure:
+    measured = measure("batch", _transactions(plan, rows), rows, plan.repeat)
+    assert not isinstance(measured, Missing)
+    return measured[0]
+
+
+def _transactions(plan: Plan, rows: int) -> Path:
+    file = plan.inputs.work / f"velocity-{rows}.parquet"
+    if not file.exists():
+        log.info("making %s", file.name)
+        make_transactions(rows, file)
+    return file
+
+
+def _json_of(command: list[str], environment: dict[str, str] | None) -> Any:
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    if done.returncode:
+        raise ProcessFailedError(tuple(command), done.returncode, done.stderr)
+    return json.loads(done.stdout)

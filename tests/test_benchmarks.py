@@ -163,7 +163,9 @@ def test_a_ratio_is_judged_by_its_bound(ratio: Ratio, holds: bool | None) -> Non
 
 
 def test_few_rows_are_not_judged() -> None:
-    plans = [Plan(Inputs(Path(), Path(), rows), 1, (), False) for rows in (4_999_999, 5_000_000)]
+    plans = [
+        Plan(Inputs(Path(), Path(), Path(), rows), 1, (), False) for rows in (4_999_999, 5_000_000)
+    ]
     assert [plan.bound(1.5) for plan in plans] == [None, 1.5]
 
 
