@@ -124,7 +124,7 @@ def measure_velocity(plan: Plan, results: Results) -> None:
     few, many = (_batch(plan, size) for size in (min(_FEW_ROWS, rows), 2 * plan.inputs.rows))
     results.figures += (few, many)
     name = f"batch, cost of a row at {many.rows:,} / at {few.rows:,}"
-    results.ratios.append(Ratio(name, few.rows_per_second / many.rows_per_second))
+    results.ratios.append(Ratio(name, _cost(many) / _cost(few)))
     results.ratios += _state_ratios(rows)
 
 
@@ -142,6 +142,11 @@ def _state_ratios(rows: int) -> list[Ratio]:
         name = f"state at {size:,} rows, thousand rows a processor second"
         found.append(Ratio(name, speed, 200 if bounded and size == 1000 else None, False, 400))
     return found
+
+
+def _cost(figure: Figure) -> float:
+    assert figure.rows
+    return figure.seconds / figure.rows
 
 
 def _batch(plan: Plan, rows: int) -> Figure:
