@@ -123,6 +123,8 @@ class RunOutputs:
                     if staging.ready:
                         self._swap_in(staging)
                     staging.remove()
+                for unfinished in self.directory.glob(f".{_SUMMARY}-*"):
+                    unfinished.unlink()
             self._staging.claim()
             for branch in self.branches:
                 (self.staging / branch).mkdir()

@@ -277,6 +277,13 @@ def test_a_summary_is_not_written_while_another_run_publishes(out, monkeypatch):
     assert (written, _summary(out)) == ([False], "r2")
 
 
+def test_a_summary_that_a_killed_run_left_half_written_goes(out):
+    _run(out, "r1", "a")
+    (out / ".summary.json-killed").write_text('{"run"')
+    _run(out, "r2", "b")
+    assert not list(out.glob(".summary*"))
+
+
 def test_many_runs_may_start_at_once(out):
     children = []
     for number in range(8):

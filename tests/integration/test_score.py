@@ -240,6 +240,14 @@ def test_a_dry_run_checks_and_writes_nothing(parquet: Path, bundle: Path, tmp_pa
     assert len(found["features"]) == 15
 
 
+def test_a_sink_among_the_scores_is_refused_before_anything_is_written(
+    parquet: Path, bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="keeps scores there; give another place"):
+        run(parquet, bundle, tmp_path / "out", sink=f"parquet:{tmp_path}/out/scores")
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_transactions_give_outputs_that_can_be_read(
     month: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
