@@ -5,7 +5,6 @@ Every command imports its module when it is called, so that `--help` need not wa
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Literal
 
@@ -13,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from beam_fraud import __version__
-from beam_fraud.commandline import failure, log
+from beam_fraud.commandline import failure, interruption, log, standard_streams
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
@@ -330,29 +329,30 @@ def main(args: list[str] | None = None) -> int:
       args: arguments after the program's name; those of the process if None.
 
     Returns:
-      0 done, 1 failed, 2 a wrong call, 130 interrupted.
+      0 done, 1 failed, 2 a wrong call, 130 interrupted, 143 terminated.
     """
+    standard_streams.prepare()
     log.configure()
     given = sys.argv[1:] if args is None else args
+    with interruption.stopped_by_signals():
+        return _run(given or ["--help"])
+
+
+def _run(args: list[str]) -> int:
     try:
-        parse = get_command(app)
-        run = parse(given or ["--help"], prog_name="beam-fraud", standalone_mode=False)
-        if not callable(run):
-            # An exit code: help or the version has been printed.
-            return int(run or 0)
-        text = run()
+        run = get_command(app)(args, prog_name="beam-fraud", standalone_mode=False)
     except typer.TyperException as error:
         return failure.report(UsageError(line_of(error)))
+    except OSError as error:
+        # Parsing opens nothing: help or the version could not be printed.
+        return standard_streams.output_failed(error)
     except (Exception, KeyboardInterrupt) as error:
         return failure.report(error)
-    return _print(text)
-
-
-def _print(text: str) -> int:
+    if not callable(run):
+        # An exit code: help or the version has been printed.
+        return int(run or 0)
     try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Nobody reads any more. Python would complain of it when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+        text = run()
+    except (Exception, KeyboardInterrupt) as error:
+        return failure.report(error)
+    return standard_streams.print_result(text)

@@ -6,10 +6,12 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 import warnings
 from typing import Literal, TextIO
 
+from beam_fraud.commandline import interruption
 from beam_fraud.errors import UsageError
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -17,6 +19,7 @@ Format = Literal["text", "json"]
 
 #: The logger above all of the package's own.
 PACKAGE = "beam_fraud"
+logger = logging.getLogger(__name__)
 #: Beam's logger of what worker processes log; warns with each worker of a directory it needs not.
 _WORKERS = "apache_beam.runners.portability.local_job_service"
 #: The message in one of its records, which hold a printed protocol buffer.
@@ -28,8 +31,8 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
 
     The package's own records appear from `level` on. Those of libraries appear from `warning` on
     (`info` at level `debug`), without Beam's warnings about extras that are not installed, and
-    Python's warnings not at all unless at level `debug`. Tracebacks are for the file, and for
-    standard error at level `debug` only.
+    Python's warnings and what ends a thread not at all unless at level `debug`. Tracebacks are for
+    the file, and for standard error at level `debug` only.
 
     Args:
       level: the least severe of the package's own records to show.
@@ -45,6 +48,7 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     handlers = [console]
     if not debug:
         console.addFilter(_not_reported_as_failure)
+        console.addFilter(_not_of_what_was_stopped)
     if file is not None:
         handlers.append(_file_handler(file))
         handlers[-1].setFormatter(_formatter(form, tracebacks=True))
@@ -56,6 +60,7 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     logging.getLogger(PACKAGE).setLevel(threshold)
     logging.getLogger(_WORKERS).setLevel(logging.INFO if debug else logging.ERROR)
     logging.captureWarnings(debug)
+    threading.excepthook = _log_end_of_thread
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
 
@@ -141,6 +146,18 @@ def _parts(
 def _not_reported_as_failure(record: logging.LogRecord) -> bool:
     """False for a runner's record of an error that ends the command and is reported there."""
     return record.name.startswith(PACKAGE) or f"{PACKAGE}.errors." not in _with_exception(record)
+
+
+def _not_of_what_was_stopped(record: logging.LogRecord) -> bool:
+    """False for what libraries say when a signal takes their workers and connections away."""
+    return record.name.startswith(PACKAGE) or interruption.stopped() is None
+
+
+def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    # Beam's threads end so when a worker dies; the command fails of that by itself.
+    name = end.thread.name if end.thread else "a thread"
+    raised = end.exc_value or end.exc_type()
+    logger.debug("%s has ended: %r", name, raised, exc_info=raised)
 
 
 def _with_exception(record: logging.LogRecord) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from tempfile import TemporaryDirectory
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -16,6 +16,7 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.outputs import RunOutputs
 from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
+from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_inputs, limit_files, refuse_own_history
 from beam_fraud.transforms import counters
@@ -101,7 +102,9 @@ def run(
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     with ExitStack() as stack:
         if launch.is_local(beam_options):
-            directory = stack.enter_context(TemporaryDirectory(prefix="beam-fraud-"))
+            # In the staging, which the next run clears should this one be killed.
+            directory = str(inputs.outputs.staging / "progress")
+            make_directory(Path(directory))
             inputs = replace(inputs, progress=directory)
             total = _rows(inputs.files, options.limit)
             stack.enter_context(progress_of(total, lambda: rows_done(directory), doing))
