@@ -98,6 +98,8 @@ class _TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message, traceback = _parts(self, record, self._tracebacks)
+        if not self._tracebacks:
+            message = _printable(message)
         if getattr(record, "failure", False):
             line = f"beam-fraud: {message}"
         else:
@@ -130,17 +132,27 @@ class _JsonLines(logging.Formatter):
 def _parts(
     formatter: logging.Formatter, record: logging.LogRecord, tracebacks: bool
 ) -> tuple[str, str]:
-    """The message and the traceback of a record; the first line alone where those are left out.
+    """The message and the traceback of a record; a single line where tracebacks are left out.
 
-    Beam writes tracebacks into its messages as well as beside them.
+    Beam writes tracebacks into its messages as well as beside them: of libraries' messages, the
+    first line is shown. Ours are one line, though a name in them may hold a line end.
     """
     message = record.getMessage()
     if not tracebacks:
         from_worker = _WORKER_MESSAGE.match(message)
         if from_worker:
             message = from_worker[1].replace("\\n", "\n")
+        if record.name.startswith(PACKAGE):
+            return message.strip(), ""
         return message.strip().partition("\n")[0], ""
     return message, formatter.formatException(record.exc_info) if record.exc_info else ""
+
+
+def _printable(text: str) -> str:
+    """What a terminal can be trusted with: everything else is shown as an escape."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _not_reported_as_failure(record: logging.LogRecord) -> bool:
