@@ -71,7 +71,7 @@ BlockRows = Annotated[
     int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
 ]
@@ -101,7 +101,9 @@ def simulate(
     seed: Seed = 0,
     fraud_rate: Annotated[
         float | None,
-        typer.Option("--fraud-rate", min=0.0, max=1.0, help="Share of frauds to aim at."),
+        typer.Option(
+            "--fraud-rate", metavar="X", help="Share of frauds to aim at, above 0 and below 0.5."
+        ),
     ] = None,
     start: Annotated[
         str, typer.Option("--start", metavar="DATE", help="First day, ISO 8601.")
@@ -147,7 +149,9 @@ def train(
     threshold: Annotated[
         str,
         typer.Option(
-            "--threshold", metavar="SPEC", help="f1, precision=X, recall=X, budget=N or cost=FN:FP."
+            "--threshold",
+            metavar="SPEC",
+            help="f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1.",
         ),
     ] = "f1",
     name: Name = None,
@@ -248,7 +252,11 @@ def score(
     ] = None,
     alert: Annotated[
         list[str] | None,
-        typer.Option("--alert", metavar="URL", help="Alerts: console: or file:FILE; repeatable."),
+        typer.Option(
+            "--alert",
+            metavar="URL",
+            help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
+        ),
     ] = None,
     history: History = None,
     workers: Workers = 1,
@@ -257,7 +265,9 @@ def score(
     block_rows: BlockRows = 50_000,
     dry_run: DryRun = False,
 ) -> Outcome:
-    """Score files: every score to Parquet, flagged ones and alerts where you say.
+    """Score files and alert people to the suspicious ones.
+
+    Every score goes to Parquet, flagged transactions and alerts where you say.
 
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
