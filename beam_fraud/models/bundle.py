@@ -71,17 +71,19 @@ class Bundle:
 
         Raises:
           FraudError: a feature of the model is none of the schema's.
+          UsageError: the schema has no column for the key of a velocity feature.
         """
         # The definitions of the features are the model's; only where the columns are may differ.
         needed = FeatureSet(self.schema, order=self.manifest.features).velocity
-        schema = replace(schema, velocity=needed)
-        offered = FeatureSet(schema).names
+        computed = {name for definition in needed for name in definition.names}
+        offered = computed.union(FeatureSet(replace(schema, velocity=())).names)
         for name in self.manifest.features:
             if name not in offered:
                 raise FraudError(
                     f"{self.path}: the model needs the feature {name!r}, "
                     f"which the schema {schema.name} doesn't have"
                 )
+        schema = replace(schema, velocity=needed)
         return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features)
 
 
