@@ -5,7 +5,6 @@ Every command imports its module when it is called, so that `--help` need not wa
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Literal
 
@@ -13,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from beam_fraud import __version__
-from beam_fraud.commandline import failure, log
+from beam_fraud.commandline import failure, interruption, log, standard_streams
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
@@ -72,7 +71,7 @@ BlockRows = Annotated[
     int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
 ]
@@ -102,7 +101,9 @@ def simulate(
     seed: Seed = 0,
     fraud_rate: Annotated[
         float | None,
-        typer.Option("--fraud-rate", min=0.0, max=1.0, help="Share of frauds to aim at."),
+        typer.Option(
+            "--fraud-rate", metavar="X", help="Share of frauds to aim at, above 0 and below 0.5."
+        ),
     ] = None,
     start: Annotated[
         str, typer.Option("--start", metavar="DATE", help="First day, ISO 8601.")
@@ -148,7 +149,9 @@ def train(
     threshold: Annotated[
         str,
         typer.Option(
-            "--threshold", metavar="SPEC", help="f1, precision=X, recall=X, budget=N or cost=FN:FP."
+            "--threshold",
+            metavar="SPEC",
+            help="f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1.",
         ),
     ] = "f1",
     name: Name = None,
@@ -254,7 +257,11 @@ def score(
     ] = None,
     alert: Annotated[
         list[str] | None,
-        typer.Option("--alert", metavar="URL", help="Alerts: console: or file:FILE; repeatable."),
+        typer.Option(
+            "--alert",
+            metavar="URL",
+            help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
+        ),
     ] = None,
     history: History = None,
     workers: Workers = 1,
@@ -263,7 +270,9 @@ def score(
     block_rows: BlockRows = 50_000,
     dry_run: DryRun = False,
 ) -> Outcome:
-    """Score files: every score to Parquet, flagged ones and alerts where you say.
+    """Score files and alert people to the suspicious ones.
+
+    Every score goes to Parquet, flagged transactions and alerts where you say.
 
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
@@ -335,29 +344,30 @@ def main(args: list[str] | None = None) -> int:
       args: arguments after the program's name; those of the process if None.
 
     Returns:
-      0 done, 1 failed, 2 a wrong call, 130 interrupted.
+      0 done, 1 failed, 2 a wrong call, 130 interrupted, 143 terminated.
     """
+    standard_streams.prepare()
     log.configure()
     given = sys.argv[1:] if args is None else args
+    with interruption.stopped_by_signals():
+        return _run(given or ["--help"])
+
+
+def _run(args: list[str]) -> int:
     try:
-        parse = get_command(app)
-        run = parse(given or ["--help"], prog_name="beam-fraud", standalone_mode=False)
-        if not callable(run):
-            # An exit code: help or the version has been printed.
-            return int(run or 0)
-        text = run()
+        run = get_command(app)(args, prog_name="beam-fraud", standalone_mode=False)
     except typer.TyperException as error:
         return failure.report(UsageError(line_of(error)))
+    except OSError as error:
+        # Parsing opens nothing: help or the version could not be printed.
+        return standard_streams.output_failed(error)
     except (Exception, KeyboardInterrupt) as error:
         return failure.report(error)
-    return _print(text)
-
-
-def _print(text: str) -> int:
+    if not callable(run):
+        # An exit code: help or the version has been printed.
+        return int(run or 0)
     try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Nobody reads any more. Python would complain of it when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+        text = run()
+    except (Exception, KeyboardInterrupt) as error:
+        return failure.report(error)
+    return standard_streams.print_result(text)

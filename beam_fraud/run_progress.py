@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 _SECONDS_BETWEEN_WRITES = 0.25
@@ -22,7 +23,9 @@ class ProgressWriter:
         self._rows += rows
         now = time.monotonic()
         if now - self._written_at >= _SECONDS_BETWEEN_WRITES:
-            self._file.write_text(str(self._rows))
+            # A disk that is full shall fail the run by its results, not by this.
+            with suppress(OSError):
+                self._file.write_text(str(self._rows))
             self._written_at = now
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import UsageError
@@ -241,10 +242,25 @@ class Schema:
         """
         fields = dict(values)
         try:
-            features = tuple(FeatureColumn(**f) for f in cast(list[Any], fields.pop("features")))
+            columns = cast(list[Any], fields.pop("features"))
+            for column in columns:
+                _check_types(FeatureColumn, column)
+            features = tuple(FeatureColumn(**column) for column in columns)
             # Schemas of earlier versions have none.
             specs = cast(list[Any], fields.pop("velocity", []))
             velocity = tuple(Velocity.from_dict(spec) for spec in specs)
+            _check_types(cls, fields)
             return cls(features=features, velocity=velocity, **fields)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise UsageError(f"schema: not one of this version's ({error})") from None
+
+
+def _check_types(kind: type, values: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError for a value that is not of its field's type."""
+    types = get_type_hints(kind)
+    for name, value in dict(values).items():
+        if name in types:
+            try:
+                msgspec.convert(value, types[name])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{name}: {error}") from None

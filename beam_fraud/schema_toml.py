@@ -33,11 +33,12 @@ def load_schema(name_or_path: str) -> Schema:
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
     path = Path(name_or_path)
-    if not path.is_file():
-        raise UsageError(
-            f"schema {name_or_path!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML file"
-        )
     try:
+        if not path.is_file():
+            raise UsageError(
+                f"schema {name_or_path!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML "
+                "file"
+            )
         text = path.read_text(encoding="utf-8")
         return schema_from_toml(text, where=str(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import resource
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,17 @@ def test_a_disk_that_fills_up_leaves_no_part_of_a_batch(tmp_path):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert path.stat().st_size == size
+
+
+def test_what_has_no_disk_takes_alerts(tmp_path):
+    channel = FileChannel(Path("/dev/null"))
+    channel.check()
+    channel.send(_alerts("t0"))
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_run(tmp_path):
+    with pytest.raises(FraudError, match="File name too long"):
+        FileChannel(tmp_path / ("x" * 300)).check()
 
 
 def test_a_directory_by_that_name_is_refused_before_the_run(tmp_path):

@@ -179,7 +179,11 @@ def test_shared_options_stand_before_or_after_the_others(
         (["simulate", "--out"], "option '--out' requires an argument"),
         (["evaluate", "--model", "b"], "missing argument 'FILE'"),
         (["simulate", "--out", "x", "--days", "x"], "invalid value for '--days': "),
-        (["simulate", "--out", "x", "--days", "0"], "invalid value for '--days': "),
+        (
+            ["simulate", "--out", "x", "--days", "0"],
+            "invalid value for '--days': Input should be greater than or equal to 1, not 0; see",
+        ),
+        (["demo", "--seed", "4294967296"], "invalid value for '--seed': "),
         (["train", "x", "--split", "random"], "invalid value for '--split': 'random' is not one"),
         (["demo", "x"], "got unexpected extra argument"),
         (["models"], "missing command; see beam-fraud models --help"),
@@ -193,6 +197,28 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
     assert printed.out == ""
     assert printed.err.startswith(f"beam-fraud: {line}")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "name"),
+    [
+        ("score", ["--sink", ""], "--sink"),
+        ("score", ["--schema="], "--schema"),
+        ("score", ["--alert", "console:", "--alert", ""], "--alert"),
+        ("score", ["--history", ""], "--history"),
+        ("score", ["--out", ""], "--out"),
+        ("score", [""], "FILE"),
+        ("train", ["--from", ""], "--from"),
+        ("demo", ["--log-file", ""], "--log-file"),
+    ],
+)
+def test_an_empty_value_is_a_wrong_call(
+    calls: Calls, capsys: pytest.CaptureFixture[str], command: str, args: list[str], name: str
+) -> None:
+    assert main([*MINIMAL[command], *args]) == 2
+    said = capsys.readouterr().err
+    assert said == f"beam-fraud: {name}: nothing was given, the value is empty\n"
+    assert calls.options is None
 
 
 @pytest.mark.parametrize(

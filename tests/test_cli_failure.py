@@ -4,7 +4,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.commandline import failure
+from beam_fraud.commandline import failure, log
 from beam_fraud.errors import FraudError, UsageError
 
 LINE = "bundle b: model.joblib was changed after it was written; write the bundle again"
@@ -55,6 +55,25 @@ def test_a_bug_in_a_step_is_not_taken_for_a_refusal(
     error = run_pipeline(ZeroDivisionError("by zero"), *args)
     assert failure.fraud_error_in(error) is None
     assert failure.report(error) == 1
+
+
+def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure()
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "a.py", line 7, in step\n    1 / 0\n    ~~^~~\n'
+        "ZeroDivisionError: by zero\n\n"
+        "During handling of the above exception, another exception occurred:\n\n"
+        "Traceback (most recent call last):\n"
+        '  File "b.py", line 9, in process\n'
+        "ZeroDivisionError: by zero [while running 'Load the model']\nand more\n"
+    )
+    assert failure.report(RuntimeError(text)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("beam-fraud: internal error: ZeroDivisionError: by zero; run again")
+    assert said.count("\n") == 1
 
 
 def test_an_error_is_found_by_what_it_was_raised_from() -> None:

@@ -123,6 +123,18 @@ def test_a_log_file_that_cannot_be_written_is_a_wrong_call(tmp_path: Path) -> No
         log.configure(file=str(tmp_path))
 
 
+def test_a_name_from_outside_neither_cuts_a_message_nor_reaches_the_terminal_raw(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure()
+    logging.getLogger("beam_fraud.x").warning("two\nlines\x1b[31m.csv: no column µ")
+    said = capsys.readouterr().err
+    assert said.endswith("two\\nlines\\x1b[31m.csv: no column µ\n")
+    log.configure(form="json")
+    logging.getLogger("beam_fraud.x").warning("two\nlines.csv: no column")
+    assert json.loads(capsys.readouterr().err)["message"] == "two\nlines.csv: no column"
+
+
 def test_what_a_worker_process_logs_is_cut_to_its_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

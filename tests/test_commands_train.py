@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from beam_fraud.commands import evaluate, import_model, train
+from beam_fraud.commands import evaluate, import_model, score, train
 from beam_fraud.commands.evaluate import EvaluateOptions
 from beam_fraud.commands.import_model import ImportOptions
+from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.commands.train import TrainOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import open_bundle, read_card, read_reference
@@ -188,6 +189,34 @@ def test_data_that_cannot_make_a_model_is_an_error_of_one_line(
         train.run(replace(options, **change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not Path(options.out).exists()
+
+
+def test_where_the_bundle_goes_is_looked_at_before_anything_is_read(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    for run, given in (
+        (train.run, replace(options, files=("absent.csv",), out=str(tmp_path))),
+        (import_model.run, ImportOptions("absent", "handbook", trust=True, out=str(tmp_path))),
+    ):
+        with pytest.raises(FraudError, match="is there already and no model bundle"):
+            run(given)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", " "])
+def test_a_name_that_a_terminal_cannot_show_is_refused(options: TrainOptions, name: str) -> None:
+    with pytest.raises(UsageError, match=r"--name .*: must be of characters that can be printed"):
+        train.run(replace(options, name=name))
+
+
+def test_a_bundle_is_not_taken_for_transactions(options: TrainOptions) -> None:
+    train.run(options)
+    for run, given in (
+        (train.run, replace(options, files=(options.out,))),
+        (evaluate.run, EvaluateOptions((options.out,), options.out)),
+        (score.run, ScoreOptions(files=(options.out,), model=options.out, out="never")),
+    ):
+        with pytest.raises(UsageError, match="is a model bundle, not transactions"):
+            run(given)  # type: ignore[operator]
 
 
 def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOptions) -> None:

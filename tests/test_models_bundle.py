@@ -144,8 +144,8 @@ def test_another_major_version_of_scikit_learn_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_feature_that_the_schema_lacks_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "b", replace(MANIFEST, features=("amount", "account_count_7d")))
-    with pytest.raises(FraudError, match="needs the feature 'account_count_7d'"):
+    write(tmp_path / "b", replace(MANIFEST, features=("amount", "account_count_9d")))
+    with pytest.raises(FraudError, match="needs the feature 'account_count_9d'"):
         open_bundle(str(tmp_path / "b"))
     bundle = write(tmp_path / "c")
     with pytest.raises(FraudError, match="'is_night', which the schema ulb doesn't have"):
@@ -158,6 +158,54 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes) -> N
     (tmp_path / "b" / "manifest.json").write_bytes(content)
     with pytest.raises(FraudError, match=r"manifest\.json can't be read"):
         open_bundle(str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"thresholds": {"review": -1.0}}, "review -1 is not from 0 to 1"),
+        ({"thresholds": {"review": 0.5, "decline": 2}}, "decline 2 is not from 0 to 1"),
+        ({"name": "\x1b[31mred"}, "is no name of a model"),
+        ({"schema": {"roles": {"event_time": "t", "amount": 5}}}, "roles: "),
+        ({"schema": {"features": [{"column": 3}]}}, "column: "),
+        ({"schema": {"features": [{"column": "a", "kind": "weird"}]}}, "kind: .*'weird'"),
+        ({"schema": {"features": [3]}}, "not one of this version's"),
+        ({"schema": {"features": 3}}, "not one of this version's"),
+        ({"schema": {"calendar": "x"}}, "calendar: "),
+        ({"schema": {"name": 5}}, "name: "),
+        ({"schema": {"time_origin": 5}}, "time_origin: "),
+        ({"schema": {"colour": "blue"}}, "colour"),
+        ({"velocity": [{"key": 5}]}, "velocity"),
+        ({"velocity": [{"key": [5], "windows": ["1d"], "aggregates": ["count"]}]}, "velocity"),
+        ({"features": ["no_such"]}, "'no_such'"),
+    ],
+)
+def test_a_manifest_that_cannot_be_meant_is_one_line_that_names_the_bundle(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    write(tmp_path / "b")
+    schema = {**HANDBOOK.to_dict(), **change.pop("schema", {})}
+    if "velocity" in change:
+        del schema["velocity"]
+    edit_manifest(tmp_path / "b", schema=schema, **change)
+    with pytest.raises(FraudError, match=said) as caught:
+        open_bundle(str(tmp_path / "b"))
+    assert type(caught.value) is FraudError
+    assert str(caught.value).startswith(str(tmp_path / "b"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [({"weights": [1]}, "dict has no predict_proba"), (3, "takes 3 features")],
+)
+def test_what_is_no_model_of_the_manifest_is_refused(tmp_path: Path, model: Any, said: str) -> None:
+    if model == 3:
+        model = DummyClassifier(strategy="prior").fit(np.zeros((4, 3)), [0, 0, 0, 1])
+    write(tmp_path / "b", model=model)
+    with pytest.raises(FraudError, match=said) as caught:
+        load_model(open_bundle(str(tmp_path / "b")))
+    assert str(caught.value).startswith(f"{tmp_path}/b: model.joblib")
 
 
 @pytest.mark.parametrize("path", ["absent", ".", "file"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,6 +19,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.models.importing import ImportedModel, open_trusted, read_model_file
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.velocity import Velocity
 
 SCHEMA = Schema(
     name="test",
@@ -100,6 +103,22 @@ def test_what_is_no_model_is_an_error_of_one_line(tmp_path: Path, content: bytes
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(FraudError, match="can't be read"):
         read_model_file(str(tmp_path / "absent"))
+
+
+def test_a_model_that_cannot_do_without_what_may_be_absent_is_refused(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, features=(FeatureColumn("V1", missing="allow"),))
+    with pytest.raises(FraudError, match="can't score a row without 'V1', which the schema test"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", schema)
+    imported(make_pipeline(SimpleImputer(), LogisticRegression()).fit(X, Y), tmp_path / "m", schema)
+
+
+def test_what_windows_may_leave_undefined_is_tried_and_nothing_else(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, features=(), roles={**SCHEMA.roles, "account_id": "card"})
+    counted = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("count",)),))
+    imported(LogisticRegression().fit(X, Y), tmp_path / "m", counted)
+    spread = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("std",)),))
+    with pytest.raises(FraudError, match="without 'account_std_1d'"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", spread)
 
 
 def test_a_schema_with_categories_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.models.storage import read_bytes, write_directory
+from beam_fraud.models.storage import check_directory, read_bytes, write_directory
 
 FILES = {"last": b"1", "first": b"2"}
 
@@ -56,6 +56,20 @@ def test_a_missing_file_is_told_from_an_unreadable_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(FraudError, match="folder can't be read"):
         read_bytes(str(tmp_path), "folder")
+
+
+def test_a_place_is_checked_before_there_is_anything_to_write(tmp_path: Path) -> None:
+    check_directory(str(tmp_path / "new" / "model"), last="last")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(FraudError, match="no model bundle"):
+        check_directory(str(tmp_path), last="last")
+    with pytest.raises(FraudError, match=r"thesis\.txt"):
+        check_directory(str(tmp_path / "thesis.txt" / "model"), last="last")
+    with pytest.raises(FraudError, match="can't be written"):
+        check_directory(str(tmp_path / ("m" * 300)), last="last")
+    with pytest.raises(FraudError, match="nosuch://b"):
+        check_directory("nosuch://b", last="last")
 
 
 def test_a_url_is_written_and_read_by_beam_the_last_file_last(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.presets import PRESETS
 from beam_fraud.schema import FeatureColumn
 from beam_fraud.schema_toml import load_schema, schema_from_toml
@@ -91,3 +91,8 @@ def test_mistakes_are_told_in_one_line(old: str, new: str, said: str) -> None:
 def test_neither_a_preset_nor_a_file() -> None:
     with pytest.raises(UsageError, match="neither a preset"):
         load_schema("handbok")
+
+
+def test_a_name_that_is_too_long_for_a_file_is_an_error_of_one_line() -> None:
+    with pytest.raises(FraudError, match="File name too long"):
+        load_schema("x" * 300)

@@ -108,11 +108,16 @@ def test_the_result_counts_what_is_in_the_file(tmp_path):
     assert out in said
 
 
+def test_one_of_a_kind_is_not_said_in_the_plural(tmp_path):
+    said = render(run(SimulateOptions(str(tmp_path / "a.csv"), days=1, accounts=1, merchants=1)))
+    assert " of 1 account at 1 merchant over 1 day in " in said
+
+
 @pytest.mark.parametrize(
     "name", ["a", "a.txt", "a.parquet.gz", "a.gz", "a.csv.bz2", ".parquet", "a.csv.d.zst"]
 )
 def test_an_unknown_suffix_is_a_wrong_call_that_lists_the_known(tmp_path, name):
-    with pytest.raises(UsageError, match=r"\.parquet, \.csv, \.jsonl, \.ndjson"):
+    with pytest.raises(UsageError, match=r"\.parquet or \.csv or \.jsonl or \.ndjson \("):
         run(SimulateOptions(str(tmp_path / name)))
     assert not list(tmp_path.iterdir())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -33,10 +34,10 @@ class FileChannel:
         Raises:
           FraudError: it cannot.
         """
-        if not self.path.exists():
-            check_writable(self.path.parent)
-            return
         try:
+            if not self.path.exists():
+                check_writable(self.path.parent)
+                return
             os.close(os.open(self.path, os.O_RDWR | os.O_APPEND))
         except OSError as error:
             raise self._failure(error) from None
@@ -64,6 +65,15 @@ class FileChannel:
         return FraudError(f"--alert {self.describe()}: cannot be written ({error.strerror})")
 
 
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # A pipe or a device has no disk to reach.
+        if error.errno != errno.EINVAL:
+            raise
+
+
 def _append(descriptor: int, lines: bytes) -> None:
     end = os.fstat(descriptor).st_size
     torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
@@ -71,7 +81,7 @@ def _append(descriptor: int, lines: bytes) -> None:
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
+        _sync(descriptor)
     except OSError:
         # A full disk takes a part of it: sent again, that part would be there twice.
         os.ftruncate(descriptor, end)

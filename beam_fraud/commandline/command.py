@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from beam_fraud.commandline import log
+from beam_fraud.errors import UsageError
 
 P = ParamSpec("P")
 
@@ -45,6 +46,17 @@ def _shared(
     return json_
 
 
+def _refuse_empty(values: dict[str, Any], parameters: Iterable[inspect.Parameter]) -> None:
+    """Refuse an empty text, which a shell makes of a variable that is not set."""
+    for parameter in parameters:
+        given = values.get(parameter.name)
+        if given == "" or (isinstance(given, list) and "" in given):
+            (info,) = parameter.annotation.__metadata__
+            # What stands first in `typer.Option` is its name here, whatever Typer calls it.
+            name = info.default if isinstance(info.default, str) else info.metavar
+            raise UsageError(f"{name}: nothing was given, the value is empty")
+
+
 def command(
     app: typer.Typer, name: str, cls: type[TyperCommand] = TyperCommand
 ) -> Callable[[Callable[P, Outcome]], Callable[..., Callable[[], str]]]:
@@ -59,8 +71,14 @@ def command(
     def register(function: Callable[P, Outcome]) -> Callable[..., Callable[[], str]]:
         own = inspect.signature(function, eval_str=True).parameters
 
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in (*own.values(), *shared.values())
+        ]
+
         @wraps(function)
         def prepare(**values: Any) -> Callable[[], str]:
+            _refuse_empty(values, parameters)
             as_json = _shared(**{key: values.pop(key) for key in shared})
 
             def run() -> str:
@@ -69,10 +87,6 @@ def command(
 
             return run
 
-        parameters = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for parameter in (*own.values(), *shared.values())
-        ]
         # Typer reads the options off the signature and its annotations.
         prepare.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         prepare.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 
+from beam_fraud.commandline import interruption
 from beam_fraud.errors import FraudError
 
 logger = logging.getLogger(__name__)
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 _WHILE_RUNNING = re.compile(r"(?: \[while running '[^\n]*'\])+\s*$")
 #: The last line of a traceback that ends in one of the package's own errors.
 _IN_TRACEBACK = re.compile(rf"\b{re.escape(FraudError.__module__)}\.(\w+): ([^\n]*)")
+#: The line after the indented ones of a traceback, which says what was raised.
+_END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
 
 
 def report(error: BaseException) -> int:
@@ -25,13 +28,16 @@ def report(error: BaseException) -> int:
     Args:
       error: what ended the command, as it was raised here or as a runner passed it on.
     """
+    stopped = interruption.stopped()
+    if stopped is not None:
+        # Whatever a runner made of it on the way here.
+        return _log(*stopped)
     if isinstance(error, KeyboardInterrupt):
         return _log("interrupted", 130)
     known = fraud_error_in(error)
     if known is not None:
         return _log(str(known), known.exit_code)
-    summary = " ".join(str(error).split("\n", 1)[0].split())
-    line = f"internal error: {type(error).__name__}: {summary}".rstrip(": ")
+    line = f"internal error: {_what_happened(error)}"
     return _log(f"{line}; run again with --log-level debug for the traceback", 1, error)
 
 
@@ -50,6 +56,15 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
             kinds = {kind.__name__: kind for kind in FraudError.__subclasses__()}
             return kinds.get(name, FraudError)(_WHILE_RUNNING.sub("", line))
     return None
+
+
+def _what_happened(error: BaseException) -> str:
+    """The kind and first line of an error, or of the one whose traceback a runner passed on."""
+    raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
+    if raised:
+        return _WHILE_RUNNING.sub("", raised[-1])
+    summary = " ".join(str(error).partition("\n")[0].split())
+    return f"{type(error).__name__}: {summary}".rstrip(": ")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -6,10 +6,12 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 import warnings
 from typing import Literal, TextIO
 
+from beam_fraud.commandline import interruption
 from beam_fraud.errors import UsageError
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -17,6 +19,7 @@ Format = Literal["text", "json"]
 
 #: The logger above all of the package's own.
 PACKAGE = "beam_fraud"
+logger = logging.getLogger(__name__)
 #: Beam's logger of what worker processes log; warns with each worker of a directory it needs not.
 _WORKERS = "apache_beam.runners.portability.local_job_service"
 #: The message in one of its records, which hold a printed protocol buffer.
@@ -28,8 +31,8 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
 
     The package's own records appear from `level` on. Those of libraries appear from `warning` on
     (`info` at level `debug`), without Beam's warnings about extras that are not installed, and
-    Python's warnings not at all unless at level `debug`. Tracebacks are for the file, and for
-    standard error at level `debug` only.
+    Python's warnings and what ends a thread not at all unless at level `debug`. Tracebacks are for
+    the file, and for standard error at level `debug` only.
 
     Args:
       level: the least severe of the package's own records to show.
@@ -45,6 +48,7 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     handlers = [console]
     if not debug:
         console.addFilter(_not_reported_as_failure)
+        console.addFilter(_not_of_what_was_stopped)
     if file is not None:
         handlers.append(_file_handler(file))
         handlers[-1].setFormatter(_formatter(form, tracebacks=True))
@@ -56,6 +60,7 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     logging.getLogger(PACKAGE).setLevel(threshold)
     logging.getLogger(_WORKERS).setLevel(logging.INFO if debug else logging.ERROR)
     logging.captureWarnings(debug)
+    threading.excepthook = _log_end_of_thread
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
 
@@ -93,6 +98,8 @@ class _TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message, traceback = _parts(self, record, self._tracebacks)
+        if not self._tracebacks:
+            message = _printable(message)
         if getattr(record, "failure", False):
             line = f"beam-fraud: {message}"
         else:
@@ -125,22 +132,44 @@ class _JsonLines(logging.Formatter):
 def _parts(
     formatter: logging.Formatter, record: logging.LogRecord, tracebacks: bool
 ) -> tuple[str, str]:
-    """The message and the traceback of a record; the first line alone where those are left out.
+    """The message and the traceback of a record; a single line where tracebacks are left out.
 
-    Beam writes tracebacks into its messages as well as beside them.
+    Beam writes tracebacks into its messages as well as beside them: of libraries' messages, the
+    first line is shown. Ours are one line, though a name in them may hold a line end.
     """
     message = record.getMessage()
     if not tracebacks:
         from_worker = _WORKER_MESSAGE.match(message)
         if from_worker:
             message = from_worker[1].replace("\\n", "\n")
+        if record.name.startswith(PACKAGE):
+            return message.strip(), ""
         return message.strip().partition("\n")[0], ""
     return message, formatter.formatException(record.exc_info) if record.exc_info else ""
+
+
+def _printable(text: str) -> str:
+    """What a terminal can be trusted with: everything else is shown as an escape."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _not_reported_as_failure(record: logging.LogRecord) -> bool:
     """False for a runner's record of an error that ends the command and is reported there."""
     return record.name.startswith(PACKAGE) or f"{PACKAGE}.errors." not in _with_exception(record)
+
+
+def _not_of_what_was_stopped(record: logging.LogRecord) -> bool:
+    """False for what libraries say when a signal takes their workers and connections away."""
+    return record.name.startswith(PACKAGE) or interruption.stopped() is None
+
+
+def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    # Beam's threads end so when a worker dies; the command fails of that by itself.
+    name = end.thread.name if end.thread else "a thread"
+    raised = end.exc_value or end.exc_type()
+    logger.debug("%s has ended: %r", name, raised, exc_info=raised)
 
 
 def _with_exception(record: logging.LogRecord) -> str:

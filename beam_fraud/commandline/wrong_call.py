@@ -29,5 +29,9 @@ def line_of(error: typer.TyperException) -> str:
     if hasattr(details, "possibilities"):
         return unknown_option(details.option_name, details.possibilities or (), command)
     message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    # Where a bound is broken, the message says the bound alone.
+    bounds: Any = getattr(error.__cause__, "errors", list)()
+    if bounds and repr(bounds[0]["input"]) not in message:
+        message = f"{message}, not {bounds[0]['input']}"
     hint = "" if message.endswith("?") else f"; see {command} --help"
     return f"{message[:1].lower()}{message[1:]}{hint}"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from tempfile import TemporaryDirectory
+from pathlib import Path
 
 import apache_beam as beam
+import pyarrow.dataset as pads
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.commandline.progress import progress_of
+from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.outputs import RunOutputs
+from beam_fraud.outputs import DEAD_LETTERS, RunOutputs
 from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
+from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_inputs, limit_files, refuse_own_history
 from beam_fraud.transforms import counters
+
+_LOG = logging.getLogger(__name__)
 
 #: Several workers share a file in segments of at least this size.
 _MIN_SEGMENT_BYTES = 8 << 20
@@ -56,9 +62,11 @@ def find(options: BatchOptions, features: FeatureSet, outputs: RunOutputs) -> In
     """Find and check the files that are to be read.
 
     Raises:
-      UsageError: a file is its own history.
+      UsageError: a file is its own history, a bundle, or will be among the outputs.
       FraudError: a file that cannot be read or lacks a column.
     """
+    refuse_bundles((*options.files, *options.history))
+    refuse_own_outputs((*options.files, *options.history), outputs.directory)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     inputs = Inputs((), features, outputs)
     files = tuple(find_inputs(options.files, features.schema, labels=inputs.labels))
@@ -101,7 +109,9 @@ def run(
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     with ExitStack() as stack:
         if launch.is_local(beam_options):
-            directory = stack.enter_context(TemporaryDirectory(prefix="beam-fraud-"))
+            # In the staging, which the next run clears should this one be killed.
+            directory = str(inputs.outputs.staging / "progress")
+            make_directory(Path(directory))
             inputs = replace(inputs, progress=directory)
             total = _rows(inputs.files, options.limit)
             stack.enter_context(progress_of(total, lambda: rows_done(directory), doing))
@@ -124,6 +134,18 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
         names = (counters.HISTORY_ROWS, counters.HISTORY_ROWS_LEFT_OUT)
         counts |= {name: counted.get(name, 0) for name in names}
     return counts
+
+
+def warn_if_all_are_dead(counted: dict[str, int], outputs: RunOutputs) -> None:
+    """Say so where no record is a transaction, as with another file's schema; before publishing."""
+    rows = counted.get(counters.ROWS_IN, 0)
+    if not rows or rows > counted.get(counters.ROWS_DEAD, 0):
+        return
+    parts = sorted((outputs.staging / DEAD_LETTERS).glob("part-*.parquet"))
+    first = pads.dataset(parts, format="parquet").head(1).to_pylist()
+    for row in first:
+        why = f"{row['source']}:{row['position']}: {row['detail'] or row['reason']}"
+        _LOG.warning("none of %d records is a transaction; first: %s", rows, why)
 
 
 def dry_run(inputs: Inputs) -> dict[str, object]:

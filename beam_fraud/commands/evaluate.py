@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.commands.figures import render_metrics
+from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import FraudError, UsageError
@@ -63,9 +64,10 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     """
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    refuse_bundles((*options.files, *options.history))
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     bundle = open_bundle(options.model)
-    schema = load_schema(options.schema) if options.schema else bundle.schema
+    schema = bundle.schema if options.schema is None else load_schema(options.schema)
     features = bundle.features_in(schema)
     if options.protocol is not None:
         period = _period(options, bundle)

@@ -45,6 +45,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     outputs.begin()
     try:
         counted = batch.run(options, inputs, build_features, "computing")
+        batch.warn_if_all_are_dead(counted, outputs)
         outputs.publish()
     except BaseException:
         outputs.abandon()

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.models.bundle import write_bundle
+from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.card import imported_card
 from beam_fraud.models.importing import open_trusted, read_model_file
-from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
+from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
 from beam_fraud.models.reference import Reference
+from beam_fraud.models.storage import check_directory
 from beam_fraud.schema_toml import load_schema
 
 
@@ -41,7 +42,9 @@ def run(options: ImportOptions) -> dict[str, object]:
     """
     if not 0 <= options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    name = model_name(options.name, options.out)
     schema = load_schema(options.schema)
+    check_directory(options.out, MANIFEST_FILE)
     saved = read_model_file(options.file)
     if not options.trust:
         raise FraudError(
@@ -49,7 +52,6 @@ def run(options: ImportOptions) -> dict[str, object]:
             "compare the digest with its maker's, then repeat with --trust"
         )
     imported = open_trusted(saved, schema)
-    name = options.name or Path(options.out).name
     manifest = Manifest(
         name=name,
         kind="imported",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
+from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
 from beam_fraud.pipeline import Inputs, Scoring, build_score
@@ -22,6 +24,8 @@ from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms import counters
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,8 @@ def run(options: ScoreOptions) -> dict[str, object]:
 
     Raises:
       UsageError: an option that cannot be meant.
-      FraudError: a file, the bundle, a sink or a channel that cannot be used.
+      FraudError: a file, the bundle, a sink or a channel that cannot be used; or alerts could not
+        be sent, after all else was done.
     """
     started = time.monotonic()
     plan = _plan(options)
@@ -81,6 +86,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
             lambda root, inputs: build_score(root, inputs, plan.scoring),
             "scoring",
         )
+        batch.warn_if_all_are_dead(counted, plan.outputs)
         plan.outputs.publish()
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
@@ -89,9 +95,13 @@ def run(options: ScoreOptions) -> dict[str, object]:
         if plan.sink is not None:
             plan.sink.discard(plan.outputs.run_id)
         raise
-    alerts = _send(plan)
-    summary = _summary(plan, counted, alerts, time.monotonic() - started)
+    summary = _summary(plan, counted, {}, time.monotonic() - started)
     plan.outputs.write_summary(summary)
+    if plan.channels:
+        alerts = _send(plan)
+        summary = _summary(plan, counted, alerts, time.monotonic() - started)
+        plan.outputs.write_summary(summary)
+        _refuse_unsent(plan, alerts["failed"])
     return summary
 
 
@@ -104,8 +114,8 @@ def render(result: dict[str, object]) -> str:
 
 def _plan(options: ScoreOptions) -> _Plan:
     bundle = open_bundle(options.model)
-    schema = load_schema(options.schema) if options.schema else bundle.schema
-    sink = parse_sink(options.sink) if options.sink else None
+    schema = bundle.schema if options.schema is None else load_schema(options.schema)
+    sink = None if options.sink is None else parse_sink(options.sink)
     channels = tuple(parse_channel(url, console=sys.stderr) for url in options.alerts)
     outputs = RunOutputs(local_directory(options.out), new_run_id())
     inputs = batch.find(options, bundle.features_in(schema), outputs)
@@ -117,20 +127,37 @@ def _plan(options: ScoreOptions) -> _Plan:
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
     return _Plan(inputs, Scoring(bundle, sink, names, outbox), channels)
 
 
+def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
+    database = options.sink is not None and not options.sink.startswith("parquet:")
+    if (database or options.alerts) and inputs.features.schema.role("transaction_id") is None:
+        _LOG.warning(
+            "schema %s has no transaction_id: rows are known as <file>:<row>, so rows of files of "
+            "one name, given another day, count as the same ones; give files names of their own",
+            inputs.features.schema.name,
+        )
+
+
 def _send(plan: _Plan) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
-    if not plan.channels:
-        return {}
     outbox = plan.scoring.outbox
     if outbox is None and isinstance(plan.sink, DatabaseSink):
         outbox = Outbox(plan.sink.url)
     assert outbox is not None
     report = send_pending(outbox, plan.channels)
     return {"sent": report.sent, "already_sent": report.already_sent, "failed": report.failed}
+
+
+def _refuse_unsent(plan: _Plan, failed: int) -> None:
+    if failed:
+        raise FraudError(
+            f"{failed:,} alerts were not sent and wait in the outbox; all else is in "
+            f"{plan.outputs.directory}: make the same call again to send them"
+        )
 
 
 def _summary(

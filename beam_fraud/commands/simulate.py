@@ -79,14 +79,19 @@ def render(result: Mapping[str, object]) -> str:
     """The result of `run` in plain text."""
     scenarios = cast(Mapping[str, int], result["scenarios"])
     return (
-        f"{result['transactions']:,} transactions of {result['accounts']:,} accounts at "
-        f"{result['merchants']:,} merchants over {result['days']:,} days in "
+        f"{_counted(result, 'transactions')} of {_counted(result, 'accounts')} at "
+        f"{_counted(result, 'merchants')} over {_counted(result, 'days')} in "
         f"{result['seconds']:.1f} s\n"
-        f"{result['frauds']:,} frauds ({result['fraud_rate']:.2%}): "
+        f"{_counted(result, 'frauds')} ({result['fraud_rate']:.2%}): "
         f"{scenarios['1']:,} amounts too high, {scenarios['2']:,} at compromised terminals, "
         f"{scenarios['3']:,} of compromised customers\n"
         f"{result['out']}"
     )
+
+
+def _counted(result: Mapping[str, object], name: str) -> str:
+    count = cast(int, result[name])
+    return f"{count:,} {name.removesuffix('s') if count == 1 else name}"
 
 
 def _specification(options: SimulateOptions) -> Simulation:

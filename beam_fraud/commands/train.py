@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from beam_fraud.commands.figures import render_metrics
+from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import UsageError
-from beam_fraud.models.bundle import write_bundle
+from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.card import model_card
 from beam_fraud.models.kinds import model_kind
-from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
+from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import Recipe, Trained, train
 from beam_fraud.schema import Schema
@@ -71,13 +73,15 @@ def run(options: TrainOptions) -> dict[str, object]:
         valid_from=parse_moment("--valid-from", options.valid_from),
         seed=options.seed,
     )
+    name = model_name(options.name, options.out)
+    refuse_bundles((*options.files, *options.history))
+    check_directory(options.out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     schema = load_schema(options.schema)
     dataset = load_dataset(options.files, schema, since=since, until=until, history=options.history)
     if dataset.rows_dead:
         _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
     trained = train(dataset.transactions, schema, recipe)
-    name = options.name or Path(options.out).name
     data = tuple(Path(file).name for file in options.files)
     bundle = write_bundle(
         options.out,

@@ -20,8 +20,8 @@ class FeatureSet:
 
     Example:
       >>> from beam_fraud.presets import HANDBOOK
-      >>> FeatureSet(HANDBOOK).names
-      ('amount', 'is_weekend', 'is_night')
+      >>> FeatureSet(HANDBOOK).names[:4]
+      ('amount', 'is_weekend', 'is_night', 'account_count_1d')
     """
 
     #: The schema of the transactions.

@@ -23,6 +23,7 @@ from beam_fraud.models.manifest import (
     installed_versions,
     model_id,
 )
+from beam_fraud.models.predict import check_classifier
 from beam_fraud.models.storage import read_bytes, write_directory
 from beam_fraud.schema import Schema
 from beam_fraud.urls import absolute, is_url
@@ -69,20 +70,23 @@ class Bundle:
         """The features that the model takes, of transactions in another schema.
 
         Raises:
-          FraudError: a feature of the model is none of the schema's.
+          FraudError: a feature of the model is none of the schema's, or it has no column for the
+            key of a velocity feature.
         """
         # The definitions of the features are the model's; only where the columns are may differ.
-        try:
-            schema = replace(schema, velocity=self.schema.velocity)
-        except UsageError as error:
-            raise FraudError(f"{self.path}: the model's features need more: {error}") from None
-        offered = FeatureSet(schema).names
+        needed = FeatureSet(self.schema, order=self.manifest.features).velocity
+        computed = {name for definition in needed for name in definition.names}
+        offered = computed.union(FeatureSet(replace(schema, velocity=())).names)
         for name in self.manifest.features:
             if name not in offered:
                 raise FraudError(
                     f"{self.path}: the model needs the feature {name!r}, "
                     f"which the schema {schema.name} doesn't have"
                 )
+        try:
+            schema = replace(schema, velocity=needed)
+        except UsageError as error:
+            raise FraudError(f"{self.path}: the model's features need more: {error}") from None
         return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features)
 
 
@@ -122,8 +126,8 @@ def open_bundle(path: str) -> Bundle:
     """Read and check a bundle without opening its model.
 
     Raises:
-      FraudError: `path` is no bundle, one of its files is missing or changed, a feature isn't in
-        its schema, or another major version of scikit-learn saved it.
+      FraudError: `path` is no bundle, one of its files is missing or changed, its manifest says
+        what cannot be meant, a feature isn't in its schema, or another major version of scikit-learn saved it.
     """
     try:
         data = read_bytes(path, MANIFEST_FILE)
@@ -135,11 +139,17 @@ def open_bundle(path: str) -> Bundle:
         manifest = decode_manifest(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FraudError(f"{path}: {MANIFEST_FILE} can't be read ({error})") from None
+    if not manifest.name.isprintable():
+        raise FraudError(f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model")
     bundle = Bundle(_anywhere(path), model_id(manifest.name, data), manifest)
     for name in DIGESTED_FILES:
         _read_checked(bundle, name)
     _check_scikit_learn(bundle)
-    _ = bundle.features
+    try:
+        _ = bundle.features
+    except UsageError as error:
+        # A schema that a user gives is a wrong call, one in a bundle is damage.
+        raise FraudError(f"{path}: {MANIFEST_FILE}: {error}") from None
     return bundle
 
 
@@ -149,14 +159,15 @@ def load_model(bundle: Bundle) -> Any:
     The bytes that joblib opens are the very bytes whose digest was compared with the manifest's.
 
     Raises:
-      FraudError: the file is missing or changed, or this scikit-learn can't open it.
+      FraudError: the file is missing or changed, this scikit-learn can't open it, or it is no
+        classifier of the manifest's features.
     """
     data = _read_checked(bundle, MODEL_FILE)
     try:
         with warnings.catch_warnings():
             # The manifest says which version saved it; a major one was refused on opening.
             warnings.filterwarnings("ignore", message="Trying to unpickle estimator")
-            return joblib.load(io.BytesIO(data))
+            model = joblib.load(io.BytesIO(data))
     except Exception as error:  # whatever an object of another version does when it is set up
         reason = (str(error) or type(error).__name__).splitlines()[0]
         saved_by = bundle.manifest.versions.get("scikit-learn", "an unknown version")
@@ -164,6 +175,11 @@ def load_model(bundle: Bundle) -> Any:
             f"{bundle.path}: {MODEL_FILE}, saved by scikit-learn {saved_by}, can't be opened by "
             f"{version('scikit-learn')} ({reason})"
         ) from None
+    try:
+        check_classifier(model, len(bundle.manifest.features))
+    except FraudError as error:
+        raise FraudError(f"{bundle.path}: {MODEL_FILE}: {error}") from None
+    return model
 
 
 def read_reference(bundle: Bundle) -> Reference:

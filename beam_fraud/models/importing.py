@@ -6,12 +6,13 @@ import hashlib
 import io
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+import numpy.typing as npt
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
@@ -23,6 +24,11 @@ from beam_fraud.models.predict import (
 )
 from beam_fraud.models.threads import set_single_threaded
 from beam_fraud.schema import Schema
+
+#: Aggregates of a window that have no value for some transactions, such as a key's first one.
+_UNDEFINED = frozenset({"std", "ratio", "seconds_since_last", "risk"})
+#: Those of a window that, for its delay, may hold no transaction at all.
+_UNDEFINED_IF_EMPTY = _UNDEFINED | {"mean", "max", "min"}
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +80,8 @@ def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
       schema: of the transactions that it shall score.
 
     Raises:
-      FraudError: it can't be opened, is no classifier of fraud, or takes other features.
+      FraudError: it can't be opened, is no classifier of fraud, takes other features, or can't do
+        without one that the schema lets be absent.
     """
     offered = FeatureSet(schema)
     if offered.categorical:
@@ -96,6 +103,7 @@ def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
         raise FraudError(f"{saved.path}: can't score a plain matrix ({_line(error)})") from None
     if scores.min() < 0 or scores.max() > 1:
         raise FraudError(f"{saved.path}: predict_proba gives values outside 0 to 1")
+    _check_missing(saved, model, features, rows[:1])
     return ImportedModel(model, features, microseconds_per_row(model, rows))
 
 
@@ -109,6 +117,35 @@ def _open(saved: SavedModel) -> Any:
     for warning in caught:
         _log.warning("%s: %s", saved.path, str(warning.message).splitlines()[0])
     return model
+
+
+def _check_missing(
+    saved: SavedModel, model: Any, features: FeatureSet, row: npt.NDArray[np.float64]
+) -> None:
+    """See that the model scores rows without what the schema lets be absent."""
+    row, absent = row.copy(), _may_be_absent(features)
+    row[:, [features.names.index(name) for name in absent]] = np.nan
+    try:
+        scores = predict_scores(model, row)
+        reason = "" if np.isfinite(scores).all() else "the score is not a number"
+    except Exception as error:  # whatever a foreign model raises
+        reason = _line(error)
+    if reason:
+        raise FraudError(
+            f"{saved.path}: can't score a row without {', '.join(map(repr, absent))}, which the "
+            f"schema {features.schema.name} lets be absent ({reason}); put an imputer before the "
+            "model, or reject such rows in the schema"
+        )
+
+
+def _may_be_absent(features: FeatureSet) -> list[str]:
+    allowed = {f.column for f in features.schema.features if f.missing == "allow"}
+    for spec in features.velocity:
+        undefined = _UNDEFINED if spec.delay == "0d" else _UNDEFINED_IF_EMPTY
+        aggregates = tuple(a for a in spec.aggregates if a in undefined)
+        if aggregates:
+            allowed |= set(replace(spec, aggregates=aggregates).names)
+    return [name for name in features.names if name in allowed]
 
 
 def _order(model: Any, schema: Schema) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from beam_fraud.errors import UsageError
 from beam_fraud.schema import Schema
 
 #: Distributions whose versions a bundle notes.
@@ -23,6 +25,17 @@ class Thresholds:
     review: float
     #: A score of at least this is declined; None declines nothing.
     decline: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no score.
+
+        Raises:
+          ValueError: a threshold is not from 0 to 1.
+        """
+        for name in ("review", "decline"):
+            score = getattr(self, name)
+            if score is not None and not 0 <= score <= 1:
+                raise ValueError(f"{name} {score:g} is not from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,22 @@ def decode_manifest(data: bytes) -> Manifest:
       msgspec.DecodeError: not JSON, or a field is absent or of another type.
     """
     return msgspec.json.decode(data, type=Manifest)
+
+
+def model_name(given: str | None, out: str) -> str:
+    """The name of a new model: the one given, or else the last part of where its bundle goes.
+
+    Raises:
+      UsageError: a terminal or a log could not show it as it is.
+
+    Example:
+      >>> model_name(None, "models/forest")
+      'forest'
+    """
+    name = given or Path(out).name or Path(out).absolute().name
+    if not name.isprintable() or not name.strip():
+        raise UsageError(f"--name {name!r}: must be of characters that can be printed")
+    return name
 
 
 def model_id(name: str, data: bytes) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError
+from beam_fraud.sinks.folder import check_writable
 from beam_fraud.urls import is_url
 
 
@@ -36,6 +37,24 @@ def read_bytes(directory: str, name: str) -> bytes:
         raise
     except Exception as error:  # each file system raises its own kinds
         raise FraudError(f"{directory}: {name} can't be read ({_first_line(error)})") from None
+
+
+def check_directory(directory: str, last: str) -> None:
+    """See that `write_directory` can put files into `directory`, before there are any.
+
+    At a URL, only that some file system knows it: what it allows shows when it is written to.
+
+    Raises:
+      FraudError: something else is there, or it can't be written.
+    """
+    if is_url(directory):
+        _file_systems(directory)
+        return
+    try:
+        _refuse_foreign(Path(directory).absolute(), last)
+    except OSError as error:
+        raise FraudError(f"{directory}: can't be written ({error.strerror})") from None
+    check_writable(Path(directory).absolute().parent)
 
 
 def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> None:
@@ -65,9 +84,7 @@ def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> No
 
 def _write_local(target: Path, files: Mapping[str, bytes], last: str) -> None:
     target = target.absolute()
-    replaces = target.is_dir() and any(target.iterdir())
-    if target.exists() and (not target.is_dir() or (replaces and not (target / last).is_file())):
-        raise FraudError(f"{target}: is there already and no model bundle; give another --out")
+    _refuse_foreign(target, last)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         new = Path(temporary) / "new"
@@ -85,6 +102,12 @@ def _write_local(target: Path, files: Mapping[str, bytes], last: str) -> None:
             old.rename(target)
             raise
         shutil.rmtree(old)
+
+
+def _refuse_foreign(target: Path, last: str) -> None:
+    replaces = target.is_dir() and any(target.iterdir())
+    if target.exists() and (not target.is_dir() or (replaces and not (target / last).is_file())):
+        raise FraudError(f"{target}: is there already and no model bundle; give another --out")
 
 
 def _write_url(directory: str, files: Mapping[str, bytes], last: str) -> None:

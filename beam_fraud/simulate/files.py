@@ -40,8 +40,8 @@ def file_format(path: Path) -> tuple[str, str | None]:
     codec = suffixes.pop() if suffixes and suffixes[-1] in CODECS else None
     if not suffixes or suffixes[-1] not in FORMATS or (codec and suffixes[-1] == ".parquet"):
         raise UsageError(
-            f"{path}: no known format; the name must end in {', '.join(FORMATS)}, "
-            f"text also in one of these and then {' or '.join(CODECS)}"
+            f"{path}: no known format; the name must end in {' or '.join(FORMATS)} "
+            f"(all but Parquet also with {' or '.join(CODECS)} behind it)"
         )
     return suffixes[-1], codec
 

@@ -261,7 +261,7 @@ def test_no_transactions_give_outputs_that_can_be_read(
 def test_what_cannot_be_meant_is_refused_before_anything_is_scored(
     parquet: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(FraudError, match="the model's features need more: schema ulb"):
+    with pytest.raises(FraudError, match="the feature 'is_weekend', which the schema ulb doesn't"):
         run(parquet, bundle, tmp_path / "out", schema="ulb")
     with pytest.raises(UsageError, match="redis"):
         run(parquet, bundle, tmp_path / "out", sink="redis://x")

@@ -1,0 +1,85 @@
+"""Ctrl-C and SIGTERM: the command stops, cleans up behind it and says so in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+#: What stops a command, and the word that says so.
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+#: The signal that has stopped the command, if one has.
+_received: signal.Signals | None = None
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """While the body runs, SIGINT and SIGTERM raise KeyboardInterrupt in it, each once.
+
+    The second of a kind ends the process at once: whoever asks twice does not want to wait. Only
+    the main thread can do this; elsewhere the body runs as it is.
+    """
+    global _received
+    _received = None
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _WORDS}
+    for number, handler in before.items():
+        # A shell that starts a command in the background has it ignore Ctrl-C.
+        if handler != signal.SIG_IGN:
+            signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stopped() -> tuple[str, int] | None:
+    """What a signal that has stopped the command is called, and the exit code; None without one."""
+    return None if _received is None else (_WORDS[_received], 128 + _received)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _received
+    _received = signal.Signals(number)
+    signal.signal(number, signal.SIG_DFL)
+    # Beam waits for the workers to finish what they are at, which can take as long as the run.
+    for pid in descendants(os.getpid()):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    raise KeyboardInterrupt
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` and its children have started, as far as they live."""
+    children: dict[int, list[int]] = {}
+    for child, parent in _parents():
+        children.setdefault(parent, []).append(child)
+    found, left = list[int](), [pid]
+    while left:
+        new = children.get(left.pop(), [])
+        found += new
+        left += new
+    return found
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Every process and its parent."""
+    if sys.platform == "linux":
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # The name, in brackets, may hold anything; then come the state and the parent.
+                yield int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
+        for line in listed.stdout.splitlines():
+            child, parent = line.split()
+            yield int(child), int(parent)

@@ -1,0 +1,106 @@
+"""What SIGINT and SIGTERM do to a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.cli import main
+from beam_fraud.commandline.interruption import descendants, stopped, stopped_by_signals
+from beam_fraud.commands import demo
+from beam_fraud.simulate.files import whole_file, write_transactions
+from beam_fraud.simulate.simulation import Simulation, simulate
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_been_stopped() -> Iterator[None]:
+    """The process goes on after these tests, which a command's does not."""
+    yield
+    with stopped_by_signals():
+        pass
+
+
+def interrupt_when_workers_have_started(number: signal.Signals) -> threading.Thread:
+    def wait() -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end and len(descendants(os.getpid())) < 2:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "code"),
+    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)],
+)
+def test_a_signal_ends_a_command_with_one_line_whatever_a_runner_makes_of_it(
+    number: signal.Signals,
+    line: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(options: object) -> dict[str, object]:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("KeyboardInterrupt [while running 'Read']") from error
+        return {}
+
+    monkeypatch.setattr(demo, "run", run)
+    before = signal.getsignal(number)
+    assert main(["demo"]) == code
+    assert capsys.readouterr().err == f"beam-fraud: {line}\n"
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopped_by_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stopped() is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_takes_what_the_command_has_started_with_it() -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait"], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout
+        shell.stdout.readline()
+        started = descendants(os.getpid())
+        assert shell.pid in started
+        assert len(started) >= 2
+        with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+            signal.raise_signal(signal.SIGTERM)
+        # It would end only when the sleeping one lets go of its output.
+        assert shell.stdout.read() == b""
+        assert shell.wait(5) == -signal.SIGKILL
+
+
+def test_an_interrupted_run_with_workers_leaves_one_line_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "month.parquet"
+    table = simulate(Simulation(days=20, accounts=5_000, merchants=300))
+    with whole_file(path) as file:
+        write_transactions(table, path, file)
+    interrupter = interrupt_when_workers_have_started(signal.SIGINT)
+    args = ["features", str(path), "--schema", "handbook", "--out", str(tmp_path / "out")]
+    code = main([*args, "--workers", "2", "--block-rows", "50"])
+    interrupter.join()
+    assert (code, capfd.readouterr().err) == (130, "beam-fraud: interrupted\n")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert descendants(os.getpid()) == []

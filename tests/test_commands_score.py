@@ -1,0 +1,172 @@
+"""What `score` does around its graph: what it refuses, says and leaves where alerts fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.dummy import DummyClassifier
+
+from beam_fraud.commands import score
+from beam_fraud.commands.given import refuse_own_outputs
+from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.bundle import write_bundle
+from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.reference import Reference
+from beam_fraud.outputs import RunOutputs
+from beam_fraud.schema import Schema
+
+ROLES = {"transaction_id": "id", "event_time": "t", "amount": "a"}
+
+
+def bundle(directory: Path, roles: dict[str, str] = ROLES) -> str:
+    """A model that flags everything."""
+    model = DummyClassifier(strategy="prior").fit(np.zeros((2, 1)), [0, 1])
+    schema = Schema(name="plain", roles=roles, calendar=False)
+    manifest = Manifest(
+        name="all",
+        kind="imported",
+        created="2024-01-01T00:00:00+00:00",
+        features=("amount",),
+        schema=schema.to_dict(),
+        thresholds=Thresholds(0.0),
+    )
+    write_bundle(str(directory), model, manifest, Reference(), "# card")
+    return str(directory)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> ScoreOptions:
+    file = tmp_path / "day.csv"
+    file.write_text("id,t,a\n" + "".join(f"x{i},2024-01-0{i}T00:00:00Z,{i}\n" for i in range(1, 6)))
+    return ScoreOptions(
+        files=(str(file),), model=bundle(tmp_path / "model"), out=str(tmp_path / "out")
+    )
+
+
+def test_alerts_that_cannot_be_sent_fail_a_run_whose_outputs_stay(
+    options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = tmp_path / "alerts.jsonl"
+    given = replace(options, alerts=(f"file:{sent}",))
+    # Something takes the file's place after it was checked.
+    send_pending = score.send_pending
+
+    def send(*given: Any) -> Any:
+        sent.mkdir()
+        return send_pending(*given)
+
+    monkeypatch.setattr(score, "send_pending", send)
+    with pytest.raises(FraudError, match=r"^5 alerts were not sent and wait .* same call again"):
+        score.run(given)
+    monkeypatch.undo()
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["alerts"] == {"sent": 0, "already_sent": 0, "failed": 5}
+    assert pq.read_table(tmp_path / "out/scores").num_rows == 5
+    sent.rmdir()
+    assert score.run(given)["alerts"] == {"sent": 5, "already_sent": 0, "failed": 0}
+    assert len(sent.read_text().splitlines()) == 5
+
+
+def test_the_summary_is_there_while_alerts_are_sent(
+    options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def send(*args: object) -> None:
+        seen.update(json.loads((tmp_path / "out/summary.json").read_text()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score, "send_pending", send)
+    with pytest.raises(KeyboardInterrupt):
+        score.run(replace(options, alerts=("console:",)))
+    assert (seen["rows_flagged"], seen["alerts"]) == (5, {})
+
+
+def test_a_run_without_any_transaction_says_why(
+    options: ScoreOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(options.files[0]).write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,twenty\n")
+    with caplog.at_level(logging.WARNING):
+        assert score.run(options)["rows_dead"] == 2
+    (said,) = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
+    assert said.startswith("none of 2 records is a transaction; first: day.csv:0: a: not of the")
+
+
+@pytest.mark.parametrize(
+    ("place", "warned"),
+    [
+        ({"sink": "sqlite:///f.db"}, True),
+        ({"alerts": ("console:",)}, True),
+        ({"sink": "parquet:flagged"}, False),
+        ({}, False),
+    ],
+)
+def test_rows_without_ids_of_their_own_are_warned_of(
+    options: ScoreOptions,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    place: dict[str, Any],
+    warned: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = bundle(tmp_path / "without", {"event_time": "t", "amount": "a"})
+    with caplog.at_level(logging.WARNING):
+        score.run(replace(options, dry_run=True, **place))
+        assert not caplog.records
+        score.run(replace(options, model=model, dry_run=True, **place))
+    said = [r.getMessage() for r in caplog.records]
+    assert [line.startswith("schema plain has no transaction_id: ") for line in said] == (
+        [True] * warned
+    )
+
+
+def test_outputs_among_the_files_to_read_are_refused(options: ScoreOptions, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--out .*/out: is among the files to read"):
+        score.run(replace(options, files=(str(tmp_path),)))
+    file = replace(options, out=options.files[0])
+    with pytest.raises(UsageError, match=r"--out .*day\.csv: is a file, give a directory$"):
+        score.run(file)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_glob_or_a_link_leads_to_counts_and_what_is_never_read_does_not(
+    tmp_path: Path,
+) -> None:
+    days = tmp_path / "days"
+    scores = days / "scored" / "scores"
+    scores.mkdir(parents=True)
+    (scores / "part-1.parquet").touch()
+    (days / "1.csv").touch()
+    (tmp_path / "link").symlink_to(days)
+    for given in ("days", "days/scored", "link", "days/**/*.parquet", "days/*/*/*"):
+        with pytest.raises(UsageError, match="so that the next run would read"):
+            refuse_own_outputs([str(tmp_path / given)], days / "scored")
+    for given in ("days/1.csv", "days/*.csv", "absent", "absent/*.csv", "gs://bucket/x"):
+        refuse_own_outputs([str(tmp_path / given)], days / "scored")
+    for out in (tmp_path / "days2", days / "_scored", days / ".scored"):
+        refuse_own_outputs([str(days)], out)
+
+
+def test_a_killed_run_leaves_its_progress_where_the_next_one_clears_it(
+    options: ScoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    publish = RunOutputs.publish
+
+    def see(outputs: RunOutputs) -> None:
+        seen.extend(outputs.staging.glob("progress"))
+        publish(outputs)
+
+    monkeypatch.setattr(RunOutputs, "publish", see)
+    score.run(options)
+    assert len(seen) == 1
+    assert not seen[0].exists()
