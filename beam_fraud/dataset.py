@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.errors import UsageError
-from beam_fraud.features.velocity_columns import with_velocity
+from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import EVENT_TIME, Schema
 from beam_fraud.sources.raw import POSITION

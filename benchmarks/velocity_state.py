@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.key_rows import key_rows
-from beam_fraud.features.velocity_state import VelocityState
+from beam_fraud.features.velocity.key_rows import key_rows
+from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.velocity import Velocity

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.features.batch_velocity import batch_features
-from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.batch.batch_features import batch_features
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.velocity import Velocity
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.fixed_point import amount_too_large, squares, to_units
+from beam_fraud.features.velocity.fixed_point import amount_too_large, squares, to_units
 
 
 @given(st.lists(st.integers(1 - 10**12, 10**12 - 1)))

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.features.batch_velocity import batch_features
-from beam_fraud.features.key_rows import key_rows
+from beam_fraud.features.velocity.batch.batch_features import batch_features
+from beam_fraud.features.velocity.key_rows import key_rows
 from beam_fraud.presets import HANDBOOK
 
 FILE = Path(__file__).parent.parent.parent / "shared" / "data" / "handbook_transactions.parquet"

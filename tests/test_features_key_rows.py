@@ -6,7 +6,7 @@ import pytest
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import hash_ids, hash_keys
-from beam_fraud.features.key_rows import key_rows
+from beam_fraud.features.velocity.key_rows import key_rows
 from beam_fraud.schema import EVENT_TIME
 
 TRANSACTIONS = pa.table(

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features import distinct_merchants, key_slots, row_runs
-from beam_fraud.features.batch_velocity import batch_features
-from beam_fraud.features.key_rows import Frauds, KeyRows
-from beam_fraud.features.key_slots import KeySlots
-from beam_fraud.features.velocity_state import VelocityState
+from beam_fraud.features.velocity.batch.batch_features import batch_features
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.state import distinct_merchants, key_slots, row_runs
+from beam_fraud.features.velocity.state.key_slots import KeySlots
+from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK, LEDGER
 from beam_fraud.velocity import AGGREGATES, Velocity
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
@@ -337,7 +337,7 @@ def test_a_snapshot_of_other_definitions_is_refused() -> None:
 
 
 def test_a_snapshot_of_another_version_or_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_fraud.features.state_snapshot._VERSION", "0")
+    monkeypatch.setattr("beam_fraud.features.velocity.state.state_snapshot._VERSION", "0")
     snapshot = VelocityState([RISK]).snapshot()
     monkeypatch.undo()
     with pytest.raises(FraudError, match="version 0, this program reads 1"):

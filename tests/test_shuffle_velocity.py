@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_fraud.features.velocity_columns import VelocityWalk, part_of, with_velocity
+from beam_fraud.features.velocity.columns import VelocityWalk, part_of, with_velocity
 from beam_fraud.schema import EVENT_TIME
 from beam_fraud.shuffle.order import ORDER
 from beam_fraud.shuffle.spill import SpillWriter

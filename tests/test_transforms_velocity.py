@@ -10,7 +10,7 @@ import pytest
 from apache_beam.testing.util import assert_that
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
-from beam_fraud.features.velocity_columns import with_velocity
+from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.launch import LOCAL_RUNNER
 from beam_fraud.shuffle.order import ORDER
 from beam_fraud.transforms.velocity import AddVelocity

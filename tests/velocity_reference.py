@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.velocity import Velocity
 
 HOUR = 3_600_000_000

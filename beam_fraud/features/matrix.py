@@ -60,7 +60,7 @@ def feature_matrix(
 
     Args:
       transactions: n rows as `Schema.transactions` describes them, with velocity features
-        (`velocity_columns.with_velocity`).
+        (`velocity.columns.with_velocity`).
       features: which features, in which order.
 
     Returns:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_fraud.features.fixed_point import amount_too_large
+from beam_fraud.features.velocity.fixed_point import amount_too_large
 from beam_fraud.records.faults import Faults
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from beam_fraud.features.velocity_columns import VelocityWalk, with_velocity
+from beam_fraud.features.velocity.columns import VelocityWalk, with_velocity
 from beam_fraud.shuffle.order import in_order
 from beam_fraud.shuffle.spill import SpilledPart, read_spilled
 from beam_fraud.shuffle.time_slices import time_slices

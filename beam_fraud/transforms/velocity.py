@@ -15,7 +15,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.velocity_columns import by_key, part_of
+from beam_fraud.features.velocity.columns import by_key, part_of
 from beam_fraud.shuffle.spill import SpilledPart, SpillWriter
 from beam_fraud.shuffle.split import split
 from beam_fraud.shuffle.velocity import velocity_of_part

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_fraud.features.interval_counts import covering
-from beam_fraud.features.key_rows import Times
-from beam_fraud.features.late_rows import earliest_arrivals, expand
-from beam_fraud.features.sorted_rows import Places, SortedRows
+from beam_fraud.features.velocity.batch.interval_counts import covering
+from beam_fraud.features.velocity.batch.late_rows import earliest_arrivals, expand
+from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows
+from beam_fraud.features.velocity.key_rows import Times
 
 
 @dataclass(frozen=True)

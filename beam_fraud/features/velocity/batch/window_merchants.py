@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.interval_counts import covering
-from beam_fraud.features.sorted_rows import Places, SortedRows
+from beam_fraud.features.velocity.batch.interval_counts import covering
+from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows
 
 
 def previous_of_merchant(rows: SortedRows) -> tuple[Places, Places]:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from beam_fraud.features.key_times import Frame, Integers
+from beam_fraud.features.velocity.state.key_times import Frame, Integers
 
 #: Rows in no order at all make more chains than this, which is for the caller to avoid.
 MOST_CHAINS = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.fixed_point import Units
-from beam_fraud.features.sorted_rows import Places
+from beam_fraud.features.velocity.batch.sorted_rows import Places
+from beam_fraud.features.velocity.fixed_point import Units
 
 
 def range_minima(values: Units, first: Places, behind: Places) -> Units:

@@ -7,14 +7,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from beam_fraud.features.key_rows import Frauds, KeyRows
-from beam_fraud.features.key_slices import SLICE_ROWS, KeyOrder, KeySlice, key_order, key_slices
-from beam_fraud.features.late_rows import last_on_arrival, overtaken_rows, totals_on_arrival
-from beam_fraud.features.sorted_rows import Places, SortedRows
-from beam_fraud.features.window_extremes import range_maxima, range_minima
-from beam_fraud.features.window_frauds import SliceFrauds, known_frauds
-from beam_fraud.features.window_merchants import distinct_merchants, previous_of_merchant
-from beam_fraud.features.window_totals import NEVER, Feature, WindowTotals, derive, seconds_since
+from beam_fraud.features.velocity.batch.key_slices import (
+    SLICE_ROWS,
+    KeyOrder,
+    KeySlice,
+    key_order,
+    key_slices,
+)
+from beam_fraud.features.velocity.batch.late_rows import (
+    last_on_arrival,
+    overtaken_rows,
+    totals_on_arrival,
+)
+from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows
+from beam_fraud.features.velocity.batch.window_extremes import range_maxima, range_minima
+from beam_fraud.features.velocity.batch.window_frauds import SliceFrauds, known_frauds
+from beam_fraud.features.velocity.batch.window_merchants import (
+    distinct_merchants,
+    previous_of_merchant,
+)
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.window_totals import (
+    NEVER,
+    Feature,
+    WindowTotals,
+    derive,
+    seconds_since,
+)
 from beam_fraud.velocity import Velocity
 
 

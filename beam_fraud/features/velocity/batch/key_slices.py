@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_rows import KeyRows, Times
-from beam_fraud.features.sorted_rows import Places, SortedRows
+from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows
+from beam_fraud.features.velocity.key_rows import KeyRows, Times
 
 #: Rows of a slice at most, the context of a cut key not counted.
 SLICE_ROWS = 1 << 18

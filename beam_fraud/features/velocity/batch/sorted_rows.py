@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.fixed_point import Units, squares
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_rows import Times
+from beam_fraud.features.velocity.fixed_point import Units, squares
+from beam_fraud.features.velocity.key_rows import Times
 
 Places = npt.NDArray[np.int64]
 Whole = TypeVar("Whole", np.int64, np.uint64)

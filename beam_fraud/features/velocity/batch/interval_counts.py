@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_fraud.features.sorted_rows import Places
+from beam_fraud.features.velocity.batch.sorted_rows import Places
 
 
 def covering(begin: Places, behind: Places, n: int) -> Places:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.fixed_point import squares
-from beam_fraud.features.key_rows import Mask
-from beam_fraud.features.sorted_rows import Places, SortedRows, Whole, prefix_sums
-from beam_fraud.features.window_totals import NEVER, WindowTotals
+from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows, Whole, prefix_sums
+from beam_fraud.features.velocity.fixed_point import squares
+from beam_fraud.features.velocity.key_rows import Mask
+from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
 from beam_fraud.velocity import Velocity
 
 #: Rows of windows that are looked at together, if no window alone has more.

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.features.batch_velocity import batch_features
 from beam_fraud.features.hashing import hash_ids, hash_keys
-from beam_fraud.features.key_rows import KeyedTransactions, key_rows
-from beam_fraud.features.velocity_state import VelocityState
+from beam_fraud.features.velocity.batch.batch_features import batch_features
+from beam_fraud.features.velocity.key_rows import KeyedTransactions, key_rows
+from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.velocity import Velocity
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_times import Integers
+from beam_fraud.features.velocity.state.key_times import Integers
 
 if TYPE_CHECKING:
-    from beam_fraud.features.row_run import RowRun
+    from beam_fraud.features.velocity.state.row_run import RowRun
 
 #: Rows of windows that are looked at together: what bounds the memory.
 _TOGETHER = 1 << 20

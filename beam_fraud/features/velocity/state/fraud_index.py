@@ -9,8 +9,8 @@ import numpy as np
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_rows import Frauds
-from beam_fraud.features.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.velocity.key_rows import Frauds
+from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
 
 #: Later than any event.
 _FAR = np.iinfo(np.int64).max >> 1

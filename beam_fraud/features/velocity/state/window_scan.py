@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_fraud.features.distinct_merchants import DistinctMerchants
-from beam_fraud.features.extremes_tree import NO_LEAST, NO_MOST
-from beam_fraud.features.fixed_point import Units
-from beam_fraud.features.key_times import Integers
-from beam_fraud.features.row_run import RowRun
-from beam_fraud.features.window_plan import Ages, SpecPlan, WindowPlan
-from beam_fraud.features.window_totals import NEVER, WindowTotals
+from beam_fraud.features.velocity.fixed_point import Units
+from beam_fraud.features.velocity.state.distinct_merchants import DistinctMerchants
+from beam_fraud.features.velocity.state.extremes_tree import NO_LEAST, NO_MOST
+from beam_fraud.features.velocity.state.key_times import Integers
+from beam_fraud.features.velocity.state.row_run import RowRun
+from beam_fraud.features.velocity.state.window_plan import Ages, SpecPlan, WindowPlan
+from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
 
 
 class WindowScan:

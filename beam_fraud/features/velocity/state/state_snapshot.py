@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.velocity import Velocity
 
 _VERSION = "1"

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.fixed_point import Units, to_units
 from beam_fraud.features.hashing import Hashes, hash_ids, hash_keys
+from beam_fraud.features.velocity.fixed_point import Units, to_units
 
 Times = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

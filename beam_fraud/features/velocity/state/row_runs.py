@@ -8,11 +8,11 @@ import numpy as np
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_rows import KeyRows
-from beam_fraud.features.key_slots import KeySlots
-from beam_fraud.features.key_times import Frame, Integers, KeyTimes
-from beam_fraud.features.row_run import RowRun, merged
-from beam_fraud.features.window_plan import WindowPlan
+from beam_fraud.features.velocity.key_rows import KeyRows
+from beam_fraud.features.velocity.state.key_slots import KeySlots
+from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.velocity.state.row_run import RowRun, merged
+from beam_fraud.features.velocity.state.window_plan import WindowPlan
 
 #: A run is joined with the next one unless it is more than this many times as long.
 _GROWTH = 8

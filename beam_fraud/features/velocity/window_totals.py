@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.duration import SECOND
-from beam_fraud.features.fixed_point import UNITS, Units
-from beam_fraud.features.sum_of_squares import deviations
+from beam_fraud.features.velocity.fixed_point import UNITS, Units
+from beam_fraud.features.velocity.sum_of_squares import deviations
 
 Integers = npt.NDArray[np.int64]
 Limbs = npt.NDArray[np.uint64]

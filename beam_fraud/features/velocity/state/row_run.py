@@ -8,12 +8,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.extremes_tree import ExtremesTree
-from beam_fraud.features.fixed_point import Units
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_times import Frame, Integers, KeyTimes, merge_order
-from beam_fraud.features.square_prefix import SquarePrefix
-from beam_fraud.features.window_plan import WindowPlan
+from beam_fraud.features.velocity.fixed_point import Units
+from beam_fraud.features.velocity.state.extremes_tree import ExtremesTree
+from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes, merge_order
+from beam_fraud.features.velocity.state.square_prefix import SquarePrefix
+from beam_fraud.features.velocity.state.window_plan import WindowPlan
 
 _Item = TypeVar("_Item", bound=np.generic)
 

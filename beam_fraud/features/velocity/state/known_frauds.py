@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.fraud_index import FraudIndex, due
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.features.key_rows import Frauds
-from beam_fraud.features.key_times import Integers
+from beam_fraud.features.velocity.key_rows import Frauds
+from beam_fraud.features.velocity.state.fraud_index import FraudIndex, due
+from beam_fraud.features.velocity.state.key_times import Integers
 
 Mask = npt.NDArray[np.bool_]
 

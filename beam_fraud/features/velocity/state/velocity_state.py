@@ -8,16 +8,20 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.arrival_chains import MOST_CHAINS, arrival_chains, seen_of_chain
-from beam_fraud.features.key_rows import Frauds, KeyRows
-from beam_fraud.features.key_times import Integers
-from beam_fraud.features.known_frauds import KnownFrauds
-from beam_fraud.features.row_run import RowRun
-from beam_fraud.features.row_runs import RowRuns
-from beam_fraud.features.state_snapshot import from_bytes, to_bytes
-from beam_fraud.features.window_plan import WindowPlan
-from beam_fraud.features.window_scan import WindowScan
-from beam_fraud.features.window_totals import Feature, derive, seconds_since
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.state.arrival_chains import (
+    MOST_CHAINS,
+    arrival_chains,
+    seen_of_chain,
+)
+from beam_fraud.features.velocity.state.key_times import Integers
+from beam_fraud.features.velocity.state.known_frauds import KnownFrauds
+from beam_fraud.features.velocity.state.row_run import RowRun
+from beam_fraud.features.velocity.state.row_runs import RowRuns
+from beam_fraud.features.velocity.state.state_snapshot import from_bytes, to_bytes
+from beam_fraud.features.velocity.state.window_plan import WindowPlan
+from beam_fraud.features.velocity.state.window_scan import WindowScan
+from beam_fraud.features.velocity.window_totals import Feature, derive, seconds_since
 from beam_fraud.velocity import Velocity
 
 

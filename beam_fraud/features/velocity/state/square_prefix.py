@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.fixed_point import Units, squares
+from beam_fraud.features.velocity.fixed_point import Units, squares
 
 Integers = npt.NDArray[np.int64]
 Limbs = npt.NDArray[np.uint64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.fixed_point import LOW_BITS, Units
+from beam_fraud.features.velocity.fixed_point import LOW_BITS, Units
 
 _HALF = np.uint64(32)
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
@@ -33,7 +33,7 @@ def deviations(
       float64[k], not negative.
 
     Example:
-      >>> from beam_fraud.features.fixed_point import squares
+      >>> from beam_fraud.features.velocity.fixed_point import squares
       >>> values = np.array([10**13, 10**13 + 3])
       >>> high, low = squares(values)
       >>> total = values.sum(keepdims=True)

@@ -1,0 +1,1 @@
+"""Velocity features: what both engines share."""
