@@ -129,7 +129,7 @@ def _with_velocity(
         names = [file.name for file in inputs.history]
         ordered.append(root | "History" >> read | "OrderHistory" >> Order(names))
     add = AddVelocity(inputs.features.velocity, inputs.block_rows, inputs.spill)
-    return tuple(ordered) | "Velocity" >> add | "FromFile" >> FromFile(earlier)
+    return tuple(ordered) | "Velocity" >> add | "FromFile" >> FromFile(earlier, inputs.progress)
 
 
 def _segments(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection[Segment]:

@@ -1,4 +1,4 @@
-"""How many rows the workers of a run on this machine have read: a small file each."""
+"""How many rows the workers of a run on this machine have done: a small file each."""
 
 from __future__ import annotations
 

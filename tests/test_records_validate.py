@@ -1,6 +1,7 @@
 """Every reason of a dead letter, as a file leads to it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.errors import FraudError
 from beam_fraud.records.faults import REASONS
 from beam_fraud.schema import FeatureColumn, Schema
 from beam_fraud.velocity import Velocity
@@ -238,3 +240,56 @@ def test_the_same_table_is_the_same_in_every_format(tmp_path: Path) -> None:
             .transactions.combine_chunks()
             .equals(expected.combine_chunks())
         )
+
+
+#: When a label was known, and a key that is neither role nor feature.
+TIMED = replace(
+    BANK,
+    roles={**BANK.roles, "labelled_at": "seen"},
+    velocity=(Velocity(("device",), ("1d",), ("risk",), delay="1d"),),
+)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_scoring_takes_the_labels_that_are_known(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {**GOOD, "id": "a", "fraud": "1", "seen": "2024-03-09", "device": "d1"},
+        {**GOOD, "id": "b", "fraud": "1", "seen": "", "device": ""},
+        {**GOOD, "id": "c", "fraud": "1", "seen": "soon", "device": "d2"},
+        {**GOOD, "id": "d", "fraud": "", "seen": "", "device": "d2"},
+        {**GOOD, "id": "e", "fraud": "maybe", "seen": "", "device": "d2"},
+    ]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        text = (
+            csv_of(*rows, columns=tuple(rows[0]))
+            if kind == "csv"
+            else "\n".join(map(json.dumps, rows)).encode()
+        )
+        write_text(path, text)
+    result = read(path, schema=TIMED, labels="known")
+    assert not result.dead
+    read_rows = result.transactions.to_pylist()
+    assert [row["label"] for row in read_rows] == [1, 1, None, None, None]
+    known = [row["labelled_at"] and str(row["labelled_at"].date()) for row in read_rows]
+    assert known[:2] == ["2024-03-09", None]
+    assert [row["device"] or None for row in read_rows] == ["d1", None, "d2", "d2", "d2"]
+    required = read(path, schema=TIMED, labels="required")
+    assert [letter["reason"] for letter in required.dead.values()] == [
+        "unparseable_time",
+        "invalid_label",
+        "invalid_label",
+    ]
+
+
+def test_scoring_needs_no_labels_but_the_keys(tmp_path: Path) -> None:
+    bare = {name: value for name, value in GOOD.items() if name != "fraud"}
+    path = write_text(
+        tmp_path / "rows.csv", csv_of({**bare, "device": "d"}, columns=(*bare, "device"))
+    )
+    (row,) = read(path, schema=TIMED, labels="known").transactions.to_pylist()
+    assert (row["label"], row["labelled_at"], row["device"]) == (None, None, "d")
+    with pytest.raises(FraudError, match="column 'device' of schema bank is not there"):
+        read(write_text(tmp_path / "less.csv", csv_of(GOOD)), schema=TIMED, labels="known")

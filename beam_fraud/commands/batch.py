@@ -114,7 +114,9 @@ def run(
             make_directory(Path(directory))
             inputs = replace(inputs, progress=directory)
             total = _rows(inputs.files, options.limit)
-            stack.enter_context(progress_of(total, lambda: rows_done(directory), doing))
+            # With velocity features a row is read, waits, and is then gone on with.
+            times = 2 if inputs.features.velocity else 1
+            stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
         result = launch.run(beam_options, lambda pipeline: build(pipeline, inputs))
     return counters.read_counters(result)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from beam_fraud.run_progress import ProgressWriter
 from beam_fraud.shuffle.order import ORDER, file_of, order_of
 from beam_fraud.sources.raw import POSITION, origin_of
 
@@ -36,12 +36,15 @@ class FromFile(beam.PTransform):
 
     #: Number of the first file whose rows stay.
     first: int
+    #: Where progress is told, or None.
+    progress: str | None = None
 
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return transactions | beam.FlatMap(_from_file, self.first).with_output_types(pa.RecordBatch)
+        step = beam.ParDo(_FromFile(self.first, self.progress))
+        return transactions | step.with_output_types(pa.RecordBatch)
 
 
 def _ordered(batch: pa.RecordBatch, numbers: dict[str, int]) -> pa.RecordBatch:
@@ -50,8 +53,21 @@ def _ordered(batch: pa.RecordBatch, numbers: dict[str, int]) -> pa.RecordBatch:
     return batch.append_column(ORDER, order)
 
 
-def _from_file(batch: pa.RecordBatch, first: int) -> Iterator[pa.RecordBatch]:
-    kept = file_of(batch.column(ORDER)) >= first
-    if kept.any():
-        batch = batch.drop_columns([ORDER])
-        yield batch if kept.all() else batch.filter(pa.array(kept))
+class _FromFile(beam.DoFn):
+    def __init__(self, first: int, progress: str | None) -> None:
+        self._first = first
+        self._directory = progress
+        self._progress: ProgressWriter | None = None
+
+    def setup(self) -> None:
+        if self._directory:
+            self._progress = ProgressWriter(self._directory)
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        kept = file_of(batch.column(ORDER)) >= self._first
+        if kept.any():
+            batch = batch.drop_columns([ORDER])
+            batch = batch if kept.all() else batch.filter(pa.array(kept))
+            yield batch
+            if self._progress:
+                self._progress.add(len(batch))
