@@ -1,13 +1,15 @@
 # Every target alone is enough on a machine with Python 3.11 or newer: it makes .venv first.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak lint types format bench constraints clean
+.PHONY: help demo test soak lint types format bench results constraints clean
 
 # The first Python that is new enough; `make PYTHON=... test` takes another.
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
 	$(shell $(python) -c 'import sys; sys.version_info < (3, 11) or print("$(python)")' 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
+# Where the ULB and the handbook transactions are.
+DATA ?= data
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help: ## Show this list.
@@ -35,6 +37,10 @@ format: $(VENV)/.installed-dev ## Format the code and mend what can be mended.
 
 bench: $(VENV)/.installed-bench ## Print the table of benchmarks; JSON with ARGS=--json.
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+results: $(VENV)/.installed ## Print how good the models are: DATA=folder of the real transactions.
+	@$(BIN)/python -m benchmarks.quality $(DATA)/creditcard.parquet
+	@$(BIN)/python -m benchmarks.published $(DATA)/handbook_transactions.parquet
 
 constraints: ## Renew constraints.txt: what a new environment gets today.
 	@$(PYTHON) -m venv --clear build/constraints
@@ -64,5 +70,5 @@ $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what development needs: a minute or two, once" >&2
-	@$(PIP) install -q -c constraints.txt -e '.[dev]'
-	@touch $@ $(VENV)/.installed
+	@$(PIP) install -q -c constraints.txt -e '.[dev,bench]'
+	@touch $@ $(VENV)/.installed-bench $(VENV)/.installed

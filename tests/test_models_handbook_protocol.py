@@ -8,9 +8,6 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from beam_fraud.commands import evaluate, train
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.train import TrainOptions
 from beam_fraud.models.handbook_protocol import (
     DAY,
     Period,
@@ -18,6 +15,7 @@ from beam_fraud.models.handbook_protocol import (
     period_after,
     rows_to_test,
 )
+from benchmarks.published import published_week
 
 HANDBOOK = Path(__file__).parents[2] / "shared" / "data" / "handbook_transactions.parquet"
 needs_handbook = pytest.mark.skipif(not HANDBOOK.exists(), reason="the handbook's data is not here")
@@ -60,39 +58,20 @@ def test_no_transactions_have_no_precision() -> None:
     assert card_precision(none, none, none.astype(np.int8), none.astype(float)) is None
 
 
-def published_week(seed: int, out: Path) -> dict[str, object]:
-    """Trained on 2018-07-25 to 07-31, measured on 08-08 to 08-14."""
-    options = TrainOptions(
-        files=(str(HANDBOOK),),
-        schema="handbook",
-        model="forest",
-        out=str(out),
-        since="2018-07-25",
-        until="2018-08-01",
-        seed=seed,
-    )
-    assert train.run(options)["rows_in"] == 1_466_282
-    result = evaluate.run(EvaluateOptions(options.files, options.out, protocol="handbook"))
-    assert (result["rows"], result["frauds"]) == (58_264, 385)
-    return result
-
-
 @needs_handbook
 @pytest.mark.slow
-def test_a_forest_does_what_the_handbook_published(tmp_path: Path) -> None:
-    result = published_week(0, tmp_path / "forest")
-    assert result["roc_auc"] > 0.85  # type: ignore[operator]
-    assert result["average_precision"] > 0.64  # type: ignore[operator]
-    assert result["card_precision_at_100"] > 0.275  # type: ignore[operator]
+def test_a_forest_does_what_the_handbook_published() -> None:
+    result = published_week(HANDBOOK, "forest", 0)
+    assert (result.rows, result.frauds) == (58_264, 385)
+    assert result.roc_auc > 0.85
+    assert result.average_precision > 0.64
+    assert result.card_precision_at_100 > 0.275
 
 
 @needs_handbook
 @pytest.mark.soak
-def test_five_forests_do_what_the_handbook_published(tmp_path: Path) -> None:
-    results = [published_week(seed, tmp_path / str(seed)) for seed in range(5)]
-    for figure, least in (
-        ("roc_auc", 0.860),
-        ("average_precision", 0.65),
-        ("card_precision_at_100", 0.28),
-    ):
-        assert fmean(float(result[figure]) for result in results) >= least, figure  # type: ignore[arg-type]
+def test_five_forests_do_what_the_handbook_published() -> None:
+    results = [published_week(HANDBOOK, "forest", seed) for seed in range(5)]
+    assert fmean(result.roc_auc for result in results) >= 0.860
+    assert fmean(result.average_precision for result in results) >= 0.65
+    assert fmean(result.card_precision_at_100 for result in results) >= 0.28

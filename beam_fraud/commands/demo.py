@@ -58,7 +58,6 @@ def run(options: DemoOptions) -> dict[str, object]:
             model="forest",
             out=bundle,
             seed=options.seed,
-            threshold="precision=0.9",
             name="demo",
         )
     )
@@ -93,12 +92,13 @@ def render(result: dict[str, object]) -> str:
     scored = cast(dict[str, Any], result["scored"])
     figures = cast(dict[str, Any], result["evaluated"])
     confusion = figures["confusion"]
+    new = out / "new.parquet"
     found, missed, wrong = confusion["tp"], confusion["fn"], confusion["fp"]
     return f"""
 {simulated["history"]:,} simulated transactions trained {scored["model_id"]},
 which scored {scored["rows_scored"]:,} newer ones and flagged {scored["rows_flagged"]:,}:
-  {found:,} of the {found + missed:,} frauds among them, and {wrong:,} genuine transactions.
-It knows amounts and hours only; frauds of a usual amount show in no single transaction.
+  {found:,} of the {found + missed:,} frauds among them, and {wrong:,} genuine.
+It knows what each card and terminal did in the weeks before, not only the amount and the hour.
 
 scores        {out / "scored/scores"}
 flagged       {out / "flagged.db"}
@@ -106,8 +106,8 @@ model         {out / "model"}  (card.md tells about it)
 seconds       {result["seconds"]}
 
 Try next:
-  beam-fraud evaluate {out / "new.parquet"} --model {out / "model"}
-  beam-fraud score {out / "new.parquet"} --model {out / "model"} --out again --dry-run
+  beam-fraud evaluate {new} --history {out / "history.parquet"} --model {out / "model"}
+  beam-fraud score {new} --model {out / "model"} --out again --dry-run
   sqlite3 {out / "flagged.db"} "{_QUERY}"
   beam-fraud score YOUR.csv --schema YOUR.toml --model BUNDLE --out DIR
 """
