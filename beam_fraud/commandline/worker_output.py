@@ -34,13 +34,14 @@ def worker_output_logged() -> Iterator[None]:
     try:
         yield
     finally:
-        if sys.stderr is not own:
-            sys.stderr.close()
-            sys.stderr = own
         os.dup2(kept, _STDERR)
         os.close(kept)
         # A worker that outlives the body keeps the pipe open, and the reader with it.
         reader.join(timeout=1.0)
+        # Not before: until then the reader's lines go where `sys.stderr` leads.
+        private, sys.stderr = sys.stderr, own
+        if private is not own and not reader.is_alive():
+            private.close()
 
 
 def _writes_to(stream: object, descriptor: int) -> bool:
