@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -22,6 +22,10 @@ AGGREGATES = (
     "distinct_merchant",
     "risk",
 )
+#: Those that have no value for some transactions, whose window is never empty.
+_UNDEFINED = frozenset({"std", "ratio", "seconds_since_last"})
+#: Those that have none where a window, for its delay, may hold no transaction at all.
+_UNDEFINED_IF_EMPTY = _UNDEFINED | {"mean", "max", "min"}
 #: How key columns are called in the names of features; others go by their own name.
 _SHORT = {"account_id": "account", "merchant_id": "merchant"}
 
@@ -104,6 +108,13 @@ class Velocity:
     def delay_microseconds(self) -> int:
         """How long before now the windows end."""
         return microseconds(self.delay)
+
+    @property
+    def undefined_names(self) -> tuple[str, ...]:
+        """Names of the features that are NaN for some transactions: of a key's first one, say."""
+        undefined = _UNDEFINED_IF_EMPTY if self.delay_microseconds else _UNDEFINED
+        kept = tuple(a for a in self.aggregates if a in undefined)
+        return replace(self, aggregates=kept).names if kept else ()
 
     @property
     def horizon(self) -> int:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
-from beam_fraud.velocity import Velocity
+from beam_fraud.velocity import AGGREGATES, Velocity
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 
 #: Slices of one row, of a few, and of all rows.
@@ -140,3 +140,14 @@ def test_a_fraud_that_arrives_late_is_not_known_to_the_row_just_before() -> None
     known = Frauds(frauds.key, frauds.time, frauds.visible, place + 1)
     risk = batch_features(early, known, [spec], np.arange(4))["mcc_risk_1d_delay_1h"]
     assert risk.tolist() == [0, 0, 0, 0.5]
+
+
+@given(keyed_rows(max_size=12))
+@settings(deadline=None, max_examples=50)
+def test_what_a_definition_calls_undefined_is_all_that_is(drawn: tuple[KeyRows, Frauds]) -> None:
+    rows, frauds = drawn
+    for delay in ("0d", "1d"):
+        kinds = [name for name in AGGREGATES if name != "risk" or delay != "0d"]
+        spec = Velocity(("account_id",), ("1h", "2d"), tuple(kinds), delay)
+        for name, values in batch_features(rows, frauds, [spec]).items():
+            assert name in spec.undefined_names or not np.isnan(values).any(), name

@@ -121,6 +121,15 @@ def test_what_windows_may_leave_undefined_is_tried_and_nothing_else(tmp_path: Pa
         imported(LogisticRegression().fit(X, Y), tmp_path / "m", spread)
 
 
+def test_known_risk_is_never_absent_but_a_key_may_be(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, features=(), roles={**SCHEMA.roles, "account_id": "card"})
+    risk = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("risk",), delay="7d"),))
+    imported(LogisticRegression().fit(X, Y), tmp_path / "m", risk)
+    device = replace(schema, velocity=(Velocity(("device",), ("1d",), ("count",)),))
+    with pytest.raises(FraudError, match="without 'device_count_1d'"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", device)
+
+
 def test_a_schema_with_categories_is_refused(tmp_path: Path) -> None:
     schema = Schema(
         name="shop",

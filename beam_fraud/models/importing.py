@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,7 @@ from beam_fraud.models.predict import (
     predict_scores,
 )
 from beam_fraud.models.threads import set_single_threaded
-from beam_fraud.schema import Schema
-
-#: Aggregates of a window that have no value for some transactions, such as a key's first one.
-_UNDEFINED = frozenset({"std", "ratio", "seconds_since_last", "risk"})
-#: Those of a window that, for its delay, may hold no transaction at all.
-_UNDEFINED_IF_EMPTY = _UNDEFINED | {"mean", "max", "min"}
+from beam_fraud.schema import ID_ROLES, Schema
 
 _log = logging.getLogger(__name__)
 
@@ -141,10 +136,9 @@ def _check_missing(
 def _may_be_absent(features: FeatureSet) -> list[str]:
     allowed = {f.column for f in features.schema.features if f.missing == "allow"}
     for spec in features.velocity:
-        undefined = _UNDEFINED if spec.delay == "0d" else _UNDEFINED_IF_EMPTY
-        aggregates = tuple(a for a in spec.aggregates if a in undefined)
-        if aggregates:
-            allowed |= set(replace(spec, aggregates=aggregates).names)
+        # A key that is neither an account nor a merchant may be absent, and all its features then.
+        keyed = set(spec.key) <= set(ID_ROLES)
+        allowed.update(spec.undefined_names if keyed else spec.names)
     return [name for name in features.names if name in allowed]
 
 
