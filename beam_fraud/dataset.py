@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.errors import UsageError
+from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import EVENT_TIME, Schema
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
-from beam_fraud.sources.source import find_inputs, refuse_own_history
+from beam_fraud.sources.source import find_history, find_inputs
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +70,7 @@ def load_dataset(
     if schema.role("label") is None:
         raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
     inputs = find_inputs(files, schema, labels="required")
-    earlier = find_inputs(history, schema, labels="required") if history else []
-    refuse_own_history(inputs, earlier)
-    if history and not schema.velocity:
-        _log.warning("schema %s has no velocity features: --history adds nothing", schema.name)
-        earlier = []
+    earlier = find_history(history, inputs, schema, labels="required")
     first, last = _micros(since), _micros(until)
     # Nothing looks further back than the longest window.
     horizon = max((definition.horizon for definition in schema.velocity), default=0)
@@ -125,7 +122,7 @@ class _Rows:
         return self
 
     def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        times = np.asarray(batch.column("event_time").cast(pa.int64()))
+        times = event_micros(batch)
         kept = np.ones(len(batch), dtype=bool)
         if self._first is not None:
             kept &= times >= self._first
@@ -135,4 +132,4 @@ class _Rows:
 
 
 def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else int(pa.scalar(moment, EVENT_TIME).value)
+    return None if moment is None else micros_of(moment)

@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_fraud.duration import DAY
 from beam_fraud.features.velocity.batch.batch_features import batch_features
-from beam_fraud.features.velocity.key_rows import key_rows
+from beam_fraud.features.velocity.columns import keyed_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK
 from beam_fraud.velocity import Velocity
 
 Features = dict[str, npt.NDArray[np.float64]]
 
-_DAY = 86_400_000_000
 _DAYS = (1, 7, 30)
 _DELAY = 7
 
@@ -37,8 +37,7 @@ def batch(transactions: pa.Table) -> Features:
     features: Features = {}
     for key in ("account_id", "merchant_id"):
         specs = _specs(key)
-        labels = any(spec.needs_labels for spec in specs)
-        keyed = key_rows(transactions, [key], labels=labels)
+        keyed = keyed_rows(transactions, specs)
         found = batch_features(keyed.rows, keyed.frauds, specs)
         features |= {name: keyed.spread(feature) for name, feature in found.items()}
     return features
@@ -49,9 +48,8 @@ def stream(transactions: pa.Table, rows: int) -> Features:
     states = {key: VelocityState(_specs(key)) for key in ("account_id", "merchant_id")}
     parts: dict[str, list[npt.NDArray[np.float64]]] = {}
     for block in transactions.to_batches(max_chunksize=rows):
-        for key, state in states.items():
-            labels = any(spec.needs_labels for spec in state.specs)
-            keyed = key_rows(block, [key], labels=labels)
+        for state in states.values():
+            keyed = keyed_rows(block, state.specs)
             for name, feature in state.update(keyed.rows, keyed.frauds).items():
                 parts.setdefault(name, []).append(keyed.spread(feature))
     return {name: np.concatenate(blocks) for name, blocks in parts.items()}
@@ -92,7 +90,7 @@ def duckdb(transactions: pa.Table) -> Features:
     database.register("given", transactions.append_column("time", times))
     columns, windows = [], []
     for days in _DAYS:
-        length = days * _DAY - 1
+        length = days * DAY - 1
         columns += [f"count(*) over a{days} as count_{days}", f"avg(amount) over a{days}"]
         columns += [f"count(*) over m{days}", f"sum(label) over m{days}"]
         windows.append(
@@ -101,7 +99,7 @@ def duckdb(transactions: pa.Table) -> Features:
         )
         windows.append(
             f"m{days} as (partition by merchant_id order by time "
-            f"range between {_DELAY * _DAY + length} preceding and {_DELAY * _DAY} preceding)"
+            f"range between {_DELAY * DAY + length} preceding and {_DELAY * DAY} preceding)"
         )
     named = ", ".join(f"{column.partition(' as ')[0]} as c{i}" for i, column in enumerate(columns))
     query = f"select {named} from given window {', '.join(windows)} order by row"  # noqa: S608

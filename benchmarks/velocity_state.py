@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.velocity.key_rows import key_rows
+from beam_fraud.features.velocity.columns import by_key, keyed_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
@@ -66,14 +66,6 @@ def transactions(rows: int) -> pa.Table:
     )
 
 
-def by_key(specs: Sequence[Velocity]) -> dict[tuple[str, ...], list[Velocity]]:
-    """The definitions of each key."""
-    grouped: dict[tuple[str, ...], list[Velocity]] = {}
-    for spec in specs:
-        grouped.setdefault(spec.key, []).append(spec)
-    return grouped
-
-
 def measure(
     table: pa.Table, size: int, specs: Sequence[Velocity] = HANDBOOK.velocity
 ) -> StateFigure:
@@ -100,10 +92,8 @@ def measure(
 
 
 def _walk(states: dict[tuple[str, ...], VelocityState], batch: pa.RecordBatch) -> None:
-    for key, state in states.items():
-        labels = any(spec.needs_labels for spec in state.specs)
-        merchants = any(spec.needs_merchants for spec in state.specs)
-        keyed = key_rows(batch, key, merchants=merchants, labels=labels)
+    for state in states.values():
+        keyed = keyed_rows(batch, state.specs)
         for feature in state.update(keyed.rows, keyed.frauds).values():
             keyed.spread(feature)
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "beam_fraud"
 LAYERS = (
     {"errors"},
     {"duration", "velocity"},
-    {"schema", "presets", "schema_toml", "stages", "features", "alert"},
+    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"},
     {"urls", "commandline", "run_progress"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"},
     {"dataset", "decision", "places"},

@@ -8,8 +8,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from beam_fraud.duration import DAY
 from beam_fraud.models.handbook_protocol import (
-    DAY,
     Period,
     card_precision,
     period_after,

@@ -21,7 +21,7 @@ from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.segment import InputFile
-from beam_fraud.sources.source import find_inputs, limit_files, refuse_own_history
+from beam_fraud.sources.source import find_history, find_inputs, limit_files
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
@@ -70,14 +70,11 @@ def find(options: BatchOptions, features: FeatureSet, outputs: RunOutputs) -> In
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     inputs = Inputs((), features, outputs)
     files = tuple(find_inputs(options.files, features.schema, labels=inputs.labels))
-    history: tuple[InputFile, ...] = ()
-    if options.history and features.velocity:
-        history = tuple(find_inputs(options.history, features.schema, labels=inputs.labels))
-        refuse_own_history(files, history)
+    history = find_history(options.history, files, features.schema, labels=inputs.labels)
     return replace(
         inputs,
         files=files,
-        history=history,
+        history=tuple(history),
         segments=tuple(limit_files(files, options.limit)) if options.limit else None,
         segment_bytes=_segment_bytes(files, beam_options, options.workers),
         dedupe_across_files=options.dedupe == "run",

@@ -14,12 +14,13 @@ from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.dataset import load_dataset
+from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.event_time import event_micros, micros_of, moment_of
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model, open_bundle
 from beam_fraud.models.handbook_protocol import (
     CARDS,
-    DAY,
     TEST_DAYS,
     Period,
     card_precision,
@@ -28,7 +29,6 @@ from beam_fraud.models.handbook_protocol import (
 )
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.schema import EVENT_TIME
 from beam_fraud.schema_toml import load_schema
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     features = bundle.features_in(schema)
     if options.protocol is not None:
         period = _period(options, bundle)
-        since, until = (_moment(micros) for micros in (period.trained_from, period.stop))
+        since, until = (moment_of(micros) for micros in (period.trained_from, period.stop))
     dataset = load_dataset(
         options.files, features.schema, since=since, until=until, history=options.history
     )
@@ -87,7 +87,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     threshold = bundle.thresholds.review if options.threshold is None else options.threshold
     figures = measure(labels, scores, threshold).to_dict()
     if options.protocol is not None:
-        precision = card_precision(_times(transactions), _cards(transactions), labels, scores)
+        precision = card_precision(event_micros(transactions), _cards(transactions), labels, scores)
         figures |= {"protocol": options.protocol, f"card_precision_at_{CARDS}": precision}
     return {
         "model_id": bundle.model_id,
@@ -117,33 +117,20 @@ def _period(options: EvaluateOptions, bundle: Bundle) -> Period:
             f"{bundle.path}: its schema gives no column for 'account_id', so --protocol handbook "
             "can't tell cards apart"
         )
-    first, last = (_micros(datetime.fromisoformat(text)) for text in bundle.manifest.trained_on)
+    first, last = (micros_of(datetime.fromisoformat(text)) for text in bundle.manifest.trained_on)
     period = period_after(first, last)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    start = period.start if since is None else _micros(since)
-    stop = start + TEST_DAYS * DAY if until is None else _micros(until)
+    start = period.start if since is None else micros_of(since)
+    stop = start + TEST_DAYS * DAY if until is None else micros_of(until)
     return Period(first, start, stop)
 
 
 def _tested(transactions: pa.Table, period: Period) -> pa.Table:
     labels = transactions.column("label").to_numpy()
-    rows = rows_to_test(_times(transactions), _cards(transactions), labels, period)
+    rows = rows_to_test(event_micros(transactions), _cards(transactions), labels, period)
     return transactions.filter(pa.array(rows))
-
-
-def _times(transactions: pa.Table) -> npt.NDArray[np.int64]:
-    return np.asarray(transactions.column("event_time").cast(pa.int64()))
 
 
 def _cards(transactions: pa.Table) -> npt.NDArray[np.int64]:
     codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
     return np.asarray(codes, dtype=np.int64)
-
-
-def _micros(moment: datetime) -> int:
-    return int(pa.scalar(moment, EVENT_TIME).value)
-
-
-def _moment(micros: int) -> datetime:
-    moment: datetime = pa.scalar(micros, EVENT_TIME).as_py()
-    return moment

@@ -127,7 +127,8 @@ def open_bundle(path: str) -> Bundle:
 
     Raises:
       FraudError: `path` is no bundle, one of its files is missing or changed, its manifest says
-        what cannot be meant, a feature isn't in its schema, or another major version of scikit-learn saved it.
+        what cannot be meant, a feature isn't in its schema, or another major version of
+        scikit-learn saved it.
     """
     try:
         data = read_bytes(path, MANIFEST_FILE)

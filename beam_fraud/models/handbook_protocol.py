@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Microseconds of a day.
-DAY = 86_400_000_000
+from beam_fraud.duration import DAY
+
 #: How long labels take: from the end of training to the first test day.
 DELAY_DAYS = 7
 #: Days that are tested where no end is given.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
 from beam_fraud.features.categories import categories_of
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
@@ -26,7 +27,6 @@ from beam_fraud.models.threshold import ThresholdRule, operating_points
 from beam_fraud.schema import Schema
 
 _log = logging.getLogger(__name__)
-_DAY_IN_MICROSECONDS = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     _log.info("fitting %s on %d rows", recipe.kind.name, len(split.train))
     kind, valid_scores = recipe.kind.validate(fitted_on, valid, recipe.seed)
     days = pc.max(valid_times).value - pc.min(valid_times).value
-    points = operating_points(valid.labels, valid_scores, days / _DAY_IN_MICROSECONDS)
+    points = operating_points(valid.labels, valid_scores, days / DAY)
     threshold = recipe.rule.choose(points)
 
     features, fitted_on = _learn(transactions, labels, schema, split.refit)

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.event_time import event_micros
+
 #: Column that rows carry with them while they are shuffled: int64.
 ORDER = "@order"
 #: Positions in a file take the lower bits: files have up to 10**12 rows.
@@ -25,7 +27,7 @@ def file_of(order: pa.Array) -> npt.NDArray[np.int64]:
 
 def in_order(rows: pa.Table) -> pa.Table:
     """Rows by event time, and by `ORDER` where times are the same."""
-    times = np.asarray(rows.column("event_time").cast(pa.int64()))
+    times = event_micros(rows)
     order = np.asarray(rows.column(ORDER))
     later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (order[1:] > order[:-1]))
     return rows if later.all() else rows.take(pa.array(np.lexsort((order, times))))

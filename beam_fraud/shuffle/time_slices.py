@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from beam_fraud.event_time import event_micros
 from beam_fraud.shuffle.spill import SpilledPart, SpillWriter, read_spilled
 from beam_fraud.shuffle.split import MOST_PARTS, split
 
@@ -36,7 +36,7 @@ def time_slices(
     writer = SpillWriter(directory, name)
     for part in spilled:
         for batch in read_spilled(part):
-            places = np.searchsorted(bounds, _times(batch), side="right")
+            places = np.searchsorted(bounds, event_micros(batch), side="right")
             for number, inside in split(batch, places):
                 writer.write(number, inside)
     return sorted(writer.close(), key=lambda written: written.part)
@@ -47,11 +47,7 @@ def _bounds(spilled: Sequence[SpilledPart], rows: int) -> npt.NDArray[np.int64]:
     total = sum(part.rows for part in spilled)
     # A sample tells the quantiles well enough, and costs a byte where a row costs hundreds.
     step = max(rows // 1_000, 1)
-    sampled = [_times(batch)[::step] for part in spilled for batch in read_spilled(part)]
+    sampled = [event_micros(batch)[::step] for part in spilled for batch in read_spilled(part)]
     ordered = np.sort(np.concatenate(sampled))
     slices = min(-(-total // rows), MOST_PARTS)
     return np.unique(ordered[np.arange(1, slices) * len(ordered) // slices])
-
-
-def _times(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    return np.asarray(batch.column("event_time").cast(pa.int64()), dtype=np.int64)

@@ -60,12 +60,32 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
         yield from split_text(file, bytes_each)
 
 
-def refuse_own_history(files: Sequence[InputFile], history: Sequence[InputFile]) -> None:
-    """See that no file is given twice.
+def find_history(
+    history: Sequence[str], files: Sequence[InputFile], schema: Schema, *, labels: Labels
+) -> list[InputFile]:
+    """The files of earlier transactions; none, with a warning, where no feature looks back.
+
+    Args:
+      history: paths, directories or globs.
+      files: what they are the history of.
+      schema: what all of them hold.
+      labels: what is made of labels.
 
     Raises:
       UsageError: a file is its own history.
+      FraudError: there is none, or it cannot be read or lacks a column.
     """
+    if not history:
+        return []
+    if not schema.velocity:
+        _LOG.warning("schema %s has no velocity features: --history adds nothing", schema.name)
+        return []
+    found = find_inputs(history, schema, labels=labels)
+    _refuse_own(files, found)
+    return found
+
+
+def _refuse_own(files: Sequence[InputFile], history: Sequence[InputFile]) -> None:
     given = {realpath(file.path) for file in files}
     for file in history:
         if realpath(file.path) in given:
