@@ -9,6 +9,7 @@ Names with an `@` keep out of the way of the source's columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import pyarrow as pa
@@ -31,7 +32,7 @@ class Origin:
 
     #: Name of the source, as dead letters and made-up ids tell it.
     source: str
-    #: `parquet`, `csv` or `jsonl`.
+    #: `parquet`, `csv` or `jsonl`; messages of a broker are `jsonl` too.
     format: str
     #: Number of this block among those of its segment, from 0.
     block: int = 0
@@ -39,6 +40,10 @@ class Origin:
     whole: bool = True
     #: Only for CSV: what the header says.
     csv: CsvLayout | None = None
+    #: Only for messages: when the broker took the oldest of them, milliseconds of the epoch.
+    appended: int | None = None
+    #: What the records are.
+    content: Literal["transactions", "labels"] = "transactions"
 
 
 def with_origin(schema: pa.Schema, origin: Origin) -> pa.Schema:

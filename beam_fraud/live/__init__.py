@@ -1,0 +1,1 @@
+"""How a stream is doing while it runs: counts, lag, latency."""

@@ -1,0 +1,1 @@
+"""What a stream remembers, cut into shards: pure logic, without a runner."""
