@@ -31,7 +31,7 @@ from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.stream_outputs import StreamOutputs

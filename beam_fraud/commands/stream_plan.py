@@ -29,8 +29,8 @@ from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
-from beam_fraud.sources.kafka.check import topic_partitions
-from beam_fraud.sources.kafka.settings import KafkaSettings, kafka_settings
+from beam_fraud.kafka.check import topic_partitions
+from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource, KafkaTopic
 from beam_fraud.sources.kafka.start import parse_start
 from beam_fraud.sources.source import find_history
@@ -243,7 +243,8 @@ def _warn_of_keys(features: FeatureSet) -> None:
 def _kafka(options: StreamOptions) -> KafkaSettings | None:
     if options.kafka is None:
         return None
-    return kafka_settings(options.kafka, options.kafka_config, options.kafka_properties)
+    file = None if options.kafka_properties is None else Path(options.kafka_properties)
+    return KafkaSettings.of(options.kafka, options.kafka_config, file)
 
 
 def _source(
