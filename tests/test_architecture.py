@@ -17,11 +17,11 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors"},
-    {"duration", "velocity"},
-    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"},
+    {"duration", "velocity", "counter_names"},
+    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "commandline", "run_progress"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"},
-    {"checkpoint", "live"},
+    {"checkpoint"},
     {"dataset", "decision", "places", "shards"},
     {"transforms"},
     {"pipeline", "launch"},
