@@ -17,12 +17,12 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors"},
-    {"duration", "velocity"},
-    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"},
+    {"duration", "velocity", "counter_names"},
+    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "commandline", "run_progress", "kafka"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
-    {"live", "stream_outputs"},
+    {"stream_outputs"},
     {"dataset", "decision", "places", "shards"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch"},
