@@ -8,6 +8,8 @@ from apache_beam.runners.runner import PipelineResult
 
 NAMESPACE = "beam_fraud"
 ROWS_IN = "rows_in"
+#: Messages of a topic of labels.
+LABELS_IN = "labels_in"
 ROWS_SCORED = "rows_scored"
 #: Rows of a table of features.
 ROWS_OUT = "rows_out"
