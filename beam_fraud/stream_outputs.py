@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +111,6 @@ class StreamOutputs:
                 ) from None
             _held[self.directory] = descriptor
             self.stop_file.unlink(missing_ok=True)
-            shutil.rmtree(self.live, ignore_errors=True)
-            self.live.mkdir()
         except OSError as error:
             raise FraudError(
                 f"--out {self.directory}: cannot be written ({reason_of(error)})"

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io.unbounded_source import UnboundedSource
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.pipeline import Scoring
 from beam_fraud.schema import Labels
@@ -31,8 +31,9 @@ from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert
@@ -57,7 +58,7 @@ class Stream:
     """What is read, how, and what is remembered."""
 
     #: Micro-batches of transactions, and of labels.
-    source: UnboundedSource
+    source: KafkaSource | WatchSource
     #: What is computed of the transactions, and their schema.
     features: FeatureSet
     #: Where the stream writes.
@@ -100,26 +101,20 @@ class Stream:
         """The file of the state, if it is kept here."""
         return self.outputs.checkpoint if self.here else None
 
-    def archive(self, name: str, schema: pa.Schema, directory: Path) -> MakeShard:
+    def archive(self, schema: pa.Schema, directory: Path) -> MakeShard:
         """Makes the shards that write a directory of Parquet files."""
-        return partial(
-            ArchiveShard,
-            directory=directory,
-            schema=schema,
-            rows=self.roll_rows,
-            seconds=self.roll_seconds,
-        )
+        return partial(_archiving, directory, schema, self.roll_rows, self.roll_seconds)
 
 
 def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
     """The steps that write Parquet, and what makes their shards."""
     outputs = stream.outputs
     steps = {
-        SCORES: stream.archive(SCORES, SCORED, outputs.branch(SCORES)),
-        DEAD_LETTERS: stream.archive(DEAD_LETTERS, DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
+        SCORES: stream.archive(SCORED, outputs.branch(SCORES)),
+        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
     }
     if isinstance(scoring.sink, ParquetSink):
-        steps["sink"] = stream.archive("sink", SCORED, scoring.sink.directory)
+        steps["sink"] = stream.archive(SCORED, scoring.sink.directory)
     return steps
 
 
@@ -167,12 +162,10 @@ def _remembered(
 ) -> beam.PCollection[pa.RecordBatch]:
     """Transactions once, in order, with velocity features; and labels, to be left out."""
     if stream.features.schema.role("transaction_id"):
-        once = partial(
-            DeduplicateShard, horizon=stream.dedupe_horizon, count=partial(count, ROWS_DUPLICATE)
-        )
+        once = partial(_deduplicating, horizon=stream.dedupe_horizon)
         known |= "Deduplicate" >> _stateful(stream, "deduplicate", once, ("transaction_id",))
     if stream.reorder is not None:
-        together = partial(ReorderShard, wait=stream.reorder)
+        together = partial(_reordering, wait=stream.reorder)
         known |= "Reorder" >> _stateful(stream, "reorder", together, (), waits=True)
     history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
     for key, definitions in by_key(stream.features.velocity).items():
@@ -186,6 +179,20 @@ def _remembered(
         name = f"velocity of {' and '.join(key)}"
         known |= name.capitalize() >> _stateful(stream, name, make, key)
     return known
+
+
+def _archiving(
+    directory: Path, schema: pa.Schema, rows: int, seconds: float, shard: int
+) -> ArchiveShard:
+    return ArchiveShard(directory, schema, shard, rows, seconds)
+
+
+def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:
+    return DeduplicateShard(horizon, partial(count, ROWS_DUPLICATE))
+
+
+def _reordering(shard: int, wait: float) -> ReorderShard:
+    return ReorderShard(wait)
 
 
 def _archive(

@@ -7,17 +7,21 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from io import TextIOBase
+from typing import TextIO, cast
 
-from beam_fraud import launch
+from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.commands.batch import row_counts
-from beam_fraud.commands.stream_plan import StreamOptions, StreamPlan, plan
+from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
+from beam_fraud.commands.stream_plan import StreamPlan, plan
 from beam_fraud.errors import FraudError
-from beam_fraud.live.board import read_board
+from beam_fraud.live.alert_counts import no_alerts
+from beam_fraud.live.board import new_board, read_board
 from beam_fraud.live.exposition import serve_metrics
 from beam_fraud.live.snapshot import Snapshot
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
@@ -42,21 +46,24 @@ def run(options: StreamOptions) -> dict[str, object]:
         in the end.
     """
     started = time.monotonic()
-    planned = plan(options, console=_StandardError())
+    planned = plan(options, console=cast(TextIO, _StandardError()))
     outputs = planned.stream.outputs
     with ExitStack() as stack:
         outputs.begin()
         stack.callback(outputs.release)
+        read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
-        board = _Board(planned, dispatcher)
+        alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
         if options.metrics_port is not None:
-            stack.enter_context(serve_metrics(options.metrics_port, board.read))
-        stack.enter_context(live_line(board.read))
+            build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+            page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
+            _LOG.info("metrics at %s", page)
+        stack.enter_context(live_line(read, alerts))
         stack.enter_context(drained_by_signals(outputs.stop))
         _LOG.info("reading %s into %s", planned.what, outputs.directory)
         result = launch.run(
@@ -65,15 +72,15 @@ def run(options: StreamOptions) -> dict[str, object]:
         counted = counters.read_counters(result)
         if planned.stream.here:
             _finish_archives(planned)
-        last = board.read()
         if planned.scoring.sink is not None and not isinstance(planned.scoring.sink, ParquetSink):
             planned.scoring.sink.commit(planned.stream.run_id)
-    alerts = {} if dispatcher is None else _alerts(dispatcher)
-    summary = _summary(planned, counted, alerts, last, time.monotonic() - started)
+    last = read_board(outputs.live)
+    sent = {} if dispatcher is None else _alerts(dispatcher)
+    summary = _summary(planned, counted, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)
-    if alerts.get("waiting"):
+    if sent.get("waiting"):
         raise FraudError(
-            f"{alerts['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
+            f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
             f"{outputs.directory}: make the same call again to send them"
         )
     return summary
@@ -86,7 +93,7 @@ def render(result: dict[str, object]) -> str:
     return summary(result)
 
 
-class _StandardError:
+class _StandardError(TextIOBase):
     """Writes to what standard error is now, so that alerts go above the live line."""
 
     def write(self, text: str) -> int:
@@ -139,21 +146,6 @@ def _dispatcher(planned: StreamPlan) -> Dispatcher | None:
     return Dispatcher(Outbox(planned.database), planned.channels)
 
 
-class _Board:
-    """What is shown while the stream runs."""
-
-    def __init__(self, planned: StreamPlan, dispatcher: Dispatcher | None) -> None:
-        self._directory = str(planned.stream.outputs.live)
-        self._dispatcher = dispatcher
-
-    def read(self) -> Snapshot:
-        """What all workers on this machine have told, and the alerts sent here."""
-        snapshot = read_board(self._directory)
-        if self._dispatcher is None:
-            return snapshot
-        return snapshot.with_alerts(self._dispatcher.sent, sum(self._dispatcher.waiting().values()))
-
-
 def _alerts(dispatcher: Dispatcher) -> dict[str, int]:
     return {"sent": dispatcher.sent, "waiting": sum(dispatcher.waiting().values())}
 
@@ -184,9 +176,12 @@ def _summary(
         **row_counts(counted),
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "alerts": alerts,
-        "latency_seconds": last.latency_quantiles(),
+        "latency_seconds": {
+            name: last.latency.quantile(q) for name, q in (("p50", 0.5), ("p99", 0.99))
+        },
         "seconds": round(seconds, 3),
-        "rows_per_second": round(last.rows_per_second(rows_in)),
+        # From the first row that came to the last that was scored: before and after it waits.
+        "rows_per_second": round(rows_in / last.seconds) if last.seconds else 0,
         "model_id": planned.scoring.bundle.model_id,
         "run_id": planned.stream.run_id,
         "outputs": places,

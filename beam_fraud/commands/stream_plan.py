@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from beam_fraud import launch
@@ -21,18 +20,20 @@ from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.duration import SECOND, microseconds
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.kafka.check import topic_partitions
+from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
+from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
-from beam_fraud.kafka.check import topic_partitions
-from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.sources.kafka.source import KafkaSource, KafkaTopic
-from beam_fraud.sources.kafka.start import parse_start
+from beam_fraud.sources.kafka.source import KafkaSource
+from beam_fraud.sources.kafka.start import Start
+from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
@@ -254,7 +255,7 @@ def _source(
     outputs: StreamOutputs,
     *,
     here: bool,
-) -> UnboundedSource:
+) -> KafkaSource | WatchSource:
     """What is read; where the last run stopped is put in once that is known (`resume`)."""
     checkpoint = outputs.checkpoint if here else None
     until_idle = _until_idle(options)
@@ -279,8 +280,8 @@ def _source(
     return KafkaSource(
         settings=settings,
         topics=tuple(topics),
-        start=parse_start(options.start),
-        schema=features.schema,
+        start=Start.parse(options.start),
+        newest_event=NewestEvent.of(features.schema),
         lateness=_duration("--lateness", options.lateness),
         # One worker does everything here, and one mark a bundle makes the commit atomic.
         splits=1 if here else max(partitions),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from beam_fraud.counter_names import ROWS_IN
 from beam_fraud.live.latency import LatencyHistogram
 from beam_fraud.live.snapshot import Position, Snapshot
 
@@ -30,6 +31,7 @@ class Recorder:
         self._counters: dict[str, int] = {}
         self._positions: dict[str, Position] = {}
         self._latency = LatencyHistogram()
+        self._began = self._scored_at = 0.0
         self._written_at = 0.0
         self._closed = False
         self._lock = threading.Lock()
@@ -37,6 +39,8 @@ class Recorder:
     def count(self, name: str, rows: int) -> None:
         """Add rows to a counter (`counter_names`)."""
         with self._lock:
+            if name == ROWS_IN and not self._began:
+                self._began = time.time()
             self._counters[name] = self._counters.get(name, 0) + rows
 
     def position(self, source: str, next_offset: int, high: int) -> None:
@@ -60,6 +64,7 @@ class Recorder:
         """
         with self._lock:
             self._latency.add(now - appended_ms / 1000, rows)
+            self._scored_at = now
 
     def flush(self, force: bool = False) -> None:
         """Write the file unless that was done a moment ago.
@@ -86,7 +91,13 @@ class Recorder:
     def _write(self) -> None:
         # Also when nothing has changed: the time in it says that the worker lives.
         snapshot = Snapshot(
-            self._counters, self._positions, self._latency, time.time(), os.getpid()
+            self._counters,
+            self._positions,
+            self._latency,
+            time.time(),
+            os.getpid(),
+            self._began,
+            self._scored_at,
         )
         unfinished = self._file.with_suffix(".unfinished")
         unfinished.write_bytes(msgspec.json.encode(snapshot))

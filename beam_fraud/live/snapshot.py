@@ -42,6 +42,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     updated: float = 0.0
     #: The process of the worker; 0 for several together.
     pid: int = 0
+    #: When the first transaction came and the last was scored, in seconds of the epoch; 0 if none.
+    began: float = 0.0
+    scored_at: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first transaction that came to the last that was scored."""
+        return max(self.scored_at - self.began, 0.0)
 
     def count(self, name: str) -> int:
         """Rows of a counter, 0 if it never counted."""
@@ -78,7 +86,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     """
     counters: dict[str, int] = {}
     positions: dict[str, Position] = {}
-    latency, updated = LatencyHistogram(), 0.0
+    latency, updated, began, scored_at = LatencyHistogram(), 0.0, 0.0, 0.0
     for snapshot in snapshots:
         for name, rows in snapshot.counters.items():
             counters[name] = counters.get(name, 0) + rows
@@ -88,7 +96,9 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
                 positions[source] = position
         latency = latency.merged(snapshot.latency)
         updated = max(updated, snapshot.updated)
-    return Snapshot(counters, positions, latency, updated)
+        scored_at = max(scored_at, snapshot.scored_at)
+        began = min(began or snapshot.began, snapshot.began or began)
+    return Snapshot(counters, positions, latency, updated, 0, began, scored_at)
 
 
 def topic_and_partition(source: str) -> tuple[str, str]:

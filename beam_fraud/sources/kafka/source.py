@@ -65,6 +65,10 @@ class KafkaSource(UnboundedSource):
         """
         return self.settings.group(f"beam-fraud-{self.topics[0].name}")
 
+    def resumed(self, positions: Mapping[str, str]) -> KafkaSource:
+        """The source from where a run stopped that kept these positions."""
+        return replace(self, positions={name: int(at) for name, at in positions.items()})
+
     def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
         """`splits` sub-sources, whatever a runner desires: partitions keep their sub-source."""
         return [replace(self, index=index) for index in range(self.splits)]
