@@ -10,6 +10,8 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+#: The same for sources that have no end.
+ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
 
 
 def pipeline_options(
@@ -26,7 +28,8 @@ def pipeline_options(
     options = PipelineOptions(list(beam_args))
     given = options.get_all_options(drop_default=True)
     if "runner" not in given:
-        options.view_as(StandardOptions).runner = LOCAL_RUNNER
+        runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
+        options.view_as(StandardOptions).runner = runner
     if streaming:
         options.view_as(StandardOptions).streaming = True
     if workers > 1:
@@ -39,7 +42,7 @@ def pipeline_options(
 
 def is_local(options: PipelineOptions) -> bool:
     """Whether the pipeline runs on this machine, in processes that see its files."""
-    return bool(options.view_as(StandardOptions).runner == LOCAL_RUNNER)
+    return bool(options.view_as(StandardOptions).runner in (LOCAL_RUNNER, ENDLESS_RUNNER))
 
 
 def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]) -> PipelineResult:

@@ -25,7 +25,7 @@ LAYERS = (
     {"stream_outputs"},
     {"dataset", "decision", "places", "shards"},
     {"transforms"},
-    {"pipeline", "stream_pipeline", "launch"},
+    {"pipeline", "stream_pipeline", "launch", "endless_runner"},
     {"commands"},
     {"cli"},
     {"__main__"},
