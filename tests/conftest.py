@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,10 @@ def _logging_stays_as_it_was() -> Iterator[None]:
     root.setLevel(levels[0])
     package.setLevel(levels[1])
     logging.captureWarnings(False)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """A directory that files are dropped into."""
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"

@@ -2,16 +2,25 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 
 from beam_fraud.errors import FraudError
+from beam_fraud.launch import LOCAL_RUNNER
 from beam_fraud.records.faults import REASONS
+from beam_fraud.records.parse import parse
+from beam_fraud.records.validate import validate
 from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.sources.raw import Origin, with_origin
+from beam_fraud.transforms.parse import Parse
+from beam_fraud.transforms.validate import DEAD, Validate
 from beam_fraud.velocity import Velocity
 from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
 
@@ -293,3 +302,46 @@ def test_scoring_needs_no_labels_but_the_keys(tmp_path: Path) -> None:
     assert (row["label"], row["labelled_at"], row["device"]) == (None, None, "d")
     with pytest.raises(FraudError, match="column 'device' of schema bank is not there"):
         read(write_text(tmp_path / "less.csv", csv_of(GOOD)), schema=TIMED, labels="known")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "dead"), [(None, []), (0, [1, 2, 3]), (1_500_000, [2, 3]), (10**9, [3])]
+)
+def test_in_a_stream_an_event_may_be_no_later_than_allowed(
+    ahead: int | None, dead: list[int]
+) -> None:
+    times = ["12:30:00Z", "12:30:01.5Z", "12:30:01.500001Z", "13:30:00Z"]
+    lines = [json.dumps({**GOOD, "when": f"2024-02-29T{time}"}).encode() for time in times]
+    described = pa.schema([("@position", pa.int64()), ("@payload", pa.binary())])
+    arrived = int(datetime(2024, 2, 29, 12, 30, tzinfo=UTC).timestamp()) * 1000
+    for appended, expected in ((arrived, dead), (None, [])):
+        origin = Origin("payments:0", "jsonl", appended=appended)
+        raw = pa.RecordBatch.from_arrays(
+            [pa.array(range(len(lines)), pa.int64()), pa.array(lines)],
+            schema=with_origin(described, origin),
+        )
+        parsed = parse(raw, BANK, labels="required")
+        good, letters = validate(parsed, BANK, labels="required", ahead=ahead)
+        assert letters["position"].to_pylist() == expected
+        assert set(letters["reason"].to_pylist()) <= {"future_time"}
+        assert good["@position"].to_pylist() == [i for i in range(4) if i not in expected]
+    if not dead:
+        assert good == validate(parsed, BANK, labels="required")[0]
+
+
+def test_the_graph_bounds_event_times_where_it_is_told_to() -> None:
+    late = json.dumps({**GOOD, "when": "2199-01-01"}).encode()
+    described = pa.schema([("@position", pa.int64()), ("@payload", pa.binary())])
+    raw = pa.RecordBatch.from_arrays(
+        [pa.array([7], pa.int64()), pa.array([late])],
+        schema=with_origin(described, Origin("payments:0", "jsonl", appended=0)),
+    )
+    with beam.Pipeline(LOCAL_RUNNER) as pipeline:
+        checked = (
+            pipeline
+            | beam.Create([raw])
+            | Parse(BANK, "required")
+            | Validate(BANK, "required", ahead=60_000_000)
+        )
+        reasons = checked[DEAD] | beam.Map(lambda dead: dead["reason"].to_pylist())
+        assert_that(reasons, equal_to([["future_time"]]))

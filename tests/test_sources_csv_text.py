@@ -28,6 +28,7 @@ def fields(*records: bytes) -> tuple[list[tuple[str, str]], list[bool]]:
         (b'3" pipe,b\n', ('3" pipe', "b")),
         (b'"a"b,""\r\n', ("ab", "")),
         (b'"a ""b""",c"d"\n', ('a "b"', 'c"d"')),
+        (b',"\r"a\n', ("", "\ra")),
         (b'"a,b\n', None),
         (b'a"b\n', None),
         (b'a"b,c,d\n', None),

@@ -125,7 +125,9 @@ class LocalCheckpoint:
                 self._begin()
                 self._connection.executemany(
                     "INSERT INTO positions VALUES (?, ?) "
-                    "ON CONFLICT DO UPDATE SET position = excluded.position",
+                    "ON CONFLICT DO UPDATE SET position = excluded.position "
+                    # A stream at rest writes nothing.
+                    "WHERE position IS NOT excluded.position",
                     positions.items(),
                 )
                 self._execute("COMMIT")

@@ -10,6 +10,7 @@ from beam_fraud.sources.raw import REASON
 
 #: Reasons of dead letters, each with what its detail says.
 REASONS = {
+    "unreadable_file": "the file cannot be read, or not to its end",
     "malformed": "the record cannot be read",
     "wrong_column_count": "the record has another number of columns than the header",
     "too_long": "longer than allowed",
@@ -18,6 +19,7 @@ REASONS = {
     "missing_time": "no time",
     "unparseable_time": "not a time",
     "impossible_time": "before 1970 or after 2199",
+    "future_time": "later than its arrival by more than allowed",
     "missing_amount": "no amount",
     "non_finite_amount": "not finite",
     "negative_amount": "below zero, which the schema does not allow",

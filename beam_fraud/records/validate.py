@@ -21,7 +21,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def validate(
-    parsed: pa.RecordBatch, schema: Schema, *, labels: Labels
+    parsed: pa.RecordBatch, schema: Schema, *, labels: Labels, ahead: int | None = None
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Check every value of a parsed batch (`records.parse`).
 
@@ -29,6 +29,9 @@ def validate(
       parsed: n rows.
       schema: what they should be.
       labels: whether they are kept, and checked if they are required.
+      ahead: how much later than its arrival (`Origin.appended`) an event may be, microseconds: one
+        event far in the future would make a stream forget what it remembers. None for any time;
+        not looked at where the arrival is not known.
 
     Returns:
       The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
@@ -36,7 +39,10 @@ def validate(
     """
     origin = origin_of(parsed)
     faults = faults_of_parsing(parsed)
-    columns = _Columns(parsed, schema, faults).read(origin, labels=labels)
+    latest = None
+    if ahead is not None and origin.appended is not None:
+        latest = origin.appended * 1_000 + ahead
+    columns = _Columns(parsed, schema, faults, latest).read(origin, labels=labels)
     faulty = faults.faulty
     described = schema.transactions(labels=labels)
     described = with_origin(described.append(pa.field(POSITION, pa.int64())), origin)
@@ -51,10 +57,13 @@ def validate(
 class _Columns:
     """Reads the columns of a parsed batch, noting faults."""
 
-    def __init__(self, parsed: pa.RecordBatch, schema: Schema, faults: Faults) -> None:
+    def __init__(
+        self, parsed: pa.RecordBatch, schema: Schema, faults: Faults, latest: int | None
+    ) -> None:
         self._parsed = parsed
         self._schema = schema
         self._faults = faults
+        self._latest = latest
 
     def read(self, origin: Origin, *, labels: Labels) -> dict[str, pa.Array]:
         """The columns of `Schema.transactions` with whatever in faulty rows."""
@@ -108,6 +117,8 @@ class _Columns:
         self._faults.add("missing_time", column, times.absent)
         self._faults.add("unparseable_time", column, times.unreadable)
         self._faults.add("impossible_time", column, times.impossible)
+        if self._latest is not None:
+            self._faults.add("future_time", column, times.micros > self._latest)
         return pa.array(times.micros).cast(EVENT_TIME)
 
     def _amount(self) -> pa.Array:

@@ -64,7 +64,8 @@ def _parse_apart(
 ) -> CsvFields:
     """Parse records of which some could reach into the next: those are quoted anew before."""
     anew = io.StringIO()
-    write = csv.writer(anew, delimiter=layout.delimiter, lineterminator="\n").writerow
+    # Python 3.11 quotes a carriage return only if it is part of the line end.
+    write = csv.writer(anew, delimiter=layout.delimiter, lineterminator="\r\n").writerow
     doubtful = np.flatnonzero(~certain)
     split = np.zeros(len(doubtful), dtype=bool)
     for place, record in enumerate(records.take(pa.array(doubtful)).to_pylist()):

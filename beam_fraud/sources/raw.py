@@ -42,7 +42,8 @@ class Origin:
     whole: bool = True
     #: Only for CSV: what the header says.
     csv: CsvLayout | None = None
-    #: Only for messages: when the broker took the oldest of them, milliseconds of the epoch.
+    #: Only in a stream: when the broker took the oldest of the messages, or when the file was last
+    #: written to; milliseconds of the epoch.
     appended: int | None = None
     #: What the records are.
     content: Literal["transactions", "labels"] = "transactions"

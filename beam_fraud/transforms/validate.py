@@ -32,17 +32,21 @@ class Validate(beam.PTransform):
     schema: Schema
     #: What is made of labels.
     labels: Labels
+    #: How much later than its arrival an event may be (microseconds); None for any time.
+    ahead: int | None = None
 
     def expand(self, parsed: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
         """One step with two outputs."""
-        step = beam.ParDo(_Validate(self.schema, self.labels)).with_output_types(pa.RecordBatch)
-        return parsed | step.with_outputs(DEAD, main=VALID)
+        step = beam.ParDo(_Validate(self.schema, self.labels, self.ahead))
+        typed = step.with_output_types(pa.RecordBatch)
+        return parsed | typed.with_outputs(DEAD, main=VALID)
 
 
 class _Validate(beam.DoFn):
-    def __init__(self, schema: Schema, labels: Labels) -> None:
+    def __init__(self, schema: Schema, labels: Labels, ahead: int | None) -> None:
         self._schema = schema
         self._labels = labels
+        self._ahead = ahead
 
     def process(
         self, parsed: pa.RecordBatch
@@ -50,7 +54,7 @@ class _Validate(beam.DoFn):
         if is_of_labels(parsed):
             valid, dead = read_labels(parsed)
         else:
-            valid, dead = validate(parsed, self._schema, labels=self._labels)
+            valid, dead = validate(parsed, self._schema, labels=self._labels, ahead=self._ahead)
         if len(dead):
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():

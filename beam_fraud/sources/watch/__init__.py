@@ -1,0 +1,1 @@
+"""A directory into which files are dropped, as a stream."""

@@ -1,0 +1,95 @@
+"""How far a watched directory has been read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import msgspec
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sources.watch.dropped import DroppedFile
+
+#: Bytes of a file in `WatchPosition.done`: the hashes of its name and of its size and time.
+_NAME, _ENTRY = 8, 12
+
+
+@dataclass(frozen=True)
+class WatchPosition:
+    """Which files are done, and how much of the one that is being read."""
+
+    #: 12 bytes for each file, in the order in which they were done.
+    done: bytes = field(default=b"", repr=False)
+    #: The file that is being read, as it was when it was begun.
+    file: DroppedFile | None = None
+    #: How many rows of it are done.
+    rows: int = 0
+
+    def begun(self, file: DroppedFile) -> WatchPosition:
+        """The position before the first row of `file`."""
+        return WatchPosition(self.done, file)
+
+    def read(self, rows: int) -> WatchPosition:
+        """The position after `rows` more rows of the file that is being read."""
+        return WatchPosition(self.done, self.file, self.rows + rows)
+
+    def finished(self) -> WatchPosition:
+        """The position after the file that is being read."""
+        if self.file is None:
+            return self
+        return WatchPosition(self.done + self.file.name_hash + self.file.content_hash)
+
+    def is_done(self, file: DroppedFile) -> bool:
+        """Whether a file of that name is done."""
+        return file.name_hash in self._known
+
+    def is_changed(self, file: DroppedFile) -> bool:
+        """Whether a file of that name is done, and now has another size or time."""
+        return self._known.get(file.name_hash, file.content_hash) != file.content_hash
+
+    def encode(self) -> bytes:
+        """The position as JSON; equal positions give equal bytes."""
+        file = None if self.file is None else _KeptFile.of(self.file)
+        return msgspec.json.encode(_Kept(self.done, file, self.rows))
+
+    @classmethod
+    def decode(cls, encoded: bytes | str) -> WatchPosition:
+        """The inverse of `encode`.
+
+        Raises:
+          FraudError: it is not what `encode` makes.
+        """
+        try:
+            kept = msgspec.json.decode(encoded, type=_Kept)
+        except msgspec.DecodeError as error:
+            raise FraudError(
+                f"the position in the watched directory cannot be read ({error}); "
+                "give another --out, or remove it to start anew"
+            ) from None
+        file = None if kept.file is None else kept.file.dropped()
+        return cls(kept.done, file, kept.rows)
+
+    @cached_property
+    def _known(self) -> dict[bytes, bytes]:
+        entries = range(0, len(self.done), _ENTRY)
+        return {self.done[i : i + _NAME]: self.done[i + _NAME : i + _ENTRY] for i in entries}
+
+
+class _KeptFile(msgspec.Struct, frozen=True):
+    path: bytes
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, file: DroppedFile) -> _KeptFile:
+        return cls(os.fsencode(file.path), file.size, file.modified)
+
+    def dropped(self) -> DroppedFile:
+        return DroppedFile(os.fsdecode(self.path), self.size, self.modified)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    done: bytes
+    file: _KeptFile | None
+    rows: int
