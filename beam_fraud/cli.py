@@ -15,6 +15,25 @@ from beam_fraud import __version__
 from beam_fraud.commandline import failure, interruption, log, standard_streams
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.commandline.options import (
+    BlockRows,
+    Bundle,
+    Dedupe,
+    DryRun,
+    Files,
+    History,
+    KafkaConfig,
+    KafkaProperties,
+    Limit,
+    Name,
+    NewBundle,
+    SchemaName,
+    SchemaOfBundle,
+    Seed,
+    Since,
+    Until,
+    Workers,
+)
 from beam_fraud.commandline.worker_output import worker_output_logged
 from beam_fraud.commandline.wrong_call import line_of
 from beam_fraud.errors import UsageError
@@ -27,54 +46,6 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model bundles.", rich_markup_mode=None)
 app.add_typer(models, name="models")
-
-Files = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="FILE",
-        help="Parquet, CSV or JSON lines: files, directories or globs.",
-        show_default=False,
-    ),
-]
-SchemaName = typer.Option(
-    "--schema", metavar="S", help="A preset (ulb, handbook, ledger) or a TOML file."
-)
-SchemaOfBundle = Annotated[
-    str | None,
-    typer.Option(
-        "--schema", metavar="S", help="Instead of the bundle's own: a preset or a TOML file."
-    ),
-]
-Bundle = Annotated[str, typer.Option("--model", metavar="BUNDLE", help="Directory of the model.")]
-NewBundle = Annotated[str, typer.Option("--out", metavar="BUNDLE", help="Directory to write.")]
-Since = Annotated[
-    str | None, typer.Option("--from", metavar="T", help="First event time, ISO 8601.")
-]
-Until = Annotated[
-    str | None, typer.Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
-]
-History = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--history",
-        metavar="FILE",
-        help="Earlier transactions, which fill the windows of velocity features; repeatable.",
-    ),
-]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read the first rows only.")]
-Dedupe = Annotated[
-    Literal["file", "run"],
-    typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
-]
-BlockRows = Annotated[
-    int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
-Name = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
-]
 
 
 @command(app, "demo")
@@ -93,8 +64,22 @@ def demo(
 @command(app, "simulate")
 def simulate(
     out: Annotated[
-        str, typer.Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl.")
-    ],
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl."),
+    ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option("--kafka", metavar="HOST:PORT", help="Instead of --out: send messages."),
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="T", help="Topic to send them to.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="N", help="Messages a second; default: as fast as it can."),
+    ] = None,
+    kafka_config: KafkaConfig = None,
+    kafka_properties: KafkaProperties = None,
     days: Annotated[int, typer.Option("--days", min=1, help="Days to simulate.")] = 90,
     accounts: Annotated[int, typer.Option("--accounts", min=1, help="Cards in use.")] = 1000,
     merchants: Annotated[int, typer.Option("--merchants", min=1, help="Terminals.")] = 2000,
@@ -109,7 +94,7 @@ def simulate(
         str, typer.Option("--start", metavar="DATE", help="First day, ISO 8601.")
     ] = "2024-01-01",
 ) -> Outcome:
-    """Write labelled transactions that anyone can reproduce."""
+    """Write labelled transactions that anyone can reproduce, to a file or a topic."""
     from beam_fraud.commands.simulate import SimulateOptions, render, run
 
     options = SimulateOptions(
@@ -120,6 +105,11 @@ def simulate(
         seed=seed,
         fraud_rate=fraud_rate,
         start=start,
+        kafka=kafka,
+        topic=topic,
+        rate=rate,
+        kafka_config=tuple(kafka_config or ()),
+        kafka_properties=kafka_properties,
     )
     return Outcome(run(options), render)
 
