@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,14 +17,18 @@ import pytest
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.launch import LOCAL_RUNNER
+from beam_fraud.records.labels import read_labels
 from beam_fraud.sinks import producer
 from beam_fraud.sinks import topic as topic_module
+from beam_fraud.sinks.connection import prepare_database, sqlite_url
+from beam_fraud.sinks.labels import write_labels
 from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.stages import DEAD_LETTER
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from deploy.kafka.broker import Broker
 from tests.flagged import flagged_batch
-from tests.integration.kafka import read_all
+from tests.integration.kafka import produce, read_all
 from tests.requirements import need
 
 pytestmark = pytest.mark.slow
@@ -195,3 +200,32 @@ def test_the_graph_writes_scores_and_dead_letters(broker: Broker, topic: Topic) 
         "detail": b"",
         "truncated": b"1500000",
     }
+
+
+def test_labels_of_a_topic_reach_the_database_once(
+    broker: Broker, topic: Topic, tmp_path: Path
+) -> None:
+    name, file = topic(), tmp_path / "flagged.db"
+    label = {
+        "transaction_id": "t1",
+        "event_time": "2024-05-01T12:00:00Z",
+        "label": 1,
+        "labelled_at": "2024-05-03T09:30:00Z",
+    }
+    newer = {**label, "label": 0, "labelled_at": "2024-05-04T00:00:00Z", "labelled_by": "eve"}
+    produce(broker, name, [json.dumps(label).encode(), b"no label", json.dumps(newer).encode()])
+    messages = read_all(broker, name)
+    described = pa.schema([pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())])
+    raw = pa.RecordBatch.from_arrays(
+        [pa.array([m.offset() for m in messages]), pa.array([m.value() for m in messages])],
+        schema=with_origin(described, Origin(f"{name}:0", "jsonl", content="labels")),
+    )
+    labels, dead = read_labels(raw)
+    prepare_database(sqlite_url(file))
+    for _ in range(2):
+        write_labels(sqlite_url(file), labels)
+    with sqlite3.connect(file) as connection:
+        latest = connection.execute("SELECT transaction_id, label FROM latest_labels").fetchall()
+        kept = connection.execute("SELECT count(*) FROM labels").fetchone()
+    assert (latest, kept) == ([("t1", 0)], (2,))
+    assert dead["position"].to_pylist() == [1]
