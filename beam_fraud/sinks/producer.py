@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
 from beam_fraud.errors import FraudError
@@ -12,10 +10,8 @@ from beam_fraud.kafka.client import Reports, new_producer
 from beam_fraud.kafka.failure import about_topic, is_hopeless, no_connection
 from beam_fraud.kafka.library import KafkaError, KafkaException, Message
 from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sinks.patience import Patience
 
-_LOG = logging.getLogger(__name__)
-#: How long a broker may be silent before that is told, in seconds.
-SILENT_SECONDS = 5.0
 #: How long a refused login may be a broker's that goes down or comes up, in seconds.
 _REFUSAL_SECONDS = 1.0
 #: How often whoever waits looks up, in seconds.
@@ -39,7 +35,7 @@ class TopicProducer:
         Raises:
           FraudError: as in `flush`.
         """
-        patience = _Patience(self._settings)
+        patience = Patience(self._settings)
         while True:
             taken = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
             if taken == len(messages):
@@ -58,7 +54,7 @@ class TopicProducer:
         Raises:
           FraudError: as in `flush`.
         """
-        patience = _Patience(self._settings)
+        patience = Patience(self._settings)
         while True:
             try:
                 self._kafka.produce(topic, value, headers=[*headers], on_delivery=self._delivered)
@@ -76,23 +72,23 @@ class TopicProducer:
         Raises:
           FraudError: a message is refused for good, or the login is; in one line that says why.
         """
-        patience = _Patience(self._settings)
+        patience = Patience(self._settings)
         while left := self._kafka.flush(_SLICE):
             self._wait_on(patience, left)
         self._refuse_refused()
         self._reports.clear()
         patience.over()
 
-    def _make_room(self, patience: _Patience) -> None:
+    def _make_room(self, patience: Patience) -> None:
         self._kafka.poll(0.01)
         self._wait_on(patience, len(self._kafka))
 
-    def _go_on(self, patience: _Patience) -> None:
+    def _go_on(self, patience: Patience) -> None:
         self._kafka.poll(0)
         self._refuse_refused()
         patience.over()
 
-    def _wait_on(self, patience: _Patience, left: int) -> None:
+    def _wait_on(self, patience: Patience, left: int) -> None:
         self._refuse_refused()
         silence = patience.goes_on(left)
         reports = self._reports.errors
@@ -125,29 +121,3 @@ class TopicProducer:
             )
         else:
             self._refusal = about_topic(self._settings, topic, error)
-
-
-class _Patience:
-    """Tells once that a broker has been silent for long, and that it is back."""
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._where = f"Kafka {settings.bootstrap}"
-        self._since = monotonic()
-        self._left = 0
-        self._told = False
-
-    def goes_on(self, left: int) -> float:
-        """Messages still wait, `left` of them; for how many seconds none has been taken."""
-        if left < self._left:
-            self._since = monotonic()
-        self._left = left
-        silence = monotonic() - self._since
-        if not self._told and silence >= SILENT_SECONDS:
-            _LOG.warning("%s: no answer; %d messages wait for the broker", self._where, left)
-            self._told = True
-        return silence
-
-    def over(self) -> None:
-        """Nothing is waited for any more."""
-        if self._told:
-            _LOG.info("%s: the broker has taken all messages", self._where)

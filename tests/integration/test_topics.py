@@ -18,7 +18,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.launch import LOCAL_RUNNER
 from beam_fraud.records.labels import read_labels
-from beam_fraud.sinks import producer
+from beam_fraud.sinks import patience
 from beam_fraud.sinks import topic as topic_module
 from beam_fraud.sinks.connection import prepare_database, sqlite_url
 from beam_fraud.sinks.labels import write_labels
@@ -149,12 +149,12 @@ def test_a_refused_login_is_one_line(tmp_path: Path) -> None:
 def test_while_the_broker_is_down_a_writer_waits_and_says_so_once(
     own_broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, producer.__name__)
+    caplog.set_level(logging.INFO, patience.__name__)
     own_broker.create_topic("t")
     writer = TopicWriter(KafkaSettings(own_broker.bootstrap), "t")
     write(writer, b"before")
     own_broker.kill()
-    monkeypatch.setattr(producer, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "SILENT_SECONDS", 0.5)
     writer.write([b"%d" % number for number in range(1_000)], ["key"] * 1_000)
     flushing = threading.Thread(target=writer.flush)
     flushing.start()
