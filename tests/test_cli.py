@@ -127,6 +127,11 @@ def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) ->
     got = calls.options
     assert (got.days, got.accounts, got.merchants, got.seed) == (3, 4, 5, 6)
     assert (got.fraud_rate, got.start) == (0.1, "2025-01-01")
+    args = ["--kafka", "b:9092", "--topic", "t", "--rate", "2.5", "--kafka-properties", "f"]
+    assert main(["simulate", *args, "--kafka-config", "a=1", "--kafka-config", "b=2"]) == 0
+    got = calls.options
+    assert (got.out, got.kafka, got.topic, got.rate) == (None, "b:9092", "t", 2.5)
+    assert (got.kafka_config, got.kafka_properties) == (("a=1", "b=2"), "f")
     assert main([*MINIMAL["evaluate"], "--threshold", "0.25", "--until", "2024-02-01"]) == 0
     assert (calls.options.threshold, calls.options.until) == (0.25, "2024-02-01")
     assert main([*MINIMAL["import_model"], "--trust", "--threshold", "0.3", "--name", "n"]) == 0
@@ -174,8 +179,9 @@ def test_shared_options_stand_before_or_after_the_others(
         (["trian"], "no such command 'trian'. Did you mean 'train'?"),
         (["train", "x", "--treshold=1"], "unknown option --treshold; did you mean --threshold?"),
         (["simulate", "--fraud_rate", "1"], "unknown option --fraud_rate; did you mean --fraud-"),
-        (["simulate", "--frobnicate"], "unknown option --frobnicate; see beam-fraud simulate -"),
-        (["simulate"], "missing option '--out'; see beam-fraud simulate --help"),
+        (["simulate", "--zzz"], "unknown option --zzz; see beam-fraud simulate -"),
+        (["simulate"], "give --out FILE or --kafka HOST:PORT --topic T"),
+        (["train", "x", "--schema", "s", "--model", "m"], "missing option '--out'; see beam-fraud"),
         (["simulate", "--out"], "option '--out' requires an argument"),
         (["evaluate", "--model", "b"], "missing argument 'FILE'"),
         (["simulate", "--out", "x", "--days", "x"], "invalid value for '--days': "),

@@ -18,6 +18,8 @@ from beam_fraud.cli.options import (
     DryRun,
     Files,
     History,
+    KafkaConfig,
+    KafkaProperties,
     Limit,
     Name,
     NewBundle,
@@ -50,8 +52,22 @@ def demo(
 @command(app, "simulate")
 def simulate(
     out: Annotated[
-        str, typer.Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl.")
-    ],
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl."),
+    ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option("--kafka", metavar="HOST:PORT", help="Instead of --out: send messages."),
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="T", help="Topic to send them to.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="N", help="Messages a second; default: as fast as it can."),
+    ] = None,
+    kafka_config: KafkaConfig = None,
+    kafka_properties: KafkaProperties = None,
     days: Annotated[int, typer.Option("--days", min=1, help="Days to simulate.")] = 90,
     accounts: Annotated[int, typer.Option("--accounts", min=1, help="Cards in use.")] = 1000,
     merchants: Annotated[int, typer.Option("--merchants", min=1, help="Terminals.")] = 2000,
@@ -66,7 +82,7 @@ def simulate(
         str, typer.Option("--start", metavar="DATE", help="First day, ISO 8601.")
     ] = "2024-01-01",
 ) -> Outcome:
-    """Write labelled transactions that anyone can reproduce."""
+    """Write labelled transactions that anyone can reproduce, to a file or a topic."""
     from beam_fraud.commands.simulate import SimulateOptions, render, run
 
     options = SimulateOptions(
@@ -77,6 +93,11 @@ def simulate(
         seed=seed,
         fraud_rate=fraud_rate,
         start=start,
+        kafka=kafka,
+        topic=topic,
+        rate=rate,
+        kafka_config=tuple(kafka_config or ()),
+        kafka_properties=kafka_properties,
     )
     return Outcome(run(options), render)
 

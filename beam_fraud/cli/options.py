@@ -65,3 +65,15 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same se
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
 ]
+KafkaConfig = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kafka-config",
+        metavar="KEY=VALUE",
+        help="A property of librdkafka; the value may be env:NAME or file:PATH; repeatable.",
+    ),
+]
+KafkaProperties = Annotated[
+    str | None,
+    typer.Option("--kafka-properties", metavar="FILE", help="More of them, a line each."),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import app
-from beam_fraud.cli.options import Alerts, Bundle, History, SchemaOfBundle, Sink
+from beam_fraud.cli.options import (Alerts, Bundle, History, KafkaConfig, KafkaProperties, SchemaOfBundle, Sink)
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
@@ -46,18 +46,8 @@ def stream(
         str | None,
         typer.Option("--dead-letter-topic", metavar="T", help="What is no transaction."),
     ] = None,
-    kafka_config: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kafka-config",
-            metavar="KEY=VALUE",
-            help="A property of librdkafka; env:NAME or file:PATH for secrets; repeatable.",
-        ),
-    ] = None,
-    kafka_properties: Annotated[
-        str | None,
-        typer.Option("--kafka-properties", metavar="FILE", help="A file of such lines."),
-    ] = None,
+    kafka_config: KafkaConfig = None,
+    kafka_properties: KafkaProperties = None,
     start: Annotated[
         str,
         typer.Option(

@@ -27,6 +27,7 @@ from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.schema import Labels
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
@@ -261,7 +262,8 @@ def _source(
     until_idle = _until_idle(options)
     if settings is None:
         assert options.watch is not None
-        labels = "known" if any(v.needs_labels for v in features.velocity) else "ignored"
+        needed = any(v.needs_labels for v in features.velocity)
+        labels: Labels = "known" if needed else "ignored"
         source = WatchSource(
             directory=str(Path(options.watch).absolute()),
             schema=features.schema,

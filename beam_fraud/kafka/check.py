@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from shlex import quote
 from time import monotonic
 
 from beam_fraud.errors import FraudError
@@ -40,7 +41,9 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
         if found.error is None or found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             known = sorted(name for name in ask.metadata().topics if not name.startswith("__"))
             raise FraudError(
-                f"Kafka {settings.bootstrap}: there is no topic {topic!r} ({_others(topic, known)})"
+                f"Kafka {settings.bootstrap}: there is no topic {topic!r} "
+                f"({_others(topic, known)}); to create it: kafka-topics.sh --create "
+                f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}"
             )
         raise about_topic(settings, topic, found.error)
 

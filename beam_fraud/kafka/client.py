@@ -8,12 +8,28 @@ from collections.abc import Callable
 from typing import Any
 
 from beam_fraud.kafka.failure import wrong_property
-from beam_fraud.kafka.library import Consumer, KafkaError, KafkaException, TopicPartition
+from beam_fraud.kafka.library import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from beam_fraud.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
 #: Called when offsets have been committed, or could not be.
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
+#: What serves a stream better than librdkafka's defaults; whoever gives others gets those.
+_PREFERRED_OF_PRODUCERS: dict[str, Any] = {
+    # A bundle waits for its messages, so they may wait for each other only briefly.
+    "linger.ms": 2,
+    "compression.type": "lz4",
+    # While no broker answers everything waits; nothing is given up.
+    "message.timeout.ms": 0,
+    # Keys go where the clients of Java put them.
+    "partitioner": "murmur2_random",
+}
 
 
 class Reports:
@@ -59,5 +75,27 @@ def new_consumer(
         config["on_commit"] = on_commit
     try:
         return Consumer(config)
+    except (KafkaException, TypeError, ValueError) as error:
+        raise wrong_property(settings, error) from None
+
+
+def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
+    """A producer, which writes in order and once what it is handed, whatever fails between.
+
+    Only of messages that are refused it reports the delivery.
+
+    Args:
+      settings: how the brokers are reached.
+      reports: takes what the producer has to report.
+
+    Raises:
+      UsageError: the library refuses a property.
+      FraudError: a property cannot be read.
+    """
+    needed = {"enable.idempotence": True, "delivery.report.only.error": True}
+    config = {**_PREFERRED_OF_PRODUCERS, **settings.producer_config(), **needed}
+    config |= {"error_cb": reports, "logger": _Quiet()}
+    try:
+        return Producer(config)
     except (KafkaException, TypeError, ValueError) as error:
         raise wrong_property(settings, error) from None

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
 
-from beam_fraud.sinks.producer import Producer, ProducerSettings
+from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sinks.producer import TopicProducer
 
 #: Connections of this process that nobody uses: to connect anew takes longer than most bundles.
-_idle: defaultdict[ProducerSettings, list[Producer]] = defaultdict(list)
+_idle: defaultdict[KafkaSettings, list[TopicProducer]] = defaultdict(list)
 _lock = Lock()
 
 
@@ -20,10 +21,10 @@ class TopicWriter:
     message's key.
     """
 
-    def __init__(self, settings: ProducerSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
         self._topic = topic
-        self._producer: Producer | None = None
+        self._producer: TopicProducer | None = None
 
     def write(self, values: Sequence[bytes], keys: Sequence[str]) -> None:
         """Hand messages over; they are written when `flush` has returned.
@@ -58,11 +59,11 @@ class TopicWriter:
                 _idle[self._settings].append(self._producer)
             self._producer = None
 
-    def _leased(self) -> Producer:
+    def _leased(self) -> TopicProducer:
         if self._producer is None:
             with _lock:
                 idle = _idle[self._settings]
                 self._producer = idle.pop() if idle else None
         if self._producer is None:
-            self._producer = Producer(self._settings)
+            self._producer = TopicProducer(self._settings)
         return self._producer

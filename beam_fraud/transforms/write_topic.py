@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beam_fraud.records.dead_letter_messages import dead_letter_messages
 from beam_fraud.records.scored_json import scored_json
-from beam_fraud.sinks.producer import ProducerSettings
+from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.sinks.topic import TopicWriter
 
 
@@ -23,7 +23,7 @@ class WriteScores(beam.PTransform):
     """
 
     #: How the broker is reached.
-    settings: ProducerSettings
+    settings: KafkaSettings
     #: The topic.
     topic: str
 
@@ -40,7 +40,7 @@ class WriteDeadLetters(beam.PTransform):
     """
 
     #: How the broker is reached.
-    settings: ProducerSettings
+    settings: KafkaSettings
     #: The topic.
     topic: str
 
@@ -50,7 +50,7 @@ class WriteDeadLetters(beam.PTransform):
 
 
 class _Write(beam.DoFn):
-    def __init__(self, settings: ProducerSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
         self._topic = topic
 

@@ -5,45 +5,35 @@ from __future__ import annotations
 import json
 import logging
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.launch import LOCAL_RUNNER
-from beam_fraud.sinks import producer
+from beam_fraud.records.labels import read_labels
+from beam_fraud.sinks import patience
 from beam_fraud.sinks import topic as topic_module
+from beam_fraud.sinks.connection import prepare_database, sqlite_url
+from beam_fraud.sinks.labels import write_labels
 from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.stages import DEAD_LETTER
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from deploy.kafka.broker import Broker
 from tests.flagged import flagged_batch
-from tests.integration.kafka import read_all
+from tests.integration.kafka import produce, read_all
 from tests.requirements import need
 
 pytestmark = pytest.mark.slow
 
 Topic = Callable[..., str]
-
-
-@dataclass(frozen=True)
-class Reaching:
-    """A broker with properties of librdkafka."""
-
-    bootstrap: str
-    properties: tuple[tuple[str, str | int], ...] = ()
-
-    def producer_config(self) -> dict[str, Any]:
-        return {"bootstrap.servers": self.bootstrap, **dict(self.properties)}
-
-    def describe(self) -> str:
-        return self.bootstrap
 
 
 @pytest.fixture
@@ -73,7 +63,7 @@ def test_flushed_messages_are_there_in_order_and_by_key(broker: Broker, topic: T
     name = topic(partitions=3)
     values = [b"%d" % number for number in range(25_000)]
     keys = [f"key {number % 50}" for number in range(25_000)]
-    writer = TopicWriter(Reaching(broker.bootstrap), name)
+    writer = TopicWriter(KafkaSettings(broker.bootstrap), name)
     for start in range(0, len(values), 1_000):
         writer.write(values[start : start + 1_000], keys[start : start + 1_000])
     writer.flush()
@@ -91,7 +81,7 @@ def test_flushed_messages_are_there_in_order_and_by_key(broker: Broker, topic: T
 
 def test_more_than_a_producer_holds_waits_its_turn(broker: Broker, topic: Topic) -> None:
     name = topic()
-    small = Reaching(broker.bootstrap, (("queue.buffering.max.messages", 100),))
+    small = KafkaSettings(broker.bootstrap, (("queue.buffering.max.messages", "100"),))
     writer = TopicWriter(small, name)
     writer.write([b"%d" % number for number in range(5_000)], ["k"] * 5_000)
     for number in range(300):
@@ -101,7 +91,7 @@ def test_more_than_a_producer_holds_waits_its_turn(broker: Broker, topic: Topic)
 
 
 def test_a_connection_is_used_again(broker: Broker, topic: Topic) -> None:
-    settings = Reaching(broker.bootstrap, (("client.id", "again"),))
+    settings = KafkaSettings(broker.bootstrap, (("client.id", "again"),))
     for name in (topic(), topic()):
         writer = TopicWriter(settings, name)
         for _ in range(3):
@@ -118,27 +108,26 @@ def test_a_message_that_is_too_large_is_one_line(broker: Broker, topic: Topic, l
     value = random.Random(1).randbytes(size)
     for kind in (write, write_with_headers):
         with pytest.raises(FraudError) as refused:
-            kind(TopicWriter(Reaching(broker.bootstrap), name), value)
+            kind(TopicWriter(KafkaSettings(broker.bootstrap), name), value)
         assert str(refused.value) == (
-            f"topic '{name}' at {broker.bootstrap}: a message of {size:,} bytes is refused: "
-            "too large; raise max.message.bytes of the topic and message.max.bytes of the "
-            "producer (--kafka-config)"
+            f"Kafka {broker.bootstrap}: topic '{name}': a message of {size:,} bytes is too large; "
+            "raise max.message.bytes of the topic, and message.max.bytes by --kafka-config"
         )
-    write(TopicWriter(Reaching(broker.bootstrap), name), b"small")
+    write(TopicWriter(KafkaSettings(broker.bootstrap), name), b"small")
     assert values_of(broker, name) == [b"small"]
 
 
 def test_an_unknown_topic_is_one_line(broker: Broker) -> None:
-    soon = Reaching(broker.bootstrap, (("topic.metadata.propagation.max.ms", 500),))
+    soon = KafkaSettings(broker.bootstrap, (("topic.metadata.propagation.max.ms", "500"),))
     writer = TopicWriter(soon, "nowhere")
-    with pytest.raises(FraudError, match=r"topic 'nowhere' at .*: there is no such topic; create"):
+    with pytest.raises(FraudError, match=r"topic 'nowhere': it is not there, .*create"):
         write(writer, b"value")
     assert "nowhere" not in broker.topics()
 
 
 def test_an_unknown_property_is_a_wrong_call() -> None:
-    writer = TopicWriter(Reaching("127.0.0.1:9", (("no.such", "1"),)), "t")
-    with pytest.raises(UsageError, match=r'^127\.0\.0\.1:9: .*"no\.such"'):
+    writer = TopicWriter(KafkaSettings("127.0.0.1:9", (("no.such", "1"),)), "t")
+    with pytest.raises(UsageError, match=r'^--kafka-config: .*"no\.such"'):
         write(writer, b"value")
 
 
@@ -147,23 +136,25 @@ def test_a_refused_login_is_one_line(tmp_path: Path) -> None:
     need("mvn")
     with Broker(tmp_path / "kafka", sasl={"alice": "s3cret"}) as guarded:
         guarded.create_topic("t")
-        properties = tuple({**guarded.client, "sasl.password": "guess"}.items())
-        writer = TopicWriter(Reaching(guarded.bootstrap, properties), "t")
-        with pytest.raises(FraudError, match=r"no message is taken: .*uthentication") as refused:
+        right, wrong = tmp_path / "right", tmp_path / "wrong"
+        right.write_text("".join(f"{key}={value}\n" for key, value in guarded.client.items()))
+        wrong.write_text(right.read_text().replace("s3cret", "guess"))
+        writer = TopicWriter(KafkaSettings.of(guarded.bootstrap, (), wrong), "t")
+        with pytest.raises(FraudError, match="the login was refused") as refused:
             write(writer, b"value")
         assert "guess" not in str(refused.value)
-        write(TopicWriter(Reaching(guarded.bootstrap, tuple(guarded.client.items())), "t"), b"v")
+        write(TopicWriter(KafkaSettings.of(guarded.bootstrap, (), right), "t"), b"value")
 
 
 def test_while_the_broker_is_down_a_writer_waits_and_says_so_once(
     own_broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, producer.__name__)
+    caplog.set_level(logging.INFO, patience.__name__)
     own_broker.create_topic("t")
-    writer = TopicWriter(Reaching(own_broker.bootstrap), "t")
+    writer = TopicWriter(KafkaSettings(own_broker.bootstrap), "t")
     write(writer, b"before")
     own_broker.kill()
-    monkeypatch.setattr(producer, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "SILENT_SECONDS", 0.5)
     writer.write([b"%d" % number for number in range(1_000)], ["key"] * 1_000)
     flushing = threading.Thread(target=writer.flush)
     flushing.start()
@@ -176,14 +167,14 @@ def test_while_the_broker_is_down_a_writer_waits_and_says_so_once(
     expected = [b"before", *(b"%d" % number for number in range(1_000))]
     assert values_of(own_broker, "t") == expected
     assert caplog.messages == [
-        f"{own_broker.bootstrap}: does not answer, 1000 messages wait for it",
-        f"{own_broker.bootstrap}: has taken all messages",
+        f"Kafka {own_broker.bootstrap}: no answer; 1000 messages wait for the broker",
+        f"Kafka {own_broker.bootstrap}: the broker has taken all messages",
     ]
 
 
 def test_the_graph_writes_scores_and_dead_letters(broker: Broker, topic: Topic) -> None:
     scores, dead = topic(partitions=2), topic()
-    settings = Reaching(broker.bootstrap)
+    settings = KafkaSettings(broker.bootstrap)
     scored = [flagged_batch(["t0", "t1"]), flagged_batch([]), flagged_batch(["t2"])]
     letter = {
         "source": "transactions:1",
@@ -209,3 +200,32 @@ def test_the_graph_writes_scores_and_dead_letters(broker: Broker, topic: Topic) 
         "detail": b"",
         "truncated": b"1500000",
     }
+
+
+def test_labels_of_a_topic_reach_the_database_once(
+    broker: Broker, topic: Topic, tmp_path: Path
+) -> None:
+    name, file = topic(), tmp_path / "flagged.db"
+    label = {
+        "transaction_id": "t1",
+        "event_time": "2024-05-01T12:00:00Z",
+        "label": 1,
+        "labelled_at": "2024-05-03T09:30:00Z",
+    }
+    newer = {**label, "label": 0, "labelled_at": "2024-05-04T00:00:00Z", "labelled_by": "eve"}
+    produce(broker, name, [json.dumps(label).encode(), b"no label", json.dumps(newer).encode()])
+    messages = read_all(broker, name)
+    described = pa.schema([pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())])
+    raw = pa.RecordBatch.from_arrays(
+        [pa.array([m.offset() for m in messages]), pa.array([m.value() for m in messages])],
+        schema=with_origin(described, Origin(f"{name}:0", "jsonl", content="labels")),
+    )
+    labels, dead = read_labels(raw)
+    prepare_database(sqlite_url(file))
+    for _ in range(2):
+        write_labels(sqlite_url(file), labels)
+    with sqlite3.connect(file) as connection:
+        latest = connection.execute("SELECT transaction_id, label FROM latest_labels").fetchall()
+        kept = connection.execute("SELECT count(*) FROM labels").fetchone()
+    assert (latest, kept) == ([("t1", 0)], (2,))
+    assert dead["position"].to_pylist() == [1]

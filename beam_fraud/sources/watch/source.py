@@ -66,6 +66,10 @@ class WatchSource(UnboundedSource):
             f"{self.directory}: cannot be watched ({why}); give a directory that can be read"
         )
 
+    def resumed(self, positions: Mapping[str, str]) -> WatchSource:
+        """The source from where a run stopped that kept these positions."""
+        return replace(self, positions=positions.get(WATCH))
+
     def split(self, desired_num_splits: int, options: Any = None) -> Sequence[UnboundedSource]:
         """One reader for the directory."""
         return [self]

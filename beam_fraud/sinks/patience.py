@@ -1,0 +1,39 @@
+"""Waiting for a broker that does not answer, told once."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from beam_fraud.kafka.settings import KafkaSettings
+
+_LOG = logging.getLogger(__name__)
+#: How long a broker may be silent before that is told, in seconds.
+SILENT_SECONDS = 5.0
+
+
+class Patience:
+    """Tells once that a broker has been silent for long, and that it is back."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Begin to wait for the brokers of `settings`."""
+        self._where = f"Kafka {settings.bootstrap}"
+        self._since = monotonic()
+        self._left = 0
+        self._told = False
+
+    def goes_on(self, left: int) -> float:
+        """Messages still wait, `left` of them; for how many seconds none has been taken."""
+        if left < self._left:
+            self._since = monotonic()
+        self._left = left
+        silence = monotonic() - self._since
+        if not self._told and silence >= SILENT_SECONDS:
+            _LOG.warning("%s: no answer; %d messages wait for the broker", self._where, left)
+            self._told = True
+        return silence
+
+    def over(self) -> None:
+        """Nothing is waited for any more."""
+        if self._told:
+            _LOG.info("%s: the broker has taken all messages", self._where)
