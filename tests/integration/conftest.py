@@ -1,8 +1,10 @@
-"""A simulated month, and a model of it."""
+"""A simulated month and a model of it, a Kafka broker, and runners of Beam."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +13,10 @@ import pytest
 from beam_fraud.commands.train import TrainOptions
 from beam_fraud.commands.train import run as train
 from beam_fraud.simulate.simulation import Simulation, simulate
+from deploy.kafka.broker import Broker
+from tests.integration.flink import running_job_server
+from tests.integration.prism import prism_binary
+from tests.requirements import need
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +38,37 @@ def bundle(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     train(options)
     return directory / "bundle"
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Kafka broker; a test that stops one starts its own."""
+    need("java")
+    need("mvn")
+    with Broker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture
+def topic(broker: Broker) -> Callable[..., str]:
+    """Makes topics that no other test uses: partitions and settings in, name out."""
+
+    def create(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        name = f"topic-{uuid4().hex}"
+        broker.create_topic(name, partitions, config)
+        return name
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def flink_job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where Beam's Flink job server listens, for `--job_endpoint`."""
+    with running_job_server(tmp_path_factory.mktemp("flink")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def prism() -> Path:
+    """Beam's Prism runner, for `--prism_location`."""
+    return prism_binary()

@@ -1,0 +1,334 @@
+"""A Kafka broker of one node on this machine, to try out and test streams with.
+
+python deploy/kafka/broker.py --data DIR [--port N] [--topic NAME[:PARTITIONS]]... [--heap SIZE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from beam_fraud.errors import FraudError, UsageError
+
+HERE = Path(__file__).parent
+#: Seconds that a broker may take until it answers; five are usual.
+START_SECONDS = 90.0
+#: Seconds that a broker may take to shut down before it is killed.
+STOP_SECONDS = 30.0
+#: Seconds that the broker may take for one request.
+REQUEST_SECONDS = 30.0
+
+
+class Broker:
+    """A broker and its data; it may be stopped and started again at the same address.
+
+    Only this machine reaches it. As a context manager it runs inside the `with`.
+    """
+
+    #: Where clients connect: "127.0.0.1:PORT".
+    bootstrap: str
+
+    def __init__(
+        self,
+        data: Path,
+        port: int | None = None,
+        *,
+        heap: str = "512m",
+        sasl: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a broker; `start` starts it.
+
+        Args:
+          data: Directory of the messages, the settings and the log; made if absent.
+          port: Port for clients; a free one by default.
+          heap: Memory of the broker, as Java writes it.
+          sasl: Passwords by user; if there are any, clients must log in by SASL/PLAIN.
+        """
+        self._data = data.absolute()
+        self._heap = heap
+        self._sasl = dict(sasl or {})
+        self._port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bootstrap = f"127.0.0.1:{self._port}"
+
+    @property
+    def log(self) -> Path:
+        """What the broker has to say: warnings and errors."""
+        return self._data / "broker.log"
+
+    @property
+    def client(self) -> dict[str, str]:
+        """Settings of librdkafka that reach this broker, logged in as the first user."""
+        settings = {"bootstrap.servers": self.bootstrap}
+        if self._sasl:
+            user, password = next(iter(self._sasl.items()))
+            settings |= {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
+            settings |= {"sasl.username": user, "sasl.password": password}
+        return settings
+
+    def start(self) -> None:
+        """Start the broker and wait until it answers.
+
+        Raises:
+          FraudError: Java or Maven is missing, the port is taken, or the broker ends or stays
+            silent.
+        """
+        assert self._process is None, "the broker runs already"
+        if not _is_free(self._port):
+            raise FraudError(
+                f"{self.bootstrap}: something listens there already; stop it or choose another port"
+            )
+        java = [program("java"), f"-Xmx{self._heap}", "-XX:+UseSerialGC"]
+        java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        java += ["-cp", class_path(HERE / "pom.xml")]
+        settings = self._write_settings()
+        with self.log.open("ab") as log:
+            if not (self._data / "logs/meta.properties").exists():
+                storage = ["kafka.tools.StorageTool", "format", "--cluster-id", "beam-fraud"]
+                command = [*java, *storage, "--config", str(settings)]
+                subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                )
+            self._process = subprocess.Popen(
+                [*java, "kafka.Kafka", str(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the program that started the broker, and that stops it.
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Shut the broker down in order; nothing if it doesn't run."""
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            self.kill()
+
+    def kill(self) -> None:
+        """End the broker at once, as a crash would; nothing if it doesn't run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def wait(self) -> None:
+        """Wait until the broker ends.
+
+        Raises:
+          FraudError: It ended, and nobody asked it to.
+        """
+        assert self._process is not None, "the broker doesn't run"
+        code = self._process.wait()
+        self._process = None
+        raise FraudError(f"the Kafka broker ended with code {code}: see {self.log}")
+
+    def create_topic(
+        self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
+    ) -> None:
+        """Create a topic and wait until it can be written to.
+
+        Args:
+          name: Its name.
+          partitions: How many partitions it has.
+          config: Kafka's settings of a topic, such as `retention.ms`.
+
+        Raises:
+          FraudError: There is such a topic, the name is none, or a setting is unknown.
+        """
+        admin = self._admin()
+        topic = NewTopic(name, partitions, 1, config=dict(config or {}))
+        try:
+            admin.create_topics([topic])[name].result(REQUEST_SECONDS)
+        except KafkaException as error:
+            raise FraudError(f"{self.bootstrap}: topic {name!r}: {error.args[0].str()}") from None
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while True:
+            found = admin.list_topics(name, REQUEST_SECONDS).topics[name].partitions
+            if len(found) == partitions and all(part.leader == 1 for part in found.values()):
+                return
+            if time.monotonic() > deadline:
+                raise FraudError(f"{self.bootstrap}: topic {name!r} has no leader: see {self.log}")
+            time.sleep(0.02)
+
+    def topics(self) -> dict[str, int]:
+        """Every topic and how many partitions it has."""
+        found = self._admin().list_topics(timeout=REQUEST_SECONDS).topics
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _admin(self) -> AdminClient:
+        # Quick to connect again, and silent about a broker that isn't there yet.
+        patience = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 100, "log_level": 0}
+        return AdminClient({**self.client, **patience})
+
+    def _write_settings(self) -> Path:
+        # The controller serves this broker alone, so any port does, and another one each time.
+        controller = f"127.0.0.1:{free_port()}"
+        protocol = "SASL_PLAINTEXT" if self._sasl else "PLAINTEXT"
+        lines = [
+            f"listeners=CLIENT://{self.bootstrap},CONTROLLER://{controller}",
+            f"listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:PLAINTEXT",
+            f"controller.quorum.voters=1@{controller}",
+            f"log.dirs={self._data / 'logs'}",
+        ]
+        if self._sasl:
+            lines += ["sasl.enabled.mechanisms=PLAIN"]
+            lines += ["sasl.mechanism.inter.broker.protocol=PLAIN"]
+            lines += [f"listener.name.client.plain.sasl.jaas.config={_login_module(self._sasl)}"]
+        self._data.mkdir(parents=True, exist_ok=True)
+        settings = self._data / "server.properties"
+        # It may hold passwords.
+        settings.touch(mode=0o600)
+        fixed = (HERE / "server.properties").read_text("utf-8")
+        settings.write_text(fixed + "\n".join(lines) + "\n", "utf-8")
+        return settings
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        admin = self._admin()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if admin.list_topics(timeout=0.5).brokers:
+                    return
+            except KafkaException:
+                pass
+            if (code := process.poll()) is not None:
+                raise FraudError(f"the Kafka broker ended with code {code}: see {self.log}")
+            if time.monotonic() > deadline:
+                raise FraudError(f"no Kafka broker answers at {self.bootstrap}: see {self.log}")
+
+
+def program(name: str) -> str:
+    """Where a program is.
+
+    Raises:
+      FraudError: It is not on PATH.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise FraudError(f"{name} is not on PATH: install Java 17 or newer, and Maven")
+    return found
+
+
+@cache
+def class_path(pom: Path) -> str:
+    """The jars that a Maven project names, fetched if this machine doesn't have them.
+
+    Raises:
+      FraudError: Maven is missing or can't fetch them.
+    """
+    maven = [program("mvn"), "--quiet", "--batch-mode", "--file", str(pom)]
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as file:
+        goal = ["dependency:build-classpath", f"-Dmdep.outputFile={file.name}"]
+        # First without a look at any registry, which is quicker and works without a network.
+        for offline in (["--offline"], []):
+            done = subprocess.run(
+                [*maven, *offline, *goal], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                return Path(file.name).read_text("utf-8").strip()
+    errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
+    raise FraudError(f"{pom}: Maven can't fetch it: {' '.join(errors[:1]) or done.returncode}")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens at.
+
+    Below the ports that systems give to outgoing connections: while a broker is down, one of
+    those, even its own client's, could take its place.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if _is_free(port):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the broker does: a connection that was just closed doesn't keep a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _login_module(passwords: Mapping[str, str]) -> str:
+    """Java's login settings, in a line of a properties file."""
+    user, password = next(iter(passwords.items()))
+    if not all(text.isascii() and text.isalnum() for both in passwords.items() for text in both):
+        raise UsageError("users and passwords of a broker are of ASCII letters and digits")
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    known = [f'user_{name}="{secret}"' for name, secret in passwords.items()]
+    return f'{module} required username="{user}" password="{password}" {" ".join(known)};'
+
+
+def topic(text: str) -> tuple[str, int]:
+    """Name and partitions of NAME[:PARTITIONS]."""
+    name, _, partitions = text.partition(":")
+    return name, int(partitions or 1)
+
+
+def main() -> int:
+    """Run a broker until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(description="Run a Kafka broker to try streams out with.")
+    parser.add_argument("--data", type=Path, required=True, help="directory of its messages")
+    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--heap", default="512m", help="memory of the broker")
+    parser.add_argument(
+        "--topic",
+        type=topic,
+        action="append",
+        default=[],
+        metavar="NAME[:PARTITIONS]",
+        help="create a topic unless there is one; may be repeated",
+    )
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Broker(options.data, options.port, heap=options.heap) as broker:
+            present = broker.topics()
+            for name, partitions in options.topic:
+                if name not in present:
+                    broker.create_topic(name, partitions)
+            print(f"Kafka answers at {broker.bootstrap}; Ctrl-C stops it", file=sys.stderr)
+            broker.wait()
+    except FraudError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
