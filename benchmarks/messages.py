@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,32 +14,24 @@ COLUMNS = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AM
 
 @dataclass(frozen=True)
 class Messages:
-    """Keys and values, in the order in which they are sent."""
+    """n messages."""
 
-    #: The account of each, which chooses its partition.
-    keys: list[bytes]
-    #: JSON objects.
     values: list[bytes]
-
-    def extend(self, others: Messages) -> None:
-        """Add messages at the end."""
-        self.keys.extend(others.keys)
-        self.values.extend(others.values)
+    keys: list[str]
 
 
-def encode(transactions: pa.RecordBatch | pa.Table) -> Messages:
+def handbook_messages(transactions: pa.Table, block_rows: int = 10_000) -> Iterator[Messages]:
     """Encode rows of `simulate.simulation.TRANSACTIONS`."""
-    accounts = transactions["CUSTOMER_ID"].cast(pa.string()).cast(pa.binary())
-    # ISO times and shortest decimals, as `beam-fraud simulate` writes them.
-    times = pc.strftime(transactions["TX_DATETIME"].cast(pa.timestamp("s")), "%Y-%m-%dT%H:%M:%S")
-    text = [
-        times if name == "TX_DATETIME" else transactions[name].cast(pa.string()) for name in COLUMNS
-    ]
-    parts: list[pa.Array | str] = []
-    for number, (name, column) in enumerate(zip(COLUMNS, text, strict=True)):
-        quote = '"' if name == "TX_DATETIME" else ""
-        parts += [f'{"," if number else "{"}"{name}":{quote}', column]
-        if quote:
-            parts.append(quote)
-    joined = pc.binary_join_element_wise(*parts, "}", "")
-    return Messages(accounts.to_pylist(), joined.cast(pa.binary()).to_pylist())
+    for block in transactions.select(COLUMNS).to_batches(max_chunksize=block_rows):
+        times = pc.strftime(block["TX_DATETIME"].cast(pa.timestamp("s")), "%Y-%m-%dT%H:%M:%S")
+        parts: list[pa.Array | str] = []
+        for number, name in enumerate(COLUMNS):
+            quote = '"' if name == "TX_DATETIME" else ""
+            column = times if quote else block[name].cast(pa.string())
+            parts += [f'{"," if number else "{"}"{name}":{quote}', column]
+            if quote:
+                parts.append(quote)
+        joined = pc.binary_join_element_wise(*parts, "}", "")
+        yield Messages(
+            joined.cast(pa.binary()).to_pylist(), block["CUSTOMER_ID"].cast(pa.string()).to_pylist()
+        )

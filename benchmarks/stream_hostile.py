@@ -7,15 +7,15 @@ import statistics
 from collections.abc import Sequence
 
 import pyarrow.parquet as pq
-from deploy.kafka.broker import Broker
 
 from benchmarks.hostile import hostile_messages
 from benchmarks.measure import Case, ProcessFailedError
-from benchmarks.messages import encode
+from benchmarks.messages import handbook_messages
 from benchmarks.plan import Plan, Results
 from benchmarks.stream_load import Sender
 from benchmarks.stream_run import Caught, catch_up, java_is_here, new_topic, running_broker
 from benchmarks.table import Ratio, figure
+from deploy.kafka.broker import Broker
 
 #: Hostile messages, and good ones among them.
 ROWS = 100_000
@@ -29,7 +29,7 @@ def measure_hostile(plan: Plan, results: Results) -> None:
     if not java_is_here("stream-hostile"):
         return
     rows = min(ROWS, plan.inputs.rows)
-    good = encode(pq.read_table(plan.inputs.stream(rows)).slice(0, rows))
+    (good,) = handbook_messages(pq.read_table(plan.inputs.stream(rows)).combine_chunks(), rows)
     hostile = [message.payload for message in hostile_messages(rows, seed=1)]
     mixed = [value for pair in zip(good.values, hostile, strict=True) for value in pair]
     keys = [key for key in good.keys for _ in range(2)]
@@ -54,7 +54,7 @@ def measure_hostile(plan: Plan, results: Results) -> None:
 
 
 def _caught(
-    plan: Plan, broker: Broker, name: str, keys: Sequence[bytes], values: Sequence[bytes]
+    plan: Plan, broker: Broker, name: str, keys: Sequence[str], values: Sequence[bytes]
 ) -> list[Caught]:
     topic = new_topic(broker)
     sender = Sender(broker.bootstrap, topic)

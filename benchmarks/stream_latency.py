@@ -13,7 +13,6 @@ from typing import IO
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
-from deploy.kafka.broker import Broker
 
 from benchmarks import commands
 from benchmarks.latency import Latency, Moments, latency
@@ -22,6 +21,7 @@ from benchmarks.plan import Plan, Results, log
 from benchmarks.stream_run import java_is_here, new_topic, running_broker
 from benchmarks.table import Figure, Ratio
 from benchmarks.topic_moments import moments, of_scored, of_transaction
+from deploy.kafka.broker import Broker
 
 #: Messages a second.
 RATES = (1_000, 10_000, 50_000)
@@ -122,7 +122,8 @@ def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.send_signal(signal.SIGTERM)
             process.wait(_END_SECONDS)
         except (subprocess.TimeoutExpired, _NotInTimeError) as error:
-            raise ProcessFailedError(command, 0, _told(error, errors)) from None
+            code = process.poll() or 0
+            raise ProcessFailedError(command, code, _told(error, errors)) from None
         finally:
             process.kill()
             process.wait()

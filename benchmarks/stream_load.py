@@ -15,16 +15,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.messages import Messages, encode
+from benchmarks.messages import Messages, handbook_messages
 from benchmarks.pace import Pace
 
 #: Seconds between two hand-overs to the producer.
 _TICK = 0.005
 #: Messages that are handed to the producer at once where there is no rate.
 _AT_ONCE = 20_000
+#: Rows that are read at once.
+_BLOCK = 100_000
 #: Seconds for the broker to take what is left.
 _PATIENCE = 120.0
 
@@ -70,7 +73,7 @@ class Sender:
             }
         )
 
-    def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+    def send(self, keys: Sequence[str], values: Sequence[bytes]) -> None:
         """Hand messages to the producer; waits where it is full.
 
         Raises:
@@ -124,13 +127,16 @@ def send_all(sender: Sender, blocks: Iterator[Messages]) -> Sent:
     """Send messages as fast as the broker takes them."""
     start, sent = time.monotonic(), 0
     for block in blocks:
-        for first in range(0, len(block.keys), _AT_ONCE):
-            these = slice(first, first + _AT_ONCE)
-            sender.send(block.keys[these], block.values[these])
+        sender.send(block.keys, block.values)
         sent += len(block.keys)
     sender.finish()
     seconds = time.monotonic() - start
     return Sent(sent, seconds, sent / seconds, 0.0)
+
+
+def _messages(file: pq.ParquetFile) -> Iterator[Messages]:
+    for batch in file.iter_batches(_BLOCK):
+        yield from handbook_messages(pa.Table.from_batches([batch]), _AT_ONCE)
 
 
 def main() -> None:
@@ -139,24 +145,23 @@ def main() -> None:
     parser.add_argument("--kafka", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--rows", required=True, type=Path, help="transactions, Parquet")
-    parser.add_argument(
-        "--rate", type=float, help="messages a second; all at once if absent"
-    )
+    parser.add_argument("--rate", type=float, help="messages a second; all at once if absent")
     parser.add_argument("--seconds", type=float, help="how long at that rate")
     options = parser.parse_args()
     sender = Sender(options.kafka, options.topic)
     file = pq.ParquetFile(options.rows)
     if options.rate is None:
-        sent = send_all(sender, (encode(batch) for batch in file.iter_batches(100_000)))
+        sent = send_all(sender, _messages(file))
     else:
         pace = Pace(options.rate, int(options.rate * options.seconds))
         if file.metadata.num_rows < pace.messages:
             raise SystemExit(f"{options.rows}: fewer than {pace.messages} rows")
         messages = Messages([], [])
-        for batch in file.iter_batches(100_000):
+        for block in _messages(file):
             if len(messages.keys) >= pace.messages:
                 break
-            messages.extend(encode(batch))
+            messages.keys.extend(block.keys)
+            messages.values.extend(block.values)
         # Millions of objects that stay: looking through them would only make messages late.
         gc.freeze()
         sent = send_at(sender, messages, pace)

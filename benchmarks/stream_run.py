@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from deploy.kafka.broker import Broker
-
 from benchmarks import commands
 from benchmarks.measure import Case, ProcessFailedError, Run, printed, run
 from benchmarks.plan import Plan, log
+from deploy.kafka.broker import Broker
 
 #: Partitions of every topic.
 PARTITIONS = 4
