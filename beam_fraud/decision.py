@@ -27,7 +27,7 @@ def decide(
       model_id: the model that gave the scores.
 
     Returns:
-      n rows of `stages.SCORED` in the same order.
+      n rows of `stages.SCORED` in the same order, with the metadata of the transactions.
     """
     rows = len(transactions)
     codes = (scores >= thresholds.review).astype(np.int8)
@@ -43,4 +43,5 @@ def decide(
         "reasons": pa.nulls(rows, SCORED.field("reasons").type),
         "model_id": pa.repeat(model_id, rows),
     }
-    return pa.RecordBatch.from_arrays([columns[name] for name in SCORED.names], schema=SCORED)
+    schema = SCORED.with_metadata(transactions.schema.metadata)
+    return pa.RecordBatch.from_arrays([columns[name] for name in SCORED.names], schema=schema)

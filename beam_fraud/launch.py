@@ -12,18 +12,23 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
-def pipeline_options(beam_args: Sequence[str], workers: int) -> PipelineOptions:
+def pipeline_options(
+    beam_args: Sequence[str], workers: int, *, streaming: bool = False
+) -> PipelineOptions:
     """Beam's options.
 
     Args:
       beam_args: what the user gave for Beam.
       workers: processes that share the work on this machine.
+      streaming: whether the source has no end.
     """
     several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
     given = options.get_all_options(drop_default=True)
     if "runner" not in given:
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
+    if streaming:
+        options.view_as(StandardOptions).streaming = True
     if workers > 1:
         kept = {name: value for name, value in several.items() if name not in given}
         return PipelineOptions(

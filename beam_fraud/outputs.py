@@ -26,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 SCORES = "scores"
 FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
+#: The directory under `--out` in which a stream keeps its state.
+STREAM = "stream"
 #: Every directory of Parquet files that some command puts under `--out`.
 _BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
 #: Directories of `score`, and the schema of the files of each.
@@ -103,6 +105,10 @@ class RunOutputs:
           FraudError: it is a file, not writable, or a branch holds what no run wrote.
         """
         check_writable(self.directory)
+        if (self.directory / STREAM).is_dir():
+            raise FraudError(
+                f"--out {self.directory}: holds what a stream has written; give another directory"
+            )
         for branch in self.branches:
             foreign = foreign_entry(self.directory / branch)
             if foreign is not None:

@@ -1,4 +1,4 @@
-"""The graphs.
+"""The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
                           │                              └→ Features → Infer → Decide ─┐

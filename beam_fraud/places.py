@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from os.path import realpath
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy.engine import make_url
 
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.errors import UsageError
-from beam_fraud.outputs import RunOutputs
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.parquet import ParquetSink
@@ -36,8 +36,24 @@ class _Place:
     holds: str = ""
 
 
+class Outputs(Protocol):
+    """What is written under `--out`."""
+
+    @property
+    def directory(self) -> Path:
+        """`--out`, absolute."""
+
+    @property
+    def reserved(self) -> list[Path]:
+        """What is written straight under it."""
+
+    @property
+    def outbox(self) -> Path:
+        """The database of alerts that wait, where no sink has one."""
+
+
 def refuse_shared_places(
-    outputs: RunOutputs,
+    outputs: Outputs,
     sink: FlaggedSink | None,
     channels: Sequence[Channel],
     files: Sequence[InputFile],
@@ -74,7 +90,7 @@ def refuse_shared_places(
             raise _refusal(other, one)
 
 
-def _of_outputs(outputs: RunOutputs, *, outbox: bool) -> Iterator[_Place]:
+def _of_outputs(outputs: Outputs, *, outbox: bool) -> Iterator[_Place]:
     option = f"--out {outputs.directory}"
     for path in outputs.reserved:
         yield _Place(option, _followed(path), f" keeps {path.name} there")

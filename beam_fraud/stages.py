@@ -40,3 +40,20 @@ DEAD_LETTER = pa.schema(
         pa.field("payload", pa.binary()),
     ]
 )
+
+#: What somebody found a transaction to be.
+LABEL = pa.schema(
+    [
+        pa.field("transaction_id", pa.string(), nullable=False),
+        # Null where the transactions have none.
+        pa.field("account_id", pa.string()),
+        pa.field("merchant_id", pa.string()),
+        # Of the transaction.
+        pa.field("event_time", EVENT_TIME, nullable=False),
+        # 1 is fraud, 0 genuine.
+        pa.field("label", pa.int8(), nullable=False),
+        pa.field("labelled_at", EVENT_TIME, nullable=False),
+        # Who said so; empty where that is not told.
+        pa.field("labelled_by", pa.string(), nullable=False),
+    ]
+)

@@ -17,14 +17,15 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors"},
-    {"duration", "velocity"},
-    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"},
-    {"urls", "commandline", "run_progress"},
-    {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"},
-    {"checkpoint", "live"},
+    {"duration", "velocity", "counter_names"},
+    {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
+    {"urls", "commandline", "run_progress", "kafka"},
+    {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
+    | {"checkpoint"},
+    {"stream_outputs"},
     {"dataset", "decision", "places", "shards"},
     {"transforms"},
-    {"pipeline", "launch"},
+    {"pipeline", "stream_pipeline", "launch"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -32,7 +33,8 @@ LAYERS = (
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 #: What takes long to import; `beam-fraud --help` waits for none of it.
-HEAVY = {"apache_beam", "joblib", "numpy", "pandas", "pyarrow", "rich", "sklearn", "sqlalchemy"}
+HEAVY = {"apache_beam", "confluent_kafka", "joblib", "numpy", "pandas", "pyarrow", "rich"}
+HEAVY |= {"sklearn", "sqlalchemy"}
 
 #: Parts that speak of transactions and models alone, and must work without Beam.
 WITHOUT_BEAM = set().union(*LAYERS[:3], {"simulate"})

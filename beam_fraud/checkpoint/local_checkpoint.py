@@ -116,8 +116,10 @@ class LocalCheckpoint:
         Raises:
           FraudError: the file cannot be written; the same from now on at every call.
         """
-        if self._failure is not None:
-            raise self._failure
+        self.refuse_failed()
+        if not positions and not self._connection.in_transaction:
+            # An idle stream writes nothing.
+            return
         try:
             with self._one_line_errors():
                 self._begin()

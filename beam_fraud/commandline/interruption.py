@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -40,6 +40,34 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def drained_by_signals(drain: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, the first SIGINT or SIGTERM calls `drain` and lets it go on to its end.
+
+    The second ends the body as `stopped_by_signals` does, which has to be around this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _WORDS}
+
+    def first(number: int, frame: FrameType | None) -> None:
+        restore()
+        drain()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, first)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def stopped() -> tuple[str, int] | None:

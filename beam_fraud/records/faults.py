@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_fraud.sources.raw import REASON
+
 #: Reasons of dead letters, each with what its detail says.
 REASONS = {
     "malformed": "the record cannot be read",
@@ -64,3 +66,12 @@ class Faults:
             ],
             pa.string(),
         )
+
+
+def faults_of_parsing(parsed: pa.RecordBatch) -> Faults:
+    """The faults of a parsed batch (`records.parse`) of n rows: those it could not parse."""
+    faults = Faults(len(parsed))
+    if REASON in parsed.schema.names:
+        unparsed = parsed.column(REASON).is_valid().to_numpy(zero_copy_only=False)
+        faults.add("malformed", "record", np.asarray(unparsed, dtype=bool))
+    return faults

@@ -7,6 +7,8 @@ missing) beside `@position`, for text `@payload`, and where some records could n
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -40,12 +42,29 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBa
     else:
         names = schema.columns(labels=labels)
         columns, faults = parse_json(payload.to_pylist(), schema, labels=labels)
+    return parsed_batch(raw, dict(zip(names, columns, strict=True)), faults)
+
+
+def parsed_batch(
+    raw: pa.RecordBatch, columns: dict[str, pa.Array], faults: Sequence[Fault]
+) -> pa.RecordBatch:
+    """The parsed batch of a raw one with `@payload`.
+
+    Args:
+      raw: n rows.
+      columns: what was read of the rows without a fault.
+      faults: row, reason and detail of each of the others, by row.
+
+    Returns:
+      n rows: `columns`, null where a row has a fault, and what a parsed batch has beside them.
+    """
+    fields = dict(columns)
     if faults:
-        columns = _spread(columns, len(payload), [row for row, _, _ in faults])
-    fields = dict(zip(names, columns, strict=True))
-    fields |= {POSITION: raw.column(POSITION), PAYLOAD: payload}
+        faulty = [row for row, _, _ in faults]
+        fields = dict(zip(columns, _spread(columns.values(), len(raw), faulty), strict=True))
+    fields |= {POSITION: raw.column(POSITION), PAYLOAD: raw.column(PAYLOAD)}
     if faults:
-        fields |= _fault_columns(len(payload), faults)
+        fields |= _fault_columns(len(raw), faults)
     described = pa.schema(
         [pa.field(name, column.type) for name, column in fields.items()], raw.schema.metadata
     )
@@ -97,7 +116,7 @@ def _is_utf8(record: bytes) -> bool:
     return True
 
 
-def _spread(columns: list[pa.Array], rows: int, faulty: list[int]) -> list[pa.Array]:
+def _spread(columns: Iterable[pa.Array], rows: int, faulty: list[int]) -> list[pa.Array]:
     """Put the values of the good rows in their places, nulls between them."""
     good: npt.NDArray[np.bool_] = np.ones(rows, dtype=bool)
     good[faulty] = False
@@ -105,7 +124,7 @@ def _spread(columns: list[pa.Array], rows: int, faulty: list[int]) -> list[pa.Ar
     return [column.take(places) for column in columns]
 
 
-def _fault_columns(rows: int, faults: list[Fault]) -> dict[str, pa.Array]:
+def _fault_columns(rows: int, faults: Sequence[Fault]) -> dict[str, pa.Array]:
     reasons: list[str | None] = [None] * rows
     details: list[str | None] = [None] * rows
     for row, reason, detail in faults:

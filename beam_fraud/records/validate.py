@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pat
 
 from beam_fraud.features.velocity.fixed_point import amount_too_large
-from beam_fraud.records.faults import Faults
+from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
+from beam_fraud.records.faults import Faults, faults_of_parsing
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
-from beam_fraud.records.text import flat
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema import EVENT_TIME, FeatureColumn, Labels, Schema
-from beam_fraud.sources.columns import is_text
-from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
-from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.sources.raw import POSITION, Origin, origin_of, with_origin
 
 #: The largest number that a model takes: scikit-learn's trees look at float32.
 _LARGEST = float(np.finfo(np.float32).max)
@@ -42,21 +35,17 @@ def validate(
       and the dead letters (`stages.DEAD_LETTER`); n rows together, each in the order of `parsed`.
     """
     origin = origin_of(parsed)
-    faults = Faults(len(parsed))
-    unparsed = np.zeros(len(parsed), dtype=bool)
-    if REASON in parsed.schema.names:
-        unparsed = _mask(parsed.column(REASON).is_valid())
-        faults.add("malformed", "record", unparsed)
+    faults = faults_of_parsing(parsed)
     columns = _Columns(parsed, schema, faults).read(origin, labels=labels)
     faulty = faults.faulty
     described = schema.transactions(labels=labels)
     described = with_origin(described.append(pa.field(POSITION, pa.int64())), origin)
     arrays = [*(columns[name] for name in described.names[:-1]), parsed.column(POSITION)]
     if not faulty.any():
-        return pa.RecordBatch.from_arrays(arrays, schema=described), _no_dead_letters()
+        return pa.RecordBatch.from_arrays(arrays, schema=described), no_dead_letters()
     good = pa.array(~faulty)
     transactions = pa.RecordBatch.from_arrays([a.filter(good) for a in arrays], schema=described)
-    return transactions, _dead_letters(parsed, faults, origin)
+    return transactions, dead_letters(parsed, faults)
 
 
 class _Columns:
@@ -177,64 +166,3 @@ class _Columns:
 
 def _positions_as_ids(source: str, positions: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(source, positions.cast(pa.string()), ":")
-
-
-def _no_dead_letters() -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [pa.nulls(0, field.type) for field in DEAD_LETTER], schema=DEAD_LETTER
-    )
-
-
-def _dead_letters(parsed: pa.RecordBatch, faults: Faults, origin: Origin) -> pa.RecordBatch:
-    dead = parsed.filter(pa.array(faults.faulty))
-    reasons, details = faults.reasons(), faults.details()
-    if REASON in dead.schema.names:
-        reasons = pc.coalesce(dead.column(REASON), reasons)
-        details = pc.coalesce(dead.column(DETAIL), details)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array([origin.source] * len(dead), pa.string()),
-            dead.column(POSITION),
-            reasons,
-            details,
-            _payloads(dead),
-        ],
-        schema=DEAD_LETTER,
-    )
-
-
-def _payloads(dead: pa.RecordBatch) -> pa.Array:
-    """The records themselves: the text without its line end, or the row as JSON."""
-    if PAYLOAD in dead.schema.names:
-        texts = dead.column(PAYLOAD).to_pylist()
-        return pa.array([text.removesuffix(b"\n").removesuffix(b"\r") for text in texts])
-    rows = dead.drop_columns([POSITION])
-    columns = {name: _plain(rows.column(name)) for name in rows.schema.names}
-    return pa.array(
-        [
-            msgspec.json.encode(dict(zip(columns, values, strict=True)))
-            for values in zip(*columns.values(), strict=True)
-        ],
-        pa.binary(),
-    )
-
-
-def _plain(column: pa.Array) -> list[Any]:
-    """Values that JSON can hold; what neither JSON nor Python can hold is spelled out."""
-    column = flat(column)
-    if is_text(column.type):
-        values = column.cast(pa.large_binary()).to_pylist()
-        return [value and value.decode("utf-8", "backslashreplace") for value in values]
-    if pat.is_floating(column.type):
-        values = column.cast(pa.float64()).to_pylist()
-        return [v if v is None or math.isfinite(v) else str(v) for v in values]
-    if pat.is_timestamp(column.type):
-        # Without its zone, which the system may not know: UTC.
-        column = column.cast(pa.timestamp(column.type.unit)).cast(pa.string())
-    elif pat.is_date(column.type) or pat.is_decimal(column.type):
-        column = column.cast(pa.string())
-    return list(column.to_pylist())
-
-
-def _mask(mask: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)

@@ -28,10 +28,16 @@ def csv_lines(transactions: pa.RecordBatch) -> pa.Array:
 
 
 def json_lines(transactions: pa.RecordBatch) -> pa.Array:
-    """One JSON object a row, the line's end included, times as `2024-01-01T00:00:31Z`.
+    """One JSON object a row (`json_objects`), the line's end included."""
+    return json_objects(transactions, end="\n")
+
+
+def json_objects(transactions: pa.RecordBatch, *, end: str = "") -> pa.Array:
+    """One JSON object a row, times as `2024-01-01T00:00:31Z`.
 
     Args:
-      transactions: n rows of `simulation.TRANSACTIONS`.
+      transactions: n rows of columns of `simulation.TRANSACTIONS`.
+      end: what follows each object.
 
     Returns:
       string[n].
@@ -44,7 +50,7 @@ def json_lines(transactions: pa.RecordBatch) -> pa.Array:
         texts.append(text)
         separators.append(f'{before}"{field.name}":{quote}')
         before = f"{after},"
-    return _interleave([*separators, f"{after}}}\n"], texts)
+    return _interleave([*separators, f"{after}}}{end}"], texts)
 
 
 def _text(column: pa.Array) -> pa.Array:

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import check_writable, make_directory
-from beam_fraud.sinks.tables import METADATA
+from beam_fraud.sinks.tables import METADATA, VIEWS
 
 _LOG = logging.getLogger(__name__)
 #: How long a writer waits for another process's transaction, in seconds.
@@ -141,7 +141,7 @@ def check_database(url: str) -> None:
 
 
 def prepare_database(url: str) -> None:
-    """Check the database as `check_database` does and make the tables that are missing.
+    """Check the database as `check_database` does and make the tables and views that are missing.
 
     Raises:
       FraudError: as in `check_database`.
@@ -156,6 +156,10 @@ def prepare_database(url: str) -> None:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+        there = inspect(connection).get_view_names()
+        for view, statement in VIEWS.items():
+            if view not in there:
+                connection.exec_driver_sql(statement)
 
 
 def _check_table(connection: Connection, table: Table, url: str) -> None:

@@ -1,11 +1,11 @@
-"""The tables of a database: flagged transactions, alerts to send, runs."""
+"""The tables of a database: flagged transactions, alerts to send, labels, runs."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Dialect, Float, Index, MetaData, Table, Text
+from sqlalchemy import Column, DateTime, Dialect, Float, Index, MetaData, SmallInteger, Table, Text
 from sqlalchemy.types import TypeDecorator
 
 
@@ -70,6 +70,34 @@ ALERTS = Table(
     Column("sent_at", UtcDateTime),
     Index("alerts_waiting", "channel", "sent_at", "event_time"),
 )
+
+#: One row a finding: what someone found a transaction to be, at a moment.
+LABELS = Table(
+    "labels",
+    METADATA,
+    Column("transaction_id", Text, primary_key=True),
+    # Empty where that is not told.
+    Column("labelled_by", Text, primary_key=True),
+    Column("labelled_at", UtcDateTime, primary_key=True),
+    Column("account_id", Text),
+    Column("merchant_id", Text),
+    Column("event_time", UtcDateTime, nullable=False),
+    # 1 is fraud, 0 genuine.
+    Column("label", SmallInteger, nullable=False),
+)
+
+#: The statement that makes each view.
+VIEWS = {
+    # The newest label of each transaction; of two of one moment, that of the last name.
+    "latest_labels": """
+        CREATE VIEW latest_labels AS
+        SELECT * FROM labels WHERE NOT EXISTS (
+            SELECT 1 FROM labels AS later
+            WHERE later.transaction_id = labels.transaction_id
+            AND (later.labelled_at, later.labelled_by) > (labels.labelled_at, labels.labelled_by)
+        )
+    """,
+}
 
 #: One row a run that wrote here: `running`, `succeeded` or `failed`; a killed one stays `running`.
 RUNS = Table(

@@ -24,6 +24,8 @@ REASON = "@reason"
 DETAIL = "@detail"
 
 _KEY = b"beam_fraud.origin"
+#: How an origin of labels is spelled: looked for, since a stream asks of every batch.
+_LABELS = b'"content":"labels"'
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,9 @@ def origin_of(batch: pa.RecordBatch) -> Origin:
       KeyError: the batch has none.
     """
     return msgspec.json.decode(batch.schema.metadata[_KEY], type=Origin)
+
+
+def is_of_labels(batch: pa.RecordBatch) -> bool:
+    """Whether the rows are labels rather than transactions; a batch without origin is not."""
+    metadata = batch.schema.metadata
+    return bool(metadata and _LABELS in metadata.get(_KEY, b""))

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.alert import Alert as AlertOf
 from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.outbox import Outbox
+
+#: Alerts that are queued together, unless the bundle ends before.
+_AT_A_TIME = 10_000
 
 
 @dataclass
@@ -30,5 +34,18 @@ class _Alert(beam.DoFn):
         self._outbox = outbox
         self._channels = channels
 
+    def start_bundle(self) -> None:
+        self._waiting: list[AlertOf] = []
+
     def process(self, flagged: pa.RecordBatch) -> None:
-        self._outbox.queue(alerts_of(flagged, self._channels))
+        self._waiting += alerts_of(flagged, self._channels)
+        if len(self._waiting) >= _AT_A_TIME:
+            self._queue()
+
+    def finish_bundle(self) -> None:
+        if self._waiting:
+            self._queue()
+
+    def _queue(self) -> None:
+        self._outbox.queue(self._waiting)
+        self._waiting = []

@@ -6,25 +6,26 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
+from beam_fraud.counter_names import DEAD_PREFIX as DEAD_PREFIX
+from beam_fraud.counter_names import HISTORY_ROWS as HISTORY_ROWS
+from beam_fraud.counter_names import HISTORY_ROWS_LEFT_OUT as HISTORY_ROWS_LEFT_OUT
+from beam_fraud.counter_names import LABELS_IN as LABELS_IN
+from beam_fraud.counter_names import ROWS_DEAD as ROWS_DEAD
+from beam_fraud.counter_names import ROWS_DUPLICATE as ROWS_DUPLICATE
+from beam_fraud.counter_names import ROWS_FLAGGED as ROWS_FLAGGED
+from beam_fraud.counter_names import ROWS_IN as ROWS_IN
+from beam_fraud.counter_names import ROWS_OUT as ROWS_OUT
+from beam_fraud.counter_names import ROWS_SCORED as ROWS_SCORED
+from beam_fraud.live.recorder import count_everywhere
+
 NAMESPACE = "beam_fraud"
-ROWS_IN = "rows_in"
-ROWS_SCORED = "rows_scored"
-#: Rows of a table of features.
-ROWS_OUT = "rows_out"
-ROWS_FLAGGED = "rows_flagged"
-ROWS_DEAD = "rows_dead"
-ROWS_DUPLICATE = "rows_duplicate"
-#: Rows of `--history` that fill windows, and those that were no transactions or repeated.
-HISTORY_ROWS = "history_rows"
-HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
-#: Followed by the reason of the dead letters that it counts.
-DEAD_PREFIX = "dead_"
 
 
 def count(name: str, rows: int) -> None:
-    """Add `rows` to a counter of the running step."""
+    """Add `rows` to a counter of the running step, and to what shows a stream while it runs."""
     if rows:
         Metrics.counter(NAMESPACE, name).inc(rows)
+        count_everywhere(name, rows)
 
 
 def read_counters(result: PipelineResult) -> dict[str, int]:

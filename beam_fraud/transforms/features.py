@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix

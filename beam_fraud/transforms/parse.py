@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from beam_fraud.records.parse import parse
 from beam_fraud.schema import Labels, Schema
+from beam_fraud.sources.raw import is_of_labels
 
 
 @dataclass
 class Parse(beam.PTransform):
-    """Raw batches to parsed ones (`records.parse`)."""
+    """Raw batches to parsed ones (`records.parse`); batches of labels stay as they are."""
 
     #: Which columns are wanted.
     schema: Schema
@@ -22,6 +23,8 @@ class Parse(beam.PTransform):
 
     def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return raw | beam.Map(parse, self.schema, labels=self.labels).with_output_types(
-            pa.RecordBatch
-        )
+        return raw | beam.Map(_parse, self.schema, self.labels).with_output_types(pa.RecordBatch)
+
+
+def _parse(raw: pa.RecordBatch, schema: Schema, labels: Labels) -> pa.RecordBatch:
+    return raw if is_of_labels(raw) else parse(raw, schema, labels=labels)

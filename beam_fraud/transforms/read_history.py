@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -12,6 +12,8 @@ from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.transforms.counters import HISTORY_ROWS, HISTORY_ROWS_LEFT_OUT, count
+
+_BLOCK_ROWS = 50_000
 
 
 @dataclass
@@ -38,6 +40,14 @@ class ReadHistory(beam.PTransform):
                 _transactions, self.schema, self.labels, self.block_rows
             ).with_output_types(pa.RecordBatch)
         )
+
+
+def earlier_transactions(
+    files: Sequence[InputFile], schema: Schema, labels: Labels
+) -> Iterator[pa.RecordBatch]:
+    """The transactions of files, one file after the other, counted as `ReadHistory` does."""
+    for file in files:
+        yield from _transactions(file, schema, labels, _BLOCK_ROWS)
 
 
 def _transactions(

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.records.labels import read_labels
 from beam_fraud.records.validate import validate
 from beam_fraud.schema import Labels, Schema
+from beam_fraud.sources.raw import is_of_labels
 from beam_fraud.transforms.counters import DEAD_PREFIX, ROWS_DEAD, count
 
 #: Tag of the dead letters.
@@ -21,7 +23,10 @@ VALID = "transactions"
 
 @dataclass
 class Validate(beam.PTransform):
-    """Parsed batches to transactions and, under the tag `DEAD`, dead letters."""
+    """Parsed batches to transactions and, under the tag `DEAD`, dead letters.
+
+    Batches of labels, which come as they were read, become labels and dead letters as well.
+    """
 
     #: What rows should be.
     schema: Schema
@@ -42,10 +47,13 @@ class _Validate(beam.DoFn):
     def process(
         self, parsed: pa.RecordBatch
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
-        transactions, dead = validate(parsed, self._schema, labels=self._labels)
+        if is_of_labels(parsed):
+            valid, dead = read_labels(parsed)
+        else:
+            valid, dead = validate(parsed, self._schema, labels=self._labels)
         if len(dead):
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():
                 count(DEAD_PREFIX + reason, rows)
             yield beam.pvalue.TaggedOutput(DEAD, dead)
-        yield transactions
+        yield valid

@@ -11,6 +11,9 @@ from beam_fraud.alert import alerts_of
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter
 from beam_fraud.sinks.database import DatabaseWriter
 
+#: Flagged rows that are written together, unless the bundle ends before.
+_ROWS_AT_A_TIME = 10_000
+
 
 @dataclass
 class WriteFlagged(beam.PTransform):
@@ -29,6 +32,8 @@ class WriteFlagged(beam.PTransform):
 
 
 class _WriteFlagged(beam.DoFn):
+    """Writes many rows at a time: every transaction of a database waits for the disk."""
+
     def __init__(self, sink: FlaggedSink, run_id: str, channels: tuple[str, ...]) -> None:
         self._sink = sink
         self._run_id = run_id
@@ -36,15 +41,26 @@ class _WriteFlagged(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._writer: SinkWriter | None = None
+        self._waiting: list[pa.RecordBatch] = []
 
     def process(self, batch: pa.RecordBatch) -> None:
-        if self._writer is None:
-            self._writer = self._sink.open(self._run_id)
-        if isinstance(self._writer, DatabaseWriter):
-            self._writer.write(batch, alerts_of(batch, self._channels))
-        else:
-            self._writer.write(batch)
+        self._waiting.append(batch)
+        if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
+            self._write()
 
     def finish_bundle(self) -> None:
+        if self._waiting:
+            self._write()
         if self._writer is not None:
             self._writer.close()
+
+    def _write(self) -> None:
+        batches = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
+        self._waiting = []
+        if self._writer is None:
+            self._writer = self._sink.open(self._run_id)
+        for batch in batches:
+            if isinstance(self._writer, DatabaseWriter):
+                self._writer.write(batch, alerts_of(batch, self._channels))
+            else:
+                self._writer.write(batch)

@@ -66,8 +66,28 @@ class VelocityWalk:
         """The features of the next block, whose rows are no earlier than any before."""
         keyed = keyed_rows(transactions, self._definitions)
         features = self._state.update(keyed.rows, keyed.frauds)
-        names = [name for definition in self._definitions for name in definition.names]
-        return _appended(transactions, {name: keyed.spread(features[name]) for name in names})
+        return with_features(transactions, self._definitions, keyed, features)
+
+
+def with_features(
+    transactions: pa.RecordBatch,
+    same_key: Sequence[Velocity],
+    keyed: KeyedTransactions,
+    features: Mapping[str, npt.NDArray[np.float64]],
+) -> pa.RecordBatch:
+    """Add the features of the rows that have a key to all n transactions.
+
+    Args:
+      transactions: n rows.
+      same_key: definitions of one key.
+      keyed: what `keyed_rows` made of the transactions.
+      features: names to float64[len(keyed.rows)].
+
+    Returns:
+      The n rows, followed by a float64 column for each feature.
+    """
+    names = [name for definition in same_key for name in definition.names]
+    return _appended(transactions, {name: keyed.spread(features[name]) for name in names})
 
 
 def keyed_rows(

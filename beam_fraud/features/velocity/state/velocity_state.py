@@ -66,6 +66,11 @@ class VelocityState:
         """Bytes of memory."""
         return self._runs.nbytes + (0 if self._frauds is None else self._frauds.nbytes)
 
+    @property
+    def needed_from(self) -> int:
+        """The event time (microseconds) from which on rows and frauds still matter."""
+        return self._runs.origin
+
     def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
         """Take in rows and tell their features as of their arrival.
 

@@ -1,80 +1,37 @@
-"""The commands of `beam-fraud`: what each is called, which options it has, what it runs.
+"""The commands over files: what each is called, which options it has, what it runs.
 
 Every command imports its module when it is called, so that `--help` need not wait for Beam.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
 import typer
-from typer.main import get_command
 
-from beam_fraud import __version__
-from beam_fraud.commandline import failure, interruption, log, standard_streams
+from beam_fraud.cli.app import app, models
+from beam_fraud.cli.options import (
+    Alerts,
+    BlockRows,
+    Bundle,
+    Dedupe,
+    DryRun,
+    Files,
+    History,
+    Limit,
+    Name,
+    NewBundle,
+    SchemaName,
+    SchemaOfBundle,
+    Seed,
+    Since,
+    Sink,
+    Until,
+    Workers,
+)
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
-from beam_fraud.commandline.wrong_call import line_of
-from beam_fraud.errors import UsageError
-
-# Help in plain text: rich's panels would take longer to import than all the rest together.
-app = typer.Typer(
-    help="Score card transactions for fraud with one Apache Beam pipeline.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
-models = typer.Typer(help="Model bundles.", rich_markup_mode=None)
-app.add_typer(models, name="models")
-
-Files = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="FILE",
-        help="Parquet, CSV or JSON lines: files, directories or globs.",
-        show_default=False,
-    ),
-]
-SchemaName = typer.Option(
-    "--schema", metavar="S", help="A preset (ulb, handbook, ledger) or a TOML file."
-)
-SchemaOfBundle = Annotated[
-    str | None,
-    typer.Option(
-        "--schema", metavar="S", help="Instead of the bundle's own: a preset or a TOML file."
-    ),
-]
-Bundle = Annotated[str, typer.Option("--model", metavar="BUNDLE", help="Directory of the model.")]
-NewBundle = Annotated[str, typer.Option("--out", metavar="BUNDLE", help="Directory to write.")]
-Since = Annotated[
-    str | None, typer.Option("--from", metavar="T", help="First event time, ISO 8601.")
-]
-Until = Annotated[
-    str | None, typer.Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
-]
-History = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--history",
-        metavar="FILE",
-        help="Earlier transactions, which fill the windows of velocity features; repeatable.",
-    ),
-]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read the first rows only.")]
-Dedupe = Annotated[
-    Literal["file", "run"],
-    typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
-]
-BlockRows = Annotated[
-    int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
-Name = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
-]
 
 
 @command(app, "demo")
@@ -251,18 +208,8 @@ def score(
     model: Bundle,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the scores go.")],
     schema: SchemaOfBundle = None,
-    sink: Annotated[
-        str | None,
-        typer.Option("--sink", metavar="URL", help="Flagged ones: sqlite:///FILE or parquet:DIR."),
-    ] = None,
-    alert: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--alert",
-            metavar="URL",
-            help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
-        ),
-    ] = None,
+    sink: Sink = None,
+    alert: Alerts = None,
     history: History = None,
     workers: Workers = 1,
     limit: Limit = None,
@@ -317,57 +264,3 @@ def import_model(
         file=file, schema=schema, trust=trust, out=out, name=name, threshold=threshold
     )
     return Outcome(run(options), render)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"beam-fraud {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    pass
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run one command, print its result and return the exit code.
-
-    Args:
-      args: arguments after the program's name; those of the process if None.
-
-    Returns:
-      0 done, 1 failed, 2 a wrong call, 130 interrupted, 143 terminated.
-    """
-    standard_streams.prepare()
-    log.configure()
-    given = sys.argv[1:] if args is None else args
-    with interruption.stopped_by_signals():
-        return _run(given or ["--help"])
-
-
-def _run(args: list[str]) -> int:
-    try:
-        run = get_command(app)(args, prog_name="beam-fraud", standalone_mode=False)
-    except typer.TyperException as error:
-        return failure.report(UsageError(line_of(error)))
-    except OSError as error:
-        # Parsing opens nothing: help or the version could not be printed.
-        return standard_streams.output_failed(error)
-    except (Exception, KeyboardInterrupt) as error:
-        return failure.report(error)
-    if not callable(run):
-        # An exit code: help or the version has been printed.
-        return int(run or 0)
-    try:
-        text = run()
-    except (Exception, KeyboardInterrupt) as error:
-        return failure.report(error)
-    return standard_streams.print_result(text)

@@ -1,0 +1,50 @@
+"""`beam-fraud`: runs one command and reports how it went."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.main import get_command
+
+from beam_fraud.cli import commands, stream  # noqa: F401  what they declare is added to the app
+from beam_fraud.cli.app import app
+from beam_fraud.commandline import failure, interruption, log, standard_streams
+from beam_fraud.commandline.wrong_call import line_of
+from beam_fraud.errors import UsageError
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command, print its result and return the exit code.
+
+    Args:
+      args: arguments after the program's name; those of the process if None.
+
+    Returns:
+      0 done, 1 failed, 2 a wrong call, 130 interrupted, 143 terminated.
+    """
+    standard_streams.prepare()
+    log.configure()
+    given = sys.argv[1:] if args is None else args
+    with interruption.stopped_by_signals():
+        return _run(given or ["--help"])
+
+
+def _run(args: list[str]) -> int:
+    try:
+        run = get_command(app)(args, prog_name="beam-fraud", standalone_mode=False)
+    except typer.TyperException as error:
+        return failure.report(UsageError(line_of(error)))
+    except OSError as error:
+        # Parsing opens nothing: help or the version could not be printed.
+        return standard_streams.output_failed(error)
+    except (Exception, KeyboardInterrupt) as error:
+        return failure.report(error)
+    if not callable(run):
+        # An exit code: help or the version has been printed.
+        return int(run or 0)
+    try:
+        text = run()
+    except (Exception, KeyboardInterrupt) as error:
+        return failure.report(error)
+    return standard_streams.print_result(text)

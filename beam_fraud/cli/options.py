@@ -1,0 +1,67 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE",
+        help="Parquet, CSV or JSON lines: files, directories or globs.",
+        show_default=False,
+    ),
+]
+SchemaName = typer.Option(
+    "--schema", metavar="S", help="A preset (ulb, handbook, ledger) or a TOML file."
+)
+SchemaOfBundle = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", metavar="S", help="Instead of the bundle's own: a preset or a TOML file."
+    ),
+]
+Bundle = Annotated[str, typer.Option("--model", metavar="BUNDLE", help="Directory of the model.")]
+NewBundle = Annotated[str, typer.Option("--out", metavar="BUNDLE", help="Directory to write.")]
+Since = Annotated[
+    str | None, typer.Option("--from", metavar="T", help="First event time, ISO 8601.")
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
+]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        metavar="FILE",
+        help="Earlier transactions, which fill the windows of velocity features; repeatable.",
+    ),
+]
+Sink = Annotated[
+    str | None,
+    typer.Option("--sink", metavar="URL", help="Flagged ones: sqlite:///FILE or parquet:DIR."),
+]
+Alerts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alert",
+        metavar="URL",
+        help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
+    ),
+]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read the first rows only.")]
+Dedupe = Annotated[
+    Literal["file", "run"],
+    typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
+]
+BlockRows = Annotated[
+    int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
+]

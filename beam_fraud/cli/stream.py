@@ -1,0 +1,164 @@
+"""The command over a stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from beam_fraud.cli.app import app
+from beam_fraud.cli.options import Alerts, Bundle, History, SchemaOfBundle, Sink
+from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
+from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.commandline.worker_output import worker_output_logged
+
+
+@command(app, "stream", cls=BeamCommand)
+def stream(
+    context: typer.Context,
+    model: Bundle,
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Where scores and the state go.")
+    ],
+    kafka: Annotated[
+        str | None, typer.Option("--kafka", metavar="HOST:PORT", help="The broker.")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="T", help="Transactions, as JSON.")
+    ] = None,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            "--watch", metavar="DIR", help="Score files as they come there, instead of a topic."
+        ),
+    ] = None,
+    schema: SchemaOfBundle = None,
+    sink: Sink = None,
+    alert: Alerts = None,
+    history: History = None,
+    labels_topic: Annotated[
+        str | None, typer.Option("--labels-topic", metavar="T", help="Labels, as JSON.")
+    ] = None,
+    out_topic: Annotated[
+        str | None, typer.Option("--out-topic", metavar="T", help="All scores, as JSON.")
+    ] = None,
+    dead_letter_topic: Annotated[
+        str | None,
+        typer.Option("--dead-letter-topic", metavar="T", help="What is no transaction."),
+    ] = None,
+    kafka_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kafka-config",
+            metavar="KEY=VALUE",
+            help="A property of librdkafka; env:NAME or file:PATH for secrets; repeatable.",
+        ),
+    ] = None,
+    kafka_properties: Annotated[
+        str | None,
+        typer.Option("--kafka-properties", metavar="FILE", help="A file of such lines."),
+    ] = None,
+    start: Annotated[
+        str,
+        typer.Option(
+            "--start",
+            metavar="WHERE",
+            help="Where a new stream begins: earliest, latest, committed or an ISO 8601 time.",
+        ),
+    ] = "committed",
+    reorder: Annotated[
+        int | None,
+        typer.Option(
+            "--reorder",
+            metavar="MS",
+            min=1,
+            help="Let rows wait for older ones of other partitions, at most so long.",
+        ),
+    ] = None,
+    lateness: Annotated[
+        str,
+        typer.Option(
+            "--lateness",
+            metavar="SPAN",
+            help="How late a transaction may be and still see all of its windows, as in 15m.",
+        ),
+    ] = "1h",
+    max_ahead: Annotated[
+        str,
+        typer.Option(
+            "--max-ahead",
+            metavar="SPAN",
+            help="How far an event time may be after the message's; later ones are dead letters.",
+        ),
+    ] = "1d",
+    dedupe_horizon: Annotated[
+        str,
+        typer.Option("--dedupe-horizon", metavar="SPAN", help="How far back ids are remembered."),
+    ] = "1d",
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            metavar="N",
+            min=0,
+            max=65535,
+            help="Serve metrics for Prometheus on the loopback interface; 0 takes a free port.",
+        ),
+    ] = None,
+    until_idle: Annotated[
+        float | None,
+        typer.Option(
+            "--until-idle", metavar="S", min=0.0, help="End when nothing has come for S seconds."
+        ),
+    ] = None,
+    roll_rows: Annotated[
+        int, typer.Option("--roll-rows", min=1, help="Rows of a Parquet file of the archive.")
+    ] = 1_000_000,
+    roll_seconds: Annotated[
+        float,
+        typer.Option("--roll-seconds", min=0.1, help="Seconds until such a file is finished."),
+    ] = 300.0,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards", min=1, max=256, help="Parts of the state; 1 on this machine, else 16."
+        ),
+    ] = None,
+) -> Outcome:
+    """Score a stream, as long as it runs: of Kafka, or of files dropped into a directory.
+
+    Ctrl-C or SIGTERM ends it in good order; the same call goes on where it stopped.
+
+    Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
+    """
+    from beam_fraud.commands.stream import StreamOptions, render, run
+
+    options = StreamOptions(
+        model=model,
+        out=out,
+        kafka=kafka,
+        topic=topic,
+        watch=watch,
+        schema=schema,
+        history=tuple(history or ()),
+        sink=sink,
+        alerts=tuple(alert or ()),
+        labels_topic=labels_topic,
+        out_topic=out_topic,
+        dead_letter_topic=dead_letter_topic,
+        kafka_config=tuple(kafka_config or ()),
+        kafka_properties=kafka_properties,
+        start=start,
+        reorder=reorder,
+        lateness=lateness,
+        ahead=max_ahead,
+        dedupe_horizon=dedupe_horizon,
+        metrics_port=metrics_port,
+        until_idle=until_idle,
+        roll_rows=roll_rows,
+        roll_seconds=roll_seconds,
+        shards=shards,
+        beam_args=context.meta[BEAM_ARGS],
+    )
+    with worker_output_logged():
+        return Outcome(run(options), render)

@@ -1,0 +1,188 @@
+"""`beam-fraud stream`: a topic or a directory, scored as long as the command runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from io import TextIOBase
+from typing import TextIO, cast
+
+from beam_fraud import __version__, launch
+from beam_fraud.alerts.dispatcher import Dispatcher
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+from beam_fraud.commandline.interruption import drained_by_signals
+from beam_fraud.commandline.stream_line import live_line
+from beam_fraud.commands.batch import row_counts
+from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
+from beam_fraud.commands.stream_plan import StreamPlan, plan
+from beam_fraud.errors import FraudError
+from beam_fraud.live.alert_counts import no_alerts
+from beam_fraud.live.board import new_board, read_board
+from beam_fraud.live.exposition import serve_metrics
+from beam_fraud.live.snapshot import Snapshot
+from beam_fraud.outputs import DEAD_LETTERS, SCORES
+from beam_fraud.sinks.connection import prepare_database
+from beam_fraud.sinks.folder import make_directory
+from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.stream_pipeline import archives, build_stream
+from beam_fraud.transforms import counters
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(options: StreamOptions) -> dict[str, object]:
+    """Score what comes, until a signal, or nothing has come for `until_idle` seconds.
+
+    Returns:
+      The summary of this run, as `summary.json` has it.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: the broker, the bundle, a sink or a channel cannot be used; or alerts still wait
+        in the end.
+    """
+    started = time.monotonic()
+    planned = plan(options, console=cast(TextIO, _StandardError()))
+    outputs = planned.stream.outputs
+    with ExitStack() as stack:
+        outputs.begin()
+        stack.callback(outputs.release)
+        read = stack.enter_context(new_board(outputs.live))
+        if planned.stream.here:
+            planned = _resumed(planned, stack)
+        _prepare_places(planned, stack)
+        dispatcher = _dispatcher(planned)
+        if dispatcher is not None:
+            stack.enter_context(dispatcher.running())
+        alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
+        if options.metrics_port is not None:
+            build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+            page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
+            _LOG.info("metrics at %s", page)
+        stack.enter_context(live_line(read, alerts))
+        stack.enter_context(drained_by_signals(outputs.stop))
+        _LOG.info("reading %s into %s", planned.what, outputs.directory)
+        result = launch.run(
+            planned.beam_options, lambda root: build_stream(root, planned.stream, planned.scoring)
+        )
+        counted = counters.read_counters(result)
+        if planned.stream.here:
+            _finish_archives(planned)
+        if planned.scoring.sink is not None and not isinstance(planned.scoring.sink, ParquetSink):
+            planned.scoring.sink.commit(planned.stream.run_id)
+    last = read_board(outputs.live)
+    sent = {} if dispatcher is None else _alerts(dispatcher)
+    summary = _summary(planned, counted, sent, last, time.monotonic() - started)
+    outputs.write_summary(summary)
+    if sent.get("waiting"):
+        raise FraudError(
+            f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
+            f"{outputs.directory}: make the same call again to send them"
+        )
+    return summary
+
+
+def render(result: dict[str, object]) -> str:
+    """The summary for a terminal."""
+    from beam_fraud.commandline.summary import summary
+
+    return summary(result)
+
+
+class _StandardError(TextIOBase):
+    """Writes to what standard error is now, so that alerts go above the live line."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
+    """Take up the state that is kept here, and what a dead run has left of its archive."""
+    checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
+    stack.callback(checkpoint.close)
+    if checkpoint.claim(planned.about):
+        _LOG.info("going on where the last run stopped")
+    _finish_archives(planned)
+    source = planned.stream.source.resumed(checkpoint.positions())
+    return replace(planned, stream=replace(planned.stream, source=source))
+
+
+def _finish_archives(planned: StreamPlan) -> None:
+    """Make visible what waits for its Parquet file to become full."""
+    checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
+    for step, make in archives(planned.stream, planned.scoring).items():
+        for number in checkpoint.shards(step):
+            shard = make(number)
+            shard.restore(checkpoint.kept(step, number))
+            effects = shard.finish()
+            deltas = [(delta.data, delta.newest) for delta in effects.deltas]
+            checkpoint.keep(step, number, deltas, replaces=effects.replaces)
+    checkpoint.commit({})
+
+
+def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
+    """Make what is written to; say in a database how the run has ended."""
+    sink, run_id = planned.scoring.sink, planned.stream.run_id
+    if isinstance(sink, ParquetSink):
+        make_directory(sink.directory)
+    elif sink is not None:
+        sink.begin(run_id)
+        # Does nothing after a commit.
+        stack.callback(sink.discard, run_id)
+    for database in {planned.database, planned.stream.labels_database} - {None}:
+        prepare_database(str(database))
+
+
+def _dispatcher(planned: StreamPlan) -> Dispatcher | None:
+    if planned.database is None:
+        return None
+    return Dispatcher(Outbox(planned.database), planned.channels)
+
+
+def _alerts(dispatcher: Dispatcher) -> dict[str, int]:
+    return {"sent": dispatcher.sent, "waiting": sum(dispatcher.waiting().values())}
+
+
+def _summary(
+    planned: StreamPlan,
+    counted: dict[str, int],
+    alerts: dict[str, int],
+    last: Snapshot,
+    seconds: float,
+) -> dict[str, object]:
+    outputs = planned.stream.outputs
+    places: dict[str, object] = {
+        "scores": str(outputs.branch(SCORES)),
+        "dead_letters": str(outputs.branch(DEAD_LETTERS)),
+    }
+    if planned.scoring.sink is not None:
+        places["sink"] = planned.scoring.sink.describe()
+    if planned.channels:
+        places["alerts"] = [channel.describe() for channel in planned.channels]
+    if planned.scoring.outbox is not None:
+        places["outbox"] = planned.scoring.outbox.describe()
+    rows_in = counted.get(counters.ROWS_IN, 0)
+    return {
+        "rows_in": rows_in,
+        "rows_scored": counted.get(counters.ROWS_SCORED, 0),
+        "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **row_counts(counted),
+        "labels_in": counted.get(counters.LABELS_IN, 0),
+        "alerts": alerts,
+        "latency_seconds": {
+            name: last.latency.quantile(q) for name, q in (("p50", 0.5), ("p99", 0.99))
+        },
+        "seconds": round(seconds, 3),
+        # From the first row that came to the last that was scored: before and after it waits.
+        "rows_per_second": round(rows_in / last.seconds) if last.seconds else 0,
+        "model_id": planned.scoring.bundle.model_id,
+        "run_id": planned.stream.run_id,
+        "outputs": places,
+    }

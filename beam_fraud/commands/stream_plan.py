@@ -1,0 +1,317 @@
+"""What `beam-fraud stream` is going to do, checked before it does any of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+
+from beam_fraud import launch
+from beam_fraud.alerts.channel import Channel
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.url import parse_channel
+from beam_fraud.commands.given import refuse_bundles
+from beam_fraud.duration import SECOND, microseconds
+from beam_fraud.errors import UsageError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.kafka.check import topic_partitions
+from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.outputs import local_directory, new_run_id
+from beam_fraud.pipeline import Scoring
+from beam_fraud.places import refuse_shared_places
+from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.schema_toml import load_schema
+from beam_fraud.sinks.connection import sqlite_url
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.sources.kafka.source import KafkaSource
+from beam_fraud.sources.kafka.start import Start
+from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.sources.source import find_history
+from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.stream_outputs import StreamOutputs
+from beam_fraud.stream_pipeline import Stream
+
+_LOG = logging.getLogger(__name__)
+#: Parts of the state where workers share them; here one worker has all.
+_SHARDS_ON_CLUSTER = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """What to read, by what to score it, and where the results go."""
+
+    #: Directory of the bundle.
+    model: str
+    #: Directory of the outputs, and of the state.
+    out: str
+    #: A broker, `HOST:PORT`, or several with commas between.
+    kafka: str | None = None
+    #: The topic of the transactions.
+    topic: str | None = None
+    #: A directory whose files are scored as they come, in place of a topic.
+    watch: str | None = None
+    #: A preset or TOML file in place of the bundle's schema.
+    schema: str | None = None
+    #: Paths, directories or globs of earlier transactions.
+    history: tuple[str, ...] = ()
+    #: URL of the place for flagged rows.
+    sink: str | None = None
+    #: URLs of the channels to alert.
+    alerts: tuple[str, ...] = ()
+    #: Topic of labels.
+    labels_topic: str | None = None
+    #: Topic of all scores.
+    out_topic: str | None = None
+    #: Topic of the dead letters.
+    dead_letter_topic: str | None = None
+    #: `KEY=VALUE` of librdkafka each.
+    kafka_config: tuple[str, ...] = ()
+    #: A file of such lines.
+    kafka_properties: str | None = None
+    #: Where to begin, if there is nothing to go on from.
+    start: str = "committed"
+    #: Milliseconds that rows wait for those of other partitions.
+    reorder: int | None = None
+    #: How late a transaction may be and still see all of its windows.
+    lateness: str = "1h"
+    #: How far an event time may be after the message's own time.
+    ahead: str = "1d"
+    #: How far back ids are remembered.
+    dedupe_horizon: str = "1d"
+    #: Port of the metrics.
+    metrics_port: int | None = None
+    #: Seconds without anything new after which the stream ends; None: never.
+    until_idle: float | None = None
+    #: Rows and seconds after which a file of the archive is finished.
+    roll_rows: int = 1_000_000
+    roll_seconds: float = 300.0
+    #: Parts of the state; None: one here, 16 elsewhere.
+    shards: int | None = None
+    #: Options for Beam.
+    beam_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What was checked."""
+
+    stream: Stream
+    scoring: Scoring
+    channels: tuple[Channel, ...]
+    beam_options: PipelineOptions
+    #: What is read, for messages.
+    what: str
+    #: What must not change while the state is kept.
+    about: Mapping[str, str]
+
+    @property
+    def database(self) -> str | None:
+        """URL of the database with the alerts, if there are any."""
+        if self.scoring.outbox is not None:
+            return self.scoring.outbox.url
+        if self.channels and isinstance(self.scoring.sink, DatabaseSink):
+            return self.scoring.sink.url
+        return None
+
+
+def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
+    """Check everything that can be checked without changing anything.
+
+    Args:
+      options: of the call.
+      console: what `--alert console:` writes to.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: the broker, the bundle, a sink or a channel cannot be used.
+    """
+    _refuse_contradictions(options)
+    bundle = open_bundle(options.model)
+    schema = bundle.schema if options.schema is None else load_schema(options.schema)
+    features = bundle.features_in(schema)
+    outputs = StreamOutputs(local_directory(options.out))
+    beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
+    here = launch.is_local(beam_options)
+    _refuse_workers(beam_options, here)
+    refuse_bundles(options.history)
+    sink = None if options.sink is None else parse_sink(options.sink)
+    channels = tuple(parse_channel(url, console=console) for url in options.alerts)
+    outbox = None
+    if channels and not isinstance(sink, DatabaseSink):
+        outbox = Outbox(sqlite_url(outputs.outbox))
+    labels_database = None
+    if options.labels_topic is not None:
+        labels_database = sink.url if isinstance(sink, DatabaseSink) else sqlite_url(outputs.outbox)
+        _warn_of_keys(features)
+    settings = _kafka(options)
+    stream = Stream(
+        source=_source(options, settings, features, outputs, here=here),
+        features=features,
+        outputs=outputs,
+        run_id=new_run_id(),
+        here=here,
+        shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
+        dedupe_horizon=_duration("--dedupe-horizon", options.dedupe_horizon),
+        lateness=_duration("--lateness", options.lateness),
+        ahead=_duration("--max-ahead", options.ahead),
+        reorder=None if options.reorder is None else options.reorder / 1000,
+        roll_rows=options.roll_rows,
+        roll_seconds=options.roll_seconds,
+        labels_database=labels_database,
+        kafka=settings,
+        out_topic=options.out_topic,
+        dead_letter_topic=options.dead_letter_topic,
+    )
+    history = find_history(options.history, (), schema, labels=stream.labels)
+    stream = replace(stream, history=tuple(history))
+    refuse_shared_places(outputs, sink, channels, stream.history, bundle.path)
+    outputs.check()
+    for place in (sink, outbox, *channels):
+        if place is not None:
+            place.check()
+    for topic in (options.out_topic, options.dead_letter_topic):
+        if topic is not None and settings is not None:
+            topic_partitions(settings, topic)
+    names = tuple(channel.name for channel in channels)
+    return StreamPlan(
+        stream=stream,
+        scoring=Scoring(bundle, sink, names, outbox),
+        channels=channels,
+        beam_options=beam_options,
+        what=f"topic {options.topic}" if options.watch is None else options.watch,
+        about=_about(options, stream),
+    )
+
+
+def _refuse_contradictions(options: StreamOptions) -> None:
+    if (options.kafka is None) == (options.watch is None):
+        raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR")
+    if options.kafka is not None and options.topic is None:
+        raise UsageError("--topic: say which topic the transactions are in")
+    if options.watch is not None:
+        for name, value in (
+            ("--topic", options.topic),
+            ("--labels-topic", options.labels_topic),
+            ("--out-topic", options.out_topic),
+            ("--dead-letter-topic", options.dead_letter_topic),
+            ("--kafka-config", options.kafka_config),
+            ("--kafka-properties", options.kafka_properties),
+        ):
+            if value:
+                raise UsageError(f"{name}: needs --kafka HOST:PORT, not --watch")
+    topics = [
+        ("--topic", options.topic),
+        ("--labels-topic", options.labels_topic),
+        ("--out-topic", options.out_topic),
+        ("--dead-letter-topic", options.dead_letter_topic),
+    ]
+    taken: dict[str, str] = {}
+    for name, topic in topics:
+        if topic is not None and topic in taken:
+            raise UsageError(f"{name} {topic}: is {taken[topic]} already; give another topic")
+        if topic is not None:
+            taken[topic] = name
+
+
+def _refuse_workers(beam_options: PipelineOptions, here: bool) -> None:
+    direct = beam_options.view_as(DirectOptions)
+    if here and (direct.direct_num_workers != 1 or direct.direct_running_mode != "in_memory"):
+        raise UsageError(
+            "--direct_num_workers, --direct_running_mode: a stream on this machine runs in one "
+            "process; leave them out, or give another --runner"
+        )
+
+
+def _warn_of_keys(features: FeatureSet) -> None:
+    for definition in features.velocity:
+        unknown = set(definition.key) - {"account_id", "merchant_id"}
+        if definition.needs_labels and unknown:
+            _LOG.warning(
+                "labels carry no %s: risk of %s will not see those of --labels-topic",
+                ", ".join(sorted(unknown)),
+                " and ".join(definition.key),
+            )
+
+
+def _kafka(options: StreamOptions) -> KafkaSettings | None:
+    if options.kafka is None:
+        return None
+    file = None if options.kafka_properties is None else Path(options.kafka_properties)
+    return KafkaSettings.of(options.kafka, options.kafka_config, file)
+
+
+def _source(
+    options: StreamOptions,
+    settings: KafkaSettings | None,
+    features: FeatureSet,
+    outputs: StreamOutputs,
+    *,
+    here: bool,
+) -> KafkaSource | WatchSource:
+    """What is read; where the last run stopped is put in once that is known (`resume`)."""
+    checkpoint = outputs.checkpoint if here else None
+    until_idle = _until_idle(options)
+    if settings is None:
+        assert options.watch is not None
+        labels = "known" if any(v.needs_labels for v in features.velocity) else "ignored"
+        source = WatchSource(
+            directory=str(Path(options.watch).absolute()),
+            schema=features.schema,
+            labels=labels,
+            stop_file=str(outputs.stop_file),
+            until_idle=until_idle,
+            checkpoint=checkpoint,
+        )
+        source.check()
+        return source
+    assert options.topic is not None
+    topics = [KafkaTopic(options.topic, "transactions")]
+    if options.labels_topic is not None:
+        topics.append(KafkaTopic(options.labels_topic, "labels"))
+    partitions = [len(topic_partitions(settings, topic.name)) for topic in topics]
+    return KafkaSource(
+        settings=settings,
+        topics=tuple(topics),
+        start=Start.parse(options.start),
+        newest_event=NewestEvent.of(features.schema),
+        lateness=_duration("--lateness", options.lateness),
+        # One worker does everything here, and one mark a bundle makes the commit atomic.
+        splits=1 if here else max(partitions),
+        stop_file=str(outputs.stop_file),
+        until_idle=until_idle,
+        checkpoint=checkpoint,
+    )
+
+
+def _until_idle(options: StreamOptions) -> float | None:
+    """Not before rows that wait for others have gone on."""
+    if options.until_idle is None or options.reorder is None:
+        return options.until_idle
+    return max(options.until_idle, 2 * options.reorder / 1000 + 0.5)
+
+
+def _duration(option: str, text: str) -> int:
+    try:
+        return microseconds(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _about(options: StreamOptions, stream: Stream) -> dict[str, str]:
+    definitions = json.dumps([spec.to_dict() for spec in stream.features.velocity])
+    digest = hashlib.sha256(definitions.encode()).hexdigest()[:8]
+    return {
+        "source": f"--watch {options.watch}" if options.watch else f"topic {options.topic}",
+        "set of velocity definitions": f"{len(stream.features.velocity)}, {digest}",
+        "number of shards": str(stream.shards),
+        "order": "by event time" if stream.reorder is not None else "of arrival",
+        "lateness": f"{stream.lateness // SECOND} s",
+    }

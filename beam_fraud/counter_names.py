@@ -1,0 +1,16 @@
+"""Names of what a run counts, as summaries, the graph and what watches a stream have them."""
+
+ROWS_IN = "rows_in"
+ROWS_SCORED = "rows_scored"
+#: Rows of a table of features.
+ROWS_OUT = "rows_out"
+ROWS_FLAGGED = "rows_flagged"
+ROWS_DEAD = "rows_dead"
+ROWS_DUPLICATE = "rows_duplicate"
+#: Labels of earlier transactions that came with a stream.
+LABELS_IN = "labels_in"
+#: Rows of `--history` that fill windows, and those that were no transactions or repeated.
+HISTORY_ROWS = "history_rows"
+HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
+#: Followed by the reason of the dead letters that it counts.
+DEAD_PREFIX = "dead_"

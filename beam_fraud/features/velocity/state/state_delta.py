@@ -1,0 +1,181 @@
+"""The bytes of what a batch adds to a velocity state: its rows and its labels."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
+
+Mask = npt.NDArray[np.bool_]
+
+#: Version, whether there are merchants, rows, labels with an id, labels without.
+_HEADER = struct.Struct("<BBqqq")
+_VERSION = 1
+_NO_HASHES = np.zeros(0, dtype=np.uint64)
+_NOTHING = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels that became known, in order of arrival."""
+
+    #: The labelled transactions; `row` plays no part.
+    frauds: Frauds
+    #: bool[m], which of them say fraud, the others genuine.
+    fraud: Mask
+
+    def take(self, labels: Mask) -> Labels:
+        """Some of the labels, by mask."""
+        return Labels(self.frauds.take(labels), self.fraud[labels])
+
+
+NO_ROWS = KeyRows(_NO_HASHES, _NOTHING, _NOTHING)
+NO_LABELS = Labels(
+    Frauds(_NO_HASHES, _NOTHING, _NOTHING, None, _NO_HASHES), np.zeros(0, dtype=np.bool_)
+)
+
+
+NO_NAMELESS = Frauds(_NO_HASHES, _NOTHING, _NOTHING)
+
+
+@dataclass(frozen=True)
+class StateDelta:
+    """What a batch adds to a state."""
+
+    #: n rows in order of arrival.
+    rows: KeyRows = NO_ROWS
+    #: Labels of transactions with an id.
+    labels: Labels = NO_LABELS
+    #: Frauds whose transactions have no id.
+    nameless: Frauds = NO_NAMELESS
+
+    @classmethod
+    def of(cls, rows: KeyRows, frauds: Frauds | None) -> StateDelta:
+        """What `VelocityState.update` or `add` is given."""
+        if frauds is None or not len(frauds):
+            return cls(rows)
+        if frauds.transaction is None:
+            return cls(rows, nameless=frauds)
+        return cls(rows, Labels(frauds, np.ones(len(frauds), dtype=np.bool_)))
+
+    @property
+    def newest(self) -> int:
+        """The newest event time in it, microseconds; far in the past if it is empty."""
+        times = (self.rows.time, self.labels.frauds.time, self.nameless.time)
+        return max((int(time.max()) for time in times if len(time)), default=-(1 << 62))
+
+    def to_bytes(self) -> bytes:
+        """A header, then the columns one after the other."""
+        rows, labels, nameless = self.rows, self.labels.frauds, self.nameless
+        assert labels.transaction is not None
+        columns: list[npt.NDArray[np.generic]] = [rows.key, rows.time, rows.amount]
+        if rows.merchant is not None:
+            columns.append(rows.merchant)
+        columns += [labels.key, labels.time, labels.visible, labels.transaction, self.labels.fraud]
+        columns += [nameless.key, nameless.time, nameless.visible]
+        sizes = (len(rows), len(labels), len(nameless))
+        header = _HEADER.pack(_VERSION, rows.merchant is not None, *sizes)
+        return b"".join((header, *(np.ascontiguousarray(column).data for column in columns)))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> StateDelta:
+        """The inverse of `to_bytes`.
+
+        Raises:
+          FraudError: they are something else.
+        """
+        try:
+            version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
+            if version != _VERSION:
+                raise ValueError(f"version {version}")
+            columns = _Columns(data)
+            content = cls(
+                KeyRows(
+                    columns.hashes(rows),
+                    columns.integers(rows),
+                    columns.integers(rows),
+                    columns.hashes(rows) if merchants else None,
+                ),
+                _labels(columns, labels),
+                Frauds(
+                    columns.hashes(nameless), columns.integers(nameless), columns.integers(nameless)
+                ),
+            )
+        except (ValueError, struct.error) as error:
+            raise FraudError(
+                f"velocity state: not what this version keeps ({error}); start anew with another "
+                "--out and --history"
+            ) from None
+        return content
+
+
+def joined(deltas: Sequence[StateDelta]) -> StateDelta:
+    """What several deltas add, one after the other."""
+    some_rows = [delta.rows for delta in deltas if len(delta.rows)]
+    with_merchants = [rows.merchant for rows in some_rows if rows.merchant is not None]
+    rows = KeyRows(
+        np.concatenate([_NO_HASHES, *(rows.key for rows in some_rows)]),
+        np.concatenate([_NOTHING, *(rows.time for rows in some_rows)]),
+        np.concatenate([_NOTHING, *(rows.amount for rows in some_rows)]),
+        np.concatenate(with_merchants) if with_merchants else None,
+    )
+    labels = [delta.labels for delta in deltas]
+    frauds = Frauds(
+        np.concatenate([label.frauds.key for label in labels]),
+        np.concatenate([label.frauds.time for label in labels]),
+        np.concatenate([label.frauds.visible for label in labels]),
+        None,
+        np.concatenate([_ids(label.frauds) for label in labels]),
+    )
+    fraud = np.concatenate([label.fraud for label in labels])
+    nameless = Frauds(
+        np.concatenate([delta.nameless.key for delta in deltas]),
+        np.concatenate([delta.nameless.time for delta in deltas]),
+        np.concatenate([delta.nameless.visible for delta in deltas]),
+    )
+    return StateDelta(rows, Labels(frauds, fraud), nameless)
+
+
+class _Columns:
+    """Reads columns off the bytes after the header."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._place = _HEADER.size
+
+    def integers(self, rows: int) -> npt.NDArray[np.int64]:
+        return np.frombuffer(self._data, np.int64, rows, self._after(rows * 8))
+
+    def hashes(self, rows: int) -> Hashes:
+        return np.frombuffer(self._data, np.uint64, rows, self._after(rows * 8))
+
+    def flags(self, rows: int) -> Mask:
+        return np.frombuffer(self._data, np.bool_, rows, self._after(rows))
+
+    def _after(self, size: int) -> int:
+        """Where the next column starts, which takes `size` bytes."""
+        start = self._place
+        self._place += size
+        return start
+
+
+def _labels(columns: _Columns, labels: int) -> Labels:
+    key, time, visible = (
+        columns.hashes(labels),
+        columns.integers(labels),
+        columns.integers(labels),
+    )
+    frauds = Frauds(key, time, visible, None, columns.hashes(labels))
+    return Labels(frauds, columns.flags(labels))
+
+
+def _ids(frauds: Frauds) -> Hashes:
+    assert frauds.transaction is not None
+    return frauds.transaction

@@ -1,0 +1,88 @@
+"""Whether a topic is there and may be used, asked before anything is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from time import monotonic
+
+from beam_fraud.errors import FraudError
+from beam_fraud.kafka.client import Reports, new_consumer
+from beam_fraud.kafka.failure import about_topic, is_hopeless, no_connection
+from beam_fraud.kafka.library import ClusterMetadata, Consumer, KafkaError, KafkaException
+from beam_fraud.kafka.settings import KafkaSettings
+
+#: How long a broker may take until it answers, in seconds.
+PATIENCE = 10.0
+#: How long a question waits before what the client reports is looked at.
+_ATTEMPT = 1.0
+#: Topics that are named at most where none is like the one asked for.
+_NAMED = 5
+
+
+def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIENCE) -> list[int]:
+    """The partitions of a topic, sorted; the topic is not created if it is not there.
+
+    Args:
+      settings: how the brokers are reached.
+      topic: its name.
+      seconds: how long to wait for an answer.
+
+    Raises:
+      UsageError: a property is wrong.
+      FraudError: no broker answers, the login is refused, or there is no such topic for it.
+    """
+    with _asking(settings, seconds) as ask:
+        found = ask.metadata(topic).topics[topic]
+        if found.error is None and found.partitions:
+            return sorted(found.partitions)
+        if found.error is None or found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            known = sorted(name for name in ask.metadata().topics if not name.startswith("__"))
+            raise FraudError(
+                f"Kafka {settings.bootstrap}: there is no topic {topic!r} ({_others(topic, known)})"
+            )
+        raise about_topic(settings, topic, found.error)
+
+
+class _Asker:
+    def __init__(
+        self, consumer: Consumer, settings: KafkaSettings, reports: Reports, seconds: float
+    ) -> None:
+        self._consumer, self._settings, self._reports = consumer, settings, reports
+        self._until = monotonic() + seconds
+
+    def metadata(self, topic: str | None = None) -> ClusterMetadata:
+        """What the brokers say of a topic, or of all of them."""
+        while True:
+            left = self._until - monotonic()
+            try:
+                wait = max(0.01, min(_ATTEMPT, left))
+                found: ClusterMetadata = self._consumer.list_topics(topic, timeout=wait)
+                return found
+            except KafkaException:
+                # Reports come in while it is polled.
+                self._consumer.poll(0.05)
+                if left <= 0 or any(map(is_hopeless, self._reports.errors)):
+                    raise no_connection(self._settings, self._reports.errors) from None
+
+
+@contextmanager
+def _asking(settings: KafkaSettings, seconds: float) -> Iterator[_Asker]:
+    reports = Reports()
+    # Asking for metadata makes no member of the group.
+    consumer = new_consumer(settings, "beam-fraud", reports)
+    try:
+        yield _Asker(consumer, settings, reports, seconds)
+    finally:
+        consumer.close()
+
+
+def _others(topic: str, known: list[str]) -> str:
+    near = get_close_matches(topic, known, 3)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    if not known:
+        return "it has none; create one"
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return f"it has {', '.join(map(repr, known[:_NAMED]))}{more}"

@@ -1,0 +1,35 @@
+"""The client library, which only streams need."""
+
+from __future__ import annotations
+
+from beam_fraud.errors import FraudError
+
+try:
+    from confluent_kafka import (
+        OFFSET_BEGINNING,
+        OFFSET_INVALID,
+        Consumer,
+        KafkaError,
+        KafkaException,
+        Message,
+        Producer,
+        TopicPartition,
+    )
+    from confluent_kafka.admin import AdminClient, ClusterMetadata
+except ImportError as error:
+    raise FraudError(
+        f"Kafka needs a client library ({error}): pip install 'beam-fraud[kafka]'"
+    ) from None
+
+__all__ = [
+    "OFFSET_BEGINNING",
+    "OFFSET_INVALID",
+    "AdminClient",
+    "ClusterMetadata",
+    "Consumer",
+    "KafkaError",
+    "KafkaException",
+    "Message",
+    "Producer",
+    "TopicPartition",
+]

@@ -1,0 +1,152 @@
+"""How the brokers are reached; pickled to every worker, so it holds no secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from beam_fraud.errors import UsageError
+from beam_fraud.kafka.properties import (
+    MASK,
+    is_reference,
+    is_secret,
+    parse_properties,
+    read_properties,
+    resolve,
+)
+
+_BROKERS = re.compile(r"[^\s,@/]+:[0-9]{1,5}(,[^\s,@/]+:[0-9]{1,5})*")
+#: What the stream itself needs of its consumers, and must not be given.
+_OF_CONSUMERS = {
+    # Offsets are committed once what was made of the messages is durable.
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    "enable.partition.eof": "false",
+    # Messages that are gone are told of before reading goes on.
+    "auto.offset.reset": "error",
+    "allow.auto.create.topics": "false",
+}
+_GIVEN_OTHERWISE = {"bootstrap.servers": "--kafka", "metadata.broker.list": "--kafka"}
+#: What serves a stream better than librdkafka's defaults; whoever gives others gets those.
+_PREFERRED = {
+    # Back a second after a broker is, and not ten.
+    "reconnect.backoff.max.ms": "1000",
+    # A full queue of messages is drained in less than the second that the default waits.
+    "fetch.queue.backoff.ms": "10",
+}
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """Brokers and properties of librdkafka.
+
+    The properties go by librdkafka's names. A value may be `env:NAME` or `file:PATH`, which is read
+    where a client is made; a secret may not be given otherwise, but in the properties file.
+
+    Raises:
+      UsageError: no brokers, a secret in plain sight, or a property that the stream itself sets.
+    """
+
+    #: `HOST:PORT`, several with commas.
+    bootstrap: str
+    #: Names and values; they win over those of the file.
+    properties: tuple[tuple[str, str], ...] = ()
+    #: File of further properties, read where a client is made; its absolute path.
+    properties_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not _BROKERS.fullmatch(self.bootstrap):
+            raise UsageError("--kafka: brokers are written HOST:PORT, several with commas")
+        for name, value in self.properties:
+            if name in _GIVEN_OTHERWISE:
+                raise UsageError(f"--kafka-config {name}: give {_GIVEN_OTHERWISE[name]} for it")
+            if name in _OF_CONSUMERS:
+                raise UsageError(f"--kafka-config {name}: the stream sets it itself, leave it out")
+            if is_secret(name) and not is_reference(value):
+                raise UsageError(
+                    f"--kafka-config {name}: a secret on the command line is seen by others; "
+                    f"write {name}=env:NAME or {name}=file:PATH"
+                )
+
+    @classmethod
+    def of(
+        cls, bootstrap: str, config: Sequence[str] = (), properties_file: Path | None = None
+    ) -> KafkaSettings:
+        """The settings that options give.
+
+        Args:
+          bootstrap: of `--kafka`.
+          config: `KEY=VALUE` each, of `--kafka-config`.
+          properties_file: of `--kafka-properties`.
+
+        Raises:
+          UsageError: as in the class, or a property is not written so.
+          FraudError: the file cannot be read.
+        """
+        path = None if properties_file is None else properties_file.expanduser().absolute()
+        if path is not None:
+            read_properties(path)
+        return cls(
+            bootstrap,
+            parse_properties("--kafka-config", config),
+            None if path is None else str(path),
+        )
+
+    def group(self, default: str) -> str:
+        """The consumer group: `group.id` of the properties, or `default`.
+
+        Raises:
+          FraudError: the file or a value cannot be read.
+        """
+        return self._given().get("group.id", default)
+
+    def consumer_config(self, group: str) -> dict[str, str]:
+        """The properties of a consumer, with secrets.
+
+        Args:
+          group: the consumer group unless `group.id` is given.
+
+        Raises:
+          FraudError: the file or a value cannot be read.
+        """
+        given = self._given()
+        own = {**_OF_CONSUMERS, "bootstrap.servers": self.bootstrap}
+        return {**_PREFERRED, "group.id": group, **given, **own}
+
+    def producer_config(self) -> dict[str, str]:
+        """The properties of a producer, with secrets; errors as in `consumer_config`."""
+        preferred = {"reconnect.backoff.max.ms": _PREFERRED["reconnect.backoff.max.ms"]}
+        return {**preferred, **self._given(), "bootstrap.servers": self.bootstrap}
+
+    def admin_config(self) -> dict[str, str]:
+        """The properties of an administrator, with secrets; errors as in `consumer_config`."""
+        return self.producer_config()
+
+    def describe(self) -> str:
+        """The settings for people: no secret, nor where one is.
+
+        Example:
+          >>> KafkaSettings.of("kafka:9092", ["sasl.password=env:PASSWORD"]).describe()
+          'kafka:9092 (sasl.password=***)'
+        """
+        shown = [f"{name}={MASK if is_secret(name) else value}" for name, value in self.properties]
+        if self.properties_file is not None:
+            shown.append(f"properties of {self.properties_file}")
+        return f"{self.bootstrap} ({', '.join(shown)})" if shown else self.bootstrap
+
+    def without_secrets(self, text: str) -> str:
+        """`text` of the library, in which no secret is left."""
+        for name, value in self._given().items():
+            if is_secret(name) and value:
+                text = text.replace(value, MASK)
+        return text
+
+    def _given(self) -> dict[str, str]:
+        properties = (
+            dict(read_properties(Path(self.properties_file))) if self.properties_file else {}
+        )
+        properties |= dict(self.properties)
+        return {name: resolve(name, value) for name, value in properties.items()}

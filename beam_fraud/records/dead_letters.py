@@ -1,0 +1,80 @@
+"""Rows with a fault to dead letters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from beam_fraud.records.faults import Faults
+from beam_fraud.records.text import flat
+from beam_fraud.sources.columns import is_text
+from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, origin_of
+from beam_fraud.stages import DEAD_LETTER
+
+
+def no_dead_letters() -> pa.RecordBatch:
+    """An empty batch of `stages.DEAD_LETTER`."""
+    return pa.RecordBatch.from_arrays(
+        [pa.nulls(0, field.type) for field in DEAD_LETTER], schema=DEAD_LETTER
+    )
+
+
+def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
+    """The faulty rows of a parsed batch (`records.parse`) as `stages.DEAD_LETTER`, in its order.
+
+    What `@reason` and `@detail` say of a row goes before what `faults` says.
+    """
+    source = origin_of(parsed).source
+    dead = parsed.filter(pa.array(faults.faulty))
+    reasons, details = faults.reasons(), faults.details()
+    if REASON in dead.schema.names:
+        reasons = pc.coalesce(dead.column(REASON), reasons)
+        details = pc.coalesce(dead.column(DETAIL), details)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([source] * len(dead), pa.string()),
+            dead.column(POSITION),
+            reasons,
+            details,
+            _payloads(dead),
+        ],
+        schema=DEAD_LETTER,
+    )
+
+
+def _payloads(dead: pa.RecordBatch) -> pa.Array:
+    """The records themselves: the text without its line end, or the row as JSON."""
+    if PAYLOAD in dead.schema.names:
+        texts = dead.column(PAYLOAD).to_pylist()
+        return pa.array([text.removesuffix(b"\n").removesuffix(b"\r") for text in texts])
+    rows = dead.drop_columns([POSITION])
+    columns = {name: _plain(rows.column(name)) for name in rows.schema.names}
+    return pa.array(
+        [
+            msgspec.json.encode(dict(zip(columns, values, strict=True)))
+            for values in zip(*columns.values(), strict=True)
+        ],
+        pa.binary(),
+    )
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    """Values that JSON can hold; what neither JSON nor Python can hold is spelled out."""
+    column = flat(column)
+    if is_text(column.type):
+        values = column.cast(pa.large_binary()).to_pylist()
+        return [value and value.decode("utf-8", "backslashreplace") for value in values]
+    if pat.is_floating(column.type):
+        values = column.cast(pa.float64()).to_pylist()
+        return [v if v is None or math.isfinite(v) else str(v) for v in values]
+    if pat.is_timestamp(column.type):
+        # Without its zone, which the system may not know: UTC.
+        column = column.cast(pa.timestamp(column.type.unit)).cast(pa.string())
+    elif pat.is_date(column.type) or pat.is_decimal(column.type):
+        column = column.cast(pa.string())
+    return list(column.to_pylist())

@@ -1,0 +1,93 @@
+"""Raw batches of labels to labels and dead letters.
+
+A label is a JSON object with the members of `stages.LABEL`. Not all have to be there:
+`labelled_by` may be absent, and so may `account_id` and `merchant_id`, for transactions without.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
+from beam_fraud.records.faults import Faults, faults_of_parsing
+from beam_fraud.records.identifiers import as_identifiers
+from beam_fraud.records.json_records import Kind, decode_json
+from beam_fraud.records.numbers import as_numbers
+from beam_fraud.records.parse import parsed_batch
+from beam_fraud.records.times import as_times
+from beam_fraud.schema import EVENT_TIME
+from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of, with_origin
+from beam_fraud.stages import LABEL
+
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("transaction_id", "identifier"),
+    ("account_id", "identifier"),
+    ("merchant_id", "identifier"),
+    ("event_time", "measure"),
+    ("label", "number"),
+    ("labelled_at", "measure"),
+    ("labelled_by", "identifier"),
+)
+
+
+def read_labels(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Parse and check labels, each by itself.
+
+    Args:
+      raw: n rows (`sources.raw`), each with a JSON object in `@payload`.
+
+    Returns:
+      The labels (`stages.LABEL`, followed by `@position`, the origin in the metadata) and the dead
+      letters (`stages.DEAD_LETTER`); n rows together, each in the order of `raw`.
+    """
+    columns, unreadable = decode_json(raw.column(PAYLOAD).to_pylist(), _KINDS)
+    names = [name for name, _ in _KINDS]
+    parsed = parsed_batch(raw, dict(zip(names, columns, strict=True)), unreadable)
+    faults = faults_of_parsing(parsed)
+    checked = [
+        _identifier(parsed, faults, "transaction_id", absent="fault"),
+        _identifier(parsed, faults, "account_id", absent="null"),
+        _identifier(parsed, faults, "merchant_id", absent="null"),
+        _time(parsed, faults, "event_time"),
+        _label(parsed, faults),
+        _time(parsed, faults, "labelled_at"),
+        _identifier(parsed, faults, "labelled_by", absent="null").fill_null(""),
+        parsed.column(POSITION),
+    ]
+    described = with_origin(LABEL.append(pa.field(POSITION, pa.int64())), origin_of(raw))
+    faulty = faults.faulty
+    if not faulty.any():
+        return pa.RecordBatch.from_arrays(checked, schema=described), no_dead_letters()
+    good = pa.array(~faulty)
+    labels = pa.RecordBatch.from_arrays([a.filter(good) for a in checked], schema=described)
+    return labels, dead_letters(parsed, faults)
+
+
+def _identifier(
+    parsed: pa.RecordBatch, faults: Faults, column: str, *, absent: Literal["fault", "null"]
+) -> pa.Array:
+    identifiers = as_identifiers(parsed.column(column))
+    faults.add("wrong_type", column, identifiers.unreadable)
+    faults.add("too_long", column, identifiers.too_long)
+    if absent == "fault":
+        faults.add("missing_id", column, identifiers.absent)
+    return identifiers.values
+
+
+def _time(parsed: pa.RecordBatch, faults: Faults, column: str) -> pa.Array:
+    times = as_times(parsed.column(column))
+    faults.add("missing_time", column, times.absent)
+    faults.add("unparseable_time", column, times.unreadable)
+    faults.add("impossible_time", column, times.impossible)
+    return pa.array(times.micros).cast(EVENT_TIME)
+
+
+def _label(parsed: pa.RecordBatch, faults: Faults) -> pa.Array:
+    labels: npt.NDArray[np.float64] = as_numbers(parsed.column("label")).values
+    wrong = ~((labels == 0) | (labels == 1))
+    faults.add("invalid_label", "label", wrong)
+    return pa.array(np.where(wrong, 0, labels).astype(np.int8))

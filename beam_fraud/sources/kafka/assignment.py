@@ -1,0 +1,157 @@
+"""Which partitions a consumer reads and from where; new ones, and offsets that are gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+
+from beam_fraud.errors import FraudError
+from beam_fraud.kafka.check import PATIENCE, topic_partitions
+from beam_fraud.kafka.client import Reports
+from beam_fraud.kafka.failure import about_topic, no_connection
+from beam_fraud.kafka.library import Consumer, KafkaError, KafkaException, TopicPartition
+from beam_fraud.sources.kafka.outage import QUICKLY
+from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.start import first_offsets
+from beam_fraud.sources.kafka.topic import Partition, partition_of
+
+_LOG = logging.getLogger(__name__)
+#: A broker that has just started may not know a topic yet, so it is asked again.
+_ABSENT_TIMES = 3
+
+
+class Assignment:
+    """The partitions of one sub-source."""
+
+    def __init__(self, reading: Reading, consumer: Consumer) -> None:
+        self._reading, self._consumer = reading, consumer
+        #: The offset of the next message to hand out.
+        self.positions: dict[Partition, int] = {}
+        #: Where the consumer was wrongly told to read.
+        self._gone: set[Partition] = set()
+        self._absent = dict.fromkeys((topic.name for topic in reading.topics), 0)
+        self._discover_next = 0.0
+
+    def resume(self, positions: Mapping[str, int]) -> None:
+        """Read on from where a mark says; partitions that are new since are found later."""
+        self._assign({partition_of(name): offset for name, offset in positions.items()})
+
+    def begin(self, kept: Mapping[str, int], reports: Reports) -> None:
+        """Find the partitions and where to begin.
+
+        Args:
+          kept: positions of an earlier run, of all sub-sources; a partition without one is new if
+            others of its topic have one.
+          reports: what the consumer has reported.
+
+        Raises:
+          FraudError: no broker answers, or a topic is not there.
+        """
+        positions = {partition_of(name): offset for name, offset in kept.items()}
+        known = {topic for topic, _ in positions}
+        settings = self._reading.settings
+        found: dict[Partition, int] = {}
+        fresh: list[Partition] = []
+        later: list[Partition] = []
+        for topic in self._reading.topics:
+            for number in topic_partitions(settings, topic.name):
+                partition = (topic.name, number)
+                if not self._reading.owns(partition):
+                    continue
+                if partition in positions:
+                    found[partition] = positions[partition]
+                else:
+                    (later if topic.name in known else fresh).append(partition)
+        try:
+            found |= first_offsets(self._consumer, fresh, self._reading.start, PATIENCE)
+        except KafkaException as error:
+            raise self._refused(error.args[0], fresh, reports) from None
+        self._discover_next = monotonic() + self._reading.discover_seconds
+        self._assign(found)
+        for partition in later:
+            # As for one that is found while reading.
+            self._add(partition)
+
+    def discover(self) -> None:
+        """Take up partitions that are new, if it is time to look for them.
+
+        Raises:
+          FraudError: a topic is no longer there.
+        """
+        if monotonic() < self._discover_next:
+            return
+        self._discover_next = monotonic() + self._reading.discover_seconds
+        for topic in self._reading.topics:
+            try:
+                found = self._consumer.list_topics(topic.name, timeout=QUICKLY).topics[topic.name]
+            except KafkaException:
+                # Whether that is for want of a broker is told elsewhere.
+                self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
+                continue
+            absent = found.error is not None and (
+                found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            )
+            self._absent[topic.name] = self._absent[topic.name] + 1 if absent else 0
+            if absent:
+                self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
+                if self._absent[topic.name] >= _ABSENT_TIMES:
+                    raise about_topic(self._reading.settings, topic.name, found.error)
+            for number in found.partitions:
+                partition = (topic.name, number)
+                if partition not in self.positions and self._reading.owns(partition):
+                    _LOG.info("Kafka topic %s: reading its new partition %d", topic.name, number)
+                    self._add(partition)
+
+    def gone(self, partition: Partition) -> None:
+        """The broker has no message at the position of a partition."""
+        self._gone.add(partition)
+        self.replace_gone()
+
+    def replace_gone(self) -> None:
+        """Go on at the first message there is, where there is none at the position."""
+        for partition in sorted(self._gone):
+            topic, number = partition
+            place = TopicPartition(topic, number)
+            try:
+                low, high = self._consumer.get_watermark_offsets(place, timeout=QUICKLY)
+            except KafkaException:
+                # When the broker answers again.
+                continue
+            wanted = self.positions[partition]
+            if wanted < low:
+                lost = f"the broker has deleted {low - wanted} messages before they were read"
+            else:
+                lost = f"the topic was made anew or has lost messages (it ends at {high})"
+            _LOG.warning(
+                "Kafka topic %s, partition %d: nothing is at offset %d: %s; reading on from %d",
+                *(topic, number, wanted, lost, low),
+            )
+            self._consumer.incremental_unassign([place])
+            self._gone.discard(partition)
+            self._assign({partition: low})
+
+    def _add(self, partition: Partition) -> None:
+        # Where its first messages are deleted already, the consumer says so.
+        self._assign({partition: 0})
+
+    def _assign(self, positions: Mapping[Partition, int]) -> None:
+        if positions:
+            self._consumer.incremental_assign(
+                [TopicPartition(*partition, offset) for partition, offset in positions.items()]
+            )
+            self.positions.update(positions)
+
+    def _refused(
+        self, error: KafkaError, partitions: list[Partition], reports: Reports
+    ) -> FraudError:
+        settings = self._reading.settings
+        away = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+        if error.code() in away:
+            return no_connection(settings, reports.errors)
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return FraudError(
+                f"Kafka {settings.bootstrap}: this login is not allowed to use the group "
+                f"{self._reading.group!r}; give another one by --kafka-config group.id=NAME"
+            )
+        return about_topic(settings, partitions[0][0], error)

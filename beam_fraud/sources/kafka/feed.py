@@ -1,0 +1,196 @@
+"""A live consumer, what it has read ahead, and how far its messages have been handed out."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from threading import Lock
+
+from beam_fraud.kafka.client import Reports, new_consumer
+from beam_fraud.kafka.failure import about_topic
+from beam_fraud.kafka.library import (
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from beam_fraud.sources.kafka.assignment import Assignment
+from beam_fraud.sources.kafka.batches import Chunk, chunks_of
+from beam_fraud.sources.kafka.outage import Outage
+from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.topic import partition_name, partition_of
+
+_LOG = logging.getLogger(__name__)
+#: Errors that pass while the consumer tries on by itself.
+_PASSING = (
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError._WAIT_COORD,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
+
+
+class Feed:
+    """The messages of one sub-source.
+
+    It outlives the readers that use it, one after the other (`pool`). Partitions are assigned and
+    not subscribed to, because the runner, not the group, says who reads what.
+    """
+
+    def __init__(
+        self, reading: Reading, resumed: Mapping[str, int] | None, kept: Mapping[str, int]
+    ) -> None:
+        """Connect and begin.
+
+        Args:
+          reading: what is read.
+          resumed: positions of a mark of this sub-source, or None at the beginning.
+          kept: positions of an earlier run, for the beginning.
+
+        Raises:
+          UsageError: a property is wrong.
+          FraudError: at the beginning, no broker answers or a topic is not there.
+        """
+        self.reading = reading
+        #: Newest event time among the messages (microseconds), kept here for the next reader.
+        self.newest: int | None = None
+        self._contents = {topic.name: topic.content for topic in reading.topics}
+        self._reports = Reports()
+        self._outage = Outage(reading.settings, self._reports)
+        self._consumer = new_consumer(
+            reading.settings, reading.group, self._reports, self._on_commit
+        )
+        self._assignment = Assignment(reading, self._consumer)
+        self._ahead: deque[Chunk] = deque()
+        self._answered = False
+        self._committed: dict[str, int] = {}
+        self._told_of_commits = False
+        #: A runner may finalise a mark in another thread.
+        self._lock = Lock()
+        #: Whether it is of no more use.
+        self.closed = False
+        try:
+            if resumed is None:
+                self._assignment.begin(kept, self._reports)
+            else:
+                self._assignment.resume(resumed)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """ "topic:partition" to the offset of the next message to hand out."""
+        return {partition_name(key): next_ for key, next_ in self._assignment.positions.items()}
+
+    def next(self, wait: float) -> Chunk | None:
+        """Messages that follow those handed out before, or None if there are none now.
+
+        Args:
+          wait: how long to wait for one, in seconds.
+
+        Raises:
+          FraudError: reading cannot go on.
+        """
+        if not self._ahead:
+            self._read(wait)
+        if not self._ahead:
+            return None
+        chunk = self._ahead.popleft()
+        self._assignment.positions[chunk.partition] = chunk.next_offset
+        return chunk
+
+    def at_rest(self) -> bool:
+        """Whether all that the brokers have was handed out, as far as can be said now."""
+        if self._ahead or self._outage.lasts:
+            return False
+        if not self._answered:
+            self._answered = len(self.lag()) == len(self._assignment.positions)
+        if self._answered:
+            self._outage.look(self._consumer, self.reading.topics[0].name, doubt=True)
+        return self._answered and not self._outage.lasts
+
+    def lag(self) -> dict[str, tuple[int, int]]:
+        """ "topic:partition" to its next offset and its end, where the broker has told the end."""
+        found = {}
+        for partition, next_offset in self._assignment.positions.items():
+            place = TopicPartition(*partition)
+            try:
+                _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            except KafkaException:
+                continue
+            if high >= 0:
+                found[partition_name(partition)] = (next_offset, max(high, next_offset))
+        return found
+
+    def commit(self, positions: Mapping[str, int]) -> None:
+        """Tell the group what is done with; for people and other programs, so it may fail."""
+        with self._lock:
+            changed = {
+                name: offset
+                for name, offset in positions.items()
+                if self._committed.get(name) != offset
+            }
+            if self.closed or not changed:
+                return
+            places = [TopicPartition(*partition_of(name), at) for name, at in changed.items()]
+            try:
+                self._consumer.commit(offsets=places, asynchronous=True)
+                self._committed |= changed
+            except KafkaException as error:
+                self._commit_failed(error.args[0])
+
+    def close(self) -> None:
+        """Disconnect, after the commits that are under way; further calls do nothing."""
+        with self._lock:
+            if not self.closed:
+                self.closed = True
+                self._consumer.close()
+
+    def _read(self, wait: float) -> None:
+        self._assignment.discover()
+        self._assignment.replace_gone()
+        first = self._consumer.poll(wait)
+        if first is None:
+            self._outage.look(self._consumer, self.reading.topics[0].name)
+            return
+        messages = [first]
+        if self.reading.micro_batch > 1:
+            # What is there already; with a time to wait it would wait for all of them.
+            messages += self._consumer.consume(self.reading.micro_batch - 1, 0)
+        failed = [message for message in messages if message.error() is not None]
+        if failed:
+            messages = [message for message in messages if message.error() is None]
+        if messages:
+            self._outage.over()
+            self._ahead.extend(chunks_of(messages, self._contents))
+        for message in failed:
+            self._take_error(message)
+
+    def _take_error(self, message: Message) -> None:
+        error, topic, number = message.error(), message.topic(), message.partition()
+        assert error is not None
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None:
+            self._assignment.gone((topic, number if number is not None else 0))
+        elif error.code() in _PASSING or error.retriable():
+            self._reports(error)
+        else:
+            raise about_topic(self.reading.settings, topic or "?", error)
+
+    def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        if error is not None:
+            self._commit_failed(error)
+
+    def _commit_failed(self, error: KafkaError) -> None:
+        # The positions that count are in the runner's checkpoint. Those that failed are not tried
+        # again; later ones are.
+        if not self._told_of_commits and error.code() not in _PASSING:
+            self._told_of_commits = True
+            _LOG.warning(
+                "Kafka %s: group %r does not take offsets (%s); the stream goes on without",
+                *(self.reading.settings.bootstrap, self.reading.group, error.str()),
+            )

@@ -1,0 +1,34 @@
+"""How long nothing has come to a stream, all readers of this process taken together."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from beam_fraud.sources.kafka.reading import Reading
+
+
+class Idleness:
+    """Since when the readers of a stream have polled in vain."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def end(self) -> None:
+        """Something has come, or may be there that could not be read."""
+        self._since = None
+
+    def seconds(self) -> float:
+        """Nothing has come to a reader that has polled: how long it has been so."""
+        now = monotonic()
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+
+_streams: dict[tuple[object, ...], Idleness] = {}
+
+
+def idleness_of(reading: Reading) -> Idleness:
+    """That of the stream which `reading` is a share of."""
+    stream = (reading.settings, reading.topics, reading.group)
+    return _streams.setdefault(stream, Idleness())

@@ -1,0 +1,156 @@
+"""One sub-source, read in the bundles of a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic, time
+
+import pyarrow as pa
+from apache_beam.io.unbounded_source import UnboundedReader
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
+
+from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+from beam_fraud.sources.kafka.batches import Chunk
+from beam_fraud.sources.kafka.feed import Feed
+from beam_fraud.sources.kafka.idleness import idleness_of
+from beam_fraud.sources.kafka.lag import note_lags
+from beam_fraud.sources.kafka.mark import KafkaMark
+from beam_fraud.sources.kafka.pool import POOL
+from beam_fraud.sources.raw import PAYLOAD
+
+#: Payloads to the newest event time among them (microseconds), or None if none can be read.
+NewestEvent = Callable[[Sequence[bytes]], int | None]
+#: Seconds that a bundle waits for its first message; runners call this a short time.
+WAIT_SECONDS = 0.1
+#: Seconds between two looks for the stop file.
+_LOOK_SECONDS = 0.05
+#: Seconds between two notes of the lag.
+_NOTE_SECONDS = 0.2
+
+
+class KafkaReader(UnboundedReader):
+    """Hands out the chunks of a feed."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        newest_event: NewestEvent | None,
+        lateness: int,
+        stop_file: str | None,
+        until_idle: float | None,
+        checkpoint: Path | None,
+    ) -> None:
+        """Read from a feed; see `KafkaSource` for the rest.
+
+        Raises:
+          FraudError: the checkpoint cannot be used.
+        """
+        self._feed = feed
+        self._newest_event, self._lateness = newest_event, lateness
+        self._stop_file = None if stop_file is None else Path(stop_file)
+        self._until_idle, self._idleness = until_idle, idleness_of(feed.reading)
+        self._checkpoint = None if checkpoint is None else LocalCheckpoint.at(checkpoint)
+        self._chunk: Chunk | None = None
+        self._timestamp = MIN_TIMESTAMP
+        #: Whether this bundle has something already, and what comes next need not be waited for.
+        self._handed_out = False
+        self._ended = False
+        self._look_next = self._note_next = 0.0
+        self._kept: dict[str, int] = {}
+
+    def start(self) -> bool:
+        """As `advance`."""
+        return self.advance()
+
+    def advance(self) -> bool:
+        """Go to the next batch; False if there is none now, or if the stream has ended.
+
+        Raises:
+          FraudError: reading cannot go on, or what was read could not be kept.
+        """
+        if self._checkpoint is not None:
+            # Beam only logs what goes wrong when a mark is finalised.
+            self._checkpoint.refuse_failed()
+        if self._ended or self._stopped():
+            self._ended = True
+            return False
+        self._chunk = self._feed.next(0.0 if self._handed_out else WAIT_SECONDS)
+        if self._chunk is None:
+            self._ended = self._idle()
+            return False
+        self._idleness.end()
+        self._handed_out = True
+        self._timestamp = self._event_time(self._chunk)
+        return True
+
+    def get_current(self) -> pa.RecordBatch:
+        """A raw batch (`sources.raw`)."""
+        assert self._chunk is not None
+        return self._chunk.batch
+
+    def get_current_timestamp(self) -> Timestamp:
+        """The newest event time so far."""
+        return self._timestamp
+
+    def get_watermark(self) -> Timestamp:
+        """The newest event time less the lateness; the end of time when the stream has ended."""
+        if self._ended:
+            return MAX_TIMESTAMP
+        newest = self._feed.newest
+        if newest is None:
+            return MIN_TIMESTAMP
+        return Timestamp(micros=newest - self._lateness)
+
+    def get_checkpoint_mark(self) -> KafkaMark:
+        """The positions after what was handed out; called at the end of every bundle."""
+        self._handed_out = False
+        positions, last = self._feed.positions, self._ended
+        if monotonic() >= self._note_next:
+            self._note_next = monotonic() + _NOTE_SECONDS
+            note_lags(self._feed.lag())
+        return KafkaMark(positions, lambda: self._finish(positions, last=last))
+
+    def close(self) -> None:
+        """Leave the feed to the next reader."""
+        POOL.park(self._feed)
+
+    def _finish(self, positions: dict[str, int], *, last: bool) -> None:
+        if self._checkpoint is not None:
+            changed = {name: at for name, at in positions.items() if self._kept.get(name) != at}
+            self._checkpoint.commit({name: str(at) for name, at in changed.items()})
+            self._kept |= changed
+        self._feed.commit(positions)
+        if last:
+            # Nobody will read on; closing waits for that commit.
+            self._feed.close()
+
+    def _stopped(self) -> bool:
+        if self._stop_file is None or monotonic() < self._look_next:
+            return False
+        self._look_next = monotonic() + _LOOK_SECONDS
+        return self._stop_file.exists()
+
+    def _idle(self) -> bool:
+        if self._until_idle is None:
+            return False
+        if self._idleness.seconds() < self._until_idle:
+            return False
+        if self._feed.at_rest():
+            return True
+        self._idleness.end()
+        return False
+
+    def _event_time(self, chunk: Chunk) -> Timestamp:
+        transactions = chunk.content == "transactions"
+        if self._newest_event is not None and transactions:
+            payload = chunk.batch.column(PAYLOAD)
+            # The first and the last say enough.
+            found = self._newest_event([payload[0].as_py(), payload[-1].as_py()])
+            if found is not None:
+                # A time in the future must not make everything else late.
+                found = min(found, int(time() * 1_000_000))
+                self._feed.newest = max(found, self._feed.newest or found)
+        newest = self._feed.newest
+        return MIN_TIMESTAMP if newest is None else Timestamp(micros=newest)

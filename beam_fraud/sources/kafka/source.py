@@ -1,0 +1,109 @@
+"""Topics of Kafka as an unbounded source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource
+
+from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.feed import Feed
+from beam_fraud.sources.kafka.idleness import idleness_of
+from beam_fraud.sources.kafka.mark import KafkaMark, KafkaMarkCoder
+from beam_fraud.sources.kafka.pool import POOL
+from beam_fraud.sources.kafka.reader import KafkaReader, NewestEvent
+from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.start import EARLIEST, Start
+from beam_fraud.sources.kafka.topic import KafkaTopic
+
+
+@dataclass(frozen=True, eq=False)
+class KafkaSource(UnboundedSource):
+    """Raw batches (`sources.raw`) of the messages of some topics, each partition in its order.
+
+    A message is read once, unless a runner repeats what it had not made durable. With `checkpoint`
+    the positions are committed to that file together with what the steps have kept, and then to the
+    group; elsewhere the runner keeps the positions.
+    """
+
+    #: How the brokers are reached.
+    settings: KafkaSettings
+    #: What is read, the transactions first.
+    topics: tuple[KafkaTopic, ...]
+    #: Where to begin in a topic of which there are no positions.
+    start: Start = EARLIEST
+    #: "topic:partition" to the offset of the next message, of an earlier run; wins over `start`.
+    positions: Mapping[str, int] = field(default_factory=dict)
+    #: Finds event times in messages, for the watermark; without it there is none.
+    newest_event: NewestEvent | None = None
+    #: How much the watermark is behind the newest event time, in microseconds.
+    lateness: int = 0
+    #: Messages that are read at a time, at most; so many rows a batch has at most.
+    micro_batch: int = 10_000
+    #: Sub-sources; 1 for a runner in one process, which then commits all partitions at once.
+    splits: int = 1
+    #: The stream ends when this file is there.
+    stop_file: str | None = None
+    #: The stream ends when nothing has come for so many seconds.
+    until_idle: float | None = None
+    #: File of the `LocalCheckpoint`, on a runner in this process.
+    checkpoint: Path | None = None
+    #: Seconds after which new partitions are looked for; they are read from their first message.
+    discover_seconds: float = 30.0
+    #: Number of this sub-source.
+    index: int = 0
+
+    @property
+    def group(self) -> str:
+        """The consumer group that offsets are committed to.
+
+        Raises:
+          FraudError: the properties cannot be read.
+        """
+        return self.settings.group(f"beam-fraud-{self.topics[0].name}")
+
+    def resumed(self, positions: Mapping[str, str]) -> KafkaSource:
+        """The source from where a run stopped that kept these positions."""
+        return replace(self, positions={name: int(at) for name, at in positions.items()})
+
+    def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
+        """`splits` sub-sources, whatever a runner desires: partitions keep their sub-source."""
+        return [replace(self, index=index) for index in range(self.splits)]
+
+    def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> KafkaReader:
+        """A reader at a mark, or at the beginning.
+
+        Raises:
+          FraudError: no broker answers, or a topic is not there.
+        """
+        assert checkpoint_mark is None or isinstance(checkpoint_mark, KafkaMark)
+        reading = Reading(
+            self.settings,
+            self.topics,
+            self.group,
+            self.start,
+            self.micro_batch,
+            self.discover_seconds,
+            self.splits,
+            self.index,
+        )
+        resumed = None if checkpoint_mark is None else checkpoint_mark.positions
+        feed = POOL.take(reading, resumed)
+        if feed is None:
+            idleness_of(reading).end()
+            feed = Feed(reading, resumed, self.positions)
+        return KafkaReader(
+            feed,
+            newest_event=self.newest_event,
+            lateness=self.lateness,
+            stop_file=self.stop_file,
+            until_idle=self.until_idle,
+            checkpoint=self.checkpoint,
+        )
+
+    def get_checkpoint_mark_coder(self) -> KafkaMarkCoder:
+        """Of positions."""
+        return KafkaMarkCoder()

@@ -1,0 +1,88 @@
+"""Where reading begins in a topic of which nothing is known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, cast
+
+from beam_fraud.errors import UsageError
+from beam_fraud.kafka.library import Consumer, KafkaException, TopicPartition
+from beam_fraud.sources.kafka.topic import Partition
+
+_KINDS = ("earliest", "latest", "committed")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A place in every partition of a topic."""
+
+    #: The first message, the end, what the group has committed (the first message where it has
+    #: nothing), or the first message of a time.
+    kind: Literal["earliest", "latest", "committed", "time"] = "earliest"
+    #: Only for a time.
+    at: datetime | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Start:
+        """Read `earliest`, `latest`, `committed` or an ISO 8601 time, UTC if it has no zone.
+
+        Raises:
+          UsageError: it is none of these.
+
+        Example:
+          >>> Start.parse("2024-05-01").at
+          datetime.datetime(2024, 5, 1, 0, 0, tzinfo=datetime.timezone.utc)
+        """
+        if text in _KINDS:
+            return cls(cast(Literal["earliest", "latest", "committed"], text))
+        try:
+            at = datetime.fromisoformat(text)
+            at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise UsageError(
+                f"--start {text}: write {', '.join(_KINDS)} or a time (2024-05-01T12:00:00Z)"
+            ) from None
+        return cls("time", at)
+
+
+#: The first message of every partition.
+EARLIEST = Start()
+
+
+def first_offsets(
+    consumer: Consumer, partitions: Sequence[Partition], start: Start, seconds: float
+) -> dict[Partition, int]:
+    """The offset of the first message to read, for each partition.
+
+    Args:
+      consumer: of the group whose commits are meant.
+      partitions: which exist.
+      start: what is meant.
+      seconds: how long each question may take.
+
+    Raises:
+      KafkaException: a broker does not answer or refuses.
+    """
+    asked = [TopicPartition(topic, number) for topic, number in partitions]
+    known: list[TopicPartition] = []
+    if start.kind == "committed":
+        known = consumer.committed(asked, timeout=seconds)
+    elif start.at is not None:
+        millis = int(start.at.timestamp() * 1000)
+        asked = [TopicPartition(topic, number, millis) for topic, number in partitions]
+        known = consumer.offsets_for_times(asked, timeout=seconds)
+    offsets = {}
+    for answer in known:
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        if answer.offset >= 0:
+            offsets[answer.topic, answer.partition] = answer.offset
+    # A time after all messages is the end.
+    at_end = start.kind in ("latest", "time")
+    for partition in partitions:
+        if partition not in offsets:
+            low, high = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=seconds)
+            offsets[partition] = high if at_end else low
+    return offsets

@@ -1,0 +1,141 @@
+"""What a stream leaves under `--out DIR`, and what it keeps there to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from beam_fraud.errors import FraudError
+from beam_fraud.outputs import DEAD_LETTERS, SCORES, STREAM
+from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
+from beam_fraud.sinks.parquet_writer import is_ours
+
+#: Locks that this process holds, by directory.
+_held: dict[Path, int] = {}
+
+
+@dataclass(frozen=True)
+class StreamOutputs:
+    """The directory of a stream. Its Parquet files grow in number while it runs.
+
+    For the launcher: `check`, `begin`, in the end `release`.
+    """
+
+    #: `--out`, absolute and local.
+    directory: Path
+
+    @property
+    def own(self) -> Path:
+        """What is not for users: state, the lock, what workers say of their progress."""
+        return self.directory / STREAM
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a stream on this machine keeps its state."""
+        return self.own / "state.db"
+
+    @property
+    def stop_file(self) -> Path:
+        """A file that tells the readers to come to an end once it is there."""
+        return self.own / "stop"
+
+    @property
+    def live(self) -> Path:
+        """Where workers on this machine tell how they are doing."""
+        return self.own / "live"
+
+    @property
+    def outbox(self) -> Path:
+        """The database of alerts and labels of a stream without a database sink."""
+        return self.directory / "outbox.db"
+
+    @property
+    def summary(self) -> Path:
+        """What the last run of the stream did."""
+        return self.directory / "summary.json"
+
+    @property
+    def reserved(self) -> list[Path]:
+        """What streams write straight under `--out`; nothing else may."""
+        return [self.branch(SCORES), self.branch(DEAD_LETTERS), self.own, self.summary]
+
+    def branch(self, name: str) -> Path:
+        """The directory of the Parquet files of `scores` or `dead_letters`."""
+        return self.directory / name
+
+    def check(self) -> None:
+        """See that the directory can be written to and holds nothing that is not a stream's.
+
+        Raises:
+          FraudError: it cannot, it holds the results of `score`, or files of someone else.
+        """
+        check_writable(self.directory)
+        for name in (SCORES, DEAD_LETTERS):
+            directory = self.branch(name)
+            if directory.exists() and not directory.is_dir():
+                raise FraudError(f"--out {self.directory}: {directory} is a file; move it away")
+            parts = sorted(directory.glob("*")) if directory.exists() else []
+            if parts and not self.own.is_dir():
+                raise FraudError(
+                    f"--out {self.directory}: {name} holds what no stream wrote; give another "
+                    "directory"
+                )
+            for part in parts:
+                if not part.name.startswith(".") and not is_ours(part):
+                    raise FraudError(
+                        f"--out {self.directory}: {part} was not written by a stream; move it away"
+                    )
+
+    def begin(self) -> None:
+        """Make the directories and hold them, so that no second stream writes there.
+
+        Raises:
+          FraudError: another process runs a stream there, or the file system refuses.
+        """
+        for directory in (self.own, self.branch(SCORES), self.branch(DEAD_LETTERS)):
+            make_directory(directory)
+        try:
+            descriptor = os.open(self.own / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise FraudError(
+                    f"--out {self.directory}: a stream is running there; stop it, or give another "
+                    "directory"
+                ) from None
+            _held[self.directory] = descriptor
+            self.stop_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise FraudError(
+                f"--out {self.directory}: cannot be written ({reason_of(error)})"
+            ) from None
+
+    def stop(self) -> None:
+        """Tell the readers to come to an end."""
+        self.stop_file.touch()
+
+    def write_summary(self, summary: Mapping[str, object]) -> None:
+        """Write `summary.json`, whole or not at all.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        unfinished = self.own / "summary.unfinished"
+        try:
+            text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+            unfinished.write_bytes(text + b"\n")
+            unfinished.replace(self.summary)
+        except OSError as error:
+            raise FraudError(f"{self.summary}: cannot be written ({reason_of(error)})") from None
+
+    def release(self) -> None:
+        """Let another stream have the directory."""
+        descriptor = _held.pop(self.directory, None)
+        if descriptor is not None:
+            os.close(descriptor)

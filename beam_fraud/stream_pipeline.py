@@ -1,0 +1,212 @@
+"""The graph of a stream, of the steps that files go through.
+
+source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
+                           │  │                                 ↑         scores, topic ←┬─────────┘
+                           │  └→ labels ────────────────────────┴→ table                 └→ Flagged
+                           └→ dead letters, topic                                 sink, alerts ←┘
+
+Labels come through the same source as the transactions and go the same way as far as Velocity: the
+local runner makes no progress where two endless sources meet. For the same reason there is no
+GroupByKey, no window and no side input here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow as pa
+
+import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.outputs import DEAD_LETTERS, SCORES
+from beam_fraud.pipeline import Scoring
+from beam_fraud.schema import Labels
+from beam_fraud.shards.archive import ArchiveShard
+from beam_fraud.shards.deduplicate import DeduplicateShard
+from beam_fraud.shards.reorder import ReorderShard
+from beam_fraud.shards.velocity import VelocityShard
+from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sources.kafka.source import KafkaSource
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.stages import DEAD_LETTER, SCORED
+from beam_fraud.stream_outputs import StreamOutputs
+from beam_fraud.transforms.alert import Alert
+from beam_fraud.transforms.counters import ROWS_DUPLICATE, count
+from beam_fraud.transforms.decide import Decide, Flagged
+from beam_fraud.transforms.features import Features
+from beam_fraud.transforms.infer import Infer
+from beam_fraud.transforms.labels import OnlyLabels, OnlyTransactions
+from beam_fraud.transforms.observe import ObserveScored
+from beam_fraud.transforms.parse import Parse
+from beam_fraud.transforms.read_history import earlier_transactions
+from beam_fraud.transforms.read_stream import ReadStream
+from beam_fraud.transforms.stateful import MakeShard, Stateful
+from beam_fraud.transforms.validate import DEAD, VALID, Validate
+from beam_fraud.transforms.write_flagged import WriteFlagged
+from beam_fraud.transforms.write_labels import WriteLabels
+from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is read, how, and what is remembered."""
+
+    #: Micro-batches of transactions, and of labels.
+    source: KafkaSource | WatchSource
+    #: What is computed of the transactions, and their schema.
+    features: FeatureSet
+    #: Where the stream writes.
+    outputs: StreamOutputs
+    #: The run.
+    run_id: str
+    #: Whether its state is kept in a file there; if not, Beam's runner keeps it.
+    here: bool
+    #: Parts of what is remembered that runners may spread over workers.
+    shards: int = 1
+    #: Files of earlier transactions, which fill windows of a stream that starts anew.
+    history: tuple[InputFile, ...] = ()
+    #: How far back ids are remembered, microseconds of event time.
+    dedupe_horizon: int = 86_400_000_000
+    #: How late a transaction may be and still see all of its windows, microseconds.
+    lateness: int = 0
+    #: How far an event time may be after its arrival, microseconds.
+    ahead: int | None = None
+    #: Seconds that rows wait for those of other partitions, or None.
+    reorder: float | None = None
+    #: A Parquet file of the archive is finished at this many rows or seconds.
+    roll_rows: int = 1_000_000
+    roll_seconds: float = 300.0
+    #: Database of the labels that come, or None if none do.
+    labels_database: str | None = None
+    #: The broker, if scores or dead letters go to topics.
+    kafka: KafkaSettings | None = None
+    #: Topic of all scores, or None.
+    out_topic: str | None = None
+    #: Topic of the dead letters, or None.
+    dead_letter_topic: str | None = None
+
+    @property
+    def labels(self) -> Labels:
+        """What is made of labels: only features that count known frauds look at them."""
+        return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of the state, if it is kept here."""
+        return self.outputs.checkpoint if self.here else None
+
+    def archive(self, schema: pa.Schema, directory: Path) -> MakeShard:
+        """Makes the shards that write a directory of Parquet files."""
+        return partial(_archiving, directory, schema, self.roll_rows, self.roll_seconds)
+
+
+def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
+    """The steps that write Parquet, and what makes their shards."""
+    outputs = stream.outputs
+    steps = {
+        SCORES: stream.archive(SCORED, outputs.branch(SCORES)),
+        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
+    }
+    if isinstance(scoring.sink, ParquetSink):
+        steps["sink"] = stream.archive(SCORED, scoring.sink.directory)
+    return steps
+
+
+def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
+    """Add the graph of `stream` to a pipeline."""
+    writers = archives(stream, scoring)
+    checked = _checked(root, stream)
+    dead = checked[DEAD]
+    _archive(dead, "DeadLetters", DEAD_LETTERS, writers, stream, ("source",))
+    if stream.dead_letter_topic and stream.kafka:
+        dead | "DeadLetterTopic" >> WriteDeadLetters(stream.kafka, stream.dead_letter_topic)
+    known = checked[VALID]
+    if stream.labels_database is not None:
+        known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)
+    scored = (
+        _remembered(known, stream)
+        | "Transactions" >> OnlyTransactions()
+        | "Features" >> Features(stream.features)
+        | "Infer" >> Infer(scoring.bundle)
+        | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
+        | "Observe" >> ObserveScored(str(stream.outputs.live))
+    )
+    if stream.out_topic and stream.kafka:
+        scored | "OutTopic" >> WriteScores(stream.kafka, stream.out_topic)
+    flagged = scored | "Flagged" >> Flagged()
+    if isinstance(scoring.sink, ParquetSink):
+        _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
+    elif scoring.sink is not None:
+        queued = scoring.channels if scoring.outbox is None else ()
+        flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued)
+    if scoring.outbox is not None:
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels)
+    _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
+
+
+def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
+    schema, labels = stream.features.schema, stream.labels
+    raw = root | "Read" >> ReadStream(stream.source)
+    parsed = raw | "Parse" >> Parse(schema, labels)
+    return parsed | "Validate" >> Validate(schema, labels, stream.ahead)
+
+
+def _remembered(
+    known: beam.PCollection[pa.RecordBatch], stream: Stream
+) -> beam.PCollection[pa.RecordBatch]:
+    """Transactions once, in order, with velocity features; and labels, to be left out."""
+    if stream.features.schema.role("transaction_id"):
+        once = partial(_deduplicating, horizon=stream.dedupe_horizon)
+        known |= "Deduplicate" >> _stateful(stream, "deduplicate", once, ("transaction_id",))
+    if stream.reorder is not None:
+        together = partial(_reordering, wait=stream.reorder)
+        known |= "Reorder" >> _stateful(stream, "reorder", together, (), waits=True)
+    history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
+    for key, definitions in by_key(stream.features.velocity).items():
+        make = partial(
+            VelocityShard,
+            definitions=definitions,
+            lateness=stream.lateness,
+            shards=stream.shards,
+            history=history if stream.history else None,
+        )
+        name = f"velocity of {' and '.join(key)}"
+        known |= name.capitalize() >> _stateful(stream, name, make, key)
+    return known
+
+
+def _archiving(
+    directory: Path, schema: pa.Schema, rows: int, seconds: float, shard: int
+) -> ArchiveShard:
+    return ArchiveShard(directory, schema, shard, rows, seconds)
+
+
+def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:
+    return DeduplicateShard(horizon, partial(count, ROWS_DUPLICATE))
+
+
+def _reordering(shard: int, wait: float) -> ReorderShard:
+    return ReorderShard(wait)
+
+
+def _archive(
+    rows: beam.PCollection[pa.RecordBatch],
+    label: str,
+    step: str,
+    writers: dict[str, MakeShard],
+    stream: Stream,
+    key: tuple[str, ...],
+) -> None:
+    rows | label >> _stateful(stream, step, writers[step], key, waits=True)
+
+
+def _stateful(
+    stream: Stream, step: str, make: MakeShard, key: tuple[str, ...], *, waits: bool = False
+) -> Stateful:
+    return Stateful(make, key, stream.shards, step, stream.checkpoint, waits)

@@ -1,0 +1,52 @@
+"""What passes, told to whoever watches a stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_fraud.live.recorder import recorder
+from beam_fraud.sources.kafka.lag import lags
+from beam_fraud.sources.raw import origin_of
+
+
+@dataclass
+class ObserveScored(beam.PTransform):
+    """Scored rows (`stages.SCORED`, the origin in the metadata) as they are; times their way here.
+
+    In the process of a worker that runs this step, every counter of the graph shows live. All rows of a batch count as having taken as long as the oldest.
+    """
+
+    #: Where the worker's file goes (`live.board`).
+    directory: str
+
+    def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        return scored | beam.ParDo(_ObserveScored(self.directory)).with_output_types(pa.RecordBatch)
+
+
+class _ObserveScored(beam.DoFn):
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def setup(self) -> None:
+        self._recorder = recorder(self._directory)
+
+    def process(self, scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        appended = origin_of(scored).appended
+        if appended is not None:
+            self._recorder.scored(len(scored), appended, time.time())
+        yield scored
+
+    def finish_bundle(self) -> None:
+        # Bundles end also when nothing comes.
+        for source, (next_offset, high) in lags().items():
+            self._recorder.position(source, next_offset, high)
+        self._recorder.flush()
+
+    def teardown(self) -> None:
+        self._recorder.flush(force=True)

@@ -1,0 +1,45 @@
+"""An unbounded source to raw batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io.unbounded_source import ReadFromUnboundedSource, UnboundedSource
+
+from beam_fraud.sources.raw import origin_of
+from beam_fraud.transforms.counters import LABELS_IN, ROWS_IN, count
+
+
+@dataclass
+class ReadStream(beam.PTransform):
+    """The raw batches of a source (`sources.raw`), counted by what they are."""
+
+    #: Has raw batches as its elements.
+    source: UnboundedSource
+    #: Seconds until a source without data is asked again.
+    poll_interval: float = 0.05
+    #: Seconds after which a bundle ends, and what came of it is committed.
+    max_read_seconds: float = 0.2
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
+        """Read and count."""
+        return (
+            root
+            | "Read"
+            >> ReadFromUnboundedSource(
+                self.source,
+                poll_interval=self.poll_interval,
+                max_read_time_seconds=self.max_read_seconds,
+            )
+            | "Count" >> beam.ParDo(_CountRows()).with_output_types(pa.RecordBatch)
+        )
+
+
+class _CountRows(beam.DoFn):
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        labels = origin_of(batch).content == "labels"
+        count(LABELS_IN if labels else ROWS_IN, len(batch))
+        yield batch

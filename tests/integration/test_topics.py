@@ -1,0 +1,211 @@
+"""What is written to topics is there when the bundle ends, whatever happens to the broker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pytest
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.launch import LOCAL_RUNNER
+from beam_fraud.sinks import producer
+from beam_fraud.sinks import topic as topic_module
+from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
+from deploy.kafka.broker import Broker
+from tests.flagged import flagged_batch
+from tests.integration.kafka import read_all
+from tests.requirements import need
+
+pytestmark = pytest.mark.slow
+
+Topic = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class Reaching:
+    """A broker with properties of librdkafka."""
+
+    bootstrap: str
+    properties: tuple[tuple[str, str | int], ...] = ()
+
+    def producer_config(self) -> dict[str, Any]:
+        return {"bootstrap.servers": self.bootstrap, **dict(self.properties)}
+
+    def describe(self) -> str:
+        return self.bootstrap
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker to stop, which the others are spared."""
+    need("java")
+    need("mvn")
+    with Broker(tmp_path / "kafka") as running:
+        yield running
+
+
+def write(writer: TopicWriter, value: bytes) -> None:
+    writer.write([value], ["key"])
+    writer.flush()
+
+
+def write_with_headers(writer: TopicWriter, value: bytes) -> None:
+    writer.write_with_headers(value, [("reason", "r")])
+    writer.flush()
+
+
+def values_of(broker: Broker, name: str) -> list[bytes]:
+    return [message.value() for message in read_all(broker, name)]
+
+
+def test_flushed_messages_are_there_in_order_and_by_key(broker: Broker, topic: Topic) -> None:
+    name = topic(partitions=3)
+    values = [b"%d" % number for number in range(25_000)]
+    keys = [f"key {number % 50}" for number in range(25_000)]
+    writer = TopicWriter(Reaching(broker.bootstrap), name)
+    for start in range(0, len(values), 1_000):
+        writer.write(values[start : start + 1_000], keys[start : start + 1_000])
+    writer.flush()
+    found = read_all(broker, name)
+    assert sorted(int(message.value()) for message in found) == list(range(25_000))
+    partitions: dict[bytes, set[int]] = {}
+    order: dict[int, list[int]] = {}
+    for message in found:
+        partitions.setdefault(message.key(), set()).add(message.partition())
+        order.setdefault(message.partition(), []).append(int(message.value()))
+    assert len(partitions) == 50
+    assert all(len(of_key) == 1 for of_key in partitions.values())
+    assert all(numbers == sorted(numbers) for numbers in order.values())
+
+
+def test_more_than_a_producer_holds_waits_its_turn(broker: Broker, topic: Topic) -> None:
+    name = topic()
+    small = Reaching(broker.bootstrap, (("queue.buffering.max.messages", 100),))
+    writer = TopicWriter(small, name)
+    writer.write([b"%d" % number for number in range(5_000)], ["k"] * 5_000)
+    for number in range(300):
+        writer.write_with_headers(b"%d" % number, [("reason", "r")])
+    writer.flush()
+    assert len(values_of(broker, name)) == 5_300
+
+
+def test_a_connection_is_used_again(broker: Broker, topic: Topic) -> None:
+    settings = Reaching(broker.bootstrap, (("client.id", "again"),))
+    for name in (topic(), topic()):
+        writer = TopicWriter(settings, name)
+        for _ in range(3):
+            write(writer, b"value")
+            writer.flush()
+        assert values_of(broker, name) == [b"value"] * 3
+    assert len(topic_module._idle[settings]) == 1
+
+
+@pytest.mark.parametrize("limit", ["broker", "producer"])
+def test_a_message_that_is_too_large_is_one_line(broker: Broker, topic: Topic, limit: str) -> None:
+    name = topic(config={"max.message.bytes": "50000"} if limit == "broker" else None)
+    size = 60_000 if limit == "broker" else 2_000_000
+    value = random.Random(1).randbytes(size)
+    for kind in (write, write_with_headers):
+        with pytest.raises(FraudError) as refused:
+            kind(TopicWriter(Reaching(broker.bootstrap), name), value)
+        assert str(refused.value) == (
+            f"topic '{name}' at {broker.bootstrap}: a message of {size:,} bytes is refused: "
+            "too large; raise max.message.bytes of the topic and message.max.bytes of the "
+            "producer (--kafka-config)"
+        )
+    write(TopicWriter(Reaching(broker.bootstrap), name), b"small")
+    assert values_of(broker, name) == [b"small"]
+
+
+def test_an_unknown_topic_is_one_line(broker: Broker) -> None:
+    soon = Reaching(broker.bootstrap, (("topic.metadata.propagation.max.ms", 500),))
+    writer = TopicWriter(soon, "nowhere")
+    with pytest.raises(FraudError, match=r"topic 'nowhere' at .*: there is no such topic; create"):
+        write(writer, b"value")
+    assert "nowhere" not in broker.topics()
+
+
+def test_an_unknown_property_is_a_wrong_call() -> None:
+    writer = TopicWriter(Reaching("127.0.0.1:9", (("no.such", "1"),)), "t")
+    with pytest.raises(UsageError, match=r'^127\.0\.0\.1:9: .*"no\.such"'):
+        write(writer, b"value")
+
+
+def test_a_refused_login_is_one_line(tmp_path: Path) -> None:
+    need("java")
+    need("mvn")
+    with Broker(tmp_path / "kafka", sasl={"alice": "s3cret"}) as guarded:
+        guarded.create_topic("t")
+        properties = tuple({**guarded.client, "sasl.password": "guess"}.items())
+        writer = TopicWriter(Reaching(guarded.bootstrap, properties), "t")
+        with pytest.raises(FraudError, match=r"no message is taken: .*uthentication") as refused:
+            write(writer, b"value")
+        assert "guess" not in str(refused.value)
+        write(TopicWriter(Reaching(guarded.bootstrap, tuple(guarded.client.items())), "t"), b"v")
+
+
+def test_while_the_broker_is_down_a_writer_waits_and_says_so_once(
+    own_broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, producer.__name__)
+    own_broker.create_topic("t")
+    writer = TopicWriter(Reaching(own_broker.bootstrap), "t")
+    write(writer, b"before")
+    own_broker.kill()
+    monkeypatch.setattr(producer, "SILENT_SECONDS", 0.5)
+    writer.write([b"%d" % number for number in range(1_000)], ["key"] * 1_000)
+    flushing = threading.Thread(target=writer.flush)
+    flushing.start()
+    while not caplog.messages:
+        flushing.join(0.05)
+        assert flushing.is_alive()
+    own_broker.start()
+    flushing.join(60)
+    assert not flushing.is_alive()
+    expected = [b"before", *(b"%d" % number for number in range(1_000))]
+    assert values_of(own_broker, "t") == expected
+    assert caplog.messages == [
+        f"{own_broker.bootstrap}: does not answer, 1000 messages wait for it",
+        f"{own_broker.bootstrap}: has taken all messages",
+    ]
+
+
+def test_the_graph_writes_scores_and_dead_letters(broker: Broker, topic: Topic) -> None:
+    scores, dead = topic(partitions=2), topic()
+    settings = Reaching(broker.bootstrap)
+    scored = [flagged_batch(["t0", "t1"]), flagged_batch([]), flagged_batch(["t2"])]
+    letter = {
+        "source": "transactions:1",
+        "position": 5,
+        "reason": "malformed",
+        "detail": None,
+        "payload": b"\xff" * 1_500_000,
+    }
+    letters = [pa.RecordBatch.from_pylist([letter], DEAD_LETTER)]
+    with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
+        _ = pipeline | "Scored" >> beam.Create(scored) | WriteScores(settings, scores)
+        _ = pipeline | "Dead" >> beam.Create(letters) | WriteDeadLetters(settings, dead)
+    found = {message.key(): json.loads(message.value()) for message in read_all(broker, scores)}
+    assert {key.decode(): row["transaction_id"] for key, row in found.items()} == {
+        name: name for name in ("t0", "t1", "t2")
+    }
+    (message,) = read_all(broker, dead)
+    assert message.value() == b"\xff" * 900_000
+    assert dict(message.headers()) == {
+        "source": b"transactions:1",
+        "position": b"5",
+        "reason": b"malformed",
+        "detail": b"",
+        "truncated": b"1500000",
+    }

@@ -1,0 +1,153 @@
+"""What a stream on this machine keeps is all of one moment, whenever it is killed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.checkpoint import local_checkpoint
+from beam_fraud.checkpoint.local_checkpoint import FOREVER, LocalCheckpoint
+from beam_fraud.errors import FraudError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "state.db"
+    yield path
+    if path in local_checkpoint._open:
+        local_checkpoint._open[path].close()
+
+
+def test_all_who_ask_in_a_process_share_one(path: Path) -> None:
+    assert LocalCheckpoint.at(path) is LocalCheckpoint.at(path)
+
+
+def test_what_is_kept_and_the_positions_come_back_together(path: Path) -> None:
+    first = LocalCheckpoint.at(path)
+    first.keep("once", 0, [(b"one", 1), (b"two", 2)])
+    first.keep("once", 1, [(b"other", 1)])
+    first.commit({"t:0": "10"})
+    first.keep("once", 0, [(b"never committed", 3)])
+    first.close()
+    second = LocalCheckpoint.at(path)
+    assert second.kept("once", 0) == [b"one", b"two"]
+    assert second.kept("once", 1) == [b"other"]
+    assert second.shards("once") == [0, 1]
+    assert second.positions() == {"t:0": "10"}
+
+
+def test_a_position_moves_on(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    checkpoint.commit({"t:0": "10", "t:1": "5"})
+    checkpoint.commit({"t:0": "12"})
+    assert checkpoint.positions() == {"t:0": "12", "t:1": "5"}
+
+
+def test_a_killed_process_leaves_its_last_commit(path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint\n"
+        "checkpoint = LocalCheckpoint.at(Path(sys.argv[1]))\n"
+        "checkpoint.keep('a', 0, [(b'x' * 100_000, 1)])\n"
+        "checkpoint.commit({'t:0': '1'})\n"
+        "for number in range(1000):\n"
+        "    checkpoint.keep('a', 0, [(b'y' * 100_000, 1)])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, timeout=60)
+    assert done.returncode == -9
+    checkpoint = LocalCheckpoint.at(path)
+    assert checkpoint.kept("a", 0) == [b"x" * 100_000]
+    assert checkpoint.positions() == {"t:0": "1"}
+
+
+def test_something_else_may_take_the_place_of_all(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    checkpoint.keep("a", 0, [(b"one", 1), (b"two", 1)])
+    checkpoint.keep("a", 0, [(b"both", 1)], replaces=True)
+    assert checkpoint.kept("a", 0) == [b"both"]
+
+
+def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    for number in range(32 * 32 + 5):
+        checkpoint.keep("a", 0, [(f"{number},".encode(), number)])
+        for level, kept in checkpoint.to_merge("a", 0):
+            checkpoint.merge("a", 0, level, b"".join(kept))
+    kept = checkpoint.kept("a", 0)
+    assert len(kept) == 6
+    assert b"".join(kept).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
+
+
+def test_what_does_not_age_is_neither_merged_nor_dropped(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    checkpoint.keep("a", 0, [(b"x", FOREVER)] * 100)
+    checkpoint.drop("a", 0, FOREVER)
+    assert checkpoint.to_merge("a", 0) == []
+    assert len(checkpoint.kept("a", 0)) == 100
+
+
+def test_what_is_too_old_is_dropped_with_all_it_was_merged_from(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    for number in range(32):
+        checkpoint.keep("a", 0, [(b"old", number)])
+    ((level, kept),) = checkpoint.to_merge("a", 0)
+    checkpoint.merge("a", 0, level, b"".join(kept))
+    checkpoint.keep("a", 0, [(b"new", 50)])
+    checkpoint.drop("a", 0, 31)
+    assert checkpoint.kept("a", 0) == [b"old" * 32, b"new"]
+    checkpoint.drop("a", 0, 32)
+    assert checkpoint.kept("a", 0) == [b"new"]
+
+
+def test_a_change_is_seen_by_who_has_decoded_what_was_kept(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    before = checkpoint.version("a", 0)
+    checkpoint.keep("a", 0, [(b"x", 1)])
+    assert checkpoint.version("a", 0) != before
+
+
+def test_another_stream_is_refused(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    assert not checkpoint.claim({"source": "topic a", "number of shards": "1"})
+    checkpoint.commit({"a:0": "1"})
+    assert checkpoint.claim({"source": "topic a", "number of shards": "1"})
+    with pytest.raises(FraudError, match=r"another source \(topic a, now topic b\)"):
+        checkpoint.claim({"source": "topic b", "number of shards": "1"})
+
+
+def test_a_file_of_something_else_is_refused_in_one_line(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(FraudError, match="state cannot be kept") as raised:
+        LocalCheckpoint.at(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_another_version_is_refused(path: Path) -> None:
+    LocalCheckpoint.at(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE about SET value = '0' WHERE name = 'version'")
+    with pytest.raises(FraudError, match="another version"):
+        LocalCheckpoint.at(path)
+
+
+def test_a_commit_that_failed_is_told_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+
+    def fails(statement: str, values: object = ()) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_execute", fails)
+        with pytest.raises(FraudError, match="disk I/O error"):
+            checkpoint.commit({"a:0": "1"})
+    with pytest.raises(FraudError, match="disk I/O error"):
+        checkpoint.refuse_failed()

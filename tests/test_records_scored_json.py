@@ -1,0 +1,81 @@
+"""Scored rows as JSON say what the rows say."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_fraud.records.scored_json import scored_json
+from beam_fraud.stages import SCORED
+
+ROW: dict[str, Any] = {
+    "transaction_id": "t1",
+    "event_time": datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC),
+    "account_id": "a1",
+    "merchant_id": None,
+    "amount": 12.5,
+    "score": 0.1 + 0.2,
+    "flagged": True,
+    "decision": "review",
+    "rules": ["large", "fast"],
+    "reasons": [{"feature": "amount", "value": None, "contribution": 0.25}],
+    "model_id": "m@1",
+}
+
+
+def batch_of(*rows: dict[str, Any]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), SCORED)
+
+
+def test_a_message_has_every_column_in_the_order_of_the_schema() -> None:
+    (message,) = scored_json(batch_of(ROW))
+    told = json.loads(message)
+    assert list(told) == SCORED.names
+    assert told == {**ROW, "event_time": "2024-05-01T12:00:00.000005Z"}
+
+
+def test_a_row_without_rules_and_reasons_has_empty_lists() -> None:
+    plain = {**ROW, "flagged": False, "rules": [], "reasons": None}
+    messages = scored_json(batch_of(plain, ROW, {**plain, "rules": None}))
+    lists = [(told["rules"], told["reasons"]) for told in map(json.loads, messages)]
+    assert lists == [([], []), (ROW["rules"], ROW["reasons"]), ([], [])]
+
+
+def test_a_whole_second_has_its_microseconds_too() -> None:
+    whole = {**ROW, "event_time": datetime(2024, 5, 1, tzinfo=UTC)}
+    assert b'"2024-05-01T00:00:00.000000Z"' in scored_json(batch_of(whole))[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_hold_is_null(value: float) -> None:
+    reasons = [{"feature": "account_std_1d", "value": value, "contribution": 0.5}]
+    (message,) = scored_json(batch_of({**ROW, "reasons": reasons}))
+    assert json.loads(message)["reasons"] == [{**reasons[0], "value": None}]
+
+
+@given(
+    st.text(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(0, 1),
+    st.integers(0, 7_000_000_000_000_000),
+)
+def test_messages_read_back_bit_for_bit(
+    name: str, amount: float, score: float, micros: int
+) -> None:
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    row = {**ROW, "transaction_id": name, "event_time": when, "amount": amount, "score": score}
+    told = json.loads(scored_json(batch_of(row))[0])
+    assert told["transaction_id"] == name
+    assert (told["amount"].hex(), told["score"].hex()) == (amount.hex(), score.hex())
+    assert datetime.fromisoformat(told["event_time"]) == when
+
+
+def test_no_rows_are_no_messages() -> None:
+    assert scored_json(batch_of()) == []
+    assert len(scored_json(batch_of(ROW, ROW, ROW).slice(1, 2))) == 2

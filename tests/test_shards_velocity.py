@@ -1,0 +1,170 @@
+"""The velocity of a stream is the same however often it is stopped, and with labels on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.velocity.columns import with_velocity
+from beam_fraud.shards.velocity import VelocityShard
+from beam_fraud.sources.raw import Origin, with_origin
+from beam_fraud.velocity import Velocity
+
+DAY = 86_400_000_000
+DEFINITIONS = (
+    Velocity(("account_id",), ("1d", "3d"), ("count", "mean", "std", "distinct_merchant")),
+    Velocity(("account_id",), ("2d",), ("count", "risk"), delay="1d"),
+)
+UTC = pa.timestamp("us", "UTC")
+
+
+def transactions(rows: int, seed: int = 1, *, days: int = 10) -> pa.RecordBatch:
+    """Transactions of few accounts, in the order of their times."""
+    random = np.random.default_rng(seed)
+    accounts = [None, "a", "b", "c"]
+    return pa.record_batch(
+        {
+            "transaction_id": [str(number) for number in range(rows)],
+            "event_time": pa.array(np.sort(random.integers(0, days * DAY, rows))).cast(UTC),
+            "account_id": [accounts[i] for i in random.integers(0, 4, rows)],
+            "merchant_id": [f"m{i}" for i in random.integers(0, 5, rows)],
+            "amount": random.integers(1, 10_000, rows) / 100,
+        }
+    )
+
+
+def labels(of: pa.RecordBatch, label: Sequence[int], at: int) -> pa.RecordBatch:
+    """Labels of transactions, all known at the same time."""
+    batch = pa.record_batch(
+        {
+            **{name: of.column(name) for name in ("transaction_id", "account_id", "merchant_id")},
+            "event_time": of.column("event_time"),
+            "label": pa.array(label, pa.int8()),
+            "labelled_at": pa.array([at] * len(of)).cast(UTC),
+            "labelled_by": [""] * len(of),
+        }
+    )
+    origin = Origin("labels:0", "jsonl", content="labels")
+    return batch.cast(with_origin(batch.schema, origin))
+
+
+def features(shard: VelocityShard, batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    taken = [rows for batch in batches for rows in shard.take(batch).rows]
+    return pa.Table.from_batches([rows for rows in taken if "label" not in rows.schema.names])
+
+
+def equal(one: pa.Table, other: pa.Table) -> bool:
+    assert one.schema.names == other.schema.names
+    for name in one.schema.names:
+        left, right = (t[name].combine_chunks() for t in (one, other))
+        if pa.types.is_floating(left.type):
+            np.testing.assert_array_equal(left.to_numpy(False), right.to_numpy(False), name)
+        else:
+            assert left.equals(right), name
+    return True
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=6),
+    st.sets(st.integers(0, 5)),
+    st.integers(1, 5),
+)
+def test_a_shard_that_is_stopped_goes_on_as_if_it_had_not_been(
+    cuts: list[int], stops: set[int], merged: int
+) -> None:
+    rows = transactions(60)
+    bounds = sorted({0, 60, *cuts})
+    batches: list[pa.RecordBatch] = []
+    for start, stop in pairwise(bounds):
+        batch = rows.slice(start, stop - start)
+        at = int(batch.column("event_time").cast(pa.int64())[-1].as_py())
+        batches += [batch, labels(batch.slice(0, 3), [1, 0, 1][: min(3, len(batch))], at)]
+    whole = features(VelocityShard(0, definitions=DEFINITIONS), batches)
+    shard, kept, parts = VelocityShard(0, definitions=DEFINITIONS), list[bytes](), []
+    shard.restore(())
+    for number, batch in enumerate(batches):
+        if number in stops:
+            if len(kept) >= merged:
+                kept[:merged] = [shard.merge(kept[:merged])]
+            shard = VelocityShard(0, definitions=DEFINITIONS)
+            assert not shard.restore(kept).deltas
+        effects = shard.take(batch)
+        kept += [delta.data for delta in effects.deltas]
+        parts += [rows for rows in effects.rows if "label" not in rows.schema.names]
+    assert equal(pa.Table.from_batches(parts), whole)
+
+
+def test_a_new_shard_reads_the_history_first_and_keeps_it() -> None:
+    rows = transactions(400)
+    earlier, later = rows.slice(0, 300), rows.slice(300)
+    expected = with_velocity(pa.Table.from_batches([rows]), DEFINITIONS).slice(300)
+    shard = VelocityShard(0, definitions=DEFINITIONS, history=lambda: iter([earlier]))
+    restored = shard.restore(())
+    assert equal(features(shard, [later]), expected)
+    again = VelocityShard(0, definitions=DEFINITIONS, history=lambda: pytest.fail("read again"))
+    again.restore([delta.data for delta in restored.deltas])
+    assert equal(features(again, [later]), expected)
+
+
+def test_shards_take_their_own_part_of_the_history() -> None:
+    earlier = transactions(300, days=2)
+    kept = 0
+    for number in range(4):
+        shard = VelocityShard(
+            number, definitions=DEFINITIONS, shards=4, history=lambda: iter([earlier])
+        )
+        shard.restore(())
+        kept += shard.rows
+    alone = VelocityShard(0, definitions=DEFINITIONS, history=lambda: iter([earlier]))
+    alone.restore(())
+    assert kept == alone.rows > 0
+
+
+def test_a_label_is_seen_from_when_it_was_made_and_can_be_taken_back() -> None:
+    definition = (Velocity(("account_id",), ("30d",), ("risk",), delay="1d"),)
+    shard = VelocityShard(0, definitions=definition)
+    at = [0, 2 * DAY, 3 * DAY, 4 * DAY]
+    rows = pa.record_batch(
+        {
+            "transaction_id": ["0", "1", "2", "3"],
+            "event_time": pa.array(at).cast(UTC),
+            "account_id": ["a"] * 4,
+            "merchant_id": ["m"] * 4,
+            "amount": [1.0] * 4,
+        }
+    )
+    (name,) = definition[0].names
+
+    def risk(row: int) -> float:
+        (batch,) = shard.take(rows.slice(row, 1)).rows
+        return float(batch.column(name)[0].as_py())
+
+    assert risk(0) == 0
+    first = rows.slice(0, 1)
+    (passed,) = shard.take(labels(first, [1], int(2.5 * DAY))).rows
+    assert passed.equals(labels(first, [1], int(2.5 * DAY)))
+    assert risk(1) == 0, "labelled half a day later"
+    assert risk(2) == 0.5
+    shard.take(labels(first, [0], int(3.5 * DAY)))
+    assert risk(3) == 0, "it was genuine after all"
+
+
+def test_labels_that_do_not_carry_the_key_pass() -> None:
+    shard = VelocityShard(0, definitions=[Velocity(("device",), ("1d",), ("risk",), delay="1d")])
+    batch = labels(transactions(3), [1, 1, 1], DAY)
+    effects = shard.take(batch)
+    assert list(effects.rows) == [batch]
+    assert not effects.deltas
+
+
+def test_what_another_version_has_kept_is_refused_in_one_line() -> None:
+    with pytest.raises(FraudError, match="not what this version keeps"):
+        VelocityShard(0, definitions=DEFINITIONS).restore([b"\xff" * 100])
