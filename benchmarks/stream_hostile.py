@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pyarrow.parquet as pq
 
+from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.hostile import hostile_messages
 from benchmarks.measure import Case, ProcessFailedError
-from benchmarks.messages import handbook_messages
 from benchmarks.plan import Plan, Results
 from benchmarks.stream_load import Sender
 from benchmarks.stream_run import Caught, catch_up, java_is_here, new_topic, running_broker

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.messages import Messages, handbook_messages
+from beam_fraud.simulate.messages import Messages, handbook_messages
 from benchmarks.pace import Pace
 
 #: Seconds between two hand-overs to the producer.
@@ -72,6 +72,16 @@ class Sender:
                 "delivery.report.only.error": True,
             }
         )
+
+    def connect(self) -> None:
+        """Wait until the broker answers, so that the first messages don't have to.
+
+        Raises:
+          RefusedError: there is no such topic.
+        """
+        topic = self._producer.list_topics(self._topic, timeout=_PATIENCE).topics[self._topic]
+        if topic.error is not None:
+            raise RefusedError(topic.error.str())
 
     def send(self, keys: Sequence[str], values: Sequence[bytes]) -> None:
         """Hand messages to the producer; waits where it is full.
@@ -149,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="how long at that rate")
     options = parser.parse_args()
     sender = Sender(options.kafka, options.topic)
+    sender.connect()
     file = pq.ParquetFile(options.rows)
     if options.rate is None:
         sent = send_all(sender, _messages(file))

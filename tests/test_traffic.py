@@ -26,7 +26,7 @@ def test_each_transaction_comes_twice_late_within_bounds_and_in_the_partition_of
         if sent[key, value] == 2 and b"hostile" not in value:
             message = json.loads(value)
             assert str(message["CUSTOMER_ID"]) == key
-            at = np.datetime64(message["TX_DATETIME"])
+            at = np.datetime64(message["TX_DATETIME"].removesuffix("Z"))
             newest = max(newest, at)
             assert newest - at <= np.timedelta64(late, "s")
             times.append(at)

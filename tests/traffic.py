@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import Producer
 
+from beam_fraud.simulate.messages import handbook_messages
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks.hostile import hostile_messages
-from benchmarks.messages import handbook_messages
 from benchmarks.pace import Pace
 from deploy.kafka.broker import Broker
 

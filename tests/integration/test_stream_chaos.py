@@ -55,7 +55,8 @@ def survive(
     found = []
     for name in ("disturbed", "reference"):
         out, database = directory / name, directory / f"{name}.db"
-        options = ["--history", str(history), "--sink", f"sqlite:///{database}"]
+        # One partition may be read to its end before another is begun: they are a day apart then.
+        options = ["--lateness", "1d", "--history", str(history), "--sink", f"sqlite:///{database}"]
         # Of one channel: its name is in every alert.
         options += ["--alert", f"file:{directory / 'alerts.jsonl'}"]
         command = stream_command(broker, "transactions", bundle, out, *options)

@@ -50,6 +50,6 @@ def test_messages_arrive_evenly_in_order_and_keyed_by_account(
     read = moments(broker.bootstrap, name, of_transaction).first()
     assert read.ids.tolist() == list(range(6_000))
     assert began <= read.at.min() <= read.at.max() <= time.time() * 1000 + 1
-    assert read.at.max() - read.at.min() == pytest.approx(3_000, rel=0.15)
+    assert read.at.max() - read.at.min() == pytest.approx(3_000, rel=0.2)
     each_second = np.histogram(read.at, bins=3, range=(read.at.min(), read.at.min() + 3_000))[0]
-    assert (np.abs(each_second - 2_000) < 500).all(), each_second
+    assert (np.abs(each_second - 2_000) < 600).all(), each_second
