@@ -19,8 +19,8 @@ def _batch(start, rows):
     return pa.RecordBatch.from_arrays([ids, pa.array(numbers, pa.float64())], schema=SCHEMA)
 
 
-def _write(file, sizes):
-    writer, start = ParquetBlockWriter(file, SCHEMA), 0
+def _write(file, sizes, row_group_rows=ROW_GROUP_ROWS):
+    writer, start = ParquetBlockWriter(file, SCHEMA, row_group_rows), 0
     for size in sizes:
         writer.write(_batch(start, size))
         start += size
@@ -47,9 +47,8 @@ def test_row_groups_have_one_size_whatever_the_blocks_have(tmp_path, size):
 def test_any_blocks_come_back_in_order(tmp_path_factory, sizes):
     path = tmp_path_factory.mktemp("p") / "part.parquet"
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(parquet_writer, "ROW_GROUP_ROWS", 25)
         small.setattr(parquet_writer, "_JOIN_BATCHES", 3)
-        assert _write(path, sizes) == sum(sizes)
+        assert _write(path, sizes, 25) == sum(sizes)
     assert pq.read_table(path)["x"].to_pylist() == list(range(sum(sizes)))
     assert all(rows == 25 for rows in _groups(path)[:-1])
 

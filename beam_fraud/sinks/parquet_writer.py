@@ -27,12 +27,16 @@ class ParquetBlockWriter:
     Args:
       file: a path, or a binary file opened for writing, which stays open.
       schema: of every batch.
+      row_group_rows: rows of a row group; few take little time to write when they are together.
 
     Raises:
       OSError: the file cannot be made or written.
     """
 
-    def __init__(self, file: Path | BinaryIO, schema: pa.Schema) -> None:
+    def __init__(
+        self, file: Path | BinaryIO, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS
+    ) -> None:
+        self._row_group_rows = row_group_rows
         self._path = file if isinstance(file, Path) else None
         target = file.with_name(file.name + _UNFINISHED) if isinstance(file, Path) else file
         self._unfinished = target
@@ -58,8 +62,8 @@ class ParquetBlockWriter:
         self._recent.append(batch)
         self._waiting += batch.num_rows
         self._rows += batch.num_rows
-        if self._waiting >= ROW_GROUP_ROWS:
-            whole = self._waiting - self._waiting % ROW_GROUP_ROWS
+        if self._waiting >= self._row_group_rows:
+            whole = self._waiting - self._waiting % self._row_group_rows
             table = self._take()
             self._write_table(table.slice(0, whole))
             rest = table.slice(whole).to_batches()
@@ -85,7 +89,7 @@ class ParquetBlockWriter:
         return pa.Table.from_batches(blocks, schema=self._schema)
 
     def _write_table(self, table: pa.Table) -> None:
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        self._writer.write_table(table, row_group_size=self._row_group_rows)
 
 
 def _joined(blocks: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

@@ -1,0 +1,116 @@
+"""What a host does with a shard: keep its deltas, lose it, restore another from what was kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from beam_fraud.checkpoint.local_checkpoint import FOREVER
+from beam_fraud.schema import EVENT_TIME
+from beam_fraud.shards.shard import Delta, Effects, Shard
+from beam_fraud.sources.raw import POSITION, Origin, with_origin
+
+TRANSACTIONS = pa.schema(
+    [
+        pa.field("transaction_id", pa.string(), nullable=False),
+        pa.field("event_time", EVENT_TIME, nullable=False),
+        pa.field(POSITION, pa.int64()),
+    ]
+)
+
+
+def transactions(
+    ids: Sequence[str],
+    times: Sequence[int],
+    *,
+    source: str = "t:0",
+    start: int = 0,
+    appended: int | None = None,
+) -> pa.RecordBatch:
+    """A batch of transactions as they leave validation, times in microseconds."""
+    origin = Origin(source, "jsonl", appended=appended)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(ids, pa.string()),
+            pa.array(times, pa.int64()).cast(EVENT_TIME),
+            pa.array(np.arange(start, start + len(ids))),
+        ],
+        schema=with_origin(TRANSACTIONS, origin),
+    )
+
+
+def ids_of(batches: Sequence[pa.RecordBatch]) -> list[str]:
+    return [id for batch in batches for id in batch.column("transaction_id").to_pylist()]
+
+
+@dataclass
+class Clock:
+    """A time that tests set."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Event:
+    """A batch that comes at a time, or only the time."""
+
+    now: float
+    batch: pa.RecordBatch | None = None
+
+
+@dataclass
+class Host:
+    """Hosts one shard; what it keeps outlives it."""
+
+    make: Callable[[Clock], Shard]
+    clock: Clock = field(default_factory=Clock)
+    kept: list[Delta] = field(default_factory=list)
+    rows: list[pa.RecordBatch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Another shard takes the place of this one."""
+        self.shard = self.make(self.clock)
+        effects = self.shard.restore([delta.data for delta in self.kept])
+        self._commit([effects])
+
+    def bundle(self, events: Sequence[Event]) -> None:
+        """Hand over events; keep what came of them, all at once."""
+        self._commit([self._hand(event) for event in events])
+
+    def fail(self, events: Sequence[Event]) -> None:
+        """Hand over events, lose what came of them and the shard."""
+        for event in events:
+            self._hand(event)
+        self.restore()
+
+    def finish(self) -> None:
+        self._commit([self.shard.finish()])
+
+    def drop(self) -> None:
+        """Drop what has aged."""
+        needed = self.shard.needed_from
+        self.kept = [delta for delta in self.kept if delta.newest >= needed]
+
+    def merge(self, most: int) -> None:
+        """Merge the first deltas that age."""
+        merged = [delta for delta in self.kept if delta.newest < FOREVER][:most]
+        if merged:
+            data = self.shard.merge([delta.data for delta in merged])
+            others = [delta for delta in self.kept if all(delta is not one for one in merged)]
+            self.kept = [Delta(data, max(delta.newest for delta in merged)), *others]
+
+    def _hand(self, event: Event) -> Effects:
+        self.clock.now = event.now
+        return self.shard.tick(event.now) if event.batch is None else self.shard.take(event.batch)
+
+    def _commit(self, effects: Sequence[Effects]) -> None:
+        for effect in effects:
+            self.rows += effect.rows
+            self.kept = [*(() if effect.replaces else self.kept), *effect.deltas]

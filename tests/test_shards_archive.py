@@ -1,0 +1,194 @@
+"""Every row is in exactly one file that can be seen, and that file is whole."""
+
+import os
+import resource
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.errors import FraudError
+from beam_fraud.shards import unfinished_part
+from beam_fraud.shards.archive import ArchiveShard
+from beam_fraud.sinks.parquet_writer import is_ours
+from tests.shard_host import TRANSACTIONS, Event, Host, transactions
+
+
+def archive(directory: Path, *, shard: int = 0, rows: int = 10, seconds: float = 60.0) -> Host:
+    return Host(
+        lambda clock: ArchiveShard(directory, TRANSACTIONS, shard, rows, seconds, clock=clock)
+    )
+
+
+def batch(start: int, rows: int) -> pa.RecordBatch:
+    return transactions([str(i) for i in range(start, start + rows)], range(rows))
+
+
+def event(start: int, rows: int, now: float = 1_000.0) -> Event:
+    return Event(now, batch(start, rows))
+
+
+def parts(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("part-*.parquet"))
+
+
+def seen(directory: Path) -> list[int]:
+    """The ids in all visible files, in the order of their names."""
+    tables = [pq.read_table(directory / name) for name in parts(directory)]
+    return [int(id) for table in tables for id in table["transaction_id"].to_pylist()]
+
+
+def test_a_part_is_rolled_when_it_is_full(tmp_path: Path) -> None:
+    host = archive(tmp_path / "scores", shard=7)
+    for number in range(5):
+        host.bundle([event(number * 6, 6)])
+    assert parts(tmp_path / "scores") == ["part-007-00000000.parquet", "part-007-00000001.parquet"]
+    assert seen(tmp_path / "scores") == list(range(24))
+    assert host.shard.waiting
+    host.finish()
+    assert seen(tmp_path / "scores") == list(range(30))
+    assert not host.shard.waiting
+
+
+def test_a_part_is_rolled_when_its_oldest_row_has_waited(tmp_path: Path) -> None:
+    host = archive(tmp_path, rows=1_000)
+    host.bundle([event(0, 3, 1_000.0), event(3, 3, 1_050.0), Event(1_059.0)])
+    assert seen(tmp_path) == []
+    host.bundle([Event(1_060.0)])
+    assert seen(tmp_path) == list(range(6))
+    host.bundle([event(6, 1, 1_061.0), Event(1_100.0)])
+    assert seen(tmp_path) == list(range(6))
+
+
+def test_rows_that_waited_for_an_earlier_process_wait_no_longer(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 3, 1_000.0)])
+    host.restore()
+    host.bundle([event(3, 3, 1_050.0), Event(1_060.0)])
+    assert seen(tmp_path) == list(range(6))
+
+
+def test_a_clock_that_was_set_back_does_not_keep_rows_waiting(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 3, 9_000.0), Event(1_000.0), Event(1_060.0)])
+    assert seen(tmp_path) == [0, 1, 2]
+
+
+def test_only_whole_files_can_be_seen(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 9)])
+    assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
+    host.bundle([event(9, 1)])
+    (path,) = tmp_path.iterdir()
+    assert path.name == "part-000-00000000.parquet"
+    assert is_ours(path)
+
+
+def test_a_file_is_on_the_disk_before_it_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    really = unfinished_part.os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), parts(tmp_path)))
+        really(descriptor)
+
+    monkeypatch.setattr(unfinished_part.os, "fsync", fsync)
+    archive(tmp_path).bundle([event(0, 10)])
+    assert synced == [(False, []), (True, ["part-000-00000000.parquet"])]
+
+
+def test_a_part_whose_state_was_never_kept_is_made_again(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 12), event(12, 4)])
+    host.fail([event(16, 8), event(24, 30)])
+    assert seen(tmp_path) == list(range(12))
+    host.bundle([event(16, 8)])
+    assert seen(tmp_path) == list(range(24))
+
+
+def test_parts_of_other_shards_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    others = ["part-001-00000005.parquet", "part-000-x.parquet", "part-20260101T000000-ab.parquet"]
+    for name in (*others, ".part-001-ab.unfinished", ".part-000-ab.unfinished"):
+        (tmp_path / name).touch()
+    host = archive(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*others, ".part-001-ab.unfinished"]
+    )
+    assert not host.shard.waiting
+
+
+def test_what_was_kept_can_be_rolled_without_a_graph(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 4), event(4, 3)])
+    last = ArchiveShard(tmp_path, TRANSACTIONS, 0, 10, 60.0)
+    last.restore([delta.data for delta in host.kept])
+    effects = last.finish()
+    assert seen(tmp_path) == list(range(7))
+    assert effects.replaces
+    after = ArchiveShard(tmp_path, TRANSACTIONS, 0, 10, 60.0)
+    after.restore([delta.data for delta in effects.deltas])
+    assert not after.waiting
+    assert seen(tmp_path) == list(range(7))
+
+
+def test_looking_at_what_was_kept_writes_nothing(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 4)])
+    host.restore()
+    assert list(tmp_path.iterdir()) == []
+    assert host.shard.waiting
+
+
+def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
+    host = archive(tmp_path)
+    host.bundle([event(0, 4)])
+    other = ArchiveShard(tmp_path, TRANSACTIONS.remove(2), 0, 10, 60.0)
+    with pytest.raises(FraudError, match=f"{tmp_path}.*another version.*--out"):
+        other.restore([delta.data for delta in host.kept])
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow over a few bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("sizes", [[10], [5, 40_000], [200_000]])
+def test_a_full_disk_is_one_line_and_costs_no_row(tmp_path: Path, sizes: Sequence[int]) -> None:
+    host = archive(tmp_path, rows=10)
+    with full_disk(), pytest.raises(FraudError) as refused:
+        host.bundle([event(0, rows) for rows in sizes])
+    assert str(refused.value) == (
+        f"{tmp_path}: cannot be written (File too large); "
+        "mend that and start the stream again, nothing is lost"
+    )
+    assert list(tmp_path.iterdir()) == []
+    host.restore()
+    host.bundle([event(0, rows) for rows in sizes])
+    assert len(seen(tmp_path)) == sum(sizes)
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "scores").touch()
+    with pytest.raises(FraudError, match="scores is a file"):
+        ArchiveShard(tmp_path / "scores", TRANSACTIONS, 0, 10, 60.0).restore([])
+
+
+def test_memory_is_that_of_one_row_group(tmp_path: Path) -> None:
+    host = archive(tmp_path, rows=1_000_000)
+    before = pa.total_allocated_bytes()
+    for number in range(100):
+        host.shard.take(batch(number * 1_000, 1_000))
+    held = pa.total_allocated_bytes() - before
+    assert held < unfinished_part._ROW_GROUP_ROWS * 100

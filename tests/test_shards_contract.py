@@ -1,0 +1,163 @@
+"""What every shard must do: come back from what was kept as if nothing had happened."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+from beam_fraud.errors import FraudError
+from beam_fraud.shards.archive import ArchiveShard
+from beam_fraud.shards.deduplicate import DeduplicateShard
+from beam_fraud.shards.reorder import ReorderShard
+from beam_fraud.shards.shard import Shard
+from tests.shard_host import TRANSACTIONS, Clock, Event, Host, transactions
+
+HORIZON = 20
+WAIT = 4.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of shard is made."""
+
+    make: Callable[[Path, Clock], Shard]
+
+
+KINDS = {
+    "deduplicate": Kind(lambda _, __: DeduplicateShard(HORIZON, lambda rows: None)),
+    "archive": Kind(
+        lambda directory, clock: ArchiveShard(
+            directory, TRANSACTIONS, 3, rows=8, seconds=5.0, clock=clock
+        )
+    ),
+    "reorder": Kind(lambda _, clock: ReorderShard(WAIT, clock)),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+#: Seconds since the last, source (none: a tick), id and event time of each row.
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 1.0, 3.0, 9.0]),
+        st.sampled_from(["t:0", "t:1", "t:2", None]),
+        st.lists(st.tuples(st.integers(0, 30), st.integers(-8, 8)), max_size=6),
+    ),
+    max_size=25,
+)
+
+
+def events_of(steps: list[tuple[float, str | None, list[tuple[int, int]]]]) -> list[Event]:
+    """Batches whose event times go ahead with the clock, more or less."""
+    events, now, sent = [], 1_000.0, 0
+    for seconds, source, rows in steps:
+        now += seconds
+        if source is None:
+            events.append(Event(now))
+            continue
+        ids = [str(number) for number, _ in rows]
+        times = [int(now * 4) + ahead for _, ahead in rows]
+        events.append(Event(now, transactions(ids, times, source=source, start=sent)))
+        sent += len(rows)
+    return events
+
+
+def left_in(directory: Path) -> dict[str, list[dict[str, object]]]:
+    """Every visible file and its rows."""
+    return {path.name: pq.read_table(path).to_pylist() for path in directory.glob("*.parquet")}
+
+
+@every_kind
+@settings(max_examples=80, deadline=None)
+@given(steps=STEPS, data=st.data())
+def test_a_shard_that_is_lost_at_any_time_changes_nothing(
+    kind: Kind, tmp_path_factory: pytest.TempPathFactory, steps: list, data: st.DataObject
+) -> None:
+    events = events_of(steps)
+    here, there = (tmp_path_factory.mktemp(name) for name in ("undisturbed", "disturbed"))
+    undisturbed = Host(lambda clock: kind.make(here, clock))
+    undisturbed.bundle(events)
+    undisturbed.finish()
+
+    disturbed = Host(lambda clock: kind.make(there, clock))
+    while events:
+        size = data.draw(st.integers(1, 4), "bundle")
+        bundle, events = events[:size], events[size:]
+        for _ in range(data.draw(st.integers(0, 1), "failures")):
+            disturbed.fail(bundle[: data.draw(st.integers(0, size), "before it fails")])
+        disturbed.bundle(bundle)
+        after = data.draw(st.sets(st.sampled_from(["drop", "merge", "restore"])), "after")
+        if "merge" in after:
+            disturbed.merge(data.draw(st.integers(1, 8), "merged"))
+        if "drop" in after:
+            disturbed.drop()
+        if "restore" in after:
+            disturbed.restore()
+    disturbed.finish()
+
+    assert [b.to_pylist() for b in disturbed.rows] == [b.to_pylist() for b in undisturbed.rows]
+    assert [b.schema.metadata for b in disturbed.rows] == [
+        b.schema.metadata for b in undisturbed.rows
+    ]
+    assert left_in(there) == left_in(here)
+
+
+@every_kind
+def test_the_checkpoint_of_this_machine_gives_back_what_a_shard_knows(
+    kind: Kind, tmp_path: Path
+) -> None:
+    clock = Clock()
+    paths = [tmp_path / "undisturbed", tmp_path / "disturbed"]
+    rows: list[list] = [[], []]
+    shards = [kind.make(path, clock) for path in paths]
+    for shard in shards:
+        shard.restore([])
+    checkpoint = LocalCheckpoint(tmp_path / "state.db")
+    for number in range(300):
+        clock.now += 0.3
+        # Every third row has been there before.
+        ids = [str(number * 2 - (i and number % 3 * 5)) for i in range(3)]
+        times = [number * 3, number * 3 - 4, number * 3]
+        batch = transactions(ids, times, source=f"t:{number % 3}", start=number * 3)
+        for shard, out in zip(shards, rows, strict=True):
+            effects = [shard.take(batch), shard.tick(clock.now)]
+            out += [row for effect in effects for b in effect.rows for row in b.to_pylist()]
+        for effect in effects:
+            deltas = [(delta.data, delta.newest) for delta in effect.deltas]
+            checkpoint.keep("step", 0, deltas, replaces=effect.replaces)
+        for level, kept in checkpoint.to_merge("step", 0):
+            checkpoint.merge("step", 0, level, shards[1].merge(kept))
+        checkpoint.drop("step", 0, shards[1].needed_from)
+        checkpoint.commit({"t": str(number)})
+        if number % 40 == 39:
+            checkpoint.close()
+            checkpoint = LocalCheckpoint(tmp_path / "state.db")
+            shards[1] = kind.make(paths[1], clock)
+            shards[1].restore(checkpoint.kept("step", 0))
+    for shard, out in zip(shards, rows, strict=True):
+        out += [row for batch in shard.finish().rows for row in batch.to_pylist()]
+    assert rows[0] == rows[1]
+    assert left_in(paths[0]) == left_in(paths[1])
+    assert rows[0] or left_in(paths[0])
+    assert len(checkpoint.kept("step", 0)) < 150
+    checkpoint.close()
+
+
+@every_kind
+@pytest.mark.parametrize("data", [b"x", b"12345678" * 2, b"R" + bytes(30), b"\x93\x80\xc0\x91\x92"])
+def test_what_cannot_be_read_is_refused_in_a_line(kind: Kind, tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(FraudError, match=r"state.*start anew") as refused:
+        kind.make(tmp_path, Clock()).restore([data])
+    assert "\n" not in str(refused.value)
+
+
+@every_kind
+def test_an_empty_batch_leaves_nothing(kind: Kind, tmp_path: Path) -> None:
+    host = Host(lambda clock: kind.make(tmp_path, clock))
+    host.bundle([Event(1_000.0, transactions([], [])), Event(2_000.0)])
+    assert (host.rows, host.kept, host.shard.waiting) == ([], [], False)
+    host.finish()
+    assert left_in(tmp_path) == {}

@@ -1,0 +1,110 @@
+"""The first of an id goes on, as far back as the horizon."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.shards.deduplicate import DeduplicateShard
+from tests.shard_host import ids_of, transactions
+
+HORIZON = 100
+
+
+class Left:
+    """A shard, and how many rows it has left out."""
+
+    def __init__(self, horizon: int = HORIZON) -> None:
+        self.left_out = 0
+        self.shard = DeduplicateShard(horizon, self._count)
+        self.shard.restore([])
+
+    def _count(self, rows: int) -> None:
+        self.left_out += rows
+
+    def take(self, *rows: tuple[str, int]) -> list[str]:
+        """The ids that go on of these and their event times."""
+        batch = transactions([id for id, _ in rows], [time for _, time in rows])
+        return ids_of(self.shard.take(batch).rows)
+
+
+def test_a_repeated_id_is_left_out_and_counted() -> None:
+    step = Left()
+    assert step.take(("a", 0), ("b", 1), ("a", 2)) == ["a", "b"]
+    assert step.take(("b", 1), ("c", 3)) == ["c"]
+    assert step.left_out == 2
+
+
+def test_the_first_row_of_an_id_goes_on_with_all_it_had() -> None:
+    shard = DeduplicateShard(HORIZON, lambda rows: None)
+    batch = transactions(["a", "b", "a"], [7, 8, 9], source="t:3", start=40)
+    (out,) = shard.take(batch).rows
+    assert out.equals(batch[:2])
+    assert out.schema.metadata == batch.schema.metadata
+
+
+def test_a_batch_without_repeats_goes_on_as_it_is() -> None:
+    batch = transactions(["a", "b"], [1, 2])
+    (out,) = DeduplicateShard(HORIZON, lambda rows: None).take(batch).rows
+    assert out is batch
+
+
+def test_nothing_goes_on_and_nothing_is_kept_of_repeats_alone() -> None:
+    step = Left()
+    step.take(("a", 0))
+    effects = step.shard.take(transactions(["a", "a"], [0, 0]))
+    assert (effects.rows, effects.deltas) == ((), ())
+    assert step.left_out == 2
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 60)), min_size=1)))
+def test_an_id_is_known_for_the_horizon_at_least_and_for_twice_at_most(
+    blocks: list[list[tuple[int, int]]],
+) -> None:
+    step, newest = Left(), 0
+    #: Newest event time when each id went on last.
+    went_on: dict[str, int] = {}
+    for number, block in enumerate(blocks):
+        rows = [(str(id), number * 30 + ahead) for id, ahead in block]
+        newest = max(newest, *(time for _, time in rows))
+        out = step.take(*rows)
+        assert len(out) == len(set(out))
+        for id in {id for id, _ in rows}:
+            if id in out:
+                assert newest - went_on.get(id, -HORIZON) >= HORIZON
+                went_on[id] = newest
+            else:
+                # A batch starts one generation at most, so gaps count up to its step.
+                assert newest - went_on[id] < 2 * HORIZON + 90
+
+
+def test_one_time_far_ahead_makes_nothing_forgotten() -> None:
+    step = Left()
+    step.take(("a", 0))
+    step.take(("b", 50), ("far", 1_000_000_000))
+    assert step.take(("a", 60), ("b", 60), ("far", 60)) == []
+    step.take(("c", 90))
+    assert step.take(("a", 95), ("c", 95)) == []
+
+
+def test_deltas_of_a_forgotten_generation_may_be_dropped() -> None:
+    step = Left()
+    deltas = [
+        step.shard.take(transactions([str(time)], [time])).deltas[0] for time in (0, 120, 240, 250)
+    ]
+    needed = [delta.newest >= step.shard.needed_from for delta in deltas]
+    assert needed == [False, True, True, True]
+
+
+def test_merging_leaves_out_what_is_forgotten() -> None:
+    step = Left()
+    deltas = [
+        step.shard.take(transactions([str(time)], [time])).deltas[0] for time in (0, 10, 120, 240)
+    ]
+    merged = step.shard.merge([delta.data for delta in deltas])
+    assert len(merged) == len(deltas[2].data) + len(deltas[3].data)
+
+
+def test_what_is_kept_takes_eight_bytes_an_id() -> None:
+    step = Left()
+    (delta,) = step.shard.take(transactions([str(i) for i in range(1_000)], [5] * 1_000)).deltas
+    assert len(delta.data) == 8 * 1_000 + 16
