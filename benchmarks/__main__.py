@@ -1,6 +1,6 @@
 """Prints one table of what the pipeline costs, beside a plain loop and Beam row by row.
 
-python -m benchmarks [--only PART,PART] [--repeat N] [--rows N] [--json]
+python -m benchmarks [--only PART,PART] [--repeat N] [--rows N] [--seconds N] [--full] [--json]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+from beam_fraud.errors import FraudError
 from benchmarks.features import measure_handbook, measure_many
 from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
@@ -21,6 +22,10 @@ from benchmarks.memory import measure_memory, measure_memory_with_ids
 from benchmarks.plan import Plan, Results
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
+from benchmarks.stream import measure_stream
+from benchmarks.stream_hostile import measure_hostile
+from benchmarks.stream_latency import measure_latency
+from benchmarks.stream_memory import measure_stream_memory
 from benchmarks.table import render
 from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
@@ -36,6 +41,10 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("velocity", None, measure_velocity),
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
+    ("stream", None, measure_stream),
+    ("stream-latency", None, measure_latency),
+    ("stream-hostile", None, measure_hostile),
+    ("stream-memory", None, measure_stream_memory),
     ("help", None, measure_help),
 )
 _NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))
@@ -52,7 +61,7 @@ def main() -> int:
     work = (ROOT / options.work).resolve()
     inputs = Inputs(data / _ULB, data / _PUBLISHED, work, options.rows)
     models = tuple(options.model or _MODELS)
-    plan, results = Plan(inputs, options.repeat, models, options.full), Results()
+    plan, results = Plan(inputs, options.repeat, models, options.full, options.seconds), Results()
     try:
         for name, needed, measure in _PARTS:
             if name in options.only:
@@ -60,7 +69,7 @@ def main() -> int:
                     logging.warning("%s: no %s, left out; see --data", name, data / needed)
                 else:
                     measure(plan, results)
-    except ProcessFailedError as error:
+    except (ProcessFailedError, FraudError) as error:
         print(error, file=sys.stderr)
         return 1
     finally:
@@ -69,11 +78,12 @@ def main() -> int:
         measured = {
             "machine": machine(),
             "figures": [asdict(figure) for figure in results.figures],
+            "latencies": [asdict(latency) for latency in results.latencies],
             "ratios": [{**asdict(ratio), "holds": ratio.holds} for ratio in results.ratios],
         }
         print(json.dumps(measured, indent=2))
     else:
-        print(render(machine(), results.figures, results.ratios))
+        print(render(machine(), results.figures, results.ratios, results.latencies))
     return 0
 
 
@@ -85,7 +95,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=_positive, default=3, help="runs of each case")
     parser.add_argument("--rows", type=_positive, default=_ROWS, help="of the large data sets")
     parser.add_argument("--model", action="append", choices=_MODELS, help="for score; repeatable")
-    parser.add_argument("--full", action="store_true", help="row by row over all rows, minutes")
+    parser.add_argument("--full", action="store_true", help="what takes many minutes too")
+    parser.add_argument("--seconds", type=_positive, default=60, help="of a stream at each rate")
     parser.add_argument("--data", default="../shared/data", help="folder of real transactions")
     parser.add_argument("--work", default="bench-data", help="folder for what is made, kept")
     parser.add_argument("--json", action="store_true", help="JSON in place of the table")

@@ -34,3 +34,21 @@ def row_by_row(directory: Path, bundle: Path, out: Path) -> Command:
 def row_by_row_one_thread(directory: Path, bundle: Path, out: Path) -> Command:
     """(c1): the same for those who know what OpenMP's threads do to small predictions."""
     return ("env", "OMP_NUM_THREADS=1", *row_by_row(directory, bundle, out))
+
+
+def stream(bootstrap: str, topic: str, bundle: Path, out: Path, *options: str) -> Command:
+    """`beam-fraud stream` of a topic from its first message on."""
+    given = ("--model", str(bundle), "--out", str(out), "--start", "earliest", *options)
+    return (BEAM_FRAUD, "stream", "--kafka", bootstrap, "--topic", topic, *given)
+
+
+def stream_load(bootstrap: str, topic: str, rows: Path, *options: str) -> Command:
+    """Transactions into a topic."""
+    given = ("--kafka", bootstrap, "--topic", topic, "--rows", str(rows), *options)
+    return (sys.executable, "-m", "benchmarks.stream_load", *given)
+
+
+def stream_watch(database: Path, alerts: Path, out: Path) -> Command:
+    """Somebody who waits for flagged rows and for alerts."""
+    given = ("--database", str(database), "--alerts", str(alerts), "--out", str(out))
+    return (sys.executable, "-m", "benchmarks.stream_watch", *given)

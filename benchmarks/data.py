@@ -1,7 +1,7 @@
 """Makes the benchmark's transactions: copies of the ULB ones, and simulated ones with ids.
 
 python -m benchmarks.data ulb --source FILE --out DIR --rows N [--files N]
-python -m benchmarks.data handbook --out DIR --rows N --keep N
+python -m benchmarks.data handbook --out DIR --rows N --keep N [--accounts N --merchants N]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ ROW_GROUP_ROWS = 131_072
 _JITTER = 0.01
 #: Accounts of the simulation; each makes about two transactions a day.
 _ACCOUNTS = 10_000
+_MERCHANTS = Simulation.merchants
+#: The first day; a thousand days later is still past, and a stream refuses what lies ahead.
+_START = date(2018, 4, 1)
 
 
 def make_ulb(source: Path, directory: Path, rows: int, files: int) -> None:
@@ -55,16 +59,21 @@ def make_ulb(source: Path, directory: Path, rows: int, files: int) -> None:
             _write(pa.concat_tables(tables), unfinished / f"part-{part}.parquet")
 
 
-def make_handbook(directory: Path, rows: int, keep: int) -> None:
+def make_handbook(
+    directory: Path, rows: int, keep: int, accounts: int = _ACCOUNTS, merchants: int = _MERCHANTS
+) -> None:
     """Simulate transactions; write all to `all.parquet` and the first ones to `first.parquet`.
 
     Args:
       directory: where the files are written.
       rows: of `all.parquet`.
       keep: rows of `first.parquet`.
+      accounts: each makes about two transactions a day.
+      merchants: where they buy.
     """
-    days = max(30, round(rows / (2 * _ACCOUNTS) * 1.1) + 1)
-    table = simulate(Simulation(days=days, accounts=_ACCOUNTS, seed=SEED)).slice(0, rows)
+    days = max(30, round(rows / (2 * accounts) * 1.1) + 1)
+    spec = Simulation(days, accounts, merchants, SEED, start=_START)
+    table = simulate(spec).slice(0, rows)
     if table.num_rows < rows:
         raise SystemExit(f"{days} days give only {table.num_rows} rows of {rows}")
     with _whole(directory) as unfinished:
@@ -118,6 +127,8 @@ def main() -> None:
     ulb.add_argument("--source", required=True, type=Path)
     ulb.add_argument("--files", type=int, default=1)
     handbook.add_argument("--keep", required=True, type=int)
+    handbook.add_argument("--accounts", default=_ACCOUNTS, type=int)
+    handbook.add_argument("--merchants", default=_MERCHANTS, type=int)
     for kind in (ulb, handbook):
         kind.add_argument("--out", required=True, type=Path)
         kind.add_argument("--rows", required=True, type=int)
@@ -125,7 +136,8 @@ def main() -> None:
     if options.kind == "ulb":
         make_ulb(options.source, options.out, options.rows, options.files)
     else:
-        make_handbook(options.out, options.rows, options.keep)
+        sizes = (options.rows, options.keep, options.accounts, options.merchants)
+        make_handbook(options.out, *sizes)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ _PUBLISHED_UNTIL = "2018-08-08"
 FILES = 6
 #: Rows of the first part of the large data sets, for comparing memory, and for training on it.
 FIRST_ROWS = 500_000
+#: The handbook's simulation has about 9,600 transactions a day.
+_HANDBOOK_SIZES = ("--accounts", "5000", "--merchants", "10000")
+_ALERTS_A_DAY = 100
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,14 @@ class Inputs:
             _make(directory, (sys.executable, "-m", "benchmarks.data", "handbook", *options))
         return _in_memory(directory) / "all.parquet"
 
+    def stream(self, rows: int) -> Path:
+        """A file of so many transactions of as many accounts and terminals as the handbook has."""
+        directory = self.work / f"stream-{rows}"
+        if not directory.exists():
+            options = ("--rows", str(rows), "--keep", "0", *_HANDBOOK_SIZES)
+            _make(directory, (sys.executable, "-m", "benchmarks.data", "handbook", *options))
+        return _in_memory(directory) / "all.parquet"
+
     def ulb_bundle(self, kind: str) -> Path:
         """A model of the given kind for the ULB transactions."""
         bundle = self.work / f"{kind}.bundle"
@@ -83,6 +94,16 @@ class Inputs:
             options = ("--schema", "handbook", "--model", "hist_gradient_boosting")
             first = str(self.handbook() / "first.parquet")
             _make(bundle, (BEAM_FRAUD, "train", first, *options))
+        return bundle
+
+    def stream_bundle(self) -> Path:
+        """A model for the transactions of a stream that flags about one in a hundred."""
+        bundle = self.work / f"stream-{self.first_rows}.bundle"
+        if not bundle.exists():
+            made_of = str(self.stream(self.first_rows))
+            kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
+            budget = ("--threshold", f"budget={_ALERTS_A_DAY}")
+            _make(bundle, (BEAM_FRAUD, "train", made_of, *kind, *budget))
         return bundle
 
     def published_bundle(self) -> Path:

@@ -7,14 +7,16 @@ parent had when it started the process.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any, Self
 
 #: The project's root, in which `python -m benchmarks.plain_loop` finds its module.
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +49,8 @@ class Run:
     seconds: float
     #: Bytes that all its processes held in memory at once, at most; 0 where there is no `/proc`.
     peak_bytes: int
+    #: Seconds since the start, and bytes that all its processes held then; ten a second.
+    held: tuple[tuple[float, int], ...] = ()
 
 
 class ProcessFailedError(Exception):
@@ -82,6 +86,18 @@ def run_in_turn(
     return runs
 
 
+def printed(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Any:
+    """Run a command that prints JSON, and read that.
+
+    Raises:
+      ProcessFailedError: it ended with another exit code than 0.
+    """
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    if done.returncode:
+        raise ProcessFailedError(command, done.returncode, done.stderr)
+    return json.loads(done.stdout)
+
+
 def run(case: Case) -> Run:
     """Run a case once.
 
@@ -94,7 +110,7 @@ def run(case: Case) -> Run:
             subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
             for command in case.commands
         ]
-        with _PeakMemory([process.pid for process in processes]) as memory:
+        with PeakMemory([process.pid for process in processes]) as memory:
             for process in processes:
                 process.wait()
         seconds = time.perf_counter() - start
@@ -102,19 +118,24 @@ def run(case: Case) -> Run:
             if process.returncode:
                 errors.seek(0)
                 raise ProcessFailedError(command, process.returncode, errors.read())
-    return Run(seconds, memory.bytes)
+    return Run(seconds, memory.bytes, tuple(memory.held))
 
 
-class _PeakMemory:
+class PeakMemory:
     """Watches the memory of process trees; where there is no `/proc`, sees nothing."""
 
     def __init__(self, roots: list[int]) -> None:
+        """Describe whose; the watch is kept inside the `with`."""
+        #: The most that all held at once.
         self.bytes = 0
+        #: Seconds since the start, and the bytes that all held then.
+        self.held: list[tuple[float, int]] = []
         self._roots = roots
+        self._start = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _PeakMemory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -126,6 +147,7 @@ class _PeakMemory:
         while not self._done.wait(_INTERVAL):
             members = [_memory(member) for root in self._roots for member in _tree(root)]
             together = sum(now for now, _ in members)
+            self.held.append((time.monotonic() - self._start, together))
             self.bytes = max(self.bytes, together, *(most for _, most in members))
 
 

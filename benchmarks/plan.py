@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.inputs import Inputs
+from benchmarks.latency import Latency
 from benchmarks.measure import Case, Run, run_in_turn
 from benchmarks.table import Figure, Ratio, figure
 
@@ -26,8 +27,10 @@ class Plan:
     repeat: int
     #: Kinds of model whose three ways to score are compared.
     models: tuple[str, ...]
-    #: Whether row by row scores all rows too, which takes long.
+    #: Whether what takes long is measured too: row by row all rows, a stream's memory.
     full: bool
+    #: How long a stream is watched at each rate, in seconds.
+    seconds: float = 60.0
 
     def bound(self, value: float) -> float | None:
         """A bound on a figure of all rows, if they are enough for it."""
@@ -40,6 +43,8 @@ class Results:
 
     #: In the order of the table.
     figures: list[Figure] = field(default_factory=list)
+    #: In the order of the table.
+    latencies: list[Latency] = field(default_factory=list)
     #: In the order of the table.
     ratios: list[Ratio] = field(default_factory=list)
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.latency import Latency
 from benchmarks.measure import Case, Run
 
 
@@ -69,8 +70,13 @@ def figure(case: Case, runs: Sequence[Run]) -> Figure:
     )
 
 
-def render(machine: dict[str, str], figures: Sequence[Figure], ratios: Sequence[Ratio]) -> str:
-    """The machine, a line a figure, a line a ratio."""
+def render(
+    machine: dict[str, str],
+    figures: Sequence[Figure],
+    ratios: Sequence[Ratio],
+    latencies: Sequence[Latency] = (),
+) -> str:
+    """The machine, a line a figure, a line a latency, a line a ratio."""
     heading = ("", "model", "rows", "runs", "seconds", "fastest", "rows/s", "peak MB")
     lines = [
         (
@@ -88,9 +94,20 @@ def render(machine: dict[str, str], figures: Sequence[Figure], ratios: Sequence[
     bounds = [(r.name, f"{r.value:.2f}", *_judged(r)) for r in ratios]
     described = " · ".join(f"{name} {value}" for name, value in machine.items())
     parts = [described, _aligned([heading, *lines], left=2)]
+    if latencies:
+        parts.append(_aligned([_LATENCY_HEADING, *map(_latency_line, latencies)], left=1))
     if bounds:
         parts.append(_aligned([("", "", "bound", "aim", ""), *bounds], left=1))
     return "\n\n".join(parts)
+
+
+_LATENCY_HEADING = ("milliseconds", "rows", "missing", "p50", "p99", "p99.9", "max")
+
+
+def _latency_line(latency: Latency) -> tuple[str, ...]:
+    values = (latency.p50, latency.p99, latency.p99_9, latency.longest)
+    counts = (latency.rows, latency.missing)
+    return (latency.name, *(f"{n:,}" for n in counts), *(f"{ms:,.0f}" for ms in values))
 
 
 def _judged(ratio: Ratio) -> tuple[str, str, str]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +16,7 @@ import pyarrow.parquet as pq
 from beam_fraud.schema import EVENT_TIME
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks.data import SEED
-from benchmarks.measure import ROOT, ProcessFailedError
+from benchmarks.measure import printed
 from benchmarks.plan import Plan, Results, log
 from benchmarks.table import Figure, Ratio
 from benchmarks.velocity_engines import ENGINES
@@ -78,7 +75,7 @@ def measure(name: str, file: Path, rows: int, repeat: int) -> tuple[Figure, int]
         return Missing(name, f"pip install {name}")
     command = [sys.executable, "-m", "benchmarks.velocity_run", name, str(file), str(repeat)]
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
-    found = _json_of(command, environment)
+    found = printed(command, environment)
     seconds = statistics.median(found["seconds"])
     peak = found["peak_bytes"] / 1e6
     least = min(found["seconds"])
@@ -133,7 +130,7 @@ def _state_ratios(rows: int) -> list[Ratio]:
     bounded = rows >= _BOUND_ROWS
     command = [sys.executable, "-m", "benchmarks.velocity_state", "--rows", str(rows), "--json"]
     found = []
-    for figure in _json_of(command, None):
+    for figure in printed(command):
         size = figure["batch_rows"]
         for key, bytes_a_row in figure["bytes_per_row"].items():
             name = f"state at {size:,} rows, bytes a transaction in its windows, {key}"
@@ -161,10 +158,3 @@ def _transactions(plan: Plan, rows: int) -> Path:
         log.info("making %s", file.name)
         make_transactions(rows, file)
     return file
-
-
-def _json_of(command: list[str], environment: dict[str, str] | None) -> Any:
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
-    if done.returncode:
-        raise ProcessFailedError(tuple(command), done.returncode, done.stderr)
-    return json.loads(done.stdout)

@@ -1,0 +1,94 @@
+"""A stream that is killed and whose broker goes away leaves what an undisturbed one leaves."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from deploy.kafka.broker import Broker
+from tests.chaos import Disturbance, disturb
+from tests.outcome import assert_each_once, assert_same, outcome
+from tests.requirements import need
+from tests.stream_process import UNTIL_IDLE, Stream, stream_command
+from tests.traffic import Feed, make_traffic
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker to stop, which the other tests are spared."""
+    need("java")
+    need("mvn")
+    with Broker(tmp_path / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture
+def seed() -> int:
+    """Another one each time; it is printed when a test fails, and CHAOS_SEED repeats it."""
+    chosen = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"CHAOS_SEED={chosen}")
+    return chosen
+
+
+def survive(
+    broker: Broker,
+    bundle: Path,
+    directory: Path,
+    *,
+    accounts: int,
+    bad: int,
+    what: Disturbance,
+    seed: int,
+) -> None:
+    """Disturb a stream and compare what it leaves with what another one makes of the same topic."""
+    traffic = make_traffic(seed, accounts, bad)
+    history = directory / "history.parquet"
+    pq.write_table(traffic.history, history)
+    broker.create_topic("transactions", PARTITIONS)
+    found = []
+    for name in ("disturbed", "reference"):
+        out, database = directory / name, directory / f"{name}.db"
+        # One partition may be read to its end before another is begun: they are a day apart then.
+        options = ["--lateness", "1d", "--history", str(history), "--sink", f"sqlite:///{database}"]
+        # Of one channel: its name is in every alert.
+        options += ["--alert", f"file:{directory / 'alerts.jsonl'}"]
+        command = stream_command(broker, "transactions", bundle, out, *options)
+        stream = Stream(command, out)
+        try:
+            if name == "disturbed":
+                feed = Feed(broker, "transactions", traffic)
+                disturb(stream, broker, feed, len(traffic.keys), what, seed)
+            else:
+                stream.start(*UNTIL_IDLE)
+                stream.wait_for_end()
+        finally:
+            stream.kill()
+        found.append(outcome(out, database))
+    disturbed, reference = found
+    assert len(reference.flagged) > 10, "the comparison must be about something"
+    assert_each_once(reference, traffic)
+    assert_each_once(disturbed, traffic)
+    assert_same(disturbed, reference)
+
+
+@pytest.mark.slow
+def test_two_kills_and_a_broker_away_for_seconds_change_nothing(
+    own_broker: Broker, bundle: Path, tmp_path: Path, seed: int
+) -> None:
+    what = Disturbance(kills=2, outage=3.0)
+    survive(own_broker, bundle, tmp_path, accounts=2_000, bad=300, what=what, seed=seed)
+
+
+@pytest.mark.soak
+def test_ten_kills_and_a_broker_away_for_long_change_nothing(
+    own_broker: Broker, bundle: Path, tmp_path: Path, seed: int
+) -> None:
+    what = Disturbance(kills=10, outage=20.0, at_work=4.0)
+    survive(own_broker, bundle, tmp_path, accounts=30_000, bad=20_000, what=what, seed=seed)

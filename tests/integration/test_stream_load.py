@@ -1,0 +1,55 @@
+"""The load of the measurements arrives at an even rate, and the broker's clock is read right."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import commands
+from benchmarks.measure import printed
+from benchmarks.stream_load import Sent
+from benchmarks.topic_moments import moments, of_transaction
+from deploy.kafka.broker import Broker
+from tests.integration.kafka import read_all
+
+pytestmark = pytest.mark.slow
+
+
+def test_messages_arrive_evenly_in_order_and_keyed_by_account(
+    broker: Broker, topic: Callable[..., str], month: pa.Table, tmp_path: Path
+) -> None:
+    name = topic(4, {"message.timestamp.type": "LogAppendTime"})
+    file = tmp_path / "rows.parquet"
+    pq.write_table(month, file)
+    began = time.time() * 1000
+    options = ("--rate", "2000", "--seconds", "3")
+    told = printed(
+        commands.stream_load(broker.bootstrap, name, tmp_path / "rows.parquet", *options)
+    )
+    sent = Sent(**told)
+    assert sent.messages == 6_000
+    assert sent.rate == pytest.approx(2_000, rel=0.1)
+    messages = read_all(broker, name)
+    found = [json.loads(message.value()) for message in messages]
+    assert sorted(one["TRANSACTION_ID"] for one in found) == list(range(6_000))
+    accounts: dict[str, set[int]] = {}
+    last: dict[int, str] = {}
+    for message, one in zip(messages, found, strict=True):
+        assert message.key() == str(one["CUSTOMER_ID"]).encode()
+        accounts.setdefault(one["CUSTOMER_ID"], set()).add(message.partition())
+        assert last.get(message.partition(), "") <= one["TX_DATETIME"]
+        last[message.partition()] = one["TX_DATETIME"]
+    assert {len(partitions) for partitions in accounts.values()} == {1}
+    read = moments(broker.bootstrap, name, of_transaction).first()
+    assert read.ids.tolist() == list(range(6_000))
+    assert began <= read.at.min() <= read.at.max() <= time.time() * 1000 + 1
+    assert read.at.max() - read.at.min() == pytest.approx(3_000, rel=0.2)
+    each_second = np.histogram(read.at, bins=3, range=(read.at.min(), read.at.min() + 3_000))[0]
+    assert (np.abs(each_second - 2_000) < 600).all(), each_second

@@ -1,0 +1,132 @@
+"""A day through Kafka gets the scores that it gets from a file, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.commands import score, train
+from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.simulate.messages import handbook_messages
+from beam_fraud.simulate.simulation import TRANSACTIONS, Simulation, simulate
+from benchmarks.hostile import hostile_messages
+from deploy.kafka.broker import Broker
+from tests.integration.kafka import produce
+from tests.stream_process import UNTIL_IDLE, Stream, stream_command
+
+pytestmark = pytest.mark.slow
+
+#: The handbook's own transactions, where they are.
+PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "handbook_transactions.parquet"
+#: Days before the one that is scored: as far as any window and its delay reach, and two more.
+HISTORY_DAYS = 39
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day's transactions, what was before, and a model."""
+
+    #: The day.
+    transactions: pa.Table
+    #: The 39 days before it, Parquet.
+    history: Path
+    #: A model of those.
+    bundle: Path
+    #: What `score` makes of the day, by id.
+    scored: pa.Table
+
+
+@pytest.fixture(scope="module", params=["simulated", "published"])
+def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """The last of 40 days of the simulation, or a day of the handbook's."""
+    directory = tmp_path_factory.mktemp(request.param)
+    first = datetime(2018, 7, 1)
+    if request.param == "published":
+        if not PUBLISHED.is_file():
+            pytest.skip(f"no {PUBLISHED.name}")
+        table = pq.read_table(PUBLISHED, columns=TRANSACTIONS.names).cast(TRANSACTIONS)
+        table = between(table, first, first + timedelta(days=HISTORY_DAYS + 1))
+    else:
+        table = simulate(
+            Simulation(HISTORY_DAYS + 1, 700, 800, seed=11, fraud_rate=0.03, start=first.date())
+        )
+    last = first + timedelta(days=HISTORY_DAYS)
+    history, file = directory / "history.parquet", directory / "day.parquet"
+    transactions = between(table, last, last + timedelta(days=1))
+    pq.write_table(between(table, first, last), history)
+    pq.write_table(transactions, file)
+    bundle = directory / "bundle"
+    train.run(TrainOptions((str(history),), "handbook", "hist_gradient_boosting", str(bundle)))
+    scored = directory / "scored"
+    options = ScoreOptions(
+        files=(str(file),), history=(str(history),), model=str(bundle), out=str(scored)
+    )
+    assert score.run(options)["rows_scored"] == transactions.num_rows > 1_000
+    return Day(transactions, history, bundle, scores(scored))
+
+
+def between(table: pa.Table, since: datetime, until: datetime) -> pa.Table:
+    """Transactions from a moment on and before another."""
+    at = table["TX_DATETIME"]
+    since, until = (pa.scalar(moment, at.type) for moment in (since, until))
+    return table.filter(pc.and_(pc.greater_equal(at, since), pc.less(at, until)))
+
+
+def scores(out: Path) -> pa.Table:
+    return pq.read_table(out / "scores").sort_by("transaction_id")
+
+
+def run_stream(broker: Broker, topic: str, bundle: Path, out: Path, *options: str) -> None:
+    stream = Stream(stream_command(broker, topic, bundle, out, *options), out)
+    try:
+        stream.start(*UNTIL_IDLE)
+        stream.wait_for_end()
+    finally:
+        stream.kill()
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_day_through_kafka_gets_the_scores_of_the_file(
+    day: Day, broker: Broker, topic: Callable[..., str], tmp_path: Path, partitions: int
+) -> None:
+    name = topic(partitions)
+    for block in handbook_messages(day.transactions):
+        produce(broker, name, block.values, keys=[key.encode() for key in block.keys])
+    out = tmp_path / "out"
+    # One partition may be read to its end before another is begun: they are a day apart then.
+    options = ("--history", str(day.history), "--lateness", "1d")
+    run_stream(broker, name, day.bundle, out, *options)
+    streamed = scores(out)
+    assert pc.count_distinct(streamed["score"]).as_py() > 100
+    for column in day.scored.column_names:
+        assert streamed[column].equals(day.scored[column]), column
+
+
+def test_every_bad_message_costs_only_itself(
+    bundle: Path, month: pa.Table, broker: Broker, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    (good,) = handbook_messages(month.slice(0, 2_000).combine_chunks(), 2_000)
+    bad = list(hostile_messages(2_000, seed=5))
+    name = topic(1)
+    payloads = [message.payload for message in bad]
+    produce(broker, name, chain.from_iterable(zip(good.values, payloads, strict=True)))
+    out = tmp_path / "out"
+    run_stream(broker, name, bundle, out)
+    assert sorted(map(int, scores(out)["transaction_id"].to_pylist())) == list(range(2_000))
+    letters = pq.read_table(out / "dead_letters").sort_by("position").to_pylist()
+    assert {letter["source"] for letter in letters} == {f"{name}:0"}
+    assert [letter["position"] for letter in letters] == list(range(1, 4_000, 2))
+    for letter, sent in zip(letters, bad, strict=True):
+        assert letter["reason"] in sent.reasons, sent.kind
+        assert letter["detail"]
+        assert sent.payload.startswith(letter["payload"]), sent.kind
+        assert letter["payload"] == sent.payload or len(sent.payload) > 1_000_000

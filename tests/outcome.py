@@ -1,0 +1,59 @@
+"""What a stream has left, and whether it is what it should be."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tests.traffic import Traffic
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stream has left, in an order of its own."""
+
+    #: Rows of `stages.SCORED`.
+    scores: pa.Table
+    #: Rows of `stages.DEAD_LETTER`.
+    dead_letters: pa.Table
+    #: Rows of the table `flagged_transactions`.
+    flagged: list[tuple[object, ...]]
+    #: Transactions and channels of the table `alerts`.
+    alerts: list[tuple[object, ...]]
+
+
+def outcome(out: Path, database: Path) -> Outcome:
+    """Read what a stream has left."""
+    with closing(sqlite3.connect(database)) as connection:
+        flagged = connection.execute(
+            "SELECT * FROM flagged_transactions ORDER BY transaction_id, model_id"
+        ).fetchall()
+        alerts = connection.execute(
+            "SELECT transaction_id, channel FROM alerts ORDER BY transaction_id, channel"
+        ).fetchall()
+    scores = pq.read_table(out / "scores").sort_by("transaction_id")
+    by = [("source", "ascending"), ("position", "ascending")]
+    return Outcome(scores, pq.read_table(out / "dead_letters").sort_by(by), flagged, alerts)
+
+
+def assert_each_once(found: Outcome, traffic: Traffic) -> None:
+    """Every transaction is in the scores once, everything else in the dead letters once."""
+    assert pc.count_distinct(found.scores["transaction_id"]).as_py() == found.scores.num_rows
+    assert found.scores.num_rows == traffic.transactions
+    places = found.dead_letters.select(["source", "position"])
+    assert places.group_by(["source", "position"]).aggregate([]).num_rows == places.num_rows
+    assert places.num_rows == traffic.bad
+
+
+def assert_same(found: Outcome, reference: Outcome) -> None:
+    """Scores, dead letters, flagged rows and alerts are the same, bit for bit."""
+    assert found.scores.equals(reference.scores)
+    assert found.dead_letters.equals(reference.dead_letters)
+    assert found.flagged == reference.flagged
+    assert found.alerts == reference.alerts

@@ -1,0 +1,98 @@
+"""`beam-fraud stream` as a process that may be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from deploy.kafka.broker import Broker
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Seconds that the stream may take for anything.
+_PATIENCE = 180.0
+
+
+#: Options of a stream that shall end when nothing comes any more.
+UNTIL_IDLE = ("--until-idle", "1")
+
+
+def stream_command(broker: Broker, topic: str, bundle: Path, out: Path, *options: str) -> list[str]:
+    """`beam-fraud stream` of a topic from its first message on, without an end."""
+    command = [sys.executable, "-m", "beam_fraud", "stream", "--kafka", broker.bootstrap]
+    command += ["--topic", topic, "--model", str(bundle), "--out", str(out)]
+    return [*command, "--start", "earliest", *options]
+
+
+class Stream:
+    """A stream as a process that may be killed and started again."""
+
+    def __init__(self, command: Sequence[str], out: Path) -> None:
+        self._command = command
+        self._out = out
+        self.log = out.with_name(f"{out.name}.log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Start the process, with `options` beside its own."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self._command, *options],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has neither ended nor been killed."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it and all its processes at once, as a power cut would."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def wait_for_end(self) -> None:
+        """Wait until it ends by itself."""
+        assert self.process is not None
+        code = self.process.wait(_PATIENCE)
+        assert code == 0, self.said()
+
+    def wait_for_progress(self, since: dict[str, str]) -> bool:
+        """Wait until it has committed more than `since`; False if it ended without."""
+        return wait_until(lambda: self.positions() != since or not self.runs) and self.runs
+
+    def positions(self) -> dict[str, str]:
+        """What it has committed: source to position."""
+        file = self._out / "stream" / "state.db"
+        if not file.exists():
+            return {}
+        with closing(sqlite3.connect(file, timeout=10)) as connection:
+            try:
+                return dict(connection.execute("SELECT source, position FROM positions"))
+            except sqlite3.OperationalError:
+                return {}
+
+    def said(self) -> str:
+        """The end of what it wrote."""
+        return self.log.read_text("utf-8", errors="replace")[-4000:]
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Wait until a condition holds; always True, fails otherwise."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.02)
+    return True
