@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from beam_fraud.alert import alerts_of
+from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.outbox import Counts
 from beam_fraud.commandline import log
+from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.errors import FraudError
 from beam_fraud.live.snapshot import Snapshot
+from tests.flagged import flagged_batch
 
 
 class Stream:
@@ -73,16 +77,31 @@ def test_the_line_ends_with_the_body_that_fails() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_where_nothing_is_redrawn_text_goes_to_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    above = AboveLine()
+    assert above.encoding.lower() == "utf-8"
+    ConsoleChannel(above).send(alerts_of(flagged_batch(["t0", "t1"]), ["console"]))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [line.split()[0] for line in printed.err.splitlines()] == ["ALERT", "ALERT"]
+
+
 SCRIPT = """
 import logging
 from beam_fraud.commandline import log
+from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.stream_line import live_line
 from tests.test_cli_stream_line import Stream
 
 log.configure()
 stream = Stream()
+alerts = AboveLine()
 with live_line(stream.read):
     assert stream.seen.wait(30)
+    alerts.write("an alert\\n")
+    alerts.flush()
     logging.getLogger("beam_fraud.x").warning("a message")
     print("a result")
 """
@@ -109,6 +128,7 @@ def test_a_terminal_gets_one_line_that_changes(tmp_path: Path) -> None:
     # The line is cleared before the next one, and in the end; a message has a line of its own.
     assert drawn.count("\x1b[2K") >= len(rows)
     assert re.search(r"\x1b\[2K\d\d:\d\d:\d\d warning beam_fraud\.x: a message *\r\n", drawn)
+    assert re.search(r"\x1b\[2Kan alert *\r\n", drawn)
     assert drawn.rstrip().endswith("\x1b[2K")
     assert "a result" not in drawn
 
