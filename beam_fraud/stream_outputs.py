@@ -68,11 +68,15 @@ class StreamOutputs:
         """The directory of the Parquet files of `scores` or `dead_letters`."""
         return self.directory / name
 
-    def check(self) -> None:
+    def check(self, *, here: bool) -> None:
         """See that the directory can be written to and holds nothing that is not a stream's.
 
+        Args:
+          here: whether the stream keeps its state there.
+
         Raises:
-          FraudError: it cannot, it holds the results of `score`, or files of someone else.
+          FraudError: it cannot, it holds the results of `score`, files of someone else, or those of
+            a stream whose state is not there: that would replace them.
         """
         check_writable(self.directory)
         for name in (SCORES, DEAD_LETTERS):
@@ -84,6 +88,11 @@ class StreamOutputs:
                 raise FraudError(
                     f"--out {self.directory}: {name} holds what no stream wrote; give another "
                     "directory"
+                )
+            if parts and not (here and self.checkpoint.exists()):
+                raise FraudError(
+                    f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
+                    "there, so that none can go on; give another directory"
                 )
             for part in parts:
                 if not part.name.startswith(".") and not is_ours(part):

@@ -52,6 +52,9 @@ from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 
+#: Blocks that are predicted at once where shards have cut batches into small ones.
+_BLOCKS_TOGETHER = 16
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -133,7 +136,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         _remembered(known, stream)
         | "Transactions" >> OnlyTransactions()
         | "Features" >> Features(stream.features)
-        | "Infer" >> Infer(scoring.bundle)
+        | "Infer" >> Infer(scoring.bundle, 1 if stream.here else _BLOCKS_TOGETHER)
         | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
@@ -163,10 +166,13 @@ def _remembered(
     """Transactions once, in order, with velocity features; and labels, to be left out."""
     if stream.features.schema.role("transaction_id"):
         once = partial(_deduplicating, horizon=stream.dedupe_horizon)
-        known |= "Deduplicate" >> _stateful(stream, "deduplicate", once, ("transaction_id",))
+        # By account, if there are any: rows are together by it in the next step as well.
+        account = stream.features.schema.role("account_id")
+        together = "account_id" if account else "transaction_id"
+        known |= "Deduplicate" >> _stateful(stream, "deduplicate", once, (together,))
     if stream.reorder is not None:
-        together = partial(_reordering, wait=stream.reorder)
-        known |= "Reorder" >> _stateful(stream, "reorder", together, (), waits=True)
+        ordered = partial(_reordering, wait=stream.reorder)
+        known |= "Reorder" >> _stateful(stream, "reorder", ordered, (), waits=True)
     history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
     for key, definitions in by_key(stream.features.velocity).items():
         make = partial(

@@ -37,7 +37,8 @@ def _run(result: Mapping[str, Any]) -> str:
         lines.append(f"alerts sent   {sent[1]:>12,}   ({about})")
     if result.get("latency_seconds", {}).get("p50") is not None:
         p50, p99 = (result["latency_seconds"][name] for name in ("p50", "p99"))
-        lines.append(f"latency       {p50 * 1000:>9,.0f} ms   (p99 {p99 * 1000:,.0f} ms)")
+        slow = "longer than measured" if p99 is None else f"{p99 * 1000:,.0f} ms"
+        lines.append(f"latency       {p50 * 1000:>9,.0f} ms   (p99 {slow})")
     lines.append(
         f"seconds       {result['seconds']:>12,.1f}   ({result['rows_per_second']:,} rows/s)"
     )

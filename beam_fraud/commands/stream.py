@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -168,7 +169,7 @@ def _summary(
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "alerts": alerts,
         "latency_seconds": {
-            name: last.latency.quantile(q) for name, q in (("p50", 0.5), ("p99", 0.99))
+            name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))
         },
         "seconds": round(seconds, 3),
         # From the first row that came to the last that was scored: before and after it waits.
@@ -177,3 +178,8 @@ def _summary(
         "run_id": planned.stream.run_id,
         "outputs": places,
     }
+
+
+def _finite(seconds: float | None) -> float | None:
+    """What JSON can hold; longer than is measured is none."""
+    return None if seconds is None or math.isinf(seconds) else round(seconds, 4)

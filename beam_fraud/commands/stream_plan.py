@@ -174,7 +174,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     history = find_history(options.history, (), schema, labels=stream.labels)
     stream = replace(stream, history=tuple(history))
     refuse_shared_places(outputs, sink, channels, stream.history, bundle.path)
-    outputs.check()
+    outputs.check(here=here)
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()

@@ -12,6 +12,7 @@ from beam_fraud.event_time import event_micros
 from beam_fraud.features.hashing import Hashes, hash_ids
 from beam_fraud.shards.id_table import IdTable
 from beam_fraud.shards.shard import Delta, Effects
+from beam_fraud.sources.raw import is_of_labels
 
 _ALL = -(1 << 63)
 #: Ahead of its hashes, a generation has its start and their number.
@@ -65,7 +66,9 @@ class DeduplicateShard:
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Rows of `Schema.transactions` without those whose id came before."""
+        """Rows of `Schema.transactions` without those whose id came before; labels as they are."""
+        if is_of_labels(batch):
+            return Effects([batch])
         if not batch.num_rows:
             return Effects()
         begun = self._begin(int(event_micros(batch).max()))

@@ -28,12 +28,14 @@ class Infer(beam.PTransform):
 
     #: The model.
     bundle: Bundle
+    #: Blocks that are predicted at once, at most.
+    max_blocks: int = 1
 
     def expand(self, featured: beam.PCollection[Featured]) -> beam.PCollection[Scored]:
         """RunInference, and its results as columns before any shuffle."""
         return (
             featured
-            | RunInference(_ByBatch(BundleModelHandler(self.bundle))).with_output_types(_Predicted)
+            | RunInference(_ByBatch(BundleModelHandler(self.bundle, self.max_blocks))).with_output_types(_Predicted)
             | "Scores" >> beam.Map(_scores).with_output_types(Scored)
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.coders import BytesCoder
 from apache_beam.transforms.timeutil import TimeDomain
@@ -40,6 +41,8 @@ _TIDY_EVERY = 32
 _COMPACT_EVERY = 512
 #: Seconds between two ticks of a shard that waits for something.
 _TICK_SECONDS = 1.0
+#: Column of the rows' places in a batch, while it is in pieces.
+_ROW = "@row"
 _NEWEST = struct.Struct("<q")
 
 
@@ -69,7 +72,8 @@ class Stateful(beam.PTransform):
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step here; a split by shards and the step itself elsewhere."""
         if self.checkpoint is not None:
-            host = _OnThisMachine(self.make, self.key, self.shards, self.step, self.checkpoint)
+            kind = _OnThisMachine if self.waits or self.shards == 1 else _Rejoining
+            host = kind(self.make, self.key, self.shards, self.step, self.checkpoint)
             return batches | "Here" >> beam.ParDo(host).with_output_types(pa.RecordBatch)
         remembering = _Waiting(self.make) if self.waits else _InRunner(self.make)
         return (
@@ -145,6 +149,22 @@ class _OnThisMachine(beam.DoFn):
         self._checkpoint.drop(self._step, number, shard.needed_from)
         for level, kept in self._checkpoint.to_merge(self._step, number):
             self._checkpoint.merge(self._step, number, level, shard.merge(kept))
+
+
+class _Rejoining(_OnThisMachine):
+    """Puts what the shards make of a batch together again, in its order.
+
+    Otherwise the pieces of all steps would multiply, and arrive at the next step in an order that
+    nothing has happened in.
+    """
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        numbered = batch.append_column(_ROW, pa.array(np.arange(len(batch))))
+        pieces = list(super().process(numbered))
+        if pieces:
+            rows = pa.Table.from_batches(pieces).sort_by(_ROW).drop_columns([_ROW])
+            whole = rows.replace_schema_metadata(batch.schema.metadata).combine_chunks()
+            yield from whole.to_batches()
 
 
 class _InRunner(beam.DoFn):
