@@ -40,6 +40,7 @@ class TopicProducer:
             taken = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
             if taken == len(messages):
                 break
+            # Once one has found the queue full none after it is taken, so their order stays.
             messages = [message for message in messages if "_error" in message]
             for message in messages:
                 error = message.pop("_error")

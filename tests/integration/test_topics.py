@@ -79,15 +79,16 @@ def test_flushed_messages_are_there_in_order_and_by_key(broker: Broker, topic: T
     assert all(numbers == sorted(numbers) for numbers in order.values())
 
 
-def test_more_than_a_producer_holds_waits_its_turn(broker: Broker, topic: Topic) -> None:
+def test_more_than_a_producer_holds_waits_and_stays_in_order(broker: Broker, topic: Topic) -> None:
     name = topic()
     small = KafkaSettings(broker.bootstrap, (("queue.buffering.max.messages", "100"),))
     writer = TopicWriter(small, name)
-    writer.write([b"%d" % number for number in range(5_000)], ["k"] * 5_000)
-    for number in range(300):
-        writer.write_with_headers(b"%d" % number, [("reason", "r")])
+    values = [b"%d" % number for number in range(5_300)]
+    writer.write(values[:5_000], ["k"] * 5_000)
+    for value in values[5_000:]:
+        writer.write_with_headers(value, [("reason", "r")])
     writer.flush()
-    assert len(values_of(broker, name)) == 5_300
+    assert values_of(broker, name) == values
 
 
 def test_a_connection_is_used_again(broker: Broker, topic: Topic) -> None:
