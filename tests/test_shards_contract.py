@@ -1,6 +1,6 @@
 """What every shard must do: come back from what was kept as if nothing had happened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
+from beam_fraud.shards import reorder
 from beam_fraud.shards.archive import ArchiveShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
@@ -48,6 +49,13 @@ STEPS = st.lists(
     ),
     max_size=25,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_waits_is_kept_anew_often() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reorder, "_MOST_DELTAS", 4)
+        yield
 
 
 def events_of(steps: list[tuple[float, str | None, list[tuple[int, int]]]]) -> list[Event]:
@@ -147,7 +155,9 @@ def test_the_checkpoint_of_this_machine_gives_back_what_a_shard_knows(
 
 
 @every_kind
-@pytest.mark.parametrize("data", [b"x", b"12345678" * 2, b"R" + bytes(30), b"\x93\x80\xc0\x91\x92"])
+@pytest.mark.parametrize(
+    "data", [b"x", b"12345678" * 2, b"R" + bytes(10), b"R" + bytes(30), b"\x93\x80\xc0\x91\x92"]
+)
 def test_what_cannot_be_read_is_refused_in_a_line(kind: Kind, tmp_path: Path, data: bytes) -> None:
     with pytest.raises(FraudError, match=r"state.*start anew") as refused:
         kind.make(tmp_path, Clock()).restore([data])

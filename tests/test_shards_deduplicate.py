@@ -104,7 +104,9 @@ def test_merging_leaves_out_what_is_forgotten() -> None:
     assert len(merged) == len(deltas[2].data) + len(deltas[3].data)
 
 
-def test_what_is_kept_takes_eight_bytes_an_id() -> None:
+def test_what_is_kept_takes_eight_bytes_an_id_and_nothing_a_repeat() -> None:
     step = Left()
-    (delta,) = step.shard.take(transactions([str(i) for i in range(1_000)], [5] * 1_000)).deltas
-    assert len(delta.data) == 8 * 1_000 + 16
+    for first in (0, 500):
+        ids = [str(i) for i in range(first, first + 1_000)]
+        (delta,) = step.shard.take(transactions(ids, [5] * 1_000)).deltas
+        assert len(delta.data) == 8 * (1_000 - first) + 16

@@ -82,7 +82,8 @@ def test_a_source_that_is_silent_holds_nothing_up() -> None:
 def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
     it = host()
     it.bundle([rows("b", 1, now=9_000.0), rows("a", 5, now=1_000.0)])
-    assert gone(it, Event(1_010.0)) == ["b1", "a5"]
+    assert gone(it, rows("a", 6, 7, now=1_009.0)) == []
+    assert gone(it, rows("a", 8, now=1_010.0)) == ["b1", "a5", "a6", "a7"]
 
 
 def test_a_source_that_is_out_of_order_loses_nothing() -> None:

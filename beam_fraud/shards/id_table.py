@@ -25,7 +25,7 @@ class IdTable:
 
     Takes 16 to 32 bytes an id, and for a moment the double when it grows or forgets.
     `records.duplicates.SeenIds` takes less, but has to search all of its runs: with blocks of a
-    thousand rows among a million ids looking up takes some five times as long.
+    thousand rows among a million ids that takes three times as long.
 
     A hash lies in the slot that its upper bits name, or in the first that is free at steps which
     its lower bits say.
@@ -85,10 +85,9 @@ class IdTable:
             free = np.flatnonzero(slots[places] == _EMPTY)
             slots[places[free]] = wanted[free]
             new[rows[free]] = True
-            # Of several that wanted one slot, the last has it.
+            # Of several that wanted one slot, the last has it; the others take steps.
             again = np.flatnonzero((slots[places] ^ wanted) > _GENERATION)
             rows, wanted, places = rows[again], wanted[again], places[again]
-            new[rows] = False
             places = (places + (wanted.view(np.int64) | 1)) & (len(slots) - 1)
         self._taken += int(np.count_nonzero(new))
         return new

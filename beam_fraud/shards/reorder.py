@@ -44,9 +44,10 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 class ReorderShard(Unaged):
     """Holds rows back until all partitions are past their event time, or for `wait` seconds.
 
-    Rows go on in the order of event time, source and position. A row goes on as soon as every
-    source has shown a later one. A row that has waited for `wait` seconds goes on all the same, and
-    with it all that are earlier; a source that has been silent for so long holds nothing up.
+    Rows go on in the order of event time, source and position (a source's rows come in the order
+    of their positions). A row goes on as soon as every source has shown a later one. A row that has
+    waited for `wait` seconds goes on all the same, and with it all that are earlier; a source that
+    has been silent for so long holds nothing up.
 
     Each source is taken to be in order in itself, as a partition is. Rows of labels go on at once.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.event_time import event_micros
-from beam_fraud.sources.raw import POSITION, Origin, origin_of, with_origin
+from beam_fraud.sources.raw import Origin, origin_of, with_origin
 
 #: Rows that go on in one batch.
 _ROWS_AT_ONCE = 10_000
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class WaitingRows:
-    """At least one row of one source, sorted by event time and position."""
+    """At least one row of one source, sorted by event time, then as they came."""
 
     #: The rows, with their origin.
     batch: pa.RecordBatch
@@ -32,7 +32,7 @@ class WaitingRows:
         """The rows of a batch in order."""
         times = event_micros(batch)
         if (times[1:] < times[:-1]).any():
-            order = np.lexsort((batch.column(POSITION).to_numpy(), times))
+            order = np.argsort(times, kind="stable")
             batch, times = batch.take(pa.array(order)), times[order]
         return cls(batch, times, came)
 
@@ -58,8 +58,9 @@ class WaitingRows:
 
 
 def merged(blocks: Sequence[WaitingRows]) -> Iterator[pa.RecordBatch]:
-    """All rows in the order of event time, source and position, at most 10,000 in a batch.
+    """All rows in the order of event time, then source, at most 10,000 in a batch.
 
+    Rows of one time and source stay in the order of `blocks`, in which they came.
     The origin of a batch is that of its last row, and `appended` the oldest that any row's has.
     """
     if not blocks:
@@ -70,8 +71,7 @@ def merged(blocks: Sequence[WaitingRows]) -> Iterator[pa.RecordBatch]:
     if len(blocks) > 1:
         ranks = np.unique([origin.source for origin in origins], return_inverse=True)[1]
         times = np.concatenate([block.times for block in blocks])
-        positions = rows.column(POSITION).to_numpy()
-        order = np.lexsort((positions, ranks[block_of_row], times))
+        order = np.lexsort((ranks[block_of_row], times))
         rows, block_of_row = rows.take(pa.array(order)), block_of_row[order]
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
