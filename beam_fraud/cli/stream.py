@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import app
-from beam_fraud.cli.options import (Alerts, Bundle, History, KafkaConfig, KafkaProperties, SchemaOfBundle, Sink)
+from beam_fraud.cli.options import (
+    Alerts,
+    Bundle,
+    History,
+    KafkaConfig,
+    KafkaProperties,
+    SchemaOfBundle,
+    Sink,
+)
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged

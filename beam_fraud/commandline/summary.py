@@ -27,10 +27,17 @@ def _run(result: Mapping[str, Any]) -> str:
     if "history_rows" in result:
         left_out = result["history_rows_left_out"]
         lines.append(f"history       {result['history_rows']:>12,}   ({left_out:,} left out)")
+    if result.get("labels_in"):
+        lines.append(f"labels        {result['labels_in']:>12,}")
     if result.get("alerts"):
-        sent, before = result["alerts"]["sent"], result["alerts"]["already_sent"]
-        failed = result["alerts"]["failed"]
-        lines.append(f"alerts sent   {sent:>12,}   ({before:,} sent before, {failed:,} failed)")
+        sent, *others = result["alerts"].items()
+        about = ", ".join(
+            f"{count:,} {name.replace('already_sent', 'sent before')}" for name, count in others
+        )
+        lines.append(f"alerts sent   {sent[1]:>12,}   ({about})")
+    if result.get("latency_seconds", {}).get("p50") is not None:
+        p50, p99 = (result["latency_seconds"][name] for name in ("p50", "p99"))
+        lines.append(f"latency       {p50 * 1000:>9,.0f} ms   (p99 {p99 * 1000:,.0f} ms)")
     lines.append(
         f"seconds       {result['seconds']:>12,.1f}   ({result['rows_per_second']:,} rows/s)"
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from io import TextIOBase
 from typing import TextIO, cast
 
 from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.commands.batch import row_counts
@@ -46,7 +45,7 @@ def run(options: StreamOptions) -> dict[str, object]:
         in the end.
     """
     started = time.monotonic()
-    planned = plan(options, console=cast(TextIO, _StandardError()))
+    planned = plan(options, console=cast(TextIO, AboveLine()))
     outputs = planned.stream.outputs
     with ExitStack() as stack:
         outputs.begin()
@@ -71,6 +70,8 @@ def run(options: StreamOptions) -> dict[str, object]:
         )
         counted = counters.read_counters(result)
         if planned.stream.here:
+            # Beam only logs what goes wrong after the last bundle.
+            LocalCheckpoint.at(outputs.checkpoint).refuse_failed()
             _finish_archives(planned)
         if planned.scoring.sink is not None and not isinstance(planned.scoring.sink, ParquetSink):
             planned.scoring.sink.commit(planned.stream.run_id)
@@ -91,16 +92,6 @@ def render(result: dict[str, object]) -> str:
     from beam_fraud.commandline.summary import summary
 
     return summary(result)
-
-
-class _StandardError(TextIOBase):
-    """Writes to what standard error is now, so that alerts go above the live line."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
 
 
 def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:

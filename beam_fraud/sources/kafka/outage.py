@@ -11,8 +11,9 @@ from beam_fraud.kafka.library import Consumer, KafkaException
 from beam_fraud.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
-#: How long a broker may take to answer whether it is there, in seconds; readers must not wait long.
-QUICKLY = 0.1
+#: How long a broker may take to answer whether it is there, in seconds. It answers one request of a
+#: connection after the other, and a fetch that finds nothing is held for half a second.
+QUICKLY = 2.0
 #: Seconds between two questions.
 _EVERY = 1.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,6 +70,20 @@ class KafkaSource(UnboundedSource):
     def resumed(self, positions: Mapping[str, str]) -> KafkaSource:
         """The source from where a run stopped that kept these positions."""
         return replace(self, positions={name: int(at) for name, at in positions.items()})
+
+    def __getstate__(self) -> bytes:
+        """Equal sources as equal bytes: by these Beam finds the reader of the last bundle again.
+
+        What was pickled and read back would otherwise differ in which equal strings are one object.
+        """
+        written = io.BytesIO()
+        pickler = pickle.Pickler(written, protocol=5)
+        pickler.fast = True
+        pickler.dump(self.__dict__)
+        return written.getvalue()
+
+    def __setstate__(self, state: bytes) -> None:
+        self.__dict__.update(pickle.loads(state))  # noqa: S301 - within a pickle already
 
     def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
         """`splits` sub-sources, whatever a runner desires: partitions keep their sub-source."""

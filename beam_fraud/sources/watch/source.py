@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from apache_beam.io.unbounded_source import UnboundedSource
 from beam_fraud.errors import FraudError
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sinks.folder import reason_of
-from beam_fraud.sources.watch.mark import WatchMark, WatchMarkCoder
+from beam_fraud.sources.watch.mark import WATCH, WatchMark, WatchMarkCoder
 from beam_fraud.sources.watch.position import WatchPosition
 from beam_fraud.sources.watch.reader import WatchReader
 

@@ -1,0 +1,96 @@
+"""What keeps a stream from starting is one line that says what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.kafka.check import topic_partitions
+from beam_fraud.kafka.settings import KafkaSettings
+from deploy.kafka.broker import Broker, free_port
+from tests.requirements import need
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that wants a login."""
+    need("java")
+    need("mvn")
+    with Broker(tmp_path_factory.mktemp("guarded"), sasl={"alice": "s3cret"}) as broker:
+        broker.create_topic("t", 3)
+        yield broker
+
+
+def line(settings: KafkaSettings, topic: str = "t", seconds: float = 5.0) -> str:
+    with pytest.raises(FraudError) as raised:
+        topic_partitions(settings, topic, seconds)
+    text = str(raised.value)
+    assert "\n" not in text
+    assert "s3cret" not in text
+    return text
+
+
+def test_partitions_are_told(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic(partitions=3)
+    assert topic_partitions(KafkaSettings.of(broker.bootstrap), name) == [0, 1, 2]
+
+
+def test_an_unknown_topic_is_told_with_those_like_it_and_not_made(
+    broker: Broker, topic: Callable[..., str]
+) -> None:
+    name = topic()
+    settings = KafkaSettings.of(broker.bootstrap)
+    assert f"no topic '{name[:-1]}' (did you mean '{name}'" in line(settings, name[:-1])
+    assert "no topic 'zz' (it has 'topic-" in line(settings, "zz")
+    assert name[:-1] not in broker.topics()
+
+
+def test_a_port_where_nothing_listens() -> None:
+    port = free_port()
+    began = time.monotonic()
+    said = line(KafkaSettings.of(f"127.0.0.1:{port}"), seconds=1.0)
+    assert time.monotonic() - began < 5
+    assert f"Kafka 127.0.0.1:{port}: no broker answers" in said
+    assert "is it running" in said
+
+
+def test_a_host_without_a_name() -> None:
+    said = line(KafkaSettings.of("no-such-host.invalid:9092"), seconds=1.0)
+    assert "Failed to resolve 'no-such-host.invalid:9092'" in said
+
+
+def test_a_login_is_taken_or_refused_at_once(
+    guarded: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    login = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=alice"]
+    monkeypatch.setenv("BROKER_PASSWORD", "s3cret")
+    settings = KafkaSettings.of(guarded.bootstrap, [*login, "sasl.password=env:BROKER_PASSWORD"])
+    assert topic_partitions(settings, "t") == [0, 1, 2]
+    file = tmp_path / "client.properties"
+    file.write_text("\n".join([*login, "sasl.password=s3cret"]))
+    assert topic_partitions(KafkaSettings.of(guarded.bootstrap, [], file), "t") == [0, 1, 2]
+    monkeypatch.setenv("BROKER_PASSWORD", "s3cret-not")
+    said = line(settings)
+    assert "the login was refused" in said
+    assert "sasl.password" in said
+    assert "s3cret-not" not in said
+
+
+def test_a_protocol_that_the_broker_does_not_speak(guarded: Broker, broker: Broker) -> None:
+    said = line(KafkaSettings.of(guarded.bootstrap), seconds=1.0)
+    assert "no broker answers" in said
+    assert "security.protocol" in said
+    said = line(KafkaSettings.of(broker.bootstrap, ["security.protocol=SSL"]))
+    assert "no TLS connection" in said
+    assert "ssl.ca.location" in said
+
+
+def test_a_wrong_property_is_a_wrong_call() -> None:
+    with pytest.raises(UsageError, match="No such configuration property"):
+        topic_partitions(KafkaSettings.of("127.0.0.1:1", ["nonsense=1"]), "t")

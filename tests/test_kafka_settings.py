@@ -1,0 +1,112 @@
+"""How a broker is reached: what is refused, what is read where, and that no secret gets out."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.kafka.client import Reports, new_consumer
+from beam_fraud.kafka.settings import KafkaSettings
+
+
+def test_properties_reach_every_client() -> None:
+    settings = KafkaSettings.of("a:1,b:2", ["security.protocol=SSL", "x=1=2"])
+    for config in (settings.producer_config(), settings.admin_config()):
+        assert config["bootstrap.servers"] == "a:1,b:2"
+        assert config["security.protocol"] == "SSL"
+        assert config["x"] == "1=2"
+    consumer = settings.consumer_config("mine")
+    assert consumer["group.id"] == "mine"
+    assert consumer["enable.auto.commit"] == "false"
+    assert consumer["security.protocol"] == "SSL"
+
+
+def test_a_group_that_is_given_wins() -> None:
+    assert KafkaSettings.of("a:1", ["group.id=theirs"]).group("mine") == "theirs"
+    assert KafkaSettings.of("a:1", ["group.id=theirs"]).consumer_config("mine")["group.id"] == (
+        "theirs"
+    )
+    assert KafkaSettings.of("a:1").group("mine") == "mine"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"],
+)
+def test_a_secret_on_the_command_line_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}=env:NAME or {name}=file:PATH") as raised:
+        KafkaSettings.of("a:1", [f"{name}=hunter2"])
+    assert "hunter2" not in str(raised.value)
+    with pytest.raises(UsageError):
+        KafkaSettings("a:1", ((name, "hunter2"),))
+
+
+def test_a_property_without_a_value_is_not_repeated_either() -> None:
+    with pytest.raises(UsageError, match="KEY=VALUE") as raised:
+        KafkaSettings.of("a:1", ["sasl.password:hunter2"])
+    assert "hunter2" not in str(raised.value)
+
+
+def test_secrets_are_read_at_use_and_travel_with_no_pickle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_PASSWORD", "hunter2")
+    (tmp_path / "key").write_text("s3same\n")
+    properties = tmp_path / "client.properties"
+    properties.write_text("# ours\n\n! too\nsasl.username = alice\nsasl.password=f1led\n")
+    settings = KafkaSettings.of(
+        "a:1",
+        ["sasl.password=env:BROKER_PASSWORD", f"ssl.key.password=file:{tmp_path / 'key'}"],
+        properties,
+    )
+    config = settings.consumer_config("g")
+    assert config["sasl.username"] == "alice"
+    assert config["sasl.password"] == "hunter2", "the command line wins over the file"
+    assert config["ssl.key.password"] == "s3same"
+    shown = repr(settings) + settings.describe() + repr(pickle.dumps(settings))
+    for secret in ("hunter2", "s3same", "f1led"):
+        assert secret not in shown
+    assert settings.without_secrets("no hunter2 here") == "no *** here"
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize("bootstrap", ["", "a", "a:", "user:pw@a:1", "kafka://a:1", "a:1, b:2"])
+def test_brokers_are_host_and_port(bootstrap: str) -> None:
+    with pytest.raises(UsageError, match="HOST:PORT"):
+        KafkaSettings.of(bootstrap)
+
+
+@pytest.mark.parametrize("name", ["enable.auto.commit", "bootstrap.servers", "auto.offset.reset"])
+def test_what_the_stream_sets_itself_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--kafka-config {name}"):
+        KafkaSettings.of("a:1", [f"{name}=1"])
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FraudError, match=r"absent\.properties: No such file"):
+        KafkaSettings.of("a:1", [], tmp_path / "absent.properties")
+    (tmp_path / "bad.properties").write_text("sasl.password hunter2")
+    with pytest.raises(UsageError, match=r"bad\.properties: .*KEY=VALUE") as raised:
+        KafkaSettings.of("a:1", [], tmp_path / "bad.properties")
+    assert "hunter2" not in str(raised.value)
+    with pytest.raises(FraudError, match="x: the variable NOT_SET_ANYWHERE is not set"):
+        KafkaSettings.of("a:1", ["x=env:NOT_SET_ANYWHERE"]).producer_config()
+    with pytest.raises(FraudError, match=r"x: .*gone: No such file"):
+        KafkaSettings.of("a:1", [f"x=file:{tmp_path / 'gone'}"]).producer_config()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("foo.bar=1", r'No such configuration property: "foo\.bar"'),
+        ("isolation.level=zz", r'Invalid value "zz" for configuration property "isolation\.level"'),
+        ("stats_cb=x", "stats_cb"),
+        ("sasl.mechanism=NONSENSE", ""),
+    ],
+)
+def test_a_property_that_the_library_refuses_is_named(given: str, said: str) -> None:
+    properties = [given, "security.protocol=SASL_PLAINTEXT"]
+    with pytest.raises(UsageError, match=f"--kafka-config: .*{said}") as raised:
+        new_consumer(KafkaSettings.of("a:1", properties), "g", Reports())
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,139 @@
+"""Starts, marks and positions of topics, as far as they need no broker."""
+
+import pickle
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Message
+
+from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+from beam_fraud.errors import UsageError
+from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.sources.kafka import batches
+from beam_fraud.sources.kafka.batches import chunks_of
+from beam_fraud.sources.kafka.mark import KafkaMark, KafkaMarkCoder
+from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.source import KafkaSource
+from beam_fraud.sources.kafka.start import EARLIEST, Start
+from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of
+
+SETTINGS = KafkaSettings.of("127.0.0.1:1")
+
+
+def message(topic: str, partition: int, offset: int, value: bytes | None, at: int = 0) -> Message:
+    when = (1, at) if at else (0, -1)
+    return Message(topic=topic, partition=partition, offset=offset, value=value, timestamp=when)
+
+
+@pytest.mark.parametrize("kind", ["earliest", "latest", "committed"])
+def test_a_start_has_a_name(kind: str) -> None:
+    assert Start.parse(kind).kind == kind
+
+
+def test_a_start_is_a_time() -> None:
+    assert Start.parse("2024-05-01T14:00:00+02:00").at == datetime(2024, 5, 1, 12, tzinfo=UTC)
+    assert Start.parse("2024-05-01T12:00:00").at == datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "newest", "2024-13-01", "0001-01-01T00:00:00+23:00"])
+def test_what_is_no_start_is_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"--start {text}: ")):
+        Start.parse(text)
+
+
+def test_equal_marks_have_equal_bytes() -> None:
+    coder = KafkaMarkCoder()
+    one, other = KafkaMark({"t:0": 5, "t:10": 7}), KafkaMark({"t:10": 7, "t:0": 5})
+    assert one == other
+    assert coder.encode(one) == coder.encode(other)
+    assert coder.decode(coder.encode(one)) == one
+    assert coder.is_deterministic()
+
+
+def test_a_mark_is_finalised_once() -> None:
+    calls: list[int] = []
+    mark = KafkaMark({}, lambda: calls.append(1))
+    mark.finalize_checkpoint()
+    mark.finalize_checkpoint()
+    assert calls == [1]
+
+
+def test_a_source_is_pickled_to_the_same_bytes_again() -> None:
+    source = KafkaSource(
+        SETTINGS,
+        (KafkaTopic("payments"), KafkaTopic("labels", "labels")),
+        positions={"payments:1": 4, "payments:0": 3},
+        newest_event=NewestEvent("at"),
+        checkpoint=Path("/x/state.db"),
+    )
+    once = pickle.dumps(source)
+    assert pickle.dumps(pickle.loads(once)) == once, "parked readers are found by these bytes"
+    assert len(once) < 2_000
+
+
+def test_sub_sources_share_the_partitions_out() -> None:
+    source = KafkaSource(SETTINGS, (KafkaTopic("t"),), splits=3)
+    parts = source.split(20)
+    assert [part.index for part in parts] == [0, 1, 2]
+    readings = [Reading(SETTINGS, (), "g", EARLIEST, 1, 1.0, 3, part.index) for part in parts]
+    for number in range(10):
+        assert sum(reading.owns(("t", number)) for reading in readings) == 1
+
+
+def test_messages_become_a_batch_for_each_partition() -> None:
+    messages = [
+        message("t", 0, 5, b"a", 3_000),
+        message("t", 1, 0, None, 7_000),
+        message("t", 0, 9, b"\x00\xff", 2_000),
+        message("u", 0, 1, b"label", 9_000),
+    ]
+    first, second, third = chunks_of(messages, {"t": "transactions", "u": "labels"})
+    assert (first.partition, first.next_offset) == (("t", 0), 10)
+    assert first.batch.column(POSITION).to_pylist() == [5, 9]
+    assert first.batch.column(PAYLOAD).to_pylist() == [b"a", b"\x00\xff"]
+    origin = origin_of(first.batch)
+    assert (origin.source, origin.format, origin.appended) == ("t:0", "jsonl", 2_000)
+    assert second.batch.column(PAYLOAD).to_pylist() == [b""]
+    assert (origin_of(third.batch).source, origin_of(third.batch).content) == ("u:0", "labels")
+
+
+def test_without_a_time_of_the_broker_it_is_now() -> None:
+    before = datetime.now(UTC).timestamp() * 1000
+    (chunk,) = chunks_of([message("t", 0, 0, b"a")], {"t": "transactions"})
+    appended = origin_of(chunk.batch).appended
+    assert appended is not None
+    assert before - 1 <= appended <= datetime.now(UTC).timestamp() * 1000
+
+
+def test_large_messages_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_LARGE", 10)
+    messages = [message("t", 0, number, b"x" * 6) for number in range(5)]
+    chunks = chunks_of([*messages, message("t", 0, 5, b"y" * 50)], {"t": "transactions"})
+    assert [len(chunk.batch) for chunk in chunks] == [1] * 6
+    assert [chunk.next_offset for chunk in chunks] == [1, 2, 3, 4, 5, 6]
+
+
+def test_event_times_that_cannot_be_read_are_passed_over() -> None:
+    newest = NewestEvent("at")
+    assert newest([b'{"at": "2024-01-01T00:00:00Z"}', b'{"at": null}']) == 1_704_067_200_000_000
+    for rubbish in (b"", b"\xff", b'{"at": "soon"}', b'{"at": [1]}', b"{}", b"[" * 100_000):
+        assert newest([rubbish]) is None
+
+
+def test_an_idle_stream_commits_nothing(tmp_path: Path) -> None:
+    checkpoint = LocalCheckpoint(tmp_path / "state.db")
+    checkpoint.commit({"t:0": "1"})
+    before = (tmp_path / "state.db-wal").stat().st_mtime_ns, checkpoint.positions()
+    checkpoint.commit({})
+    assert ((tmp_path / "state.db-wal").stat().st_mtime_ns, checkpoint.positions()) == before
+    # What a step has kept when time passed is committed though nothing came.
+    checkpoint.keep("step", 0, [(b"kept", 1)])
+    checkpoint.commit({})
+    checkpoint.close()
+    again = LocalCheckpoint(tmp_path / "state.db")
+    assert again.kept("step", 0) == [b"kept"]
+    again.close()
