@@ -16,7 +16,7 @@ from deploy.kafka.broker import Broker
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that the stream may take for anything.
-_PATIENCE = 180.0
+_PATIENCE = 90.0
 
 
 #: Options of a stream that shall end when nothing comes any more.
@@ -45,6 +45,7 @@ class Stream:
             self.process = subprocess.Popen(
                 [*self._command, *options],
                 cwd=ROOT,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -66,8 +67,13 @@ class Stream:
     def wait_for_end(self) -> None:
         """Wait until it ends by itself."""
         assert self.process is not None
-        code = self.process.wait(_PATIENCE)
-        assert code == 0, self.said()
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            # It writes down what every thread does.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+        assert self.process.returncode == 0, self.said()
 
     def wait_for_progress(self, since: dict[str, str]) -> bool:
         """Wait until it has committed more than `since`; False if it ended without."""
@@ -86,7 +92,7 @@ class Stream:
 
     def said(self) -> str:
         """The end of what it wrote."""
-        return self.log.read_text("utf-8", errors="replace")[-4000:]
+        return self.log.read_text("utf-8", errors="replace")[-20_000:]
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
