@@ -196,7 +196,7 @@ def test_a_part_runs(source: Path, tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_every_part_runs(source: Path, tmp_path: Path) -> None:
     folders = ("--data", str(source), "--work", str(tmp_path / "work"))
-    done = benchmarks("--rows", "900", "--model", "forest", *folders)
+    done = benchmarks("--rows", "900", "--seconds", "3", "--model", "forest", *folders)
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)
     names = {figure["name"] for figure in measured["figures"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks.stream_load import Sent
 from benchmarks.topic_moments import moments, of_transaction
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import read_all
+from tests.requirements import need
 
 pytestmark = pytest.mark.slow
 
@@ -53,3 +55,26 @@ def test_messages_arrive_evenly_in_order_and_keyed_by_account(
     assert read.at.max() - read.at.min() == pytest.approx(3_000, rel=0.2)
     each_second = np.histogram(read.at, bins=3, range=(read.at.min(), read.at.min() + 3_000))[0]
     assert (np.abs(each_second - 2_000) < 600).all(), each_second
+
+
+def test_every_measurement_of_a_stream_runs(tmp_path: Path) -> None:
+    need("java")
+    need("mvn")
+    command = [sys.executable, "-m", "benchmarks", "--json", "--repeat", "1", "--rows", "3000"]
+    command += ["--only", "stream,stream-latency,stream-hostile,stream-memory", "--full"]
+    measured = printed([*command, "--seconds", "2", "--work", str(tmp_path)])
+    rows = {figure["name"]: figure["rows"] for figure in measured["figures"]}
+    assert rows["stream, catching up"] == 3_000
+    assert rows["stream at 10,000/s"] == 20_000
+    assert rows["stream, hostile ones among them"] == 6_000
+    assert rows["stream, memory"] == 15_000
+    latencies = {latency["name"]: latency for latency in measured["latencies"]}
+    assert len(latencies) == 9
+    scored = latencies["stream at 1,000/s, score in the out-topic"]
+    # The part that is not warm-up.
+    assert scored["rows"] == pytest.approx(1_500, rel=0.1)
+    assert scored["missing"] == 0
+    assert 0 < scored["p50"] <= scored["p99"] <= scored["longest"]
+    bounds = {ratio["name"] for ratio in measured["ratios"] if ratio["bound"] is not None}
+    assert all("at 10,000/s" in name for name in bounds), "too few rows for the others"
+    assert not (tmp_path / "out").exists()

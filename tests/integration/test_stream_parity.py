@@ -128,5 +128,6 @@ def test_every_bad_message_costs_only_itself(
     for letter, sent in zip(letters, bad, strict=True):
         assert letter["reason"] in sent.reasons, sent.kind
         assert letter["detail"]
-        assert sent.payload.startswith(letter["payload"]), sent.kind
-        assert letter["payload"] == sent.payload or len(sent.payload) > 1_000_000
+        # All but a line end.
+        kept = sent.payload.removesuffix(b"\n").removesuffix(b"\r")
+        assert letter["payload"] == kept, sent.kind
