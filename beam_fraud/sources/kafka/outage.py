@@ -11,8 +11,9 @@ from beam_fraud.kafka.library import Consumer, KafkaException
 from beam_fraud.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
-#: How long a broker may take to answer whether it is there, in seconds; readers must not wait long.
-QUICKLY = 0.1
+#: How long a broker may take to answer a question of a reader, in seconds; it takes that long only
+#: if it is away, and then there is nothing to read.
+QUICKLY = 1.0
 #: Seconds between two questions.
 _EVERY = 1.0
 
