@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock, Thread
 
 from beam_fraud.kafka.client import Reports, new_consumer
@@ -24,6 +24,8 @@ from beam_fraud.sources.kafka.topic import partition_name, partition_of
 _LOG = logging.getLogger(__name__)
 #: Seconds that closing may take: a commit that is under way would wait for a broker that is away.
 _CLOSE_SECONDS = 3.0
+#: Messages taken from the library at a time: few, so that their objects are soon used again.
+_BLOCK = 1_000
 
 
 class Feed:
@@ -153,18 +155,25 @@ class Feed:
         if first is None:
             self._outage.look(self._consumer, self.reading.topics[0].name)
             return
-        messages = [first]
-        if self.reading.micro_batch > 1:
-            # What is there already; with a time to wait it would wait for all of them.
-            messages += self._consumer.consume(self.reading.micro_batch - 1, 0)
-        failed = [message for message in messages if message.error() is not None]
-        if failed:
-            messages = [message for message in messages if message.error() is None]
-        if messages:
+        failed: list[Message] = []
+        self._ahead.extend(chunks_of(self._blocks(first, failed), self._contents))
+        if self._ahead:
             self._outage.over()
-            self._ahead.extend(chunks_of(messages, self._contents))
         for message in failed:
             self._take_error(message)
+
+    def _blocks(self, first: Message, failed: list[Message]) -> Iterator[Sequence[Message]]:
+        """`first` and what is there after it, in blocks; what is no message goes to `failed`."""
+        messages, left = [first], self.reading.micro_batch
+        while messages:
+            left -= len(messages)
+            wrong = [message for message in messages if message.error() is not None]
+            if wrong:
+                failed += wrong
+                messages = [message for message in messages if message.error() is None]
+            yield messages
+            # With a time to wait it would wait for all of them, and not only for the first.
+            messages = self._consumer.consume(min(left, _BLOCK), 0) if left else []
 
     def _take_error(self, message: Message) -> None:
         error, topic, number = message.error(), message.topic(), message.partition()
