@@ -91,7 +91,9 @@ def test_messages_become_a_batch_for_each_partition() -> None:
         message("t", 0, 9, b"\x00\xff", 2_000),
         message("u", 0, 1, b"label", 9_000),
     ]
-    first, second, third = chunks_of(messages, {"t": "transactions", "u": "labels"})
+    first, second, third = chunks_of(
+        [messages[:2], messages[2:]], {"t": "transactions", "u": "labels"}
+    )
     assert (first.partition, first.next_offset) == (("t", 0), 10)
     assert first.batch.column(POSITION).to_pylist() == [5, 9]
     assert first.batch.column(PAYLOAD).to_pylist() == [b"a", b"\x00\xff"]
@@ -103,7 +105,7 @@ def test_messages_become_a_batch_for_each_partition() -> None:
 
 def test_without_a_time_of_the_broker_it_is_now() -> None:
     before = datetime.now(UTC).timestamp() * 1000
-    (chunk,) = chunks_of([message("t", 0, 0, b"a")], {"t": "transactions"})
+    (chunk,) = chunks_of([[message("t", 0, 0, b"a")]], {"t": "transactions"})
     appended = origin_of(chunk.batch).appended
     assert appended is not None
     assert before - 1 <= appended <= datetime.now(UTC).timestamp() * 1000
@@ -112,7 +114,7 @@ def test_without_a_time_of_the_broker_it_is_now() -> None:
 def test_large_messages_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_LARGE", 10)
     messages = [message("t", 0, number, b"x" * 6) for number in range(5)]
-    chunks = chunks_of([*messages, message("t", 0, 5, b"y" * 50)], {"t": "transactions"})
+    chunks = chunks_of([messages, [message("t", 0, 5, b"y" * 50)]], {"t": "transactions"})
     assert [len(chunk.batch) for chunk in chunks] == [1] * 6
     assert [chunk.next_offset for chunk in chunks] == [1, 2, 3, 4, 5, 6]
 

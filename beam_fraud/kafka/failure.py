@@ -18,6 +18,20 @@ _SILENT = re.compile(r"^\d+/\d+ brokers are down$|^Disconnected")
 #: Reports of a login or an encryption that cannot work, however often it is tried.
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 
+#: Errors that pass: a broker is away, or does not yet know what it will.
+_PASSING = (
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError._WAIT_COORD,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+
 
 def reason_of(error: KafkaError) -> str:
     """The reason in a report, without the broker's name and the state of the connection."""
@@ -28,6 +42,11 @@ def reason_of(error: KafkaError) -> str:
 def is_hopeless(error: KafkaError) -> bool:
     """Whether waiting will not help: a refused login, or no TLS."""
     return error.code() in _HOPELESS or "SSL handshake failed" in error.str()
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether it is worth while to try again."""
+    return error.code() in _PASSING or error.retriable()
 
 
 def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> FraudError:

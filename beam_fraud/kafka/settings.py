@@ -35,6 +35,8 @@ _PREFERRED = {
     "reconnect.backoff.max.ms": "1000",
     # A full queue of messages is drained in less than the second that the default waits.
     "fetch.queue.backoff.ms": "10",
+    # A broker answers the questions of a connection in turn, so others wait for a fetch that waits.
+    "fetch.wait.max.ms": "100",
 }
 
 

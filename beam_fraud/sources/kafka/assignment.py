@@ -9,7 +9,7 @@ from time import monotonic
 from beam_fraud.errors import FraudError
 from beam_fraud.kafka.check import PATIENCE, topic_partitions
 from beam_fraud.kafka.client import Reports
-from beam_fraud.kafka.failure import about_topic, no_connection
+from beam_fraud.kafka.failure import about_topic, is_passing, no_connection
 from beam_fraud.kafka.library import Consumer, KafkaError, KafkaException, TopicPartition
 from beam_fraud.sources.kafka.outage import QUICKLY
 from beam_fraud.sources.kafka.reading import Reading
@@ -63,10 +63,7 @@ class Assignment:
                     found[partition] = positions[partition]
                 else:
                     (later if topic.name in known else fresh).append(partition)
-        try:
-            found |= first_offsets(self._consumer, fresh, self._reading.start, PATIENCE)
-        except KafkaException as error:
-            raise self._refused(error.args[0], fresh, reports) from None
+        found |= self._first_offsets(fresh, reports)
         self._discover_next = monotonic() + self._reading.discover_seconds
         self._assign(found)
         for partition in later:
@@ -142,12 +139,23 @@ class Assignment:
             )
             self.positions.update(positions)
 
+    def _first_offsets(self, partitions: list[Partition], reports: Reports) -> dict[Partition, int]:
+        until = monotonic() + PATIENCE
+        while True:
+            try:
+                return first_offsets(self._consumer, partitions, self._reading.start, PATIENCE)
+            except KafkaException as raised:
+                error = raised.args[0]
+                if not is_passing(error) or monotonic() > until:
+                    raise self._refused(error, partitions, reports) from None
+                # A broker that has just started needs a moment until it knows of a group.
+                self._consumer.poll(0.1)
+
     def _refused(
         self, error: KafkaError, partitions: list[Partition], reports: Reports
     ) -> FraudError:
         settings = self._reading.settings
-        away = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
-        if error.code() in away:
+        if is_passing(error):
             return no_connection(settings, reports.errors)
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             return FraudError(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import methodcaller
-from typing import Literal
 
 import pyarrow as pa
 
 from beam_fraud.kafka.library import Message
-from beam_fraud.sources.kafka.topic import Partition, partition_name
+from beam_fraud.sources.kafka.topic import Content, Partition, partition_name
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 
 _SCHEMA = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary())])
@@ -20,6 +20,7 @@ _SCHEMA = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary())])
 _LARGE = 64 << 20
 _PARTITION = methodcaller("partition")
 _TOPIC = methodcaller("topic")
+_OFFSET = methodcaller("offset")
 
 
 @dataclass(frozen=True)
@@ -33,53 +34,64 @@ class Chunk:
     #: The offset after the last of them.
     next_offset: int
     #: What they are.
-    content: Literal["transactions", "labels"]
+    content: Content
 
 
-def chunks_of(
-    messages: Sequence[Message], contents: Mapping[str, Literal["transactions", "labels"]]
-) -> list[Chunk]:
+@dataclass
+class _Rows:
+    """Messages of a partition, taken apart: the library's own objects are costly to keep."""
+
+    offsets: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    #: When the broker took them, in milliseconds; less than zero where it has no time.
+    times: list[int] = field(default_factory=list)
+
+    def add(self, messages: Sequence[Message]) -> None:
+        self.offsets += map(_OFFSET, messages)
+        self.payloads += [message.value() or b"" for message in messages]
+        self.times += [message.timestamp()[1] for message in messages]
+
+    def halves(self) -> tuple[_Rows, _Rows]:
+        half = len(self.offsets) // 2
+        return (
+            _Rows(self.offsets[:half], self.payloads[:half], self.times[:half]),
+            _Rows(self.offsets[half:], self.payloads[half:], self.times[half:]),
+        )
+
+
+def chunks_of(blocks: Iterable[Sequence[Message]], contents: Mapping[str, Content]) -> list[Chunk]:
     """A chunk for each partition, in the order in which their first messages came.
 
     Args:
-      messages: as a consumer has given them, without errors.
+      blocks: messages as a consumer has given them, without errors.
       contents: of each topic.
     """
-    by_partition: dict[Partition, list[Message]] = {}
+    by_partition: dict[Partition, _Rows] = defaultdict(_Rows)
     only = next(iter(contents)) if len(contents) == 1 else None
-    # A broker's answer brings many messages of a partition in a row.
-    for topic, of_topic in groupby(messages, _TOPIC) if only is None else [(only, messages)]:
-        for number, run in groupby(of_topic, _PARTITION):
-            by_partition.setdefault((topic, number), []).extend(run)
+    for messages in blocks:
+        # A broker's answer brings many messages of a partition in a row.
+        for topic, of_topic in groupby(messages, _TOPIC) if only is None else [(only, messages)]:
+            for number, run in groupby(of_topic, _PARTITION):
+                by_partition[topic, number].add(list(run))
     return [
         chunk
-        for partition, found in by_partition.items()
-        for chunk in _cut(partition, found, contents[partition[0]])
+        for partition, rows in by_partition.items()
+        for chunk in _cut(partition, rows, contents[partition[0]])
     ]
 
 
-def _cut(
-    partition: Partition, messages: list[Message], content: Literal["transactions", "labels"]
-) -> Iterator[Chunk]:
-    if len(messages) > 1 and sum(map(len, messages)) > _LARGE:
-        half = len(messages) // 2
-        yield from _cut(partition, messages[:half], content)
-        yield from _cut(partition, messages[half:], content)
+def _cut(partition: Partition, rows: _Rows, content: Content) -> Iterator[Chunk]:
+    if len(rows.offsets) > 1 and sum(map(len, rows.payloads)) > _LARGE:
+        for half in rows.halves():
+            yield from _cut(partition, half, content)
         return
-    offsets = [message.offset() for message in messages]
-    last = offsets[-1]
-    assert last is not None
-    # Milliseconds, or less than zero where the broker has none.
-    times = [when for message in messages if (when := message.timestamp()[1]) > 0]
+    times = [when for when in rows.times if when > 0]
     origin = Origin(
         source=partition_name(partition),
         format="jsonl",
         appended=min(times) if times else int(time.time() * 1000),
         content=content,
     )
-    columns = [
-        pa.array(offsets, pa.int64()),
-        pa.array([message.value() or b"" for message in messages], pa.binary()),
-    ]
+    columns = [pa.array(rows.offsets, pa.int64()), pa.array(rows.payloads, pa.binary())]
     batch = pa.RecordBatch.from_arrays(columns, schema=with_origin(_SCHEMA, origin))
-    yield Chunk(partition, batch, last + 1, content)
+    yield Chunk(partition, batch, rows.offsets[-1] + 1, content)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
-from threading import Lock
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock, Thread
 
 from beam_fraud.kafka.client import Reports, new_consumer
-from beam_fraud.kafka.failure import about_topic
+from beam_fraud.kafka.failure import about_topic, is_passing
 from beam_fraud.kafka.library import (
     KafkaError,
     KafkaException,
@@ -22,16 +22,10 @@ from beam_fraud.sources.kafka.reading import Reading
 from beam_fraud.sources.kafka.topic import partition_name, partition_of
 
 _LOG = logging.getLogger(__name__)
-#: Errors that pass while the consumer tries on by itself.
-_PASSING = (
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._RESOLVE,
-    KafkaError._TIMED_OUT,
-    KafkaError._WAIT_COORD,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-)
+#: Seconds that closing may take: a commit that is under way would wait for a broker that is away.
+_CLOSE_SECONDS = 3.0
+#: Messages taken from the library at a time: few, so that their objects are soon used again.
+_BLOCK = 1_000
 
 
 class Feed:
@@ -147,9 +141,12 @@ class Feed:
     def close(self) -> None:
         """Disconnect, after the commits that are under way; further calls do nothing."""
         with self._lock:
-            if not self.closed:
-                self.closed = True
-                self._consumer.close()
+            if self.closed:
+                return
+            self.closed = True
+            closing = Thread(target=self._consumer.close, daemon=True)
+            closing.start()
+            closing.join(_CLOSE_SECONDS)
 
     def _read(self, wait: float) -> None:
         self._assignment.discover()
@@ -158,25 +155,32 @@ class Feed:
         if first is None:
             self._outage.look(self._consumer, self.reading.topics[0].name)
             return
-        messages = [first]
-        if self.reading.micro_batch > 1:
-            # What is there already; with a time to wait it would wait for all of them.
-            messages += self._consumer.consume(self.reading.micro_batch - 1, 0)
-        failed = [message for message in messages if message.error() is not None]
-        if failed:
-            messages = [message for message in messages if message.error() is None]
-        if messages:
+        failed: list[Message] = []
+        self._ahead.extend(chunks_of(self._blocks(first, failed), self._contents))
+        if self._ahead:
             self._outage.over()
-            self._ahead.extend(chunks_of(messages, self._contents))
         for message in failed:
             self._take_error(message)
+
+    def _blocks(self, first: Message, failed: list[Message]) -> Iterator[Sequence[Message]]:
+        """`first` and what is there after it, in blocks; what is no message goes to `failed`."""
+        messages, left = [first], self.reading.micro_batch
+        while messages:
+            left -= len(messages)
+            wrong = [message for message in messages if message.error() is not None]
+            if wrong:
+                failed += wrong
+                messages = [message for message in messages if message.error() is None]
+            yield messages
+            # With a time to wait it would wait for all of them, and not only for the first.
+            messages = self._consumer.consume(min(left, _BLOCK), 0) if left else []
 
     def _take_error(self, message: Message) -> None:
         error, topic, number = message.error(), message.topic(), message.partition()
         assert error is not None
         if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None:
             self._assignment.gone((topic, number if number is not None else 0))
-        elif error.code() in _PASSING or error.retriable():
+        elif is_passing(error):
             self._reports(error)
         else:
             raise about_topic(self.reading.settings, topic or "?", error)
@@ -186,9 +190,9 @@ class Feed:
             self._commit_failed(error)
 
     def _commit_failed(self, error: KafkaError) -> None:
-        # The positions that count are in the runner's checkpoint. Those that failed are not tried
-        # again; later ones are.
-        if not self._told_of_commits and error.code() not in _PASSING:
+        # The positions that count are in the runner's checkpoint; the next commit has these, too.
+        self._committed = {}
+        if not self._told_of_commits and not is_passing(error):
             self._told_of_commits = True
             _LOG.warning(
                 "Kafka %s: group %r does not take offsets (%s); the stream goes on without",

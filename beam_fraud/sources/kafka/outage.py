@@ -11,9 +11,9 @@ from beam_fraud.kafka.library import Consumer, KafkaException
 from beam_fraud.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
-#: How long a broker may take to answer whether it is there, in seconds. It answers one request of a
-#: connection after the other, and a fetch that finds nothing is held for half a second.
-QUICKLY = 2.0
+#: How long a broker may take to answer a question of a reader, in seconds; it takes that long only
+#: if it is away, and then there is nothing to read.
+QUICKLY = 1.0
 #: Seconds between two questions.
 _EVERY = 1.0
 

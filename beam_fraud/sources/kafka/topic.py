@@ -7,6 +7,8 @@ from typing import Literal
 
 #: Topic and number.
 Partition = tuple[str, int]
+#: What messages are.
+Content = Literal["transactions", "labels"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class KafkaTopic:
     #: Its name.
     name: str
     #: What its messages are.
-    content: Literal["transactions", "labels"] = "transactions"
+    content: Content = "transactions"
 
 
 def partition_name(partition: Partition) -> str:
