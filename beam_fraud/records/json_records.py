@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from beam_fraud.schema import Labels, Schema
 
@@ -24,6 +25,9 @@ _KINDS: dict[Kind, Any] = {
     "category": str | int | bool | None,
 }
 _MEASURES = ("event_time", "amount", "labelled_at")
+#: Records that become columns together: their values are still in the processor's cache then, and a
+#: bad one has only these decoded one by one.
+_AT_A_TIME = 256
 _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 
 
@@ -61,13 +65,15 @@ def decode_json(
     """
     decode = _decoder(kinds).decode
     faults: list[tuple[int, str, str]] = []
-    try:
-        records = [decode(message) for message in payload]
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        records = _decode_each(payload, decode, faults)
-    if not records:
-        return [_column((), kind) for _, kind in kinds], faults
-    columns = zip(*map(msgspec.structs.astuple, records), strict=True)
+    columns: list[list[Any]] = [[] for _ in kinds]
+    for start in range(0, len(payload), _AT_A_TIME):
+        some = payload[start : start + _AT_A_TIME]
+        try:
+            records = [decode(message) for message in some]
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            records = _decode_each(some, decode, faults, start)
+        for column, values in zip(columns, zip(*map(astuple, records), strict=True), strict=False):
+            column.extend(values)
     return [_column(values, kind) for values, (_, kind) in zip(columns, kinds, strict=True)], faults
 
 
@@ -75,9 +81,11 @@ def _decode_each(
     payload: Sequence[bytes],
     decode: Callable[[bytes], Any],
     faults: list[tuple[int, str, str]],
+    start: int,
 ) -> list[Any]:
+    """What can be decoded of the records from position `start` on."""
     records = []
-    for position, message in enumerate(payload):
+    for position, message in enumerate(payload, start):
         try:
             records.append(decode(message))
         except msgspec.ValidationError as error:
@@ -113,17 +121,41 @@ def _decoder(kinds: tuple[tuple[str, Kind], ...]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))
 
 
-def _column(values: tuple[Any, ...], kind: Kind) -> pa.Array:
+def _column(values: list[Any], kind: Kind) -> pa.Array:
+    for convert in _CONVERSIONS[kind]:
+        try:
+            return convert(values)
+        except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
+            pass
     numeric = kind in ("measure", "number")
-    try:
-        # Five times as fast as Arrow's own conversion, but it takes numbers and nothing else.
-        return pa.array(np.frombuffer(array("d", values))) if numeric else pa.array(values, _TEXT)
-    except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
-        pass
-    try:
-        return pa.array(values, pa.float64() if numeric else _TEXT)
-    except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
-        return pa.array([_spell(value, numeric) for value in values], pa.binary())
+    return pa.array([_spell(value, numeric) for value in values], pa.binary())
+
+
+def _floats(values: list[Any]) -> pa.Array:
+    """Five times as fast as Arrow's own conversion, but it takes numbers and nothing else."""
+    return pa.array(np.frombuffer(array("d", values)))
+
+
+def _integers(values: list[Any]) -> pa.Array:
+    """The same for integers, as text."""
+    return pa.array(np.frombuffer(array("q", values), dtype=np.int64)).cast(_TEXT)
+
+
+def _text(values: list[Any]) -> pa.Array:
+    return pa.array(values, _TEXT)
+
+
+def _numbers(values: list[Any]) -> pa.Array:
+    return pa.array(values, pa.float64())
+
+
+#: What is tried for a column in turn; each refuses at the first value that is not of its type.
+_CONVERSIONS: dict[Kind, tuple[Callable[[list[Any]], pa.Array], ...]] = {
+    "identifier": (_text, _integers),
+    "category": (_text,),
+    "measure": (_floats, _numbers, _text),
+    "number": (_floats, _numbers),
+}
 
 
 def _spell(value: float | str | None, numeric: bool) -> bytes | None:
