@@ -23,6 +23,9 @@ from beam_fraud.sources.raw import PAYLOAD
 NewestEvent = Callable[[Sequence[bytes]], int | None]
 #: Seconds that a bundle waits for its first message; runners call this a short time.
 WAIT_SECONDS = 0.1
+#: Seconds that a bundle goes on for once it has begun, and that it waits for the next message until
+#: then: what ends a bundle costs as much as some dozen messages.
+_BUNDLE_SECONDS, _NEXT_SECONDS = 0.05, 0.005
 #: Seconds between two looks for the stop file.
 _LOOK_SECONDS = 0.05
 #: Seconds between two notes of the lag.
@@ -54,8 +57,8 @@ class KafkaReader(UnboundedReader):
         self._checkpoint = None if checkpoint is None else LocalCheckpoint.at(checkpoint)
         self._chunk: Chunk | None = None
         self._timestamp = MIN_TIMESTAMP
-        #: Whether this bundle has something already, and what comes next need not be waited for.
-        self._handed_out = False
+        #: Until when this bundle waits for more; None before it has anything.
+        self._until: float | None = None
         self._ended = False
         self._look_next = self._note_next = 0.0
         self._kept: dict[str, int] = {}
@@ -76,12 +79,13 @@ class KafkaReader(UnboundedReader):
         if self._ended or self._stopped():
             self._ended = True
             return False
-        self._chunk = self._feed.next(0.0 if self._handed_out else WAIT_SECONDS)
+        self._chunk = self._feed.next(self._patience())
         if self._chunk is None:
             self._ended = self._idle()
             return False
         self._idleness.end()
-        self._handed_out = True
+        if self._until is None:
+            self._until = monotonic() + _BUNDLE_SECONDS
         self._timestamp = self._event_time(self._chunk)
         return True
 
@@ -105,7 +109,7 @@ class KafkaReader(UnboundedReader):
 
     def get_checkpoint_mark(self) -> KafkaMark:
         """The positions after what was handed out; called at the end of every bundle."""
-        self._handed_out = False
+        self._until = None
         positions, last = self._feed.positions, self._ended
         if monotonic() >= self._note_next:
             self._note_next = monotonic() + _NOTE_SECONDS
@@ -125,6 +129,12 @@ class KafkaReader(UnboundedReader):
         if last:
             # Nobody will read on; closing waits for that commit.
             self._feed.close()
+
+    def _patience(self) -> float:
+        """Seconds to wait for the next message."""
+        if self._until is None:
+            return WAIT_SECONDS
+        return min(max(self._until - monotonic(), 0.0), _NEXT_SECONDS)
 
     def _stopped(self) -> bool:
         if self._stop_file is None or monotonic() < self._look_next:
