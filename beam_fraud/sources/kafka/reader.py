@@ -28,6 +28,8 @@ WAIT_SECONDS = 0.1
 _BUNDLE_SECONDS, _NEXT_SECONDS = 0.05, 0.005
 #: Seconds between two looks for the stop file.
 _LOOK_SECONDS = 0.05
+#: Seconds between two looks at event times: a watermark need not be newer.
+_ASK_SECONDS = 0.1
 #: Seconds between two notes of the lag.
 _NOTE_SECONDS = 0.2
 
@@ -60,7 +62,7 @@ class KafkaReader(UnboundedReader):
         #: Until when this bundle waits for more; None before it has anything.
         self._until: float | None = None
         self._ended = False
-        self._look_next = self._note_next = 0.0
+        self._look_next = self._note_next = self._ask_next = 0.0
         self._kept: dict[str, int] = {}
 
     def start(self) -> bool:
@@ -154,7 +156,8 @@ class KafkaReader(UnboundedReader):
 
     def _event_time(self, chunk: Chunk) -> Timestamp:
         transactions = chunk.content == "transactions"
-        if self._newest_event is not None and transactions:
+        if self._newest_event is not None and transactions and monotonic() >= self._ask_next:
+            self._ask_next = monotonic() + _ASK_SECONDS
             payload = chunk.batch.column(PAYLOAD)
             # The first and the last say enough.
             found = self._newest_event([payload[0].as_py(), payload[-1].as_py()])
