@@ -58,6 +58,7 @@ def refuse_shared_places(
     channels: Sequence[Channel],
     files: Sequence[InputFile],
     bundle: str,
+    watched: Path | None = None,
 ) -> None:
     """See that nothing is written into anything else that the run writes or reads.
 
@@ -67,6 +68,7 @@ def refuse_shared_places(
       channels: whom alerts go to.
       files: what is read; URLs are left alone.
       bundle: directory of the model, or its URL.
+      watched: a directory of which every file is read that comes to lie straight in it.
 
     Raises:
       UsageError: two places are the same, or one is inside the other.
@@ -85,6 +87,11 @@ def refuse_shared_places(
         for other in inputs:
             if _meet(place, other):
                 raise UsageError(f"{place.option}: {other.option} is read; give another place")
+    if watched is not None:
+        path = _followed(watched)
+        for place in (*given, *own):
+            if path.is_relative_to(place.path) or place.path.parent == path:
+                raise _refusal(_Place(f"--watch {watched}", path), place)
     for one, other in combinations(given, 2):
         if one.option != other.option and _meet(one, other):
             raise _refusal(other, one)

@@ -12,6 +12,7 @@ GroupByKey, no window and no side input here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert
-from beam_fraud.transforms.counters import ROWS_DUPLICATE, count
+from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, count
 from beam_fraud.transforms.decide import Decide, Flagged
 from beam_fraud.transforms.features import Features
 from beam_fraud.transforms.infer import Infer
@@ -51,6 +52,7 @@ from beam_fraud.transforms.validate import DEAD, VALID, Validate
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
+from beam_fraud.velocity import Velocity
 
 #: Blocks that are predicted at once where shards have cut batches into small ones.
 _BLOCKS_TOGETHER = 16
@@ -174,13 +176,14 @@ def _remembered(
         ordered = partial(_reordering, wait=stream.reorder)
         known |= "Reorder" >> _stateful(stream, "reorder", ordered, (), waits=True)
     history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
-    for key, definitions in by_key(stream.features.velocity).items():
+    for number, (key, definitions) in enumerate(by_key(stream.features.velocity).items()):
         make = partial(
-            VelocityShard,
+            _adding_velocity,
             definitions=definitions,
             lateness=stream.lateness,
             shards=stream.shards,
             history=history if stream.history else None,
+            counts=number == 0,
         )
         name = f"velocity of {' and '.join(key)}"
         known |= name.capitalize() >> _stateful(stream, name, make, key)
@@ -199,6 +202,26 @@ def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:
 
 def _reordering(shard: int, wait: float) -> ReorderShard:
     return ReorderShard(wait)
+
+
+def _adding_velocity(
+    shard: int,
+    definitions: Sequence[Velocity],
+    lateness: int,
+    shards: int,
+    history: partial[Iterator[pa.RecordBatch]] | None,
+    *,
+    counts: bool,
+) -> VelocityShard:
+    """The history is read by every shard of every key, but counted by those of one key only."""
+    return VelocityShard(
+        shard,
+        definitions=definitions,
+        lateness=lateness,
+        shards=shards,
+        history=history and partial(history, count_left_out=counts and shard == 0),
+        counted=partial(count, HISTORY_ROWS) if counts else None,
+    )
 
 
 def _archive(

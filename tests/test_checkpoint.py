@@ -126,7 +126,7 @@ def test_another_stream_is_refused(path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused_in_one_line(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
-    with pytest.raises(FraudError, match="state cannot be kept") as raised:
+    with pytest.raises(FraudError, match="state is damaged") as raised:
         LocalCheckpoint.at(path)
     assert "\n" not in str(raised.value)
 

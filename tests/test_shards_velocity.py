@@ -116,16 +116,21 @@ def test_a_new_shard_reads_the_history_first_and_keeps_it() -> None:
 
 def test_shards_take_their_own_part_of_the_history() -> None:
     earlier = transactions(300, days=2)
-    kept = 0
+    kept, counted = 0, []
     for number in range(4):
         shard = VelocityShard(
-            number, definitions=DEFINITIONS, shards=4, history=lambda: iter([earlier])
+            number,
+            definitions=DEFINITIONS,
+            shards=4,
+            history=lambda: iter([earlier]),
+            counted=counted.append,
         )
         shard.restore(())
         kept += shard.rows
     alone = VelocityShard(0, definitions=DEFINITIONS, history=lambda: iter([earlier]))
     alone.restore(())
     assert kept == alone.rows > 0
+    assert sum(counted) == len(earlier)
 
 
 def test_a_label_is_seen_from_when_it_was_made_and_can_be_taken_back() -> None:

@@ -19,7 +19,7 @@ from beam_fraud.sources.kafka.reading import Reading
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import EARLIEST, Start
 from beam_fraud.sources.kafka.topic import KafkaTopic
-from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of
+from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of
 
 SETTINGS = KafkaSettings.of("127.0.0.1:1")
 
@@ -99,6 +99,7 @@ def test_messages_become_a_batch_for_each_partition() -> None:
     assert first.batch.column(PAYLOAD).to_pylist() == [b"a", b"\x00\xff"]
     origin = origin_of(first.batch)
     assert (origin.source, origin.format, origin.appended) == ("t:0", "jsonl", 2_000)
+    assert first.batch.column(APPENDED).to_pylist() == [3_000, 2_000]
     assert second.batch.column(PAYLOAD).to_pylist() == [b""]
     assert (origin_of(third.batch).source, origin_of(third.batch).content) == ("u:0", "labels")
 
@@ -109,10 +110,11 @@ def test_without_a_time_of_the_broker_it_is_now() -> None:
     appended = origin_of(chunk.batch).appended
     assert appended is not None
     assert before - 1 <= appended <= datetime.now(UTC).timestamp() * 1000
+    assert chunk.batch.column(APPENDED).to_pylist() == [appended]
 
 
 def test_large_messages_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_LARGE", 10)
+    monkeypatch.setattr(batches, "LARGE", 10)
     messages = [message("t", 0, number, b"x" * 6) for number in range(5)]
     chunks = chunks_of([messages, [message("t", 0, 5, b"y" * 50)]], {"t": "transactions"})
     assert [len(chunk.batch) for chunk in chunks] == [1] * 6

@@ -98,9 +98,15 @@ class LocalCheckpoint:
                 elif before != value:
                     raise FraudError(
                         f"{self.path.parent}: holds a stream with another {name} "
-                        f"({before}, now {value}); give another --out, or remove it to start anew"
+                        f"({before}, now {value}); give another --out, or remove all of this one "
+                        "to start anew"
                     )
         return bool(self.positions())
+
+    def knows(self, name: str) -> bool:
+        """Whether an earlier `claim` has said something of that name."""
+        with self._one_line_errors():
+            return self._about(name) is not None
 
     def positions(self) -> dict[str, str]:
         """Source to the position it had reached at the last commit."""
@@ -234,4 +240,10 @@ class LocalCheckpoint:
         try:
             yield
         except sqlite3.Error as error:
+            if type(error) is sqlite3.DatabaseError:
+                # Not one of its subclasses: the file is no database, or has lost a part.
+                raise FraudError(
+                    f"{self.path}: the stream's state is damaged ({error}); "
+                    "start anew with another --out"
+                ) from None
             raise FraudError(f"{self.path}: the stream's state cannot be kept ({error})") from None

@@ -12,6 +12,7 @@ from typing import TextIO, cast
 from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.archive_places import claim_archives
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
@@ -54,6 +55,8 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
+        else:
+            _claim_archives(planned, None)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
@@ -99,11 +102,22 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     """Take up the state that is kept here, and what a dead run has left of its archive."""
     checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
     stack.callback(checkpoint.close)
-    if checkpoint.claim(planned.about):
-        _LOG.info("going on where the last run stopped")
+    going_on = checkpoint.claim(planned.about)
+    _claim_archives(planned, checkpoint)
     _finish_archives(planned)
     source = planned.stream.source.resumed(checkpoint.positions())
+    if going_on:
+        _LOG.info("going on where the last run stopped")
     return replace(planned, stream=replace(planned.stream, source=source))
+
+
+def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:
+    """Before the archives take up their state: they remove parts of which it knows nothing."""
+    outputs, sink = planned.stream.outputs, planned.scoring.sink
+    directories = [outputs.branch(SCORES), outputs.branch(DEAD_LETTERS)]
+    if isinstance(sink, ParquetSink):
+        directories.append(sink.directory)
+    claim_archives(directories, outputs.directory, checkpoint)
 
 
 def _finish_archives(planned: StreamPlan) -> None:

@@ -173,7 +173,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     )
     history = find_history(options.history, (), schema, labels=stream.labels)
     stream = replace(stream, history=tuple(history))
-    refuse_shared_places(outputs, sink, channels, stream.history, bundle.path)
+    watched = None if options.watch is None else Path(options.watch)
+    refuse_shared_places(outputs, sink, channels, stream.history, bundle.path, watched)
     outputs.check(here=here)
     for place in (sink, outbox, *channels):
         if place is not None:
@@ -193,8 +194,10 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
 
 
 def _refuse_contradictions(options: StreamOptions) -> None:
-    if (options.kafka is None) == (options.watch is None):
+    if options.kafka is None and options.watch is None:
         raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR")
+    if options.kafka is not None and options.watch is not None:
+        raise UsageError("--watch: not together with --kafka; give one of them")
     if options.kafka is not None and options.topic is None:
         raise UsageError("--topic: say which topic the transactions are in")
     if options.watch is not None:
@@ -205,6 +208,7 @@ def _refuse_contradictions(options: StreamOptions) -> None:
             ("--dead-letter-topic", options.dead_letter_topic),
             ("--kafka-config", options.kafka_config),
             ("--kafka-properties", options.kafka_properties),
+            ("--start", options.start != StreamOptions.start),
         ):
             if value:
                 raise UsageError(f"{name}: needs --kafka HOST:PORT, not --watch")

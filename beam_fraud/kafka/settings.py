@@ -48,7 +48,8 @@ class KafkaSettings:
     where a client is made; a secret may not be given otherwise, but in the properties file.
 
     Raises:
-      UsageError: no brokers, a secret in plain sight, or a property that the stream itself sets.
+      UsageError: no brokers, a secret in plain sight, or a property that the stream itself sets;
+        later, where a client is made, no consumer group.
     """
 
     #: `HOST:PORT`, several with commas.
@@ -60,7 +61,8 @@ class KafkaSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not _BROKERS.fullmatch(self.bootstrap):
+        ports = (broker.rpartition(":")[2] for broker in self.bootstrap.split(","))
+        if not _BROKERS.fullmatch(self.bootstrap) or any(int(port) > 65_535 for port in ports):
             raise UsageError("--kafka: brokers are written HOST:PORT, several with commas")
         for name, value in self.properties:
             if name in _GIVEN_OTHERWISE:
@@ -151,4 +153,8 @@ class KafkaSettings:
             dict(read_properties(Path(self.properties_file))) if self.properties_file else {}
         )
         properties |= dict(self.properties)
-        return {name: resolve(name, value) for name, value in properties.items()}
+        given = {name: resolve(name, value) for name, value in properties.items()}
+        if not given.get("group.id", "-"):
+            # librdkafka ends the process for it.
+            raise UsageError("--kafka-config group.id: nothing was given, the value is empty")
+        return given

@@ -13,7 +13,7 @@ import pyarrow.types as pat
 from beam_fraud.records.faults import Faults
 from beam_fraud.records.text import flat
 from beam_fraud.sources.columns import is_text
-from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, origin_of
+from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, origin_of
 from beam_fraud.stages import DEAD_LETTER
 
 
@@ -48,10 +48,13 @@ def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
 
 
 def _payloads(dead: pa.RecordBatch) -> pa.Array:
-    """The records themselves: the text without its line end, or the row as JSON."""
+    """The records themselves: messages whole, text without its line end, or the row as JSON."""
+    if APPENDED in dead.schema.names:
+        return dead.column(PAYLOAD)
     if PAYLOAD in dead.schema.names:
         texts = dead.column(PAYLOAD).to_pylist()
-        return pa.array([text.removesuffix(b"\n").removesuffix(b"\r") for text in texts])
+        lines = [text.removesuffix(b"\n").removesuffix(b"\r") for text in texts]
+        return pa.array(lines, pa.binary())
     rows = dead.drop_columns([POSITION])
     columns = {name: _plain(rows.column(name)) for name in rows.schema.names}
     return pa.array(

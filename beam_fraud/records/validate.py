@@ -14,10 +14,12 @@ from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema import EVENT_TIME, FeatureColumn, Labels, Schema
-from beam_fraud.sources.raw import POSITION, Origin, origin_of, with_origin
+from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, with_origin
 
 #: The largest number that a model takes: scikit-learn's trees look at float32.
 _LARGEST = float(np.finfo(np.float32).max)
+#: Milliseconds that count, of arrivals that may be any number: in the year 5138.
+_END_OF_TIME = 10**14
 
 
 def validate(
@@ -29,9 +31,10 @@ def validate(
       parsed: n rows.
       schema: what they should be.
       labels: whether they are kept, and checked if they are required.
-      ahead: how much later than its arrival (`Origin.appended`) an event may be, microseconds: one
-        event far in the future would make a stream forget what it remembers. None for any time;
-        not looked at where the arrival is not known.
+      ahead: how much later than its arrival an event may be, microseconds: one event far in the
+        future would make a stream forget what it remembers. A message arrives when its broker takes
+        it (`@appended`), a row of a file when that is written (`Origin.appended`). None for any
+        time; not looked at where the arrival is not known.
 
     Returns:
       The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
@@ -39,9 +42,7 @@ def validate(
     """
     origin = origin_of(parsed)
     faults = faults_of_parsing(parsed)
-    latest = None
-    if ahead is not None and origin.appended is not None:
-        latest = origin.appended * 1_000 + ahead
+    latest = None if ahead is None else _latest(parsed, origin, ahead)
     columns = _Columns(parsed, schema, faults, latest).read(origin, labels=labels)
     faulty = faults.faulty
     described = schema.transactions(labels=labels)
@@ -58,7 +59,11 @@ class _Columns:
     """Reads the columns of a parsed batch, noting faults."""
 
     def __init__(
-        self, parsed: pa.RecordBatch, schema: Schema, faults: Faults, latest: int | None
+        self,
+        parsed: pa.RecordBatch,
+        schema: Schema,
+        faults: Faults,
+        latest: npt.NDArray[np.int64] | int | None,
     ) -> None:
         self._parsed = parsed
         self._schema = schema
@@ -173,6 +178,17 @@ class _Columns:
         self._faults.add("non_finite_feature", feature.column, np.isinf(numbers.values))
         self._faults.add("too_large", feature.column, np.abs(numbers.values) > _LARGEST)
         return pa.array(numbers.values)
+
+
+def _latest(
+    parsed: pa.RecordBatch, origin: Origin, ahead: int
+) -> npt.NDArray[np.int64] | int | None:
+    """The latest time that is allowed, in microseconds: of each row, of all, or none."""
+    if APPENDED in parsed.schema.names:
+        arrived = np.minimum(parsed.column(APPENDED).to_numpy(), _END_OF_TIME)
+        latest: npt.NDArray[np.int64] = arrived * 1_000 + ahead
+        return latest
+    return None if origin.appended is None else origin.appended * 1_000 + ahead
 
 
 def _positions_as_ids(source: str, positions: pa.Array) -> pa.Array:

@@ -40,6 +40,7 @@ class VelocityShard:
         lateness: int = 0,
         shards: int = 1,
         history: History | None = None,
+        counted: Callable[[int], None] | None = None,
     ) -> None:
         """Know nothing.
 
@@ -49,11 +50,12 @@ class VelocityShard:
           lateness: how late a row may be and still see all of its windows, microseconds.
           shards: how many there are.
           history: earlier transactions, of which the shard takes its own.
+          counted: told how many it has taken; each is in one shard of every key.
         """
         self._shard, self._shards = shard, shards
         self._definitions = tuple(definitions)
         self._key = self._definitions[0].key
-        self._history = history
+        self._history, self._counted = history, counted
         self._state = VelocityState(self._definitions, lateness)
 
     @property
@@ -74,7 +76,10 @@ class VelocityShard:
             return Effects()
         deltas = []
         for transactions in self._history():
-            keyed = keyed_rows(self._mine(transactions), self._definitions)
+            mine = self._mine(transactions)
+            if self._counted is not None:
+                self._counted(len(mine))
+            keyed = keyed_rows(mine, self._definitions)
             delta = StateDelta.of(keyed.rows, keyed.frauds)
             self._state.add(keyed.rows, keyed.frauds)
             deltas.append(_kept(delta))

@@ -1,8 +1,9 @@
 """Raw batches: rows as the source holds them, each with its position.
 
 A raw batch is a record batch with the column `@position` (int64, from 0 in its source) and either
-`@payload` (binary: the record as text, its line end included) or the source's own columns. The
-name of the source, its format and the number of the block in its segment are in the metadata.
+`@payload` (binary: the record as text, its line end included) or the source's own columns. Messages
+of a broker have the column `@appended` as well. The name of the source, its format and the number
+of the block in its segment are in the metadata.
 Names with an `@` keep out of the way of the source's columns.
 """
 
@@ -18,6 +19,9 @@ from beam_fraud.sources.segment import CsvLayout
 
 POSITION = "@position"
 PAYLOAD = "@payload"
+#: int64, no nulls: when the broker took the message, milliseconds of the epoch. Only messages have
+#: it, up to validation: what is decided by it must not depend on which messages came together.
+APPENDED = "@appended"
 #: Reason why a record is a dead letter already, null where it is fine; may be absent.
 REASON = "@reason"
 #: More about that reason; there if `@reason` is.

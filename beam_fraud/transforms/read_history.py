@@ -43,11 +43,20 @@ class ReadHistory(beam.PTransform):
 
 
 def earlier_transactions(
-    files: Sequence[InputFile], schema: Schema, labels: Labels
+    files: Sequence[InputFile], schema: Schema, labels: Labels, *, count_left_out: bool
 ) -> Iterator[pa.RecordBatch]:
-    """The transactions of files, one file after the other, counted as `ReadHistory` does."""
-    for file in files:
-        yield from _transactions(file, schema, labels, _BLOCK_ROWS)
+    """The transactions of files, one file after the other; whoever makes use of them counts them.
+
+    Args:
+      files: of earlier transactions.
+      schema: what they hold.
+      labels: what is made of their labels.
+      count_left_out: whether to count what is none: once, however many shards read the files.
+    """
+    for block in read_transactions(files, schema, labels=labels, block_rows=_BLOCK_ROWS):
+        if count_left_out:
+            count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
+        yield block.transactions
 
 
 def _transactions(

@@ -20,6 +20,7 @@ from beam_fraud.commandline.failure import fraud_error_in
 from beam_fraud.errors import FraudError
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.sources.kafka import batches, feed
 from beam_fraud.sources.kafka import source as source_module
 from beam_fraud.sources.kafka.feed import Feed
 from beam_fraud.sources.kafka.lag import lags
@@ -27,6 +28,7 @@ from beam_fraud.sources.kafka.pool import POOL
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import Start
 from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.sources.raw import PAYLOAD
 from beam_fraud.transforms.counters import read_counters
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
@@ -93,6 +95,32 @@ def test_a_large_message_passes_untouched(
         large,
         b"after",
     ]
+
+
+def test_no_more_large_messages_are_taken_at_a_time_than_fit(
+    broker: Broker, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = topic(config={"max.message.bytes": "20000000"})
+    sent = [bytes([number]) * 10_000_000 for number in range(8)]
+    produce(broker, name, [*sent, *numbers(0, 5_000)])
+    monkeypatch.setattr(batches, "LARGE", 25_000_000)
+    monkeypatch.setattr(feed, "LARGE", 25_000_000)
+    # Messages come one by one, as they may from a fast broker while others are taken.
+    monkeypatch.setattr(feed, "_BLOCK", 1)
+    reader = source_of(broker, name).create_reader(None, None)
+    try:
+        found: list[bytes] = []
+        while len(found) < len(sent) + 5_000:
+            if not reader.advance():
+                continue
+            payload = reader.get_current().column(PAYLOAD)
+            assert payload.nbytes < 26_000_000
+            assert sum(chunk.batch.nbytes for chunk in reader._feed._ahead) < 36_000_000
+            found += payload.to_pylist()
+            reader.get_checkpoint_mark()
+    finally:
+        reader._feed.close()
+    assert found == [*sent, *numbers(0, 5_000)]
 
 
 def test_labels_come_through_the_same_source_and_are_counted_apart(

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import methodcaller
 
+import numpy as np
 import pyarrow as pa
 
 from beam_fraud.kafka.library import Message
 from beam_fraud.sources.kafka.topic import Content, Partition, partition_name
-from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
+from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, with_origin
 
-_SCHEMA = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary())])
+_SCHEMA = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())])
 #: Bytes of a batch from which on it is cut in two: the next steps hold it several times over.
-_LARGE = 64 << 20
+LARGE = 64 << 20
 _PARTITION = methodcaller("partition")
 _TOPIC = methodcaller("topic")
 _OFFSET = methodcaller("offset")
@@ -81,17 +82,24 @@ def chunks_of(blocks: Iterable[Sequence[Message]], contents: Mapping[str, Conten
 
 
 def _cut(partition: Partition, rows: _Rows, content: Content) -> Iterator[Chunk]:
-    if len(rows.offsets) > 1 and sum(map(len, rows.payloads)) > _LARGE:
+    if len(rows.offsets) > 1 and sum(map(len, rows.payloads)) > LARGE:
         for half in rows.halves():
             yield from _cut(partition, half, content)
         return
-    times = [when for when in rows.times if when > 0]
+    times = np.array(rows.times, dtype=np.int64)
+    times = np.where(times > 0, times, int(time.time() * 1000))
     origin = Origin(
         source=partition_name(partition),
         format="jsonl",
-        appended=min(times) if times else int(time.time() * 1000),
+        appended=int(times.min()),
         content=content,
     )
-    columns = [pa.array(rows.offsets, pa.int64()), pa.array(rows.payloads, pa.binary())]
-    batch = pa.RecordBatch.from_arrays(columns, schema=with_origin(_SCHEMA, origin))
+    batch = pa.RecordBatch.from_arrays(
+        [
+            pa.array(rows.offsets, pa.int64()),
+            pa.array(rows.payloads, pa.binary()),
+            pa.array(times),
+        ],
+        schema=with_origin(_SCHEMA, origin),
+    )
     yield Chunk(partition, batch, rows.offsets[-1] + 1, content)

@@ -16,7 +16,7 @@ from beam_fraud.kafka.library import (
     TopicPartition,
 )
 from beam_fraud.sources.kafka.assignment import Assignment
-from beam_fraud.sources.kafka.batches import Chunk, chunks_of
+from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of
 from beam_fraud.sources.kafka.outage import Outage
 from beam_fraud.sources.kafka.reading import Reading
 from beam_fraud.sources.kafka.topic import partition_name, partition_of
@@ -164,16 +164,18 @@ class Feed:
 
     def _blocks(self, first: Message, failed: list[Message]) -> Iterator[Sequence[Message]]:
         """`first` and what is there after it, in blocks; what is no message goes to `failed`."""
-        messages, left = [first], self.reading.micro_batch
+        messages, left, room = [first], self.reading.micro_batch, LARGE
         while messages:
             left -= len(messages)
+            # The library fetches on while it is drained: without end, if messages are large.
+            room -= sum(map(len, messages))
             wrong = [message for message in messages if message.error() is not None]
             if wrong:
                 failed += wrong
                 messages = [message for message in messages if message.error() is None]
             yield messages
             # With a time to wait it would wait for all of them, and not only for the first.
-            messages = self._consumer.consume(min(left, _BLOCK), 0) if left else []
+            messages = self._consumer.consume(min(left, _BLOCK), 0) if left and room > 0 else []
 
     def _take_error(self, message: Message) -> None:
         error, topic, number = message.error(), message.topic(), message.partition()

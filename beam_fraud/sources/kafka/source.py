@@ -11,6 +11,7 @@ from typing import Any
 
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource
 
+from beam_fraud.errors import FraudError
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.feed import Feed
 from beam_fraud.sources.kafka.idleness import idleness_of
@@ -68,8 +69,19 @@ class KafkaSource(UnboundedSource):
         return self.settings.group(f"beam-fraud-{self.topics[0].name}")
 
     def resumed(self, positions: Mapping[str, str]) -> KafkaSource:
-        """The source from where a run stopped that kept these positions."""
-        return replace(self, positions={name: int(at) for name, at in positions.items()})
+        """The source from where a run stopped that kept these positions.
+
+        Raises:
+          FraudError: one is no offset.
+        """
+        try:
+            offsets = {name: int(at) for name, at in positions.items()}
+        except ValueError:
+            raise FraudError(
+                f"{self.checkpoint}: the stream's state is damaged (a position is no offset); "
+                "start anew with another --out"
+            ) from None
+        return replace(self, positions=offsets)
 
     def __getstate__(self) -> bytes:
         """Equal sources as equal bytes: by these Beam finds the reader of the last bundle again.

@@ -70,7 +70,8 @@ def first_offsets(
     if start.kind == "committed":
         known = consumer.committed(asked, timeout=seconds)
     elif start.at is not None:
-        millis = int(start.at.timestamp() * 1000)
+        # Brokers take numbers below zero for something else; no message is that old.
+        millis = max(0, int(start.at.timestamp() * 1000))
         asked = [TopicPartition(topic, number, millis) for topic, number in partitions]
         known = consumer.offsets_for_times(asked, timeout=seconds)
     offsets = {}

@@ -1,0 +1,42 @@
+"""`beam-fraud stream` over dropped files: what its summary says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.commands.stream import StreamOptions, run
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.commands.train import run as train
+from beam_fraud.simulate.simulation import Simulation, simulate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_row_of_the_history_counts_once_whatever_reads_it(
+    inbox: Path, tmp_path: Path, shards: int
+) -> None:
+    rows = simulate(Simulation(days=20, accounts=60, merchants=60, seed=3, fraud_rate=0.03))
+    before = rows.slice(0, rows.num_rows - 500)
+    model, history = tmp_path / "model", tmp_path / "history.parquet"
+    repeated = before.slice(0, 7)
+    pq.write_table(pa.concat_tables([before, repeated]), history)
+    train(TrainOptions((str(history),), "handbook", "logistic", str(model)))
+    pq.write_table(rows.slice(rows.num_rows - 500), inbox / "new.parquet")
+    options = StreamOptions(
+        watch=str(inbox),
+        model=str(model),
+        out=str(tmp_path / "out"),
+        history=(str(history),),
+        shards=shards,
+        until_idle=0.5,
+    )
+    first = run(options)
+    assert (first["rows_in"], first["rows_scored"]) == (500, 500)
+    assert first["history_rows"] == before.num_rows
+    assert first["history_rows_left_out"] == len(repeated)
+    # It is in the state by now.
+    assert "history_rows" not in run(options)
