@@ -12,6 +12,8 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The same for sources that have no end.
 ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
+#: Flink's sources may stay up for its checkpoints, so that its streams have to be stopped.
+_ENDING_RUNNERS = ("endlessrunner", "fnapirunner", "directrunner", "prismrunner")
 
 
 def pipeline_options(
@@ -45,8 +47,35 @@ def is_local(options: PipelineOptions) -> bool:
     return bool(options.view_as(StandardOptions).runner in (LOCAL_RUNNER, ENDLESS_RUNNER))
 
 
-def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]) -> PipelineResult:
+def ends_with_its_sources(options: PipelineOptions) -> bool:
+    """Whether the runner is one of which it is known that a stream ends when its sources do."""
+    runner = str(options.view_as(StandardOptions).runner)
+    return runner.rpartition(".")[2].lower() in _ENDING_RUNNERS
+
+
+def finished(result: PipelineResult) -> None:
+    """Wait for the end of a pipeline that has been started.
+
+    Raises:
+      RuntimeError: it failed; the runner's text holds the reason.
+    """
+    state = result.wait_until_finish()
+    if state != PipelineState.DONE:
+        raise RuntimeError(f"the pipeline ended as {state}")
+
+
+def run(
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline], None],
+    wait: Callable[[PipelineResult], None] = finished,
+) -> PipelineResult:
     """Build a pipeline and run it to its end.
+
+    Args:
+      options: Beam's.
+      build: adds the graph.
+      wait: for the end of what has been started. The local runner returns only then; on others the
+        pipeline is still running when this is called.
 
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
@@ -54,7 +83,5 @@ def run(options: PipelineOptions, build: Callable[[beam.Pipeline], None]) -> Pip
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
     result = pipeline.run()
-    state = result.wait_until_finish()
-    if state != PipelineState.DONE:
-        raise RuntimeError(f"the pipeline ended as {state}")
+    wait(result)
     return result

@@ -13,7 +13,7 @@ GroupByKey, no window and no side input here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -232,7 +232,8 @@ def _archive(
     stream: Stream,
     key: tuple[str, ...],
 ) -> None:
-    rows | label >> _stateful(stream, step, writers[step], key, waits=True)
+    step_of_rows = _stateful(stream, step, writers[step], key, waits=True)
+    rows | label >> replace(step_of_rows, stop_file=stream.outputs.stop_file)
 
 
 def _stateful(

@@ -64,6 +64,12 @@ class Stream:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def stop(self) -> None:
+        """Ask it to come to its end, as Ctrl-C does."""
+        assert self.process is not None
+        assert self.runs, self.said()
+        self.process.send_signal(signal.SIGTERM)
+
     def wait_for_end(self) -> None:
         """Wait until it ends by itself."""
         assert self.process is not None

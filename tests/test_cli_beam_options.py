@@ -22,6 +22,7 @@ def divided(*args: str) -> tuple[list[str], tuple[str, ...]]:
         (["--runner", "FnApiRunner"], ["--runner=FnApiRunner"]),
         (["--flink_submit_uber_jar"], ["--flink_submit_uber_jar"]),
         (["--flink-master", "[local]"], ["--flink_master=[local]"]),
+        (["--checkpointing-interval", "1000"], ["--checkpointing_interval=1000"]),
         (["--job-server-timeout=9"], ["--job-server-timeout=9"]),
         (["--parallelism", "-1"], ["--parallelism=-1"]),
         (['--environment_config={"a": "b=c"}'], ['--environment_config={"a": "b=c"}']),
@@ -40,6 +41,14 @@ def test_beam_understands_what_is_handed_to_it() -> None:
     _, beams = divided("--direct-num-workers", "3", "--direct_running_mode=multi_threading")
     options = PipelineOptions(list(beams)).view_as(DirectOptions)
     assert (options.direct_num_workers, options.direct_running_mode) == (3, "multi_threading")
+
+
+def test_options_of_the_flink_job_server_reach_it_as_numbers() -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    _, beams = divided("--checkpointing_interval=1000", "--savepoint_path=file:///s")
+    given = PipelineOptions(list(beams)).get_all_options(drop_default=True)
+    assert (given["checkpointing_interval"], given["savepoint_path"]) == (1000, "file:///s")
 
 
 def test_values_of_our_options_and_what_follows_a_double_dash_are_not_options() -> None:
@@ -77,6 +86,7 @@ def test_options_of_every_runner_are_known() -> None:
     assert known["--runner"]
     assert known["--flink_master"]
     assert known["--prism_location"]
+    assert known["--checkpointing_interval"]
     assert known["--region"]
     assert not known["--flink_submit_uber_jar"]
     assert "--help" not in known

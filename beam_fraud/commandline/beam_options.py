@@ -124,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     """Beam's own parser, with the options of all runners."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    import beam_fraud.commandline.flink_options  # noqa: F401  declares more of them
+
     parsers: list[argparse.ArgumentParser] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     parsers[0].exit_on_error = False

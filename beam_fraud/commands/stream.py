@@ -18,6 +18,7 @@ from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.commands.batch import row_counts
+from beam_fraud.commands.draining import Draining
 from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
 from beam_fraud.errors import FraudError
@@ -33,6 +34,8 @@ from beam_fraud.stream_pipeline import archives, build_stream
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
+#: Seconds that a runner may need to end a stream in which no row is left.
+_PATIENCE = 10.0
 
 
 def run(options: StreamOptions) -> dict[str, object]:
@@ -67,10 +70,13 @@ def run(options: StreamOptions) -> dict[str, object]:
             page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
             _LOG.info("metrics at %s", page)
         stack.enter_context(live_line(read, alerts))
-        stack.enter_context(drained_by_signals(outputs.stop))
+        draining = Draining(outputs.stop, lambda: read().done, _PATIENCE)
+        stack.enter_context(drained_by_signals(draining.ask))
         _LOG.info("reading %s into %s", planned.what, outputs.directory)
         result = launch.run(
-            planned.beam_options, lambda root: build_stream(root, planned.stream, planned.scoring)
+            planned.beam_options,
+            lambda root: build_stream(root, planned.stream, planned.scoring),
+            draining.wait,
         )
         counted = counters.read_counters(result)
         if planned.stream.here:
@@ -80,6 +86,8 @@ def run(options: StreamOptions) -> dict[str, object]:
         if planned.scoring.sink is not None and not isinstance(planned.scoring.sink, ParquetSink):
             planned.scoring.sink.commit(planned.stream.run_id)
     last = read_board(outputs.live)
+    # Flink tells nothing of a cancelled job; workers on this machine have told it themselves.
+    counted = counted or dict(last.counters)
     sent = {} if dispatcher is None else _alerts(dispatcher)
     summary = _summary(planned, counted, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)

@@ -142,6 +142,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     here = launch.is_local(beam_options)
     _refuse_workers(beam_options, here)
+    if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
+        _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     sink = None if options.sink is None else parse_sink(options.sink)
     channels = tuple(parse_channel(url, console=console) for url in options.alerts)

@@ -68,6 +68,8 @@ class Stateful(beam.PTransform):
     checkpoint: Path | None
     #: Whether shards hold rows back for some time.
     waits: bool = False
+    #: Shards that wait give all they have, as often as they can, once this file is there.
+    stop_file: Path | None = None
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step here; a split by shards and the step itself elsewhere."""
@@ -75,7 +77,9 @@ class Stateful(beam.PTransform):
             kind = _OnThisMachine if self.waits or self.shards == 1 else _Rejoining
             host = kind(self.make, self.key, self.shards, self.step, self.checkpoint)
             return batches | "Here" >> beam.ParDo(host).with_output_types(pa.RecordBatch)
-        remembering = _Waiting(self.make) if self.waits else _InRunner(self.make)
+        remembering = (
+            _Waiting(self.make, self.stop_file) if self.waits else _InRunner(self.make)
+        )
         return (
             batches
             | "Shards"
@@ -256,6 +260,10 @@ class _Waiting(_InRunner):
     TICK = TimerSpec("tick", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
+    def __init__(self, make: MakeShard, stop_file: Path | None = None) -> None:
+        super().__init__(make)
+        self._stop_file = stop_file
+
     def process(
         self,
         element: tuple[int, pa.RecordBatch],
@@ -280,9 +288,14 @@ class _Waiting(_InRunner):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
     ) -> Iterator[pa.RecordBatch]:
-        """Let a shard see what time it is."""
+        """Let a shard see what time it is, or that the stream is coming to its end.
+
+        Where the runner keeps its sources up for checkpoints, the end of time never comes.
+        """
         shard = self._shard(number, kept, token)
-        yield from self._keep(number, shard, shard.tick(time.time()), kept, token)
+        ending = self._stop_file is not None and self._stop_file.exists()
+        effects = shard.finish() if ending else shard.tick(time.time())
+        yield from self._keep(number, shard, effects, kept, token)
         if shard.waiting:
             tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
 
