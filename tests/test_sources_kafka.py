@@ -11,15 +11,18 @@ from confluent_kafka import Message
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import UsageError
 from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.presets import HANDBOOK
 from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.records.parse import parse
+from beam_fraud.records.validate import validate
 from beam_fraud.sources.kafka import batches
-from beam_fraud.sources.kafka.batches import chunks_of
+from beam_fraud.sources.kafka.batches import chunks_of, joined
 from beam_fraud.sources.kafka.mark import KafkaMark, KafkaMarkCoder
 from beam_fraud.sources.kafka.reading import Reading
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import EARLIEST, Start
-from beam_fraud.sources.kafka.topic import KafkaTopic
-from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of
+from beam_fraud.sources.kafka.topic import Content, KafkaTopic
+from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of, sources_of
 
 SETTINGS = KafkaSettings.of("127.0.0.1:1")
 
@@ -94,7 +97,7 @@ def test_messages_become_a_batch_for_each_partition() -> None:
     first, second, third = chunks_of(
         [messages[:2], messages[2:]], {"t": "transactions", "u": "labels"}
     )
-    assert (first.partition, first.next_offset) == (("t", 0), 10)
+    assert first.next_offsets == {("t", 0): 10}
     assert first.batch.column(POSITION).to_pylist() == [5, 9]
     assert first.batch.column(PAYLOAD).to_pylist() == [b"a", b"\x00\xff"]
     origin = origin_of(first.batch)
@@ -118,7 +121,30 @@ def test_large_messages_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) ->
     messages = [message("t", 0, number, b"x" * 6) for number in range(5)]
     chunks = chunks_of([messages, [message("t", 0, 5, b"y" * 50)]], {"t": "transactions"})
     assert [len(chunk.batch) for chunk in chunks] == [1] * 6
-    assert [chunk.next_offset for chunk in chunks] == [1, 2, 3, 4, 5, 6]
+    assert [chunk.next_offsets["t", 0] for chunk in chunks] == [1, 2, 3, 4, 5, 6]
+
+
+def test_batches_of_partitions_are_joined_and_every_row_knows_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contents: dict[str, Content] = {"t": "transactions", "u": "labels"}
+    messages = [
+        message("t", 1, 4, b"rubbish", 7_000),
+        message("t", 0, 9, b"{", 2_000),
+        message("u", 0, 1, b"label", 9_000),
+    ]
+    transactions, labels = joined(chunks_of([messages], contents))
+    assert transactions.next_offsets == {("t", 1): 5, ("t", 0): 10}
+    assert origin_of(transactions.batch).appended == 2_000
+    assert sources_of(transactions.batch).to_pylist() == ["t:1", "t:0"]
+    assert transactions.batch.column(APPENDED).to_pylist() == [7_000, 2_000]
+    parsed = parse(transactions.batch, HANDBOOK, labels="ignored")
+    _, dead = validate(parsed, HANDBOOK, labels="ignored")
+    assert dead.column("source").to_pylist() == ["t:1", "t:0"]
+    assert dead.column("position").to_pylist() == [4, 9]
+    assert labels.content == "labels"
+    monkeypatch.setattr(batches, "LARGE", 10)
+    assert len(joined(chunks_of([messages], contents))) == 3
 
 
 def test_event_times_that_cannot_be_read_are_passed_over() -> None:

@@ -293,6 +293,8 @@ def _source(
         lateness=_duration("--lateness", options.lateness),
         # One worker does everything here, and one mark a bundle makes the commit atomic.
         splits=1 if here else max(partitions),
+        # What puts rows in order looks at each partition by itself.
+        together=here and options.reorder is None,
         stop_file=str(outputs.stop_file),
         until_idle=until_idle,
         checkpoint=checkpoint,

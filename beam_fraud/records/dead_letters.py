@@ -13,7 +13,7 @@ import pyarrow.types as pat
 from beam_fraud.records.faults import Faults
 from beam_fraud.records.text import flat
 from beam_fraud.sources.columns import is_text
-from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, origin_of
+from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, sources_of
 from beam_fraud.stages import DEAD_LETTER
 
 
@@ -29,7 +29,6 @@ def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
 
     What `@reason` and `@detail` say of a row goes before what `faults` says.
     """
-    source = origin_of(parsed).source
     dead = parsed.filter(pa.array(faults.faulty))
     reasons, details = faults.reasons(), faults.details()
     if REASON in dead.schema.names:
@@ -37,7 +36,7 @@ def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
         details = pc.coalesce(dead.column(DETAIL), details)
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([source] * len(dead), pa.string()),
+            sources_of(dead),
             dead.column(POSITION),
             reasons,
             details,

@@ -14,7 +14,7 @@ from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema import EVENT_TIME, FeatureColumn, Labels, Schema
-from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, with_origin
+from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
 #: The largest number that a model takes: scikit-learn's trees look at float32.
 _LARGEST = float(np.finfo(np.float32).max)
@@ -43,7 +43,7 @@ def validate(
     origin = origin_of(parsed)
     faults = faults_of_parsing(parsed)
     latest = None if ahead is None else _latest(parsed, origin, ahead)
-    columns = _Columns(parsed, schema, faults, latest).read(origin, labels=labels)
+    columns = _Columns(parsed, schema, faults, latest).read(labels=labels)
     faulty = faults.faulty
     described = schema.transactions(labels=labels)
     described = with_origin(described.append(pa.field(POSITION, pa.int64())), origin)
@@ -70,14 +70,14 @@ class _Columns:
         self._faults = faults
         self._latest = latest
 
-    def read(self, origin: Origin, *, labels: Labels) -> dict[str, pa.Array]:
+    def read(self, *, labels: Labels) -> dict[str, pa.Array]:
         """The columns of `Schema.transactions` with whatever in faulty rows."""
         roles = self._schema.roles
         columns = {
             "transaction_id": (
                 self._identifier("transaction_id")
                 if "transaction_id" in roles
-                else _positions_as_ids(origin.source, self._parsed.column(POSITION))
+                else _positions_as_ids(self._parsed)
             ),
             "event_time": self._time(),
             "account_id": self._identifier("account_id"),
@@ -191,5 +191,6 @@ def _latest(
     return None if origin.appended is None else origin.appended * 1_000 + ahead
 
 
-def _positions_as_ids(source: str, positions: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(source, positions.cast(pa.string()), ":")
+def _positions_as_ids(parsed: pa.RecordBatch) -> pa.Array:
+    positions = parsed.column(POSITION).cast(pa.string())
+    return pc.binary_join_element_wise(sources_of(parsed), positions, ":")

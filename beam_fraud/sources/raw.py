@@ -22,6 +22,8 @@ PAYLOAD = "@payload"
 #: int64, no nulls: when the broker took the message, milliseconds of the epoch. Only messages have
 #: it, up to validation: what is decided by it must not depend on which messages came together.
 APPENDED = "@appended"
+#: string, no nulls: the source of the row, in batches that hold rows of several; may be absent.
+SOURCE = "@source"
 #: Reason why a record is a dead letter already, null where it is fine; may be absent.
 REASON = "@reason"
 #: More about that reason; there if `@reason` is.
@@ -71,3 +73,10 @@ def is_of_labels(batch: pa.RecordBatch) -> bool:
     """Whether the rows are labels rather than transactions; a batch without origin is not."""
     metadata = batch.schema.metadata
     return bool(metadata and _LABELS in metadata.get(_KEY, b""))
+
+
+def sources_of(batch: pa.RecordBatch) -> pa.StringArray:
+    """The source of each row of a batch, which has an origin."""
+    if SOURCE in batch.schema.names:
+        return batch.column(SOURCE)
+    return pa.repeat(pa.scalar(origin_of(batch).source), len(batch))

@@ -1,11 +1,11 @@
-"""Messages to raw batches, one for each partition."""
+"""Messages to raw batches, one for each partition or one for all."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import methodcaller
 
@@ -14,7 +14,16 @@ import pyarrow as pa
 
 from beam_fraud.kafka.library import Message
 from beam_fraud.sources.kafka.topic import Content, Partition, partition_name
-from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, with_origin
+from beam_fraud.sources.raw import (
+    APPENDED,
+    PAYLOAD,
+    POSITION,
+    SOURCE,
+    Origin,
+    origin_of,
+    sources_of,
+    with_origin,
+)
 
 _SCHEMA = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())])
 #: Bytes of a batch from which on it is cut in two: the next steps hold it several times over.
@@ -26,14 +35,12 @@ _OFFSET = methodcaller("offset")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Messages of a partition that follow each other."""
+    """Messages of partitions; those of each follow each other."""
 
-    #: Topic and number.
-    partition: Partition
     #: A raw batch (`sources.raw`); a message without a value has an empty payload.
     batch: pa.RecordBatch
-    #: The offset after the last of them.
-    next_offset: int
+    #: Topic and number to the offset after the last of its messages.
+    next_offsets: Mapping[Partition, int]
     #: What they are.
     content: Content
 
@@ -102,4 +109,40 @@ def _cut(partition: Partition, rows: _Rows, content: Content) -> Iterator[Chunk]
         ],
         schema=with_origin(_SCHEMA, origin),
     )
-    yield Chunk(partition, batch, rows.offsets[-1] + 1, content)
+    yield Chunk(batch, {partition: rows.offsets[-1] + 1}, content)
+
+
+def joined(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Chunks of the same content in one, as far as that does not become large; in their order.
+
+    The next steps take as long for a few rows as for some hundred.
+    """
+    groups: list[list[Chunk]] = []
+    size = 0
+    for chunk in chunks:
+        alike = bool(groups) and groups[-1][0].content == chunk.content
+        if not alike or size + chunk.batch.nbytes > LARGE:
+            groups.append([])
+            size = 0
+        groups[-1].append(chunk)
+        size += chunk.batch.nbytes
+    return [group[0] if len(group) == 1 else _joined(group) for group in groups]
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    columns: list[list[pa.Array]] = [[] for _ in range(len(_SCHEMA) + 1)]
+    next_offsets: dict[Partition, int] = {}
+    for chunk in chunks:
+        given = (*chunk.batch.columns, sources_of(chunk.batch))
+        for column, values in zip(columns, given, strict=True):
+            column.append(values)
+        next_offsets |= chunk.next_offsets
+    origins = [origin_of(chunk.batch) for chunk in chunks]
+    origin = replace(
+        origins[0],
+        source=" and ".join(dict.fromkeys(origin.source for origin in origins)),
+        appended=min(origin.appended or 0 for origin in origins),
+    )
+    schema = with_origin(_SCHEMA.append(pa.field(SOURCE, pa.string())), origin)
+    arrays = [pa.concat_arrays(column) for column in columns]
+    return Chunk(pa.RecordBatch.from_arrays(arrays, schema=schema), next_offsets, chunks[0].content)

@@ -16,7 +16,7 @@ from beam_fraud.kafka.library import (
     TopicPartition,
 )
 from beam_fraud.sources.kafka.assignment import Assignment
-from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of
+from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of, joined
 from beam_fraud.sources.kafka.outage import Outage
 from beam_fraud.sources.kafka.reading import Reading
 from beam_fraud.sources.kafka.topic import partition_name, partition_of
@@ -95,7 +95,7 @@ class Feed:
         if not self._ahead:
             return None
         chunk = self._ahead.popleft()
-        self._assignment.positions[chunk.partition] = chunk.next_offset
+        self._assignment.positions |= chunk.next_offsets
         return chunk
 
     def at_rest(self) -> bool:
@@ -156,7 +156,8 @@ class Feed:
             self._outage.look(self._consumer, self.reading.topics[0].name)
             return
         failed: list[Message] = []
-        self._ahead.extend(chunks_of(self._blocks(first, failed), self._contents))
+        chunks = chunks_of(self._blocks(first, failed), self._contents)
+        self._ahead.extend(joined(chunks) if self.reading.together else chunks)
         if self._ahead:
             self._outage.over()
         for message in failed:

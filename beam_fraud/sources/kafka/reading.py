@@ -29,6 +29,8 @@ class Reading:
     splits: int = 1
     #: The number of this one: it has the partitions whose number leaves this as the remainder.
     index: int = 0
+    #: Whether a batch may hold messages of several partitions.
+    together: bool = False
 
     def owns(self, partition: Partition) -> bool:
         """Whether this sub-source reads the partition."""

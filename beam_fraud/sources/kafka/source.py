@@ -58,6 +58,8 @@ class KafkaSource(UnboundedSource):
     discover_seconds: float = 30.0
     #: Number of this sub-source.
     index: int = 0
+    #: Whether a batch may hold messages of several partitions: fewer and larger ones cost less.
+    together: bool = False
 
     @property
     def group(self) -> str:
@@ -117,6 +119,7 @@ class KafkaSource(UnboundedSource):
             self.discover_seconds,
             self.splits,
             self.index,
+            self.together,
         )
         resumed = None if checkpoint_mark is None else checkpoint_mark.positions
         feed = POOL.take(reading, resumed)
