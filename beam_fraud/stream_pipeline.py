@@ -12,6 +12,7 @@ GroupByKey, no window and no side input here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,7 @@ from beam_fraud.transforms.validate import DEAD, VALID, Validate
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
+from beam_fraud.velocity import Velocity
 
 #: Blocks that are predicted at once where shards have cut batches into small ones.
 _BLOCKS_TOGETHER = 16
@@ -173,15 +175,8 @@ def _remembered(
     if stream.reorder is not None:
         ordered = partial(_reordering, wait=stream.reorder)
         known |= "Reorder" >> _stateful(stream, "reorder", ordered, (), waits=True)
-    history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
-    for key, definitions in by_key(stream.features.velocity).items():
-        make = partial(
-            VelocityShard,
-            definitions=definitions,
-            lateness=stream.lateness,
-            shards=stream.shards,
-            history=history if stream.history else None,
-        )
+    for index, (key, definitions) in enumerate(by_key(stream.features.velocity).items()):
+        make = partial(_velocity, stream=stream, definitions=definitions, counts=index == 0)
         name = f"velocity of {' and '.join(key)}"
         known |= name.capitalize() >> _stateful(stream, name, make, key)
     return known
@@ -191,6 +186,26 @@ def _archiving(
     directory: Path, schema: pa.Schema, rows: int, seconds: float, shard: int
 ) -> ArchiveShard:
     return ArchiveShard(directory, schema, shard, rows, seconds)
+
+
+def _velocity(
+    shard: int, stream: Stream, definitions: Sequence[Velocity], counts: bool
+) -> VelocityShard:
+    # Every key and shard reads all of the history; the rows are counted once.
+    history = partial(
+        earlier_transactions,
+        stream.history,
+        stream.features.schema,
+        stream.labels,
+        counted=counts and shard == 0,
+    )
+    return VelocityShard(
+        shard,
+        definitions=definitions,
+        lateness=stream.lateness,
+        shards=stream.shards,
+        history=history if stream.history else None,
+    )
 
 
 def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:

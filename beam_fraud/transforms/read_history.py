@@ -43,17 +43,25 @@ class ReadHistory(beam.PTransform):
 
 
 def earlier_transactions(
-    files: Sequence[InputFile], schema: Schema, labels: Labels
+    files: Sequence[InputFile], schema: Schema, labels: Labels, *, counted: bool = True
 ) -> Iterator[pa.RecordBatch]:
-    """The transactions of files, one file after the other, counted as `ReadHistory` does."""
+    """The transactions of files, one file after the other.
+
+    Args:
+      files: of earlier transactions.
+      schema: what they hold.
+      labels: what is made of their labels.
+      counted: whether to count as `ReadHistory` does; one of several readers should.
+    """
     for file in files:
-        yield from _transactions(file, schema, labels, _BLOCK_ROWS)
+        yield from _transactions(file, schema, labels, _BLOCK_ROWS, counted=counted)
 
 
 def _transactions(
-    file: InputFile, schema: Schema, labels: Labels, block_rows: int
+    file: InputFile, schema: Schema, labels: Labels, block_rows: int, *, counted: bool = True
 ) -> Iterator[pa.RecordBatch]:
     for block in read_transactions([file], schema, labels=labels, block_rows=block_rows):
-        count(HISTORY_ROWS, len(block.transactions))
-        count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
+        if counted:
+            count(HISTORY_ROWS, len(block.transactions))
+            count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
         yield block.transactions
