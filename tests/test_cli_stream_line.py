@@ -100,7 +100,7 @@ stream = Stream()
 alerts = AboveLine()
 with live_line(stream.read):
     assert stream.seen.wait(30)
-    alerts.write("an alert\\n")
+    alerts.write("an alert\\n" + "a long one " * 20 + "\\n")
     alerts.flush()
     logging.getLogger("beam_fraud.x").warning("a message")
     print("a result")
@@ -129,6 +129,7 @@ def test_a_terminal_gets_one_line_that_changes(tmp_path: Path) -> None:
     assert drawn.count("\x1b[2K") >= len(rows)
     assert re.search(r"\x1b\[2K\d\d:\d\d:\d\d warning beam_fraud\.x: a message *\r\n", drawn)
     assert re.search(r"\x1b\[2Kan alert *\r\n", drawn)
+    assert "a long one " * 20 in drawn, "what is longer than the terminal stays one line"
     assert drawn.rstrip().endswith("\x1b[2K")
     assert "a result" not in drawn
 

@@ -105,7 +105,8 @@ def _draw_line(status: _Status, done: threading.Event) -> None:
     from rich.text import Text
 
     # Standard output stays what it is: rich would send it through this console, to standard error.
-    console = Console(stderr=True)
+    # Only the line itself is cut to the terminal: alerts and messages stay whole, one line each.
+    console = Console(stderr=True, soft_wrap=True)
     with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
         while True:
             text = Text(status.text(console.width), no_wrap=True, overflow="ellipsis")

@@ -39,9 +39,10 @@ def _run(result: Mapping[str, Any]) -> str:
         p50, p99 = (result["latency_seconds"][name] for name in ("p50", "p99"))
         slow = "longer than measured" if p99 is None else f"{p99 * 1000:,.0f} ms"
         lines.append(f"latency       {p50 * 1000:>9,.0f} ms   (p99 {slow})")
-    lines.append(
-        f"seconds       {result['seconds']:>12,.1f}   ({result['rows_per_second']:,} rows/s)"
-    )
+    # A stream waits before its first row and after its last one; its rate is that in between.
+    between = ", first row to last" if "latency_seconds" in result else ""
+    rate = f"{result['rows_per_second']:,} rows/s{between}"
+    lines.append(f"seconds       {result['seconds']:>12,.1f}   ({rate})")
     if "model_id" in result:
         lines.append(f"model         {result['model_id']}")
     for name, place in result["outputs"].items():

@@ -303,7 +303,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run a Kafka broker to try streams out with.")
     parser.add_argument("--data", type=Path, required=True, help="directory of its messages")
     parser.add_argument("--port", type=int, default=9092)
-    parser.add_argument("--heap", default="512m", help="memory of the broker")
+    parser.add_argument("--heap", default="512m", help="memory of the broker, as in 512m")
     parser.add_argument(
         "--topic",
         type=topic,

@@ -55,6 +55,34 @@ def test_from_simulation_to_scores(tmp_path: Path) -> None:
     }
 
 
+def test_files_are_scored_as_they_come_and_none_twice(tmp_path: Path) -> None:
+    simulate = "beam-fraud simulate --days 20 --accounts 200 --merchants 200 --fraud-rate 0.03"
+    stream = (
+        "beam-fraud stream --watch inbox --model models/cards --history january.csv --out watched "
+        "--sink sqlite:///watched.db --alert console: --until-idle 1 --json"
+    )
+    done = shell(
+        f"""
+        {simulate} --out january.csv
+        beam-fraud train january.csv --schema handbook --model forest --out models/cards
+        mkdir -p inbox
+        {simulate} --out inbox/february.csv --start 2024-02-01 --seed 1
+        {stream} > first.json
+        {stream} > second.json
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    first, second = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("first", "second"))
+    assert first["rows_in"] == first["rows_scored"] > 1000
+    assert first["history_rows"] == len((tmp_path / "january.csv").read_text().splitlines()) - 1
+    assert first["alerts"] == {"sent": first["rows_flagged"], "waiting": 0}
+    assert done.stderr.count("ALERT") == first["rows_flagged"] > 0
+    assert second["rows_in"] == 0
+    assert pq.read_table(tmp_path / "watched/scores").num_rows == first["rows_scored"]
+
+
 def test_what_goes_wrong_is_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
     shell(f"cp -r {bundle} changed; printf x >> changed/model.joblib", tmp_path)
     (tmp_path / "wrong.csv").write_text(
