@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.live.board import read_board
 from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.hostile import hostile_messages
 from deploy.kafka.broker import Broker
@@ -141,16 +140,3 @@ def test_flink_gives_the_same_rows_when_it_is_stopped(
     checkpoints = ("--checkpointing_interval=1000", "--shutdown_sources_after_idle_ms=1000")
     one = stream("flink", *flink, *checkpoints)
     assert_same(stopped_when_all_is_archived(one, tmp_path / "flink"), here)
-
-
-@pytest.mark.slow
-def test_a_job_that_has_no_end_is_cancelled_after_all_rows_are_written(
-    stream: Callable[..., Stream], flink: tuple[str, ...], here: Left, tmp_path: Path
-) -> None:
-    one = stream("flink", *flink, "--shutdown_sources_after_idle_ms=86400000", "--roll-seconds=900")
-    live = tmp_path / "flink" / "stream" / "live"
-    assert wait_until(lambda: read_board(live).done >= here[3]["rows_in"] or not one.runs)
-    one.stop()
-    one.wait_for_end()
-    assert "cancelled" in one.said()
-    assert_same(left(tmp_path / "flink"), here)

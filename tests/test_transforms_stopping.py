@@ -1,0 +1,41 @@
+"""A runner may keep a stream up that was stopped: what waits is let go all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from beam_fraud.shards.shard import Effects
+from beam_fraud.transforms.stateful import _Waiting
+
+
+class Holding:
+    """A shard that holds everything back until it is told the end."""
+
+    waiting = True
+
+    def restore(self, kept: object) -> Effects:
+        return Effects()
+
+    def tick(self, now: float) -> Effects:
+        return Effects()
+
+    def finish(self) -> Effects:
+        return Effects(rows=["all"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("stopped", "rows"), [(False, []), (True, ["all"])])
+def test_a_tick_lets_all_go_once_the_stop_file_is_there(
+    tmp_path: Path, stopped: bool, rows: list[str]
+) -> None:
+    stop = tmp_path / "stop"
+    if stopped:
+        stop.touch()
+    host: Any = _Waiting(lambda number: Holding(), stop)  # type: ignore[arg-type, return-value]
+    host.setup()
+    state = SimpleNamespace(read=list)
+    timer = SimpleNamespace(set=lambda moment: None)
+    assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer)) == rows
