@@ -9,6 +9,8 @@ ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
 #: Labels of earlier transactions that came with a stream.
 LABELS_IN = "labels_in"
+#: Those of them that could not be read; they are no dead rows.
+LABELS_DEAD = "labels_dead"
 #: Rows of `--history` that fill windows, and those that were no transactions or repeated.
 HISTORY_ROWS = "history_rows"
 HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"

@@ -28,7 +28,9 @@ def _run(result: Mapping[str, Any]) -> str:
         left_out = result["history_rows_left_out"]
         lines.append(f"history       {result['history_rows']:>12,}   ({left_out:,} left out)")
     if result.get("labels_in"):
-        lines.append(f"labels        {result['labels_in']:>12,}")
+        lines.append(
+            f"labels        {result['labels_in']:>12,}   ({result['labels_dead']:,} unreadable)"
+        )
     if result.get("alerts"):
         sent, *others = result["alerts"].items()
         about = ", ".join(

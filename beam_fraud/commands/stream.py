@@ -189,6 +189,7 @@ def _summary(
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
         **row_counts(counted),
         "labels_in": counted.get(counters.LABELS_IN, 0),
+        "labels_dead": counted.get(counters.LABELS_DEAD, 0),
         "alerts": alerts,
         "latency_seconds": {
             name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))

@@ -13,7 +13,7 @@ from beam_fraud.records.labels import read_labels
 from beam_fraud.records.validate import validate
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.raw import is_of_labels
-from beam_fraud.transforms.counters import DEAD_PREFIX, ROWS_DEAD, count
+from beam_fraud.transforms.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_DEAD, count
 
 #: Tag of the dead letters.
 DEAD = "dead_letters"
@@ -53,11 +53,12 @@ class _Validate(beam.DoFn):
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
         if is_of_labels(parsed):
             valid, dead = read_labels(parsed)
+            count(LABELS_DEAD, len(dead))
         else:
             valid, dead = validate(parsed, self._schema, labels=self._labels, ahead=self._ahead)
-        if len(dead):
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():
                 count(DEAD_PREFIX + reason, rows)
+        if len(dead):
             yield beam.pvalue.TaggedOutput(DEAD, dead)
         yield valid
