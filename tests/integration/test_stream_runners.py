@@ -136,7 +136,5 @@ def flink(flink_job_server: str) -> tuple[str, ...]:
 def test_flink_gives_the_same_rows_when_it_is_stopped(
     stream: Callable[..., Stream], flink: tuple[str, ...], here: Left, tmp_path: Path
 ) -> None:
-    # With checkpoints its sources stay up unless told otherwise.
-    checkpoints = ("--checkpointing_interval=1000", "--shutdown_sources_after_idle_ms=1000")
-    one = stream("flink", *flink, *checkpoints)
+    one = stream("flink", *flink)
     assert_same(stopped_when_all_is_archived(one, tmp_path / "flink"), here)
