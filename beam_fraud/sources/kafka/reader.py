@@ -25,7 +25,9 @@ NewestEvent = Callable[[Sequence[bytes]], int | None]
 WAIT_SECONDS = 0.1
 #: Seconds that a bundle goes on for once it has begun, and that it waits for the next message until
 #: then: what ends a bundle costs as much as some dozen messages.
-_BUNDLE_SECONDS, _NEXT_SECONDS = 0.05, 0.005
+_BUNDLE_SECONDS, _NEXT_SECONDS = 0.1, 0.005
+#: Rows of a batch that tell of a backlog.
+_MANY = 1_000
 #: Seconds between two looks for the stop file.
 _LOOK_SECONDS = 0.05
 #: Seconds between two looks at event times: a watermark need not be newer.
@@ -81,6 +83,8 @@ class KafkaReader(UnboundedReader):
         if self._ended or self._stopped():
             self._ended = True
             return False
+        if self._has_enough():
+            return False
         self._chunk = self._feed.next(self._patience())
         if self._chunk is None:
             self._ended = self._idle()
@@ -131,6 +135,15 @@ class KafkaReader(UnboundedReader):
         if last:
             # Nobody will read on; closing waits for that commit.
             self._feed.close()
+
+    def _has_enough(self) -> bool:
+        """Whether to end the bundle, so that what came of it is written, though more may be there.
+
+        Not while there is much to catch up with: then a bundle goes on until its runner ends it.
+        """
+        if self._until is None or self._chunk is None or monotonic() < self._until:
+            return False
+        return len(self._chunk.batch) < _MANY
 
     def _patience(self) -> float:
         """Seconds to wait for the next message."""
