@@ -84,6 +84,8 @@ class KafkaReader(UnboundedReader):
             self._ended = True
             return False
         if self._has_enough():
+            # Whoever goes on without a new bundle gets what is there.
+            self._until = None
             return False
         self._chunk = self._feed.next(self._patience())
         if self._chunk is None:
