@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from beam_fraud.commandline.beside import beside
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,21 +35,14 @@ def progress_of(
         rows = read()
         return rows, status_line(rows, total, time.monotonic() - start)
 
-    done = threading.Event()
-
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         if sys.stderr.isatty():
             _draw_bar(status, total, description, done)
         else:
             _write_lines(status, description, line_every, done)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with beside(watch):
         yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def status_line(rows: int, total: int | None, seconds: float) -> str:

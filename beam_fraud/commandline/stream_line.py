@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from beam_fraud.commandline.beside import beside
 from beam_fraud.commandline.stream_status import stream_status
 from beam_fraud.errors import FraudError
 from beam_fraud.live.alert_counts import AlertCounts, ReadAlerts, no_alerts
@@ -35,22 +36,16 @@ def live_line(
       alerts: tells how many alerts went out; called from that thread as well.
       line_every: seconds between log lines, where standard error is no terminal.
     """
-    done = threading.Event()
     status = _Status(read, alerts)
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         if sys.stderr.isatty():
             _draw_line(status, done)
         else:
             _write_lines(status, line_every, done)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with beside(watch):
         yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 class _Status:
