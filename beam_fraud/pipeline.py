@@ -26,6 +26,7 @@ from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
 from beam_fraud.transforms.deduplicate import Deduplicate, FindRepeated
+from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features, FeatureTable
 from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.order import FromFile, Order
@@ -90,6 +91,7 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
         | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
+        | "Explain" >> Explain()
     )
     scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()

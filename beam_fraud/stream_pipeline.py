@@ -40,6 +40,7 @@ from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, count
 from beam_fraud.transforms.decide import Decide, Flagged
+from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features
 from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.labels import OnlyLabels, OnlyTransactions
@@ -140,6 +141,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         | "Features" >> Features(stream.features)
         | "Infer" >> Infer(scoring.bundle, 1 if stream.here else _BLOCKS_TOGETHER)
         | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
+        | "Explain" >> Explain()
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
     if stream.out_topic and stream.kafka:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors"},
-    {"duration", "velocity", "counter_names"},
+    {"duration", "velocity", "counter_names", "secret"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "commandline", "run_progress", "kafka"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}

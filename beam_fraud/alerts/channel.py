@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.policy import Policy
+from beam_fraud.errors import FraudError
+
+
+class MessageRefusedError(FraudError):
+    """The receiver does not want this very message; others may go through."""
+
+
+class TryLaterError(FraudError):
+    """The receiver says when it wants to be asked again."""
+
+    def __init__(self, said: str, seconds: float) -> None:
+        """`said` in one line; not again before `seconds` have passed."""
+        super().__init__(said)
+        self.seconds = seconds
 
 
 class Channel(Protocol):
@@ -15,6 +29,10 @@ class Channel(Protocol):
     def name(self) -> str:
         """What the channel is known by in the outbox: stable between runs, without secrets."""
 
+    @property
+    def policy(self) -> Policy:
+        """What goes into one message, and how many there may be."""
+
     def check(self) -> None:
         """See before the launch that alerts can go out; sends none.
 
@@ -22,12 +40,17 @@ class Channel(Protocol):
           FraudError: they cannot, in one line that says why.
         """
 
-    def send(self, alerts: Sequence[Alert]) -> None:
-        """Tell of `alerts`, in their order.
+    def send(self, message: Message) -> None:
+        """Send one message, all of it or nothing; the same again may be told by its id.
 
         Raises:
-          FraudError: not all of them went out; all of them will be tried again.
+          MessageRefusedError: not this message, whenever it is tried; others may.
+          TryLaterError: not now; the receiver says when.
+          FraudError: it did not go out; it will be tried again.
         """
+
+    def close(self) -> None:
+        """Let go of what was kept open between messages; `send` opens it again."""
 
     def describe(self) -> str:
         """The channel, for messages; secrets are masked."""

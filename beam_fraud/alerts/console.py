@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from beam_fraud.alert import Alert
 from beam_fraud.alerts.line import alert_line
+from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.policy import Policy
 from beam_fraud.errors import FraudError
 
 
@@ -23,22 +23,30 @@ class ConsoleChannel:
         """`console`."""
         return "console"
 
+    @property
+    def policy(self) -> Policy:
+        """As they come: every alert is a line of its own."""
+        return Policy()
+
     def check(self) -> None:
         """There is nothing to check."""
 
-    def send(self, alerts: Sequence[Alert]) -> None:
-        """Print `alerts`; what the stream's encoding lacks is shown as an escape.
+    def send(self, message: Message) -> None:
+        """Print its alerts; what the stream's encoding lacks is shown as an escape.
 
         Raises:
           FraudError: whoever read the stream has gone.
         """
-        text = "".join(alert_line(alert) + "\n" for alert in alerts)
+        text = "".join(alert_line(alert) + "\n" for alert in message.alerts)
         encoding = self.stream.encoding or "utf-8"
         try:
             self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             self.stream.flush()
         except (OSError, ValueError) as error:
             raise FraudError(f"--alert {self.describe()} cannot be written ({error})") from None
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def describe(self) -> str:
         """`console:`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from beam_fraud.alerts.channel import Channel
+from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.errors import FraudError
 
@@ -75,7 +76,9 @@ def _send_channel(outbox: Outbox, channel: Channel, before: Counts) -> ChannelRe
     sent = 0
     while page := outbox.pending(channel.name, PAGE):
         try:
-            channel.send(page)
+            channel.send(
+                Message(page[0].alert_id, "alerts", datetime.now(UTC), tuple(page), len(page))
+            )
         except (FraudError, OSError) as error:
             said = " ".join(str(error).split())
             failed = outbox.counts().get(channel.name, Counts()).pending

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import PAGE
+from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
 
@@ -94,7 +95,9 @@ class Dispatcher:
 
     def _send(self, channel: Channel, state: ChannelState) -> None:
         while page := self._outbox.pending(channel.name, PAGE):
-            channel.send(page)
+            channel.send(
+                Message(page[0].alert_id, "alerts", datetime.now(UTC), tuple(page), len(page))
+            )
             self._outbox.mark_sent([alert.alert_id for alert in page], datetime.now(UTC))
             state.sent += len(page)
             if state.error is not None:

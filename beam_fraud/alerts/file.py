@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.policy import Policy
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import check_writable, make_directory
 
@@ -28,6 +28,11 @@ class FileChannel:
         """`file:` and the absolute path."""
         return f"file:{self.path}"
 
+    @property
+    def policy(self) -> Policy:
+        """As they come: every alert is a line of its own."""
+        return Policy()
+
     def check(self) -> None:
         """See that the file can be appended to, or made.
 
@@ -42,13 +47,13 @@ class FileChannel:
         except OSError as error:
             raise self._failure(error) from None
 
-    def send(self, alerts: Sequence[Alert]) -> None:
-        """Append `alerts`: all of them or none, each on a line of its own.
+    def send(self, message: Message) -> None:
+        """Append its alerts: all of them or none, each on a line of its own.
 
         Raises:
           FraudError: the file system refuses.
         """
-        lines = b"".join(msgspec.json.encode(alert) + b"\n" for alert in alerts)
+        lines = b"".join(msgspec.json.encode(alert) + b"\n" for alert in message.alerts)
         make_directory(self.path.parent)
         try:
             with open(self.path, "ab+", buffering=0) as file:
@@ -56,6 +61,9 @@ class FileChannel:
                 _append(file.fileno(), lines)
         except OSError as error:
             raise self._failure(error) from None
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def describe(self) -> str:
         """`file:` and the absolute path."""

@@ -12,6 +12,6 @@ from beam_fraud.sinks.upsert import upsert
 
 
 def queue_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
-    """Queue `alerts`: a sent one stays as it is, a waiting one takes the newest scoring."""
+    """Queue `alerts`: one in a delivery stays as it is, others take the newest scoring."""
     rows = [alert.row() for alert in alerts]
-    upsert(connection, ALERTS, rows, where=ALERTS.c.sent_at.is_(None))
+    upsert(connection, ALERTS, rows, where=ALERTS.c.delivery_id.is_(None))

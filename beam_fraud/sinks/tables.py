@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Dialect, Float, Index, MetaData, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.types import TypeDecorator
 
 
@@ -56,9 +70,13 @@ FLAGGED = Table(
     Column("model_id", Text, primary_key=True),
     *_scored_columns(),
     Index("flagged_transactions_event_time", "event_time"),
+    Index("flagged_transactions_account", "account_id", "event_time"),
+    Index("flagged_transactions_merchant", "merchant_id", "event_time"),
+    Index("flagged_transactions_score", "score"),
 )
 
-#: The outbox: one row a flagged transaction and channel; `sent_at` is null while it waits.
+#: The outbox: one row a flagged transaction and channel. Until it is given to a delivery it takes
+#: the newest scoring, from then on it stays as it is; `sent_at` is null until that was delivered.
 ALERTS = Table(
     "alerts",
     METADATA,
@@ -67,8 +85,85 @@ ALERTS = Table(
     Column("channel", Text, nullable=False),
     *_scored_columns(),
     Column("model_id", Text, nullable=False),
+    Column("delivery_id", Text),
     Column("sent_at", UtcDateTime),
-    Index("alerts_waiting", "channel", "sent_at", "event_time"),
+    # Of what waits alone: what was sent does not slow it down.
+    Index(
+        "alerts_waiting",
+        "channel",
+        "event_time",
+        "alert_id",
+        sqlite_where=text("delivery_id IS NULL"),
+        postgresql_where=text("delivery_id IS NULL"),
+    ),
+    Index("alerts_delivery", "delivery_id"),
+    Index("alerts_transaction", "transaction_id"),
+    Index("alerts_account", "account_id"),
+)
+
+#: One row a message: which alerts it tells of (`alerts.delivery_id`) and its Message-ID are fixed
+#: here before the first attempt to send it.
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    # Also the first half of the Message-ID.
+    Column("delivery_id", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    # `alerts`, `digest` (of alerts that a rate limit held back) or `notice` (text alone).
+    Column("kind", Text, nullable=False),
+    # Whose alerts it groups, or null.
+    Column("account_id", Text),
+    # What a notice says.
+    Column("text", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    # `waiting`, `sent` or `failed` (given up).
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try_at", UtcDateTime),
+    Column("last_error", Text),
+    Column("sent_at", UtcDateTime),
+    Index("deliveries_state", "channel", "state", "created_at"),
+    Index("deliveries_account", "account_id", "channel", "created_at"),
+)
+
+#: Accounts and merchants whose alerts wait until a moment.
+SNOOZES = Table(
+    "snoozes",
+    METADATA,
+    # `account` or `merchant`.
+    Column("kind", Text, primary_key=True),
+    # Its id.
+    Column("value", Text, primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+#: One row a record that could not become a transaction.
+DEAD_LETTERS = Table(
+    "dead_letters",
+    METADATA,
+    Column("source", Text, primary_key=True),
+    Column("position", Integer().with_variant(BigInteger, "postgresql"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text),
+    Column("payload", LargeBinary),
+    Column("dead_at", UtcDateTime, nullable=False),
+    Column("replayed_at", UtcDateTime),
+    Index("dead_letters_waiting", "replayed_at", "reason"),
+)
+
+#: One row a deletion for privacy: what was deleted, not whose it was.
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    Column("erasure_id", Text, primary_key=True),
+    # `account` or `retention`.
+    Column("kind", Text, nullable=False),
+    # A keyed hash of the account, or the moment before which rows went.
+    Column("subject", Text),
+    Column("erased_at", UtcDateTime, nullable=False),
+    # Table to deleted rows, as a JSON object.
+    Column("rows", Text, nullable=False),
 )
 
 #: One row a finding: what someone found a transaction to be, at a moment.

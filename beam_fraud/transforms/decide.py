@@ -9,6 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.decision import decide
+from beam_fraud.features.block import append_block
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.transforms.counters import ROWS_FLAGGED, ROWS_SCORED, count
 from beam_fraud.transforms.infer import Scored
@@ -16,7 +17,10 @@ from beam_fraud.transforms.infer import Scored
 
 @dataclass
 class Decide(beam.PTransform):
-    """Pairs of transactions and scores to scored rows (`stages.SCORED`)."""
+    """Transactions, features and scores to scored rows (`stages.SCORED`) with their features.
+
+    The features (`features.block`) stay beside the rows until `Explain` has said what they did.
+    """
 
     #: The scores from which a transaction is reviewed or declined.
     thresholds: Thresholds
@@ -40,9 +44,9 @@ class Flagged(beam.PTransform):
 
 
 def _decide(scored: Scored, thresholds: Thresholds, model_id: str) -> pa.RecordBatch:
-    transactions, scores = scored
+    transactions, block, scores = scored
     count(ROWS_SCORED, len(transactions))
-    return decide(transactions, scores, thresholds, model_id)
+    return append_block(decide(transactions, scores, thresholds, model_id), block)
 
 
 def _flagged(scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -14,14 +14,14 @@ from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.handler import BundleModelHandler
 from beam_fraud.transforms.features import Featured
 
-#: Transactions and their scores, float64[n].
-Scored = tuple[pa.RecordBatch, np.ndarray]
+#: Transactions, their features, float64[n, features], and their scores, float64[n].
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]
 _Predicted = tuple[pa.RecordBatch, PredictionResult]
 
 
 @dataclass
 class Infer(beam.PTransform):
-    """Pairs of transactions and features to pairs of transactions and scores.
+    """Pairs of transactions and features to the same and their scores.
 
     The key of RunInference is the record batch, the example its feature block.
     """
@@ -47,4 +47,4 @@ class _ByBatch(KeyedModelHandler):
 
 
 def _scores(result: tuple[pa.RecordBatch, PredictionResult]) -> Scored:
-    return result[0], result[1].inference
+    return result[0], result[1].example, result[1].inference

@@ -1,0 +1,28 @@
+"""How alerts are put into the messages of a channel, and how many it may get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A bound on messages."""
+
+    #: So many messages,
+    messages: int
+    #: in any so many seconds.
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What of the alerts that wait goes into one message, and when."""
+
+    #: Alerts of one account within so many seconds go into one message: the first goes at once,
+    #: those that follow go together when the time is over. None: alerts go as they come, whoever's.
+    group: float | None = None
+    #: Alerts in a message at most.
+    most: int = 500
+    #: Messages at most; what is beyond goes into a digest when the time is over. None: no bound.
+    rate: Rate | None = None
