@@ -28,6 +28,9 @@ FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
 #: The directory under `--out` in which a stream keeps its state.
 STREAM = "stream"
+#: The directory under `--out` of flagged rows that their database did not take; nothing but
+#: `dead-letters replay` removes them.
+UNDELIVERED = "undelivered"
 #: Every directory of Parquet files that some command puts under `--out`.
 _BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
 #: Directories of `score`, and the schema of the files of each.
@@ -84,7 +87,7 @@ class RunOutputs:
     @property
     def reserved(self) -> list[Path]:
         """What runs write straight under `--out`; nothing else may."""
-        return [self.directory / name for name in (*_BRANCHES, _SUMMARY)]
+        return [self.directory / name for name in (*_BRANCHES, UNDELIVERED, _SUMMARY)]
 
     @property
     def _staging(self) -> Staging:

@@ -31,6 +31,7 @@ from beam_fraud.shards.archive import ArchiveShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.velocity import VelocityShard
+from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.segment import InputFile
@@ -50,6 +51,7 @@ from beam_fraud.transforms.read_history import earlier_transactions
 from beam_fraud.transforms.read_stream import ReadStream
 from beam_fraud.transforms.stateful import MakeShard, Stateful
 from beam_fraud.transforms.validate import DEAD, VALID, Validate
+from beam_fraud.transforms.write_dead_letters_table import WriteDeadLettersTable
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
@@ -132,6 +134,8 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     _archive(dead, "DeadLetters", DEAD_LETTERS, writers, stream, ("source",))
     if stream.dead_letter_topic and stream.kafka:
         dead | "DeadLetterTopic" >> WriteDeadLetters(stream.kafka, stream.dead_letter_topic)
+    if isinstance(scoring.sink, DatabaseSink):
+        dead | "DeadLettersTable" >> WriteDeadLettersTable(scoring.sink)
     known = checked[VALID]
     if stream.labels_database is not None:
         known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)

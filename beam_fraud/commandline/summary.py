@@ -10,6 +10,7 @@ _COUNTED = (
     ("rows read", "rows_in"),
     ("  scored", "rows_scored"),
     ("    flagged", "rows_flagged"),
+    ("    on disk", "rows_undelivered"),
     ("  computed", "rows_out"),
     ("  dead", "rows_dead"),
 )

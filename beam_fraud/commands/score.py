@@ -7,12 +7,18 @@ import sys
 import time
 from dataclasses import dataclass
 
+from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
+from beam_fraud.commands.undelivered import (
+    keeping_undelivered,
+    refuse_undelivered,
+    undelivered_rows,
+)
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
@@ -98,10 +104,17 @@ def run(options: ScoreOptions) -> dict[str, object]:
     summary = _summary(plan, counted, {}, time.monotonic() - started)
     plan.outputs.write_summary(summary)
     if plan.channels:
-        alerts = _send(plan)
+        try:
+            alerts = _send(plan)
+        except FraudError:
+            # A database that is still down: that it has not taken rows says more.
+            refuse_undelivered(plan.sink, counted, plan.outputs.directory)
+            raise
         summary = _summary(plan, counted, alerts, time.monotonic() - started)
         plan.outputs.write_summary(summary)
-        _refuse_unsent(plan, alerts["failed"])
+        if not counted.get(counters.ROWS_UNDELIVERED):
+            _refuse_unsent(plan, alerts["failed"])
+    refuse_undelivered(plan.sink, counted, plan.outputs.directory)
     return summary
 
 
@@ -118,6 +131,8 @@ def _plan(options: ScoreOptions) -> _Plan:
     sink = None if options.sink is None else parse_sink(options.sink)
     channels = tuple(parse_channel(url, console=sys.stderr) for url in options.alerts)
     outputs = RunOutputs(local_directory(options.out), new_run_id())
+    here = launch.is_local(launch.pipeline_options(options.beam_args, options.workers))
+    sink = keeping_undelivered(sink, outputs.directory, here=here)
     inputs = batch.find(options, bundle.features_in(schema), outputs)
     refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
     outputs.check()
@@ -178,6 +193,7 @@ def _summary(
         "rows_in": rows_in,
         "rows_scored": counted.get(counters.ROWS_SCORED, 0),
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **undelivered_rows(plan.sink, counted),
         **batch.row_counts(counted),
         "alerts": alerts,
         "seconds": round(seconds, 3),

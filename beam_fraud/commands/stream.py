@@ -21,6 +21,7 @@ from beam_fraud.commands.batch import row_counts
 from beam_fraud.commands.draining import Draining
 from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
+from beam_fraud.commands.undelivered import refuse_undelivered, undelivered_rows
 from beam_fraud.errors import FraudError
 from beam_fraud.live.alert_counts import no_alerts
 from beam_fraud.live.board import new_board, read_board
@@ -91,6 +92,7 @@ def run(options: StreamOptions) -> dict[str, object]:
     sent = {} if dispatcher is None else _alerts(dispatcher)
     summary = _summary(planned, counted, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)
+    refuse_undelivered(planned.scoring.sink, counted, outputs.directory)
     if sent.get("waiting"):
         raise FraudError(
             f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
@@ -187,6 +189,7 @@ def _summary(
         "rows_in": rows_in,
         "rows_scored": counted.get(counters.ROWS_SCORED, 0),
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **undelivered_rows(planned.scoring.sink, counted),
         **row_counts(counted),
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "labels_dead": counted.get(counters.LABELS_DEAD, 0),

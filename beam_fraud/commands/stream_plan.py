@@ -17,6 +17,7 @@ from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.given import refuse_bundles
+from beam_fraud.commands.undelivered import keeping_undelivered
 from beam_fraud.duration import SECOND, microseconds
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
@@ -146,6 +147,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     sink = None if options.sink is None else parse_sink(options.sink)
+    sink = keeping_undelivered(sink, outputs.directory, here=here)
     channels = tuple(parse_channel(url, console=console) for url in options.alerts)
     outbox = None
     if channels and not isinstance(sink, DatabaseSink):
