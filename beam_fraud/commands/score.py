@@ -21,7 +21,6 @@ from beam_fraud.places import refuse_shared_places
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms import counters
 
@@ -122,7 +121,7 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
     outputs.check()
     outbox = None
-    if channels and not isinstance(sink, DatabaseSink):
+    if channels and (sink is None or sink.database is None):
         outbox = Outbox(sqlite_url(outputs.outbox))
     for place in (sink, outbox, *channels):
         if place is not None:
@@ -145,8 +144,8 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
 def _send(plan: _Plan) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
     outbox = plan.scoring.outbox
-    if outbox is None and isinstance(plan.sink, DatabaseSink):
-        outbox = Outbox(plan.sink.url)
+    if outbox is None and plan.sink is not None and plan.sink.database is not None:
+        outbox = Outbox(plan.sink.database)
     assert outbox is not None
     report = send_pending(outbox, plan.channels)
     return {"sent": report.sent, "already_sent": report.already_sent, "failed": report.failed}

@@ -30,7 +30,6 @@ from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.schema import Labels
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import Start
@@ -118,8 +117,8 @@ class StreamPlan:
         """URL of the database with the alerts, if there are any."""
         if self.scoring.outbox is not None:
             return self.scoring.outbox.url
-        if self.channels and isinstance(self.scoring.sink, DatabaseSink):
-            return self.scoring.sink.url
+        if self.channels and self.scoring.sink is not None:
+            return self.scoring.sink.database
         return None
 
 
@@ -145,14 +144,15 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
-    sink = None if options.sink is None else parse_sink(options.sink)
+    sink = None if options.sink is None else parse_sink(options.sink).streaming(here=here)
+    database = None if sink is None else sink.database
     channels = tuple(parse_channel(url, console=console) for url in options.alerts)
     outbox = None
-    if channels and not isinstance(sink, DatabaseSink):
+    if channels and database is None:
         outbox = Outbox(sqlite_url(outputs.outbox))
     labels_database = None
     if options.labels_topic is not None:
-        labels_database = sink.url if isinstance(sink, DatabaseSink) else sqlite_url(outputs.outbox)
+        labels_database = database or sqlite_url(outputs.outbox)
         _warn_of_keys(features)
     settings = _kafka(options)
     stream = Stream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -31,6 +32,17 @@ class DatabaseSink:
 
     #: A database URL as SQLAlchemy reads it, with an absolute path for SQLite.
     url: str
+    #: No directory.
+    archive: ClassVar[None] = None
+
+    @property
+    def database(self) -> str:
+        """The database itself."""
+        return self.url
+
+    def streaming(self, *, here: bool) -> DatabaseSink:
+        """The sink itself."""
+        return self
 
     def check(self) -> None:
         """See that the database can be written to and that its tables are ours.
