@@ -45,6 +45,7 @@ class StandIn:
     """What the servers hold, and what they were asked."""
 
     datasets: set[str] = field(default_factory=lambda: {"fraud"})
+    buckets: set[str] = field(default_factory=lambda: {"bucket"})
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -106,7 +107,7 @@ class StandIn:
             case ("POST", "jobs"):
                 return self._start(given)
             case ("GET", "jobs", job):
-                return self.jobs[job]
+                return self._ended(self.jobs[job])
             case ("GET", "queries", job):
                 done = {"jobReference": self.jobs[job]["jobReference"], "jobComplete": True}
                 return {**done, "schema": {"fields": []}, "totalRows": "0"}
@@ -188,15 +189,24 @@ class StandIn:
         if key in self.jobs:
             raise RefusedError(409, f"Already Exists: Job {PROJECT}:US.{key}")
         job["jobReference"]["location"] = "US"
-        job |= {"id": f"{PROJECT}:US.{key}", "status": {"state": "DONE"}}
+        job |= {"id": f"{PROJECT}:US.{key}", "status": {"state": "PENDING"}}
         self.jobs[key] = job
+        # A load job takes its time: it begins when someone asks how it goes.
+        return job if "load" in job["configuration"] else self._ended(job)
+
+    def _ended(self, job: dict[str, Any]) -> dict[str, Any]:
+        if job["status"]["state"] == "DONE":
+            return job
+        job["status"]["state"] = "DONE"
         try:
             if "load" in job["configuration"]:
                 self._load(job["configuration"]["load"])
             else:
                 job["statistics"] = {"query": {"statementType": "MERGE"}}
+                if job["configuration"].get("dryRun"):
+                    return job
                 self.database.execute(self._sql(job["configuration"]["query"]["query"]))
-        except (RefusedError, duckdb.Error) as error:
+        except (RefusedError, KeyError, duckdb.Error) as error:
             reason = {"reason": "invalid", "message": str(error)}
             job["status"] |= {"errorResult": reason, "errors": [reason]}
         return job
@@ -217,8 +227,12 @@ class StandIn:
     def _storage(self, method: str, path: str, query: dict[str, str]) -> Any:
         bucket, _, name = path.removeprefix("/storage/v1/b/").partition("/o")
         name = f"{bucket}{unquote(name)}"
+        if bucket not in self.buckets:
+            raise RefusedError(404, f"The bucket {bucket} is not there")
         if method == "GET" and name == bucket and path.endswith("/o"):
-            found = [key for key in self.objects if key.startswith(f"{bucket}/{query['prefix']}")]
+            found = [
+                key for key in self.objects if key.startswith(f"{bucket}/{query.get('prefix', '')}")
+            ]
             return {"items": [self._metadata(key) for key in found]}
         if method == "GET" and name == bucket:
             return {"name": bucket, "id": bucket}
@@ -258,6 +272,8 @@ def running(directory: Path) -> Iterator[tuple[StandIn, dict[str, str]]]:
             with stand_in.lock:
                 if split.path.startswith("/upload/"):
                     return self.upload(split.path, query, body)
+                if split.path.startswith("/batch/"):
+                    return self.batch(body.decode())
                 try:
                     allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
                     if split.path != "/token" and not allowed:
@@ -283,10 +299,20 @@ def running(directory: Path) -> Iterator[tuple[StandIn, dict[str, str]]]:
                 return self.reply(200, stand_in._metadata(key))
             self.reply(308, {}, Range=f"bytes=0-{len(stand_in.objects[key]) - 1}")
 
-        def reply(self, status: int, answer: Any, **headers: str) -> None:
+        def batch(self, body: str) -> None:
+            done = []
+            for url in re.findall(r"^DELETE (\S+) HTTP", body, re.MULTILINE):
+                stand_in.answer("DELETE", urlsplit(url).path, {}, b"")
+                done.append("Content-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+            parts = "".join(f"--part\r\n{one}\r\n" for one in done)
+            self.reply(200, f"{parts}--part--".encode(), kind="multipart/mixed; boundary=part")
+
+        def reply(
+            self, status: int, answer: Any, kind: str = "application/json", **headers: str
+        ) -> None:
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -307,6 +333,8 @@ def running(directory: Path) -> Iterator[tuple[StandIn, dict[str, str]]]:
                     "GOOGLE_APPLICATION_CREDENTIALS": str(_account(directory, stand_in.url)),
                     "GOOGLE_CLOUD_PROJECT": PROJECT,
                     "NO_GCE_CHECK": "true",
+                # Nothing asks Google itself: this is no proxy, and refuses.
+                "HTTPS_PROXY": stand_in.url,
                 },
             )
         finally:

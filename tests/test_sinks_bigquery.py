@@ -11,6 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.commands import score
 from beam_fraud.commands.score import ScoreOptions
@@ -69,7 +70,7 @@ def sink() -> BigQuerySink:
 
 def load(sink: Any, run_id: str, *batches: Any, streaming: bool = False) -> None:
     """Send batches through the graph's step."""
-    options = beam.options.pipeline_options.PipelineOptions(
+    options = PipelineOptions(
         [f"--runner={LOCAL_RUNNER}", TEMP, *(["--streaming"] if streaming else [])]
     )
     with beam.Pipeline(options=options) as pipeline:
@@ -103,10 +104,11 @@ def test_rows_are_loaded_by_jobs_of_beam_and_merged_by_one_statement(
     bigquery: Any, sink: BigQuerySink
 ) -> None:
     run(sink, "r1", flagged_batch(["a", "b"]), flagged_batch(["c"]))
-    jobs = bigquery.asked("POST .*/jobs$")
-    loads = [job["configuration"]["load"] for job in jobs if "load" in job["configuration"]]
-    assert {job["destinationTable"]["tableId"] for job in loads} == {"flagged_transactions_run_r1"}
-    assert len([job for job in jobs if "query" in job["configuration"]]) == 1
+    jobs = [job["configuration"] for job in bigquery.asked("POST .*/jobs$")]
+    [loaded] = [job["load"] for job in jobs if "load" in job]
+    assert loaded["destinationTable"]["tableId"] == "flagged_transactions_run_r1"
+    [query] = [job["query"]["query"] for job in jobs if "query" in job and "dryRun" not in job]
+    assert query.startswith("MERGE INTO `my-project.fraud.flagged_transactions` ")
     assert {row["transaction_id"] for row in bigquery.rows("flagged_transactions")} == set("abc")
 
 
@@ -204,6 +206,40 @@ def test_missing_credentials_are_told_with_the_fix(
         sink.check()
 
 
+def test_the_files_that_are_loaded_are_removed(bigquery: Any, sink: BigQuerySink) -> None:
+    bigquery.objects["bucket/temp/other"] = b"of someone else"
+    run(sink, "r1", flagged_batch())
+    assert len(bigquery.asked("^DELETE /storage/")) == 1
+    assert list(bigquery.objects) == ["bucket/temp/other"]
+    assert len(bigquery.rows("flagged_transactions")) == 3
+
+
+def test_files_that_cannot_be_removed_do_not_fail_the_run(
+    bigquery: Any, sink: BigQuerySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr("apache_beam.io.filesystems.FileSystems.delete", fail)
+    run(sink, "r1", flagged_batch())
+    assert len(bigquery.rows("flagged_transactions")) == 3
+
+
+def test_who_may_run_no_jobs_hears_it_before_the_run(bigquery: Any, sink: BigQuerySink) -> None:
+    bigquery.refuse("POST .*/jobs", 403, times=10)
+    with pytest.raises(FraudError, match=r"^--sink bigquery:my-project\.fraud\..*: Refused by"):
+        sink.check()
+
+
+def test_a_bucket_that_is_not_there_is_told_before_the_run(
+    bigquery: Any, sink: BigQuerySink
+) -> None:
+    sink.check_options(PipelineOptions([TEMP]))
+    with pytest.raises(FraudError, match="--temp_location gs://other/x: cannot be used") as said:
+        sink.check_options(PipelineOptions(["--temp_location=gs://other/x"]))
+    assert "\n" not in str(said.value)
+
+
 def test_a_run_cannot_load_without_a_bucket(bigquery: Any, sink: BigQuerySink) -> None:
     with pytest.raises(UsageError, match="give --temp_location gs://BUCKET/DIR"):
         beam.Pipeline() | beam.Create([flagged_batch()]) | WriteFlagged(sink, "r1")
@@ -257,9 +293,10 @@ def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
     assert summary["alerts"] == {"sent": 5, "already_sent": 0, "failed": 0}
     assert summary["outputs"]["sink"] == "bigquery:my-project.fraud.cases"
     assert (tmp_path / "out/outbox.db").exists()
-    # Without a bucket nothing stays behind, and what was there stays.
+    bigquery.requests.clear()
     with pytest.raises(UsageError, match="--temp_location"):
-        score.run(replace(options, beam_args=()))
+        score.run(replace(options, beam_args=(), dry_run=True))
+    assert bigquery.asked("^(POST|DELETE) .*/tables") == []
     assert bigquery.names() == ["cases"]
     assert len(bigquery.rows("cases")) == 5
 

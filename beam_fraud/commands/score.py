@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
@@ -19,7 +20,7 @@ from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.schema_toml import load_schema
-from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms import counters
@@ -126,6 +127,8 @@ def _plan(options: ScoreOptions) -> _Plan:
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    if isinstance(sink, TransformSink):
+        sink.check_options(launch.pipeline_options(options.beam_args, options.workers))
     _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
     return _Plan(inputs, Scoring(bundle, sink, names, outbox), channels)

@@ -29,6 +29,7 @@ from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.schema import Labels
 from beam_fraud.schema_toml import load_schema
+from beam_fraud.sinks.base import TransformSink
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.kafka.source import KafkaSource
@@ -181,6 +182,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    if isinstance(sink, TransformSink):
+        sink.check_options(beam_options)
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None and settings is not None:
             topic_partitions(settings, topic)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 
 class SinkWriter(Protocol):
@@ -81,6 +82,14 @@ class WriterSink(FlaggedSink, Protocol):
 @runtime_checkable
 class TransformSink(FlaggedSink, Protocol):
     """A place that a transform of Beam writes to."""
+
+    def check_options(self, options: PipelineOptions) -> None:
+        """See before the launch that Beam's options have what the transform needs.
+
+        Raises:
+          UsageError: one is missing.
+          FraudError: what it names cannot be used.
+        """
 
     def transform(self, run_id: str) -> beam.PTransform:
         """Takes the flagged rows of a run, batches of the schema `stages.SCORED`, there."""

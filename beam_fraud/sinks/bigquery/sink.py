@@ -11,6 +11,7 @@ from beam_fraud.sinks.bigquery.table import TableName
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,24 @@ class BigQuerySink:
     archive: ClassVar[None] = None
 
     def check(self) -> None:
-        """See that the dataset can be reached and its table is ours.
+        """See that the dataset can be reached, its table is ours and jobs may be run.
 
         Raises:
-          FraudError: as `check_tables` says.
+          FraudError: as `check_tables` and `check_jobs` say.
         """
         tables.check_tables(self.table)
+        tables.check_jobs(self.table)
+
+    def check_options(self, options: PipelineOptions) -> None:
+        """See that there is a bucket for the files that are loaded.
+
+        Raises:
+          UsageError: `--temp_location` names none.
+          FraudError: it cannot be reached.
+        """
+        from beam_fraud.sinks.bigquery.bucket import check_bucket
+
+        check_bucket(options)
 
     def begin(self, run_id: str) -> None:
         """Make the table, and that of the run."""
@@ -98,6 +111,9 @@ class BigQueryStreamSink:
           FraudError: as `check_tables` says.
         """
         tables.check_tables(self.table, self.table.stream)
+
+    def check_options(self, options: PipelineOptions) -> None:
+        """Nothing: rows go there without files."""
 
     def begin(self, run_id: str) -> None:
         """Make the tables and the view."""

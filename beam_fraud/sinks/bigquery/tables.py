@@ -48,6 +48,18 @@ def check_tables(table: TableName, *others: TableName) -> None:
                 continue
 
 
+def check_jobs(table: TableName) -> None:
+    """See that jobs may be run, which load and merge; BigQuery only plans one.
+
+    Raises:
+      FraudError: they may not, or BigQuery cannot be reached.
+    """
+    with connected(table, _CHECK_PATIENCE) as (client, calls):
+        from google.cloud import bigquery
+
+        client.query("SELECT 1", bigquery.QueryJobConfig(dry_run=True), **calls)
+
+
 def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: Any) -> None:
     """Make a table, unless it is there.
 

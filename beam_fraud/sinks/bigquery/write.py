@@ -10,9 +10,8 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import GoogleCloudOptions
 
-from beam_fraud.errors import UsageError
+from beam_fraud.sinks.bigquery.bucket import remove, temporary
 from beam_fraud.sinks.bigquery.rows import table_rows
 from beam_fraud.sinks.bigquery.table import FIELDS, TableName
 
@@ -31,20 +30,22 @@ class LoadIntoTable(beam.PTransform):
     #: Where to.
     table: TableName
 
-    def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Any]:
+    def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
         """Rows, files, load jobs; only the files' names are shuffled.
 
         Raises:
           UsageError: no bucket is given for the files.
         """
-        bucket = flagged.pipeline.options.view_as(GoogleCloudOptions).temp_location or ""
-        if not bucket.startswith("gs://"):
-            raise UsageError(
-                "--sink bigquery: is loaded from files in a bucket; give --temp_location "
-                "gs://BUCKET/DIR"
-            )
-        written = flagged | "Rows" >> _Rows() | "Load" >> _to(self.table, "FILE_LOADS")
-        return written.destination_load_jobid_pairs
+        directory = f"{temporary(flagged.pipeline.options)}/{self.table.table}"
+        write = _to(self.table, "FILE_LOADS", custom_gcs_temp_location=directory)
+        written = flagged | "Rows" >> _Rows() | "Load" >> write
+        return (
+            written.destination_load_jobid_pairs
+            | "Loaded" >> beam.Map(lambda _: (0, 0))
+            # The jobs are told when they begin; what is grouped comes when they have ended.
+            | "Ended" >> beam.GroupByKey()
+            | "RemoveFiles" >> beam.Map(lambda _: remove(directory))
+        )
 
 
 @dataclass
