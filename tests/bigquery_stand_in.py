@@ -52,6 +52,8 @@ class StandIn:
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     #: Refused requests: a pattern of `METHOD path`, the status and how many more times.
     refusals: list[list[Any]] = field(default_factory=list)
+    #: What a load job ends with, if not well.
+    load_failure: str = ""
     inserted: set[tuple[str, str]] = field(default_factory=set)
     database: Any = field(default_factory=duckdb.connect)
     lock: RLock = field(default_factory=RLock)
@@ -212,6 +214,8 @@ class StandIn:
         return job
 
     def _load(self, load: dict[str, Any]) -> None:
+        if self.load_failure:
+            raise RefusedError(400, self.load_failure)
         of = load["destinationTable"]
         table = f"{of['projectId']}.{of['datasetId']}.{of['tableId']}"
         self._table(table)
@@ -333,12 +337,13 @@ def running(directory: Path) -> Iterator[tuple[StandIn, dict[str, str]]]:
                     "GOOGLE_APPLICATION_CREDENTIALS": str(_account(directory, stand_in.url)),
                     "GOOGLE_CLOUD_PROJECT": PROJECT,
                     "NO_GCE_CHECK": "true",
-                # Nothing asks Google itself: this is no proxy, and refuses.
-                "HTTPS_PROXY": stand_in.url,
+                    # Nothing asks Google itself: this is no proxy, and refuses.
+                    "HTTPS_PROXY": stand_in.url,
                 },
             )
         finally:
             server.shutdown()
+            stand_in.database.close()
 
 
 def _account(directory: Path, url: str) -> Path:

@@ -58,6 +58,7 @@ def bigquery(servers: Any) -> Any:
             held.clear()
         servers.refusals.clear()
         servers.inserted.clear()
+        servers.load_failure = ""
     return servers
 
 
@@ -275,15 +276,20 @@ def test_rows_that_are_refused_in_a_stream_are_inserted_again(
     assert len(bigquery.rows("flagged_transactions_stream")) == 3
 
 
-def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
-    bigquery: Any, tmp_path: Path
-) -> None:
+@pytest.fixture
+def options(tmp_path: Path) -> ScoreOptions:
+    """Five transactions, all of them flagged."""
     file = tmp_path / "day.csv"
     file.write_text("id,t,a\n" + "".join(f"x{i},2024-01-0{i}T00:00:00Z,{i}\n" for i in range(1, 6)))
-    options = ScoreOptions(
-        files=(str(file),),
-        model=bundle(tmp_path / "model"),
-        out=str(tmp_path / "out"),
+    model = bundle(tmp_path / "model")
+    return ScoreOptions(files=(str(file),), model=model, out=str(tmp_path / "out"))
+
+
+def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
+    bigquery: Any, options: ScoreOptions, tmp_path: Path
+) -> None:
+    options = replace(
+        options,
         sink="bigquery:my-project.fraud.cases",
         alerts=(f"file:{tmp_path}/alerts.jsonl",),
         beam_args=(TEMP,),
@@ -299,6 +305,22 @@ def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
     assert bigquery.asked("^(POST|DELETE) .*/tables") == []
     assert bigquery.names() == ["cases"]
     assert len(bigquery.rows("cases")) == 5
+
+
+def test_a_load_that_fails_says_why_in_one_line_and_leaves_nothing(
+    bigquery: Any, options: ScoreOptions, tmp_path: Path
+) -> None:
+    bigquery.load_failure = "Cannot read in location 'eu' and write in location US"
+    given = replace(options, sink="bigquery:my-project.fraud", beam_args=(TEMP,))
+    with pytest.raises(FraudError) as failed:
+        score.run(given)
+    why = "rows cannot be loaded (Cannot read in location 'eu' and write in location US)"
+    assert str(failed.value) == f"--sink bigquery:my-project.fraud.flagged_transactions: {why}"
+    assert bigquery.names() == ["flagged_transactions"]
+    assert not (tmp_path / "out/scores").exists()
+    bigquery.load_failure = ""
+    assert score.run(given)["rows_flagged"] == 5
+    assert len(bigquery.rows("flagged_transactions")) == 5
 
 
 def test_a_drop_that_fails_is_only_told(

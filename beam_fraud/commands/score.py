@@ -90,10 +90,13 @@ def run(options: ScoreOptions) -> dict[str, object]:
         plan.outputs.publish()
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
-    except BaseException:
+    except BaseException as error:
         plan.outputs.abandon()
         if plan.sink is not None:
             plan.sink.discard(plan.outputs.run_id)
+        known = plan.sink.failure_in(error) if isinstance(plan.sink, TransformSink) else None
+        if known is not None:
+            raise known from None
         raise
     summary = _summary(plan, counted, {}, time.monotonic() - started)
     plan.outputs.write_summary(summary)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from beam_fraud.errors import FraudError
+
 if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -90,6 +92,9 @@ class TransformSink(FlaggedSink, Protocol):
           UsageError: one is missing.
           FraudError: what it names cannot be used.
         """
+
+    def failure_in(self, error: BaseException) -> FraudError | None:
+        """What the place has said, if that is why a pipeline ended; None if it is not."""
 
     def transform(self, run_id: str) -> beam.PTransform:
         """Takes the flagged rows of a run, batches of the schema `stages.SCORED`, there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,9 @@ from beam_fraud.sinks.bigquery.table import TableName
 #: Seconds for an answer; the library tries again, with back-off and jitter, for `PATIENCE` seconds.
 TIMEOUT = 30.0
 PATIENCE = 300.0
+#: How Beam says in a worker that a job has failed, and in it what BigQuery says.
+_FAILED_JOB = re.compile(r"BigQuery job \S+ failed\. Error Result: (.*)", re.DOTALL)
+_MESSAGE = re.compile(r"""message: (['"])(.+?)\1\s*$""", re.MULTILINE)
 
 
 @contextmanager
@@ -68,3 +72,13 @@ def _said(error: BaseException) -> str:
     reasons = getattr(error, "errors", None) or [{}]
     said = reasons[0].get("message") if isinstance(reasons[0], dict) else None
     return " ".join(str(said or getattr(error, "message", "") or error).split())
+
+
+def failed_load(table: TableName, error: BaseException) -> FraudError | None:
+    """What BigQuery said of a load job, if `error` is that one failed; else None."""
+    failed = _FAILED_JOB.search(str(error))
+    if failed is None:
+        return None
+    message = _MESSAGE.search(failed[1])
+    said = message[2] if message else failed[1].partition("\n")[0]
+    return FraudError(f"--sink bigquery:{table}: rows cannot be loaded ({said})")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.bigquery import tables
+from beam_fraud.sinks.bigquery.client import failed_load
 from beam_fraud.sinks.bigquery.table import TableName
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class BigQuerySink:
         from beam_fraud.sinks.bigquery.bucket import check_bucket
 
         check_bucket(options)
+
+    def failure_in(self, error: BaseException) -> FraudError | None:
+        """What BigQuery said of a load job that failed."""
+        return failed_load(self.table, error)
 
     def begin(self, run_id: str) -> None:
         """Make the table, and that of the run."""
@@ -114,6 +119,10 @@ class BigQueryStreamSink:
 
     def check_options(self, options: PipelineOptions) -> None:
         """Nothing: rows go there without files."""
+
+    def failure_in(self, error: BaseException) -> FraudError | None:
+        """None: what BigQuery refuses is tried again."""
+        return None
 
     def begin(self, run_id: str) -> None:
         """Make the tables and the view."""
