@@ -32,7 +32,6 @@ from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
@@ -121,8 +120,8 @@ def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
         SCORES: stream.archive(SCORED, outputs.branch(SCORES)),
         DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
     }
-    if isinstance(scoring.sink, ParquetSink):
-        steps["sink"] = stream.archive(SCORED, scoring.sink.directory)
+    if scoring.sink is not None and scoring.sink.archive is not None:
+        steps["sink"] = stream.archive(SCORED, scoring.sink.archive)
     return steps
 
 
@@ -151,7 +150,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     if stream.out_topic and stream.kafka:
         scored | "OutTopic" >> WriteScores(stream.kafka, stream.out_topic)
     flagged = scored | "Flagged" >> Flagged()
-    if isinstance(scoring.sink, ParquetSink):
+    if "sink" in writers:
         _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
     elif scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()

@@ -25,9 +25,8 @@ from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.schema_toml import load_schema
-from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms import counters
 
@@ -96,10 +95,13 @@ def run(options: ScoreOptions) -> dict[str, object]:
         plan.outputs.publish()
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
-    except BaseException:
+    except BaseException as error:
         plan.outputs.abandon()
         if plan.sink is not None:
             plan.sink.discard(plan.outputs.run_id)
+        known = plan.sink.failure_in(error) if isinstance(plan.sink, TransformSink) else None
+        if known is not None:
+            raise known from None
         raise
     summary = _summary(plan, counted, {}, time.monotonic() - started)
     plan.outputs.write_summary(summary)
@@ -137,11 +139,13 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
     outputs.check()
     outbox = None
-    if channels and not isinstance(sink, DatabaseSink):
+    if channels and (sink is None or sink.database is None):
         outbox = Outbox(sqlite_url(outputs.outbox))
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    if isinstance(sink, TransformSink):
+        sink.check_options(launch.pipeline_options(options.beam_args, options.workers))
     _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
     return _Plan(inputs, Scoring(bundle, sink, names, outbox), channels)
@@ -160,8 +164,8 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
 def _send(plan: _Plan) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
     outbox = plan.scoring.outbox
-    if outbox is None and isinstance(plan.sink, DatabaseSink):
-        outbox = Outbox(plan.sink.url)
+    if outbox is None and plan.sink is not None and plan.sink.database is not None:
+        outbox = Outbox(plan.sink.database)
     assert outbox is not None
     report = send_pending(outbox, plan.channels)
     return {"sent": report.sent, "already_sent": report.already_sent, "failed": report.failed}

@@ -30,7 +30,6 @@ from beam_fraud.live.snapshot import Snapshot
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.sinks.connection import prepare_database
 from beam_fraud.sinks.folder import make_directory
-from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.stream_pipeline import archives, build_stream
 from beam_fraud.transforms import counters
 
@@ -84,7 +83,7 @@ def run(options: StreamOptions) -> dict[str, object]:
             # Beam only logs what goes wrong after the last bundle.
             LocalCheckpoint.at(outputs.checkpoint).refuse_failed()
             _finish_archives(planned)
-        if planned.scoring.sink is not None and not isinstance(planned.scoring.sink, ParquetSink):
+        if planned.scoring.sink is not None and planned.scoring.sink.archive is None:
             planned.scoring.sink.commit(planned.stream.run_id)
     last = read_board(outputs.live)
     # Flink tells nothing of a cancelled job; workers on this machine have told it themselves.
@@ -125,8 +124,8 @@ def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> 
     """Before the archives take up their state: they remove parts of which it knows nothing."""
     outputs, sink = planned.stream.outputs, planned.scoring.sink
     directories = [outputs.branch(SCORES), outputs.branch(DEAD_LETTERS)]
-    if isinstance(sink, ParquetSink):
-        directories.append(sink.directory)
+    if sink is not None and sink.archive is not None:
+        directories.append(sink.archive)
     claim_archives(directories, outputs.directory, checkpoint)
 
 
@@ -146,8 +145,8 @@ def _finish_archives(planned: StreamPlan) -> None:
 def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
     """Make what is written to; say in a database how the run has ended."""
     sink, run_id = planned.scoring.sink, planned.stream.run_id
-    if isinstance(sink, ParquetSink):
-        make_directory(sink.directory)
+    if sink is not None and sink.archive is not None:
+        make_directory(sink.archive)
     elif sink is not None:
         sink.begin(run_id)
         # Does nothing after a commit.

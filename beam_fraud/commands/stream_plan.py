@@ -30,8 +30,8 @@ from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.schema import Labels
 from beam_fraud.schema_toml import load_schema
+from beam_fraud.sinks.base import TransformSink
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import Start
@@ -119,8 +119,8 @@ class StreamPlan:
         """URL of the database with the alerts, if there are any."""
         if self.scoring.outbox is not None:
             return self.scoring.outbox.url
-        if self.channels and isinstance(self.scoring.sink, DatabaseSink):
-            return self.scoring.sink.url
+        if self.channels and self.scoring.sink is not None:
+            return self.scoring.sink.database
         return None
 
 
@@ -146,15 +146,16 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
-    sink = None if options.sink is None else parse_sink(options.sink)
+    sink = None if options.sink is None else parse_sink(options.sink).streaming(here=here)
     sink = keeping_undelivered(sink, outputs.directory, here=here)
+    database = None if sink is None else sink.database
     channels = tuple(parse_channel(url, console=console) for url in options.alerts)
     outbox = None
-    if channels and not isinstance(sink, DatabaseSink):
+    if channels and database is None:
         outbox = Outbox(sqlite_url(outputs.outbox))
     labels_database = None
     if options.labels_topic is not None:
-        labels_database = sink.url if isinstance(sink, DatabaseSink) else sqlite_url(outputs.outbox)
+        labels_database = database or sqlite_url(outputs.outbox)
         _warn_of_keys(features)
     settings = _kafka(options)
     stream = Stream(
@@ -183,6 +184,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    if isinstance(sink, TransformSink):
+        sink.check_options(beam_options)
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None and settings is not None:
             topic_partitions(settings, topic)
