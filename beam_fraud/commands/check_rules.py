@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_rules import given_rules
 from beam_fraud.commands.moment import parse_moment
+from beam_fraud.commands.rules_table import rules_table
 from beam_fraud.dataset import load_dataset
 from beam_fraud.decision import decided_columns
 from beam_fraud.errors import FraudError, UsageError
@@ -100,28 +101,7 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
 
 def render(result: dict[str, object]) -> str:
     """The result as text for a terminal."""
-    figures = cast(dict[str, Any], result)
-    rows, frauds, labelled = figures["rows"], figures["frauds"], figures["genuine"]
-    labelled += frauds
-    known = (
-        f", {labelled:,} of them labelled, {frauds:,} frauds" if labelled else ", without labels"
-    )
-    lines = [("rule", "decision", "fired", "share")]
-    if labelled:
-        lines[0] += ("frauds", "precision", "recall", "of amount")
-    if figures["model"] is not None and labelled:
-        lines[0] += ("beyond the model",)
-    for name, rule in figures["rules"].items():
-        line = _line(name, rule["decision"], rule, bool(labelled))
-        if figures["model"] is not None and labelled:
-            line += (_beyond(rule),)
-        lines.append(line)
-    if figures["model"] is not None:
-        lines.append(_line("(model alone)", "", figures["model"], bool(labelled)))
-    together = "(model and rules)" if figures["model"] is not None else "(all rules)"
-    lines.append(_line(together, "", figures["together"], bool(labelled)))
-    model = f"\n{result['model_id']}" if result["model_id"] else ""
-    return f"{result['rules_file']} on {rows:,} rows{known}{model}\n\n{_aligned(lines)}"
+    return rules_table(cast(dict[str, Any], result))
 
 
 def _schema(options: CheckRulesOptions, bundle: Bundle | None) -> Schema:
@@ -195,33 +175,3 @@ def _warn(rules: dict[str, dict[str, Any]]) -> None:
                 100 * rule["share"],
                 100 * RULE_LIMIT,
             )
-
-
-def _line(name: str, decision: str, figures: dict[str, Any], labelled: bool) -> tuple[str, ...]:
-    line: tuple[str, ...] = (name, decision, f"{figures['fired']:,}", f"{figures['share']:.2%}")
-    if labelled:
-        line += (f"{figures['frauds']:,}",)
-        names = ("precision", "recall", "fraud_amount_share")
-        line += tuple("-" if figures[n] is None else f"{figures[n]:.3f}" for n in names)
-    return line
-
-
-def _beyond(rule: dict[str, Any]) -> str:
-    if rule["decision"] == "approve":
-        return f"{rule['frauds_let_pass']:,} frauds let pass"
-    return f"+{rule['frauds_beyond_model']:,} frauds, +{rule['genuine_beyond_model']:,} genuine"
-
-
-def _aligned(lines: list[tuple[str, ...]]) -> str:
-    """Columns under one another: names and the last one flush left, numbers flush right."""
-    columns = max(map(len, lines))
-    full = [(*line, *("",) * (columns - len(line))) for line in lines]
-    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
-    left = {0, 1, 8}
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in full
-    )

@@ -37,7 +37,7 @@ class TextCodes:
         return self._codes[text]
 
     def members(self, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """bool[k + 2] that tells of every code, `UNKNOWN` and `ABSENT` too, whether it is of one."""
+        """bool[k + 2]: whether each code, `UNKNOWN` and `ABSENT` too, is that of one of `texts`."""
         members = np.zeros(len(self._codes) + 2, dtype=bool)
         members[[self._codes[text] for text in texts]] = True
         return members
