@@ -20,7 +20,7 @@ LAYERS = (
     {"duration", "velocity", "counter_names", "secret"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "commandline", "run_progress", "kafka"},
-    {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
+    {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs"},
     {"archive_places", "dataset", "decision", "places", "shards"},

@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model bundles.", rich_markup_mode=None)
 app.add_typer(models, name="models")
+rules = typer.Typer(help="Rules beside the model.", rich_markup_mode=None)
+app.add_typer(rules, name="rules")
 
 
 def _print_version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ from beam_fraud.cli.options import (
     History,
     KafkaConfig,
     KafkaProperties,
+    Rules,
     SchemaOfBundle,
     Sink,
 )
@@ -44,6 +45,17 @@ def stream(
     sink: Sink = None,
     alert: Alerts = None,
     history: History = None,
+    rules: Rules = None,
+    rule_limit: Annotated[
+        float,
+        typer.Option(
+            "--rule-limit",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Share of an hour's rows beyond which a rule is muted for that hour; 1: never.",
+        ),
+    ] = 0.2,
     labels_topic: Annotated[
         str | None, typer.Option("--labels-topic", metavar="T", help="Labels, as JSON.")
     ] = None,
@@ -141,6 +153,8 @@ def stream(
         history=tuple(history or ()),
         sink=sink,
         alerts=tuple(alert or ()),
+        rules=rules,
+        rule_limit=rule_limit,
         labels_topic=labels_topic,
         out_topic=out_topic,
         dead_letter_topic=dead_letter_topic,

@@ -14,6 +14,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
+from beam_fraud.commands.given_rules import given_rules, rule_counts, warn_of_wide_rules
 from beam_fraud.commands.undelivered import (
     keeping_undelivered,
     refuse_undelivered,
@@ -45,6 +46,8 @@ class ScoreOptions(BatchOptions):
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: A file of rules beside the model.
+    rules: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
             "scoring",
         )
         batch.warn_if_all_are_dead(counted, plan.outputs)
+        warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
@@ -135,7 +139,9 @@ def _plan(options: ScoreOptions) -> _Plan:
     outputs = RunOutputs(local_directory(options.out), new_run_id())
     here = launch.is_local(launch.pipeline_options(options.beam_args, options.workers))
     sink = keeping_undelivered(sink, outputs.directory, here=here)
-    inputs = batch.find(options, bundle.features_in(schema), outputs)
+    rules = given_rules(options.rules, bundle, schema)
+    features = bundle.features_in(schema, () if rules is None else rules.columns)
+    inputs = batch.find(options, features, outputs)
     refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
     outputs.check()
     outbox = None
@@ -148,7 +154,7 @@ def _plan(options: ScoreOptions) -> _Plan:
         sink.check_options(launch.pipeline_options(options.beam_args, options.workers))
     _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
-    return _Plan(inputs, Scoring(bundle, sink, names, outbox), channels)
+    return _Plan(inputs, Scoring(bundle, sink, names, outbox, rules), channels)
 
 
 def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
@@ -199,6 +205,7 @@ def _summary(
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
         **undelivered_rows(plan.sink, counted),
         **batch.row_counts(counted),
+        **rule_counts(plan.scoring.rules, counted),
         "alerts": alerts,
         "seconds": round(seconds, 3),
         "rows_per_second": round(rows_in / seconds),
@@ -214,4 +221,5 @@ def _dry_run(plan: _Plan) -> dict[str, object]:
         "model_id": plan.scoring.bundle.model_id,
         "sink": plan.sink.describe() if plan.sink else None,
         "alerts": [channel.describe() for channel in plan.channels],
+        "rules": [] if plan.scoring.rules is None else list(plan.scoring.rules.names),
     }

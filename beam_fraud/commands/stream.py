@@ -19,6 +19,7 @@ from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.commands.batch import row_counts
 from beam_fraud.commands.draining import Draining
+from beam_fraud.commands.given_rules import rule_counts
 from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
 from beam_fraud.commands.undelivered import refuse_undelivered, undelivered_rows
@@ -192,6 +193,7 @@ def _summary(
         **row_counts(counted),
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "labels_dead": counted.get(counters.LABELS_DEAD, 0),
+        **_rules(planned, counted),
         "alerts": alerts,
         "latency_seconds": {
             name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))
@@ -203,6 +205,11 @@ def _summary(
         "run_id": planned.stream.run_id,
         "outputs": places,
     }
+
+
+def _rules(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
+    counts = rule_counts(planned.scoring.rules, counted)
+    return {**counts, "rules_muted": counted.get(counters.RULES_MUTED, 0)} if counts else {}
 
 
 def _finite(seconds: float | None) -> float | None:

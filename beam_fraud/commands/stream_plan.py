@@ -17,6 +17,7 @@ from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.given import refuse_bundles
+from beam_fraud.commands.given_rules import given_rules
 from beam_fraud.commands.undelivered import keeping_undelivered
 from beam_fraud.duration import SECOND, microseconds
 from beam_fraud.errors import UsageError
@@ -28,6 +29,7 @@ from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import TransformSink
@@ -68,6 +70,10 @@ class StreamOptions:
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: A file of rules beside the model.
+    rules: str | None = None
+    #: The share of rows from which a rule is muted; 1 never mutes one.
+    rule_limit: float = RULE_LIMIT
     #: Topic of labels.
     labels_topic: str | None = None
     #: Topic of all scores.
@@ -117,11 +123,7 @@ class StreamPlan:
     @property
     def database(self) -> str | None:
         """URL of the database with the alerts, if there are any."""
-        if self.scoring.outbox is not None:
-            return self.scoring.outbox.url
-        if self.channels and self.scoring.sink is not None:
-            return self.scoring.sink.database
-        return None
+        return self.scoring.alerts_database
 
 
 def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
@@ -136,9 +138,12 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
     _refuse_contradictions(options)
+    if not 0 <= options.rule_limit <= 1:
+        raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
     bundle = open_bundle(options.model)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    features = bundle.features_in(schema)
+    rules = given_rules(options.rules, bundle, schema)
+    features = bundle.features_in(schema, () if rules is None else rules.columns)
     outputs = StreamOutputs(local_directory(options.out))
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     here = launch.is_local(beam_options)
@@ -175,6 +180,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         kafka=settings,
         out_topic=options.out_topic,
         dead_letter_topic=options.dead_letter_topic,
+        rule_limit=options.rule_limit,
     )
     history = find_history(options.history, (), schema, labels=stream.labels)
     stream = replace(stream, history=tuple(history))
@@ -192,7 +198,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     names = tuple(channel.name for channel in channels)
     return StreamPlan(
         stream=stream,
-        scoring=Scoring(bundle, sink, names, outbox),
+        scoring=Scoring(bundle, sink, names, outbox, rules),
         channels=channels,
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
