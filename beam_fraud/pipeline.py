@@ -1,9 +1,9 @@
 """The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
-                          │                              └→ Features → Infer → Decide ─┐
-                          └→ dead letters                                              │
-                                   scores ←┬───────────────────────────────────────────┘
+                          │                              └→ Features → Infer → Decide → Explain ─┐
+                          └→ dead letters                                                        │
+                                   scores ←┬─────────────────────────────────────────────────────┘
                                            └→ Flagged ─┬→ sink
                                                        └→ alerts
 """
@@ -82,6 +82,8 @@ class Scoring:
     channels: tuple[str, ...] = ()
     #: Where alerts are queued, unless the sink's database queues them itself.
     outbox: Outbox | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
 
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
@@ -91,7 +93,7 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
         | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
-        | "Explain" >> Explain()
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
     )
     scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()

@@ -1,9 +1,9 @@
 """The graph of a stream, of the steps that files go through.
 
-source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
-                           │  │                                 ↑         scores, topic ←┬─────────┘
-                           │  └→ labels ────────────────────────┴→ table                 └→ Flagged
-                           └→ dead letters, topic                                 sink, alerts ←┘
+Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide → Explain ┐
+                  │  │                                 ↑         scores, topic ←┬──────────────────┘
+                  │  └→ labels ────────────────────────┴→ table                 └→ Flagged
+                  └→ dead letters, topic                                 sink, alerts ←┘
 
 Labels come through the same source as the transactions and go the same way as far as Velocity: the
 local runner makes no progress where two endless sources meet. For the same reason there is no
@@ -141,7 +141,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         | "Features" >> Features(stream.features)
         | "Infer" >> Infer(scoring.bundle, 1 if stream.here else _BLOCKS_TOGETHER)
         | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
-        | "Explain" >> Explain()
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
     if stream.out_topic and stream.kafka:

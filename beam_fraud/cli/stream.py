@@ -13,6 +13,7 @@ from beam_fraud.cli.options import (
     History,
     KafkaConfig,
     KafkaProperties,
+    Reasons,
     SchemaOfBundle,
     Sink,
 )
@@ -43,6 +44,7 @@ def stream(
     schema: SchemaOfBundle = None,
     sink: Sink = None,
     alert: Alerts = None,
+    reasons: Reasons = 5,
     history: History = None,
     labels_topic: Annotated[
         str | None, typer.Option("--labels-topic", metavar="T", help="Labels, as JSON.")
@@ -141,6 +143,7 @@ def stream(
         history=tuple(history or ()),
         sink=sink,
         alerts=tuple(alert or ()),
+        reasons=reasons,
         labels_topic=labels_topic,
         out_topic=out_topic,
         dead_letter_topic=dead_letter_topic,

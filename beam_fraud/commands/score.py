@@ -40,6 +40,8 @@ class ScoreOptions(BatchOptions):
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _plan(options: ScoreOptions) -> _Plan:
             place.check()
     _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
-    return _Plan(inputs, Scoring(bundle, sink, names, outbox), channels)
+    return _Plan(inputs, Scoring(bundle, sink, names, outbox, options.reasons), channels)
 
 
 def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:

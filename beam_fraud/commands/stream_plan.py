@@ -67,6 +67,8 @@ class StreamOptions:
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
     #: Topic of labels.
     labels_topic: str | None = None
     #: Topic of all scores.
@@ -187,7 +189,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     names = tuple(channel.name for channel in channels)
     return StreamPlan(
         stream=stream,
-        scoring=Scoring(bundle, sink, names, outbox),
+        scoring=Scoring(bundle, sink, names, outbox, options.reasons),
         channels=channels,
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
