@@ -27,7 +27,7 @@ class Explainer(Protocol):
         """What each feature added to the score of each row.
 
         Args:
-          block: float64[n, features] as the model takes it, NaN where a value is absent.
+          block: float64[n, features] as the model takes it, n > 0; NaN where a value is absent.
 
         Returns:
           float64[n, features]; above 0 where a feature raised the score. Those of a row do not

@@ -43,7 +43,7 @@ class ForestExplainer:
             self._explain(block[first : first + _TOGETHER])
             for first in range(0, len(block), _TOGETHER)
         ]
-        return np.concatenate([np.empty((0, self._features)), *parts])
+        return np.concatenate(parts)
 
     def _explain(self, block: Floats) -> Floats:
         # What scikit-learn's trees take.

@@ -91,7 +91,7 @@ class _Feature:
         return f"{words}, as usual" if same else f"{words}, usually {self._usual}"
 
     def _amount(self, value: float) -> str:
-        return f"amount {as_money(value)}"
+        return "amount unknown" if math.isnan(value) else f"amount {as_money(value)}"
 
     def _calendar(self, value: float) -> str:
         return _CALENDAR[self._name][int(value > 0)]
