@@ -1,9 +1,9 @@
 """The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
-                          │                              └→ Features → Infer → Decide ─┐
-                          └→ dead letters                                              │
-                                   scores ←┬───────────────────────────────────────────┘
+                          │                              └→ Features → Infer → Decide → Explain ─┐
+                          └→ dead letters                                                        │
+                                   scores ←┬─────────────────────────────────────────────────────┘
                                            └→ Flagged ─┬→ sink
                                                        └→ alerts
 """
@@ -100,6 +100,9 @@ class Scoring:
         bundle = self.bundle
         return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
 
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
+
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     """Add the graph of `score` to a pipeline."""
@@ -109,7 +112,7 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
         | "Decide" >> scoring.decide(inputs.features)
-        | "Explain" >> Explain()
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
     )
     scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()

@@ -153,7 +153,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     )
     scored = (
         _limited(decided, stream, scoring)
-        | "Explain" >> Explain()
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
     if stream.out_topic and stream.kafka:

@@ -23,7 +23,7 @@ LAYERS = (
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs"},
-    {"archive_places", "dataset", "decision", "places", "shards"},
+    {"archive_places", "dataset", "decision", "places", "reasons", "shards"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},
     {"commands"},

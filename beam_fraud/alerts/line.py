@@ -26,12 +26,16 @@ def alert_line(alert: Alert) -> str:
     if alert.rules:
         words.append(f"rules={','.join(_word(rule) for rule in alert.rules)}")
     if alert.reasons:
-        words.append(f"reasons={','.join(_reason(reason) for reason in alert.reasons)}")
+        estimated = any(reason.approximate for reason in alert.reasons)
+        name = "approximate_reasons" if estimated else "reasons"
+        words.append(f"{name}={','.join(_reason(reason) for reason in alert.reasons)}")
     words.append(f"model={_word(alert.model_id)}")
     return " ".join(words)
 
 
 def _reason(reason: Reason) -> str:
+    if reason.text is not None:
+        return _word(reason.text)
     added = "" if reason.contribution is None else f"({reason.contribution:+.3g})"
     return f"{_word(reason.feature)}{added}"
 

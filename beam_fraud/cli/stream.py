@@ -13,6 +13,7 @@ from beam_fraud.cli.options import (
     History,
     KafkaConfig,
     KafkaProperties,
+    Reasons,
     Rules,
     SchemaOfBundle,
     Sink,
@@ -44,6 +45,7 @@ def stream(
     schema: SchemaOfBundle = None,
     sink: Sink = None,
     alert: Alerts = None,
+    reasons: Reasons = 5,
     history: History = None,
     rules: Rules = None,
     rule_limit: Annotated[
@@ -155,6 +157,7 @@ def stream(
         alerts=tuple(alert or ()),
         rules=rules,
         rule_limit=rule_limit,
+        reasons=reasons,
         labels_topic=labels_topic,
         out_topic=out_topic,
         dead_letter_topic=dead_letter_topic,

@@ -48,6 +48,8 @@ class ScoreOptions(BatchOptions):
     alerts: tuple[str, ...] = ()
     #: A file of rules beside the model.
     rules: str | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _plan(options: ScoreOptions) -> _Plan:
         sink.check_options(launch.pipeline_options(options.beam_args, options.workers))
     _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
-    return _Plan(inputs, Scoring(bundle, sink, names, outbox, rules), channels)
+    return _Plan(inputs, Scoring(bundle, sink, names, outbox, rules, options.reasons), channels)
 
 
 def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:

@@ -74,6 +74,8 @@ class StreamOptions:
     rules: str | None = None
     #: The share of rows from which a rule is muted; 1 never mutes one.
     rule_limit: float = RULE_LIMIT
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
     #: Topic of labels.
     labels_topic: str | None = None
     #: Topic of all scores.
@@ -198,7 +200,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     names = tuple(channel.name for channel in channels)
     return StreamPlan(
         stream=stream,
-        scoring=Scoring(bundle, sink, names, outbox, rules),
+        scoring=Scoring(bundle, sink, names, outbox, rules, options.reasons),
         channels=channels,
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
