@@ -40,7 +40,7 @@ def _fix(outbox, channel="console"):
 def _send(outbox, channel="console"):
     for delivery in _fix(outbox, channel):
         with writing(outbox.url) as connection:
-            mark_sent(connection, delivery.message.delivery_id, NOW)
+            mark_sent(connection, {delivery.message.delivery_id: NOW})
 
 
 def _told(outbox, channel="console"):

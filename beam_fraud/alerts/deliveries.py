@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, bindparam, func, or_, select
 
 from beam_fraud.alert import Alert
 from beam_fraud.alerts.message import Message
@@ -103,23 +103,28 @@ def anything_waits(
     return any(connection.execute(query.limit(1)).first() is not None for query in (fixed, loose))
 
 
-def mark_sent(connection: Connection, delivery_id: str, when: datetime) -> None:
-    """Note that the receiver has taken a delivery."""
-    table = DELIVERIES.c
-    connection.execute(
+def mark_sent(connection: Connection, taken: Mapping[str, datetime]) -> None:
+    """Note that the receiver has taken deliveries: their ids, and when that was."""
+    table, rows = DELIVERIES.c, [{"key": key, "at": when} for key, when in taken.items()]
+    delivered = (
         DELIVERIES.update()
-        .where(table.delivery_id == delivery_id)
+        .where(table.delivery_id == bindparam("key"))
         .values(
             state="sent",
             attempts=table.attempts + 1,
             next_try_at=None,
             last_error=None,
-            sent_at=when,
+            sent_at=bindparam("at"),
         )
     )
-    connection.execute(
-        ALERTS.update().where(ALERTS.c.delivery_id == delivery_id).values(sent_at=when)
+    told = (
+        ALERTS.update()
+        .where(ALERTS.c.delivery_id == bindparam("key"))
+        .values(sent_at=bindparam("at"))
     )
+    if rows:
+        connection.execute(delivered, rows)
+        connection.execute(told, rows)
 
 
 def mark_refused(

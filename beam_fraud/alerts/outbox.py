@@ -84,4 +84,4 @@ class Outbox:
 
 def _by_channel(connection: Connection, query: Select[tuple[str, int]]) -> dict[str, int]:
     rows = connection.execute(query.group_by(ALERTS.c.channel))
-    return dict(iter(rows.tuples()))
+    return {str(channel): number for channel, number in rows}

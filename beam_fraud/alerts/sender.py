@@ -36,6 +36,8 @@ REFUSALS = 5
 RETRY_REFUSED_AFTER = 30.0
 #: Seconds between two looks whether another process still sends.
 _LOOK_FOR_CLAIM_EVERY = 0.5
+#: Seconds between two transactions that mark what was taken: each waits for the disk.
+_MARK_EVERY = 0.02
 #: Characters of an error that are kept.
 _LONGEST_ERROR = 500
 #: Seconds between two attempts, even if a receiver says that it is ready at once.
@@ -80,8 +82,9 @@ class ChannelSender:
         self._database_error: str | None = None
         self._look_for_claim_at = 0.0
         self._held_until: datetime | None = None
-        #: Deliveries that were taken while the database could not be told.
+        #: Deliveries that were taken and when, of which the database does not know yet.
         self._taken: dict[str, datetime] = {}
+        self._mark_at = 0.0
         self._newest: datetime | None = None
 
     def pause(self) -> float:
@@ -172,6 +175,9 @@ class ChannelSender:
             for delivery in due:
                 if not self._send(connection, delivery):
                     return False
+                if self._clock.elapsed() >= self._mark_at:
+                    self._mark_taken(connection)
+            self._mark_taken(connection)
             if not due and (only is not None or not self._fix(connection, final=final)):
                 return True
 
@@ -220,19 +226,18 @@ class ChannelSender:
         if self._circuit.succeeded():
             _LOG.info("alerts for %s are sent again", self.channel.describe())
         self.state.error, self.state.open = None, False
-        # First of all in memory: a database that is down now is told as soon as it is back.
+        # In memory first: a database that is down now is told as soon as it is back.
         self._taken[message.delivery_id] = self._clock.now()
         self.state.sent += message.total
         if message.kind == "digest":
             self.state.digested += message.total
-        self._mark_taken(connection)
 
     def _mark_taken(self, connection: Connection) -> None:
         if self._taken:
             with writing(self._url, connection):
-                for delivery_id, when in self._taken.items():
-                    mark_sent(connection, delivery_id, when)
+                mark_sent(connection, self._taken)
             self._taken.clear()
+        self._mark_at = self._clock.elapsed() + _MARK_EVERY
 
     def _failed(
         self, connection: Connection, delivery_id: str, error: Exception, *, tell: bool = False
@@ -245,6 +250,7 @@ class ChannelSender:
                 self.channel.describe(),
                 said,
             )
+        self._mark_taken(connection)
         with writing(self._url, connection):
             note_error(connection, delivery_id, said)
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.dispatch import send_pending
+from beam_fraud.alerts.dispatch import PATIENCE, send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
@@ -40,6 +40,8 @@ class ScoreOptions(BatchOptions):
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: Seconds for which a channel that fails is tried again.
+    alert_patience: float = PATIENCE
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
     summary = _summary(plan, counted, {}, time.monotonic() - started)
     plan.outputs.write_summary(summary)
     if plan.channels:
-        alerts = _send(plan)
+        alerts = _send(plan, options.alert_patience)
         summary = _summary(plan, counted, alerts, time.monotonic() - started)
         plan.outputs.write_summary(summary)
         _refuse_unsent(plan, alerts["failed"])
@@ -142,14 +144,20 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
         )
 
 
-def _send(plan: _Plan) -> dict[str, int]:
+def _send(plan: _Plan, patience: float) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
     outbox = plan.scoring.outbox
     if outbox is None and isinstance(plan.sink, DatabaseSink):
         outbox = Outbox(plan.sink.url)
     assert outbox is not None
-    report = send_pending(outbox, plan.channels)
-    return {"sent": report.sent, "already_sent": report.already_sent, "failed": report.failed}
+    report = send_pending(outbox, plan.channels, patience)
+    return {
+        "sent": report.sent,
+        "already_sent": report.already_sent,
+        "failed": report.failed,
+        "snoozed": report.snoozed,
+        "digested": report.digested,
+    }
 
 
 def _refuse_unsent(plan: _Plan, failed: int) -> None:
