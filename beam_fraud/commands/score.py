@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.dispatch import send_pending
+from beam_fraud.alerts.dispatch import PATIENCE, send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
@@ -50,6 +50,8 @@ class ScoreOptions(BatchOptions):
     rules: str | None = None
     #: Reasons of a flagged row at most; 0 for none.
     reasons: int = 5
+    #: Seconds for which a channel that fails is tried again.
+    alert_patience: float = PATIENCE
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
     plan.outputs.write_summary(summary)
     if plan.channels:
         try:
-            alerts = _send(plan)
+            alerts = _send(plan, options.alert_patience)
         except FraudError:
             # A database that is still down: that it has not taken rows says more.
             refuse_undelivered(plan.sink, counted, plan.outputs.directory)
@@ -169,14 +171,20 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
         )
 
 
-def _send(plan: _Plan) -> dict[str, int]:
+def _send(plan: _Plan, patience: float) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
     outbox = plan.scoring.outbox
     if outbox is None and plan.sink is not None and plan.sink.database is not None:
         outbox = Outbox(plan.sink.database)
     assert outbox is not None
-    report = send_pending(outbox, plan.channels)
-    return {"sent": report.sent, "already_sent": report.already_sent, "failed": report.failed}
+    report = send_pending(outbox, plan.channels, patience)
+    return {
+        "sent": report.sent,
+        "already_sent": report.already_sent,
+        "failed": report.failed,
+        "snoozed": report.snoozed,
+        "digested": report.digested,
+    }
 
 
 def _refuse_unsent(plan: _Plan, failed: int) -> None:

@@ -163,7 +163,11 @@ def _dispatcher(planned: StreamPlan) -> Dispatcher | None:
 
 
 def _alerts(dispatcher: Dispatcher) -> dict[str, int]:
-    return {"sent": dispatcher.sent, "waiting": sum(dispatcher.waiting().values())}
+    return {
+        "sent": dispatcher.sent,
+        "waiting": sum(dispatcher.waiting().values()),
+        "snoozed": sum(dispatcher.snoozed().values()),
+    }
 
 
 def _summary(

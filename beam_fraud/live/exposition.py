@@ -100,10 +100,18 @@ class _Stream(Collector):
         label = ["channel"]
         sent = CounterMetricFamily("beam_fraud_alerts_sent", "Alerts that went out", labels=label)
         waiting = GaugeMetricFamily("beam_fraud_alerts_pending", "Alerts that wait", labels=label)
+        failed = GaugeMetricFamily(
+            "beam_fraud_alerts_failed", "Alerts that were given up", labels=label
+        )
+        snoozed = GaugeMetricFamily(
+            "beam_fraud_alerts_snoozed", "Alerts that wait for the end of a snooze", labels=label
+        )
         for channel, count in sorted(counts.items()):
             sent.add_metric([channel], count.sent)
             waiting.add_metric([channel], count.pending)
-        yield from (sent, waiting)
+            failed.add_metric([channel], count.failed)
+            snoozed.add_metric([channel], count.snoozed)
+        yield from (sent, waiting, failed, snoozed)
 
 
 def _counts(snapshot: Snapshot) -> Iterator[Metric]:
