@@ -22,7 +22,7 @@ LAYERS = (
     {"urls", "commandline", "run_progress", "kafka"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
-    {"stream_outputs"},
+    {"stream_outputs", "dead_letters"},
     {"archive_places", "dataset", "decision", "places", "shards"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},
