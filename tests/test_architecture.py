@@ -23,6 +23,7 @@ LAYERS = (
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "dead_letters"},
+    {"erasure"},
     {"archive_places", "dataset", "decision", "places", "shards"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},

@@ -7,7 +7,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from beam_fraud.cli import commands, dead_letters, stream  # noqa: F401  they add to the app
+from beam_fraud.cli import commands, dead_letters, erase, stream  # noqa: F401  they add to app
 from beam_fraud.cli.app import app
 from beam_fraud.commandline import failure, interruption, log, standard_streams
 from beam_fraud.commandline.wrong_call import line_of

@@ -134,6 +134,11 @@ def _remove_dead_start(starting: Path) -> None:
     shutil.rmtree(dead, ignore_errors=True)
 
 
+def at_work(directory: Path) -> bool:
+    """Whether runs write to `directory`, once `abandoned` has gone through what dead ones left."""
+    return any(_incoming(directory)) or any(directory.glob(f"{_STARTING}*"))
+
+
 def foreign_entry(directory: Path) -> Path | None:
     """Something in `directory` that is neither a part of an earlier run nor a staging."""
     if not directory.is_dir():
