@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from beam_fraud.erasure.record import Erasure
 from beam_fraud.erasure.subject import Accounts, Before, Subject
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import local_directory, new_run_id
+from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.sinks.connection import check_database, prepare_database
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.parquet import ParquetSink
@@ -26,9 +28,7 @@ _STATE = (
     "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
     "edited), and rows of a stream that was killed: start and stop that, then erase again"
 )
-_POSTGRES = (
-    "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
-)
+_POSTGRES = "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,11 @@ def _subject(options: EraseOptions) -> Subject:
     if not (options.sinks or options.outs or options.files):
         raise UsageError("erase: name a place, as --out DIR, --sink URL or --file FILE")
     if options.older_than is None:
-        return Accounts(tuple(dict.fromkeys(options.accounts)))
+        ids = tuple(dict.fromkeys(options.accounts))
+        if not os.environ.get(KEY_VARIABLE):
+            return Accounts(ids)
+        pseudonyms = Pseudonyms.from_environment()
+        return Accounts(ids, tuple(pseudonyms.of("account", id) for id in ids))
     try:
         span = microseconds(options.older_than)
     except UsageError as error:

@@ -39,9 +39,7 @@ _RECORDS_AT_A_TIME = 500
 _Keys = list[tuple[str, int]]
 
 
-def erase_from_database(
-    url: str, subject: Subject, *, dry_run: bool = False
-) -> dict[str, int]:
+def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
     """Delete the rows of a subject from every table, a few thousand in a transaction.
 
     What is interrupted is done in part; doing it again does the rest. In SQLite the file is then
@@ -129,9 +127,7 @@ def _before(subject: Before) -> list[tuple[Table, ColumnElement[bool]]]:
     ]
 
 
-def _delete(
-    url: str, connection: Connection, table: Table, condition: ColumnElement[bool]
-) -> int:
+def _delete(url: str, connection: Connection, table: Table, condition: ColumnElement[bool]) -> int:
     key = list(table.primary_key.columns)
     some = select(*key).where(condition).limit(ROWS_AT_A_TIME)
     named = key[0].in_(some) if len(key) == 1 else tuple_(*key).in_(some)

@@ -44,7 +44,9 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
                 return gone
             lines.seek(0)
             mode = os.fstat(lines.fileno()).st_mode & 0o777
-            with open(unfinished, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as to:
+            with open(
+                unfinished, "wb", opener=lambda path, flags: os.open(path, flags, mode)
+            ) as to:
                 to.writelines(line for line in lines if not _goes(line, subject))
                 to.flush()
                 os.fsync(to.fileno())
@@ -62,5 +64,5 @@ def _goes(line: bytes, subject: Subject) -> bool:
     except (msgspec.MsgspecError, UnicodeError):
         return isinstance(subject, Accounts) and subject.tokens.search(line) is not None
     if isinstance(subject, Accounts):
-        return alert.account_id in subject.ids
+        return alert.account_id in subject.names
     return alert.event_time is not None and alert.event_time < subject.moment

@@ -48,9 +48,7 @@ def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = Fals
             return _mask(pc.less(batch.column("event_time"), moment))
 
         columns = ["event_time"]
-    return sum(
-        _erase(file, columns, goes, _ROWS, dry_run=dry_run) for file in _files(directory)
-    )
+    return sum(_erase(file, columns, goes, _ROWS, dry_run=dry_run) for file in _files(directory))
 
 
 def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
@@ -61,9 +59,7 @@ def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool 
     if isinstance(subject, Before):
         since = subject.moment.timestamp()
         old = [file for file in _files(directory) if file.stat().st_mtime < since]
-        return sum(
-            _erase(file, ["position"], _all_rows, _RECORDS, dry_run=dry_run) for file in old
-        )
+        return sum(_erase(file, ["position"], _all_rows, _RECORDS, dry_run=dry_run) for file in old)
     tokens = subject.tokens
 
     def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:

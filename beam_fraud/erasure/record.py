@@ -37,9 +37,10 @@ class Erasure:
     @classmethod
     def of(cls, erasure_id: str, subject: Subject) -> Erasure:
         """The erasure of a subject, which begins now."""
-        told = None if isinstance(subject, Accounts) else subject.moment.isoformat()
         if isinstance(subject, Accounts):
-            told = pseudonyms_of(subject)
+            told = " ".join(subject.pseudonyms) or None
+        else:
+            told = subject.moment.isoformat()
         return cls(erasure_id, subject.kind, told, datetime.now(UTC))
 
     def note_in_database(self, url: str, rows: Mapping[str, int]) -> None:

@@ -16,6 +16,8 @@ class Accounts:
 
     #: Their ids, each once.
     ids: tuple[str, ...]
+    #: What stands for them where ids are pseudonymised, if there is a key.
+    pseudonyms: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """How many they are."""
@@ -29,7 +31,12 @@ class Accounts:
     @cached_property
     def tokens(self) -> re.Pattern[bytes]:
         """What finds their ids in records."""
-        return token_pattern(self.ids)
+        return token_pattern((*self.ids, *self.pseudonyms))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Their ids and pseudonyms."""
+        return frozenset((*self.ids, *self.pseudonyms))
 
 
 @dataclass(frozen=True)
