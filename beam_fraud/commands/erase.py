@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from beam_fraud.duration import microseconds
 from beam_fraud.erasure.database import erase_from_database
 from beam_fraud.erasure.directory import erase_from_directory, keeps_a_state
@@ -139,7 +141,7 @@ def _sinks(options: EraseOptions) -> tuple[list[DatabaseSink], list[ParquetSink]
     databases, directories = [], []
     for url in options.sinks:
         sink = parse_sink(url)
-        if isinstance(sink, DatabaseSink):
+        if isinstance(sink, DatabaseSink) and _is_there(sink):
             check_database(sink.url)
             databases.append(sink)
         elif isinstance(sink, ParquetSink) and sink.directory.is_dir():
@@ -147,6 +149,11 @@ def _sinks(options: EraseOptions) -> tuple[list[DatabaseSink], list[ParquetSink]
         else:
             raise FraudError(f"--sink {sink.describe()}: is not there, or nothing to erase from")
     return databases, directories
+
+
+def _is_there(sink: DatabaseSink) -> bool:
+    url = make_url(sink.url)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
 def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:
