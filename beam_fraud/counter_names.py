@@ -5,6 +5,8 @@ ROWS_SCORED = "rows_scored"
 #: Rows of a table of features.
 ROWS_OUT = "rows_out"
 ROWS_FLAGGED = "rows_flagged"
+#: Flagged rows that the sink did not take, and that wait on disk.
+ROWS_UNDELIVERED = "rows_undelivered"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
 #: Labels of earlier transactions that came with a stream.

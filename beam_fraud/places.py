@@ -9,14 +9,13 @@ from os.path import realpath
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy.engine import make_url
-
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_url import database_file
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.urls import is_url
@@ -111,7 +110,8 @@ def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
     if isinstance(sink, ParquetSink):
         yield _Place(f"--sink {sink.describe()}", _followed(sink.directory))
     if isinstance(sink, DatabaseSink):
-        for path in _database_files(Path(make_url(sink.url).database or "")):
+        file = database_file(sink.url)
+        for path in () if file is None else _database_files(file):
             yield _Place(f"--sink {sink.describe()}", path)
 
 

@@ -85,7 +85,7 @@ ALERTS = Table(
     Column("channel", Text, nullable=False),
     *_scored_columns(),
     Column("model_id", Text, nullable=False),
-    Column("delivery_id", Text),
+    Column("delivery_id", Text, info={"since": "0002"}),
     Column("sent_at", UtcDateTime),
     # Of what waits alone: what was sent does not slow it down.
     Index(
@@ -181,18 +181,8 @@ LABELS = Table(
     Column("label", SmallInteger, nullable=False),
 )
 
-#: The statement that makes each view.
-VIEWS = {
-    # The newest label of each transaction; of two of one moment, that of the last name.
-    "latest_labels": """
-        CREATE VIEW latest_labels AS
-        SELECT * FROM labels WHERE NOT EXISTS (
-            SELECT 1 FROM labels AS later
-            WHERE later.transaction_id = labels.transaction_id
-            AND (later.labelled_at, later.labelled_by) > (labels.labelled_at, labels.labelled_by)
-        )
-    """,
-}
+# The view `latest_labels` has the newest label of each transaction; of two of one moment, that of
+# the last name. It is made by migrations/versions.
 
 #: One row a run that wrote here: `running`, `succeeded` or `failed`; a killed one stays `running`.
 RUNS = Table(

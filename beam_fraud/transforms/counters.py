@@ -17,6 +17,7 @@ from beam_fraud.counter_names import ROWS_FLAGGED as ROWS_FLAGGED
 from beam_fraud.counter_names import ROWS_IN as ROWS_IN
 from beam_fraud.counter_names import ROWS_OUT as ROWS_OUT
 from beam_fraud.counter_names import ROWS_SCORED as ROWS_SCORED
+from beam_fraud.counter_names import ROWS_UNDELIVERED as ROWS_UNDELIVERED
 from beam_fraud.live.recorder import count_everywhere
 
 NAMESPACE = "beam_fraud"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter
 from beam_fraud.sinks.database import DatabaseWriter
+from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
 
 #: Flagged rows that are written together, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
@@ -53,6 +53,8 @@ class _WriteFlagged(beam.DoFn):
             self._write()
         if self._writer is not None:
             self._writer.close()
+        if isinstance(self._writer, DatabaseWriter):
+            count(ROWS_UNDELIVERED, self._writer.undelivered)
 
     def _write(self) -> None:
         batches = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
@@ -61,6 +63,6 @@ class _WriteFlagged(beam.DoFn):
             self._writer = self._sink.open(self._run_id)
         for batch in batches:
             if isinstance(self._writer, DatabaseWriter):
-                self._writer.write(batch, alerts_of(batch, self._channels))
+                self._writer.write(batch, self._channels)
             else:
                 self._writer.write(batch)
