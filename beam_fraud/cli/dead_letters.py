@@ -147,6 +147,10 @@ def replay(
             kafka_properties=kafka_properties,
         )
         return Outcome(replay_topic.run(sent), replay_topic.render)
+    if model is None and results is None and out is not None and sink is not None:
+        from beam_fraud.commands import replay_undelivered
+
+        return Outcome(replay_undelivered.run(out, sink), replay_undelivered.render)
     if model is None or results is None:
         raise UsageError(
             "give --model and --out, or --to-topic; see beam-fraud dead-letters replay --help"

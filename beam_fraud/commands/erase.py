@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
 from beam_fraud.duration import microseconds
 from beam_fraud.erasure.database import erase_from_database
 from beam_fraud.erasure.directory import erase_from_directory, keeps_a_state
@@ -22,6 +20,7 @@ from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.sinks.connection import check_database, prepare_database
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_url import database_file
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.urls import absolute
@@ -86,7 +85,7 @@ def run(options: EraseOptions) -> dict[str, object]:
         rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
         if not options.dry_run:
             erasure.note_in_database(sink.url, rows[place])
-        if place.startswith("postgresql"):
+        if database_file(sink.url) is None:
             notes.append(_POSTGRES.format(place=place))
     for directory in directories:
         taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
@@ -152,8 +151,8 @@ def _sinks(options: EraseOptions) -> tuple[list[DatabaseSink], list[ParquetSink]
 
 
 def _is_there(sink: DatabaseSink) -> bool:
-    url = make_url(sink.url)
-    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+    file = database_file(sink.url)
+    return file is None or file.is_file()
 
 
 def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:

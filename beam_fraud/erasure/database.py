@@ -20,7 +20,9 @@ from sqlalchemy import (
 )
 
 from beam_fraud.erasure.subject import Accounts, Before, Subject
-from beam_fraud.sinks.connection import engine, one_line_errors, transaction, when_free, writing
+from beam_fraud.sinks.connection import transaction, when_free, writing
+from beam_fraud.sinks.database_errors import one_line_errors
+from beam_fraud.sinks.engines import engine
 from beam_fraud.sinks.tables import (
     ALERTS,
     DEAD_LETTERS,
