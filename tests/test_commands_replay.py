@@ -329,11 +329,9 @@ def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
         run_list(ListOptions(out=None, sink=f"parquet:{tmp_path}"))
 
 
-def filled(tmp_path: Path, rows: int) -> str:
-    """A database with dead letters."""
-    url = sqlite_url(tmp_path / "letters.db")
-    prepare_database(url)
-    letters = [
+def letters_of(rows: int) -> list[dict[str, Any]]:
+    """Dead letters for the table: what is a transaction by now."""
+    return [
         {
             "source": f"day-{place % 3}.jsonl",
             "position": place,
@@ -344,14 +342,14 @@ def filled(tmp_path: Path, rows: int) -> str:
         }
         for place in range(rows)
     ]
-    with writing(url) as connection:
-        upsert(connection, TABLE, letters)
-    return url
 
 
 def test_dead_letters_of_a_database_are_replayed_and_marked_there(tmp_path: Path) -> None:
     bundle(tmp_path / "model")
-    url = filled(tmp_path, 2_345)
+    url = sqlite_url(tmp_path / "letters.db")
+    prepare_database(url)
+    with writing(url) as connection:
+        upsert(connection, TABLE, letters_of(2_345))
     assert run_list(ListOptions(out=None, sink=url))["dead_letters"] == 2_345
     read = DeadLetterTable(url).read(Choice())
     assert sum(map(len, read)) == 2_345
