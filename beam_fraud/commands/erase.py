@@ -156,6 +156,11 @@ def _is_there(sink: DatabaseSink) -> bool:
 
 
 def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:
+    if any(sink.directory.glob(".part-*.unfinished")):
+        raise FraudError(
+            f"--sink {sink.describe()}: a stream is writing there, or one that was killed has left "
+            "a part unfinished; let it come to its end first"
+        )
     # It finishes what a killed run has left, and holds the place against others.
     sink.begin(erasure.erasure_id)
     try:
