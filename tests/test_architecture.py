@@ -22,7 +22,8 @@ LAYERS = (
     {"urls", "commandline", "run_progress", "kafka", "pseudonym"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
-    {"stream_outputs"},
+    {"stream_outputs", "dead_letters"},
+    {"erasure"},
     {"archive_places", "dataset", "decision", "places", "reasons", "shards"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},
