@@ -33,8 +33,8 @@ def storable(column: Column[Any], values: Sequence[object]) -> Sequence[object]:
 
 @cache
 def _indexed(table: Table) -> frozenset[str]:
-    indexes = [table.primary_key, *table.indexes]
-    return frozenset(column.name for index in indexes for column in index.columns)
+    columns = [*table.primary_key.columns, *(c for index in table.indexes for c in index.columns)]
+    return frozenset(column.name for column in columns)
 
 
 def _changed(text: str, indexed: bool) -> str:
