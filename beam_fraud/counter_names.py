@@ -5,6 +5,8 @@ ROWS_SCORED = "rows_scored"
 #: Rows of a table of features.
 ROWS_OUT = "rows_out"
 ROWS_FLAGGED = "rows_flagged"
+#: Flagged rows that the sink did not take, and that wait on disk.
+ROWS_UNDELIVERED = "rows_undelivered"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
 #: Labels of earlier transactions that came with a stream.
@@ -16,3 +18,7 @@ HISTORY_ROWS = "history_rows"
 HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
 #: Followed by the reason of the dead letters that it counts.
 DEAD_PREFIX = "dead_"
+#: Followed by the name of the rule whose rows it counts.
+RULE_PREFIX = "rule:"
+#: Rules that a stream stopped, once a window and shard; work done again is counted again.
+RULES_MUTED = "rules_muted"

@@ -9,14 +9,13 @@ from os.path import realpath
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy.engine import make_url
-
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_url import database_file
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.urls import is_url
@@ -76,7 +75,8 @@ def refuse_shared_places(
     """
     given = [*_of_sink(sink), *_of_channels(channels)]
     out = _Place(f"--out {outputs.directory}", _followed(outputs.directory), " is there")
-    own = list(_of_outputs(outputs, outbox=bool(channels) and not isinstance(sink, DatabaseSink)))
+    outbox = bool(channels) and (sink is None or sink.database is None)
+    own = list(_of_outputs(outputs, outbox=outbox))
     read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
     inputs = [_Place(path, _followed(Path(path))) for path in read]
     for place in given:
@@ -111,7 +111,8 @@ def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
     if isinstance(sink, ParquetSink):
         yield _Place(f"--sink {sink.describe()}", _followed(sink.directory))
     if isinstance(sink, DatabaseSink):
-        for path in _database_files(Path(make_url(sink.url).database or "")):
+        file = database_file(sink.url)
+        for path in () if file is None else _database_files(file):
             yield _Place(f"--sink {sink.describe()}", path)
 
 

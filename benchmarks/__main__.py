@@ -19,6 +19,7 @@ from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
 from benchmarks.measure import ROOT, ProcessFailedError
 from benchmarks.memory import measure_memory, measure_memory_with_ids
+from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
@@ -35,6 +36,7 @@ _ULB, _PUBLISHED = "creditcard.parquet", "handbook_transactions.parquet"
 #: Name of a part, the file that it needs, and what measures it.
 _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("score", _ULB, measure_score),
+    ("operations", _ULB, measure_operations),
     ("workers", _ULB, measure_workers),
     ("memory", _ULB, measure_memory),
     ("memory", None, measure_memory_with_ids),

@@ -24,3 +24,11 @@ def inbox(tmp_path: Path) -> Path:
     """A directory that files are dropped into."""
     (tmp_path / "inbox").mkdir()
     return tmp_path / "inbox"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """URL of a database without tables."""
+    from beam_fraud.sinks.connection import sqlite_url
+
+    return sqlite_url(tmp_path / "database.db")

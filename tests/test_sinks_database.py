@@ -12,7 +12,8 @@ from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks import connection as connection_module
-from beam_fraud.sinks.connection import sqlite_url, transaction
+from beam_fraud.sinks import engines
+from beam_fraud.sinks.connection import sqlite_url, transaction, writing
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.tables import FLAGGED, RUNS
 from tests.flagged import flagged_batch
@@ -85,7 +86,7 @@ def test_a_time_in_another_zone_is_the_same_moment(sink):
 def test_alerts_are_queued_with_their_row_or_not_at_all(sink, file):
     batch, outbox = flagged_batch(["t"]), Outbox(sink.url)
     [alert] = alerts_of(batch, ["console"])
-    sink.open("r").write(batch, [alert])
+    sink.open("r").write(batch, ["console"])
     assert outbox.pending("console", 9) == [alert]
 
     with sqlite3.connect(file) as connection:
@@ -94,7 +95,7 @@ def test_alerts_are_queued_with_their_row_or_not_at_all(sink, file):
         )
     other = flagged_batch(["u"])
     with pytest.raises(FraudError, match="no"):
-        sink.open("r").write(other, alerts_of(other, ["console"]))
+        sink.open("r").write(other, ["console"])
     assert [key for key, *_ in _keys(file)] == ["t"]
 
 
@@ -126,7 +127,7 @@ def _write_blocks(sink, name, start):
     for block in range(20):
         keys = [f"{name}-{block}-{i}" for i in range(50)]
         batch = flagged_batch([*keys, "shared"])
-        writer.write(batch, alerts_of(batch, ["console"]))
+        writer.write(batch, ["console"])
     writer.close()
 
 
@@ -187,12 +188,13 @@ def test_a_database_that_is_a_directory_is_refused(tmp_path):
 def locked(sink, file, monkeypatch):
     monkeypatch.setattr(connection_module, "BUSY_SECONDS", 0.6)
     monkeypatch.setattr(connection_module, "SILENT_SECONDS", 0.2)
-    connection_module.engine.cache_clear()
+    monkeypatch.setattr(engines, "SILENT_SECONDS", 0.2)
+    engines._engine.cache_clear()
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     yield other
     other.close()
-    connection_module.engine.cache_clear()
+    engines._engine.cache_clear()
 
 
 def test_a_lock_that_goes_is_waited_for(sink, locked, file):
@@ -204,8 +206,8 @@ def test_a_lock_that_goes_is_waited_for(sink, locked, file):
 
 
 def test_a_lock_that_stays_is_one_line_that_says_what_to_do(sink, locked, caplog):
-    with pytest.raises(FraudError) as refused:
-        sink.open("r").write(flagged_batch(["t"]))
+    with pytest.raises(FraudError) as refused, writing(sink.url):
+        pass
     assert str(refused.value).endswith(
         "locked by another process; run again when that has finished, or stop it"
     )

@@ -12,8 +12,10 @@ import pytest
 
 from beam_fraud.errors import FraudError
 from beam_fraud.launch import LOCAL_RUNNER
-from beam_fraud.sinks.connection import prepare_database, sqlite_url
+from beam_fraud.sinks.connection import prepare_database, sqlite_url, writing
+from beam_fraud.sinks.database_version import VERSION_TABLE
 from beam_fraud.sinks.labels import write_labels
+from beam_fraud.sinks.migrations.migrate import migrate
 from beam_fraud.stages import LABEL
 from beam_fraud.transforms.write_labels import WriteLabels
 
@@ -82,10 +84,11 @@ def test_a_finding_corrected_at_its_own_moment_is_replaced(file: Path) -> None:
 
 
 def test_a_database_of_an_earlier_version_gets_what_is_missing(file: Path) -> None:
-    with sqlite3.connect(file) as connection:
-        connection.execute("DROP VIEW latest_labels")
-        connection.execute("DROP TABLE labels")
-    connection.close()
+    file.unlink()
+    with writing(sqlite_url(file)) as connection:
+        migrate(connection, "0001")
+        for statement in ("VIEW latest_labels", "TABLE labels", f"TABLE {VERSION_TABLE}"):
+            connection.exec_driver_sql(f"DROP {statement}")
     for _ in range(2):
         prepare_database(sqlite_url(file))
     write_labels(sqlite_url(file), labels(("t1", 1, 1, "")))

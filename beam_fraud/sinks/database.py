@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
 
-import msgspec
 import pyarrow as pa
+from sqlalchemy import Connection
 
-from beam_fraud.alert import Alert
-from beam_fraud.sinks.connection import (
-    check_database,
-    engine,
-    masked,
-    one_line_errors,
-    prepare_database,
-    writing,
-)
-from beam_fraud.sinks.queued_alerts import queue_alerts
+from beam_fraud.sinks.connection import check_database, masked, prepare_database
+from beam_fraud.sinks.database_errors import PassingDatabaseError
+from beam_fraud.sinks.database_url import DatabaseUrl
+from beam_fraud.sinks.flagged_columns import flagged_columns
+from beam_fraud.sinks.persistence import PATIENCE, PersistentConnection, persistently
+from beam_fraud.sinks.queued_alerts import queue_alerts_of
 from beam_fraud.sinks.tables import FLAGGED, RUNS
-from beam_fraud.sinks.upsert import Row, upsert
+from beam_fraud.sinks.undelivered import keep_undelivered
+from beam_fraud.sinks.upsert import Row, upsert, upsert_columns
 
-_COLUMNS = [column.name for column in FLAGGED.columns]
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatabaseSink:
     """The table `flagged_transactions`: one row a transaction and model, the last write wins."""
 
-    #: A database URL as SQLAlchemy reads it, with an absolute path for SQLite.
+    #: A database URL as SQLAlchemy reads it, with an absolute path for SQLite; or `env:NAME`.
     url: str
+    #: For how many seconds a write is tried again while the database is down, slow, locked or full.
+    patience: float = PATIENCE
+    #: Directory of the rows that it has not taken by then; None to fail.
+    spill: Path | None = None
+
+    #: No directory.
+    archive: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        """Keep the password out of what shows this."""
+        object.__setattr__(self, "url", DatabaseUrl(self.url))
+
+    @property
+    def database(self) -> str:
+        """The database itself."""
+        return self.url
+
+    def streaming(self, *, here: bool) -> DatabaseSink:
+        """The sink itself."""
+        return self
 
     def check(self) -> None:
         """See that the database can be written to and that its tables are ours.
@@ -40,21 +60,32 @@ class DatabaseSink:
         """
         check_database(self.url)
 
+    def prepare(self) -> None:
+        """Make the tables, or bring them to this version.
+
+        Raises:
+          FraudError: as `prepare_database` says.
+        """
+        prepare_database(self.url)
+
     def begin(self, run_id: str) -> None:
         """Make the tables, and note in `runs` that the run has started."""
-        prepare_database(self.url)
+        self.prepare()
         started: Row = {
             "run_id": run_id,
             "state": "running",
             "started_at": datetime.now(UTC),
             "ended_at": None,
         }
-        with writing(self.url) as connection:
-            upsert(connection, RUNS, [started])
+        persistently(self.url, lambda c: upsert(c, RUNS, [started]), self.patience)
 
     def open(self, run_id: str) -> DatabaseWriter:
         """A connection for one worker."""
-        return DatabaseWriter(self.url)
+        return self.writer(self.spill)
+
+    def writer(self, spill: Path | None) -> DatabaseWriter:
+        """A connection; what the database does not take goes to `spill`, or fails if None."""
+        return DatabaseWriter(self.url, self.patience, spill)
 
     def commit(self, run_id: str) -> None:
         """Note in `runs` that the run has succeeded."""
@@ -74,41 +105,52 @@ class DatabaseSink:
             .where(RUNS.c.run_id == run_id, RUNS.c.state == "running")
             .values(state=state, ended_at=datetime.now(UTC))
         )
-        with writing(self.url) as connection:
-            connection.execute(change)
+        try:
+            persistently(self.url, lambda c: c.execute(change), self.patience)
+        except PassingDatabaseError as error:
+            # Nothing but a note: what the run was for is elsewhere by now.
+            _LOG.warning("run %s stays `running` in the table runs: %s", run_id, error)
 
 
 class DatabaseWriter:
-    """One connection; every call of `write` is one transaction."""
+    """A connection to a database; every call of `write` is one transaction."""
 
-    def __init__(self, url: str) -> None:
+    #: Rows that the database did not take, and that are on disk in place of that.
+    undelivered: int
+
+    def __init__(self, url: str, patience: float = PATIENCE, spill: Path | None = None) -> None:
+        self.undelivered = 0
         self._url = url
-        with one_line_errors(url):
-            self._connection = engine(url).connect()
+        self._spill = spill
+        self._connection = PersistentConnection(url, patience)
 
-    def write(self, batch: pa.RecordBatch, alerts: Sequence[Alert] = ()) -> None:
+    def write(self, batch: pa.RecordBatch, channels: Sequence[str] = ()) -> None:
         """Write flagged rows and queue their alerts, all of it or nothing.
 
         Args:
           batch: rows of the schema `stages.SCORED`.
-          alerts: to the outbox of the same database; those already sent stay as they are.
+          channels: names of channels that are alerted of each row, through the outbox of the same
+            database; alerts that are in a delivery stay as they are.
 
         Raises:
-          FraudError: the database refuses or cannot be reached.
+          FraudError: the database refuses, or it cannot be reached and there is no place on disk
+            for the rows.
         """
-        with writing(self._url, self._connection):
-            upsert(self._connection, FLAGGED, flagged_rows(batch))
-            queue_alerts(self._connection, alerts)
+        flagged = flagged_columns(batch)
+
+        def work(connection: Connection) -> None:
+            upsert_columns(connection, FLAGGED, flagged)
+            queue_alerts_of(connection, flagged, channels)
+
+        try:
+            self._connection.write(work)
+        except PassingDatabaseError as error:
+            if self._spill is None:
+                raise
+            part = keep_undelivered(self._spill, batch, channels, masked(self._url))
+            _LOG.error("%d flagged rows wait in %s: %s", len(batch), part, error)
+            self.undelivered += len(batch)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-
-def flagged_rows(batch: pa.RecordBatch) -> list[Row]:
-    """Rows of the table `flagged_transactions`, lists as JSON text, for rows of `SCORED`."""
-    rows: list[Row] = batch.select(_COLUMNS).to_pylist()
-    for row in rows:
-        row["rules"] = msgspec.json.encode(row["rules"] or []).decode()
-        row["reasons"] = msgspec.json.encode(row["reasons"] or []).decode()
-    return rows

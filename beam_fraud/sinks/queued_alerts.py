@@ -7,11 +7,28 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from beam_fraud.alert import Alert
+from beam_fraud.sinks.flagged_columns import alert_columns
 from beam_fraud.sinks.tables import ALERTS
-from beam_fraud.sinks.upsert import upsert
+from beam_fraud.sinks.upsert import upsert, upsert_columns
+
+#: Which alerts may still change.
+_UNDELIVERED = ALERTS.c.delivery_id.is_(None)
 
 
 def queue_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
     """Queue `alerts`: one in a delivery stays as it is, others take the newest scoring."""
-    rows = [alert.row() for alert in alerts]
-    upsert(connection, ALERTS, rows, where=ALERTS.c.delivery_id.is_(None))
+    upsert(connection, ALERTS, [alert.row() for alert in alerts], where=_UNDELIVERED)
+
+
+def queue_alerts_of(
+    connection: Connection, flagged: dict[str, list[object]], channels: Sequence[str]
+) -> None:
+    """Queue an alert a row and channel, as `queue_alerts` does.
+
+    Args:
+      connection: in a transaction.
+      flagged: `flagged_columns` of the rows.
+      channels: names.
+    """
+    if channels:
+        upsert_columns(connection, ALERTS, alert_columns(flagged, channels), where=_UNDELIVERED)

@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.bigquery.sink import BigQuerySink
+from beam_fraud.sinks.bigquery.table import FORM, TableName
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_url import parse
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.urls import absolute, local_path, split_scheme
 
-_FORMS = {"sqlite": "sqlite:///FILE", "parquet": "parquet:DIR"}
+_FORMS = {
+    "sqlite": "sqlite:///FILE",
+    "postgresql": "postgresql://USER@HOST/DATABASE",
+    "parquet": "parquet:DIR",
+    "bigquery": FORM,
+    "env": "env:NAME",
+}
 
 
 def parse_sink(url: str) -> FlaggedSink:
     """The sink that `url` names; nothing is touched yet.
+
+    `env:NAME` is the URL in a variable of the environment. That of a PostgreSQL server is looked up
+    where it is used, on workers too, so that they are sent no password.
 
     Example:
       >>> parse_sink("parquet:/data/flagged").describe()
       'parquet:/data/flagged'
 
     Raises:
-      UsageError: the scheme is unknown, or no file is named.
+      UsageError: the scheme is unknown, or no file or table is named.
     """
     scheme, rest = split_scheme("--sink", url, _FORMS)
+    if scheme == "env":
+        held = os.environ.get(rest, "")
+        if not held:
+            raise UsageError(f"--sink {url}: the variable {rest} is not set")
+        if held.startswith("env:"):
+            raise UsageError(f"--sink {url}: the variable {rest} names another one; give that")
+        sink = parse_sink(held)
+        server = held.startswith("postgresql:")
+        return DatabaseSink(url) if server else sink
     if scheme == "parquet":
         return ParquetSink(local_path("--sink", rest, _FORMS[scheme]))
+    if scheme == "postgresql":
+        return DatabaseSink(_postgresql(url, rest))
+    if scheme == "bigquery":
+        return BigQuerySink(TableName.parse(rest))
     if not rest.startswith("///") or len(rest) == 3 or "?" in rest:
         raise UsageError(f"--sink: no file given, or options after it; write {_FORMS[scheme]}")
     return DatabaseSink(sqlite_url(absolute(Path(unquote(rest[3:])))))
+
+
+def _postgresql(url: str, rest: str) -> str:
+    if not rest.startswith("//"):
+        raise UsageError(f"--sink: no server given; write {_FORMS['postgresql']}")
+    parsed = parse(url)
+    for name in ("password_file", "sslrootcert", "sslcert", "sslkey", "passfile"):
+        # So that it means the same in every worker process.
+        path = parsed.query.get(name)
+        if isinstance(path, str) and path != "system":
+            parsed = parsed.update_query_dict({name: str(absolute(Path(path)))})
+    return parsed.render_as_string(hide_password=False)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.alert import Alert as AlertOf
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.sinks.queue_flagged import queue_flagged
 
-#: Alerts that are queued together, unless the bundle ends before.
-_AT_A_TIME = 10_000
+#: Flagged rows whose alerts are queued together, unless the bundle ends before.
+_ROWS_AT_A_TIME = 10_000
 
 
 @dataclass
@@ -35,11 +34,11 @@ class _Alert(beam.DoFn):
         self._channels = channels
 
     def start_bundle(self) -> None:
-        self._waiting: list[AlertOf] = []
+        self._waiting: list[pa.RecordBatch] = []
 
     def process(self, flagged: pa.RecordBatch) -> None:
-        self._waiting += alerts_of(flagged, self._channels)
-        if len(self._waiting) >= _AT_A_TIME:
+        self._waiting.append(flagged)
+        if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
             self._queue()
 
     def finish_bundle(self) -> None:
@@ -47,5 +46,7 @@ class _Alert(beam.DoFn):
             self._queue()
 
     def _queue(self) -> None:
-        self._outbox.queue(self._waiting)
+        batches = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
         self._waiting = []
+        for batch in batches:
+            queue_flagged(self._outbox.url, batch, self._channels)

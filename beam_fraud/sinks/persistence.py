@@ -1,0 +1,140 @@
+"""Transactions that are tried again while a database is down, slow, locked or full."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from beam_fraud.sinks.connection import writing
+from beam_fraud.sinks.database_errors import PassingDatabaseError, one_line_errors
+from beam_fraud.sinks.database_url import masked
+from beam_fraud.sinks.engines import engine
+
+_LOG = logging.getLogger(__name__)
+#: How long a transaction is tried again, in seconds, unless something else is given.
+PATIENCE = 300.0
+#: Seconds that one try waits for a lock, and that one statement of it may take.
+_LOCK_SECONDS, _STATEMENT_SECONDS = 5.0, 120.0
+#: The first pause is of up to so many seconds, later ones of up to twice as many each.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0
+#: Databases that were given up, by URL, until one transaction succeeds.
+_down: set[str] = set()
+
+T = TypeVar("T")
+
+
+class PersistentConnection:
+    """A connection to a database that is made when it is needed, and anew after a failure."""
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        """Be ready to write to `url`, trying again for `patience` seconds."""
+        self._url = url
+        self._patience = patience
+        self._connection: Connection | None = None
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction that may write; what it did is kept, whole, when it returns.
+
+        It is done again if the database refuses for a reason that passes, with growing pauses, and
+        if nobody knows whether it was kept: doing it twice must do no harm. While a database is
+        down for longer than `patience`, later calls try only once.
+
+        Raises:
+          PassingDatabaseError: it was refused for all that time.
+          FraudError: it is refused for a reason that does not pass, at once.
+        """
+        patience = 0.0 if self._url in _down else self._patience
+        wait = _Wait(self._url, patience)
+        retrying = Retrying(
+            retry=retry_if_exception_type(PassingDatabaseError),
+            wait=wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, min=_FIRST_PAUSE / 2),
+            stop=stop_after_delay(patience),
+            before_sleep=wait.tell,
+            reraise=True,
+        )
+        try:
+            done: T = retrying(self._once, work)
+        except PassingDatabaseError:
+            _down.add(self._url)
+            raise
+        _down.discard(self._url)
+        wait.over()
+        return done
+
+    def close(self) -> None:
+        """Let go of the connection; `write` makes another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with one_line_errors(self._url):
+                connection.close()
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                with one_line_errors(self._url):
+                    self._connection = engine(self._url).connect()
+            with _limited(self._url, self._connection) as connection:
+                return work(connection)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Whatever state the connection is in, nobody gets it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except Exception:
+                _LOG.debug("a broken connection cannot be closed", exc_info=True)
+
+
+def persistently(url: str, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+    """As `PersistentConnection.write`, with a connection of its own."""
+    connection = PersistentConnection(url, patience)
+    try:
+        return connection.write(work)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _limited(url: str, connection: Connection) -> Iterator[Connection]:
+    with writing(url, connection, patience=_LOCK_SECONDS):
+        if connection.dialect.name == "postgresql":
+            limit = f"SET LOCAL statement_timeout = {round(_STATEMENT_SECONDS * 1000)}"
+            connection.exec_driver_sql(limit)
+        yield connection
+
+
+class _Wait:
+    """Says once that a database is waited for, and once that this is over."""
+
+    def __init__(self, url: str, patience: float) -> None:
+        self._url = url
+        self._patience = patience
+        self._since: float | None = None
+
+    def tell(self, state: RetryCallState) -> None:
+        if self._since is None:
+            self._since = monotonic()
+            error = state.outcome and state.outcome.exception()
+            _LOG.warning("%s; trying again for up to %g seconds", error, self._patience)
+
+    def over(self) -> None:
+        if self._since is not None:
+            waited = monotonic() - self._since
+            _LOG.info("database %s: written after %.1f seconds", masked(self._url), waited)

@@ -1,0 +1,304 @@
+"""A PostgreSQL server on this machine, to try out and test databases with.
+
+python deploy/postgres/server.py --data DIR [--port N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from beam_fraud.errors import FraudError
+from deploy.kafka.broker import free_port
+
+#: Seconds that a server may take until it answers; one is usual.
+START_SECONDS = 60.0
+#: Seconds that a server may take to shut down before it is killed.
+STOP_SECONDS = 30.0
+#: The server refuses to run as root.
+_USER_IN_PLACE_OF_ROOT = "postgres"
+_USER = "fraud"
+#: Where distributions put the programs of a server.
+_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
+
+
+class Server:
+    """A server and its data; it may be stopped and started again at the same address.
+
+    Only this machine reaches it, with a password. As a context manager it runs inside the `with`.
+    """
+
+    #: A user who may do everything, and the password.
+    user: str
+    password: str
+    #: Where it listens, at 127.0.0.1.
+    port: int
+
+    def __init__(
+        self,
+        data: Path,
+        port: int | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        certificate: tuple[Path, Path] | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Describe a server; `start` starts it.
+
+        Args:
+          data: Directory of the databases and the log; made if absent.
+          port: Port for clients; a free one by default.
+          settings: Of postgresql.conf, beside those for short work.
+          certificate: PEM files of a certificate and its key: connections must be TLS then.
+          password: Of the user; a random one by default.
+        """
+        self._home = data.absolute()
+        self._settings = dict(settings or {})
+        self._certificate = certificate
+        self._process: subprocess.Popen[bytes] | None = None
+        self.user, self.password = _USER, password or secrets.token_hex(8)
+        self.port = port or free_port()
+
+    @property
+    def log(self) -> Path:
+        """What the server has to say."""
+        return self._home / "server.log"
+
+    def url(self, database: str = "postgres", **query: str) -> str:
+        """The URL of a database, with the password and options of libpq."""
+        host, port = "127.0.0.1", self.port
+        made = URL.create("postgresql", self.user, self.password, host, port, database, query)
+        return made.render_as_string(hide_password=False)
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database; its URL.
+
+        Raises:
+          FraudError: it cannot be made.
+        """
+        self.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever uses it."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run a statement outside of any transaction; the rows that it gives.
+
+        Raises:
+          FraudError: the server refuses or does not answer.
+        """
+        url = self.url(database).replace("postgresql://", "postgresql+psycopg://")
+        engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                result = connection.execute(text(statement))
+                return [tuple(row) for row in result] if result.returns_rows else []
+        except DBAPIError as error:
+            raise FraudError(f"PostgreSQL at port {self.port}: {error.orig}") from None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+          FraudError: PostgreSQL is not installed, the port is taken, or the server ends.
+        """
+        assert self._process is None, "the server runs already"
+        data = self._home / "data"
+        if not (data / "PG_VERSION").exists():
+            self._make(data)
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port)}
+        settings |= {"unix_socket_directories": "", **self._settings}
+        command = [str(program("postgres")), "-D", str(data)]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=_user(),
+                group=_user(),
+                extra_groups=None if _user() is None else [],
+                # Ctrl-C is for the program that started the server, and that stops it.
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Shut the server down at once but in order; nothing if it does not run."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            self.kill()
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """End the server and all of its processes, as a crash would; nothing if it does not run."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def wait(self) -> None:
+        """Wait until the server ends.
+
+        Raises:
+          FraudError: It ended, and nobody asked it to.
+        """
+        assert self._process is not None, "the server does not run"
+        code = self._process.wait()
+        self._process = None
+        raise FraudError(f"PostgreSQL ended with code {code}: see {self.log}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _make(self, data: Path) -> None:
+        initdb = program("initdb")
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._give(self._home)
+        secret = self._home / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self.password, "ascii")
+        self._give(secret)
+        command = [str(initdb), "-D", str(data), "-U", self.user, "--pwfile", str(secret)]
+        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        user = _user()
+        done = subprocess.run(
+            command,
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+        )
+        secret.unlink()
+        if done.returncode:
+            raise FraudError(f"{data}: initdb fails: {' '.join(done.stderr.split())}")
+        if self._certificate is not None:
+            self._require_tls(data, self._certificate)
+
+    def _require_tls(self, data: Path, certificate: tuple[Path, Path]) -> None:
+        for name, source in zip(("server.crt", "server.key"), certificate, strict=True):
+            shutil.copyfile(source, data / name)
+            (data / name).chmod(0o600)
+            self._give(data / name)
+        (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n", "ascii")
+        with (data / "postgresql.conf").open("a", encoding="ascii") as file:
+            file.write("ssl = on\n")
+
+    def _give(self, path: Path) -> None:
+        if (user := _user()) is not None:
+            shutil.chown(path, user, user)
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            # Its log says so for certain: with TLS, only some clients may connect.
+            if _answers(self.port):
+                return
+            if (code := process.poll()) is not None:
+                raise FraudError(f"PostgreSQL ended with code {code}: see {self.log}")
+            if time.monotonic() > deadline:
+                raise FraudError(f"no PostgreSQL answers at port {self.port}: see {self.log}")
+            time.sleep(0.02)
+
+
+def _answers(port: int) -> bool:
+    """Whether a server asks who is there: while it starts, it refuses that."""
+    import psycopg
+
+    try:
+        psycopg.connect(host="127.0.0.1", port=port, user=_USER, password="", connect_timeout=5)
+    except psycopg.OperationalError as error:
+        said = str(error)
+        return "no password supplied" in said or "pg_hba.conf" in said
+    return True
+
+
+def program(name: str) -> Path:
+    """Where a program of a PostgreSQL server is.
+
+    Raises:
+      FraudError: it is not installed.
+    """
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    for folder in _FOLDERS:
+        start, *pattern = Path(folder).parts
+        if places := sorted(Path(start).glob(str(Path(*pattern, name)))):
+            return places[-1]
+    raise FraudError(f"{name} is nowhere: install PostgreSQL 13 or newer ")
+
+
+def _user() -> str | None:
+    """Who runs the server: who calls, or another one if that is root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(_USER_IN_PLACE_OF_ROOT)
+    except KeyError:
+        raise FraudError(
+            f"a PostgreSQL server does not run as root, and there is no user "
+            f"{_USER_IN_PLACE_OF_ROOT!r}; run this as someone else"
+        ) from None
+    return _USER_IN_PLACE_OF_ROOT
+
+
+def main() -> int:
+    """Run a server until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(description="Run a PostgreSQL server to try databases out.")
+    parser.add_argument("--data", type=Path, required=True, help="directory of its databases")
+    parser.add_argument("--port", type=int, default=5433)
+    parser.add_argument("--password", default="fraud", help="of the user `fraud`; set at first")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Server(options.data, options.port, password=options.password) as server:
+            shown = f"postgresql://{server.user}@127.0.0.1:{server.port}/postgres"
+            print(f"PostgreSQL answers at {shown}; Ctrl-C stops it", file=sys.stderr)
+            server.wait()
+    except FraudError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
