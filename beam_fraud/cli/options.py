@@ -41,7 +41,11 @@ History = Annotated[
 ]
 Sink = Annotated[
     str | None,
-    typer.Option("--sink", metavar="URL", help="Flagged ones: sqlite:///FILE or parquet:DIR."),
+    typer.Option(
+        "--sink",
+        metavar="URL",
+        help="Flagged ones: sqlite:///FILE, parquet:DIR or bigquery:PROJECT.DATASET[.TABLE].",
+    ),
 ]
 Alerts = Annotated[
     list[str] | None,
