@@ -231,12 +231,13 @@ def test_too_many_connections_are_waited_for() -> None:
         prepare_database(url)
         import psycopg
 
-        opened = []
+        opened, said = [], ""
         try:
             while len(opened) < 8:
                 opened.append(psycopg.connect(url))
         except psycopg.OperationalError as error:
-            assert "too many clients" in str(error)
+            said = str(error)
+        assert "too many clients" in said
         release = in_background(
             lambda: (time.sleep(0.7), [connection.close() for connection in opened])
         )
