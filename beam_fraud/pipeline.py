@@ -1,9 +1,9 @@
 """The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
-                          │                              └→ Features → Infer → Decide ─┐
-                          └→ dead letters                                              │
-                                   scores ←┬───────────────────────────────────────────┘
+                          │                              └→ Features → Infer → Decide → Explain ─┐
+                          └→ dead letters                                                        │
+                                   scores ←┬─────────────────────────────────────────────────────┘
                                            └→ Flagged ─┬→ sink
                                                        └→ alerts
 """
@@ -20,6 +20,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
+from beam_fraud.rules.rule import RuleSet
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
@@ -84,6 +85,23 @@ class Scoring:
     channels: tuple[str, ...] = ()
     #: Where alerts are queued, unless the sink's database queues them itself.
     outbox: Outbox | None = None
+    #: What may overrule the model, or None.
+    rules: RuleSet | None = None
+
+    @property
+    def alerts_database(self) -> str | None:
+        """URL of the database that alerts wait in, if anybody is alerted."""
+        if self.outbox is not None:
+            return self.outbox.url
+        return self.sink.database if self.channels and self.sink is not None else None
+
+    def decide(self, features: FeatureSet) -> Decide:
+        """The step that decides on blocks of these features."""
+        bundle = self.bundle
+        return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
+
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
 
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
@@ -93,8 +111,8 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
         _transactions(root, inputs, dead)
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
-        | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
-        | "Explain" >> Explain()
+        | "Decide" >> scoring.decide(inputs.features)
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
     )
     scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()

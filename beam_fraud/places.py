@@ -11,6 +11,7 @@ from typing import Protocol
 
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.file import FileChannel
+from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
@@ -74,7 +75,8 @@ def refuse_shared_places(
     """
     given = [*_of_sink(sink), *_of_channels(channels)]
     out = _Place(f"--out {outputs.directory}", _followed(outputs.directory), " is there")
-    own = list(_of_outputs(outputs, outbox=bool(channels) and not isinstance(sink, DatabaseSink)))
+    outbox = bool(channels) and (sink is None or sink.database is None)
+    own = list(_of_outputs(outputs, outbox=outbox))
     read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
     inputs = [_Place(path, _followed(Path(path))) for path in read]
     for place in given:
@@ -115,7 +117,8 @@ def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
 
 
 def _of_channels(channels: Sequence[Channel]) -> Iterator[_Place]:
-    for channel in channels:
+    for given in channels:
+        channel = given.inner if isinstance(given, PseudonymisedChannel) else given
         if isinstance(channel, FileChannel):
             yield _Place(f"--alert {channel.describe()}", _followed(channel.path))
 

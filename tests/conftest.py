@@ -30,6 +30,14 @@ def inbox(tmp_path: Path) -> Path:
     return tmp_path / "inbox"
 
 
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """URL of a database without tables."""
+    from beam_fraud.sinks.connection import sqlite_url
+
+    return sqlite_url(tmp_path / "database.db")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL server; a test that stops one, or fills its disk, starts its own."""
@@ -38,7 +46,7 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(postgres: Server) -> Iterator[str]:
+def postgres_database(postgres: Server) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, with the password."""
     name = f"test_{uuid4().hex}"
     yield postgres.create_database(name)

@@ -1,7 +1,8 @@
-"""Programs that some tests need and Python can't install."""
+"""Programs and extras that some tests need."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -39,3 +40,13 @@ def postgres_home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="beam-fraud-postgres-") as directory:
         Path(directory).chmod(0o755)
         yield Path(directory) / "server"
+
+
+def need_module(module: str, extra: str) -> None:
+    """See that an extra is installed; without it the test is skipped, in CI it fails."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        missing(f"pip install 'beam-fraud[{extra}]'")

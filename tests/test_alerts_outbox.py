@@ -1,15 +1,17 @@
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sqlalchemy import select
 
-from beam_fraud.alert import alerts_of
+from beam_fraud.alert import Alert, alerts_of
+from beam_fraud.alerts.deliveries import due_deliveries, mark_refused, mark_sent
+from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.snoozes import Snooze, snooze
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url, transaction
+from beam_fraud.sinks.connection import engine, sqlite_url, transaction, writing
 from beam_fraud.sinks.tables import ALERTS
 from tests.flagged import flagged_batch
 
@@ -20,61 +22,87 @@ def _alerts(*ids, channel="console", **values):
     return alerts_of(flagged_batch(ids, **values), [channel])
 
 
-def _outbox(path):
-    outbox = Outbox(sqlite_url(path / "outbox.db"))
+@pytest.fixture
+def outbox(database):
+    outbox = Outbox(database)
     outbox.begin()
     return outbox
 
 
-@pytest.fixture
-def outbox(tmp_path):
-    return _outbox(tmp_path)
+def _fix(outbox, channel="console"):
+    """Put what waits into deliveries; returns them."""
+    with engine(outbox.url).connect() as connection:
+        fix(outbox.url, connection, channel, Policy(), NOW)
+    with transaction(outbox.url) as connection:
+        return due_deliveries(connection, channel, NOW, 500)
 
 
-def _pending(outbox, channel="console", limit=100):
-    return [alert.transaction_id for alert in outbox.pending(channel, limit)]
+def _send(outbox, channel="console"):
+    for delivery in _fix(outbox, channel):
+        with writing(outbox.url) as connection:
+            mark_sent(connection, {delivery.message.delivery_id: NOW})
 
 
-def test_alerts_wait_in_the_order_of_their_events(outbox):
+def _told(outbox, channel="console"):
+    return [a.transaction_id for d in _fix(outbox, channel) for a in d.message.alerts]
+
+
+def test_alerts_come_in_the_order_of_their_events(outbox):
     outbox.queue(_alerts("late", "early", "middle", minutes=[9, 0, 5]))
-    assert _pending(outbox) == ["early", "middle", "late"]
-    assert _pending(outbox, limit=2) == ["early", "middle"]
+    assert _told(outbox) == ["early", "middle", "late"]
 
 
 def test_an_alert_comes_back_whole(outbox):
     alerts = _alerts("t0")
     outbox.queue(alerts)
-    assert outbox.pending("console", 1) == alerts
+    assert [list(delivery.message.alerts) for delivery in _fix(outbox)] == [alerts]
 
 
 def test_channels_are_kept_apart(outbox):
     outbox.queue([*_alerts("a"), *_alerts("a", "b", channel="file:/x")])
-    outbox.mark_sent([alert.alert_id for alert in _alerts("a")], NOW)
+    _send(outbox)
     assert outbox.counts() == {"console": Counts(0, 1), "file:/x": Counts(2, 0)}
-    assert _pending(outbox, "file:/x") == ["a", "b"]
+    assert _told(outbox, "file:/x") == ["a", "b"]
 
 
 def test_what_was_sent_is_never_queued_again_by_any_model(outbox):
-    outbox.queue(_alerts("a"))
-    outbox.mark_sent([alert.alert_id for alert in _alerts("a")], NOW)
-    outbox.queue(_alerts("a", model_id="other@2"))
-    assert _pending(outbox) == []
-
-
-def test_a_waiting_alert_takes_the_newest_scoring(outbox):
     outbox.queue(_alerts("a", score=0.7))
+    _send(outbox)
+    outbox.queue(_alerts("a", score=0.9, model_id="other@2"))
+    assert _told(outbox) == []
+    with transaction(outbox.url) as connection:
+        # It still says what was sent.
+        assert connection.execute(select(ALERTS.c.score, ALERTS.c.sent_at)).all() == [(0.7, NOW)]
+
+
+def test_a_waiting_alert_takes_the_newest_scoring_until_it_is_in_a_message(outbox):
+    outbox.queue(_alerts("a", score=0.7))
+    outbox.queue(_alerts("a", score=0.8))
+    first = _fix(outbox)
     outbox.queue(_alerts("a", score=0.9))
-    assert [alert.score for alert in outbox.pending("console", 9)] == [0.9]
+    assert _fix(outbox) == first
+    assert [alert.score for alert in first[0].message.alerts] == [0.8]
+
+
+def test_counts_tell_what_waits_from_what_is_snoozed_and_given_up(outbox):
+    outbox.queue(_alerts("a"))
+    [delivery] = _fix(outbox)
+    outbox.queue([*_alerts("b", "c", account="quiet"), *_alerts("d", account="other")])
+    until = NOW + timedelta(hours=1)
+    with writing(outbox.url) as connection:
+        mark_refused(connection, delivery.message.delivery_id, "no", None)
+        snooze(connection, [Snooze("account", "quiet", until)], NOW)
+    assert outbox.counts(NOW) == {"console": Counts(pending=1, sent=0, failed=1, snoozed=2)}
+    assert outbox.counts(until) == {"console": Counts(pending=3, sent=0, failed=1, snoozed=0)}
 
 
 def test_it_travels_to_a_worker(outbox):
     pickle.loads(pickle.dumps(outbox)).queue(_alerts("a"))
-    assert _pending(outbox) == ["a"]
+    assert _told(outbox) == ["a"]
 
 
-def test_nothing_is_a_fine_thing_to_queue_or_mark(outbox):
+def test_nothing_is_a_fine_thing_to_queue(outbox):
     outbox.queue([])
-    outbox.mark_sent([], NOW)
     assert outbox.counts() == {}
 
 
@@ -84,32 +112,15 @@ def test_an_outbox_without_tables_is_one_line(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    steps=st.lists(
-        st.tuples(st.sampled_from(["queue", "send"]), st.lists(st.sampled_from("abcde"))),
-        max_size=8,
-    ),
-    again=st.data(),
-)
-def test_any_history_leaves_each_alert_once_and_sent_ones_sent(tmp_path_factory, steps, again):
-    outbox = _outbox(tmp_path_factory.mktemp("o"))
-    queued, sent = set(), set()
-    for kind, ids in steps:
-        for _ in range(again.draw(st.integers(1, 2))):
-            if kind == "queue":
-                outbox.queue(_alerts(*ids))
-                queued |= set(ids)
-            else:
-                outbox.mark_sent([alert.alert_id for alert in _alerts(*ids)], NOW)
-                sent |= set(ids) & queued
-    assert sorted(_pending(outbox)) == sorted(queued - sent)
-    assert outbox.counts().get("console", Counts()) == Counts(len(queued - sent), len(sent))
-
-
-def test_a_sent_alert_still_says_what_was_sent(outbox):
-    outbox.queue(_alerts("a", score=0.7))
-    outbox.mark_sent([alert.alert_id for alert in _alerts("a")], NOW)
-    outbox.queue(_alerts("a", score=0.9))
+def test_a_digest_is_counts_and_the_highest_scores(outbox):
+    for number in range(30):
+        outbox.queue(_alerts(f"t{number}", account=f"a{number}", score=number / 100))
+    with engine(outbox.url).connect() as connection:
+        fix(outbox.url, connection, "console", Policy(group=60, rate=Rate(1, 60)), NOW)
     with transaction(outbox.url) as connection:
-        assert connection.execute(select(ALERTS.c.score, ALERTS.c.sent_at)).all() == [(0.7, NOW)]
+        [delivery] = due_deliveries(connection, "console", NOW, 500)
+    message = delivery.message
+    assert (message.kind, message.total) == ("digest", 30)
+    assert message.text == "30 alerts were held back: 30 review"
+    assert [alert.score for alert in message.alerts] == [n / 100 for n in range(29, 9, -1)]
+    assert isinstance(message.alerts[0], Alert)

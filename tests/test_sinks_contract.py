@@ -58,7 +58,7 @@ class Place:
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
     form, read = KINDS[request.param]
-    url = form.format(tmp_path) if form else request.getfixturevalue("database")
+    url = form.format(tmp_path) if form else request.getfixturevalue("postgres_database")
     return Place(url, read)
 
 

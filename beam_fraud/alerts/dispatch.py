@@ -1,20 +1,20 @@
-"""Send what waits in the outbox."""
+"""Send what waits in the outbox, after a run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.clock import Clock
 from beam_fraud.alerts.outbox import Counts, Outbox
-from beam_fraud.errors import FraudError
+from beam_fraud.alerts.sender import ChannelSender
 
 _LOG = logging.getLogger(__name__)
-#: Alerts that are read, sent and marked at a time.
-PAGE = 500
+#: Seconds for which a channel that fails is tried again.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,14 @@ class ChannelReport:
     sent: int
     #: Sent before this dispatch.
     already_sent: int
-    #: Still waiting, because the channel failed.
+    #: Not sent: still waiting because the channel failed, or given up now.
     failed: int
     #: Why it failed, in one line; None if it did not.
     error: str | None = None
+    #: Waiting because their account or merchant is snoozed.
+    snoozed: int = 0
+    #: Those of `sent` that digests stood for.
+    digested: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,40 +54,99 @@ class DispatchReport:
 
     @property
     def failed(self) -> int:
-        """Alerts that still wait because their channel failed."""
+        """Alerts that were not sent because their channel failed or refused them."""
         return sum(report.failed for report in self.channels.values())
 
+    @property
+    def snoozed(self) -> int:
+        """Alerts that wait for the end of a snooze, over all channels."""
+        return sum(report.snoozed for report in self.channels.values())
 
-def send_pending(outbox: Outbox, channels: Sequence[Channel]) -> DispatchReport:
-    """Send every waiting alert of `channels`, by event time.
+    @property
+    def digested(self) -> int:
+        """Alerts sent now that digests stood for, over all channels."""
+        return sum(report.digested for report in self.channels.values())
 
-    An alert is marked after it was sent: one that was sent when the process died goes out again,
-    none is lost. A channel that fails keeps its alerts waiting and does not stop the others.
+
+def send_pending(
+    outbox: Outbox,
+    channels: Sequence[Channel],
+    patience: float = PATIENCE,
+    *,
+    only: Collection[str] | None = None,
+    clock: Clock | None = None,
+) -> DispatchReport:
+    """Send every waiting alert of `channels` that nobody has snoozed, each channel on its own.
+
+    Nobody comes back soon: the alerts of an account go together whatever its span, and what a bound
+    on messages holds back goes out as one digest. A channel that fails keeps its alerts waiting.
+
+    Args:
+      outbox: what waits.
+      channels: where to; of two with one name the first.
+      patience: seconds for which a channel that fails is tried again.
+      only: ids of the deliveries that are meant; all that waits if None.
+      clock: what time it is.
 
     Raises:
       FraudError: the outbox cannot be reached.
     """
-    before = outbox.counts()
-    reports: dict[str, ChannelReport] = {}
-    for channel in channels:
-        if channel.name not in reports:
-            counts = before.get(channel.name, Counts())
-            reports[channel.name] = _send_channel(outbox, channel, counts)
+    clock = Clock() if clock is None else clock
+    before = outbox.counts(clock.now())
+    named = {channel.name: channel for channel in reversed(channels)}
+    senders = [ChannelSender(outbox.url, channel, clock) for channel in named.values()]
+    _flush(senders, patience, only)
+    after = outbox.counts(clock.now())
+    none = Counts()
+    reports = {
+        sender.channel.name: _report(
+            sender, before.get(sender.channel.name, none), after.get(sender.channel.name, none)
+        )
+        for sender in reversed(senders)
+    }
     return DispatchReport(reports)
 
 
-def _send_channel(outbox: Outbox, channel: Channel, before: Counts) -> ChannelReport:
-    sent = 0
-    while page := outbox.pending(channel.name, PAGE):
+def _flush(senders: Sequence[ChannelSender], patience: float, only: Collection[str] | None) -> None:
+    """Every channel in a thread of its own: one that stalls holds up no other."""
+    stop, broken = threading.Event(), list[BaseException]()
+
+    def flush(sender: ChannelSender) -> None:
         try:
-            channel.send(
-                Message(page[0].alert_id, "alerts", datetime.now(UTC), tuple(page), len(page))
-            )
-        except (FraudError, OSError) as error:
-            said = " ".join(str(error).split())
-            failed = outbox.counts().get(channel.name, Counts()).pending
-            _LOG.error("%d alerts for %s still to be sent: %s", failed, channel.describe(), said)
-            return ChannelReport(sent, before.sent, failed, said)
-        outbox.mark_sent([alert.alert_id for alert in page], datetime.now(UTC))
-        sent += len(page)
-    return ChannelReport(sent, before.sent, failed=0)
+            sender.flush(patience, only, stop)
+        except BaseException as error:
+            broken.append(error)
+
+    threads = [
+        threading.Thread(target=flush, args=(sender,), name="alerts", daemon=True)
+        for sender in senders
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
+    if broken:
+        raise broken[0]
+
+
+def _report(sender: ChannelSender, before: Counts, after: Counts) -> ChannelReport:
+    state = sender.state
+    report = ChannelReport(
+        state.sent,
+        before.sent,
+        after.pending + state.given_up,
+        state.error,
+        after.snoozed,
+        state.digested,
+    )
+    if report.failed:
+        _LOG.error(
+            "%d alerts for %s still to be sent: %s",
+            report.failed,
+            sender.channel.describe(),
+            state.error or ("another process sends them" if state.elsewhere else "refused"),
+        )
+    return report

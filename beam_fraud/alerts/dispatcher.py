@@ -1,57 +1,49 @@
-"""Sends alerts while they come in: a thread beside a stream."""
+"""Sends alerts while they come in: threads beside a stream."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.dispatch import PAGE
-from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.clock import Clock
+from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.alerts.sender import ChannelSender, ChannelState
 from beam_fraud.errors import FraudError
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks into the outbox: what an alert waits for on average is half of it.
 _LOOK_EVERY = 0.02
-#: Seconds until a channel that has failed is tried again; doubled each time, up to the second.
-_RETRY_AFTER, _RETRY_AT_LEAST_EVERY = 1.0, 60.0
-
-
-@dataclass
-class ChannelState:
-    """How a channel is doing."""
-
-    #: Alerts sent so far, since the start.
-    sent: int = 0
-    #: Why it failed the last time, or None if it did not.
-    error: str | None = None
-    #: When it may be tried again, on the monotonic clock.
-    next_try: float = 0.0
-    #: Seconds of the pause after the next failure.
-    pause: float = field(default=_RETRY_AFTER, repr=False)
+#: Looks take this share of the time at most, where many alerts wait for their turn, up to seconds.
+_SHARE_OF_LOOKS, _LOOK_AT_LEAST_EVERY = 0.1, 1.0
 
 
 class Dispatcher:
     """Sends what is in the outbox to its channels, as long as it runs.
 
-    An alert is marked after it was sent: one that was sent when the process died goes out again,
-    none is lost. A channel that fails is tried again later and does not stop the others. It needs
-    nothing of whoever queues the alerts but the database.
+    Every channel has a thread of its own: one that fails or stalls is tried again later and does
+    not stop the others. Of several processes with one outbox, one sends for a channel; if it ends
+    another takes over. It needs nothing of whoever queues the alerts but the database.
     """
 
-    def __init__(self, outbox: Outbox, channels: Sequence[Channel]) -> None:
-        """Be ready to send what is in `outbox`."""
+    def __init__(
+        self, outbox: Outbox, channels: Sequence[Channel], clock: Clock | None = None
+    ) -> None:
+        """Be ready to send what is in `outbox`; of two channels with one name the first."""
         self._outbox = outbox
-        self._channels = {channel.name: channel for channel in channels}
-        #: Name of a channel to how it is doing.
-        self.states = {name: ChannelState() for name in self._channels}
+        self._clock = Clock() if clock is None else clock
+        named = {channel.name: channel for channel in reversed(channels)}
+        self._senders = {
+            name: ChannelSender(outbox.url, channel, self._clock) for name, channel in named.items()
+        }
         self._done = threading.Event()
+
+    @property
+    def states(self) -> dict[str, ChannelState]:
+        """Name of a channel to how it is doing."""
+        return {name: sender.state for name, sender in self._senders.items()}
 
     @property
     def sent(self) -> int:
@@ -60,56 +52,54 @@ class Dispatcher:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Send while the body runs, and in the end what is left."""
-        thread = threading.Thread(target=self._run, name="alerts", daemon=True)
-        thread.start()
+        """Send while the body runs, and in the end what is left, once."""
+        threads = [
+            threading.Thread(target=self._run, args=(sender,), name="alerts", daemon=True)
+            for sender in self._senders.values()
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             self._done.set()
-            thread.join()
-            self._send_all(again=True)
+            for thread in threads:
+                thread.join()
 
     def waiting(self) -> dict[str, int]:
-        """Name of a channel to how many of its alerts wait.
+        """Name of a channel to how many of its alerts wait, of nobody who is snoozed.
 
         Raises:
           FraudError: the outbox cannot be reached.
         """
-        counts = self._outbox.counts()
-        return {name: counts[name].pending if name in counts else 0 for name in self._channels}
+        return {name: counts.pending for name, counts in self._counts().items()}
 
-    def _run(self) -> None:
-        while not self._done.wait(_LOOK_EVERY):
-            self._send_all()
+    def snoozed(self) -> dict[str, int]:
+        """Name of a channel to how many of its alerts wait for the end of a snooze.
 
-    def _send_all(self, *, again: bool = False) -> None:
-        """Send what waits; a channel in a pause is left out unless `again`."""
-        for name, channel in self._channels.items():
-            state = self.states[name]
-            if again or time.monotonic() >= state.next_try:
-                try:
-                    self._send(channel, state)
-                except (FraudError, OSError) as error:
-                    self._failed(channel, state, error)
+        Raises:
+          FraudError: the outbox cannot be reached.
+        """
+        return {name: counts.snoozed for name, counts in self._counts().items()}
 
-    def _send(self, channel: Channel, state: ChannelState) -> None:
-        while page := self._outbox.pending(channel.name, PAGE):
-            channel.send(
-                Message(page[0].alert_id, "alerts", datetime.now(UTC), tuple(page), len(page))
-            )
-            self._outbox.mark_sent([alert.alert_id for alert in page], datetime.now(UTC))
-            state.sent += len(page)
-            if state.error is not None:
-                _LOG.info("alerts for %s are sent again", channel.describe())
-                state.error, state.pause = None, _RETRY_AFTER
+    def _counts(self) -> dict[str, Counts]:
+        counts = self._outbox.counts(self._clock.now())
+        return {name: counts.get(name, Counts()) for name in self._senders}
 
-    def _failed(self, channel: Channel, state: ChannelState, error: Exception) -> None:
-        said = " ".join(str(error).split())
-        if state.error is None:
-            _LOG.warning(
-                "alerts for %s wait in the outbox and are tried again: %s", channel.describe(), said
-            )
-        state.error = said
-        state.next_try = time.monotonic() + state.pause
-        state.pause = min(state.pause * 2, _RETRY_AT_LEAST_EVERY)
+    def _run(self, sender: ChannelSender) -> None:
+        pause = _LOOK_EVERY
+        while not self._done.wait(pause):
+            started, sent = self._clock.elapsed(), sender.state.sent
+            try:
+                sender.attempt()
+            except Exception:
+                # The thread lives on: without it nobody would be told of anything.
+                _LOG.exception("alerts for %s", sender.channel.describe())
+            looked = self._clock.elapsed() - started
+            pause = _LOOK_EVERY
+            if sender.state.sent == sent:
+                pause = min(max(pause, looked / _SHARE_OF_LOOKS), _LOOK_AT_LEAST_EVERY)
+        try:
+            sender.flush(patience=0.0)
+        except FraudError as error:
+            _LOG.error("alerts for %s: %s", sender.channel.describe(), error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from beam_fraud.alert import Alert
+from beam_fraud.alerts.snoozes import snoozed
 from beam_fraud.sinks.connection import (
     check_database,
     masked,
@@ -17,7 +18,7 @@ from beam_fraud.sinks.connection import (
     writing,
 )
 from beam_fraud.sinks.queued_alerts import queue_alerts
-from beam_fraud.sinks.tables import ALERTS
+from beam_fraud.sinks.tables import ALERTS, DELIVERIES
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Counts:
     pending: int = 0
     #: Sent, in this run or an earlier one.
     sent: int = 0
+    #: Given up, because the receiver refused them again and again.
+    failed: int = 0
+    #: Waiting for the end of a snooze.
+    snoozed: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,41 +54,34 @@ class Outbox:
         prepare_database(self.url)
 
     def queue(self, alerts: Sequence[Alert]) -> None:
-        """Add `alerts`: a sent one stays as it is, a waiting one takes the newest scoring."""
+        """Add `alerts`: one in a delivery stays as it is, others take the newest scoring."""
         with writing(self.url) as connection:
             queue_alerts(connection, alerts)
 
-    def pending(self, channel: str, limit: int) -> list[Alert]:
-        """The first `limit` alerts of `channel` that wait, by event time."""
-        query = (
-            select(ALERTS)
-            .where(ALERTS.c.channel == channel, ALERTS.c.sent_at.is_(None))
-            .order_by(ALERTS.c.event_time, ALERTS.c.alert_id)
-            .limit(limit)
-        )
+    def counts(self, now: datetime | None = None) -> dict[str, Counts]:
+        """Channel to how many of its alerts wait at `now`, were sent and were given up."""
+        now = datetime.now(UTC) if now is None else now
+        of_channel = select(ALERTS.c.channel, func.count())
+        waiting = ALERTS.c.delivery_id.is_(None) & ALERTS.c.sent_at.is_(None)
+        given_up = of_channel.join(
+            DELIVERIES, ALERTS.c.delivery_id == DELIVERIES.c.delivery_id
+        ).where(DELIVERIES.c.state == "failed")
+        total = select(ALERTS.c.channel, func.count(), func.count(ALERTS.c.sent_at))
         with transaction(self.url) as connection:
-            return [Alert.from_row(row._asdict()) for row in connection.execute(query)]
-
-    def mark_sent(self, alert_ids: Sequence[str], when: datetime) -> None:
-        """Note that alerts went out at `when`; those noted before keep their time."""
-        if not alert_ids:
-            return
-        change = (
-            ALERTS.update()
-            .where(ALERTS.c.alert_id == bindparam("key"), ALERTS.c.sent_at.is_(None))
-            .values(sent_at=bindparam("at"))
-        )
-        with writing(self.url) as connection:
-            connection.execute(change, [{"key": key, "at": when} for key in alert_ids])
-
-    def counts(self) -> dict[str, Counts]:
-        """Channel to how many of its alerts wait and were sent."""
-        total, sent = func.count(), func.count(ALERTS.c.sent_at)
-        query = select(ALERTS.c.channel, total, sent).group_by(ALERTS.c.channel)
-        with transaction(self.url) as connection:
-            rows = connection.execute(query).all()
-        return {channel: Counts(pending=n - done, sent=done) for channel, n, done in rows}
+            rows = connection.execute(total.group_by(ALERTS.c.channel)).all()
+            failed = _by_channel(connection, given_up)
+            held = _by_channel(connection, of_channel.where(waiting, snoozed(now)))
+        counts = {}
+        for channel, there, sent in rows:
+            lost, quiet = failed.get(channel, 0), held.get(channel, 0)
+            counts[channel] = Counts(there - sent - lost - quiet, sent, lost, quiet)
+        return counts
 
     def describe(self) -> str:
         """The database URL without its password."""
         return masked(self.url)
+
+
+def _by_channel(connection: Connection, query: Select[tuple[str, int]]) -> dict[str, int]:
+    rows = connection.execute(query.group_by(ALERTS.c.channel))
+    return {str(channel): number for channel, number in rows}

@@ -55,6 +55,16 @@ Alerts = Annotated[
         help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
     ),
 ]
+Rules = Annotated[
+    str | None,
+    typer.Option("--rules", metavar="FILE", help="Rules beside the model, a TOML file."),
+]
+Reasons = Annotated[
+    int,
+    typer.Option(
+        "--reasons", metavar="N", min=0, max=10, help="Reasons of a flagged row at most; 0: none."
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read the first rows only.")]
 Dedupe = Annotated[

@@ -17,6 +17,14 @@ class AlertCounts(Protocol):
     def sent(self) -> int:
         """Sent, in this run or an earlier one."""
 
+    @property
+    def failed(self) -> int:
+        """Given up, because the receiver refused them again and again."""
+
+    @property
+    def snoozed(self) -> int:
+        """Waiting for the end of a snooze."""
+
 
 #: Tells channel to counts; may raise FraudError if they cannot be had now.
 ReadAlerts = Callable[[], Mapping[str, AlertCounts]]

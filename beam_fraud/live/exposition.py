@@ -100,10 +100,18 @@ class _Stream(Collector):
         label = ["channel"]
         sent = CounterMetricFamily("beam_fraud_alerts_sent", "Alerts that went out", labels=label)
         waiting = GaugeMetricFamily("beam_fraud_alerts_pending", "Alerts that wait", labels=label)
+        failed = GaugeMetricFamily(
+            "beam_fraud_alerts_failed", "Alerts that were given up", labels=label
+        )
+        snoozed = GaugeMetricFamily(
+            "beam_fraud_alerts_snoozed", "Alerts that wait for the end of a snooze", labels=label
+        )
         for channel, count in sorted(counts.items()):
             sent.add_metric([channel], count.sent)
             waiting.add_metric([channel], count.pending)
-        yield from (sent, waiting)
+            failed.add_metric([channel], count.failed)
+            snoozed.add_metric([channel], count.snoozed)
+        yield from (sent, waiting, failed, snoozed)
 
 
 def _counts(snapshot: Snapshot) -> Iterator[Metric]:
@@ -122,6 +130,12 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     yield dead
     flagged = snapshot.count(names.ROWS_FLAGGED)
     yield CounterMetricFamily("beam_fraud_flagged", "Transactions that were flagged", flagged)
+    fired = CounterMetricFamily("beam_fraud_rule_fired", "Rows a rule fired on", labels=["rule"])
+    for rule, rows in sorted(snapshot.fired_by_rule.items()):
+        fired.add_metric([rule], rows)
+    yield fired
+    muted = snapshot.count(names.RULES_MUTED)
+    yield CounterMetricFamily("beam_fraud_rules_muted", "Times that a rule was muted", muted)
     labels = snapshot.count(names.LABELS_IN)
     yield CounterMetricFamily("beam_fraud_labels", "Labels that came", labels)
 

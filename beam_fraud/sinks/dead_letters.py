@@ -36,10 +36,9 @@ def write_dead_letters(url: str, batch: pa.RecordBatch, patience: float = PATIEN
     """
     if len(batch) > 1 and batch.nbytes > _BYTES_AT_A_TIME:
         half = len(batch) // 2
-        written = [
-            write_dead_letters(url, part, patience)
-            for part in (batch.slice(0, half), batch.slice(half))
-        ]
+        halves = (batch.slice(0, half), batch.slice(half))
+        # Both, whatever becomes of the first.
+        written = [write_dead_letters(url, part, patience) for part in halves]
         return all(written)
     columns = {name: batch.column(name).to_pylist() for name in DEAD_LETTER.names}
     columns["dead_at"] = [datetime.now(UTC)] * len(batch)

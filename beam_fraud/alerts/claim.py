@@ -1,0 +1,92 @@
+"""One sender for a channel of a database, however many processes want to be it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.connection import engine, masked, one_line_errors
+
+
+class Claim:
+    """The right to send the alerts of a channel, with a connection to the database.
+
+    A process that dies lets go of it. In PostgreSQL it is an advisory lock of the session, so it
+    lasts as long as the connection; beside an SQLite file it is a lock on a file of its own.
+    For one thread alone.
+    """
+
+    def __init__(self, url: str, channel: str) -> None:
+        """Be ready to claim `channel` in the database `url`; nothing is touched yet."""
+        self._url = url
+        self._number = hashlib.sha256(f"beam-fraud alerts\0{channel}".encode()).digest()[:8]
+        self._connection: Connection | None = None
+        self._lock: int | None = None
+
+    def take(self) -> Connection | None:
+        """The connection, in no transaction; None if another sender has the claim.
+
+        Raises:
+          FraudError: the database cannot be reached.
+        """
+        if self._connection is not None:
+            return self._connection
+        sqlite = make_url(self._url).get_backend_name() == "sqlite"
+        if sqlite and not self._lock_file():
+            return None
+        try:
+            with one_line_errors(self._url):
+                connection = engine(self._url).connect()
+                # A pool would keep the session, and the lock with it.
+                connection.detach()
+                if not sqlite and not self._lock_session(connection):
+                    connection.close()
+                    return None
+        except BaseException:
+            self._unlock_file()
+            raise
+        self._connection = connection
+        return connection
+
+    def release(self) -> None:
+        """Let go of the claim and the connection, which may be broken."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):
+                connection.close()
+        self._unlock_file()
+
+    def _lock_session(self, connection: Connection) -> bool:
+        number = int.from_bytes(self._number, "big", signed=True)
+        with connection.begin():
+            return bool(connection.scalar(select(func.pg_try_advisory_lock(number))))
+
+    def _lock_file(self) -> bool:
+        database = Path(make_url(self._url).database or "")
+        path = database.with_name(f"{database.name}-alerts-{self._number.hex()}.lock")
+        try:
+            # It stays when it is done with: another may wait for it by now.
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._unlock_file()
+            return False
+        except OSError as error:
+            self._unlock_file()
+            raise FraudError(
+                f"database {masked(self._url)}: {path} cannot be locked ({error.strerror})"
+            ) from None
+        return True
+
+    def _unlock_file(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)

@@ -1,0 +1,206 @@
+"""The messages of a channel that are to go out, and what became of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, bindparam, func, or_, select
+
+from beam_fraud.alert import Alert
+from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.snoozes import snoozed
+from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+
+#: Alerts of a digest that are shown.
+SHOWN_IN_DIGEST = 20
+#: Alerts that are read at a time, about; and deliveries at most.
+_ALERTS_AT_ONCE, _DELIVERIES_AT_ONCE = 5_000, 200
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message as its rows have it, the same at every attempt."""
+
+    #: What is said.
+    message: Message
+    #: How often the receiver has refused it.
+    refusals: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether its alerts are gone: erased, or taken into another delivery."""
+        return self.message.kind != "notice" and self.message.total == 0
+
+
+def due_deliveries(
+    connection: Connection,
+    channel: str,
+    now: datetime,
+    most: int,
+    only: Collection[str] | None = None,
+) -> list[Delivery]:
+    """Deliveries of `channel` that may be tried at `now`, in the order in which they were made.
+
+    Args:
+      connection: in a transaction.
+      channel: its name.
+      now: the moment.
+      most: alerts in a message, by the channel's policy: the fewer they are the more are read.
+      only: ids of those that are meant; all of them if None.
+    """
+    table = DELIVERIES.c
+    query = (
+        select(DELIVERIES)
+        .where(
+            table.channel == channel,
+            table.state == "waiting",
+            or_(table.next_try_at.is_(None), table.next_try_at <= now),
+        )
+        .order_by(table.created_at, table.delivery_id)
+        .limit(max(1, min(_ALERTS_AT_ONCE // most, _DELIVERIES_AT_ONCE)))
+    )
+    if only is not None:
+        query = query.where(table.delivery_id.in_(only))
+    rows = connection.execute(query).all()
+    alerts = _alerts(connection, [row.delivery_id for row in rows if row.kind == "alerts"])
+    found = []
+    for row in rows:
+        if row.kind == "digest":
+            message = _digest(connection, row)
+        else:
+            own = tuple(alerts[row.delivery_id])
+            message = Message(row.delivery_id, row.kind, row.created_at, own, len(own), row.text)
+        found.append(Delivery(message, row.attempts))
+    return found
+
+
+def anything_waits(
+    connection: Connection, channel: str, now: datetime, only: Collection[str] | None = None
+) -> bool:
+    """Whether an alert of `channel` that nobody has snoozed, or a delivery, is still to go out.
+
+    Args:
+      connection: in a transaction.
+      channel: its name.
+      now: the moment.
+      only: ids of the deliveries that are meant; all, and alerts in none, if None.
+    """
+    of_it = DELIVERIES.c.channel == channel, DELIVERIES.c.state == "waiting"
+    fixed = select(DELIVERIES.c.delivery_id).where(*of_it)
+    if only is not None:
+        return (
+            connection.execute(fixed.where(DELIVERIES.c.delivery_id.in_(only))).first() is not None
+        )
+    loose = select(ALERTS.c.alert_id).where(
+        ALERTS.c.channel == channel,
+        ALERTS.c.delivery_id.is_(None),
+        ALERTS.c.sent_at.is_(None),
+        ~snoozed(now),
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in (fixed, loose))
+
+
+def mark_sent(connection: Connection, taken: Mapping[str, datetime]) -> None:
+    """Note that the receiver has taken deliveries: their ids, and when that was."""
+    table, rows = DELIVERIES.c, [{"key": key, "at": when} for key, when in taken.items()]
+    delivered = (
+        DELIVERIES.update()
+        .where(table.delivery_id == bindparam("key"))
+        .values(
+            state="sent",
+            attempts=table.attempts + 1,
+            next_try_at=None,
+            last_error=None,
+            sent_at=bindparam("at"),
+        )
+    )
+    told = (
+        ALERTS.update()
+        .where(ALERTS.c.delivery_id == bindparam("key"))
+        .values(sent_at=bindparam("at"))
+    )
+    if rows:
+        connection.execute(delivered, rows)
+        connection.execute(told, rows)
+
+
+def mark_refused(
+    connection: Connection, delivery_id: str, said: str, next_try_at: datetime | None
+) -> None:
+    """Note that the receiver has refused a delivery; it is given up without a next try."""
+    table = DELIVERIES.c
+    connection.execute(
+        DELIVERIES.update()
+        .where(table.delivery_id == delivery_id)
+        .values(
+            state="failed" if next_try_at is None else "waiting",
+            attempts=table.attempts + 1,
+            next_try_at=next_try_at,
+            last_error=said,
+        )
+    )
+
+
+def note_error(connection: Connection, delivery_id: str, said: str) -> None:
+    """Keep why a channel did not get to send a delivery."""
+    connection.execute(
+        DELIVERIES.update().where(DELIVERIES.c.delivery_id == delivery_id).values(last_error=said)
+    )
+
+
+def drop(connection: Connection, delivery_id: str) -> None:
+    """Forget a delivery that has nothing to tell."""
+    connection.execute(DELIVERIES.delete().where(DELIVERIES.c.delivery_id == delivery_id))
+
+
+def try_all_now(connection: Connection, channel: str) -> None:
+    """Let no delivery of `channel` wait for its next try."""
+    connection.execute(
+        DELIVERIES.update()
+        .where(
+            DELIVERIES.c.channel == channel,
+            DELIVERIES.c.state == "waiting",
+            DELIVERIES.c.next_try_at.is_not(None),
+        )
+        .values(next_try_at=None)
+    )
+
+
+def _alerts(connection: Connection, delivery_ids: list[str]) -> dict[str, list[Alert]]:
+    alerts: dict[str, list[Alert]] = defaultdict(list)
+    if delivery_ids:
+        query = (
+            select(ALERTS)
+            .where(ALERTS.c.delivery_id.in_(delivery_ids))
+            .order_by(ALERTS.c.event_time, ALERTS.c.alert_id)
+        )
+        for row in connection.execute(query):
+            alerts[row.delivery_id].append(Alert.from_row(row._asdict()))
+    return alerts
+
+
+def _digest(connection: Connection, row: Row[tuple[object, ...]]) -> Message:
+    """The counts, and the alerts with the highest scores."""
+    of_it = ALERTS.c.delivery_id == row.delivery_id
+    count = func.count()
+    counts = connection.execute(
+        select(ALERTS.c.decision, count)
+        .where(of_it)
+        .group_by(ALERTS.c.decision)
+        .order_by(count.desc(), ALERTS.c.decision)
+    ).all()
+    highest = connection.execute(
+        select(ALERTS)
+        .where(of_it)
+        .order_by(ALERTS.c.score.desc(), ALERTS.c.event_time, ALERTS.c.alert_id)
+        .limit(SHOWN_IN_DIGEST)
+    )
+    total = sum(number for _, number in counts)
+    text = f"{total:,} alerts were held back: " + ", ".join(
+        f"{number:,} {decision}" for decision, number in counts
+    )
+    shown = tuple(Alert.from_row(alert._asdict()) for alert in highest)
+    return Message(row.delivery_id, "digest", row.created_at, shown, total, text)

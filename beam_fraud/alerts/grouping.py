@@ -1,0 +1,67 @@
+"""Which of the alerts that are due go into one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from beam_fraud.alerts.policy import Policy
+
+
+@dataclass(frozen=True)
+class Group:
+    """The alerts of one message."""
+
+    #: Whose they are, if a channel groups by account.
+    account_id: str | None
+    #: Their keys, by event time.
+    alert_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of alerts that are due."""
+
+    #: A message each.
+    groups: list[Group]
+    #: Whether all that are due besides go into a digest, those that were not looked at as well.
+    digest: bool
+
+
+def grouped(due: Iterable[tuple[str, str | None]], policy: Policy) -> list[Group]:
+    """Put alerts into messages.
+
+    Args:
+      due: key and account of each alert, by event time.
+      policy: of the channel. Alerts without an account are nobody's: they fill messages as they
+        come, as all do where nothing is grouped.
+
+    Returns:
+      Every alert in one group; groups in the order of the first alert of each account.
+    """
+    by_account: dict[str | None, list[str]] = {}
+    for alert_id, account_id in due:
+        by_account.setdefault(None if policy.group is None else account_id, []).append(alert_id)
+    return [
+        Group(account_id, tuple(of_account[start : start + policy.most]))
+        for account_id, of_account in by_account.items()
+        for start in range(0, len(of_account), policy.most)
+    ]
+
+
+def plan(groups: list[Group], free: int | None, *, more: bool) -> Plan:
+    """Fit groups into what a channel may be sent.
+
+    If not all can go, the last message that may is a digest of all the rest: nobody waits for the
+    next hour to hear how much there is.
+
+    Args:
+      groups: of the first alerts that are due.
+      free: messages that may be sent; None if there is no bound.
+      more: whether others are due besides.
+    """
+    if free is None or len(groups) + more <= free:
+        return Plan(groups, digest=False)
+    if free <= 0:
+        return Plan([], digest=False)
+    return Plan(groups[: free - 1], digest=True)

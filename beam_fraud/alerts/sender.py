@@ -1,0 +1,305 @@
+"""Sends the alerts of one channel."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from beam_fraud.alerts.channel import Channel, MessageRefusedError, TryLaterError
+from beam_fraud.alerts.circuit import Circuit
+from beam_fraud.alerts.claim import Claim
+from beam_fraud.alerts.clock import Clock
+from beam_fraud.alerts.deliveries import (
+    Delivery,
+    anything_waits,
+    drop,
+    due_deliveries,
+    mark_refused,
+    mark_sent,
+    note_error,
+    try_all_now,
+)
+from beam_fraud.alerts.fixing import fix
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.connection import one_line_errors, transaction, writing
+
+_LOG = logging.getLogger(__name__)
+#: Refusals after which a message is given up.
+REFUSALS = 5
+#: Seconds until a refused message is tried again; four times as long after each further refusal.
+RETRY_REFUSED_AFTER = 30.0
+#: Seconds between two looks whether another process still sends.
+_LOOK_FOR_CLAIM_EVERY = 0.5
+#: Seconds between two transactions that mark what was taken: each waits for the disk.
+_MARK_EVERY = 0.02
+#: Characters of an error that are kept.
+_LONGEST_ERROR = 500
+#: Seconds between two attempts, even if a receiver says that it is ready at once.
+_SHORTEST_PAUSE = 0.05
+
+
+@dataclass
+class ChannelState:
+    """How a channel is doing, since the start."""
+
+    #: Alerts sent.
+    sent: int = 0
+    #: Those of them that digests stood for.
+    digested: int = 0
+    #: Alerts of messages that were given up.
+    given_up: int = 0
+    #: Why it failed the last time, or None if it did not.
+    error: str | None = None
+    #: Whether it has failed so often that it is tried now and then only.
+    open: bool = False
+    #: Whether another process sends its alerts.
+    elsewhere: bool = False
+
+
+class ChannelSender:
+    """Puts the alerts of a channel into messages and sends them, for one thread.
+
+    What is in a message is fixed before the first attempt, and it is marked after it was taken: one
+    that was taken when the process died goes out again, the same to the letter, and none is lost.
+    """
+
+    def __init__(self, url: str, channel: Channel, clock: Clock) -> None:
+        """Be ready to send what is in the database `url`; nothing is touched yet."""
+        self.channel = channel
+        #: How the channel is doing.
+        self.state = ChannelState()
+        self._url = url
+        self._clock = clock
+        self._claim = Claim(url, channel.name)
+        self._circuit = Circuit()
+        self._database = Circuit()
+        self._database_error: str | None = None
+        self._look_for_claim_at = 0.0
+        self._held_until: datetime | None = None
+        #: Deliveries that were taken and when, of which the database does not know yet.
+        self._taken: dict[str, datetime] = {}
+        self._mark_at = 0.0
+        self._newest: datetime | None = None
+
+    def pause(self) -> float:
+        """Seconds until there is a point in trying again."""
+        now = self._clock.elapsed()
+        return max(
+            self._circuit.pause(now), self._database.pause(now), self._look_for_claim_at - now, 0.0
+        )
+
+    def attempt(self) -> bool:
+        """Send what is due, one message after the other, unless a pause is on.
+
+        Returns:
+          Whether nothing is left that could go now; else it failed, and the state says why.
+        """
+        return self.pause() == 0 and self._attempt(final=False, only=None)
+
+    def flush(
+        self,
+        patience: float,
+        only: Collection[str] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Send all that waits and is not snoozed, whatever pauses and spans are on.
+
+        Args:
+          patience: seconds for which a channel that fails is tried again.
+          only: ids of the deliveries that are meant; what waits otherwise is let be.
+          stop: ends the waiting.
+
+        Raises:
+          FraudError: the database cannot be reached.
+        """
+        stop = threading.Event() if stop is None else stop
+        deadline = self._clock.elapsed() + patience
+        self._circuit.next_try = 0.0
+        first = True
+        try:
+            while not self._attempt(final=True, only=only, first=first):
+                first = first and self._database_error is not None
+                if self.state.elsewhere and not self._anything_waits(only):
+                    break
+                pause = max(self.pause(), _SHORTEST_PAUSE)
+                if self._clock.elapsed() + pause >= deadline or stop.wait(pause):
+                    break
+        finally:
+            self.close()
+        if self._database_error is not None:
+            raise FraudError(self._database_error)
+
+    def close(self) -> None:
+        """Let go of the channel, the connection and the claim."""
+        with suppress(FraudError, OSError):
+            self.channel.close()
+        self._claim.release()
+
+    def _attempt(self, *, final: bool, only: Collection[str] | None, first: bool = False) -> bool:
+        try:
+            done = self._send_due(final=final, only=only, first=first)
+        except FraudError as error:
+            self._database_failed(str(error))
+            return False
+        if self._database_error is not None:
+            self._database_error = None
+            if self._database.succeeded():
+                _LOG.info("alerts for %s: the outbox is back", self.channel.describe())
+        return done
+
+    def _send_due(self, *, final: bool, only: Collection[str] | None, first: bool) -> bool:
+        connection = self._claim.take()
+        self._tell_elsewhere(connection is None)
+        if connection is None:
+            self._look_for_claim_at = self._clock.elapsed() + _LOOK_FOR_CLAIM_EVERY
+            return False
+        self._mark_taken(connection)
+        if first:
+            with writing(self._url, connection):
+                try_all_now(connection, self.channel.name)
+        while True:
+            with one_line_errors(self._url), connection.begin():
+                due = due_deliveries(
+                    connection,
+                    self.channel.name,
+                    self._clock.now(),
+                    self.channel.policy.most,
+                    only,
+                )
+            for delivery in due:
+                if not self._send(connection, delivery):
+                    return False
+                if self._clock.elapsed() >= self._mark_at:
+                    self._mark_taken(connection)
+            self._mark_taken(connection)
+            if not due and (only is not None or not self._fix(connection, final=final)):
+                return True
+
+    def _fix(self, connection: Connection, *, final: bool) -> int:
+        now = self._clock.now()
+        if self._held_until is not None and now < self._held_until and not final:
+            return 0
+        # Of one moment only once: the order of deliveries is that of their moments.
+        moment = now if self._newest is None else max(now, self._newest)
+        fixed = fix(
+            self._url, connection, self.channel.name, self.channel.policy, moment, final=final
+        )
+        self._held_until = fixed.held_until
+        if fixed.deliveries:
+            self._newest = moment + timedelta(microseconds=fixed.deliveries)
+        return fixed.deliveries
+
+    def _send(self, connection: Connection, delivery: Delivery) -> bool:
+        """Try one message; returns whether the next may be tried."""
+        message = delivery.message
+        if delivery.empty:
+            with writing(self._url, connection):
+                drop(connection, message.delivery_id)
+            return True
+        try:
+            self.channel.send(message)
+        except MessageRefusedError as error:
+            self._refused(connection, delivery, str(error))
+        except TryLaterError as error:
+            self._circuit.wait(self._clock.elapsed(), error.seconds)
+            self._failed(connection, message.delivery_id, error)
+            return False
+        except (FraudError, OSError) as error:
+            opened = self._circuit.failed(self._clock.elapsed())
+            self._failed(connection, message.delivery_id, error, tell=opened)
+            return False
+        except Exception as error:
+            # What a channel cannot cope with shall not keep the messages behind it.
+            self._refused(connection, delivery, f"{type(error).__name__}: {error}")
+        else:
+            self._sent(connection, delivery)
+        return True
+
+    def _sent(self, connection: Connection, delivery: Delivery) -> None:
+        message = delivery.message
+        if self._circuit.succeeded():
+            _LOG.info("alerts for %s are sent again", self.channel.describe())
+        self.state.error, self.state.open = None, False
+        # In memory first: a database that is down now is told as soon as it is back.
+        self._taken[message.delivery_id] = self._clock.now()
+        self.state.sent += message.total
+        if message.kind == "digest":
+            self.state.digested += message.total
+
+    def _mark_taken(self, connection: Connection) -> None:
+        if self._taken:
+            with writing(self._url, connection):
+                mark_sent(connection, self._taken)
+            self._taken.clear()
+        self._mark_at = self._clock.elapsed() + _MARK_EVERY
+
+    def _failed(
+        self, connection: Connection, delivery_id: str, error: Exception, *, tell: bool = False
+    ) -> None:
+        said = _one_line(str(error))
+        self.state.error, self.state.open = said, self._circuit.open
+        if tell:
+            _LOG.warning(
+                "alerts for %s wait in the outbox and are tried again: %s",
+                self.channel.describe(),
+                said,
+            )
+        self._mark_taken(connection)
+        with writing(self._url, connection):
+            note_error(connection, delivery_id, said)
+
+    def _refused(self, connection: Connection, delivery: Delivery, error: str) -> None:
+        said, refusals = _one_line(error), delivery.refusals + 1
+        message = delivery.message
+        given_up = refusals >= REFUSALS
+        pause = timedelta(seconds=RETRY_REFUSED_AFTER * 4 ** (refusals - 1))
+        with writing(self._url, connection):
+            mark_refused(
+                connection,
+                message.delivery_id,
+                said,
+                None if given_up else self._clock.now() + pause,
+            )
+        if given_up:
+            self.state.given_up += message.total
+            _LOG.error(
+                "message %s for %s, of %d alerts, is given up after %d refusals: %s; "
+                "`beam-fraud alerts resend --failed` tries it again",
+                message.delivery_id,
+                self.channel.describe(),
+                message.total,
+                refusals,
+                said,
+            )
+
+    def _anything_waits(self, only: Collection[str] | None) -> bool:
+        with transaction(self._url) as connection:
+            return anything_waits(connection, self.channel.name, self._clock.now(), only)
+
+    def _tell_elsewhere(self, elsewhere: bool) -> None:
+        if elsewhere and not self.state.elsewhere:
+            _LOG.info("alerts for %s are sent by another process", self.channel.describe())
+        self.state.elsewhere = elsewhere
+
+    def _database_failed(self, error: str) -> None:
+        self._claim.release()
+        self._database.failed(self._clock.elapsed())
+        if self._database_error is None:
+            _LOG.warning(
+                "alerts for %s: the outbox cannot be used now and is tried again: %s",
+                self.channel.describe(),
+                error,
+            )
+        self._database_error = error
+
+
+def _one_line(said: str) -> str:
+    """What a receiver has said, such that a terminal can be trusted with it."""
+    line = " ".join(said.split())[:_LONGEST_ERROR]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,0 +1,66 @@
+"""Accounts and merchants of whom nobody wants to hear for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Connection, exists, or_, select
+
+from beam_fraud.sinks.tables import ALERTS, SNOOZES
+from beam_fraud.sinks.upsert import Row, upsert
+
+Subject = Literal["account", "merchant"]
+
+
+@dataclass(frozen=True)
+class Snooze:
+    """Whose alerts wait, and until when."""
+
+    #: What `value` is an id of.
+    kind: Subject
+    #: The id.
+    value: str
+    #: When it ends, UTC.
+    until: datetime
+
+
+def snoozed(now: datetime) -> ColumnElement[bool]:
+    """Which rows of the table `alerts` are of an account or a merchant that is snoozed at `now`."""
+
+    def in_force(kind: Subject, column: ColumnElement[str]) -> ColumnElement[bool]:
+        return exists().where(
+            SNOOZES.c.kind == kind, SNOOZES.c.value == column, SNOOZES.c.until > now
+        )
+
+    return or_(in_force("account", ALERTS.c.account_id), in_force("merchant", ALERTS.c.merchant_id))
+
+
+def snooze(connection: Connection, snoozes: Sequence[Snooze], now: datetime) -> None:
+    """Begin snoozes, or give those that there are another end."""
+    rows: list[Row] = [
+        {"kind": one.kind, "value": one.value, "until": one.until, "created_at": now}
+        for one in snoozes
+    ]
+    upsert(connection, SNOOZES, rows)
+
+
+def lift(connection: Connection, kind: Subject, value: str, now: datetime) -> bool:
+    """End a snooze; returns whether there was one in force."""
+    of_it = (SNOOZES.c.kind == kind, SNOOZES.c.value == value)
+    in_force = connection.execute(select(SNOOZES.c.until).where(*of_it, SNOOZES.c.until > now))
+    there = in_force.first() is not None
+    connection.execute(SNOOZES.delete().where(*of_it))
+    return there
+
+
+def snoozes_in_force(connection: Connection, now: datetime) -> list[Snooze]:
+    """All of them, the first to end first."""
+    query = (
+        select(SNOOZES.c.kind, SNOOZES.c.value, SNOOZES.c.until)
+        .where(SNOOZES.c.until > now)
+        .order_by(SNOOZES.c.until, SNOOZES.c.kind, SNOOZES.c.value)
+    )
+    return [Snooze(*row) for row in connection.execute(query)]

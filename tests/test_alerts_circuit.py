@@ -1,0 +1,48 @@
+import pytest
+
+from beam_fraud.alerts.circuit import LONGEST_PAUSE, OPENS_AFTER, Circuit
+
+
+def _fail(circuit, times, now=100.0):
+    return [circuit.failed(now) for _ in range(times)]
+
+
+def test_it_opens_after_failures_in_a_row_and_says_so_once():
+    circuit = Circuit()
+    assert _fail(circuit, OPENS_AFTER + 2) == [False, False, True, False, False]
+    assert circuit.open
+    assert circuit.succeeded()
+    assert not circuit.open
+    assert not circuit.succeeded()
+
+
+def test_a_success_in_between_begins_the_count_again():
+    circuit = Circuit()
+    for _ in range(5):
+        assert not any(_fail(circuit, OPENS_AFTER - 1))
+        circuit.succeeded()
+
+
+def test_pauses_double_up_to_a_minute_and_are_drawn_at_random():
+    circuit, pauses = Circuit(), []
+    for _ in range(200):
+        circuit.failed(100.0)
+        pauses.append(circuit.pause(100.0))
+    assert 0.25 <= pauses[0] <= 0.5
+    assert 0.5 <= pauses[1] <= 1.0
+    assert all(LONGEST_PAUSE / 2 <= pause <= LONGEST_PAUSE for pause in pauses[10:])
+    assert len(set(pauses[10:])) > 100
+
+
+def test_one_trial_is_due_when_the_pause_is_over():
+    circuit = Circuit()
+    circuit.failed(100.0)
+    assert circuit.pause(100.0) > 0
+    assert circuit.pause(101.0) == 0
+
+
+def test_it_waits_as_long_as_it_is_asked_to():
+    circuit = Circuit()
+    circuit.wait(100.0, 30.0)
+    assert circuit.pause(110.0) == pytest.approx(20.0)
+    assert not circuit.open

@@ -1,0 +1,333 @@
+"""What goes into messages and when, by a clock that is set by hand."""
+
+import logging
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.alerts import fixing
+from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.fixing import new_delivery
+from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.sender import REFUSALS, ChannelSender
+from beam_fraud.alerts.snoozes import Snooze, lift, snooze
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.connection import transaction, writing
+from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+from tests.flagged import flagged_batch
+from tests.postman import HandClock, Postman
+
+
+class Office:
+    """An outbox, its postman and a sender, which can be replaced by another."""
+
+    def __init__(self, url):
+        self.outbox = Outbox(url)
+        self.outbox.begin()
+        self.postman, self.time = Postman(), HandClock()
+        self.sender = self.new_sender()
+        self.queued = 0
+
+    def new_sender(self):
+        return ChannelSender(self.outbox.url, self.postman, self.time.clock)
+
+    def queue(self, ids, **values):
+        """Flagged transactions, each later than the ones before."""
+        minutes = range(self.queued, self.queued + len(ids))
+        self.queued += len(ids)
+        batch = flagged_batch(list(ids), minutes=minutes, **values)
+        self.outbox.queue(alerts_of(batch, [self.postman.name]))
+
+    def attempt(self, *, after=0.0):
+        """Send after a while; returns the transactions of each message that went out."""
+        self.time.pass_(after)
+        done = len(self.postman.delivered)
+        self.sender.attempt()
+        return self.postman.ids()[done:]
+
+    def counts(self):
+        return self.outbox.counts(self.time.moment).get("postman", Counts())
+
+
+@pytest.fixture
+def office(database):
+    office = Office(database)
+    yield office
+    office.sender.close()
+
+
+def test_without_a_policy_alerts_go_as_they_come(office):
+    office.queue("abc")
+    assert office.attempt() == ["abc"]
+    office.queue("d")
+    assert office.attempt() == ["d"]
+    assert office.attempt() == []
+    assert office.counts() == Counts(0, 4)
+
+
+def test_the_first_alert_of_an_account_goes_at_once_and_those_that_follow_go_together(office):
+    office.postman.policy = Policy(group=60)
+    office.queue("a", account="x")
+    assert office.attempt() == ["a"]
+    for new in "bc":
+        office.queue(new, account="x")
+        assert office.attempt(after=20) == []
+    office.queue("z", account="y")
+    assert office.attempt() == ["z"]
+    assert office.attempt(after=20.1) == ["bc"]
+    # The message of just now has opened the next span.
+    office.queue("d", account="x")
+    assert office.attempt(after=59) == []
+    assert office.attempt(after=1.1) == ["d"]
+
+
+def test_a_span_outlives_the_process(office):
+    office.postman.policy = Policy(group=60)
+    office.queue("a", account="x")
+    assert office.attempt() == ["a"]
+    office.sender.close()
+    office.sender = office.new_sender()
+    office.queue("b", account="x")
+    assert office.attempt(after=30) == []
+    assert office.attempt(after=31) == ["b"]
+
+
+def test_alerts_of_nobody_wait_for_nobody(office):
+    office.postman.policy = Policy(group=60, most=2)
+    office.queue("abc", account=None)
+    assert office.attempt() == ["ab", "c"]
+    office.queue("d", account=None)
+    assert office.attempt() == ["d"]
+
+
+def test_a_backlog_of_many_pages_goes_out_grouped(office, monkeypatch):
+    monkeypatch.setattr(fixing, "PAGE", 4)
+    monkeypatch.setattr(fixing, "_ACCOUNTS", 2)
+    office.postman.policy = Policy(group=60, most=3)
+    for _ in range(5):
+        for account in "pqr":
+            office.queue([f"{account}{office.queued}"], account=account)
+    office.attempt()
+    assert sorted(len(m.alerts) for m in office.postman.delivered) == [2, 2, 2, 3, 3, 3]
+    assert all(len({a.account_id for a in m.alerts}) == 1 for m in office.postman.delivered)
+    assert office.counts() == Counts(0, 15)
+
+
+def test_a_bound_on_messages_holds_and_what_was_held_back_is_a_digest(office):
+    office.postman.policy = Policy(group=60, rate=Rate(3, 600))
+    for name in "abc":
+        office.queue(name, account=name)
+        assert office.attempt(after=100) == [name]
+    office.queue("de", account="d")
+    office.queue("fg", account="f")
+    assert office.attempt() == []
+    assert office.counts().pending == 4
+    assert office.attempt(after=399) == []
+    # The first of the three is out of the span: one message may go, and it tells of all.
+    assert office.attempt(after=1.1) == ["defg"]
+    [digest] = office.postman.delivered[3:]
+    assert (digest.kind, digest.total) == ("digest", 4)
+    assert digest.text == "4 alerts were held back: 4 review"
+    assert office.counts() == Counts(0, 7)
+
+
+def test_a_burst_ends_in_a_digest_at_once(office, monkeypatch):
+    monkeypatch.setattr(fixing, "PAGE", 5)
+    office.postman.policy = Policy(group=60, rate=Rate(3, 600))
+    for number in range(40):
+        office.queue([f"{number:02}"], account=f"x{number}")
+    assert office.attempt()[:2] == ["00", "01"]
+    assert [message.total for message in office.postman.delivered] == [1, 1, 38]
+    assert [len(message.alerts) for message in office.postman.delivered] == [1, 1, 20]
+
+
+def test_an_outage_does_not_add_up_to_a_flood(office):
+    office.postman.policy = Policy(group=60, rate=Rate(2, 600))
+    office.postman.trouble = lambda message: FraudError("down")
+    office.queue("a", account="a")
+    assert office.attempt() == []
+    office.queue("b", account="b")
+    office.queue("c", account="c")
+    office.postman.trouble = lambda message: None
+    # Made long ago, but sent now: it counts as one of now.
+    assert office.attempt(after=5000) == ["a", "bc"]
+    assert office.postman.delivered[1].kind == "digest"
+
+
+def test_notices_go_whatever_the_bound(office):
+    office.postman.policy = Policy(rate=Rate(1, 600))
+    office.queue("a")
+    assert office.attempt() == ["a"]
+    notice = new_delivery("postman", "notice", None, office.time.moment)
+    with writing(office.outbox.url) as connection:
+        connection.execute(DELIVERIES.insert().values(**notice, text="a rule was muted"))
+    assert office.attempt() == [""]
+    assert (office.postman.delivered[1].kind, office.postman.delivered[1].text) == (
+        "notice",
+        "a rule was muted",
+    )
+
+
+def test_alerts_of_the_snoozed_wait_and_come_together(office):
+    office.postman.policy = Policy(group=60)
+    start = office.time.moment
+    with writing(office.outbox.url) as connection:
+        snooze(connection, [Snooze("account", "x", start + timedelta(hours=1))], start)
+    for name in "abc":
+        office.queue(name, account="x")
+        assert office.attempt(after=600) == []
+    office.queue("z", account="y")
+    assert office.attempt() == ["z"]
+    assert office.counts() == Counts(0, 1, 0, 3)
+    assert office.attempt(after=1801) == ["abc"]
+
+
+def test_a_snooze_can_be_lifted(office):
+    start = office.time.moment
+    with writing(office.outbox.url) as connection:
+        snooze(connection, [Snooze("account", "a", start + timedelta(hours=1))], start)
+    office.queue("a")
+    assert office.attempt() == []
+    with writing(office.outbox.url) as connection:
+        assert lift(connection, "account", "a", start)
+        assert not lift(connection, "account", "a", start)
+    assert office.attempt() == ["a"]
+
+
+def test_a_message_is_the_same_at_every_attempt_whatever_is_scored_meanwhile(office):
+    office.postman.trouble = lambda message: FraudError("down")
+    office.queue("ab", score=0.7)
+    for _ in range(4):
+        office.attempt(after=100)
+        office.queued = 0
+        office.queue("ab", score=0.9)
+        office.sender.close()
+        office.sender = office.new_sender()
+    office.postman.trouble = lambda message: None
+    office.attempt(after=100)
+    assert len(office.postman.tried) == 5
+    assert all(message == office.postman.tried[0] for message in office.postman.tried)
+    assert [alert.score for alert in office.postman.delivered[0].alerts] == [0.7, 0.7]
+
+
+def test_a_channel_that_keeps_failing_is_left_alone_for_longer_and_longer(office, caplog):
+    office.postman.trouble = lambda message: FraudError("the dog\nbit \x1b him")
+    office.queue("a")
+    with caplog.at_level(logging.INFO):
+        for _ in range(600):
+            office.attempt(after=1)
+        # 0.5 s, 1 s, 2 s ... 60 s
+        assert 13 <= len(office.postman.tried) <= 28
+        assert office.sender.state.open
+        office.postman.trouble = lambda message: None
+        office.attempt(after=60)
+    assert [record.getMessage() for record in caplog.records] == [
+        "alerts for postman: wait in the outbox and are tried again: the dog bit \\x1b him",
+        "alerts for postman: are sent again",
+    ]
+    assert (office.sender.state.open, office.sender.state.error) == (False, None)
+
+
+def test_a_receiver_says_when_it_wants_to_be_asked_again(office):
+    office.postman.trouble = lambda message: TryLaterError("busy", 30)
+    office.queue("a")
+    office.attempt()
+    office.postman.trouble = lambda message: None
+    assert office.attempt(after=29) == []
+    assert office.attempt(after=1.1) == ["a"]
+
+
+@pytest.mark.parametrize("error", [MessageRefusedError("spam"), RuntimeError("spam")])
+def test_a_refused_message_does_not_keep_the_others_and_is_given_up_in_the_end(
+    office, caplog, error
+):
+    office.postman.policy = Policy(most=1)
+    bad = {"b"}
+    office.postman.trouble = lambda m: error if m.alerts[0].transaction_id in bad else None
+    office.queue("abc")
+    assert office.attempt() == ["a", "c"]
+    for _ in range(200):
+        office.attempt(after=60)
+    assert len(office.postman.tried) == 2 + REFUSALS
+    assert office.counts() == Counts(0, 2, failed=1)
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "given up after 5 refusals" in told
+    assert "spam" in told
+
+
+def test_a_message_that_was_taken_while_the_database_is_away_is_not_sent_again(office):
+    file = office.outbox.url.removeprefix("sqlite:///")
+    if file == office.outbox.url:
+        pytest.skip("takes the tables of a file away")
+    office.queue("a")
+
+    def lose_the_table(message):
+        with writing(office.outbox.url) as connection:
+            connection.exec_driver_sql("ALTER TABLE deliveries RENAME TO gone")
+
+    office.postman.trouble = lose_the_table
+    assert office.attempt() == ["a"]
+    assert office.attempt(after=60) == []
+    with writing(office.outbox.url) as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO deliveries")
+    assert office.attempt(after=120) == []
+    assert office.counts() == Counts(0, 1)
+
+
+def test_what_was_erased_in_between_is_not_told(office):
+    office.postman.trouble = lambda message: FraudError("down")
+    office.queue("a")
+    office.attempt()
+    with writing(office.outbox.url) as connection:
+        connection.execute(ALERTS.delete())
+    office.postman.trouble = lambda message: None
+    assert office.attempt(after=60) == []
+    with transaction(office.outbox.url) as connection:
+        assert connection.scalar(select(func.count()).select_from(DELIVERIES)) == 0
+
+
+def test_a_flush_waits_for_no_span_and_no_bound(office):
+    office.postman.policy = Policy(group=600, rate=Rate(1, 600))
+    office.queue("a", account="x")
+    assert office.attempt() == ["a"]
+    office.queue("bc", account="x")
+    office.queue("d", account="y")
+    office.sender.flush(patience=0)
+    assert office.postman.ids() == ["a", "bcd"]
+    assert office.postman.delivered[1].kind == "digest"
+    assert office.sender.state.digested == 3
+    assert office.postman.closed == 1
+
+
+def test_a_flush_tries_a_channel_that_is_in_a_pause_once(office):
+    office.postman.trouble = lambda message: FraudError("down")
+    office.queue("ab")
+    office.attempt()
+    office.sender.flush(patience=0)
+    assert len(office.postman.tried) == 2
+    office.postman.trouble = lambda message: None
+    office.sender.flush(patience=0)
+    assert office.postman.ids() == ["ab"]
+
+
+def test_a_second_sender_leaves_the_channel_to_the_first(office, caplog):
+    office.queue("a")
+    office.attempt()
+    second = office.new_sender()
+    office.queue("b")
+    with caplog.at_level(logging.INFO):
+        assert not second.attempt()
+    assert second.state.elsewhere
+    assert [r.getMessage() for r in caplog.records] == [
+        "alerts for postman: are sent by another process"
+    ]
+    assert office.attempt() == ["b"]
+    office.sender.close()
+    office.queue("c")
+    office.time.pass_(1)
+    assert second.attempt()
+    assert office.postman.ids() == ["a", "b", "c"]
+    second.close()
