@@ -52,7 +52,7 @@ Alerts = Annotated[
     typer.Option(
         "--alert",
         metavar="URL",
-        help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
+        help="Alerts: console:, file:FILE, smtp:, https:, slack: or kafka:; repeatable.",
     ),
 ]
 Rules = Annotated[
