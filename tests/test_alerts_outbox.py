@@ -11,7 +11,8 @@ from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.alerts.snoozes import Snooze, snooze
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import engine, sqlite_url, transaction, writing
+from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.engines import engine
 from beam_fraud.sinks.tables import ALERTS
 from tests.flagged import flagged_batch
 
