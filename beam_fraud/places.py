@@ -11,6 +11,7 @@ from typing import Protocol
 
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.file import FileChannel
+from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
@@ -115,7 +116,8 @@ def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
 
 
 def _of_channels(channels: Sequence[Channel]) -> Iterator[_Place]:
-    for channel in channels:
+    for given in channels:
+        channel = given.inner if isinstance(given, PseudonymisedChannel) else given
         if isinstance(channel, FileChannel):
             yield _Place(f"--alert {channel.describe()}", _followed(channel.path))
 

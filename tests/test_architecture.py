@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"duration", "velocity", "counter_names", "secret"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
-    {"urls", "commandline", "run_progress", "kafka"},
+    {"urls", "commandline", "run_progress", "kafka", "pseudonym"},
     {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs"},
@@ -194,4 +194,7 @@ def test_the_packed_project_holds_the_package_once(tmp_path: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in MODULES}
     assert modules <= names
     assert {"beam_fraud/py.typed", "LICENSE"} <= names
+    templates = {str(path.relative_to(ROOT)) for path in (PACKAGE / "alerts/templates").iterdir()}
+    assert templates
+    assert templates <= names
     assert [name for name in names if name.startswith(("transforms", "models"))] == []

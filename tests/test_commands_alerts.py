@@ -108,12 +108,12 @@ def test_an_empty_outbox_says_so(desk):
 
 
 def test_snoozed_alerts_wait_until_it_is_lifted(desk):
-    assert desk.snooze("--account", "a", "--for", "8h").startswith("alerts of account 'a' wait")
+    assert desk.snooze("--account", "a", "--for", "8h").startswith("alerts of account a wait")
     desk.queue("xy")
     assert desk.resend() == "alerts sent: 0; 2 are snoozed\n"
     assert [one["state"] for one in desk.list()["alerts"]] == ["snoozed", "snoozed"]
-    assert desk.snooze("--account", "a", "--lift") == "account 'a': no longer snoozed\n"
-    assert desk.snooze("--account", "a", "--lift") == "account 'a': was not snoozed\n"
+    assert desk.snooze("--account", "a", "--lift") == "account a: no longer snoozed\n"
+    assert desk.snooze("--account", "a", "--lift") == "account a: was not snoozed\n"
     assert desk.resend() == "alerts sent: 2\n"
     assert desk.told() == ["x", "y"]
 

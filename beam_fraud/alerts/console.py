@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TextIO
 
+from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.policy import Policy
+from beam_fraud.alerts.policy import AS_THEY_COME, Policy
+from beam_fraud.alerts.visible import visible
+from beam_fraud.alerts.wording import headline
 from beam_fraud.errors import FraudError
 
 
@@ -17,16 +20,15 @@ class ConsoleChannel:
 
     #: Where to: standard output or error, as the command sees fit.
     stream: TextIO
+    #: By default as they come: every alert is a line of its own.
+    policy: Policy = AS_THEY_COME
+    #: What of an alert is shown.
+    fields: tuple[str, ...] = FIELDS
 
     @property
     def name(self) -> str:
         """`console`."""
         return "console"
-
-    @property
-    def policy(self) -> Policy:
-        """As they come: every alert is a line of its own."""
-        return Policy()
 
     def check(self) -> None:
         """There is nothing to check."""
@@ -37,7 +39,10 @@ class ConsoleChannel:
         Raises:
           FraudError: whoever read the stream has gone.
         """
-        text = "".join(alert_line(alert) + "\n" for alert in message.alerts)
+        lines = [alert_line(alert, self.fields) for alert in message.alerts]
+        if message.kind != "alerts":
+            lines.insert(0, f"{message.kind.upper()} {_said(message)}")
+        text = "".join(line + "\n" for line in lines)
         encoding = self.stream.encoding or "utf-8"
         try:
             self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -51,3 +56,7 @@ class ConsoleChannel:
     def describe(self) -> str:
         """`console:`."""
         return "console:"
+
+
+def _said(message: Message) -> str:
+    return headline(message) if message.text is None else visible(message.text)

@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.policy import Policy
+from beam_fraud.alerts.message_json import message_records
+from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import check_writable, make_directory
 
@@ -22,16 +22,15 @@ class FileChannel:
 
     #: The file, absolute.
     path: Path
+    #: By default as they come: every alert is a line of its own.
+    policy: Policy = AS_THEY_COME
+    #: What of an alert is written.
+    fields: tuple[str, ...] = FIELDS
 
     @property
     def name(self) -> str:
         """`file:` and the absolute path."""
         return f"file:{self.path}"
-
-    @property
-    def policy(self) -> Policy:
-        """As they come: every alert is a line of its own."""
-        return Policy()
 
     def check(self) -> None:
         """See that the file can be appended to, or made.
@@ -53,7 +52,7 @@ class FileChannel:
         Raises:
           FraudError: the file system refuses.
         """
-        lines = b"".join(msgspec.json.encode(alert) + b"\n" for alert in message.alerts)
+        lines = b"".join(record + b"\n" for _, record in message_records(message, self.fields))
         make_directory(self.path.parent)
         try:
             with open(self.path, "ab+", buffering=0) as file:

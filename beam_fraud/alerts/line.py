@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from beam_fraud.alert import Alert, Reason
+from beam_fraud.alerts.fields import FIELDS
+from beam_fraud.alerts.visible import visible
 
 
-def alert_line(alert: Alert) -> str:
+def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
     """One line for `alert`, without a line end.
 
     Names come from outside: what is not printable in them is shown as an escape, and what could
     be taken for the next word is quoted.
+
+    Args:
+      alert: what to show.
+      fields: of the alert that may be shown.
     """
-    words = [
-        "ALERT",
-        _word(alert.decision),
-        f"score={alert.score:.4f}",
-        f"amount={alert.amount:.2f}",
-        f"time={alert.event_time:%Y-%m-%dT%H:%M:%SZ}",
-        f"transaction={_word(alert.transaction_id)}",
-    ]
+    words = {
+        "decision": _word(alert.decision),
+        "score": f"score={alert.score:.4f}",
+        "amount": f"amount={alert.amount:.2f}",
+        "event_time": f"time={alert.event_time:%Y-%m-%dT%H:%M:%SZ}",
+        "transaction_id": f"transaction={_word(alert.transaction_id)}",
+    }
     if alert.account_id is not None:
-        words.append(f"account={_word(alert.account_id)}")
+        words["account_id"] = f"account={_word(alert.account_id)}"
     if alert.merchant_id is not None:
-        words.append(f"merchant={_word(alert.merchant_id)}")
+        words["merchant_id"] = f"merchant={_word(alert.merchant_id)}"
     if alert.rules:
-        words.append(f"rules={','.join(_word(rule) for rule in alert.rules)}")
+        words["rules"] = f"rules={','.join(_word(rule) for rule in alert.rules)}"
     if alert.reasons:
-        words.append(f"reasons={','.join(_reason(reason) for reason in alert.reasons)}")
-    words.append(f"model={_word(alert.model_id)}")
-    return " ".join(words)
+        words["reasons"] = f"reasons={','.join(_reason(reason) for reason in alert.reasons)}"
+    words["model_id"] = f"model={_word(alert.model_id)}"
+    return " ".join(["ALERT", *(word for name, word in words.items() if name in fields)])
 
 
 def _reason(reason: Reason) -> str:
+    if reason.text is not None:
+        return _word(f"{reason.text} (estimated)" if reason.approximate else reason.text)
     added = "" if reason.contribution is None else f"({reason.contribution:+.3g})"
     return f"{_word(reason.feature)}{added}"
 
 
 def _word(text: str) -> str:
-    safe = "".join(
-        char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    safe = visible(text)
     plain = safe and not any(char in ' "=,' for char in safe)
     return safe if plain else '"' + safe.replace('"', '\\"') + '"'

@@ -26,3 +26,7 @@ class Policy:
     most: int = 500
     #: Messages at most; what is beyond goes into a digest when the time is over. None: no bound.
     rate: Rate | None = None
+
+
+#: Alerts go as they come.
+AS_THEY_COME = Policy()

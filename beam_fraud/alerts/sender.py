@@ -26,6 +26,7 @@ from beam_fraud.alerts.deliveries import (
     try_all_now,
 )
 from beam_fraud.alerts.fixing import fix
+from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import transaction, writing
 from beam_fraud.sinks.database_errors import PassingDatabaseError, one_line_errors
@@ -304,5 +305,4 @@ class ChannelSender:
 
 def _one_line(said: str) -> str:
     """What a receiver has said, such that a terminal can be trusted with it."""
-    line = " ".join(said.split())[:_LONGEST_ERROR]
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return visible(" ".join(said.split()), _LONGEST_ERROR)

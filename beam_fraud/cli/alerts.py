@@ -101,3 +101,16 @@ def snooze(
         sink=sink, out=out, account_id=account, merchant_id=merchant, span=span, lift=lift
     )
     return Outcome(run(options), render)
+
+
+@command(alerts, "test")
+def test(
+    urls: Annotated[
+        list[str],
+        typer.Argument(metavar="URL", help="As --alert takes it; repeatable.", show_default=False),
+    ],
+) -> Outcome:
+    """Send one made-up alert, to see that it arrives."""
+    from beam_fraud.commands.alert_test import AlertTestOptions, render, run
+
+    return Outcome(run(AlertTestOptions(tuple(urls))), render)

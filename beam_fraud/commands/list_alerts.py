@@ -12,6 +12,7 @@ from beam_fraud.alert import Alert
 from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.listing import Listed, Wanted, last_errors, listed
 from beam_fraud.alerts.snoozes import snoozes_in_force
+from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.sinks.connection import transaction
 
@@ -71,7 +72,7 @@ def render(result: dict[str, object]) -> str:
     lines = [_alert_line(one) for one in found["alerts"]]
     lines += [_channel_line(name, counts) for name, counts in found["channels"].items()]
     lines += [
-        f"snoozed {one['kind']} {_shown(one['value'])} until {one['until']}"
+        f"snoozed {one['kind']} {visible(one['value'])} until {one['until']}"
         for one in found["snoozes"]
     ]
     return "\n".join(lines) or "There are no alerts."
@@ -85,7 +86,7 @@ def _as_object(one: Listed) -> dict[str, object]:
 
 def _alert_line(one: dict[str, Any]) -> str:
     line = alert_line(msgspec.convert(one, Alert)).removeprefix("ALERT ")
-    error = f" error={_shown(one['last_error'])}" if one["last_error"] else ""
+    error = f" error={visible(one['last_error'])}" if one["last_error"] else ""
     return f"{one['state']:<8} {one['alert_id']} {line}{error}"
 
 
@@ -94,10 +95,5 @@ def _channel_line(name: str, counts: dict[str, Any]) -> str:
     told += "".join(
         f", {counts[state]:,} {state}" for state in ("failed", "snoozed") if counts[state]
     )
-    error = f"; last error: {_shown(counts['last_error'])}" if counts["last_error"] else ""
-    return f"channel {_shown(name)}: {told}{error}"
-
-
-def _shown(text: str) -> str:
-    """What a terminal can be trusted with."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    error = f"; last error: {visible(counts['last_error'])}" if counts["last_error"] else ""
+    return f"channel {visible(name)}: {told}{error}"

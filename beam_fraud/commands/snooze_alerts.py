@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 from beam_fraud.alerts.snoozes import Snooze, Subject, lift, snooze
+from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.duration import microseconds
 from beam_fraud.errors import UsageError
@@ -61,7 +61,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
 
 def render(result: dict[str, object]) -> str:
     """One line."""
-    whose = f"{result['kind']} {cast(str, result['value'])!a}"
+    whose = f"{result['kind']} {visible(str(result['value']))}"
     if result["until"] is not None:
         return f"alerts of {whose} wait until {result['until']}"
     return f"{whose}: {'no longer' if result['lifted'] else 'was not'} snoozed"

@@ -1,0 +1,172 @@
+"""What a message says, before it is known how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from beam_fraud.alert import Alert, Reason
+from beam_fraud.alerts.fields import FIELDS
+from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.visible import visible
+
+#: Characters of a name that comes from outside.
+NAME_LENGTH = 120
+#: Characters of a headline, which is also the subject of a letter.
+_HEADLINE_LENGTH = 150
+_TEXT_LENGTH = 2_000
+
+
+@dataclass(frozen=True)
+class ShownReason:
+    """A reason as a template has it."""
+
+    feature: str
+    value: float | None
+    contribution: float | None
+    #: In words, or the name of the feature and its value.
+    text: str
+    approximate: bool
+
+
+@dataclass(frozen=True)
+class ShownAlert:
+    """An alert as a template has it: its fields, on one line each, and the default wording."""
+
+    alert_id: str
+    transaction_id: str
+    channel: str
+    #: UTC.
+    event_time: datetime
+    account_id: str | None
+    merchant_id: str | None
+    amount: float
+    score: float
+    decision: str
+    rules: tuple[str, ...]
+    reasons: tuple[ShownReason, ...]
+    model_id: str
+    #: Decision, score and amount.
+    title: str
+    #: Label and value of the other fields that are shown.
+    rows: tuple[tuple[str, str], ...]
+    #: The reasons in words.
+    reason_lines: tuple[str, ...]
+
+
+def headline(message: Message, fields: Collection[str] = FIELDS) -> str:
+    """One line that says what a message is about.
+
+    Args:
+      message: of any kind.
+      fields: of its alerts that may be shown.
+    """
+    said = _headline(message, fields)
+    return said if len(said) <= _HEADLINE_LENGTH else said[: _HEADLINE_LENGTH - 1] + "…"
+
+
+def intro(message: Message) -> str | None:
+    """What stands above the alerts of a message, on one line; None if nothing needs saying."""
+    if message.text is not None:
+        return visible(message.text, _TEXT_LENGTH)
+    if message.kind == "digest":
+        return (
+            f"So many alerts came that they would have been too many messages. These "
+            f"{len(message.alerts):,} of {message.total:,} have the highest scores; "
+            "all of them are in the database."
+        )
+    return None
+
+
+def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
+    """An alert for a template.
+
+    Args:
+      alert: whose names come from outside; what does not show in them becomes an escape.
+      fields: that the default wording shows.
+    """
+    reasons = tuple(_shown_reason(reason) for reason in alert.reasons)
+    account, merchant = _name(alert.account_id), _name(alert.merchant_id)
+    rules = tuple(visible(rule, NAME_LENGTH) for rule in alert.rules)
+    values = {
+        "event_time": f"{alert.event_time:%Y-%m-%d %H:%M:%S} UTC",
+        "account_id": account,
+        "merchant_id": merchant,
+        "rules": ", ".join(rules),
+        "transaction_id": _name(alert.transaction_id),
+        "model_id": _name(alert.model_id),
+        "alert_id": _name(alert.alert_id),
+    }
+    return ShownAlert(
+        alert_id=visible(alert.alert_id, NAME_LENGTH),
+        transaction_id=visible(alert.transaction_id, NAME_LENGTH),
+        channel=visible(alert.channel),
+        event_time=alert.event_time,
+        account_id=account,
+        merchant_id=merchant,
+        amount=alert.amount,
+        score=alert.score,
+        decision=visible(alert.decision, NAME_LENGTH),
+        rules=rules,
+        reasons=reasons,
+        model_id=visible(alert.model_id, NAME_LENGTH),
+        title=_title(alert, fields),
+        rows=tuple((_LABELS[n], v) for n, v in values.items() if v and n in fields),
+        reason_lines=tuple(_in_words(reason) for reason in reasons) if "reasons" in fields else (),
+    )
+
+
+_LABELS = {
+    "event_time": "Time",
+    "account_id": "Account",
+    "merchant_id": "Merchant",
+    "rules": "Rules",
+    "transaction_id": "Transaction",
+    "model_id": "Model",
+    "alert_id": "Alert",
+}
+
+
+def _headline(message: Message, fields: Collection[str]) -> str:
+    if message.kind == "notice":
+        return f"Fraud scoring: {visible(message.text or 'a notice', _HEADLINE_LENGTH)}"
+    if message.kind == "test":
+        return "Fraud alert: a test"
+    if message.kind == "digest":
+        return f"Fraud alerts: {message.total:,} more, held back by the rate limit"
+    if len(message.alerts) == 1:
+        return f"Fraud alert: {_title(message.alerts[0], fields)}"
+    accounts = {alert.account_id for alert in message.alerts}
+    whose = ""
+    if len(accounts) == 1 and None not in accounts and "account_id" in fields:
+        whose = f" of account {visible(str(accounts.pop()), 60)}"
+    highest = max((alert.score for alert in message.alerts), default=0.0)
+    score = f", highest score {highest:.2f}" if "score" in fields else ""
+    return f"Fraud alerts: {len(message.alerts):,}{whose}{score}"
+
+
+def _title(alert: Alert, fields: Collection[str]) -> str:
+    parts = {
+        "decision": visible(alert.decision, NAME_LENGTH),
+        "score": f"score {alert.score:.2f}",
+        "amount": f"amount {alert.amount:,.2f}",
+    }
+    return ", ".join(part for name, part in parts.items() if name in fields) or "a transaction"
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else visible(text, NAME_LENGTH)
+
+
+def _shown_reason(reason: Reason) -> ShownReason:
+    feature = visible(reason.feature, NAME_LENGTH)
+    value = "missing" if reason.value is None else f"{reason.value:g}"
+    text = f"{feature} is {value}" if reason.text is None else visible(reason.text, 300)
+    return ShownReason(
+        feature, reason.value, reason.contribution, text, approximate=bool(reason.approximate)
+    )
+
+
+def _in_words(reason: ShownReason) -> str:
+    return f"{reason.text} (estimated)" if reason.approximate else reason.text
