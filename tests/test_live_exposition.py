@@ -51,7 +51,10 @@ def busy() -> Snapshot:
 
 
 def test_every_figure_is_on_the_page() -> None:
-    counts = {"console": Counts(pending=2, sent=7), "file:a.jsonl": Counts(sent=9)}
+    counts = {
+        "console": Counts(pending=2, sent=7, failed=3),
+        "file:a.jsonl": Counts(sent=9, snoozed=4),
+    }
     with serve_metrics(0, busy, BUILD, lambda: counts) as url:
         found = samples(url)
     latency = {key: found.pop(key) for key in list(found) if "latency" in key[0]}
@@ -71,6 +74,10 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_alerts_sent_total", ("file:a.jsonl",)): 9,
         ("beam_fraud_alerts_pending", ("console",)): 2,
         ("beam_fraud_alerts_pending", ("file:a.jsonl",)): 0,
+        ("beam_fraud_alerts_failed", ("console",)): 3,
+        ("beam_fraud_alerts_failed", ("file:a.jsonl",)): 0,
+        ("beam_fraud_alerts_snoozed", ("console",)): 0,
+        ("beam_fraud_alerts_snoozed", ("file:a.jsonl",)): 4,
     }
     name = "beam_fraud_latency_seconds"
     assert latency[f"{name}_bucket", ("0.422",)] == 0
