@@ -20,8 +20,8 @@ from beam_fraud.sinks.tables import DEAD_LETTERS, FLAGGED
 from beam_fraud.sinks.undelivered import keep_undelivered
 from beam_fraud.sinks.upsert import upsert
 from deploy.postgres.server import Server
+from tests.erasing import GONE, STAYS, filled, rows_of
 from tests.flagged import flagged_batch
-from tests.test_commands_erase import GONE, STAYS, filled, rows_of
 from tests.test_commands_replay import again, letters_of
 from tests.test_commands_score import bundle
 
