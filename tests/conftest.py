@@ -3,8 +3,12 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+
+from deploy.postgres.server import Server
+from tests.requirements import postgres_home
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +36,25 @@ def database(tmp_path: Path) -> str:
     from beam_fraud.sinks.connection import sqlite_url
 
     return sqlite_url(tmp_path / "database.db")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; a test that stops one, or fills its disk, starts its own."""
+    with postgres_home() as home, Server(home) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: Server) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, with the password."""
+    name = f"test_{uuid4().hex}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Server]:
+    """A PostgreSQL server that runs, for one test alone."""
+    with postgres_home() as home, Server(home) as server:
+        yield server

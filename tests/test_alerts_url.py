@@ -22,8 +22,8 @@ def test_a_file_is_absolute_from_then_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("consle:", "unknown scheme 'consle' (known: console:, file:FILE)"),
-        ("fil:x", "unknown scheme 'fil' (known: file:FILE, console:)"),
+        ("consle:", "unknown scheme 'consle' (known: console:, file:FILE, "),
+        ("fil:x", "unknown scheme 'fil' (known: file:FILE, "),
         ("console", "no scheme"),
         ("console:x", "nothing after the colon"),
         ("file:", "file:FILE"),

@@ -4,6 +4,7 @@ libraries run as they are."""
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,18 @@ from beam_fraud.transforms.write_flagged import WriteFlagged
 from tests.flagged import START, flagged_batch
 from tests.requirements import need_module
 from tests.test_commands_score import bundle
+from tests.test_sinks_contract import (  # noqa: F401  the contract, with the fixture `place` below
+    Place,
+    test_a_flagged_row_comes_back_as_it_was_written,
+    test_a_new_scoring_by_the_same_model_replaces_the_old,
+    test_a_run_without_any_writer_can_be_read,
+    test_a_writer_without_rows_is_no_harm,
+    test_check_can_be_repeated,
+    test_discard_after_commit_takes_nothing_back,
+    test_hostile_names_are_only_text,
+    test_rows_of_several_workers_are_all_there,
+    test_the_same_run_again_changes_nothing,
+)
 
 TEMP = "--temp_location=gs://bucket/temp"
 
@@ -85,13 +98,25 @@ def run(sink: Any, run_id: str, *batches: Any) -> None:
     sink.commit(run_id)
 
 
-def test_a_flagged_row_comes_back_as_it_was_written(bigquery: Any, sink: BigQuerySink) -> None:
-    batch = flagged_batch(["t0"])
-    run(sink, "r1", batch)
-    [row] = bigquery.rows("flagged_transactions")
-    assert row.pop("written_at") > START
-    assert row == {name: batch.to_pylist()[0][name] for name in row}
-    assert row["event_time"] == START
+class _Place(Place):
+    """What the contract of all sinks writes to and reads; a transform takes the rows there."""
+
+    def __init__(self, stand_in: Any, sink: BigQuerySink) -> None:
+        self._stand_in, self.sink = stand_in, sink
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows = self._stand_in.rows("flagged_transactions")
+        for row in rows:
+            assert row.pop("written_at") > START
+        return sorted(rows, key=lambda row: (row["transaction_id"], row["model_id"]))
+
+    def run(self, run_id: str, *batches: Any) -> None:
+        run(pickle.loads(pickle.dumps(self.sink)), run_id, *batches)
+
+
+@pytest.fixture
+def place(bigquery: Any, sink: BigQuerySink) -> _Place:
+    return _Place(bigquery, sink)
 
 
 def test_the_table_is_made_for_what_is_asked_of_it(bigquery: Any, sink: BigQuerySink) -> None:
@@ -118,15 +143,15 @@ def test_the_table_of_a_run_goes_with_the_run(bigquery: Any, sink: BigQuerySink)
     assert bigquery.names() == ["flagged_transactions"]
 
 
-def test_the_same_run_again_and_new_scores_replace_rows_by_key(
-    bigquery: Any, sink: BigQuerySink
-) -> None:
-    run(sink, "r1", flagged_batch(score=0.8), flagged_batch(model_id="other@2"))
-    run(sink, "r2", flagged_batch(score=0.95))
+def test_rows_of_two_models_are_two_rows(bigquery: Any, sink: BigQuerySink) -> None:
+    run(sink, "r1", flagged_batch(["a"]), flagged_batch(["a"], model_id="other@2"))
     rows = bigquery.rows("flagged_transactions")
-    found = {(row["transaction_id"], row["model_id"]): row["score"] for row in rows}
-    assert len(rows) == len(found) == 6
-    assert {score for (_, model), score in found.items() if model == "m@1"} == {0.95}
+    assert sorted(row["model_id"] for row in rows) == ["m@1", "other@2"]
+
+
+def test_a_row_that_came_twice_in_a_run_is_there_once(bigquery: Any, sink: BigQuerySink) -> None:
+    run(sink, "r1", flagged_batch(["a", "b"]), flagged_batch(["b", "c"]))
+    assert len(bigquery.rows("flagged_transactions")) == 3
 
 
 def test_a_run_that_fails_leaves_nothing(bigquery: Any, sink: BigQuerySink) -> None:
@@ -143,18 +168,6 @@ def test_what_a_killed_run_has_staged_expires(bigquery: Any, sink: BigQuerySink)
     staged = bigquery.tables["my-project.fraud.flagged_transactions_run_r1"]
     assert int(staged["expirationTime"]) > 0
     assert "expirationTime" not in bigquery.tables["my-project.fraud.flagged_transactions"]
-
-
-def test_a_run_without_flagged_rows_changes_nothing(bigquery: Any, sink: BigQuerySink) -> None:
-    run(sink, "r1", flagged_batch([]))
-    assert bigquery.rows("flagged_transactions") == []
-
-
-def test_hostile_names_are_only_text(bigquery: Any, sink: BigQuerySink) -> None:
-    name = "x'); DROP TABLE flagged_transactions;--\n\x1b[2J\"ü\u2028"
-    run(sink, "r1", flagged_batch([name], account=name))
-    [row] = bigquery.rows("flagged_transactions")
-    assert (row["transaction_id"], row["account_id"]) == (name, name)
 
 
 def test_a_server_that_is_busy_is_asked_again(bigquery: Any, sink: BigQuerySink) -> None:
@@ -283,6 +296,20 @@ def options(tmp_path: Path) -> ScoreOptions:
     file.write_text("id,t,a\n" + "".join(f"x{i},2024-01-0{i}T00:00:00Z,{i}\n" for i in range(1, 6)))
     model = bundle(tmp_path / "model")
     return ScoreOptions(files=(str(file),), model=model, out=str(tmp_path / "out"))
+
+
+def test_a_row_that_is_larger_than_a_call_is_told_and_the_others_go_on(
+    bigquery: Any, sink: BigQuerySink, caplog: pytest.LogCaptureFixture
+) -> None:
+    streamed = sink.streaming(here=False)
+    streamed.begin("s1")
+    load(streamed, "s1", flagged_batch(["a"], account="x" * 10_000_000), streaming=True)
+    load(streamed, "s1", flagged_batch(["b"]), streaming=True)
+    assert [row["transaction_id"] for row in bigquery.rows("flagged_transactions_stream")] == ["b"]
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
+    assert said == [
+        f"BigQuery table {sink.table.stream}: a row is too large; it is in the scores only"
+    ]
 
 
 def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(

@@ -44,7 +44,8 @@ Sink = Annotated[
     typer.Option(
         "--sink",
         metavar="URL",
-        help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE or parquet:DIR.",
+        help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE, parquet:DIR, "
+        "bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
     ),
 ]
 Alerts = Annotated[

@@ -103,9 +103,9 @@ def check_database(url: str) -> None:
     with one_line_errors(url), engine(url).connect() as connection:
         if file is not None:
             when_free(connection, url, "SELECT count(*) FROM sqlite_master")
-        check_tables(connection, url)
-        if file is None:
+        else:
             check_rights(connection, url)
+        check_tables(connection, url)
 
 
 def prepare_database(url: str) -> None:
