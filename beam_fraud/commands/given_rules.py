@@ -12,7 +12,7 @@ from beam_fraud.rules.rules_toml import load_rules
 from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.rules.vocabulary import vocabulary
 from beam_fraud.schema import Schema
-from beam_fraud.transforms import counters
+from beam_fraud import counter_names as counters
 
 _LOG = logging.getLogger(__name__)
 
