@@ -164,7 +164,9 @@ def test_a_threshold_to_decline_from_is_chosen_on_the_same_rows(options: TrainOp
     assert decline >= review
     assert f"Declined from a score of {decline:.6g}" in train.render(result)
     assert "`precision=0.99`" in read_card(open_bundle(str(result["out"])))
-    with pytest.raises(FraudError, match=r"^--decline: gives a score of 0.2, which is below the 0.5"):
+    with pytest.raises(
+        FraudError, match=r"^--decline: gives a score of 0.2, which is below the 0.5"
+    ):
         train.run(replace(options, threshold="0.5", decline="0.2"))
 
 
@@ -267,9 +269,7 @@ def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
     with pytest.raises(FraudError, match="--trust") as caught:
         import_model.run(given)
     assert not (tmp_path / "b").exists()
-    result = import_model.run(
-        replace(given, trust=True, threshold=0.7, decline=0.9, name="theirs")
-    )
+    result = import_model.run(replace(given, trust=True, threshold=0.7, decline=0.9, name="theirs"))
     found = re.search("[0-9a-f]{64}", str(caught.value))
     assert found
     assert result["sha256"] == found.group()

@@ -183,14 +183,22 @@ _WORDS += ["==", "!=", "<", ">", "+", "-", "*", "/", "(", ")", "[", "]", ",", ":
 
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(_WORDS)).map(" ".join)))
 def test_any_text_is_a_condition_or_refused_in_a_line(text: str) -> None:
-    try:
+    error = refusal(text)
+    if error is None:
         read = read_condition(text, NAMES, LISTS)
-    except ConditionError as refused:
-        assert str(refused).isprintable(), text
-        assert 1 <= refused.line <= text.count("\n") + 1
-        assert 1 <= refused.column <= len(text) + 1
-    else:
         assert {column.name for column in columns_of(read)} <= NAMES.keys()
+    else:
+        assert str(error).isprintable(), text
+        assert 1 <= error.line <= text.count("\n") + 1
+        assert 1 <= error.column <= len(text) + 1
+
+
+def refusal(text: str) -> ConditionError | None:
+    try:
+        read_condition(text, NAMES, LISTS)
+    except ConditionError as error:
+        return error
+    return None
 
 
 def test_a_long_list_of_alternatives_is_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -39,7 +40,12 @@ def test_from_the_row_on_at_which_it_exceeds_its_share_a_rule_has_no_effect() ->
     rows = taken(shard(), decided(range(8), fires))
     # 2 of 5 are just 40 %, 3 of 7 more.
     assert rows["rules"].to_pylist() == [["wide"], [], [], [], ["wide"], [], [], []]
-    assert rows["decision"].to_pylist() == ["decline", *["approve"] * 3, "decline", *["approve"] * 3]
+    assert rows["decision"].to_pylist() == [
+        "decline",
+        *["approve"] * 3,
+        "decline",
+        *["approve"] * 3,
+    ]
     assert rows["flagged"].to_pylist() == [True, False, False, False, True, False, False, False]
     assert muted_in(rows) == [MutedRule("wide", 0, 3, fired=3, rows=7)]
     assert origin_of(rows).source == "t:0"
@@ -153,7 +159,7 @@ def test_the_same_rows_whatever_the_batches_and_whatever_is_lost(
     rows: list[Arrived], cuts: list[int], data: st.DataObject
 ) -> None:
     bounds = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
-    pieces = [rows[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [rows[a:b] for a, b in pairwise(bounds)]
     host = Host(lambda clock: RuleShareShard(3, RULES, THRESHOLDS, LIMIT, REMEMBERED, WINDOW, 5))
     for piece in pieces:
         event = Event(0.0, batch_of(piece))
