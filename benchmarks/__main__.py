@@ -29,6 +29,7 @@ from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
 from benchmarks.table import render
+from benchmarks.upserts import measure_upserts
 from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
 
@@ -49,6 +50,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),
+    ("upserts", None, measure_upserts),
     ("help", None, measure_help),
 )
 _NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))
