@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database without tables."""
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "flagged.db")
-    return str(request.getfixturevalue("database"))
+    return str(request.getfixturevalue("postgres_database"))
 
 
 def make_first_version(url: str) -> None:

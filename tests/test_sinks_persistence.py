@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, select, text
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import persistence
+from beam_fraud.sinks import engines, persistence
 from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.database_errors import PassingDatabaseError
@@ -27,6 +28,7 @@ from beam_fraud.sinks.tables import FLAGGED
 from beam_fraud.sinks.undelivered import replay_undelivered, undelivered_parts
 from deploy.postgres.server import Server
 from tests.flagged import flagged_batch
+from tests.requirements import postgres_home
 
 
 @pytest.fixture
@@ -52,9 +54,9 @@ def log_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def prepared(database: str) -> str:
-    prepare_database(database)
-    return database
+def prepared(postgres_database: str) -> str:
+    prepare_database(postgres_database)
+    return postgres_database
 
 
 def in_background(work: Callable[[], object]) -> threading.Thread:
@@ -221,25 +223,17 @@ def test_a_connection_that_is_ended_by_the_server_is_made_again(
 
 
 def test_too_many_connections_are_waited_for() -> None:
-    from tests.requirements import postgres_home
-
     settings = {"max_connections": "4", "superuser_reserved_connections": "0"}
-    settings |= {"reserved_connections": "0", "max_wal_senders": "0"}
-    del settings["reserved_connections"]
+    settings |= {"max_wal_senders": "0"}
     with postgres_home() as home, Server(home, settings=settings) as server:
         url = server.create_database("cards")
         prepare_database(url)
-        import psycopg
-
-        opened = []
-        try:
-            while len(opened) < 8:
-                opened.append(psycopg.connect(url))
-        except psycopg.OperationalError as error:
-            assert "too many clients" in str(error)
-        release = in_background(
-            lambda: (time.sleep(0.7), [connection.close() for connection in opened])
-        )
+        engines._engine.cache_clear()
+        opened: list[psycopg.Connection] = []
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            opened.extend(psycopg.connect(url) for _ in range(8))
+        assert opened
+        release = in_background(lambda: (time.sleep(0.7), [held.close() for held in opened]))
         DatabaseSink(url, patience=20).open("r").write(flagged_batch(["a"]))
         release.join()
         assert keys(url) == ["a"]
@@ -318,27 +312,29 @@ def test_sqlite_that_stays_locked_leaves_rows_on_disk(
     assert keys(url) == ["a"]
 
 
-def test_a_full_database_is_tried_again_and_then_waits_on_disk(tmp_path: Path) -> None:
+def test_a_full_database_is_tried_again_and_then_rows_wait_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = sqlite_url(tmp_path / "flagged.db")
     sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
     sink.begin("r")
-    ids = [f"t{number}" for number in range(5_000)]
+    ids = [f"t{number:04}" for number in range(5_000)]
 
-    def full(connection: Connection) -> None:
-        connection.exec_driver_sql("PRAGMA max_page_count = 60")
+    def bound(connection: sqlite3.Connection, record: object) -> None:
+        # As a full disk does, it lets no file grow.
+        connection.execute("PRAGMA max_page_count = 60")
 
-    writer = sink.open("r")
-    # A bound of a connection, as a full disk is one of all of them.
-    writer._connection.write(full)
-    monkey = writer._connection._drop
-    writer._connection._drop = lambda: None  # type: ignore[method-assign]
-    writer.write(flagged_batch(ids))
-    writer._connection._drop = monkey  # type: ignore[method-assign]
-    writer._connection._drop()
+    with monkeypatch.context() as full:
+        full.setattr(engines, "_tune_sqlite", bound)
+        engines._engine.cache_clear()
+        writer = sink.open("r")
+        writer.write(flagged_batch(ids))
+        writer.close()
+    engines._engine.cache_clear()
     assert writer.undelivered == 5_000
     assert keys(url) == []
     assert replay_undelivered(tmp_path / "undelivered", sink) == 5_000
-    assert keys(url) == sorted(ids)
+    assert keys(url) == ids
 
 
 def test_a_part_that_is_none_is_refused_and_stays(tmp_path: Path) -> None:

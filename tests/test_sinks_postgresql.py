@@ -53,6 +53,12 @@ def write(sink: DatabaseSink, *ids: str) -> None:
 
 
 @pytest.fixture
+def database(postgres_database: str) -> str:
+    """The URL of an empty database, with the password."""
+    return postgres_database
+
+
+@pytest.fixture
 def password(database: str) -> str:
     return str(make_url(database).password)
 

@@ -53,7 +53,31 @@ Alerts = Annotated[
     typer.Option(
         "--alert",
         metavar="URL",
-        help="Alerts: console:, file:FILE, smtp:, https:, slack: or kafka:; repeatable.",
+        help="Alerts: console:, file:FILE, smtp://..., https://..., slack://... or kafka://...; "
+        "repeatable.",
+    ),
+]
+SinkPatience = Annotated[
+    str,
+    typer.Option(
+        "--sink-patience",
+        metavar="SPAN",
+        help="How long a database that is down is waited for before rows are kept on disk.",
+    ),
+]
+AlertPatience = Annotated[
+    str,
+    typer.Option(
+        "--alert-patience",
+        metavar="SPAN",
+        help="How long a channel that fails is tried again before the run fails.",
+    ),
+]
+Pseudonymise = Annotated[
+    bool,
+    typer.Option(
+        "--pseudonymise",
+        help="Alerts carry keyed hashes of ids; the key is in BEAM_FRAUD_PSEUDONYM_KEY.",
     ),
 ]
 Rules = Annotated[

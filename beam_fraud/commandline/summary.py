@@ -16,6 +16,11 @@ _COUNTED = (
 )
 
 
+#: What became of alerts, in words; and what is told only where there is some.
+_ALERTS = {"already_sent": "sent before", "digested": "of them in digests"}
+_SELDOM = {"snoozed", "digested"}
+
+
 def summary(result: Mapping[str, Any]) -> str:
     """The closing summary of a run, or what a dry run found."""
     return _dry_run(result) if result.get("dry_run") else _run(result)
@@ -36,7 +41,9 @@ def _run(result: Mapping[str, Any]) -> str:
     if result.get("alerts"):
         sent, *others = result["alerts"].items()
         about = ", ".join(
-            f"{count:,} {name.replace('already_sent', 'sent before')}" for name, count in others
+            f"{count:,} {_ALERTS.get(name, name)}"
+            for name, count in others
+            if count or name not in _SELDOM
         )
         lines.append(f"alerts sent   {sent[1]:>12,}   ({about})")
     if result.get("latency_seconds", {}).get("p50") is not None:

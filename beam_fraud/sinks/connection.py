@@ -11,12 +11,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from beam_fraud.sinks.database_check import check_file, check_rights, check_tables
-from beam_fraud.sinks.database_errors import is_locked, one_line_errors
+from beam_fraud.sinks.database_errors import is_locked
+from beam_fraud.sinks.database_errors import one_line_errors as one_line_errors
 from beam_fraud.sinks.database_url import database_file
 from beam_fraud.sinks.database_url import masked as masked
 from beam_fraud.sinks.database_url import sqlite_url as sqlite_url
 from beam_fraud.sinks.database_version import at_this_version
-from beam_fraud.sinks.engines import SILENT_SECONDS, engine
+from beam_fraud.sinks.engines import SILENT_SECONDS
+from beam_fraud.sinks.engines import engine as engine
 from beam_fraud.sinks.folder import make_directory
 
 _LOG = logging.getLogger(__name__)
