@@ -18,3 +18,7 @@ HISTORY_ROWS = "history_rows"
 HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
 #: Followed by the reason of the dead letters that it counts.
 DEAD_PREFIX = "dead_"
+#: Followed by the name of the rule whose rows it counts.
+RULE_PREFIX = "rule:"
+#: Rules that a stream stopped, once a window and shard; work done again is counted again.
+RULES_MUTED = "rules_muted"

@@ -1,4 +1,4 @@
-"""Labelled transactions of files as one table, to train and evaluate on."""
+"""Transactions of files as one table, to train, evaluate and try rules on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.records.read import read_transactions
-from beam_fraud.schema import EVENT_TIME, Schema
+from beam_fraud.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs
@@ -28,8 +28,7 @@ _log = logging.getLogger(__name__)
 class Dataset:
     """Transactions and what was left out of them."""
 
-    #: `Schema.transactions(labels="required")` and the velocity features, sorted by event time,
-    #: ties as they came.
+    #: `Schema.transactions` and the velocity features, sorted by event time, ties as they came.
     transactions: pa.Table
     #: Rows read.
     rows_in: int
@@ -51,8 +50,9 @@ def load_dataset(
     since: datetime | None = None,
     until: datetime | None = None,
     history: Sequence[str] = (),
+    labels: Labels = "required",
 ) -> Dataset:
-    """Read the labelled transactions of files in `[since, until)`.
+    """Read the transactions of files in `[since, until)`.
 
     Earlier rows, and those of the history, only fill the windows of velocity features.
 
@@ -62,21 +62,22 @@ def load_dataset(
       since: event time from which rows are kept, aware; from the first if None.
       until: event time before which rows are kept, aware; to the last if None.
       history: paths, directories or globs of earlier transactions.
+      labels: whether every row must have one, or those that have one keep it.
 
     Raises:
-      UsageError: the schema has no label, or a file is its own history.
+      UsageError: labels are required and the schema has no label, or a file is its own history.
       FraudError: a file cannot be read or lacks a column.
     """
-    if schema.role("label") is None:
+    if labels == "required" and schema.role("label") is None:
         raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
-    inputs = find_inputs(files, schema, labels="required")
-    earlier = find_history(history, inputs, schema, labels="required")
+    inputs = find_inputs(files, schema, labels=labels)
+    earlier = find_history(history, inputs, schema, labels=labels)
     first, last = _micros(since), _micros(until)
     # Nothing looks further back than the longest window.
     horizon = max((definition.horizon for definition in schema.velocity), default=0)
     seen_from = None if first is None else first - horizon
-    past = _Rows(schema, seen_from, last).read(earlier)
-    given = _Rows(schema, seen_from, last).read(inputs)
+    past = _Rows(schema, seen_from, last, labels).read(earlier)
+    given = _Rows(schema, seen_from, last, labels).read(inputs)
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
     table = pa.Table.from_batches(past.batches + given.batches, past.described)
@@ -94,11 +95,12 @@ def load_dataset(
 class _Rows:
     """The transactions of files in a stretch of time, and what became of the other rows."""
 
-    def __init__(self, schema: Schema, first: int | None, last: int | None) -> None:
+    def __init__(self, schema: Schema, first: int | None, last: int | None, labels: Labels) -> None:
         self._schema = schema
+        self._labels = labels
         self._first = first
         self._last = last
-        self.described = schema.transactions(labels="required")
+        self.described = schema.transactions(labels=labels)
         self.batches: list[pa.RecordBatch] = []
         self.rows_in = 0
         self.duplicates = 0
@@ -113,7 +115,7 @@ class _Rows:
         return self.duplicates + self.reasons.total()
 
     def read(self, files: Sequence[InputFile]) -> _Rows:
-        for block in read_transactions(files, self._schema, labels="required"):
+        for block in read_transactions(files, self._schema, labels=self._labels):
             self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
             self.duplicates += block.duplicates
             self.reasons.update(block.dead_letters.column("reason").to_pylist())

@@ -7,8 +7,9 @@ import re
 from beam_fraud.errors import UsageError
 
 SECOND = 1_000_000
-DAY = 86_400 * SECOND
-_UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": DAY}
+HOUR = 3_600 * SECOND
+DAY = 24 * HOUR
+_UNITS = {"s": SECOND, "m": 60 * SECOND, "h": HOUR, "d": DAY}
 _UNITS["w"] = 7 * _UNITS["d"]
 _WRITTEN = re.compile(r"(0|[1-9][0-9]*)([smhdw])", re.ASCII)
 #: A hundred years: sums of times and durations stay far from the ends of int64.

@@ -18,7 +18,7 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
+from beam_fraud.sinks.staging import Staging, abandoned, at_work, foreign_entry
 from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.urls import absolute, is_url
 
@@ -28,6 +28,9 @@ FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
 #: The directory under `--out` in which a stream keeps its state.
 STREAM = "stream"
+#: The directory under `--out` of flagged rows that their database did not take; nothing but
+#: `dead-letters replay` removes them.
+UNDELIVERED = "undelivered"
 #: Every directory of Parquet files that some command puts under `--out`.
 _BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
 #: Directories of `score`, and the schema of the files of each.
@@ -84,7 +87,7 @@ class RunOutputs:
     @property
     def reserved(self) -> list[Path]:
         """What runs write straight under `--out`; nothing else may."""
-        return [self.directory / name for name in (*_BRANCHES, _SUMMARY)]
+        return [self.directory / name for name in (*_BRANCHES, UNDELIVERED, _SUMMARY)]
 
     @property
     def _staging(self) -> Staging:
@@ -125,12 +128,7 @@ class RunOutputs:
         make_directory(self.directory)
         try:
             with self._alone():
-                for staging in abandoned(self.directory):
-                    if staging.ready:
-                        self._swap_in(staging)
-                    staging.remove()
-                for unfinished in self.directory.glob(f".{_SUMMARY}-*"):
-                    unfinished.unlink()
+                self._finish_abandoned()
             self._staging.claim()
             for branch in self.branches:
                 (self.staging / branch).mkdir()
@@ -190,6 +188,24 @@ class RunOutputs:
             raise self.failure(error) from None
         return True
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the body runs, no run begins or publishes there; what killed runs left is finished.
+
+        Raises:
+          FraudError: a run is at work there.
+        """
+        try:
+            with self._alone():
+                self._finish_abandoned()
+                if at_work(self.directory):
+                    raise FraudError(
+                        f"--out {self.directory}: a run is writing there; wait for its end"
+                    )
+                yield
+        except OSError as error:
+            raise self.failure(error) from None
+
     def failure(self, error: OSError) -> FraudError:
         """The one line for a file system that refuses; for workers that write to `part`."""
         return FraudError(f"--out {self.directory}: cannot be written ({reason_of(error)})")
@@ -213,6 +229,14 @@ class RunOutputs:
             yield
         finally:
             os.close(descriptor)
+
+    def _finish_abandoned(self) -> None:
+        for staging in abandoned(self.directory):
+            if staging.ready:
+                self._swap_in(staging)
+            staging.remove()
+        for unfinished in self.directory.glob(f".{_SUMMARY}-*"):
+            unfinished.unlink()
 
     def _swap_in(self, staging: Staging) -> None:
         # Each step looks at what is there, so that this can be done again from any point.

@@ -1,9 +1,9 @@
 """The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
-                          │                              └→ Features → Infer → Decide ─┐
-                          └→ dead letters                                              │
-                                   scores ←┬───────────────────────────────────────────┘
+                          │                              └→ Features → Infer → Decide → Explain ─┐
+                          └→ dead letters                                                        │
+                                   scores ←┬─────────────────────────────────────────────────────┘
                                            └→ Flagged ─┬→ sink
                                                        └→ alerts
 """
@@ -20,8 +20,10 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
+from beam_fraud.rules.rule import RuleSet
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
@@ -35,6 +37,7 @@ from beam_fraud.transforms.read import ReadSegments, SplitFiles
 from beam_fraud.transforms.read_history import ReadHistory
 from beam_fraud.transforms.validate import Validate
 from beam_fraud.transforms.velocity import AddVelocity
+from beam_fraud.transforms.write_dead_letters_table import WriteDeadLettersTable
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_parquet import WriteParquet
 
@@ -82,16 +85,34 @@ class Scoring:
     channels: tuple[str, ...] = ()
     #: Where alerts are queued, unless the sink's database queues them itself.
     outbox: Outbox | None = None
+    #: What may overrule the model, or None.
+    rules: RuleSet | None = None
+
+    @property
+    def alerts_database(self) -> str | None:
+        """URL of the database that alerts wait in, if anybody is alerted."""
+        if self.outbox is not None:
+            return self.outbox.url
+        return self.sink.database if self.channels and self.sink is not None else None
+
+    def decide(self, features: FeatureSet) -> Decide:
+        """The step that decides on blocks of these features."""
+        bundle = self.bundle
+        return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
+
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
 
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     """Add the graph of `score` to a pipeline."""
+    dead = scoring.sink if isinstance(scoring.sink, DatabaseSink) else None
     scored = (
-        _transactions(root, inputs)
+        _transactions(root, inputs, dead)
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
-        | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
-        | "Explain" >> Explain()
+        | "Decide" >> scoring.decide(inputs.features)
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
     )
     scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()
@@ -108,13 +129,17 @@ def build_features(root: beam.Pipeline, inputs: Inputs) -> None:
     table | "Table" >> WriteParquet(inputs.outputs, FEATURES)
 
 
-def _transactions(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection:
+def _transactions(
+    root: beam.Pipeline, inputs: Inputs, database: DatabaseSink | None = None
+) -> beam.PCollection:
     """Every transaction once, with its velocity features; what is none becomes a dead letter."""
     schema, labels = inputs.features.schema, inputs.labels
     segments = _segments(root, inputs)
     raw = segments | "Read" >> ReadSegments(schema, labels, inputs.block_rows, inputs.progress)
     checked = raw | "Parse" >> Parse(schema, labels) | "Validate" >> Validate(schema, labels)
     checked.dead_letters | "DeadLetters" >> WriteParquet(inputs.outputs, DEAD_LETTERS)
+    if database is not None:
+        checked.dead_letters | "DeadLettersTable" >> WriteDeadLettersTable(database)
     transactions = checked.transactions
     if schema.role("transaction_id"):
         transactions |= "Deduplicate" >> Deduplicate(_repeated(inputs, segments))

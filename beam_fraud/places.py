@@ -75,7 +75,8 @@ def refuse_shared_places(
     """
     given = [*_of_sink(sink), *_of_channels(channels)]
     out = _Place(f"--out {outputs.directory}", _followed(outputs.directory), " is there")
-    own = list(_of_outputs(outputs, outbox=bool(channels) and not isinstance(sink, DatabaseSink)))
+    outbox = bool(channels) and (sink is None or sink.database is None)
+    own = list(_of_outputs(outputs, outbox=outbox))
     read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
     inputs = [_Place(path, _followed(Path(path))) for path in read]
     for place in given:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from beam_fraud.errors import FraudError
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, STREAM
+from beam_fraud.outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import is_ours
 
@@ -62,7 +62,8 @@ class StreamOutputs:
     @property
     def reserved(self) -> list[Path]:
         """What streams write straight under `--out`; nothing else may."""
-        return [self.branch(SCORES), self.branch(DEAD_LETTERS), self.own, self.summary]
+        branches = [self.branch(name) for name in (SCORES, DEAD_LETTERS, UNDELIVERED)]
+        return [*branches, self.own, self.summary]
 
     def branch(self, name: str) -> Path:
         """The directory of the Parquet files of `scores` or `dead_letters`."""

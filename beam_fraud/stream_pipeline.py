@@ -1,9 +1,9 @@
 """The graph of a stream, of the steps that files go through.
 
 source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
-                           │  │                                 ↑         scores, topic ←┬─────────┘
-                           │  └→ labels ────────────────────────┴→ table                 └→ Flagged
-                           └→ dead letters, topic                                 sink, alerts ←┘
+                           │  │                                 ↑   scores, topic ←┬─ (Rules) ←────┘
+                           │  └→ labels ────────────────────────┴→ table           └→ Flagged
+                           └→ dead letters, topic                           sink, alerts ←┘
 
 Labels come through the same source as the transactions and go the same way as far as Velocity: the
 local runner makes no progress where two endless sources meet. For the same reason there is no
@@ -21,17 +21,20 @@ import apache_beam as beam
 import pyarrow as pa
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.duration import DAY
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.pipeline import Scoring
+from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
 from beam_fraud.shards.archive import ArchiveShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
+from beam_fraud.shards.rule_share import RuleShareShard
 from beam_fraud.shards.velocity import VelocityShard
-from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
@@ -39,17 +42,19 @@ from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, count
-from beam_fraud.transforms.decide import Decide, Flagged
+from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features
 from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.labels import OnlyLabels, OnlyTransactions
+from beam_fraud.transforms.notices import Notices
 from beam_fraud.transforms.observe import ObserveScored
 from beam_fraud.transforms.parse import Parse
 from beam_fraud.transforms.read_history import earlier_transactions
 from beam_fraud.transforms.read_stream import ReadStream
 from beam_fraud.transforms.stateful import MakeShard, Stateful
 from beam_fraud.transforms.validate import DEAD, VALID, Validate
+from beam_fraud.transforms.write_dead_letters_table import WriteDeadLettersTable
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
@@ -90,6 +95,8 @@ class Stream:
     roll_seconds: float = 300.0
     #: Database of the labels that come, or None if none do.
     labels_database: str | None = None
+    #: The share of rows from which a rule is muted for the rest of a window; 1 never mutes one.
+    rule_limit: float = RULE_LIMIT
     #: The broker, if scores or dead letters go to topics.
     kafka: KafkaSettings | None = None
     #: Topic of all scores, or None.
@@ -119,8 +126,8 @@ def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
         SCORES: stream.archive(SCORED, outputs.branch(SCORES)),
         DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
     }
-    if isinstance(scoring.sink, ParquetSink):
-        steps["sink"] = stream.archive(SCORED, scoring.sink.directory)
+    if scoring.sink is not None and scoring.sink.archive is not None:
+        steps["sink"] = stream.archive(SCORED, scoring.sink.archive)
     return steps
 
 
@@ -132,22 +139,27 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     _archive(dead, "DeadLetters", DEAD_LETTERS, writers, stream, ("source",))
     if stream.dead_letter_topic and stream.kafka:
         dead | "DeadLetterTopic" >> WriteDeadLetters(stream.kafka, stream.dead_letter_topic)
+    if isinstance(scoring.sink, DatabaseSink):
+        dead | "DeadLettersTable" >> WriteDeadLettersTable(scoring.sink)
     known = checked[VALID]
     if stream.labels_database is not None:
         known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)
-    scored = (
+    decided = (
         _remembered(known, stream)
         | "Transactions" >> OnlyTransactions()
         | "Features" >> Features(stream.features)
         | "Infer" >> Infer(scoring.bundle, 1 if stream.here else _BLOCKS_TOGETHER)
-        | "Decide" >> Decide(scoring.bundle.thresholds, scoring.bundle.model_id)
-        | "Explain" >> Explain()
+        | "Decide" >> scoring.decide(stream.features)
+    )
+    scored = (
+        _limited(decided, stream, scoring)
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
     if stream.out_topic and stream.kafka:
         scored | "OutTopic" >> WriteScores(stream.kafka, stream.out_topic)
     flagged = scored | "Flagged" >> Flagged()
-    if isinstance(scoring.sink, ParquetSink):
+    if "sink" in writers:
         _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
     elif scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()
@@ -190,6 +202,25 @@ def _remembered(
         name = f"velocity of {' and '.join(key)}"
         known |= name.capitalize() >> _stateful(stream, name, make, key)
     return known
+
+
+def _limited(
+    decided: beam.PCollection[pa.RecordBatch], stream: Stream, scoring: Scoring
+) -> beam.PCollection[pa.RecordBatch]:
+    """Without the effect of rules that fire on too much; people are told of them."""
+    if scoring.rules is None or not scoring.rules.raising or stream.rule_limit >= 1:
+        return decided
+    make = partial(
+        RuleShareShard,
+        rules=scoring.rules,
+        thresholds=scoring.bundle.thresholds,
+        limit=stream.rule_limit,
+        # Others may be so far ahead of a row that is not late.
+        remembered=stream.lateness + max(stream.ahead or 0, DAY),
+    )
+    notices = Notices(scoring.alerts_database, scoring.channels, stream.rule_limit, stream.shards)
+    step = _stateful(stream, "rules", make, ("transaction_id",))
+    return decided | "Rules" >> step | "Notices" >> notices
 
 
 def _archiving(

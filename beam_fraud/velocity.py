@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -98,6 +99,28 @@ class Velocity:
             return f"{key}_{aggregate}"
         delayed = f"_delay_{self.delay}" if self.delay_microseconds else ""
         return f"{key}_{aggregate}_{window}{delayed}"
+
+    def only(self, names: Collection[str]) -> tuple[Velocity, ...]:
+        """What computes those of the features that are among `names`, and none beside them.
+
+        Example:
+          >>> both = Velocity(("account_id",), ("1h", "1d"), ("count", "mean"))
+          >>> [part.names for part in both.only({"account_count_1h", "account_mean_1d", "x"})]
+          [('account_count_1h',), ('account_mean_1d',)]
+        """
+        gap = "seconds_since_last"
+        # It looks as far back as the longest window, so it keeps them all.
+        wanted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        if gap in self.aggregates and self.name(gap, "") in names:
+            wanted[(gap,)] = self.windows
+        for window in self.windows:
+            told = (a for a in self.aggregates if a != gap and self.name(a, window) in names)
+            if aggregates := tuple(told):
+                wanted[aggregates] = (*wanted.get(aggregates, ()), window)
+        return tuple(
+            replace(self, windows=windows, aggregates=aggregates)
+            for aggregates, windows in wanted.items()
+        )
 
     @property
     def window_microseconds(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
 from benchmarks.measure import ROOT, ProcessFailedError
 from benchmarks.memory import measure_memory, measure_memory_with_ids
+from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
@@ -27,6 +28,7 @@ from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
 from benchmarks.table import render
+from benchmarks.upserts import measure_upserts
 from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
 
@@ -35,6 +37,7 @@ _ULB, _PUBLISHED = "creditcard.parquet", "handbook_transactions.parquet"
 #: Name of a part, the file that it needs, and what measures it.
 _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("score", _ULB, measure_score),
+    ("operations", _ULB, measure_operations),
     ("workers", _ULB, measure_workers),
     ("memory", _ULB, measure_memory),
     ("memory", None, measure_memory_with_ids),
@@ -45,6 +48,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),
+    ("upserts", None, measure_upserts),
     ("help", None, measure_help),
 )
 _NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))

@@ -1,16 +1,14 @@
 """What all tests share."""
 
 import logging
-import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from beam_fraud.errors import FraudError
 from deploy.postgres.server import Server
-from tests.requirements import need
+from tests.requirements import postgres_home
 
 
 @pytest.fixture(autouse=True)
@@ -33,32 +31,32 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def database_server() -> Iterator[Server]:
-    """A PostgreSQL server."""
-    from deploy.postgres.server import program
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; a test that stops one, or fills its disk, starts its own."""
+    with postgres_home() as home, Server(home) as server:
+        yield server
 
-    try:
-        program("initdb")
-    except FraudError:
-        need("initdb")
-    # The server runs as another user, whom pytest's own directories do not let in.
-    with tempfile.TemporaryDirectory(prefix="beam-fraud-") as home:
-        Path(home).chmod(0o755)
-        with Server(Path(home) / "postgres") as server:
-            yield server
+
+@pytest.fixture
+def postgres_database(postgres: Server) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, with the password."""
+    name = f"test_{uuid4().hex}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Server]:
+    """A PostgreSQL server that runs, for one test alone."""
+    with postgres_home() as home, Server(home) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a database without tables, one of each kind."""
     from beam_fraud.sinks.connection import sqlite_url
-    from beam_fraud.sinks.engines import engine
 
     if request.param == "sqlite":
-        yield sqlite_url(tmp_path / "database.db")
-        return
-    server, name = request.getfixturevalue("database_server"), f"t{uuid.uuid4().hex}"
-    url = server.create_database(name)
-    yield url
-    engine(url).dispose()
-    server.drop_database(name)
+        return sqlite_url(tmp_path / "database.db")
+    return str(request.getfixturevalue("postgres_database"))

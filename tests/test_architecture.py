@@ -20,10 +20,11 @@ LAYERS = (
     {"duration", "velocity", "counter_names", "secret"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "commandline", "run_progress", "kafka", "pseudonym"},
-    {"records", "models", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
+    {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
-    {"stream_outputs"},
-    {"archive_places", "dataset", "decision", "places", "shards"},
+    {"stream_outputs", "dead_letters"},
+    {"erasure"},
+    {"archive_places", "dataset", "decision", "places", "reasons", "shards"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},
     {"commands"},

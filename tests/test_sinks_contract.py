@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,15 +28,17 @@ def _read_parquet(sink):
     return [{name: row[name] for name in FLAGGED.columns.keys()} for row in rows]  # noqa: SIM118
 
 
+#: Kind of sink to its URL in a directory, if it is one of files, and how it is read.
 KINDS = {
-    "sqlite": (lambda path: f"sqlite:///{path}/new/flagged.db", _read_table),
-    "parquet": (lambda path: f"parquet:{path}/new/flagged", _read_parquet),
+    "sqlite": ("sqlite:///{}/new/flagged.db", _read_table),
+    "parquet": ("parquet:{}/new/flagged", _read_parquet),
+    "postgresql": (None, _read_table),
 }
 
 
 class Place:
-    def __init__(self, kind, path):
-        self.url, self._read = KINDS[kind][0](path), KINDS[kind][1]
+    def __init__(self, url, read):
+        self.url, self._read = url, read
         self.sink = parse_sink(self.url)
 
     def rows(self):
@@ -54,7 +57,15 @@ class Place:
 
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
-    return Place(request.param, tmp_path)
+    form, read = KINDS[request.param]
+    url = form.format(tmp_path) if form else request.getfixturevalue("postgres_database")
+    return Place(url, read)
+
+
+@pytest.fixture(params=[kind for kind, (form, _) in KINDS.items() if form])
+def place_of_files(request, tmp_path):
+    form, read = KINDS[request.param]
+    return Place(form.format(tmp_path), read)
 
 
 def test_a_flagged_row_comes_back_as_it_was_written(place):
@@ -114,10 +125,10 @@ def test_discard_after_commit_takes_nothing_back(place):
     assert len(place.rows()) == 3
 
 
-def test_a_file_in_the_way_is_refused_in_one_line_that_names_it(place, tmp_path):
+def test_a_file_in_the_way_is_refused_in_one_line_that_names_it(place_of_files, tmp_path):
     (tmp_path / "new").write_text("a file")
     with pytest.raises(FraudError, match=r"new is a file") as refused:
-        place.sink.check()
+        place_of_files.sink.check()
     assert "\n" not in str(refused.value)
 
 
@@ -128,5 +139,14 @@ def test_check_can_be_repeated(place):
     place.sink.check()
 
 
-def test_it_describes_itself_by_its_place(place, tmp_path):
-    assert str(tmp_path) in place.sink.describe()
+def test_it_describes_itself_by_its_place_and_shows_no_password(place):
+    shown = place.sink.describe()
+    assert place.url.rpartition("/")[2] in shown
+    hidden = re.search("//fraud:(.*)@", place.url)
+    assert hidden is None or hidden[1] not in shown + repr(place.sink)
+
+
+def test_many_rows_at_once_are_all_there(place):
+    ids = [f"t{number:05}" for number in range(12_000)]
+    place.run("r1", flagged_batch(ids))
+    assert [row["transaction_id"] for row in place.rows()] == ids

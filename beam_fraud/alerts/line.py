@@ -33,14 +33,16 @@ def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
     if alert.rules:
         words["rules"] = f"rules={','.join(_word(rule) for rule in alert.rules)}"
     if alert.reasons:
-        words["reasons"] = f"reasons={','.join(_reason(reason) for reason in alert.reasons)}"
+        estimated = any(reason.approximate for reason in alert.reasons)
+        name = "approximate_reasons" if estimated else "reasons"
+        words["reasons"] = f"{name}={','.join(_reason(reason) for reason in alert.reasons)}"
     words["model_id"] = f"model={_word(alert.model_id)}"
     return " ".join(["ALERT", *(word for name, word in words.items() if name in fields)])
 
 
 def _reason(reason: Reason) -> str:
     if reason.text is not None:
-        return _word(f"{reason.text} (estimated)" if reason.approximate else reason.text)
+        return _word(reason.text)
     added = "" if reason.contribution is None else f"({reason.contribution:+.3g})"
     return f"{_word(reason.feature)}{added}"
 

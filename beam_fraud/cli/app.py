@@ -16,6 +16,10 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model bundles.", rich_markup_mode=None)
 app.add_typer(models, name="models")
+rules = typer.Typer(help="Rules beside the model.", rich_markup_mode=None)
+app.add_typer(rules, name="rules")
+dead_letters = typer.Typer(help="Records that are no transactions.", rich_markup_mode=None)
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def _print_version(wanted: bool) -> None:

@@ -23,6 +23,8 @@ from beam_fraud.cli.options import (
     Limit,
     Name,
     NewBundle,
+    Reasons,
+    Rules,
     SchemaName,
     SchemaOfBundle,
     Seed,
@@ -132,6 +134,14 @@ def train(
             help="f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1.",
         ),
     ] = "f1",
+    decline: Annotated[
+        str | None,
+        typer.Option(
+            "--decline",
+            metavar="SPEC",
+            help="How to choose the score from which to decline, as --threshold; none if absent.",
+        ),
+    ] = None,
     name: Name = None,
 ) -> Outcome:
     """Fit a model, choose its threshold and write the bundle."""
@@ -149,6 +159,7 @@ def train(
         split=split,
         seed=seed,
         threshold=threshold,
+        decline=decline,
         name=name,
     )
     return Outcome(run(options), render)
@@ -231,6 +242,8 @@ def score(
     schema: SchemaOfBundle = None,
     sink: Sink = None,
     alert: Alerts = None,
+    rules: Rules = None,
+    reasons: Reasons = 5,
     history: History = None,
     workers: Workers = 1,
     limit: Limit = None,
@@ -253,6 +266,8 @@ def score(
         schema=schema,
         sink=sink,
         alerts=tuple(alert or ()),
+        rules=rules,
+        reasons=reasons,
         history=tuple(history or ()),
         workers=workers,
         limit=limit,
@@ -277,11 +292,21 @@ def import_model(
     threshold: Annotated[
         float, typer.Option("--threshold", metavar="X", help="Score from which to flag.")
     ] = 0.5,
+    decline: Annotated[
+        float | None,
+        typer.Option("--decline", metavar="X", help="Score from which to decline."),
+    ] = None,
 ) -> Outcome:
     """Make a bundle of a model that someone else saved."""
     from beam_fraud.commands.import_model import ImportOptions, render, run
 
     options = ImportOptions(
-        file=file, schema=schema, trust=trust, out=out, name=name, threshold=threshold
+        file=file,
+        schema=schema,
+        trust=trust,
+        out=out,
+        name=name,
+        threshold=threshold,
+        decline=decline,
     )
     return Outcome(run(options), render)

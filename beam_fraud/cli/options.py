@@ -41,7 +41,11 @@ History = Annotated[
 ]
 Sink = Annotated[
     str | None,
-    typer.Option("--sink", metavar="URL", help="Flagged ones: sqlite:///FILE or parquet:DIR."),
+    typer.Option(
+        "--sink",
+        metavar="URL",
+        help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE or parquet:DIR.",
+    ),
 ]
 Alerts = Annotated[
     list[str] | None,
@@ -49,6 +53,16 @@ Alerts = Annotated[
         "--alert",
         metavar="URL",
         help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
+    ),
+]
+Rules = Annotated[
+    str | None,
+    typer.Option("--rules", metavar="FILE", help="Rules beside the model, a TOML file."),
+]
+Reasons = Annotated[
+    int,
+    typer.Option(
+        "--reasons", metavar="N", min=0, max=10, help="Reasons of a flagged row at most; 0: none."
     ),
 ]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]

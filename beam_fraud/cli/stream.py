@@ -13,6 +13,8 @@ from beam_fraud.cli.options import (
     History,
     KafkaConfig,
     KafkaProperties,
+    Reasons,
+    Rules,
     SchemaOfBundle,
     Sink,
 )
@@ -43,7 +45,19 @@ def stream(
     schema: SchemaOfBundle = None,
     sink: Sink = None,
     alert: Alerts = None,
+    reasons: Reasons = 5,
     history: History = None,
+    rules: Rules = None,
+    rule_limit: Annotated[
+        float,
+        typer.Option(
+            "--rule-limit",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Share of an hour's rows beyond which a rule is muted for that hour; 1: never.",
+        ),
+    ] = 0.2,
     labels_topic: Annotated[
         str | None, typer.Option("--labels-topic", metavar="T", help="Labels, as JSON.")
     ] = None,
@@ -141,6 +155,9 @@ def stream(
         history=tuple(history or ()),
         sink=sink,
         alerts=tuple(alert or ()),
+        rules=rules,
+        rule_limit=rule_limit,
+        reasons=reasons,
         labels_topic=labels_topic,
         out_topic=out_topic,
         dead_letter_topic=dead_letter_topic,

@@ -10,6 +10,7 @@ _COUNTED = (
     ("rows read", "rows_in"),
     ("  scored", "rows_scored"),
     ("    flagged", "rows_flagged"),
+    ("    on disk", "rows_undelivered"),
     ("  computed", "rows_out"),
     ("  dead", "rows_dead"),
 )
@@ -36,6 +37,7 @@ def _run(result: Mapping[str, Any]) -> str:
         lines.append(
             f"labels        {result['labels_in']:>12,}   ({result['labels_dead']:,} unreadable)"
         )
+    lines += _rules(result)
     if result.get("alerts"):
         sent, *others = result["alerts"].items()
         about = ", ".join(
@@ -60,6 +62,21 @@ def _run(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _rules(result: Mapping[str, Any]) -> list[str]:
+    rules: dict[str, dict[str, Any]] = result.get("rules", {})
+    if not rules:
+        return []
+    width = max(map(len, rules))
+    lines = ["rules"]
+    lines += [
+        f"    {name:<{width}}  {rule['fired']:>10,}   ({rule['share']:.2%})"
+        for name, rule in rules.items()
+    ]
+    if result.get("rules_muted"):
+        lines.append(f"  muted       {result['rules_muted']:>12,}   times")
+    return lines
+
+
 def _dry_run(result: Mapping[str, Any]) -> str:
     rows = "an unknown number of rows" if result["rows"] is None else f"{result['rows']:,} rows"
     lines = [
@@ -73,5 +90,6 @@ def _dry_run(result: Mapping[str, Any]) -> str:
         lines.append(f"model         {result['model_id']}")
         lines.append(f"sink          {result['sink'] or 'none'}")
         lines.append(f"alerts        {', '.join(result['alerts']) or 'none'}")
+        lines.append(f"rules         {', '.join(result['rules']) or 'none'}")
     lines.append("Everything is in order; nothing was computed.")
     return "\n".join(lines)

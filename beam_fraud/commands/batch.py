@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_fraud import launch
 from beam_fraud.commandline.progress import progress_of
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
+from beam_fraud.dead_letters.headers import note_headers
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.outputs import DEAD_LETTERS, RunOutputs
 from beam_fraud.pipeline import Inputs
@@ -115,7 +116,17 @@ def run(
             times = 2 if inputs.features.velocity else 1
             stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
         result = launch.run(beam_options, lambda pipeline: build(pipeline, inputs))
-    return counters.read_counters(result)
+    counted = counters.read_counters(result)
+    if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
+        _note_headers(inputs)
+    return counted
+
+
+def _note_headers(inputs: Inputs) -> None:
+    try:
+        note_headers(inputs.outputs.staging / DEAD_LETTERS, inputs.files)
+    except OSError as error:
+        raise inputs.outputs.failure(error) from None
 
 
 def row_counts(counted: dict[str, int]) -> dict[str, object]:

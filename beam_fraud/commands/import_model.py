@@ -32,6 +32,8 @@ class ImportOptions:
     name: str | None = None
     #: Score from which to flag.
     threshold: float = 0.5
+    #: Score from which to decline; None: nothing is declined.
+    decline: float | None = None
 
 
 def run(options: ImportOptions) -> dict[str, object]:
@@ -42,6 +44,12 @@ def run(options: ImportOptions) -> dict[str, object]:
     """
     if not 0 <= options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    if options.decline is not None and not options.threshold <= options.decline <= 1:
+        raise UsageError(
+            f"--decline {options.decline:g}: must be from {options.threshold:g}, which --threshold "
+            "is, to 1"
+        )
+    thresholds = Thresholds(options.threshold, options.decline)
     name = model_name(options.name, options.out)
     schema = load_schema(options.schema)
     check_directory(options.out, MANIFEST_FILE)
@@ -58,11 +66,11 @@ def run(options: ImportOptions) -> dict[str, object]:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=imported.features.names,
         **schema_fields(schema),
-        thresholds=Thresholds(options.threshold),
+        thresholds=thresholds,
         microseconds_per_row=imported.microseconds_per_row,
     )
     source = Path(options.file).name
-    card = imported_card(name, imported.model, source, saved.sha256, options.threshold)
+    card = imported_card(name, imported.model, source, saved.sha256, thresholds)
     bundle = write_bundle(options.out, imported.model, manifest, Reference(), card)
     return {
         "model_id": bundle.model_id,
@@ -70,14 +78,17 @@ def run(options: ImportOptions) -> dict[str, object]:
         "sha256": saved.sha256,
         "features": list(imported.features.names),
         "threshold": options.threshold,
+        "decline": options.decline,
         "microseconds_per_row": imported.microseconds_per_row,
     }
 
 
 def render(result: dict[str, object]) -> str:
     """The result as text for a terminal."""
+    declines = "" if result["decline"] is None else f", declines from {result['decline']:g}"
     return (
         f"{result['model_id']} is in {result['out']}\n"
         f"imported from a file with sha256 {result['sha256']}; flags from a score of "
-        f"{result['threshold']:g}, a prediction takes {result['microseconds_per_row']:.2f} µs a row"
+        f"{result['threshold']:g}{declines}, a prediction takes "
+        f"{result['microseconds_per_row']:.2f} µs a row"
     )

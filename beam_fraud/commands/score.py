@@ -7,21 +7,27 @@ import sys
 import time
 from dataclasses import dataclass
 
+from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import PATIENCE, send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
+from beam_fraud.commands.given_rules import given_rules, rule_counts, warn_of_wide_rules
+from beam_fraud.commands.undelivered import (
+    keeping_undelivered,
+    refuse_undelivered,
+    undelivered_rows,
+)
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.schema_toml import load_schema
-from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms import counters
 
@@ -40,6 +46,10 @@ class ScoreOptions(BatchOptions):
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: A file of rules beside the model.
+    rules: str | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
     #: Seconds for which a channel that fails is tried again.
     alert_patience: float = PATIENCE
 
@@ -89,21 +99,32 @@ def run(options: ScoreOptions) -> dict[str, object]:
             "scoring",
         )
         batch.warn_if_all_are_dead(counted, plan.outputs)
+        warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
-    except BaseException:
+    except BaseException as error:
         plan.outputs.abandon()
         if plan.sink is not None:
             plan.sink.discard(plan.outputs.run_id)
+        known = plan.sink.failure_in(error) if isinstance(plan.sink, TransformSink) else None
+        if known is not None:
+            raise known from None
         raise
     summary = _summary(plan, counted, {}, time.monotonic() - started)
     plan.outputs.write_summary(summary)
     if plan.channels:
-        alerts = _send(plan, options.alert_patience)
+        try:
+            alerts = _send(plan, options.alert_patience)
+        except FraudError:
+            # A database that is still down: that it has not taken rows says more.
+            refuse_undelivered(plan.sink, counted, plan.outputs.directory)
+            raise
         summary = _summary(plan, counted, alerts, time.monotonic() - started)
         plan.outputs.write_summary(summary)
-        _refuse_unsent(plan, alerts["failed"])
+        if not counted.get(counters.ROWS_UNDELIVERED):
+            _refuse_unsent(plan, alerts["failed"])
+    refuse_undelivered(plan.sink, counted, plan.outputs.directory)
     return summary
 
 
@@ -120,18 +141,24 @@ def _plan(options: ScoreOptions) -> _Plan:
     sink = None if options.sink is None else parse_sink(options.sink)
     channels = tuple(parse_channel(url, console=sys.stderr) for url in options.alerts)
     outputs = RunOutputs(local_directory(options.out), new_run_id())
-    inputs = batch.find(options, bundle.features_in(schema), outputs)
+    here = launch.is_local(launch.pipeline_options(options.beam_args, options.workers))
+    sink = keeping_undelivered(sink, outputs.directory, here=here)
+    rules = given_rules(options.rules, bundle, schema)
+    features = bundle.features_in(schema, () if rules is None else rules.columns)
+    inputs = batch.find(options, features, outputs)
     refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
     outputs.check()
     outbox = None
-    if channels and not isinstance(sink, DatabaseSink):
+    if channels and (sink is None or sink.database is None):
         outbox = Outbox(sqlite_url(outputs.outbox))
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    if isinstance(sink, TransformSink):
+        sink.check_options(launch.pipeline_options(options.beam_args, options.workers))
     _warn_of_ids(options, inputs)
     names = tuple(channel.name for channel in channels)
-    return _Plan(inputs, Scoring(bundle, sink, names, outbox), channels)
+    return _Plan(inputs, Scoring(bundle, sink, names, outbox, rules, options.reasons), channels)
 
 
 def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
@@ -147,8 +174,8 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
 def _send(plan: _Plan, patience: float) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
     outbox = plan.scoring.outbox
-    if outbox is None and isinstance(plan.sink, DatabaseSink):
-        outbox = Outbox(plan.sink.url)
+    if outbox is None and plan.sink is not None and plan.sink.database is not None:
+        outbox = Outbox(plan.sink.database)
     assert outbox is not None
     report = send_pending(outbox, plan.channels, patience)
     return {
@@ -186,7 +213,9 @@ def _summary(
         "rows_in": rows_in,
         "rows_scored": counted.get(counters.ROWS_SCORED, 0),
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **undelivered_rows(plan.sink, counted),
         **batch.row_counts(counted),
+        **rule_counts(plan.scoring.rules, counted),
         "alerts": alerts,
         "seconds": round(seconds, 3),
         "rows_per_second": round(rows_in / seconds),
@@ -202,4 +231,5 @@ def _dry_run(plan: _Plan) -> dict[str, object]:
         "model_id": plan.scoring.bundle.model_id,
         "sink": plan.sink.describe() if plan.sink else None,
         "alerts": [channel.describe() for channel in plan.channels],
+        "rules": [] if plan.scoring.rules is None else list(plan.scoring.rules.names),
     }

@@ -19,8 +19,10 @@ from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.commands.batch import row_counts
 from beam_fraud.commands.draining import Draining
+from beam_fraud.commands.given_rules import rule_counts
 from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
+from beam_fraud.commands.undelivered import refuse_undelivered, undelivered_rows
 from beam_fraud.errors import FraudError
 from beam_fraud.live.alert_counts import no_alerts
 from beam_fraud.live.board import new_board, read_board
@@ -29,7 +31,6 @@ from beam_fraud.live.snapshot import Snapshot
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.sinks.connection import prepare_database
 from beam_fraud.sinks.folder import make_directory
-from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.stream_pipeline import archives, build_stream
 from beam_fraud.transforms import counters
 
@@ -83,7 +84,7 @@ def run(options: StreamOptions) -> dict[str, object]:
             # Beam only logs what goes wrong after the last bundle.
             LocalCheckpoint.at(outputs.checkpoint).refuse_failed()
             _finish_archives(planned)
-        if planned.scoring.sink is not None and not isinstance(planned.scoring.sink, ParquetSink):
+        if planned.scoring.sink is not None and planned.scoring.sink.archive is None:
             planned.scoring.sink.commit(planned.stream.run_id)
     last = read_board(outputs.live)
     # Flink tells nothing of a cancelled job; workers on this machine have told it themselves.
@@ -91,6 +92,7 @@ def run(options: StreamOptions) -> dict[str, object]:
     sent = {} if dispatcher is None else _alerts(dispatcher)
     summary = _summary(planned, counted, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)
+    refuse_undelivered(planned.scoring.sink, counted, outputs.directory)
     if sent.get("waiting"):
         raise FraudError(
             f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
@@ -123,8 +125,8 @@ def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> 
     """Before the archives take up their state: they remove parts of which it knows nothing."""
     outputs, sink = planned.stream.outputs, planned.scoring.sink
     directories = [outputs.branch(SCORES), outputs.branch(DEAD_LETTERS)]
-    if isinstance(sink, ParquetSink):
-        directories.append(sink.directory)
+    if sink is not None and sink.archive is not None:
+        directories.append(sink.archive)
     claim_archives(directories, outputs.directory, checkpoint)
 
 
@@ -144,8 +146,8 @@ def _finish_archives(planned: StreamPlan) -> None:
 def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
     """Make what is written to; say in a database how the run has ended."""
     sink, run_id = planned.scoring.sink, planned.stream.run_id
-    if isinstance(sink, ParquetSink):
-        make_directory(sink.directory)
+    if sink is not None and sink.archive is not None:
+        make_directory(sink.archive)
     elif sink is not None:
         sink.begin(run_id)
         # Does nothing after a commit.
@@ -191,9 +193,11 @@ def _summary(
         "rows_in": rows_in,
         "rows_scored": counted.get(counters.ROWS_SCORED, 0),
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **undelivered_rows(planned.scoring.sink, counted),
         **row_counts(counted),
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "labels_dead": counted.get(counters.LABELS_DEAD, 0),
+        **_rules(planned, counted),
         "alerts": alerts,
         "latency_seconds": {
             name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))
@@ -205,6 +209,11 @@ def _summary(
         "run_id": planned.stream.run_id,
         "outputs": places,
     }
+
+
+def _rules(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
+    counts = rule_counts(planned.scoring.rules, counted)
+    return {**counts, "rules_muted": counted.get(counters.RULES_MUTED, 0)} if counts else {}
 
 
 def _finite(seconds: float | None) -> float | None:

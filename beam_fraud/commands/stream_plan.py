@@ -17,6 +17,8 @@ from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.given import refuse_bundles
+from beam_fraud.commands.given_rules import given_rules
+from beam_fraud.commands.undelivered import keeping_undelivered
 from beam_fraud.duration import SECOND, microseconds
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
@@ -27,10 +29,11 @@ from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
 from beam_fraud.schema_toml import load_schema
+from beam_fraud.sinks.base import TransformSink
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import Start
@@ -67,6 +70,12 @@ class StreamOptions:
     sink: str | None = None
     #: URLs of the channels to alert.
     alerts: tuple[str, ...] = ()
+    #: A file of rules beside the model.
+    rules: str | None = None
+    #: The share of rows from which a rule is muted; 1 never mutes one.
+    rule_limit: float = RULE_LIMIT
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
     #: Topic of labels.
     labels_topic: str | None = None
     #: Topic of all scores.
@@ -116,11 +125,7 @@ class StreamPlan:
     @property
     def database(self) -> str | None:
         """URL of the database with the alerts, if there are any."""
-        if self.scoring.outbox is not None:
-            return self.scoring.outbox.url
-        if self.channels and isinstance(self.scoring.sink, DatabaseSink):
-            return self.scoring.sink.url
-        return None
+        return self.scoring.alerts_database
 
 
 def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
@@ -135,9 +140,12 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
     _refuse_contradictions(options)
+    if not 0 <= options.rule_limit <= 1:
+        raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
     bundle = open_bundle(options.model)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    features = bundle.features_in(schema)
+    rules = given_rules(options.rules, bundle, schema)
+    features = bundle.features_in(schema, () if rules is None else rules.columns)
     outputs = StreamOutputs(local_directory(options.out))
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     here = launch.is_local(beam_options)
@@ -145,14 +153,16 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
-    sink = None if options.sink is None else parse_sink(options.sink)
+    sink = None if options.sink is None else parse_sink(options.sink).streaming(here=here)
+    sink = keeping_undelivered(sink, outputs.directory, here=here)
+    database = None if sink is None else sink.database
     channels = tuple(parse_channel(url, console=console) for url in options.alerts)
     outbox = None
-    if channels and not isinstance(sink, DatabaseSink):
+    if channels and database is None:
         outbox = Outbox(sqlite_url(outputs.outbox))
     labels_database = None
     if options.labels_topic is not None:
-        labels_database = sink.url if isinstance(sink, DatabaseSink) else sqlite_url(outputs.outbox)
+        labels_database = database or sqlite_url(outputs.outbox)
         _warn_of_keys(features)
     settings = _kafka(options)
     stream = Stream(
@@ -172,6 +182,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         kafka=settings,
         out_topic=options.out_topic,
         dead_letter_topic=options.dead_letter_topic,
+        rule_limit=options.rule_limit,
     )
     history = find_history(options.history, (), schema, labels=stream.labels)
     stream = replace(stream, history=tuple(history))
@@ -181,13 +192,15 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     for place in (sink, outbox, *channels):
         if place is not None:
             place.check()
+    if isinstance(sink, TransformSink):
+        sink.check_options(beam_options)
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None and settings is not None:
             topic_partitions(settings, topic)
     names = tuple(channel.name for channel in channels)
     return StreamPlan(
         stream=stream,
-        scoring=Scoring(bundle, sink, names, outbox),
+        scoring=Scoring(bundle, sink, names, outbox, rules, options.reasons),
         channels=channels,
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,

@@ -19,7 +19,7 @@ from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
-from beam_fraud.models.training import Recipe, Trained, train
+from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
 from beam_fraud.schema import Schema
 from beam_fraud.schema_toml import load_schema
 
@@ -52,6 +52,8 @@ class TrainOptions:
     seed: int = 0
     #: How the threshold is chosen.
     threshold: str = "f1"
+    #: How the threshold to decline from is chosen; None: nothing is declined.
+    decline: str | None = None
     #: Name of the model; the last part of `out` if None.
     name: str | None = None
 
@@ -69,6 +71,9 @@ def run(options: TrainOptions) -> dict[str, object]:
     recipe = Recipe(
         kind=model_kind(options.model),
         rule=parse_threshold(options.threshold),
+        decline=None
+        if options.decline is None
+        else parse_threshold(options.decline, DECLINE_OPTION),
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
         seed=options.seed,
@@ -88,7 +93,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         trained.model,
         _manifest(name, schema, trained),
         trained.reference,
-        model_card(name, trained, recipe, data, options.threshold),
+        model_card(name, trained, recipe, data, options.threshold, options.decline),
     )
     return {
         "model_id": bundle.model_id,
@@ -96,6 +101,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         "kind": trained.kind.name,
         "settings": trained.settings,
         "threshold": trained.threshold,
+        "decline": trained.decline,
         "reported_on": trained.reported_on,
         "metrics": trained.metrics.to_dict(),
         "rows_in": dataset.rows_in,
@@ -117,6 +123,11 @@ def render(result: dict[str, object]) -> str:
             f"{result['model_id']} is in {result['out']}",
             "",
             render_metrics(cast(dict[str, Any], result["metrics"]), which),
+            *(
+                []
+                if result["decline"] is None
+                else ["", f"Declined from a score of {result['decline']:.6g}"]
+            ),
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",
@@ -131,7 +142,7 @@ def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=trained.features.names,
         **schema_fields(schema),
-        thresholds=Thresholds(trained.threshold),
+        thresholds=Thresholds(trained.threshold, trained.decline),
         categories=trained.features.categories,
         trained_on=trained.trained_on,
         metrics={"rows_of": trained.reported_on, **trained.metrics.to_dict()},

@@ -30,6 +30,8 @@ class FeatureSet:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: The features in the order that the model takes them; all of the schema's if empty.
     order: tuple[str, ...] = ()
+    #: Velocity features that are computed beside those, for rules; not in the matrix.
+    also: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,8 +44,8 @@ class FeatureSet:
 
     @property
     def velocity(self) -> tuple[Velocity, ...]:
-        """The definitions that any of the features comes from."""
-        names = set(self.names)
+        """The definitions that any of the features comes from, or any of those beside them."""
+        names = {*self.names, *self.also}
         return tuple(v for v in self.schema.velocity if not names.isdisjoint(v.names))
 
     @property

@@ -130,6 +130,12 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     yield dead
     flagged = snapshot.count(names.ROWS_FLAGGED)
     yield CounterMetricFamily("beam_fraud_flagged", "Transactions that were flagged", flagged)
+    fired = CounterMetricFamily("beam_fraud_rule_fired", "Rows a rule fired on", labels=["rule"])
+    for rule, rows in sorted(snapshot.fired_by_rule.items()):
+        fired.add_metric([rule], rows)
+    yield fired
+    muted = snapshot.count(names.RULES_MUTED)
+    yield CounterMetricFamily("beam_fraud_rules_muted", "Times that a rule was muted", muted)
     labels = snapshot.count(names.LABELS_IN)
     yield CounterMetricFamily("beam_fraud_labels", "Labels that came", labels)
 

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from beam_fraud.counter_names import DEAD_PREFIX, ROWS_DEAD, ROWS_DUPLICATE, ROWS_SCORED
+from beam_fraud.counter_names import (
+    DEAD_PREFIX,
+    ROWS_DEAD,
+    ROWS_DUPLICATE,
+    ROWS_SCORED,
+    RULE_PREFIX,
+)
 from beam_fraud.live.latency import LatencyHistogram
 
 
@@ -63,10 +69,18 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def dead_by_reason(self) -> dict[str, int]:
         """Reason to the dead letters that have it."""
+        return self._under(DEAD_PREFIX)
+
+    @property
+    def fired_by_rule(self) -> dict[str, int]:
+        """Rule to the rows that it fired on."""
+        return self._under(RULE_PREFIX)
+
+    def _under(self, prefix: str) -> dict[str, int]:
         return {
-            name.removeprefix(DEAD_PREFIX): rows
+            name.removeprefix(prefix): rows
             for name, rows in self.counters.items()
-            if name.startswith(DEAD_PREFIX)
+            if name.startswith(prefix)
         }
 
     @property

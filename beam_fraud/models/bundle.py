@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -66,8 +67,13 @@ class Bundle:
         """The scores from which a transaction is reviewed or declined."""
         return self.manifest.thresholds
 
-    def features_in(self, schema: Schema) -> FeatureSet:
+    def features_in(self, schema: Schema, also: Iterable[str] = ()) -> FeatureSet:
         """The features that the model takes, of transactions in another schema.
+
+        Args:
+          schema: of the transactions.
+          also: names of whatever is looked at beside what the model takes; velocity features among
+            them are computed too.
 
         Raises:
           FraudError: a feature of the model is none of the schema's, or it has no column for the
@@ -83,11 +89,20 @@ class Bundle:
                     f"{self.path}: the model needs the feature {name!r}, "
                     f"which the schema {schema.name} doesn't have"
                 )
+        missing = set(also) - computed
+        beside = tuple(
+            part for definition in schema.velocity for part in definition.only(missing)
+        )
         try:
-            schema = replace(schema, velocity=needed)
+            schema = replace(schema, velocity=(*needed, *beside))
         except UsageError as error:
             raise FraudError(f"{self.path}: the model's features need more: {error}") from None
-        return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features)
+        names = tuple(name for definition in beside for name in definition.names)
+        return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features, names)
+
+    def velocity_names(self) -> tuple[str, ...]:
+        """Names of the velocity features that are computed for the model, whether it takes them."""
+        return tuple(name for definition in self.features.velocity for name in definition.names)
 
 
 def write_bundle(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from beam_fraud.models.manifest import installed_versions
+from beam_fraud.models.manifest import Thresholds, installed_versions
 from beam_fraud.models.metrics import Metrics
 from beam_fraud.models.training import Recipe, Trained
 
 
 def model_card(
-    name: str, trained: Trained, recipe: Recipe, data: tuple[str, ...], rule: str
+    name: str,
+    trained: Trained,
+    recipe: Recipe,
+    data: tuple[str, ...],
+    rule: str,
+    decline: str | None = None,
 ) -> str:
     """The card of a trained model.
 
@@ -18,6 +23,7 @@ def model_card(
       recipe: how it was trained.
       data: names of the files it was trained on.
       rule: how the threshold was asked for, as on the command line.
+      decline: how the one to decline from was, if it was.
 
     Returns:
       Markdown.
@@ -27,7 +33,7 @@ def model_card(
         "Features": _features(trained),
         "Settings": _list({**trained.settings, "seed": recipe.seed}),
         "Figures": _figures(trained),
-        "Threshold": _threshold(trained, rule),
+        "Threshold": _threshold(trained, rule, decline),
         "Cost": f"A prediction takes {trained.microseconds_per_row:g} µs a row on one thread, in "
         f"blocks of up to 50,000 rows. Training took {trained.seconds:g} s.",
         "Limits": _limits(trained),
@@ -39,7 +45,9 @@ def model_card(
     )
 
 
-def imported_card(name: str, model: object, source: str, digest: str, threshold: float) -> str:
+def imported_card(
+    name: str, model: object, source: str, digest: str, thresholds: Thresholds
+) -> str:
     """The card of a model that someone else saved, of which little is known.
 
     Args:
@@ -47,16 +55,18 @@ def imported_card(name: str, model: object, source: str, digest: str, threshold:
       model: the classifier.
       source: name of the file it came from.
       digest: SHA-256 of that file, in hexadecimal.
-      threshold: the score from which to flag.
+      thresholds: the scores from which to flag and to decline.
 
     Returns:
       Markdown.
     """
+    declined = "" if thresholds.decline is None else f", of {thresholds.decline:g} or more declined"
     return (
         f"# {name}\n\nA `{type(model).__name__}` that was imported from `{source}` "
         f"(SHA-256 `{digest}`).\n\nNothing is known of the rows it was trained on, so there are no "
         f"figures and no reference for drift: evaluate it before relying on it. A score of "
-        f"{threshold:g} or more is flagged, as whoever imported it said.\n\n## Versions\n\n"
+        f"{thresholds.review:g} or more is flagged{declined}, as whoever imported it said."
+        f"\n\n## Versions\n\n"
         f"{_list(installed_versions())}\n"
     )
 
@@ -114,10 +124,16 @@ def _figure_rows(metrics: Metrics) -> list[tuple[str, str]]:
     ]
 
 
-def _threshold(trained: Trained, rule: str) -> str:
+def _threshold(trained: Trained, rule: str, decline: str | None) -> str:
+    declined = ""
+    if trained.decline is not None:
+        declined = (
+            f" A score of {trained.decline:.6g} or more is declined; chosen on the same rows by "
+            f"`{decline}`."
+        )
     return (
         f"A score of {trained.threshold:.6g} or more is flagged for review; chosen on the "
-        f"validation rows by `{rule}`."
+        f"validation rows by `{rule}`.{declined}"
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.ml.inference.sklearn_inference import ModelFileType, SklearnModelHandlerNumpy
 
-from beam_fraud.models.bundle import MODEL_FILE, Bundle, load_model
+from beam_fraud.models.bundle import MODEL_FILE, Bundle
+from beam_fraud.models.loaded import shared_model
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.threads import use_one_thread
 
@@ -38,7 +39,7 @@ class BundleModelHandler(SklearnModelHandlerNumpy):
         Raises:
           FraudError: the file has changed since.
         """
-        model = load_model(self._bundle)
+        model = shared_model(self._bundle)
         use_one_thread()
         return model
 

@@ -30,12 +30,14 @@ class Thresholds:
         """Refuse what is no score.
 
         Raises:
-          ValueError: a threshold is not from 0 to 1.
+          ValueError: a threshold is not from 0 to 1, or fewer are reviewed than declined.
         """
         for name in ("review", "decline"):
             score = getattr(self, name)
             if score is not None and not 0 <= score <= 1:
                 raise ValueError(f"{name} {score:g} is not from 0 to 1")
+        if self.decline is not None and self.decline < self.review:
+            raise ValueError(f"decline {self.decline:g} is below review {self.review:g}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from beam_fraud.errors import FraudError, UsageError
 
+#: What gives the rule for the threshold of review.
+OPTION = "--threshold"
 _SYNTAX = "f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1"
 
 
@@ -60,8 +62,12 @@ class ThresholdRule(ABC):
     """A way to choose a threshold."""
 
     @abstractmethod
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The score from which to flag.
+
+        Args:
+          points: what each threshold would do.
+          option: which one asks, for messages.
 
         Raises:
           FraudError: no threshold does what is asked.
@@ -72,7 +78,7 @@ class ThresholdRule(ABC):
 class MostF1(ThresholdRule):
     """The highest harmonic mean of precision and recall."""
 
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The highest of the thresholds with the highest F1."""
         # F1 = 2 TP / (2 TP + FP + FN), and TP + FP and TP + FN are the flagged and the frauds.
         f1 = 2 * points.caught / (points.flagged + points.frauds)
@@ -86,13 +92,13 @@ class AtLeastPrecision(ThresholdRule):
     #: Frauds among the flagged, above 0 and up to 1.
     target: float
 
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The highest of the thresholds with the most frauds at this precision."""
         enough = points.precision >= self.target
         if not enough.any():
             best = int(np.argmax(points.precision))
             raise FraudError(
-                f"--threshold precision={self.target:g}: not reachable on the validation rows, at "
+                f"{option} precision={self.target:g}: not reachable on the validation rows, at "
                 f"most {points.precision[best]:.3g} (with a recall of {points.recall[best]:.3g})"
             )
         return float(points.thresholds[np.argmax(np.where(enough, points.caught, -1))])
@@ -105,7 +111,7 @@ class AtLeastRecall(ThresholdRule):
     #: Flagged among the frauds, above 0 and up to 1; a threshold low enough reaches any.
     target: float
 
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The highest threshold with this recall."""
         return float(points.thresholds[np.argmax(points.recall >= self.target)])
 
@@ -117,9 +123,9 @@ class AlertBudget(ThresholdRule):
     #: Alerts a day, on average.
     per_day: float
 
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The lowest threshold that keeps within the budget."""
-        asked = f"--threshold budget={self.per_day:g}"
+        asked = f"{option} budget={self.per_day:g}"
         if points.days <= 0:
             raise FraudError(f"{asked}: the validation rows are all of one moment")
         affordable = points.flagged <= self.per_day * points.days
@@ -141,7 +147,7 @@ class LeastCost(ThresholdRule):
     #: What a false alarm costs, in the same unit.
     false_alarm: float
 
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The highest of the thresholds that cost least."""
         misses = points.frauds - points.caught
         alarms = points.flagged - points.caught
@@ -155,13 +161,17 @@ class Given(ThresholdRule):
     #: The score from which to flag, 0 to 1.
     threshold: float
 
-    def choose(self, points: Operating) -> float:
+    def choose(self, points: Operating, option: str = OPTION) -> float:
         """The given threshold."""
         return self.threshold
 
 
-def parse_threshold(text: str) -> ThresholdRule:
+def parse_threshold(text: str, option: str = OPTION) -> ThresholdRule:
     """Read a rule as the command line gives it.
+
+    Args:
+      text: the rule.
+      option: which one gives it, for messages.
 
     Raises:
       UsageError: not one of the rules, or a value out of its range.
@@ -187,7 +197,7 @@ def parse_threshold(text: str) -> ThresholdRule:
             )
         return Given(_share(text))
     except ValueError:
-        raise UsageError(f"--threshold {text}: not one of {_SYNTAX}") from None
+        raise UsageError(f"{option} {text}: not one of {_SYNTAX}") from None
 
 
 def _between(text: str, low: float, high: float) -> float:

@@ -23,10 +23,12 @@ from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.split import split_by_time, split_stratified
-from beam_fraud.models.threshold import ThresholdRule, operating_points
+from beam_fraud.models.threshold import OPTION, Operating, ThresholdRule, operating_points
 from beam_fraud.schema import Schema
 
 _log = logging.getLogger(__name__)
+#: What gives the rule for the threshold to decline from.
+DECLINE_OPTION = "--decline"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Recipe:
     kind: ModelKind
     #: How the threshold is chosen.
     rule: ThresholdRule
+    #: How the threshold to decline from is chosen; None: nothing is declined.
+    decline: ThresholdRule | None = None
     #: Whether later rows choose, or random ones of equal shares of fraud.
     split: Literal["time", "stratified"] = "time"
     #: First moment of the rows that choose, for a split by time; None is the last fifth.
@@ -57,6 +61,8 @@ class Trained:
     features: FeatureSet
     #: The score from which to flag.
     threshold: float
+    #: The score from which to decline, or None.
+    decline: float | None
     #: Figures of the rows in `reported_on`.
     metrics: Metrics
     #: Which rows the figures are of, and what they were not used for.
@@ -92,8 +98,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
       recipe: how.
 
     Raises:
-      FraudError: there is no label, no row or only one class where both are needed, or the
-        threshold's target is out of reach.
+      FraudError: there is no label, no row or only one class where both are needed, the
+        threshold's target is out of reach, or what is declined would not be reviewed.
     """
     start = time.perf_counter()
     labels = _labels(transactions, schema)
@@ -114,6 +120,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     days = pc.max(valid_times).value - pc.min(valid_times).value
     points = operating_points(valid.labels, valid_scores, days / DAY)
     threshold = recipe.rule.choose(points)
+    decline = _decline(recipe, points, threshold)
 
     features, fitted_on = _learn(transactions, labels, schema, split.refit)
     _log.info("fitting %s again on %d rows", kind.name, len(split.refit))
@@ -127,6 +134,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         kind=kind,
         features=features,
         threshold=threshold,
+        decline=decline,
         metrics=measure(reported.labels, scores, threshold),
         reported_on="held_out" if len(split.held_out) else "validation",
         labels=reported.labels,
@@ -138,6 +146,18 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
     )
+
+
+def _decline(recipe: Recipe, points: Operating, review: float) -> float | None:
+    if recipe.decline is None:
+        return None
+    decline = recipe.decline.choose(points, DECLINE_OPTION)
+    if decline < review:
+        raise FraudError(
+            f"{DECLINE_OPTION}: gives a score of {decline:.6g}, which is below the {review:.6g} "
+            f"of {OPTION}; ask {DECLINE_OPTION} for a higher precision or fewer alerts"
+        )
+    return decline
 
 
 def _span(times: pa.ChunkedArray) -> tuple[str, str]:

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from beam_fraud.sinks.database_check import check_file, check_rights, check_tables
-from beam_fraud.sinks.database_errors import is_locked, one_line_errors
+from beam_fraud.sinks.database_errors import is_locked
+from beam_fraud.sinks.database_errors import one_line_errors as one_line_errors
 from beam_fraud.sinks.database_url import database_file
 from beam_fraud.sinks.database_url import masked as masked
 from beam_fraud.sinks.database_url import sqlite_url as sqlite_url
 from beam_fraud.sinks.database_version import at_this_version
-from beam_fraud.sinks.engines import SILENT_SECONDS, engine
+from beam_fraud.sinks.engines import SILENT_SECONDS
+from beam_fraud.sinks.engines import engine as engine
 from beam_fraud.sinks.folder import make_directory
 
 _LOG = logging.getLogger(__name__)
@@ -103,9 +105,9 @@ def check_database(url: str) -> None:
     with one_line_errors(url), engine(url).connect() as connection:
         if file is not None:
             when_free(connection, url, "SELECT count(*) FROM sqlite_master")
-        check_tables(connection, url)
-        if file is None:
+        else:
             check_rights(connection, url)
+        check_tables(connection, url)
 
 
 def prepare_database(url: str) -> None:

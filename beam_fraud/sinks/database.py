@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -35,9 +36,21 @@ class DatabaseSink:
     #: Directory of the rows that it has not taken by then; None to fail.
     spill: Path | None = None
 
+    #: No directory.
+    archive: ClassVar[None] = None
+
     def __post_init__(self) -> None:
         """Keep the password out of what shows this."""
         object.__setattr__(self, "url", DatabaseUrl(self.url))
+
+    @property
+    def database(self) -> str:
+        """The database itself."""
+        return self.url
+
+    def streaming(self, *, here: bool) -> DatabaseSink:
+        """The sink itself."""
+        return self
 
     def check(self) -> None:
         """See that the database can be written to and that its tables are ours.

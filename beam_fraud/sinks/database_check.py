@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, inspect, text
 
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.database_url import masked
-from beam_fraud.sinks.database_version import VERSION, version_of
+from beam_fraud.sinks.database_version import VERSION, VERSION_TABLE, version_of
 from beam_fraud.sinks.folder import check_writable
 from beam_fraud.sinks.tables import METADATA
 
@@ -82,14 +82,14 @@ def check_rights(connection: Connection, url: str) -> None:
         raise FraudError(
             f"{where}: no schema of its search_path is there; make one or give another"
         )
-    for table in METADATA.sorted_tables:
-        if inspect(connection).has_table(table.name):
+    for name in (VERSION_TABLE, *METADATA.tables):
+        if inspect(connection).has_table(name):
             rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
             query = text("SELECT has_table_privilege(:name, :right)")
-            given = (connection.scalar(query, {"name": table.name, "right": r}) for r in rights)
+            given = (connection.scalar(query, {"name": name, "right": r}) for r in rights)
             if not all(given):
                 raise FraudError(
-                    f"{where}: its user may not write to table {table.name!r}; grant "
+                    f"{where}: its user may not write to table {name!r}; grant "
                     f"{', '.join(rights)} on it"
                 )
     if version_of(connection) != VERSION:

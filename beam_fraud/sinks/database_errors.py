@@ -77,7 +77,9 @@ def is_locked(error: DBAPIError) -> bool:
 def _said(error: DBAPIError) -> str:
     if is_locked(error):
         return "locked by another process; run again when that has finished, or stop it"
-    said = " ".join(str(error.orig).split())
+    # PostgreSQL says which row it was as well, and that is nobody's business.
+    told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    said = " ".join((told or str(error.orig)).split())
     if "database or disk is full" in said:
         return f"{said}; free some space and run again"
     return said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -21,6 +22,17 @@ class ParquetSink:
 
     #: The directory, absolute.
     directory: Path
+    #: It keeps no alerts and no labels.
+    database: ClassVar[None] = None
+
+    @property
+    def archive(self) -> Path:
+        """The directory itself."""
+        return self.directory
+
+    def streaming(self, *, here: bool) -> ParquetSink:
+        """The sink itself."""
+        return self
 
     def check(self) -> None:
         """See that the directory can be written to and holds nothing of anyone else.

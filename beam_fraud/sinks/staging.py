@@ -15,6 +15,9 @@ from beam_fraud.sinks.parquet_writer import is_ours
 
 _PREFIX = ".incoming-"
 _STARTING = ".starting-"
+#: In a directory of dead letters: the headers of the CSV files that they came from, and the
+#: beginning of names of files that say which were put through again.
+HEADERS, REPLAYED = ".headers.json", ".replayed-"
 #: Times that a staging is started anew if another run takes its beginning for a dead one's.
 _TRIES = 20
 #: Staging directories that this process holds, with the descriptor of each lock.
@@ -131,12 +134,17 @@ def _remove_dead_start(starting: Path) -> None:
     shutil.rmtree(dead, ignore_errors=True)
 
 
+def at_work(directory: Path) -> bool:
+    """Whether runs write to `directory`, once `abandoned` has gone through what dead ones left."""
+    return any(_incoming(directory)) or any(directory.glob(f"{_STARTING}*"))
+
+
 def foreign_entry(directory: Path) -> Path | None:
     """Something in `directory` that is neither a part of an earlier run nor a staging."""
     if not directory.is_dir():
         return directory if directory.exists() else None
     for entry in sorted(directory.iterdir()):
-        if entry.name.startswith((_PREFIX, _STARTING)):
+        if entry.name.startswith((_PREFIX, _STARTING, HEADERS, REPLAYED)):
             continue
         if not (entry.match("part-*.parquet") and entry.is_file() and is_ours(entry)):
             return entry

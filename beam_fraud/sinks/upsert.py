@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.type_api import TypeEngine
+
+from beam_fraud.sinks.postgresql_text import storable
 
 Row = dict[str, object]
 #: Values of each column, all as many.
@@ -25,8 +27,7 @@ def upsert(
 ) -> None:
     """Insert `rows`, or update those whose key is there; the last row of a key wins.
 
-    Text that PostgreSQL cannot hold, with NUL characters or half of a surrogate pair, gets them
-    there as escapes: \\x00.
+    What PostgreSQL cannot hold is written otherwise there (`postgresql_text`).
 
     Args:
       connection: in a transaction.
@@ -51,7 +52,7 @@ def upsert_columns(
     """As `upsert`, of rows that are given column by column."""
     server = connection.dialect.name == "postgresql"
     if server:
-        columns = {name: _storable(table, name, values) for name, values in columns.items()}
+        columns = {name: storable(table.c[name], values) for name, values in columns.items()}
     key = [column.name for column in table.primary_key.columns]
     columns = _last_of_each_key(columns, key)
     if not columns[key[0]]:
@@ -129,25 +130,3 @@ def _into_postgresql(
     else:
         statement = statement.on_conflict_do_nothing(index_elements=key)
     connection.execute(statement, dict(columns))
-
-
-def _storable(table: Table, name: str, values: Sequence[object]) -> Sequence[object]:
-    if not isinstance(table.c[name].type, Text):
-        return values
-    texts = [value for value in values if isinstance(value, str)]
-    joined = "".join(texts)
-    if "\0" not in joined and _is_utf8(joined):
-        return values
-    return [_escaped(value) if isinstance(value, str) else value for value in values]
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.bigquery.sink import BigQuerySink
+from beam_fraud.sinks.bigquery.table import FORM, TableName
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.database_url import parse
@@ -18,6 +20,7 @@ _FORMS = {
     "sqlite": "sqlite:///FILE",
     "postgresql": "postgresql://USER@HOST/DATABASE",
     "parquet": "parquet:DIR",
+    "bigquery": FORM,
     "env": "env:NAME",
 }
 
@@ -33,7 +36,7 @@ def parse_sink(url: str) -> FlaggedSink:
       'parquet:/data/flagged'
 
     Raises:
-      UsageError: the scheme is unknown, or no file is named.
+      UsageError: the scheme is unknown, or no file or table is named.
     """
     scheme, rest = split_scheme("--sink", url, _FORMS)
     if scheme == "env":
@@ -49,6 +52,8 @@ def parse_sink(url: str) -> FlaggedSink:
         return ParquetSink(local_path("--sink", rest, _FORMS[scheme]))
     if scheme == "postgresql":
         return DatabaseSink(_postgresql(url, rest))
+    if scheme == "bigquery":
+        return BigQuerySink(TableName.parse(rest))
     if not rest.startswith("///") or len(rest) == 3 or "?" in rest:
         raise UsageError(f"--sink: no file given, or options after it; write {_FORMS[scheme]}")
     return DatabaseSink(sqlite_url(absolute(Path(unquote(rest[3:])))))

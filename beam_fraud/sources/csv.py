@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 
 from beam_fraud.errors import FraudError
 from beam_fraud.schema import Labels, Schema
@@ -26,6 +27,21 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: L
       FraudError: no header, or one that lacks a column or names one twice.
     """
     header, length = _header(path, file_format)
+    return layout_of(path, header, schema, labels=labels, data_start=length)
+
+
+def layout_of(
+    path: str, header: str, schema: Schema, *, labels: Labels, data_start: int = 0
+) -> CsvLayout:
+    """What the text of a header says; otherwise as `read_layout`.
+
+    Args:
+      path: for messages.
+      header: its text, without a line end.
+      schema: what the records hold.
+      labels: whether labels are among it.
+      data_start: the byte at which the first record starts.
+    """
     wanted = schema.columns(labels=labels)
     found = {d: _split(header, d) for d in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda d: len(set(wanted) & set(found[d])))
@@ -36,7 +52,28 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: L
     for column in wanted:
         if columns.count(column) > 1:
             raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")
-    return CsvLayout(columns, delimiter, length)
+    return CsvLayout(columns, delimiter, data_start)
+
+
+def read_header(path: str, file_format: FileFormat) -> str:
+    """The text of a CSV file's header, without its line end.
+
+    Raises:
+      FraudError: the file cannot be read, or its first line is no header.
+    """
+    return _header(path, file_format)[0]
+
+
+def header_of(layout: CsvLayout) -> str:
+    """A header that says what `layout` says, without a line end.
+
+    Example:
+      >>> header_of(CsvLayout(("shop; name", "amount"), ";", 0))
+      '"shop; name";amount'
+    """
+    text = io.StringIO()
+    csv.writer(text, delimiter=layout.delimiter, lineterminator="").writerow(layout.columns)
+    return text.getvalue()
 
 
 def _header(path: str, file_format: FileFormat) -> tuple[str, int]:

@@ -17,14 +17,17 @@ FORMATS = {
 #: Endings that say how a text file is compressed.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
-_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1"}
+#: Ending of the files that `dead-letters replay` reads; it makes them itself, so nobody is told.
+REPLAY = ".replay"
+
+_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1", "replay": b"SQLi"}
 
 
 @dataclass(frozen=True)
 class FileFormat:
     """A format and, for text, a compression."""
 
-    #: `parquet`, `csv` or `jsonl`.
+    #: `parquet`, `csv` or `jsonl`; `replay` for dead letters that are put through again.
     name: str
     #: `gzip`, `zstd` or None.
     compression: str | None = None
@@ -38,6 +41,8 @@ def format_of(file_name: str) -> FileFormat | None:
       FileFormat(name='csv', compression='gzip')
     """
     stem = file_name.lower()
+    if stem.endswith(REPLAY):
+        return FileFormat("replay")
     compression = None
     for ending, kind in COMPRESSIONS.items():
         if stem.endswith(ending):

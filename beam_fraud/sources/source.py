@@ -15,6 +15,7 @@ from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import check_first_bytes, format_of, unknown_format
 from beam_fraud.sources.filesystem import FoundFile, list_files, open_file
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
+from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text import count_records, read_text, split_text
 from beam_fraud.urls import is_url
@@ -47,12 +48,16 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
             _check_name(file.path)
             found.setdefault(file.path if is_url(file.path) else realpath(file.path), file)
     names = _distinct_names(list(found.values()))
-    return [_inspect(file, names[file.path], schema, labels) for file in found.values()]
+    return [
+        file for one in found.values() for file in _inspect(one, names[one.path], schema, labels)
+    ]
 
 
 def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
     """Cut a file into segments of about `bytes_each`; into a single one if that is None."""
-    if bytes_each is None:
+    if file.format.name == "replay":
+        yield Segment(file)
+    elif bytes_each is None:
         yield Segment(file, file.csv.data_start if file.csv else 0)
     elif file.format.name == "parquet":
         yield from split_parquet(file, bytes_each)
@@ -116,6 +121,8 @@ def read_segment(
     """
     if segment.file.format.name == "parquet":
         return read_parquet(segment, schema, block_rows, labels=labels)
+    if segment.file.format.name == "replay":
+        return read_replayed(segment, block_rows)
     return read_text(segment, block_rows)
 
 
@@ -127,7 +134,8 @@ def _check_name(path: str) -> None:
         raise FraudError(f"{shown}: its name is not UTF-8; rename it") from None
 
 
-def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> InputFile:
+def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> list[InputFile]:
+    """What a file holds: itself, or the sources that its records once came from."""
     file_format = format_of(found.path)
     if file_format is None:
         raise unknown_format(found.path)
@@ -137,11 +145,13 @@ def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> Inp
     except OSError as error:
         raise FraudError(f"{found.path}: cannot be read: {error}") from None
     layout, rows = None, None
+    if file_format.name == "replay":
+        return find_replayed(found.path, found.size, schema, labels=labels)
     if file_format.name == "parquet":
         rows = check_parquet(found.path, schema, labels=labels)
     elif file_format.name == "csv":
         layout = read_layout(found.path, file_format, schema, labels=labels)
-    return InputFile(found.path, name, found.size, file_format, layout, rows)
+    return [InputFile(found.path, name, found.size, file_format, layout, rows)]
 
 
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:

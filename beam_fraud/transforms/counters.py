@@ -18,6 +18,8 @@ from beam_fraud.counter_names import ROWS_IN as ROWS_IN
 from beam_fraud.counter_names import ROWS_OUT as ROWS_OUT
 from beam_fraud.counter_names import ROWS_SCORED as ROWS_SCORED
 from beam_fraud.counter_names import ROWS_UNDELIVERED as ROWS_UNDELIVERED
+from beam_fraud.counter_names import RULE_PREFIX as RULE_PREFIX
+from beam_fraud.counter_names import RULES_MUTED as RULES_MUTED
 from beam_fraud.live.recorder import count_everywhere
 
 NAMESPACE = "beam_fraud"

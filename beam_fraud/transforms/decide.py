@@ -1,4 +1,4 @@
-"""Scores to decisions."""
+"""Scores and rules to decisions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pyarrow as pa
 
 from beam_fraud.decision import decide
 from beam_fraud.features.block import append_block
+from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.transforms.counters import ROWS_FLAGGED, ROWS_SCORED, count
+from beam_fraud.rules.program import Program
+from beam_fraud.rules.rule import RuleSet
+from beam_fraud.transforms.counters import ROWS_FLAGGED, ROWS_SCORED, RULE_PREFIX, count
 from beam_fraud.transforms.infer import Scored
 
 
@@ -26,12 +29,15 @@ class Decide(beam.PTransform):
     thresholds: Thresholds
     #: The model that gave the scores.
     model_id: str
+    #: What may overrule it, or None.
+    rules: RuleSet | None = None
+    #: Of the blocks; only rules need to know.
+    features: FeatureSet | None = None
 
     def expand(self, scored: beam.PCollection[Scored]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return scored | beam.Map(_decide, self.thresholds, self.model_id).with_output_types(
-            pa.RecordBatch
-        )
+        step = _Decide(self.thresholds, self.model_id, self.rules, self.features)
+        return scored | beam.ParDo(step).with_output_types(pa.RecordBatch)
 
 
 @dataclass
@@ -43,10 +49,36 @@ class Flagged(beam.PTransform):
         return scored | beam.FlatMap(_flagged).with_output_types(pa.RecordBatch)
 
 
-def _decide(scored: Scored, thresholds: Thresholds, model_id: str) -> pa.RecordBatch:
-    transactions, block, scores = scored
-    count(ROWS_SCORED, len(transactions))
-    return append_block(decide(transactions, scores, thresholds, model_id), block)
+class _Decide(beam.DoFn):
+    """Compiles the rules once a worker."""
+
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        model_id: str,
+        rules: RuleSet | None,
+        features: FeatureSet | None,
+    ) -> None:
+        self._thresholds = thresholds
+        self._model_id = model_id
+        self._rules = rules
+        self._features = features
+
+    def setup(self) -> None:
+        self._program: Program | None = None
+        if self._rules is not None and self._features is not None:
+            self._program = Program(self._rules, self._features)
+
+    def process(self, scored: Scored) -> Iterator[pa.RecordBatch]:
+        transactions, block, scores = scored
+        count(ROWS_SCORED, len(transactions))
+        fired = None
+        if self._program is not None:
+            fired = self._program.fired(transactions, block, scores)
+            for rule, rows in zip(fired.rules, fired.counts, strict=True):
+                count(RULE_PREFIX + rule.name, rows)
+        decided = decide(transactions, scores, self._thresholds, self._model_id, fired)
+        yield append_block(decided, block)
 
 
 def _flagged(scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

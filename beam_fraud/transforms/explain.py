@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.utils.shared import Shared
 
 from beam_fraud.features.block import split_block
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.threads import use_one_thread
+from beam_fraud.reasons.reasons import Reasons
 
 
 @dataclass
 class Explain(beam.PTransform):
-    """Scored rows with their features to scored rows (`stages.SCORED`) with reasons."""
+    """Scored rows with their features to scored rows (`stages.SCORED`) with reasons.
+
+    The features (`features.block`) are dropped. Blocks without a flagged row cost nothing else.
+    """
+
+    #: The model that gave the scores.
+    bundle: Bundle
+    #: Reasons of a row at most; 0 for none.
+    most: int
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return scored | beam.Map(_explain).with_output_types(pa.RecordBatch)
+        if not self.most:
+            return scored | beam.Map(_without_features).with_output_types(pa.RecordBatch)
+        return scored | beam.ParDo(_Explain(self.bundle, self.most)).with_output_types(
+            pa.RecordBatch
+        )
 
 
-def _explain(scored: pa.RecordBatch) -> pa.RecordBatch:
-    rows, _ = split_block(scored)
-    return rows
+class _Explain(beam.DoFn):
+    def __init__(self, bundle: Bundle, most: int) -> None:
+        self._bundle = bundle
+        self._most = most
+        # One a process, whatever the number of its threads.
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        self._reasons = self._shared.acquire(self._load)
+
+    def process(self, scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        yield self._reasons.add(*split_block(scored))
+
+    def _load(self) -> Reasons:
+        reasons = Reasons.of(self._bundle, self._most)
+        use_one_thread()
+        return reasons
+
+
+def _without_features(scored: pa.RecordBatch) -> pa.RecordBatch:
+    return split_block(scored)[0]

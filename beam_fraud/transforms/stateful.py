@@ -29,6 +29,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.checkpoint.local_checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.features.velocity.columns import part_of
+from beam_fraud.rules.muted import muted_in, with_muted
 from beam_fraud.shards.shard import Effects, Shard
 from beam_fraud.shuffle.split import split
 
@@ -168,7 +169,8 @@ class _Rejoining(_OnThisMachine):
         if pieces:
             rows = pa.Table.from_batches(pieces).sort_by(_ROW).drop_columns([_ROW])
             whole = rows.replace_schema_metadata(batch.schema.metadata).combine_chunks()
-            yield from whole.to_batches()
+            muted = [rule for piece in pieces for rule in muted_in(piece)]
+            yield from (with_muted(rejoined, muted) for rejoined in whole.to_batches())
 
 
 class _InRunner(beam.DoFn):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.sinks.base import FlaggedSink, SinkWriter
+from beam_fraud.sinks.base import FlaggedSink, SinkWriter, TransformSink, WriterSink
 from beam_fraud.sinks.database import DatabaseWriter
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
 
@@ -17,7 +17,7 @@ _ROWS_AT_A_TIME = 10_000
 
 @dataclass
 class WriteFlagged(beam.PTransform):
-    """Flagged rows to a sink, one connection a bundle of the runner."""
+    """Flagged rows to a sink: by its own transform, or one connection a bundle of the runner."""
 
     #: Where they go.
     sink: FlaggedSink
@@ -27,14 +27,17 @@ class WriteFlagged(beam.PTransform):
     channels: tuple[str, ...] = ()
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """One step."""
+        """One step, or the sink's own transform."""
+        if isinstance(self.sink, TransformSink):
+            return flagged | self.sink.transform(self.run_id)
+        assert isinstance(self.sink, WriterSink)
         return flagged | beam.ParDo(_WriteFlagged(self.sink, self.run_id, self.channels))
 
 
 class _WriteFlagged(beam.DoFn):
     """Writes many rows at a time: every transaction of a database waits for the disk."""
 
-    def __init__(self, sink: FlaggedSink, run_id: str, channels: tuple[str, ...]) -> None:
+    def __init__(self, sink: WriterSink, run_id: str, channels: tuple[str, ...]) -> None:
         self._sink = sink
         self._run_id = run_id
         self._channels = channels

@@ -1,0 +1,60 @@
+"""The command that deletes personal data."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from beam_fraud.cli.app import app
+from beam_fraud.cli.options import DryRun
+from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.errors import FraudError, UsageError
+
+
+@command(app, "erase")
+def erase(
+    account: Annotated[
+        list[str] | None,
+        typer.Option("--account", metavar="ID", help="All that is known of it; repeatable."),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="SPAN", help="Instead: all from before, as in 400d."),
+    ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option("--sink", metavar="URL", help="A database, or parquet:DIR; repeatable."),
+    ] = None,
+    out: Annotated[
+        list[str] | None,
+        typer.Option("--out", metavar="DIR", help="--out of a score or stream; repeatable."),
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", metavar="FILE", help="Alerts as JSON lines; repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+) -> Outcome:
+    """Delete what is known of accounts, or what is too old, for good."""
+    from beam_fraud.commands.erase import EraseOptions, render, run
+
+    def options(*, dry_run: bool) -> EraseOptions:
+        return EraseOptions(
+            accounts=tuple(account or ()),
+            older_than=older_than,
+            sinks=tuple(sink or ()),
+            outs=tuple(out or ()),
+            files=tuple(file or ()),
+            dry_run=dry_run,
+        )
+
+    if not (yes or dry_run):
+        if not sys.stdin.isatty():
+            raise UsageError("erase: deletes for good; add --yes, or --dry-run to count first")
+        counted = run(options(dry_run=True))
+        if not typer.confirm(f"Delete {counted['total']:,} rows for good?", err=True):
+            raise FraudError("nothing was deleted")
+    return Outcome(run(options(dry_run=dry_run)), render)

@@ -1,0 +1,177 @@
+"""`beam-fraud rules check`: what rules would do, tried on transactions."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.commands.given import refuse_bundles
+from beam_fraud.commands.given_rules import given_rules
+from beam_fraud.commands.moment import parse_moment
+from beam_fraud.commands.rules_table import rules_table
+from beam_fraud.dataset import load_dataset
+from beam_fraud.decision import decided_columns
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.bundle import Bundle, load_model, open_bundle
+from beam_fraud.models.manifest import Thresholds
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.rules.figures import Block, RuleFigures
+from beam_fraud.rules.program import Program
+from beam_fraud.rules.rule import RuleSet
+from beam_fraud.rules.rules_toml import load_rules
+from beam_fraud.rules.share import RULE_LIMIT
+from beam_fraud.rules.vocabulary import vocabulary
+from beam_fraud.schema import Schema
+from beam_fraud.schema_toml import load_schema
+
+_LOG = logging.getLogger(__name__)
+#: Rows looked at together, as a block of the graph has.
+_BLOCK_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class CheckRulesOptions:
+    """The arguments of `rules check`."""
+
+    #: The rules, a TOML file.
+    file: str
+    #: Transactions: files, directories, globs.
+    on: tuple[str, ...]
+    #: Preset or TOML file; the model's own schema if None.
+    schema: str | None = None
+    #: Directory of a bundle, or None.
+    model: str | None = None
+    #: First event time of the rows, ISO 8601.
+    since: str | None = None
+    #: First event time after the rows.
+    until: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
+
+
+def run(options: CheckRulesOptions) -> dict[str, object]:
+    """Try the rules.
+
+    Raises:
+      UsageError: the rules, or an option, cannot be meant.
+      FraudError: there is no row, or a file or the bundle cannot be used.
+    """
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    refuse_bundles((*options.on, *options.history))
+    bundle = None if options.model is None else open_bundle(options.model)
+    schema = _schema(options, bundle)
+    rules, features = _rules_and_features(options, schema, bundle)
+    dataset = load_dataset(
+        options.on,
+        features.schema,
+        since=since,
+        until=until,
+        history=options.history,
+        labels="known",
+    )
+    if dataset.rows_dead:
+        _LOG.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
+    if not dataset.transactions.num_rows:
+        raise FraudError("no rows to try the rules on in the files and times given")
+    figures = _tried(dataset.transactions, rules, features, bundle)
+    everything = figures.everything
+    told = figures.of_rules(model=bundle is not None)
+    _warn(told)
+    return {
+        "rules_file": options.file,
+        "model_id": None if bundle is None else bundle.model_id,
+        "rows": everything.rows,
+        "frauds": everything.frauds,
+        "genuine": everything.genuine,
+        "rules": told,
+        "together": figures.together.figures(everything),
+        "model": None if bundle is None else figures.model.figures(everything),
+        "rows_in": dataset.rows_in,
+        "rows_dead": dataset.rows_dead,
+        "rows_duplicate": dataset.rows_duplicate,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    return rules_table(cast(dict[str, Any], result))
+
+
+def _schema(options: CheckRulesOptions, bundle: Bundle | None) -> Schema:
+    if options.schema is not None:
+        return load_schema(options.schema)
+    if bundle is None:
+        raise UsageError("--schema: say what the transactions look like, or give --model BUNDLE")
+    return bundle.schema
+
+
+def _rules_and_features(
+    options: CheckRulesOptions, schema: Schema, bundle: Bundle | None
+) -> tuple[RuleSet, FeatureSet]:
+    """The rules, and all that has to be computed for them and the model."""
+    if bundle is not None:
+        rules = given_rules(options.file, bundle, schema)
+        return rules, bundle.features_in(schema, rules.columns)
+    rules = load_rules(options.file, vocabulary(schema, scored=False))
+    needed = set(rules.columns)
+    velocity = tuple(part for spec in schema.velocity for part in spec.only(needed))
+    return rules, FeatureSet(replace(schema, velocity=velocity), order=("amount",))
+
+
+def _tried(
+    transactions: pa.Table, rules: RuleSet, features: FeatureSet, bundle: Bundle | None
+) -> RuleFigures:
+    program, figures = Program(rules, features), RuleFigures(rules.rules)
+    # Without a model nothing is flagged but by rules.
+    thresholds = Thresholds(1.0) if bundle is None else bundle.thresholds
+    model = None if bundle is None else load_model(bundle)
+    for rows in transactions.to_batches(max_chunksize=_BLOCK_ROWS):
+        block = feature_matrix(rows, features)
+        scores = np.zeros(len(rows)) if model is None else predict_scores(model, block)
+        fired = program.fired(rows, block, scores)
+        fraud, genuine = _labels(rows)
+        counted = Block(
+            amounts=np.asarray(rows.column("amount")),
+            fraud=fraud,
+            genuine=genuine,
+            by_model=_flagged(decided_columns(scores, thresholds, None)),
+            flagged=_flagged(decided_columns(scores, thresholds, fired)),
+        )
+        figures.add(fired, counted)
+    return figures
+
+
+def _labels(rows: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """bool[n] each: which rows are known to be frauds, and genuine."""
+    if "label" not in rows.schema.names:
+        return np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    fraud, genuine = (pc.equal(rows.column("label"), label).fill_null(False) for label in (1, 0))
+    return _mask(fraud), _mask(genuine)
+
+
+def _flagged(decided: dict[str, pa.Array]) -> npt.NDArray[np.bool_]:
+    return _mask(decided["flagged"])
+
+
+def _mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _warn(rules: dict[str, dict[str, Any]]) -> None:
+    for name, rule in rules.items():
+        if not rule["fired"]:
+            _LOG.warning("rule %s never fires on these rows", name)
+        elif rule["share"] > RULE_LIMIT and rule["decision"] != "approve":
+            _LOG.warning(
+                "rule %s fires on %.1f %% of the rows: a stream would mute it beyond %g %%",
+                name,
+                100 * rule["share"],
+                100 * RULE_LIMIT,
+            )

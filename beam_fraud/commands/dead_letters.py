@@ -1,0 +1,182 @@
+"""`beam-fraud dead-letters list` and `export`: what died, why, and the records to repair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.dead_letters.database import DeadLetterTable
+from beam_fraud.dead_letters.directory import DeadLetterDirectory
+from beam_fraud.dead_letters.repaired import write_json_lines
+from beam_fraud.dead_letters.store import Choice, DeadLetters
+from beam_fraud.dead_letters.undelivered import undelivered_rows
+from beam_fraud.errors import UsageError
+from beam_fraud.outputs import local_directory
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.urls import absolute
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceOptions:
+    """Which dead letters."""
+
+    #: `--out` of the run that made them, or None.
+    out: str | None
+    #: URL of the database that holds them, if `out` is None.
+    sink: str | None = None
+    #: Only those of this reason.
+    reason: str | None = None
+    #: Only those of this source.
+    source: str | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """What narrows them down."""
+        return Choice(self.reason, self.source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(ChoiceOptions):
+    """What to show of them."""
+
+    #: Rows to show at most.
+    limit: int = 20
+    #: Whether to show the records.
+    payload: bool = False
+    #: Whether to show those as well that were put through again.
+    all: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ChoiceOptions):
+    """Where to write them."""
+
+    #: A new file of JSON lines.
+    to: str
+
+
+def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetterTable:
+    """The place of dead letters that a call names, looked at.
+
+    Raises:
+      UsageError: it names none or two.
+      FraudError: there are none, or they cannot be reached.
+    """
+    if (out is None) == (sink is None):
+        raise UsageError("dead letters: name the --out directory of a run, or a database as --sink")
+    found: DeadLetterDirectory | DeadLetterTable
+    found = DeadLetterDirectory(local_directory(out)) if out is not None else _table(sink or "")
+    found.check()
+    return found
+
+
+def run_list(options: ListOptions) -> dict[str, object]:
+    """Count dead letters, and show the first of them.
+
+    Returns:
+      `dead_letters`, `replayed` and `undelivered` rows; `by_reason` and `by_source`; `rows`.
+
+    Raises:
+      UsageError, FraudError: as `place`.
+    """
+    letters = place(options.out, options.sink)
+    reasons, sources = Counter[str](), Counter[str]()
+    rows: list[dict[str, object]] = []
+    replayed = 0
+    for batch in letters.read(options.choice, payloads=options.payload):
+        for row in batch.to_pylist():
+            replayed += row["replayed"]
+            if row["replayed"] and not options.all:
+                continue
+            reasons[row["reason"]] += 1
+            sources[row["source"]] += 1
+            if len(rows) < options.limit:
+                rows.append(_shown(row, payload=options.payload))
+    undelivered = 0
+    if isinstance(letters, DeadLetterDirectory):
+        undelivered = undelivered_rows(letters.out)
+    return {
+        "place": letters.describe(),
+        "dead_letters": reasons.total(),
+        "replayed": replayed,
+        "undelivered": undelivered,
+        "by_reason": dict(reasons.most_common()),
+        "by_source": dict(sources.most_common()),
+        "rows": rows,
+    }
+
+
+def run_export(options: ExportOptions) -> dict[str, object]:
+    """Write the dead letters that were not put through again to a file of JSON lines.
+
+    Raises:
+      UsageError, FraudError: as `place`; or the file is there already.
+    """
+    letters = place(options.out, options.sink)
+    file = absolute(Path(options.to))
+    rows = write_json_lines(file, _waiting(letters, options.choice))
+    return {"exported": rows, "file": str(file)}
+
+
+def render_list(result: dict[str, Any]) -> str:
+    """The counts and rows for a terminal, which can be trusted with every line."""
+    lines = [f"dead letters  {result['dead_letters']:>12,}   ({result['place']})"]
+    lines += [f"  {reason:<22} {rows:>11,}" for reason, rows in result["by_reason"].items()]
+    lines += [f"  {printable(source)}: {rows:,}" for source, rows in result["by_source"].items()]
+    if result["replayed"]:
+        lines.append(f"put through again {result['replayed']:>8,}")
+    if result["undelivered"]:
+        lines.append(
+            f"undelivered   {result['undelivered']:>12,}   (rows that a database did not take; "
+            "replay them with --sink URL)"
+        )
+    for row in result["rows"]:
+        where = f"{row['source']}:{row['position']}"
+        text = " ".join(str(row.get(n) or "") for n in ("reason", "detail", "payload")).rstrip()
+        lines.append(printable(f"{where} {text}") + (" (replayed)" if row["replayed"] else ""))
+    left = result["dead_letters"] - len(result["rows"])
+    if left:
+        lines.append(f"... and {left:,} more; --limit shows more of them")
+    return "\n".join(lines)
+
+
+def render_export(result: dict[str, Any]) -> str:
+    """What was written, and what to do with it."""
+    return (
+        f"exported {result['exported']:,} dead letters to {result['file']}\n"
+        "It holds whole records, so personal data. Repair the payloads, then put them through "
+        "again: dead-letters replay ... --from FILE"
+    )
+
+
+def printable(text: str) -> str:
+    """`text` with all that a terminal might act on as an escape."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _table(url: str) -> DeadLetterTable:
+    sink = parse_sink(url)
+    if not isinstance(sink, DatabaseSink):
+        raise UsageError("--sink: dead letters are kept in a database or under --out; name one")
+    return DeadLetterTable(sink.url)
+
+
+def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:
+    for batch in letters.read(choice):
+        yield batch.filter(pc.invert(batch.column("replayed")))
+
+
+def _shown(row: dict[str, Any], *, payload: bool) -> dict[str, object]:
+    data = row.pop("payload")
+    if payload:
+        row["payload"] = None if data is None else data.decode("utf-8", "backslashreplace")
+    return row

@@ -1,0 +1,169 @@
+"""`beam-fraud erase`: what is known of accounts, or is too old, deleted from every place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from beam_fraud.duration import microseconds
+from beam_fraud.erasure.database import erase_from_database
+from beam_fraud.erasure.directory import erase_from_directory, keeps_a_state
+from beam_fraud.erasure.json_lines import erase_from_lines
+from beam_fraud.erasure.parquet import erase_from_scored
+from beam_fraud.erasure.record import Erasure
+from beam_fraud.erasure.subject import Accounts, Before, Subject
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.outputs import local_directory, new_run_id
+from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
+from beam_fraud.sinks.connection import check_database, prepare_database
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_url import database_file
+from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.urls import absolute
+
+_STATE = (
+    "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
+    "edited), and rows of a stream that was killed: start and stop that, then erase again"
+)
+_POSTGRES = "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EraseOptions:
+    """What is deleted, and where."""
+
+    #: Ids of accounts; empty if it goes by age.
+    accounts: tuple[str, ...] = ()
+    #: A duration such as `400d`: what is older goes. None if it goes by account.
+    older_than: str | None = None
+    #: URLs of sinks.
+    sinks: tuple[str, ...] = ()
+    #: Directories of the outputs of runs and streams.
+    outs: tuple[str, ...] = ()
+    #: Files of alerts as JSON lines.
+    files: tuple[str, ...] = ()
+    #: Count and delete nothing.
+    dry_run: bool = False
+
+
+def run(options: EraseOptions) -> dict[str, object]:
+    """Delete rows, place by place, and leave a record in each.
+
+    Interrupted, some places are done; the same call again does the others.
+
+    Returns:
+      `erasure_id`, `kind` and `subject` as the records have them; `rows` by place and table, their
+      `total`, and `notes` of what stays.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: a place cannot be read or written, or a run is at work there.
+    """
+    subject = _subject(options)
+    erasure = Erasure.of(new_run_id(), subject)
+    databases, directories = _sinks(options)
+    outs = [local_directory(out) for out in options.outs]
+    files = [absolute(Path(file)) for file in options.files]
+    for file in files:
+        if not file.is_file():
+            raise FraudError(f"--file {file}: is not a file")
+    rows: dict[str, dict[str, int]] = {}
+    notes = []
+    for out in outs:
+        rows[str(out)] = erase_from_directory(out, subject, dry_run=options.dry_run)
+        if not options.dry_run:
+            erasure.note_in_directory(out, rows[str(out)])
+        if keeps_a_state(out):
+            notes.append(_STATE.format(out=out))
+    for sink in databases:
+        place = sink.describe()
+        prepare_database(sink.url)
+        rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
+        if not options.dry_run:
+            erasure.note_in_database(sink.url, rows[place])
+        if database_file(sink.url) is None:
+            notes.append(_POSTGRES.format(place=place))
+    for directory in directories:
+        taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
+        rows[directory.describe()] = {"flagged": taken}
+    for file in files:
+        rows[str(file)] = {"lines": erase_from_lines(file, subject, dry_run=options.dry_run)}
+    return {
+        "dry_run": options.dry_run,
+        "erasure_id": None if options.dry_run else erasure.erasure_id,
+        "kind": erasure.kind,
+        "subject": erasure.subject,
+        "rows": rows,
+        "total": sum(sum(counts.values()) for counts in rows.values()),
+        "notes": notes,
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """The counts for a terminal; they name no account."""
+    lines = []
+    for place, counts in result["rows"].items():
+        lines.append(place)
+        lines += [f"  {name:<28} {rows:>10,}" for name, rows in counts.items()]
+    done = "would be deleted" if result["dry_run"] else "deleted"
+    lines.append(f"{result['total']:,} rows {done}")
+    if result["erasure_id"]:
+        lines.append(f"recorded as {result['erasure_id']}")
+    return "\n".join([*lines, *result["notes"]])
+
+
+def _subject(options: EraseOptions) -> Subject:
+    if bool(options.accounts) == (options.older_than is not None):
+        raise UsageError("erase: give either --account or --older-than")
+    if not (options.sinks or options.outs or options.files):
+        raise UsageError("erase: name a place, as --out DIR, --sink URL or --file FILE")
+    if options.older_than is None:
+        ids = tuple(dict.fromkeys(options.accounts))
+        if not os.environ.get(KEY_VARIABLE):
+            return Accounts(ids)
+        pseudonyms = Pseudonyms.from_environment()
+        return Accounts(ids, tuple(pseudonyms.of("account", id) for id in ids))
+    try:
+        span = microseconds(options.older_than)
+    except UsageError as error:
+        raise UsageError(f"--older-than {error}") from None
+    if not span:
+        raise UsageError("--older-than 0: would delete everything; give a longer time")
+    return Before(datetime.now(UTC) - timedelta(microseconds=span))
+
+
+def _sinks(options: EraseOptions) -> tuple[list[DatabaseSink], list[ParquetSink]]:
+    databases, directories = [], []
+    for url in options.sinks:
+        sink = parse_sink(url)
+        if isinstance(sink, DatabaseSink) and _is_there(sink):
+            check_database(sink.url)
+            databases.append(sink)
+        elif isinstance(sink, ParquetSink) and sink.directory.is_dir():
+            directories.append(sink)
+        else:
+            raise FraudError(f"--sink {sink.describe()}: is not there, or nothing to erase from")
+    return databases, directories
+
+
+def _is_there(sink: DatabaseSink) -> bool:
+    file = database_file(sink.url)
+    return file is None or file.is_file()
+
+
+def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:
+    if any(sink.directory.glob(".part-*.unfinished")):
+        raise FraudError(
+            f"--sink {sink.describe()}: a stream is writing there, or one that was killed has left "
+            "a part unfinished; let it come to its end first"
+        )
+    # It finishes what a killed run has left, and holds the place against others.
+    sink.begin(erasure.erasure_id)
+    try:
+        return erase_from_scored(sink.directory, subject, dry_run=dry_run)
+    finally:
+        sink.discard(erasure.erasure_id)

@@ -1,0 +1,1 @@
+"""Personal data deleted for good, and a record that it was done."""

@@ -1,0 +1,34 @@
+"""Steps of scikit-learn's pipelines that make one column of each column, by that one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+
+_SCALERS = (
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+
+
+def keeps_columns(step: Any) -> bool:
+    """Whether column i of what a fitted step makes comes from column i alone."""
+    if step is None or step == "passthrough" or isinstance(step, _SCALERS):
+        return True
+    if isinstance(step, SimpleImputer):
+        # It drops columns without a value, and may add some that say what was absent.
+        return len(step.get_feature_names_out()) == step.n_features_in_ and not step.add_indicator
+    return False

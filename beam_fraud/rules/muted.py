@@ -1,0 +1,45 @@
+"""What a batch says of rules that were muted in it: in its metadata, as the rows go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pyarrow as pa
+
+_KEY = b"muted"
+
+
+class MutedRule(msgspec.Struct, frozen=True):
+    """A rule whose effect is taken away for the rest of a window."""
+
+    #: Its name.
+    rule: str
+    #: Start of the window, event time in microseconds.
+    window: int
+    #: The shard that counts.
+    shard: int
+    #: Rows of the window, up to where it was muted, that it fired on.
+    fired: int
+    #: Rows of the window up to there.
+    rows: int
+
+
+def with_muted(batch: pa.RecordBatch, muted: Sequence[MutedRule]) -> pa.RecordBatch:
+    """The batch, and what was muted in it; other metadata stays."""
+    if not muted:
+        return batch
+    metadata = {**(batch.schema.metadata or {}), _KEY: msgspec.json.encode(muted)}
+    return batch.replace_schema_metadata(metadata)
+
+
+def muted_in(batch: pa.RecordBatch) -> list[MutedRule]:
+    """What was muted in a batch."""
+    data = (batch.schema.metadata or {}).get(_KEY)
+    return [] if data is None else msgspec.json.decode(data, type=list[MutedRule])
+
+
+def without_muted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch as it was before `with_muted`."""
+    metadata = {key: value for key, value in (batch.schema.metadata or {}).items() if key != _KEY}
+    return batch.replace_schema_metadata(metadata or None)

@@ -1,0 +1,1 @@
+"""Flagged transactions in a table of BigQuery."""

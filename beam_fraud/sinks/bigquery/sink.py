@@ -1,0 +1,149 @@
+"""Flagged transactions in a table of BigQuery: what files give, and what streams give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.sinks.bigquery import tables
+from beam_fraud.sinks.bigquery.client import failed_load
+from beam_fraud.sinks.bigquery.table import TableName
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+
+@dataclass(frozen=True)
+class BigQuerySink:
+    """One row a transaction and model, the last run wins.
+
+    The rows of a run are loaded into a table of its own, from which one MERGE takes them when the
+    run has succeeded: all of them or none, and the same again changes nothing.
+    """
+
+    #: Where the rows come to be.
+    table: TableName
+    #: It keeps no alerts and no labels.
+    database: ClassVar[None] = None
+    #: No directory.
+    archive: ClassVar[None] = None
+
+    def check(self) -> None:
+        """See that the dataset can be reached, its table is ours and jobs may be run.
+
+        Raises:
+          FraudError: as `check_tables` and `check_jobs` say.
+        """
+        tables.check_tables(self.table)
+        tables.check_jobs(self.table)
+
+    def check_options(self, options: PipelineOptions) -> None:
+        """See that there is a bucket for the files that are loaded.
+
+        Raises:
+          UsageError: `--temp_location` names none.
+          FraudError: it cannot be reached.
+        """
+        from beam_fraud.sinks.bigquery.bucket import check_bucket
+
+        check_bucket(options)
+
+    def failure_in(self, error: BaseException) -> FraudError | None:
+        """What BigQuery said of a load job that failed."""
+        return failed_load(self.table, error)
+
+    def begin(self, run_id: str) -> None:
+        """Make the table, and that of the run."""
+        tables.make_for_run(self.table, run_id)
+
+    def transform(self, run_id: str) -> beam.PTransform:
+        """Loads rows into the table of the run."""
+        from beam_fraud.sinks.bigquery.write import LoadIntoTable
+
+        return LoadIntoTable(self.table.staging(run_id))
+
+    def commit(self, run_id: str) -> None:
+        """Take the rows of the run into the table."""
+        tables.merge_run(self.table, run_id)
+
+    def discard(self, run_id: str) -> None:
+        """Drop the table of the run."""
+        tables.drop_run(self.table, run_id)
+
+    def describe(self) -> str:
+        """The sink's URL."""
+        return f"bigquery:{self.table}"
+
+    def streaming(self, *, here: bool) -> BigQueryStreamSink:
+        """The sink as a stream writes to it.
+
+        Args:
+          here: whether Beam's local runner runs the stream. Beam groups rows before it inserts
+            them, and there that waits for the end of the stream.
+
+        Raises:
+          UsageError: it does.
+        """
+        if here:
+            raise UsageError(
+                f"--sink {self.describe()}: a stream on this machine cannot write to BigQuery; "
+                "give --runner FlinkRunner, PrismRunner or DataflowRunner, or another --sink"
+            )
+        return BigQueryStreamSink(self.table)
+
+
+@dataclass(frozen=True)
+class BigQueryStreamSink:
+    """Rows as a stream brings them, into a table that is only appended to.
+
+    Each is inserted at least once: what a runner does again may come again. The view
+    `latest_<table>` has every key once, of files and streams together.
+    """
+
+    #: The table of files; that of streams and the view are named after it.
+    table: TableName
+    #: It keeps no alerts and no labels.
+    database: ClassVar[None] = None
+    #: No directory.
+    archive: ClassVar[None] = None
+
+    def check(self) -> None:
+        """See that the dataset can be reached and its tables are ours.
+
+        Raises:
+          FraudError: as `check_tables` says.
+        """
+        tables.check_tables(self.table, self.table.stream)
+
+    def check_options(self, options: PipelineOptions) -> None:
+        """Nothing: rows go there without files."""
+
+    def failure_in(self, error: BaseException) -> FraudError | None:
+        """None: what BigQuery refuses is tried again."""
+        return None
+
+    def begin(self, run_id: str) -> None:
+        """Make the tables and the view."""
+        tables.make_for_stream(self.table)
+
+    def transform(self, run_id: str) -> beam.PTransform:
+        """Inserts rows as they come."""
+        from beam_fraud.sinks.bigquery.write import InsertIntoTable
+
+        return InsertIntoTable(self.table.stream)
+
+    def commit(self, run_id: str) -> None:
+        """Nothing: rows count from when they are inserted."""
+
+    def discard(self, run_id: str) -> None:
+        """Nothing: rows that are inserted stay, and come again at most."""
+
+    def describe(self) -> str:
+        """The sink's URL, of the table that the stream appends to."""
+        return f"bigquery:{self.table.stream}"
+
+    def streaming(self, *, here: bool) -> BigQueryStreamSink:
+        """The sink itself."""
+        return self

@@ -1,0 +1,131 @@
+"""The tables of a dataset: seen, made, and what is asked of them; called in the launcher alone."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.bigquery.client import connected
+from beam_fraud.sinks.bigquery.table import (
+    CLUSTERED_BY,
+    FIELDS,
+    PARTITIONED_BY,
+    TableName,
+    latest,
+    merge,
+)
+
+_LOG = logging.getLogger(__name__)
+#: How long a check waits for an answer, in seconds.
+_CHECK_PATIENCE = 30.0
+#: What a killed run has staged goes away by itself after this time.
+_STAGING_KEPT = timedelta(days=7)
+
+
+def check_tables(table: TableName, *others: TableName) -> None:
+    """See that the dataset is there and that its tables are ours, if they are; changes nothing.
+
+    Raises:
+      FraudError: no library, no credentials, no such dataset, or a table that is not as this
+        version writes it.
+    """
+    with connected(table, _CHECK_PATIENCE) as (client, calls):
+        from google.api_core.exceptions import NotFound
+
+        try:
+            client.get_dataset(f"{table.project}.{table.dataset}", **calls)
+        except NotFound:
+            raise FraudError(
+                f"--sink bigquery:{table}: no dataset {table.dataset} in the project; "
+                f"make it with: bq mk --dataset {table.project}:{table.dataset}"
+            ) from None
+        for name in (table, *others):
+            try:
+                _check_fields(name, client.get_table(str(name), **calls))
+            except NotFound:
+                continue
+
+
+def check_jobs(table: TableName) -> None:
+    """See that jobs may be run, which load and merge; BigQuery only plans one.
+
+    Raises:
+      FraudError: they may not, or BigQuery cannot be reached.
+    """
+    with connected(table, _CHECK_PATIENCE) as (client, calls):
+        from google.cloud import bigquery
+
+        client.query("SELECT 1", bigquery.QueryJobConfig(dry_run=True), **calls)
+
+
+def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: Any) -> None:
+    """Make a table, unless it is there.
+
+    Args:
+      client: of `connected`.
+      calls: the arguments of each call.
+      table: its name.
+      options: attributes of the library's `Table`, such as `expires`.
+    """
+    from google.cloud import bigquery
+
+    fields = [bigquery.SchemaField.from_api_repr(field) for field in FIELDS]
+    made = bigquery.Table(str(table), schema=fields)
+    made.time_partitioning = bigquery.TimePartitioning(field=PARTITIONED_BY)
+    made.clustering_fields = list(CLUSTERED_BY)
+    for name, value in options.items():
+        setattr(made, name, value)
+    client.create_table(made, exists_ok=True, **calls)
+
+
+def make_for_run(table: TableName, run_id: str) -> None:
+    """Make the table, and the one that takes the rows of a run."""
+    expires = datetime.now(UTC) + _STAGING_KEPT
+    with connected(table) as (client, calls):
+        make_table(client, calls, table)
+        make_table(client, calls, table.staging(run_id), expires=expires)
+
+
+def make_for_stream(table: TableName) -> None:
+    """Make the table, the one that streams append to, and the view of both."""
+    with connected(table) as (client, calls):
+        from google.cloud import bigquery
+
+        make_table(client, calls, table)
+        make_table(client, calls, table.stream)
+        view = bigquery.Table(str(table.latest))
+        view.view_query = latest(table)
+        client.create_table(view, exists_ok=True, **calls)
+
+
+def merge_run(table: TableName, run_id: str) -> None:
+    """Take the rows of a run into the table by one statement, and drop its own table."""
+    staging = table.staging(run_id)
+    with connected(table) as (client, calls):
+        client.query(merge(table, staging), **calls).result()
+    drop_run(table, run_id)
+
+
+def drop_run(table: TableName, run_id: str) -> None:
+    """Drop the table of a run, if it is there; where that fails, it goes away in a week."""
+    staging = table.staging(run_id)
+    try:
+        with connected(table, _CHECK_PATIENCE) as (client, calls):
+            client.delete_table(str(staging), not_found_ok=True, **calls)
+    except FraudError as error:
+        _LOG.warning("%s; %s expires by itself", error, staging)
+
+
+def _check_fields(name: TableName, there: Any) -> None:
+    types = {field.name: (field.field_type, field.mode) for field in there.schema}
+    for field in FIELDS:
+        kind, mode = types.get(field["name"], (None, None))
+        if kind is None:
+            wrong = f"lacks the column {field['name']!r}"
+        elif (kind, mode == "REPEATED") != (field["type"], field["mode"] == "REPEATED"):
+            wrong = f"has the column {field['name']!r} as {mode} {kind}"
+        else:
+            continue
+        raise FraudError(f"--sink bigquery:{name}: {wrong}; name another table or drop it")

@@ -1,0 +1,108 @@
+"""Dead letters that are put through again: a source that keeps the place each record came from.
+
+A file of them is an SQLite database, as `dead_letters.staging` writes it. Each source that it holds
+is read as an input of its own, under its old name and with the old positions, so that ids made of
+these stay, and so does the place that a record is known by should it die again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.schema import Labels, Schema
+from beam_fraud.sources.csv import layout_of
+from beam_fraud.sources.file_format import FileFormat, format_of
+from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
+from beam_fraud.sources.segment import InputFile, Segment
+
+#: The tables. `header` is null where the records are JSON.
+TABLES = """
+    CREATE TABLE records (
+        source TEXT NOT NULL, position INTEGER NOT NULL, payload BLOB NOT NULL,
+        PRIMARY KEY (source, position)
+    );
+    CREATE TABLE sources (source TEXT PRIMARY KEY, header TEXT, rows INTEGER NOT NULL);
+"""
+#: Bytes of records in a batch; one batch may hold a single one that is longer.
+_BATCH_BYTES = 8 << 20
+_RAW = pa.schema([pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())])
+
+
+def is_csv_source(source: str) -> bool:
+    """Whether the records of a source are lines of CSV; those of all others are JSON.
+
+    Example:
+      >>> is_csv_source("day.csv.gz"), is_csv_source("day.parquet"), is_csv_source("day.csv:0")
+      (True, False, False)
+    """
+    form = format_of(source)
+    return form is not None and form.name == "csv"
+
+
+def find_replayed(path: str, size: int, schema: Schema, *, labels: Labels) -> list[InputFile]:
+    """The sources of a file of records to be put through again, by name.
+
+    Raises:
+      FraudError: it cannot be read, or the header of a source lacks a column.
+    """
+    with _reading(path) as connection:
+        rows = connection.execute("SELECT * FROM sources ORDER BY source").fetchall()
+    return [
+        InputFile(
+            path,
+            source,
+            size,
+            FileFormat("replay"),
+            layout_of(source, header, schema, labels=labels) if header is not None else None,
+            count,
+        )
+        for source, header, count in rows
+    ]
+
+
+def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
+    """Raw batches (`sources.raw`) of one source, by position, each record with a line end.
+
+    Raises:
+      FraudError: the file cannot be read.
+    """
+    file = segment.file
+    left = -1 if segment.row_limit is None else segment.row_limit
+    block = 0
+    positions: list[int] = []
+    payloads: list[bytes] = []
+
+    def batch() -> pa.RecordBatch:
+        form = "csv" if file.csv else "jsonl"
+        origin = Origin(file.name, form, block, whole=True, csv=file.csv)
+        arrays = [pa.array(positions, pa.int64()), pa.array(payloads, pa.binary())]
+        return pa.RecordBatch.from_arrays(arrays, schema=with_origin(_RAW, origin))
+
+    with _reading(file.path) as connection:
+        query = "SELECT position, payload FROM records WHERE source = ? ORDER BY position LIMIT ?"
+        size = 0
+        for position, payload in connection.execute(query, (file.name, left)):
+            positions.append(position)
+            payloads.append(payload + b"\n")
+            size += len(payload)
+            if len(positions) == block_rows or size >= _BATCH_BYTES:
+                yield batch()
+                positions, payloads, size, block = [], [], 0, block + 1
+        if positions:
+            yield batch()
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[sqlite3.Connection]:
+    try:
+        address = f"{Path(path).as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise FraudError(f"{path}: cannot be read: {error}") from None

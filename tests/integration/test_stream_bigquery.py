@@ -1,0 +1,67 @@
+"""A stream into BigQuery: which runner can, and which cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.requirements import need_module
+from tests.stream_process import ROOT, Stream
+from tests.test_commands_score import bundle
+
+ROWS = 40
+
+
+@pytest.fixture
+def command(inbox: Path, tmp_path: Path) -> list[str]:
+    """Scores what is in a directory, into a table."""
+    lines = "".join(f"x{i},2024-01-01T00:{i:02}:00Z,{i}\n" for i in range(ROWS))
+    (inbox / "day.csv").write_text("id,t,a\n" + lines)
+    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command += ["--model", bundle(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    return [*command, "--sink", "bigquery:my-project.fraud", "--until-idle", "3"]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    need_module("google.cloud.bigquery", "gcp")
+    need_module("duckdb", "bench")
+    from tests.bigquery_stand_in import running
+
+    with running(tmp_path) as (stand_in, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield stand_in
+
+
+def test_the_local_runner_is_refused_before_anything_is_done(
+    command: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert "a stream on this machine cannot write to BigQuery; give --runner" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_runner_that_groups_while_it_reads_inserts_every_flagged_row(
+    command: list[str], stand_in: Any, prism: Path, tmp_path: Path
+) -> None:
+    runner = ["--runner=PrismRunner", f"--prism_location={prism}", "--shards=2"]
+    stream = Stream([*command, *runner], tmp_path / "out")
+    stream.start()
+    try:
+        stream.wait_for_end()
+    finally:
+        stream.kill()
+    flagged = pq.read_table(tmp_path / "out/scores", columns=["transaction_id"])
+    found = [row["transaction_id"] for row in stand_in.rows("latest_flagged_transactions")]
+    assert sorted(found) == sorted(flagged.column(0).to_pylist())
+    assert len(found) == ROWS

@@ -1,0 +1,397 @@
+"""What is erased is nowhere any more, what is not stays as it was, and a record says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.cli import main
+from beam_fraud.commands import erase, score
+from beam_fraud.commands.erase import EraseOptions
+from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.outputs import RunOutputs
+from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
+from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.parquet_writer import ParquetBlockWriter, is_ours
+from beam_fraud.sinks.queued_alerts import queue_alerts
+from beam_fraud.sinks.tables import (
+    ALERTS,
+    DEAD_LETTERS,
+    DELIVERIES,
+    ERASURES,
+    LABELS,
+    METADATA,
+    SNOOZES,
+)
+from beam_fraud.sinks.upsert import upsert
+from beam_fraud.stages import SCORED
+from beam_fraud.stream_outputs import StreamOutputs
+from tests.flagged import flagged_batch
+from tests.test_commands_score import bundle
+
+#: Nothing else in a file looks like these.
+GONE, STAYS = "acct-7f3e9b1c", "acct-7f3e9b1c5"
+ROLES = {"transaction_id": "id", "event_time": "t", "account_id": "acc", "amount": "a"}
+NOW = datetime.now(UTC)
+
+
+def scored(tmp_path: Path, rows: int = 200) -> Path:
+    """A run with scores, dead letters, alerts in a file, an outbox and rows of two accounts."""
+    file = tmp_path / "day.jsonl"
+    lines = []
+    for row in range(rows):
+        account = (GONE, STAYS)[row % 2]
+        amount = "ten" if row % 10 < 2 else row
+        entry = {"id": f"x{row}", "t": "2024-01-01", "acc": account, "a": amount}
+        lines.append(json.dumps(entry))
+    file.write_text("\n".join(lines))
+    out = tmp_path / "out"
+    score.run(
+        ScoreOptions(
+            files=(str(file),),
+            model=bundle(tmp_path / "model", ROLES),
+            out=str(out),
+            sink=f"parquet:{tmp_path / 'flagged'}",
+            alerts=(f"file:{out / 'alerts.jsonl'}",),
+        )
+    )
+    file.unlink()
+    return out
+
+
+def traces(directory: Path, what: str = GONE) -> list[str]:
+    """The files under `directory` whose bytes, or the values they compress, hold an id."""
+    found = []
+    for path in directory.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            if path.suffix == ".parquet":
+                data += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
+            # What stays has an id that begins like the other.
+            if what.encode() in data.replace(STAYS.encode(), b""):
+                found.append(str(path.relative_to(directory)))
+    return found
+
+
+def run(**options: Any) -> dict[str, Any]:
+    return erase.run(EraseOptions(**({"accounts": (GONE,)} | options)))
+
+
+def test_nothing_of_an_account_is_left_under_a_directory(tmp_path: Path) -> None:
+    out = scored(tmp_path)
+    assert len(traces(tmp_path)) >= 4
+    before = pq.read_table(out / "scores")
+    counted = run(outs=(str(out),), dry_run=True)
+    assert len(traces(tmp_path)) >= 4
+    result = run(outs=(str(out),), sinks=(f"parquet:{tmp_path / 'flagged'}",))
+    assert traces(tmp_path) == []
+    rows = result["rows"][str(out)]
+    assert rows == counted["rows"][str(out)]
+    assert (rows["scores"], rows["dead_letters"], rows["alerts.jsonl"]) == (80, 20, 80)
+    assert rows["outbox.alerts"] == 80
+    assert result["rows"][f"parquet:{tmp_path / 'flagged'}"] == {"flagged": 80}
+    kept = before.filter(pc.equal(before["account_id"], STAYS))
+    assert pq.read_table(out / "scores").equals(kept)
+    assert pq.read_table(out / "dead_letters").num_rows == 20
+    assert len((out / "alerts.jsonl").read_text().splitlines()) == 80
+    assert all(map(is_ours, (out / "scores").glob("*.parquet")))
+
+
+def test_a_run_can_write_to_a_directory_that_was_erased_from(tmp_path: Path) -> None:
+    out = scored(tmp_path)
+    run(outs=(str(out),), sinks=(f"parquet:{tmp_path / 'flagged'}",))
+    assert scored(tmp_path, rows=20) == out
+    assert pq.read_table(out / "scores").num_rows == 16
+
+
+def test_an_unknown_account_changes_no_byte_of_the_files(tmp_path: Path) -> None:
+    out = scored(tmp_path)
+
+    def files() -> dict[str, str]:
+        return {
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in out.rglob("*")
+            if path.suffix in {".parquet", ".jsonl"} and path.name != "erasures.jsonl"
+        }
+
+    before = files()
+    assert run(accounts=("nobody",), outs=(str(out),))["total"] == 0
+    assert files() == before
+    assert len((out / "erasures.jsonl").read_text().splitlines()) == 1
+
+
+def filled(url: str) -> None:
+    """Rows of both accounts in every table."""
+    prepare_database(url)
+    batches = [
+        flagged_batch([f"t{n}{i}" for i in range(50)], account=account)
+        for n, account in enumerate((GONE, STAYS))
+    ]
+    with writing(url) as connection:
+        for batch in batches:
+            queue_alerts(connection, alerts_of(batch, ["console:"]))
+    writer = DatabaseSink(url).open("run")
+    for batch in batches:
+        writer.write(batch)
+    writer.close()
+    with writing(url) as connection:
+        for n, account in enumerate((GONE, STAYS)):
+            # One that tells of the account alone, one of both.
+            for delivery, alone in ((f"d{n}", True), ("both", False)):
+                row = {
+                    "delivery_id": delivery,
+                    "channel": "console:",
+                    "kind": "alerts",
+                    "account_id": None,
+                    "created_at": NOW,
+                    "state": "sent",
+                    "attempts": 1,
+                }
+                upsert(connection, DELIVERIES, [row])
+                chosen = ALERTS.c.transaction_id.like(f"t{n}1%" if alone else f"t{n}2%")
+                connection.execute(ALERTS.update().where(chosen).values(delivery_id=delivery))
+            labels = {"label": 1, "event_time": NOW, "labelled_at": NOW, "labelled_by": ""}
+            upsert(
+                connection,
+                LABELS,
+                [
+                    labels | {"transaction_id": f"t{n}3", "account_id": None},
+                    labels | {"transaction_id": f"other{n}", "account_id": account},
+                ],
+            )
+            snooze = {"kind": "account", "value": account, "until": NOW, "created_at": NOW}
+            upsert(connection, SNOOZES, [snooze])
+            letter = {
+                "source": "s",
+                "reason": "malformed",
+                "detail": None,
+                "dead_at": NOW,
+            }
+            payload = json.dumps({"account": account}).encode()
+            upsert(
+                connection,
+                DEAD_LETTERS,
+                [letter | {"position": n * 1000 + i, "payload": payload} for i in range(600)],
+            )
+
+
+def rows_of(url: str) -> dict[str, int]:
+    with transaction(url) as connection:
+        return {
+            table.name: len(connection.execute(table.select()).all())
+            for table in METADATA.sorted_tables
+        }
+
+
+def test_every_table_of_a_database_is_rid_of_an_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_fraud.erasure.database.ROWS_AT_A_TIME", 7)
+    url = sqlite_url(tmp_path / "cases.db")
+    filled(url)
+    before = rows_of(url)
+    counted = run(sinks=(url,), dry_run=True)
+    assert rows_of(url) == before
+    result = run(sinks=(url,))
+    assert result["rows"] == counted["rows"]
+    assert result["rows"][url] == {
+        "labels": 2,
+        "deliveries": 1,
+        "alerts": 50,
+        "snoozes": 1,
+        "flagged_transactions": 50,
+        "dead_letters": 600,
+    }
+    after = rows_of(url)
+    left = {name: before[name] - rows for name, rows in result["rows"][url].items()}
+    assert {name: after[name] for name in left} == left
+    assert traces(tmp_path) == []
+    assert run(sinks=(url,))["total"] == 0
+    assert rows_of(url)["erasures"] == 2
+
+
+def test_rows_that_were_deleted_long_ago_leave_the_file_too(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "cases.db")
+    filled(url)
+    with closing(sqlite3.connect(tmp_path / "cases.db")) as connection, connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        for table in ("flagged_transactions", "alerts", "labels", "snoozes", "dead_letters"):
+            connection.execute(f"DELETE FROM {table}")
+    assert traces(tmp_path)
+    run(sinks=(url,))
+    assert traces(tmp_path) == []
+
+
+def test_what_is_old_goes_and_what_is_younger_stays(tmp_path: Path) -> None:
+    out = scored(tmp_path, rows=20)
+    url = sqlite_url(tmp_path / "cases.db")
+    filled(url)
+    young = {"source": "s", "position": 1, "reason": "malformed", "dead_at": NOW}
+    with writing(url) as connection:
+        upsert(connection, DEAD_LETTERS, [young | {"position": 9_999}])
+        connection.execute(
+            DEAD_LETTERS.update()
+            .where(DEAD_LETTERS.c.position < 600)
+            .values(dead_at=NOW - timedelta(days=11))
+        )
+        old = ALERTS.c.transaction_id.like("t01%")
+        connection.execute(ALERTS.update().where(~old).values(event_time=NOW))
+        connection.execute(DELIVERIES.update().values(created_at=NOW - timedelta(days=11)))
+    part = next((out / "dead_letters").glob("*.parquet"))
+    rows = len(pq.read_table(part))
+    result = run(accounts=(), older_than="10d", sinks=(url,), outs=(str(out),))
+    assert result["rows"][url] == {
+        "labels": 0,
+        # `d0` alone has no younger alert.
+        "deliveries": 1,
+        "alerts": 11,
+        "snoozes": 0,
+        "flagged_transactions": 100,
+        "dead_letters": 600,
+        "runs": 0,
+    }
+    assert result["rows"][str(out)]["scores"] == 16
+    assert result["rows"][str(out)]["alerts.jsonl"] == 16
+    assert (result["rows"][str(out)]["dead_letters"], rows) == (0, 4)
+    eleven = time.time() - 11 * 86_400
+    os.utime(part, (eleven, eleven))
+    assert run(accounts=("x",), outs=(str(out),))["total"] == 0
+    again = run(accounts=(), older_than="10d", outs=(str(out),))
+    assert again["rows"][str(out)]["dead_letters"] == 4
+    assert pq.read_table(out / "dead_letters").num_rows == 0
+
+
+def test_the_record_names_an_account_by_its_keyed_hash_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = scored(tmp_path, rows=10)
+    url = sqlite_url(tmp_path / "cases.db")
+    filled(url)
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    assert run(outs=(str(out),))["subject"] is None
+    key = "0123456789abcdef"
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    hashed = Pseudonyms(key.encode()).of("account", GONE)
+    lines = f'{{"alert_id": "1", "account_id": "{hashed}"}}\n{{"alert_id": "2"}}\n'
+    (out / "hashed.jsonl").write_text(lines)
+    result = run(outs=(str(out),), sinks=(url,))
+    assert result["rows"][str(out)]["hashed.jsonl"] == 1
+    assert result["subject"] == hashed
+    last = json.loads((out / "erasures.jsonl").read_text().splitlines()[-1])
+    assert last["erasure_id"] == result["erasure_id"]
+    assert (last["kind"], last["subject"]) == ("account", hashed)
+    with transaction(url) as connection:
+        (row,) = connection.execute(ERASURES.select()).all()
+    assert (row.erasure_id, row.subject) == (last["erasure_id"], hashed)
+    assert json.loads(row.rows)["flagged_transactions"] == 50
+    assert GONE not in erase.render(result)
+
+
+def test_undelivered_rows_keep_what_their_files_say_of_them(tmp_path: Path) -> None:
+    place = tmp_path / "out" / "undelivered"
+    place.mkdir(parents=True)
+    told = SCORED.with_metadata({b"sink": b"postgresql://db"})
+    writer = ParquetBlockWriter(place / "part-1.parquet", told)
+    for account in (GONE, STAYS, None):
+        writer.write(flagged_batch([f"of {account}"], account=account))
+    writer.close()
+    assert run(outs=(str(tmp_path / "out"),))["rows"][str(tmp_path / "out")]["undelivered"] == 1
+    left = pq.read_table(place / "part-1.parquet")
+    assert left["account_id"].to_pylist() == [STAYS, None]
+    assert left.schema.metadata[b"sink"] == b"postgresql://db"
+
+
+def test_a_directory_at_work_is_refused(tmp_path: Path) -> None:
+    out = scored(tmp_path, rows=10)
+    other = RunOutputs(out, "other")
+    other.begin()
+    with pytest.raises(FraudError, match=r"^--out .*: a run is writing there; wait for its end$"):
+        run(outs=(str(out),))
+    other.abandon()
+    run(outs=(str(out),))
+
+
+def test_a_stream_at_work_is_refused_and_its_state_is_told_of(tmp_path: Path) -> None:
+    stream = StreamOutputs(tmp_path / "out")
+    stream.begin()
+    stream.checkpoint.touch()
+    with pytest.raises(FraudError, match=r"a stream is running there; stop it"):
+        run(outs=(str(tmp_path / "out"),))
+    stream.release()
+    (note,) = run(outs=(str(tmp_path / "out"),))["notes"]
+    assert "state keeps accounts until its windows have passed them" in note
+    stream.begin()
+    stream.release()
+
+
+def test_what_a_killed_run_has_left_goes_first(tmp_path: Path) -> None:
+    out = scored(tmp_path, rows=10)
+    left = out / ".incoming-20240101T000000-abcdef"
+    (left / "spill").mkdir(parents=True)
+    (left / "spill" / "rows").write_text(GONE)
+    (left / "lock").touch()
+    run(outs=(str(out),), sinks=(f"parquet:{tmp_path / 'flagged'}",))
+    assert traces(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"accounts": ()}, r"^erase: give either --account or --older-than$"),
+        ({"older_than": "1d"}, r"^erase: give either --account or --older-than$"),
+        ({}, r"^erase: name a place, as --out DIR, --sink URL or --file FILE$"),
+        ({"accounts": (), "older_than": "0d", "outs": ("x",)}, r"would delete everything"),
+        ({"accounts": (), "older_than": "1y", "outs": ("x",)}, r"^--older-than '1y' is not"),
+        ({"outs": ("/nowhere",)}, r"^--out /nowhere: holds nothing of a run or a stream$"),
+        ({"files": ("/nowhere",)}, r"^--file /nowhere: is not a file$"),
+        ({"sinks": ("parquet:/nowhere",)}, r"^--sink parquet:/nowhere: is not there"),
+        ({"sinks": ("sqlite:////nowhere.db",)}, r"^--sink sqlite:////nowhere.db: is not there"),
+    ],
+)
+def test_a_call_that_cannot_be_meant_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises((UsageError, FraudError), match=said):
+        run(**options)
+
+
+def test_nothing_goes_unless_someone_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = scored(tmp_path, rows=10)
+    call = [sys.executable, "-m", "beam_fraud", "erase", "--account", GONE, "--out", str(out)]
+    done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "beam-fraud: erase: deletes for good; add --yes, or --dry-run to count first\n"
+    )
+    assert traces(tmp_path)
+    flagged = f"parquet:{tmp_path / 'flagged'}"
+    assert main([*call[3:], "--yes", "--sink", flagged]) == 0
+    said = capsys.readouterr()
+    assert "rows deleted" in said.out
+    assert GONE not in said.out + said.err
+    assert traces(tmp_path) == []
+
+
+def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "alerts.jsonl"
+    file.write_text(f"not json, of {GONE}\n" + '{"alert_id": "2", "account_id": "z"}\n')
+    file.chmod(0o640)
+    assert run(files=(str(file),))["total"] == 1
+    assert file.read_text() == '{"alert_id": "2", "account_id": "z"}\n'
+    assert file.stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,116 @@
+"""Contributions in gradient boosting are the Shapley values of its trees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.reasons import tree_shapley
+from beam_fraud.reasons.explainer import UnexplainableError
+from beam_fraud.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
+from tests.shapley_reference import reference_contributions
+
+
+def rows(n: int = 3000, seed: int = 0) -> LabelledRows:
+    """Two categories, the last and the second column; absent values; features that need others."""
+    random = np.random.default_rng(seed)
+    matrix = random.normal(size=(n, 6))
+    matrix[:, 1], matrix[:, 5] = random.integers(0, 9, n), random.integers(0, 30, n)
+    risk = matrix[:, 0] * matrix[:, 2] + np.isin(matrix[:, 1], [1, 4, 7]) - (matrix[:, 5] > 20)
+    labels = (risk + random.normal(size=n) > 1).astype(np.int8)
+    matrix[random.random(matrix.shape) < 0.1] = np.nan
+    return LabelledRows(matrix, labels, categorical=(1, 5))
+
+
+def hostile(matrix: np.ndarray) -> np.ndarray:
+    """Some of the rows, then values that were never there in training."""
+    strange = matrix[:4].copy()
+    strange[0] = np.nan
+    strange[1, [1, 5]] = 9, 30
+    strange[2, [0, 2]] = np.inf, -np.inf
+    strange[3, [1, 5]] = 200, 1000
+    return np.concatenate([matrix[:20], strange])
+
+
+@pytest.fixture(scope="module")
+def small() -> HistGradientBoostingClassifier:
+    return HistGradientBoosting(trees=12).fit(rows(), 0)
+
+
+@pytest.fixture(scope="module")
+def wide() -> HistGradientBoostingClassifier:
+    """Paths of more features than have tables."""
+    random = np.random.default_rng(1)
+    matrix = random.normal(size=(4000, 20))
+    labels = (matrix.sum(axis=1) + random.normal(size=4000) > 3).astype(np.int8)
+    return HistGradientBoostingClassifier(
+        max_iter=10, max_leaf_nodes=150, min_samples_leaf=2, random_state=0
+    ).fit(matrix, labels)
+
+
+def test_contributions_are_shapley_values(small: HistGradientBoostingClassifier) -> None:
+    block = hostile(rows(seed=1).matrix)
+    found = HistGradientBoostingExplainer(small).contributions(block)
+    expected = np.array([reference_contributions(small, row) for row in block])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    assert (np.abs(expected).max(axis=0) > 1e-3).all(), "every feature matters"
+
+
+@pytest.mark.parametrize("model", ["small", "wide"])
+def test_they_add_up_to_the_log_odds_less_their_mean(
+    model: str, request: pytest.FixtureRequest
+) -> None:
+    boosting = request.getfixturevalue(model)
+    features = boosting.n_features_in_
+    block = np.random.default_rng(2).normal(size=(200, features))
+    added = HistGradientBoostingExplainer(boosting).contributions(block).sum(axis=1)
+    mean = boosting.decision_function(block) - added
+    nodes = [tree.nodes for (tree,) in boosting._predictors]
+    weighted = sum(
+        (n["value"] * n["count"])[n["is_leaf"] == 1].sum() / n["count"][0] for n in nodes
+    )
+    np.testing.assert_allclose(mean, weighted + boosting._baseline_prediction[0, 0], atol=1e-12)
+
+
+def test_wide_leaves_without_tables_give_the_same(
+    small: HistGradientBoostingClassifier,
+    wide: HistGradientBoostingClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert len(HistGradientBoostingExplainer(wide)._shapley._with) > tree_shapley._TABULATED
+    block = hostile(rows(seed=1).matrix)
+    tabulated = HistGradientBoostingExplainer(small).contributions(block)
+    monkeypatch.setattr(tree_shapley, "_TABULATED", 1)
+    found = HistGradientBoostingExplainer(small).contributions(block)
+    np.testing.assert_allclose(found, tabulated, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("model", ["small", "wide"])
+def test_a_row_is_explained_bit_for_bit_the_same_in_any_block(
+    model: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boosting = request.getfixturevalue(model)
+    block = np.random.default_rng(3).normal(size=(50, boosting.n_features_in_))
+    explainer = HistGradientBoostingExplainer(boosting)
+    together = explainer.contributions(block)
+    one_by_one = [explainer.contributions(block[i : i + 1])[0] for i in range(len(block))]
+    np.testing.assert_array_equal(together, one_by_one)
+    monkeypatch.setattr(tree_shapley, "_TOGETHER", 7)
+    np.testing.assert_array_equal(explainer.contributions(block), together)
+
+
+def test_a_model_that_never_splits_has_no_contributions() -> None:
+    flat = HistGradientBoostingClassifier(max_iter=3).fit(np.zeros((50, 2)), np.arange(50) % 2)
+    found = HistGradientBoostingExplainer(flat).contributions(np.ones((3, 2)))
+    np.testing.assert_array_equal(found, np.zeros((3, 2)))
+
+
+def test_trees_that_are_kept_in_another_way_are_not_guessed_at() -> None:
+    class Changed:
+        n_features_in_ = 3
+
+    with pytest.raises(UnexplainableError, match="Changed"):
+        HistGradientBoostingExplainer(Changed())

@@ -1,0 +1,102 @@
+"""What of the sink of BigQuery needs none of Google's libraries."""
+
+import math
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from beam_fraud.errors import UsageError
+from beam_fraud.sinks.base import TransformSink, WriterSink
+from beam_fraud.sinks.bigquery.rows import table_rows
+from beam_fraud.sinks.bigquery.table import COLUMNS, FIELDS
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.stages import SCORED
+from tests.flagged import flagged_batch
+
+NOW = datetime(2024, 5, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("url", "table"),
+    [
+        ("bigquery:my-project.fraud", "my-project.fraud.flagged_transactions"),
+        ("bigquery:my-project.fraud.cases-2024", "my-project.fraud.cases-2024"),
+        ("bigquery:example.com:my-project.fraud.t", "example.com:my-project.fraud.t"),
+    ],
+)
+def test_a_url_names_a_table(url, table):
+    assert parse_sink(url).describe() == f"bigquery:{table}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "bigquery:",
+        "bigquery:my-project",
+        "bigquery:my-project.fraud.a.b",
+        "bigquery:my-project.fr-aud",
+        "bigquery:My_Project.fraud",
+        "bigquery:my-project.fraud.t`; DROP TABLE x",
+        "bigquery:my-project.fraud.t\n",
+        "bigquery://my-project.fraud",
+        "bigquery:my-project.fraud." + "t" * 901,
+    ],
+)
+def test_a_url_that_names_none_says_how_to_write_it(url):
+    with pytest.raises(UsageError, match=r"bigquery:PROJECT\.DATASET\[\.TABLE\]") as refused:
+        parse_sink(url)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_tables_have_the_columns_of_a_flagged_row():
+    assert set(COLUMNS) == {*SCORED.names, "written_at"} - {"flagged"}
+    reasons = next(field for field in FIELDS if field["name"] == "reasons")
+    struct = SCORED.field("reasons").type.value_type
+    assert [field["name"] for field in reasons["fields"]] == [field.name for field in struct]
+
+
+def test_numbers_that_json_does_not_know_and_lists_that_are_not_there():
+    row = flagged_batch(["t0"]).to_pylist()[0]
+    row["reasons"] = [{"feature": "ratio", "value": math.nan, "contribution": math.inf}]
+    [written] = table_rows(pa.RecordBatch.from_pylist([row], schema=SCORED), NOW)
+    assert written["reasons"] == [
+        {"feature": "ratio", "value": None, "contribution": None, "text": None, "approximate": None}
+    ]
+    row |= {"reasons": None, "rules": None}
+    [written] = table_rows(pa.RecordBatch.from_pylist([row], schema=SCORED), NOW)
+    assert (written["reasons"], written["rules"]) == ([], [])
+
+
+def test_times_are_written_to_the_microsecond():
+    [written] = table_rows(flagged_batch(["t0"]), NOW)
+    assert written["event_time"] == "2024-05-01T12:00:00.000005Z"
+    assert written["written_at"] == "2024-05-02T00:00:00.000000Z"
+
+
+def test_no_stream_on_this_machine_writes_there():
+    sink = parse_sink("bigquery:my-project.fraud")
+    with pytest.raises(UsageError, match=r"^--sink bigquery:my-project\.fraud\..* give --runner"):
+        sink.streaming(here=True)
+    streamed = sink.streaming(here=False)
+    assert streamed.describe() == "bigquery:my-project.fraud.flagged_transactions_stream"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///f.db", "parquet:f"])
+def test_every_other_sink_is_the_same_for_a_stream(url):
+    sink = parse_sink(url)
+    assert sink.streaming(here=True) is sink
+    assert isinstance(sink, WriterSink)
+    assert not isinstance(sink, TransformSink)
+
+
+def test_nothing_of_google_is_imported_before_the_sink_is_used():
+    code = (
+        "import sys; from beam_fraud.sinks.url import parse_sink; "
+        "parse_sink('bigquery:my-project.fraud'); "
+        "print([m for m in sys.modules if m.startswith(('google.cloud.', 'google.auth'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,344 @@
+"""A database that is down, slow, locked or full: tried again, and nothing is lost."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, select, text
+
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks import engines, persistence
+from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_errors import PassingDatabaseError
+from beam_fraud.sinks.persistence import PersistentConnection, persistently
+from beam_fraud.sinks.tables import FLAGGED
+from beam_fraud.sinks.undelivered import replay_undelivered, undelivered_parts
+from deploy.postgres.server import Server
+from tests.flagged import flagged_batch
+from tests.requirements import postgres_home
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persistence, "_LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(persistence, "_LOCK_SECONDS", 0.3)
+
+
+def keys(url: str) -> list[str]:
+    with transaction(url) as connection:
+        query = select(FLAGGED.c.transaction_id).order_by(FLAGGED.c.transaction_id)
+        return list(connection.execute(query).scalars())
+
+
+def log_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+@pytest.fixture
+def prepared(postgres_database: str) -> str:
+    prepare_database(postgres_database)
+    return postgres_database
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_server_that_restarts_between_two_writes_costs_no_row(
+    own_postgres: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "beam_fraud")
+    sink = DatabaseSink(own_postgres.create_database("cards"), patience=30)
+    sink.begin("r")
+    writer = sink.open("r")
+    writer.write(flagged_batch(["a"]))
+    own_postgres.kill()
+    restart = in_background(lambda: (time.sleep(1), own_postgres.start()))
+    writer.write(flagged_batch(["b"]), ["console"])
+    restart.join()
+    writer.close()
+    assert keys(sink.url) == ["a", "b"]
+    assert Outbox(sink.url).counts()["console"].pending == 1
+    [warned, told] = log_of(caplog)
+    assert warned[0] == "WARNING"
+    assert warned[1].endswith("trying again for up to 30 seconds")
+    assert own_postgres.password not in warned[1]
+    assert told[0] == "INFO"
+    assert "written after" in told[1]
+
+
+def test_a_server_that_restarts_in_the_middle_of_a_transaction_gets_it_again(
+    own_postgres: Server,
+) -> None:
+    url = own_postgres.create_database("cards")
+    prepare_database(url)
+    tries = []
+
+    def work(connection: Connection) -> None:
+        tries.append(1)
+        connection.execute(
+            text("INSERT INTO runs (run_id, state, started_at) VALUES ('x', 'running', now())")
+        )
+        if len(tries) == 1:
+            own_postgres.kill()
+            own_postgres.start()
+
+    persistently(url, work, patience=20)
+    assert len(tries) == 2
+    with transaction(url) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM runs")) == 1
+
+
+def test_a_database_that_stays_down_leaves_rows_on_disk_that_can_be_replayed(
+    own_postgres: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spill = tmp_path / "out" / "undelivered"
+    sink = DatabaseSink(own_postgres.create_database("cards"), patience=1, spill=spill)
+    sink.begin("r")
+    writer = sink.open("r")
+    own_postgres.stop()
+    writer.write(flagged_batch(["a", "b"]), ["console"])
+    started = time.monotonic()
+    writer.write(flagged_batch(["c"]), ["console"])
+    assert time.monotonic() - started < 0.5, "once given up, a database is tried once"
+    assert (writer.undelivered, len(undelivered_parts(spill))) == (3, 2)
+    assert own_postgres.password not in caplog.text
+    assert not any(own_postgres.password.encode() in p.read_bytes() for p in spill.iterdir())
+    sink.commit("r")
+    with pytest.raises(PassingDatabaseError):
+        replay_undelivered(spill, sink)
+    assert len(undelivered_parts(spill)) == 2
+
+    own_postgres.start()
+    writer.write(flagged_batch(["d"]))
+    assert writer.undelivered == 3
+    writer.close()
+    assert replay_undelivered(spill, sink) == 3
+    assert keys(sink.url) == ["a", "b", "c", "d"]
+    assert Outbox(sink.url).counts()["console"].pending == 3
+    assert list(spill.iterdir()) == []
+    assert replay_undelivered(spill, sink) == 0
+
+
+def test_without_a_place_on_disk_rows_that_cannot_be_written_are_an_error(
+    own_postgres: Server, tmp_path: Path
+) -> None:
+    url = own_postgres.create_database("cards")
+    prepare_database(url)
+    own_postgres.stop()
+    with pytest.raises(FraudError, match="refused"):
+        DatabaseSink(url, patience=0.2).open("r").write(flagged_batch())
+    (tmp_path / "undelivered").write_text("a file in the way")
+    sink = DatabaseSink(url, patience=0.2, spill=tmp_path / "undelivered")
+    with pytest.raises(FraudError, match="is a file"):
+        sink.open("r").write(flagged_batch())
+
+
+def test_what_does_not_pass_is_not_tried_again(
+    prepared: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for statement in ("INSERT INTO runs (run_id) VALUES ('x')", "SELECT no_such_column FROM runs"):
+        with pytest.raises(FraudError) as refused:
+            persistently(prepared, lambda c, s=statement: c.execute(text(s)))  # type: ignore[misc]
+        assert refused.type is FraudError
+    assert log_of(caplog) == []
+
+
+@pytest.mark.parametrize(
+    "code", ["53100", "53300", "40001", "40P01", "57014", "57P01", "55P03", "58030", "08006"]
+)
+def test_what_postgresql_says_of_passing_reasons_is_tried_again(prepared: str, code: str) -> None:
+    tries = []
+
+    def work(connection: Connection) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$"
+            connection.exec_driver_sql(raising)
+
+    persistently(prepared, work, patience=20)
+    assert len(tries) == 3
+
+
+def test_a_row_that_another_one_holds_is_waited_for(prepared: str) -> None:
+    sink = DatabaseSink(prepared, patience=20)
+    sink.open("r").write(flagged_batch(["a"], score=0.5))
+    waiting = threading.Event()
+
+    def hold() -> None:
+        with transaction(prepared) as connection:
+            connection.execute(text("UPDATE flagged_transactions SET score = 0.6"))
+            waiting.set()
+            # Longer than one try waits for a lock.
+            connection.execute(text("SELECT pg_sleep(1)"))
+
+    holder = in_background(hold)
+    waiting.wait()
+    sink.open("r").write(flagged_batch(["a"], score=0.9))
+    holder.join()
+    with transaction(prepared) as connection:
+        assert connection.execute(select(FLAGGED.c.score)).scalars().all() == [0.9]
+
+
+def test_a_statement_that_takes_too_long_is_given_up_and_tried_again(
+    prepared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(persistence, "_STATEMENT_SECONDS", 0.2)
+    seconds = iter([5, 0])
+    persistently(
+        prepared, lambda c: c.execute(text(f"SELECT pg_sleep({next(seconds)})")), patience=20
+    )
+    assert next(seconds, None) is None
+
+
+def test_a_connection_that_is_ended_by_the_server_is_made_again(
+    postgres: Server, prepared: str
+) -> None:
+    connection = PersistentConnection(prepared, 20)
+    backend = connection.write(lambda c: c.scalar(text("SELECT pg_backend_pid()")))
+    postgres.execute(f"SELECT pg_terminate_backend({backend})")
+    assert connection.write(lambda c: c.scalar(text("SELECT pg_backend_pid()"))) != backend
+    connection.close()
+
+
+def test_too_many_connections_are_waited_for() -> None:
+    settings = {"max_connections": "4", "superuser_reserved_connections": "0"}
+    settings |= {"max_wal_senders": "0"}
+    with postgres_home() as home, Server(home, settings=settings) as server:
+        url = server.create_database("cards")
+        prepare_database(url)
+        engines._engine.cache_clear()
+        opened: list[psycopg.Connection] = []
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            opened.extend(psycopg.connect(url) for _ in range(8))
+        assert opened
+        release = in_background(lambda: (time.sleep(0.7), [held.close() for held in opened]))
+        DatabaseSink(url, patience=20).open("r").write(flagged_batch(["a"]))
+        release.join()
+        assert keys(url) == ["a"]
+
+
+def _write_shared(url: str, order: list[str], start: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    writer = DatabaseSink(url, patience=60).open("r")
+    for _ in range(15):
+        writer.write(flagged_batch(order), ["console"])
+    writer.close()
+
+
+def test_workers_that_are_forked_write_the_same_rows_at_once(prepared: str) -> None:
+    # The parent has a connection, which no child may use.
+    DatabaseSink(prepared).open("r").write(flagged_batch(["shared"]))
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(3)
+    ids = [f"t{number}" for number in range(300)]
+    orders = [ids, ids[::-1], ids[150:] + ids[:150]]
+    workers = [context.Process(target=_write_shared, args=(prepared, o, start)) for o in orders]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert keys(prepared) == sorted([*ids, "shared"])
+    assert Outbox(prepared).counts()["console"].pending == 300
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A database of SQLite that another process holds until it is told otherwise."""
+    file = tmp_path / "flagged.db"
+    prepare_database(sqlite_url(file))
+    code = (
+        "import sqlite3, sys\n"
+        f"connection = sqlite3.connect({str(file)!r}, isolation_level=None)\n"
+        "connection.execute('BEGIN IMMEDIATE')\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == b"held\n"
+        yield sqlite_url(file), process
+        process.kill()
+
+
+def test_sqlite_that_another_process_has_locked_is_waited_for(
+    locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, process = locked
+    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    sink = DatabaseSink(url, patience=20)
+    release = threading.Timer(1, process.send_signal, [signal.SIGKILL])
+    release.start()
+    sink.open("r").write(flagged_batch(["a"]))
+    release.join()
+    assert keys(url) == ["a"]
+
+
+def test_sqlite_that_stays_locked_leaves_rows_on_disk(
+    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, process = locked
+    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
+    writer = sink.open("r")
+    writer.write(flagged_batch(["a"]))
+    writer.close()
+    assert keys(url) == []
+    process.kill()
+    process.wait()
+    assert replay_undelivered(tmp_path / "undelivered", sink) == 1
+    assert keys(url) == ["a"]
+
+
+def test_a_full_database_is_tried_again_and_then_rows_wait_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sqlite_url(tmp_path / "flagged.db")
+    sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
+    sink.begin("r")
+    ids = [f"t{number:04}" for number in range(5_000)]
+
+    def bound(connection: sqlite3.Connection, record: object) -> None:
+        # As a full disk does, it lets no file grow.
+        connection.execute("PRAGMA max_page_count = 60")
+
+    with monkeypatch.context() as full:
+        full.setattr(engines, "_tune_sqlite", bound)
+        engines._engine.cache_clear()
+        writer = sink.open("r")
+        writer.write(flagged_batch(ids))
+        writer.close()
+    engines._engine.cache_clear()
+    assert writer.undelivered == 5_000
+    assert keys(url) == []
+    assert replay_undelivered(tmp_path / "undelivered", sink) == 5_000
+    assert keys(url) == ids
+
+
+def test_a_part_that_is_none_is_refused_and_stays(tmp_path: Path) -> None:
+    sink = DatabaseSink(sqlite_url(tmp_path / "x.db"))
+    part = tmp_path / "undelivered" / "part-x.parquet"
+    part.parent.mkdir()
+    part.write_bytes(b"no Parquet")
+    with pytest.raises(FraudError, match=r"part-x\.parquet: cannot be read .* move it away"):
+        replay_undelivered(part.parent, sink)
+    assert part.exists()
+    assert sqlite3.connect(tmp_path / "x.db").execute(
+        "SELECT count(*) FROM flagged_transactions"
+    ).fetchone() == (0,)
