@@ -40,8 +40,12 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture
 def postgres_database(postgres: Server) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, with the password."""
+    from beam_fraud.sinks.engines import engine
+
     name = f"test_{uuid4().hex}"
-    yield postgres.create_database(name)
+    url = postgres.create_database(name)
+    yield url
+    engine(url).dispose()
     postgres.drop_database(name)
 
 
@@ -59,4 +63,5 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "database.db")
-    return str(request.getfixturevalue("postgres_database"))
+    url: str = request.getfixturevalue("postgres_database")
+    return url

@@ -77,7 +77,7 @@ class HttpReceiver:
     @property
     def keys(self) -> Counter[str]:
         """How often each `Idempotency-Key` was taken."""
-        return Counter(post.headers["Idempotency-Key"] for post in self.taken)
+        return Counter(post.headers.get("Idempotency-Key", "") for post in self.taken)
 
     def start(self) -> Self:
         """Listen at `port`."""

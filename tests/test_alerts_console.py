@@ -1,12 +1,11 @@
 import io
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.alert import Reason, alerts_of
+from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.message import Message
@@ -61,15 +60,6 @@ def test_a_terminal_that_knows_ascii_only_gets_escapes():
 def test_only_the_chosen_fields_are_shown():
     line = alert_line(_alert("a"), ("decision", "score"))
     assert line == "ALERT review score=0.9000"
-
-
-def test_reasons_are_in_words_where_there_are_words():
-    reasons = (
-        Reason("count_1h", 7.0, 0.4, "7 in 1 hour, usually 1"),
-        Reason("amount", 9.0, 0.2, "much", approximate=True),
-    )
-    line = alert_line(replace(_alert(), reasons=reasons))
-    assert 'reasons="7 in 1 hour, usually 1","much (estimated)" ' in line
 
 
 def test_a_notice_is_a_line():

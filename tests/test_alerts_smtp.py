@@ -3,6 +3,10 @@
 import io
 import logging
 import re
+import socket
+import threading
+import time
+from contextlib import suppress
 from email import message_from_bytes
 from email.policy import default
 
@@ -237,6 +241,27 @@ def test_a_server_that_stalls_holds_nobody_for_ever(server, monkeypatch):
     channel = _channel(server)
     assert "no answer in time" in _fails(channel)
     channel.close()
+
+
+def test_a_server_that_drips_holds_nobody_for_ever(monkeypatch):
+    monkeypatch.setattr(smtp_session, "LETTER_SECONDS", 0.5)
+    done = threading.Event()
+
+    def drip(listening):
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            while not done.wait(0.02):
+                connection.sendall(b"2")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        url = f"smtp://127.0.0.1:{listening.getsockname()[1]}/?from=a@b.c&to=d@e.f"
+        begun = time.monotonic()
+        assert "no answer in time" in _fails(parse_channel(url, io.StringIO()))
+        assert time.monotonic() - begun < 5
+        done.set()
+        thread.join()
 
 
 def test_all_recipients_refused_for_good_refuse_the_letter(server):

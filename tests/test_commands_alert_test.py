@@ -46,6 +46,11 @@ def test_the_result_is_json_on_demand(tmp_path, capsys):
     assert sent["channel"] == f"file:{tmp_path / 'x'}"
 
 
-def test_no_key_is_needed_where_nothing_is_hidden(tmp_path, monkeypatch):
+def test_pseudonyms_on_demand(tmp_path, capsys, monkeypatch):
+    call = ["alerts", "test", f"file:{tmp_path / 'x'}", "--pseudonymise"]
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    assert main(["alerts", "test", f"file:{tmp_path / 'x'}"]) == 0
+    assert main(call) == 1
+    assert KEY_VARIABLE in capsys.readouterr().err
+    monkeypatch.setenv(KEY_VARIABLE, "k" * 16)
+    assert main(call) == 0
+    assert "test-account" not in (tmp_path / "x").read_text()

@@ -1,7 +1,10 @@
 """Pseudonyms stand for ids, and tell nothing of them."""
 
+from dataclasses import replace
+
 import pytest
 
+from beam_fraud.alert import Reason
 from beam_fraud.alerts.samples import sample_alert
 from beam_fraud.errors import FraudError
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
@@ -28,6 +31,13 @@ def test_all_ids_of_an_alert_are_replaced_and_nothing_else():
         name for name in alert.__dataclass_fields__ if getattr(alert, name) != getattr(hidden, name)
     }
     assert changed == {"alert_id", "transaction_id", "account_id", "merchant_id"}
+
+
+def test_words_that_name_an_id_are_left_out():
+    named = Reason("merchant", 3.0, 0.2, "merchant test-merchant, usually bakery")
+    other = Reason("mcc", 3.0, 0.2, "mcc 5411, usually 7995")
+    hidden = NAMES.alert(replace(sample_alert(), reasons=(named, other)))
+    assert hidden.reasons == (replace(named, text=None), other)
 
 
 def test_the_key_is_shown_nowhere():

@@ -24,6 +24,12 @@ from tests.flagged import flagged_batch
 from tests.requirements import postgres_home
 
 
+@pytest.fixture
+def database(postgres_database: str) -> str:
+    """The URL of an empty database."""
+    return postgres_database
+
+
 def keys(url: str) -> list[str]:
     with transaction(url) as connection:
         query = select(FLAGGED.c.transaction_id).order_by(FLAGGED.c.transaction_id)

@@ -104,13 +104,17 @@ def snooze(
 
 
 @command(alerts, "test")
-def test(
+def send_test(
     urls: Annotated[
         list[str],
         typer.Argument(metavar="URL", help="As --alert takes it; repeatable.", show_default=False),
     ],
+    pseudonymise: Annotated[
+        bool,
+        typer.Option("--pseudonymise", help="Keyed hashes for ids, by BEAM_FRAUD_PSEUDONYM_KEY."),
+    ] = False,
 ) -> Outcome:
     """Send one made-up alert, to see that it arrives."""
     from beam_fraud.commands.alert_test import AlertTestOptions, render, run
 
-    return Outcome(run(AlertTestOptions(tuple(urls))), render)
+    return Outcome(run(AlertTestOptions(tuple(urls), pseudonymise)), render)
