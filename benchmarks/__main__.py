@@ -22,6 +22,7 @@ from benchmarks.memory import measure_memory, measure_memory_with_ids
 from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
 from benchmarks.reasons import measure_reasons
+from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
@@ -46,6 +47,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
     ("reasons", _ULB, measure_reasons),
+    ("rules", None, measure_rules),
     ("stream", None, measure_stream),
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),

@@ -201,7 +201,8 @@ def test_a_database_that_goes_away_is_waited_for(tmp_path, caplog):
 
 
 def test_a_server_that_restarts_costs_no_alert_and_repeats_none(own_postgres):
-    outbox, postman = Outbox(own_postgres.create_database("o")), Postman(policy=Policy(most=1))
+    name = f"restarts{os.getpid()}"
+    outbox, postman = Outbox(own_postgres.create_database(name)), Postman(policy=Policy(most=1))
     outbox.begin()
     with Dispatcher(outbox, [postman]).running():
         for round_ in range(3):
