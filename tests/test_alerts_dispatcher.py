@@ -200,15 +200,15 @@ def test_a_database_that_goes_away_is_waited_for(tmp_path, caplog):
     assert postman.ids() == ["a", "b"]
 
 
-def test_a_server_that_restarts_costs_no_alert_and_repeats_none(database_server):
+def test_a_server_that_restarts_costs_no_alert_and_repeats_none(own_postgres):
     name = f"restarts{os.getpid()}"
-    outbox, postman = Outbox(database_server.create_database(name)), Postman(policy=Policy(most=1))
+    outbox, postman = Outbox(own_postgres.create_database(name)), Postman(policy=Policy(most=1))
     outbox.begin()
     with Dispatcher(outbox, [postman]).running():
         for round_ in range(3):
             queue(outbox, [f"{round_}-{row}" for row in range(30)], postman)
             wait_until(lambda round_=round_: len(postman.delivered) > 30 * round_ + 5)
-            database_server.restart()
+            own_postgres.restart()
         wait_until(lambda: len(postman.delivered) >= 90)
     told = [alert.transaction_id for message in postman.delivered for alert in message.alerts]
     assert len(told) == len(set(told)) == 90

@@ -57,7 +57,7 @@ def test_alerts_that_cannot_be_sent_fail_a_run_whose_outputs_stay(
     options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = tmp_path / "alerts.jsonl"
-    given = replace(options, alerts=(f"file:{sent}",), alert_patience=0.0)
+    given = replace(options, alerts=(f"file:{sent}",), alert_patience="0s")
     # Something takes the file's place after it was checked.
     send_pending = score.send_pending
 
