@@ -22,6 +22,7 @@ from benchmarks.memory import measure_memory, measure_memory_with_ids
 from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
 from benchmarks.reasons import measure_reasons
+from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
@@ -29,6 +30,7 @@ from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
 from benchmarks.table import render
+from benchmarks.upserts import measure_upserts
 from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
 
@@ -45,10 +47,12 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
     ("reasons", _ULB, measure_reasons),
+    ("rules", None, measure_rules),
     ("stream", None, measure_stream),
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),
+    ("upserts", None, measure_upserts),
     ("help", None, measure_help),
 )
 _NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))

@@ -10,7 +10,7 @@ _COUNTED = (
     ("rows read", "rows_in"),
     ("  scored", "rows_scored"),
     ("    flagged", "rows_flagged"),
-    ("    on disk", "rows_undelivered"),
+    ("      on disk", "rows_undelivered"),
     ("  computed", "rows_out"),
     ("  dead", "rows_dead"),
 )
@@ -18,7 +18,7 @@ _COUNTED = (
 
 #: What became of alerts, in words; and what is told only where there is some.
 _ALERTS = {"already_sent": "sent before", "digested": "of them in digests"}
-_SELDOM = {"snoozed", "digested"}
+_SELDOM = {"snoozed", "digested", "rows_undelivered"}
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -27,7 +27,11 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _run(result: Mapping[str, Any]) -> str:
-    lines = [f"{shown:<13} {result[name]:>12,}" for shown, name in _COUNTED if name in result]
+    lines = [
+        f"{shown:<13} {result[name]:>12,}"
+        for shown, name in _COUNTED
+        if name in result and (result[name] or name not in _SELDOM)
+    ]
     lines += [f"    {reason:<20} {rows:,}" for reason, rows in result["dead_reasons"].items()]
     lines.append(f"  duplicate   {result['rows_duplicate']:>12,}")
     if "history_rows" in result:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_fraud.alert import alert_id
 from beam_fraud.sinks.tables import FLAGGED
@@ -59,19 +59,19 @@ def _moments(column: pa.Array) -> list[object]:
 def _rules_json(rules: pa.ListArray) -> list[object]:
     # Most rows have one of a few lists.
     encoded = cache(lambda names: msgspec.json.encode(names).decode())
-    return [encoded(tuple(names)) for names in _cut(_values(rules.values), rules)]
+    return [encoded(tuple(names)) for names in _cut(_values(rules.flatten()), rules)]
 
 
 def _reasons_json(reasons: pa.ListArray) -> list[object]:
     # A null number is NaN here, and null again in JSON.
-    every = list(map(_Reason, *map(_values, reasons.values.flatten())))
+    every = list(map(_Reason, *map(_values, reasons.flatten().flatten())))
     encode = msgspec.json.Encoder().encode
     return [encode(listed).decode() if listed else "[]" for listed in _cut(every, reasons)]
 
 
 def _cut(values: list[Any], lists: pa.ListArray) -> Iterator[list[Any]]:
-    """The values of each list; none of a null one."""
-    there = lists.is_valid().to_numpy(zero_copy_only=False).tolist()
-    bounds = pairwise(lists.offsets.to_numpy().tolist())
-    for (start, end), valid in zip(bounds, there, strict=True):
-        yield values[start:end] if valid else []
+    """The values of each list, of all that `lists.flatten()` gave; none of a null one."""
+    start = 0
+    for length in pc.list_value_length(lists).fill_null(0).to_numpy().tolist():
+        yield values[start : start + length]
+        start += length

@@ -1,0 +1,66 @@
+"""Columns of a batch are those of its rows, however it was cut."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.sinks.flagged_columns import alert_columns, flagged_columns
+from beam_fraud.stages import SCORED
+from tests.flagged import START, flagged_batch
+
+FULL = {
+    "feature": "V1",
+    "value": 1.5,
+    "contribution": None,
+    "text": 'a "b" \0',
+    "approximate": True,
+}
+EMPTY = dict.fromkeys(FULL)
+LISTS = [
+    ([], []),
+    (None, None),
+    (["a", "b"], [FULL]),
+    (["ü"], [EMPTY, FULL, FULL]),
+    (["a", "b"], None),
+]
+
+
+@pytest.fixture
+def batch() -> pa.RecordBatch:
+    rows = flagged_batch([f"t{number}" for number in range(len(LISTS))]).to_pylist()
+    for row, (rules, reasons) in zip(rows, LISTS, strict=True):
+        row |= {"rules": rules, "reasons": reasons, "merchant_id": "m" if reasons else None}
+    return pa.RecordBatch.from_pylist(rows, schema=SCORED)
+
+
+@pytest.mark.parametrize("start", range(len(LISTS)))
+@pytest.mark.parametrize("length", range(len(LISTS)))
+def test_a_slice_has_the_columns_of_its_own_rows(
+    batch: pa.RecordBatch, start: int, length: int
+) -> None:
+    part = batch.slice(start, length)
+    columns = flagged_columns(part)
+    for name in ("rules", "reasons"):
+        expected = [row[name] or [] for row in part.to_pylist()]
+        assert [json.loads(str(text)) for text in columns.pop(name)] == expected
+    for name, values in columns.items():
+        assert values == part.column(name).to_pylist()
+
+
+def test_times_keep_their_microseconds(batch: pa.RecordBatch) -> None:
+    assert flagged_columns(batch)["event_time"][0] == START
+
+
+def test_columns_of_alerts_are_those_of_alerts_one_by_one(batch: pa.RecordBatch) -> None:
+    channels = ["console", "file:x"]
+    columns = alert_columns(flagged_columns(batch), channels)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    by_id = {row["alert_id"]: row for row in rows}
+    expected = {alert.alert_id: alert.row() for alert in alerts_of(batch, channels)}
+    assert by_id.keys() == expected.keys()
+    for key, row in expected.items():
+        assert by_id[key] == row
