@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from beam_fraud.erasure.subject import Accounts, Before, Subject
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
+from beam_fraud.sinks.bigquery.erase import erase_rows
+from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.connection import check_database, prepare_database
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.database_url import database_file
@@ -29,6 +31,7 @@ _STATE = (
     "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
     "edited), and rows of a stream that was killed: start and stop that, then erase again"
 )
+_BIGQUERY = "{place}: BigQuery keeps what is deleted for a fortnight (time travel, fail-safe)"
 _POSTGRES = "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
 
 
@@ -65,7 +68,7 @@ def run(options: EraseOptions) -> dict[str, object]:
     """
     subject = _subject(options)
     erasure = Erasure.of(new_run_id(), subject)
-    databases, directories = _sinks(options)
+    places = _places(options)
     outs = [local_directory(out) for out in options.outs]
     files = [absolute(Path(file)) for file in options.files]
     for file in files:
@@ -79,7 +82,7 @@ def run(options: EraseOptions) -> dict[str, object]:
             erasure.note_in_directory(out, rows[str(out)])
         if keeps_a_state(out):
             notes.append(_STATE.format(out=out))
-    for sink in databases:
+    for sink in places.databases:
         place = sink.describe()
         prepare_database(sink.url)
         rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
@@ -87,7 +90,10 @@ def run(options: EraseOptions) -> dict[str, object]:
             erasure.note_in_database(sink.url, rows[place])
         if database_file(sink.url) is None:
             notes.append(_POSTGRES.format(place=place))
-    for directory in directories:
+    for table in places.tables:
+        rows[table.describe()] = _erase_table(table, subject, dry_run=options.dry_run)
+        notes.append(_BIGQUERY.format(place=table.describe()))
+    for directory in places.directories:
         taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
         rows[directory.describe()] = {"flagged": taken}
     for file in files:
@@ -138,23 +144,35 @@ def _subject(options: EraseOptions) -> Subject:
     return Before(datetime.now(UTC) - timedelta(microseconds=span))
 
 
-def _sinks(options: EraseOptions) -> tuple[list[DatabaseSink], list[ParquetSink]]:
-    databases, directories = [], []
+@dataclass
+class _Places:
+    """The sinks, by what they are."""
+
+    databases: list[DatabaseSink] = field(default_factory=list)
+    directories: list[ParquetSink] = field(default_factory=list)
+    tables: list[BigQuerySink] = field(default_factory=list)
+
+
+def _places(options: EraseOptions) -> _Places:
+    places = _Places()
     for url in options.sinks:
         sink = parse_sink(url)
         if isinstance(sink, DatabaseSink) and _is_there(sink):
             check_database(sink.url)
-            databases.append(sink)
+            places.databases.append(sink)
         elif isinstance(sink, ParquetSink) and sink.directory.is_dir():
-            directories.append(sink)
-        elif isinstance(sink, DatabaseSink | ParquetSink):
-            raise FraudError(f"--sink {sink.describe()}: is not there")
+            places.directories.append(sink)
+        elif isinstance(sink, BigQuerySink):
+            places.tables.append(sink)
         else:
-            raise UsageError(
-                f"--sink {sink.describe()}: only databases and parquet:DIR are erased from here; "
-                "delete the rows there"
-            )
-    return databases, directories
+            raise FraudError(f"--sink {sink.describe()}: is not there")
+    return places
+
+
+def _erase_table(sink: BigQuerySink, subject: Subject, *, dry_run: bool) -> dict[str, int]:
+    if isinstance(subject, Before):
+        return erase_rows(sink.table, before=subject.moment, dry_run=dry_run)
+    return erase_rows(sink.table, subject.ids, dry_run=dry_run)
 
 
 def _is_utf8(text: str) -> bool:
