@@ -12,8 +12,7 @@ from beam_fraud.sinks.flagged_columns import alert_columns, flagged_columns
 from beam_fraud.stages import SCORED
 from tests.flagged import START, flagged_batch
 
-FULL = {"feature": "V1", "value": 1.5, "contribution": None, "text": "a \"b\" \0"}
-FULL["approximate"] = True
+FULL = {
     "feature": "V1",
     "value": 1.5,
     "contribution": None,
