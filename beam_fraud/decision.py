@@ -78,43 +78,39 @@ def decided_columns(
 
 
 def _with_rules(codes: _Codes, fired: Fired) -> _Codes:
-    firing = [
-        (rule, holds)
-        for rule, holds, count in zip(fired.rules, fired.holds, fired.counts, strict=True)
-        if count
-    ]
+    firing = [pair for pair in zip(fired.rules, fired.places, strict=True) if len(pair[1])]
     passing = _highest_priority([pair for pair in firing if not pair[0].raises], len(codes))
     if passing is not None:
-        codes = np.where(passing > _LOWEST, 0, codes).astype(np.int8)
-    for rule, holds in firing:
+        codes[passing > _LOWEST] = 0
+    for rule, rows in firing:
         if rule.raises:
-            if passing is not None:
-                holds = holds & (rule.priority >= passing)
-            np.maximum(codes, holds * np.int8(_CODE[rule.decision]), out=codes)
+            standing = rows if passing is None else rows[rule.priority >= passing[rows]]
+            codes[standing] = np.maximum(codes[standing], _CODE[rule.decision])
     return codes
 
 
 def _highest_priority(
-    firing: Sequence[tuple[Rule, npt.NDArray[np.bool_]]], rows: int
+    firing: Sequence[tuple[Rule, npt.NDArray[np.int64]]], rows: int
 ) -> npt.NDArray[np.int64] | None:
-    """Of the rules that hold for each row; None if none does for any."""
+    """Of the rules that hold for each row, int64[rows]; None if none does for any."""
     if not firing:
         return None
     highest = np.full(rows, _LOWEST, dtype=np.int64)
-    # Rules come by falling priority, so the first that holds has the highest.
-    for rule, holds in firing:
-        highest[holds & (highest == _LOWEST)] = rule.priority
+    # Rules come by falling priority, so that the highest is written last.
+    for rule, places in reversed(firing):
+        highest[places] = rule.priority
     return highest
 
 
 def _names_of_rules(rows: int, fired: Fired | None) -> pa.ListArray:
     """The names of the rules that hold for each row, in the order of the rules."""
-    lengths = np.zeros(rows + 1, dtype=np.int32)
+    offsets = np.zeros(rows + 1, dtype=np.int32)
     names = pa.array([], pa.string())
     if fired is not None and any(fired.counts):
-        at = np.flatnonzero(fired.holds.any(axis=0))
-        place, rule = np.nonzero(np.ascontiguousarray(fired.holds[:, at].T))
-        lengths[1:] = np.bincount(at[place], minlength=rows)
+        row = np.concatenate(fired.places)
+        rule = np.repeat(np.arange(len(fired.rules)), fired.counts)
+        # Stable: the rules of a row stay in their order.
+        rule = rule[np.argsort(row, kind="stable")]
+        offsets[1:] = np.cumsum(np.bincount(row, minlength=rows))
         names = pa.array([rule.name for rule in fired.rules]).take(pa.array(rule))
-    offsets = pa.array(np.cumsum(lengths, dtype=np.int32))
-    return pa.ListArray.from_arrays(offsets, names, type=SCORED.field("rules").type)
+    return pa.ListArray.from_arrays(pa.array(offsets), names, type=SCORED.field("rules").type)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from beam_fraud.alert import Alert
+from beam_fraud.alert import Alert, Reason
 from beam_fraud.errors import FraudError
 
 #: Where the key is.
@@ -68,10 +70,13 @@ class Pseudonyms:
     def alert(self, alert: Alert) -> Alert:
         """An alert with pseudonyms for its ids.
 
-        Its own id goes too: it is a hash of the transaction's that everyone can compute.
+        Its own id goes too: it is a hash of the transaction's that everyone can compute. So do the
+        words of a reason that name an id, as where a model has the merchant for a feature.
         """
+        ids = {alert.transaction_id, alert.account_id, alert.merchant_id} - {None, ""}
         return replace(
             alert,
+            reasons=tuple(_without(ids, reason) for reason in alert.reasons),
             alert_id=self.of("alert", alert.alert_id),
             transaction_id=self.of("transaction", alert.transaction_id),
             account_id=self._maybe("account", alert.account_id),
@@ -80,3 +85,9 @@ class Pseudonyms:
 
     def _maybe(self, kind: Kind, value: str | None) -> str | None:
         return None if value is None else self.of(kind, value)
+
+
+def _without(ids: Iterable[str | None], reason: Reason) -> Reason:
+    text = reason.text or ""
+    named = any(re.search(rf"(?<!\w){re.escape(str(one))}(?!\w)", text) for one in ids)
+    return replace(reason, text=None) if named else reason

@@ -21,6 +21,8 @@ from benchmarks.measure import ROOT, ProcessFailedError
 from benchmarks.memory import measure_memory, measure_memory_with_ids
 from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
+from benchmarks.reasons import measure_reasons
+from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
@@ -44,6 +46,8 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("velocity", None, measure_velocity),
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
+    ("reasons", _ULB, measure_reasons),
+    ("rules", None, measure_rules),
     ("stream", None, measure_stream),
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),

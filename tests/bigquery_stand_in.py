@@ -48,6 +48,7 @@ class StandIn:
     buckets: set[str] = field(default_factory=lambda: {"bucket"})
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, list[Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     #: Refused requests: a pattern of `METHOD path`, the status and how many more times.
@@ -96,6 +97,12 @@ class StandIn:
             case ("GET", "datasets", dataset):
                 self._dataset(dataset)
                 return {"datasetReference": {"projectId": parts[0], "datasetId": dataset}}
+            case ("GET", "datasets", dataset, "tables"):
+                self._dataset(dataset)
+                inside = [
+                    t for t in self.tables.values() if t["tableReference"]["datasetId"] == dataset
+                ]
+                return {"tables": [{"tableReference": t["tableReference"]} for t in inside]}
             case ("POST", "datasets", dataset, "tables"):
                 return self._create(given)
             case ("GET", "datasets", dataset, "tables", table):
@@ -112,7 +119,10 @@ class StandIn:
                 return self._ended(self.jobs[job])
             case ("GET", "queries", job):
                 done = {"jobReference": self.jobs[job]["jobReference"], "jobComplete": True}
-                return {**done, "schema": {"fields": []}, "totalRows": "0"}
+                # One number is all that anyone selects.
+                rows = [{"f": [{"v": str(row[0])}]} for row in self.answers[job]]
+                fields = [{"name": "f0_", "type": "INTEGER", "mode": "NULLABLE"}]
+                return {**done, "schema": {"fields": fields}, "rows": rows, "totalRows": "1"}
         raise RefusedError(501, f"{method} {path} is not made")
 
     def _dataset(self, dataset: str) -> None:
@@ -152,7 +162,14 @@ class StandIn:
         return f'"{given["name"]}" {kind}{many}{needed}'
 
     def _sql(self, query: str) -> str:
-        return query.replace("`", '"')
+        query = re.sub(r"IN UNNEST\((@\w+)\)", r"= ANY(\1)", query.replace("`", '"'))
+        return query.replace("@", "$")
+
+    def _value(self, parameter: dict[str, Any]) -> Any:
+        value = parameter["parameterValue"]
+        if "arrayValues" in value:
+            return [one["value"] for one in value["arrayValues"]]
+        return value["value"]
 
     def _fault(self, table: str, row: dict[str, Any]) -> str | None:
         """Why BigQuery would not take a row."""
@@ -200,6 +217,7 @@ class StandIn:
         if job["status"]["state"] == "DONE":
             return job
         job["status"]["state"] = "DONE"
+        key = job["jobReference"]["jobId"]
         try:
             if "load" in job["configuration"]:
                 self._load(job["configuration"]["load"])
@@ -207,7 +225,11 @@ class StandIn:
                 job["statistics"] = {"query": {"statementType": "MERGE"}}
                 if job["configuration"].get("dryRun"):
                     return job
-                self.database.execute(self._sql(job["configuration"]["query"]["query"]))
+                query = job["configuration"]["query"]
+                given = {p["name"]: self._value(p) for p in query.get("queryParameters", ())}
+                answer = self.database.execute(self._sql(query["query"]), given or None).fetchall()
+                self.answers[key] = answer
+                job["statistics"]["query"]["numDmlAffectedRows"] = str(answer[0][0])
         except (RefusedError, KeyError, duckdb.Error) as error:
             reason = {"reason": "invalid", "message": str(error)}
             job["status"] |= {"errorResult": reason, "errors": [reason]}

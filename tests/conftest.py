@@ -30,14 +30,6 @@ def inbox(tmp_path: Path) -> Path:
     return tmp_path / "inbox"
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> str:
-    """URL of a database without tables."""
-    from beam_fraud.sinks.connection import sqlite_url
-
-    return sqlite_url(tmp_path / "database.db")
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL server; a test that stops one, or fills its disk, starts its own."""
@@ -48,8 +40,12 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture
 def postgres_database(postgres: Server) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, with the password."""
+    from beam_fraud.sinks.engines import engine
+
     name = f"test_{uuid4().hex}"
-    yield postgres.create_database(name)
+    url = postgres.create_database(name)
+    yield url
+    engine(url).dispose()
     postgres.drop_database(name)
 
 
@@ -58,3 +54,14 @@ def own_postgres() -> Iterator[Server]:
     """A PostgreSQL server that runs, for one test alone."""
     with postgres_home() as home, Server(home) as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a database without tables, one of each kind."""
+    from beam_fraud.sinks.connection import sqlite_url
+
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "database.db")
+    url: str = request.getfixturevalue("postgres_database")
+    return url

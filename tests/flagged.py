@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from beam_fraud.alerts.message import Message
 from beam_fraud.stages import SCORED
 
 START = datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
@@ -32,3 +33,8 @@ def flagged_batch(
         for key, minute in zip(ids, minutes, strict=True)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=SCORED)
+
+
+def message_of(alerts, delivery_id="d" * 32) -> Message:
+    """A message of alerts, fixed at START."""
+    return Message(delivery_id, "alerts", START, tuple(alerts), len(alerts))

@@ -1,4 +1,5 @@
 import io
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,10 @@ from hypothesis import strategies as st
 from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.line import alert_line
-from tests.flagged import flagged_batch
+from beam_fraud.alerts.message import Message
+from tests.flagged import flagged_batch, message_of
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def _alert(account="a"):
@@ -49,5 +53,24 @@ def test_any_two_names_look_different_and_take_one_line(one, other):
 def test_a_terminal_that_knows_ascii_only_gets_escapes():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    ConsoleChannel(stream).send([_alert("Zoë")])
+    ConsoleChannel(stream).send(message_of([_alert("Zoë")]))
     assert rb"account=Zo\xeb" in raw.getvalue()
+
+
+def test_only_the_chosen_fields_are_shown():
+    line = alert_line(_alert("a"), ("decision", "score"))
+    assert line == "ALERT review score=0.9000"
+
+
+def test_a_notice_is_a_line():
+    stream = io.StringIO()
+    ConsoleChannel(stream).send(Message("d", "notice", NOW, text="rule\nx is muted"))
+    assert stream.getvalue() == "NOTICE rule\\nx is muted\n"
+
+
+def test_a_digest_says_how_many_there_were():
+    stream = io.StringIO()
+    ConsoleChannel(stream).send(Message("d", "digest", NOW, (_alert(),), 132))
+    head, alert = stream.getvalue().splitlines()
+    assert head == "DIGEST Fraud alerts: 132 more, held back by the rate limit"
+    assert "transaction=t0" in alert

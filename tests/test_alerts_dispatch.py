@@ -1,38 +1,24 @@
 import io
 import logging
-from dataclasses import dataclass, field
+import threading
 
 import pytest
 
-from beam_fraud.alert import Alert, alerts_of
-from beam_fraud.alerts import dispatch
+from beam_fraud.alert import alerts_of
+from beam_fraud.alerts.clock import Clock
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.dispatch import ChannelReport, send_pending
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url
 from tests.flagged import flagged_batch
+from tests.postman import Postman
+from tests.snoozing import snoozed_for_an_hour
 
-
-@dataclass
-class Postman:
-    """A channel that delivers so many alerts and then is ill."""
-
-    name: str = "postman"
-    strength: int = 10**9
-    delivered: list[Alert] = field(default_factory=list)
-
-    def check(self):
-        pass
-
-    def describe(self):
-        return "postman:"
-
-    def send(self, alerts):
-        if len(self.delivered) + len(alerts) > self.strength:
-            raise FraudError("the dog\nbit him")
-        self.delivered += alerts
+PAIRS = Policy(most=2)
 
 
 @pytest.fixture
@@ -42,63 +28,121 @@ def outbox(tmp_path):
     return outbox
 
 
-@pytest.fixture(autouse=True)
-def _small_pages(monkeypatch):
-    monkeypatch.setattr(dispatch, "PAGE", 2)
-
-
 def _queue(outbox, ids, *channels):
     outbox.queue(alerts_of(flagged_batch(list(ids)), [channel.name for channel in channels]))
 
 
-def _ids(postman):
-    return "".join(alert.transaction_id for alert in postman.delivered)
+def _send(outbox, *channels, patience=0.0):
+    return send_pending(outbox, channels, patience)
+
+
+def after(messages, error):
+    """Trouble from some message on."""
+    seen = []
+
+    def trouble(message):
+        seen.append(message)
+        return error if len(seen) > messages else None
+
+    return trouble
 
 
 def test_everything_goes_out_once_in_event_order(outbox):
-    postman = Postman()
+    postman = Postman(policy=PAIRS)
     _queue(outbox, "abcde", postman)
-    assert send_pending(outbox, [postman]).channels == {"postman": ChannelReport(5, 0, 0)}
-    assert send_pending(outbox, [postman]).channels == {"postman": ChannelReport(0, 5, 0)}
-    assert _ids(postman) == "abcde"
+    assert _send(outbox, postman).channels == {"postman": ChannelReport(5, 0, 0)}
+    assert _send(outbox, postman).channels == {"postman": ChannelReport(0, 5, 0)}
+    assert postman.ids() == ["ab", "cd", "e"]
 
 
 def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outbox, caplog):
-    ill, well = Postman("ill", strength=3), Postman("well")
+    ill, well = Postman("ill", PAIRS), Postman("well", PAIRS)
+    ill.trouble = after(1, FraudError("the dog\nbit him"))
     _queue(outbox, "abcde", ill, well)
     with caplog.at_level(logging.ERROR):
-        report = send_pending(outbox, [ill, well])
+        report = _send(outbox, ill, well)
     assert report.channels["ill"] == ChannelReport(2, 0, 3, "the dog bit him")
     assert report.channels["well"] == ChannelReport(5, 0, 0)
     assert (report.sent, report.already_sent, report.failed) == (7, 0, 3)
     [message] = [record.getMessage() for record in caplog.records]
-    assert message == "3 alerts for postman: still to be sent: the dog bit him"
+    assert message == "3 alerts for ill: still to be sent: the dog bit him"
 
-    ill.strength = 99
-    assert send_pending(outbox, [ill]).channels["ill"] == ChannelReport(3, 2, 0)
-    assert _ids(ill) == "abcde"
+    ill.trouble = lambda message: None
+    assert _send(outbox, ill).channels["ill"] == ChannelReport(3, 2, 0)
+    assert ill.ids() == ["ab", "cd", "e"]
+
+
+def test_a_channel_that_stalls_does_not_hold_up_the_others(outbox):
+    free = threading.Event()
+    stalled, well = Postman("stalled"), Postman("well")
+    stalled.trouble = lambda message: None if free.wait(30) else FraudError("nobody came")
+
+    def deliver(message):
+        free.set()
+
+    well.trouble = deliver
+    _queue(outbox, "a", stalled, well)
+    assert _send(outbox, stalled, well).sent == 2
+
+
+def test_a_channel_that_recovers_in_time_is_waited_for(outbox):
+    postman = Postman(policy=PAIRS)
+    trouble = iter([FraudError("ill")] * 2)
+    postman.trouble = lambda message: next(trouble, None)
+    _queue(outbox, "abc", postman)
+    assert _send(outbox, postman, patience=30).channels == {"postman": ChannelReport(3, 0, 0)}
+    assert len(postman.tried) == 4
+
+
+def test_what_is_snoozed_or_in_a_digest_is_told_apart(outbox):
+    postman = Postman(policy=Policy(group=60, rate=Rate(1, 3600)))
+    _queue(outbox, "ab", postman)
+    outbox.queue(alerts_of(flagged_batch(["c"], account="other"), ["postman"]))
+    outbox.queue(alerts_of(flagged_batch(["d"], account="quiet"), ["postman"]))
+    snoozed_for_an_hour(outbox, "quiet")
+    report = _send(outbox, postman)
+    assert (report.sent, report.digested, report.snoozed, report.failed) == (3, 3, 1, 0)
 
 
 def test_alerts_of_a_channel_that_is_not_given_wait(outbox):
     given, absent = Postman("given"), Postman("absent")
     _queue(outbox, "ab", given, absent)
-    send_pending(outbox, [given])
+    _send(outbox, given)
     assert outbox.counts()["absent"].pending == 2
 
 
 def test_a_channel_given_twice_is_one(outbox):
     one, same = Postman(), Postman()
     _queue(outbox, "a", one)
-    assert send_pending(outbox, [one, same]).sent == 1
+    assert _send(outbox, one, same).sent == 1
+    assert (one.ids(), same.ids()) == (["a"], [])
+
+
+def test_another_process_that_sends_is_left_to_it(outbox):
+    first, second = Postman(), Postman()
+    sender = ChannelSender(outbox.url, first, Clock())
+    sender.attempt()
+    _queue(outbox, "a", first)
+    report = _send(outbox, second)
+    assert report.channels["postman"] == ChannelReport(0, 0, 1)
+    sender.attempt()
+    assert _send(outbox, second, patience=30).channels["postman"] == ChannelReport(0, 1, 0)
+    assert (first.ids(), second.ids()) == (["a"], [])
+    sender.close()
 
 
 def test_the_real_channels(outbox, tmp_path):
     stream, file = io.StringIO(), FileChannel(tmp_path / "alerts.jsonl")
     console = ConsoleChannel(stream)
     _queue(outbox, "abc", console, file)
-    assert send_pending(outbox, [console, file]).sent == 6
+    assert _send(outbox, console, file).sent == 6
     assert stream.getvalue().count("\n") == file.path.read_text().count("\n") == 3
 
 
 def test_an_empty_outbox_is_nothing_to_report(outbox):
-    assert send_pending(outbox, [Postman()]).channels["postman"] == ChannelReport(0, 0, 0)
+    assert _send(outbox, Postman()).channels["postman"] == ChannelReport(0, 0, 0)
+
+
+def test_an_outbox_that_is_gone_is_one_line(tmp_path):
+    with pytest.raises(FraudError, match="no such table"):
+        _send(Outbox(sqlite_url(tmp_path / "x.db")), Postman(), patience=60)

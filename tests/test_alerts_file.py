@@ -10,11 +10,11 @@ import pytest
 from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.errors import FraudError
-from tests.flagged import flagged_batch
+from tests.flagged import flagged_batch, message_of
 
 
 def _alerts(*ids, account="a"):
-    return alerts_of(flagged_batch(ids, account=account), ["file:x"])
+    return message_of(alerts_of(flagged_batch(ids, account=account), ["file:x"]))
 
 
 def _ids(path):
@@ -26,9 +26,16 @@ def test_a_line_holds_the_whole_alert(tmp_path):
     channel.send(_alerts("t0"))
     line = json.loads(channel.path.read_text())
     assert line["event_time"] == "2024-05-01T12:00:00.000005Z"
-    assert line["reasons"] == [{"feature": "V14", "value": -3.5, "contribution": 0.4}]
+    [reason] = line["reasons"]
+    assert (reason["feature"], reason["value"], reason["contribution"]) == ("V14", -3.5, 0.4)
     assert line["merchant_id"] is None
     assert line["rules"] == ["large", "ünusual"]
+
+
+def test_a_line_holds_the_chosen_fields_alone(tmp_path):
+    channel = FileChannel(tmp_path / "alerts.jsonl", fields=("score", "transaction_id"))
+    channel.send(_alerts("t0"))
+    assert channel.path.read_text() == '{"score":0.9,"transaction_id":"t0"}\n'
 
 
 def test_what_was_there_stays(tmp_path):

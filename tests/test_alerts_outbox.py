@@ -11,7 +11,8 @@ from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.alerts.snoozes import Snooze, snooze
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import engine, sqlite_url, transaction, writing
+from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.engines import engine
 from beam_fraud.sinks.tables import ALERTS
 from tests.flagged import flagged_batch
 
@@ -121,6 +122,9 @@ def test_a_digest_is_counts_and_the_highest_scores(outbox):
         [delivery] = due_deliveries(connection, "console", NOW, 500)
     message = delivery.message
     assert (message.kind, message.total) == ("digest", 30)
-    assert message.text == "30 alerts were held back: 30 review"
+    assert message.text == (
+        "30 alerts were held back: 30 review. "
+        "These 20 have the highest scores; all are in the database."
+    )
     assert [alert.score for alert in message.alerts] == [n / 100 for n in range(29, 9, -1)]
     assert isinstance(message.alerts[0], Alert)

@@ -1,7 +1,6 @@
 """What goes into messages and when, by a clock that is set by hand."""
 
 import logging
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -13,12 +12,13 @@ from beam_fraud.alerts.fixing import new_delivery
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.alerts.sender import REFUSALS, ChannelSender
-from beam_fraud.alerts.snoozes import Snooze, lift, snooze
+from beam_fraud.alerts.snoozes import lift
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import transaction, writing
 from beam_fraud.sinks.tables import ALERTS, DELIVERIES
 from tests.flagged import flagged_batch
 from tests.postman import HandClock, Postman
+from tests.snoozing import snoozed_for_an_hour
 
 
 class Office:
@@ -173,9 +173,7 @@ def test_notices_go_whatever_the_bound(office):
 
 def test_alerts_of_the_snoozed_wait_and_come_together(office):
     office.postman.policy = Policy(group=60)
-    start = office.time.moment
-    with writing(office.outbox.url) as connection:
-        snooze(connection, [Snooze("account", "x", start + timedelta(hours=1))], start)
+    snoozed_for_an_hour(office.outbox, "x", office.time.moment)
     for name in "abc":
         office.queue(name, account="x")
         assert office.attempt(after=600) == []
@@ -187,8 +185,7 @@ def test_alerts_of_the_snoozed_wait_and_come_together(office):
 
 def test_a_snooze_can_be_lifted(office):
     start = office.time.moment
-    with writing(office.outbox.url) as connection:
-        snooze(connection, [Snooze("account", "a", start + timedelta(hours=1))], start)
+    snoozed_for_an_hour(office.outbox, "a", start)
     office.queue("a")
     assert office.attempt() == []
     with writing(office.outbox.url) as connection:
@@ -259,9 +256,6 @@ def test_a_refused_message_does_not_keep_the_others_and_is_given_up_in_the_end(
 
 
 def test_a_message_that_was_taken_while_the_database_is_away_is_not_sent_again(office):
-    file = office.outbox.url.removeprefix("sqlite:///")
-    if file == office.outbox.url:
-        pytest.skip("takes the tables of a file away")
     office.queue("a")
 
     def lose_the_table(message):

@@ -1,11 +1,13 @@
 import io
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.url import parse_channel
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 
 
 def test_the_console_is_the_callers():
@@ -22,8 +24,8 @@ def test_a_file_is_absolute_from_then_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("consle:", "unknown scheme 'consle' (known: console:, file:FILE)"),
-        ("fil:x", "unknown scheme 'fil' (known: file:FILE, console:)"),
+        ("consle:", "unknown scheme 'consle' (known: console:, file:FILE, "),
+        ("fil:x", "unknown scheme 'fil' (known: file:FILE, "),
         ("console", "no scheme"),
         ("console:x", "nothing after the colon"),
         ("file:", "file:FILE"),
@@ -41,3 +43,57 @@ def test_a_password_is_not_repeated():
     with pytest.raises(UsageError) as refused:
         parse_channel("ftp://me:hunter2@host/", io.StringIO())
     assert "hunter2" not in str(refused.value)
+
+
+SCHEMES = ["smtp://", "smtps://", "https://", "http://", "slack://", "kafka://", "env:", "console:"]
+PARTS = ["h", "127.0.0.1", "@", ":", "1", "/", "?", "#", "&", "=", "[", "]", "%", "from=a@b.c"]
+PARTS += ["to=a@b.c", "group=", "rate=", "1/1h", "most=", "fields=", "config=", "a=b", ",", " "]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    scheme=st.sampled_from(SCHEMES),
+    parts=st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=5)), max_size=12),
+)
+def test_whatever_is_written_is_a_channel_or_one_line(scheme, parts):
+    said = None
+    try:
+        channel = parse_channel(scheme + "".join(parts), io.StringIO())
+    except FraudError as error:
+        said = str(error)
+    if said is None:
+        assert channel.name.isprintable()
+        assert channel.policy.most >= 1
+    else:
+        assert "\n" not in said
+        assert "--alert" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("kafka://h:9092/", "no brokers and topic"),
+        ("kafka://h/topic", "brokers are written HOST:PORT"),
+        ("kafka://h:9092/to pic", "no brokers and topic"),
+        ("kafka://h:9092/t?config=sasl.password=hunter2", "config sasl.password: a secret"),
+        ("kafka://h:9092/t?confg=a=b", "did you mean config?"),
+        ("console:?rate=1/0s", "rate=60/1h, or none"),
+        ("file:x?mot=1", "did you mean most?"),
+    ],
+)
+def test_wrong_options_are_told(url, said):
+    with pytest.raises(UsageError) as refused:
+        parse_channel(url, io.StringIO())
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_properties_of_a_topic_are_librdkafkas():
+    channel = parse_channel(
+        "kafka://h:9092,i:9092/t?config=security.protocol=SSL&config=client.id=x&most=7",
+        io.StringIO(),
+    )
+    assert channel.name == "kafka://h:9092,i:9092/t"
+    assert channel.policy.most == 7
+    properties = dict(channel.settings.properties)
+    assert (properties["security.protocol"], properties["client.id"]) == ("SSL", "x")

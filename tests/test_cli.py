@@ -22,6 +22,7 @@ MINIMAL = {
     "evaluate": ["evaluate", "a.csv", "--model", "b"],
     "score": ["score", "a.csv", "--model", "b", "--out", "o"],
     "import_model": ["models", "import", "m.joblib", "--schema", "ulb", "--out", "b"],
+    "check_rules": ["rules", "check", "r.toml", "--on", "a.csv"],
 }
 
 
@@ -102,23 +103,27 @@ def test_train_options_reach_the_command(calls: Calls) -> None:
     args = ["train", "a.csv", "b.csv", "--schema", "ulb", "--model", "forest", "--out", "b"]
     args += ["--from", "2024-01-01", "--valid-from", "2024-02-01", "--until", "2024-03-01"]
     args += ["--split", "stratified", "--seed", "7", "--threshold", "recall=0.8", "--name", "n"]
+    args += ["--decline", "precision=0.9"]
     assert main(args) == 0
     got = calls.options
     assert (got.files, got.schema, got.model, got.out) == (("a.csv", "b.csv"), "ulb", "forest", "b")
     assert (got.since, got.valid_from, got.until) == ("2024-01-01", "2024-02-01", "2024-03-01")
     assert (got.split, got.seed, got.threshold, got.name) == ("stratified", 7, "recall=0.8", "n")
+    assert got.decline == "precision=0.9"
 
 
 def test_score_options_reach_the_command(calls: Calls) -> None:
     args = ["score", "--alert", "console:", "a.csv", "--model", "b", "--out", "o", "b.csv"]
     args += ["--sink", "sqlite:///f.db", "--alert", "file:a.jsonl", "--workers", "2", "--limit=9"]
     args += ["--dedupe", "run", "--block-rows", "1000", "--dry-run", "--schema", "s.toml"]
+    args += ["--rules", "r.toml"]
     assert main(args) == 0
     got = calls.options
     assert (got.files, got.model, got.out) == (("a.csv", "b.csv"), "b", "o")
     assert (got.sink, got.alerts) == ("sqlite:///f.db", ("console:", "file:a.jsonl"))
     assert (got.workers, got.limit, got.dedupe, got.block_rows) == (2, 9, "run", 1000)
     assert (got.dry_run, got.schema, got.beam_args) == (True, "s.toml", ())
+    assert got.rules == "r.toml"
 
 
 def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) -> None:
@@ -136,6 +141,16 @@ def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) ->
     assert (calls.options.threshold, calls.options.until) == (0.25, "2024-02-01")
     assert main([*MINIMAL["import_model"], "--trust", "--threshold", "0.3", "--name", "n"]) == 0
     assert (calls.options.trust, calls.options.threshold, calls.options.name) == (True, 0.3, "n")
+    assert main([*MINIMAL["import_model"], "--decline", "0.8"]) == 0
+    assert calls.options.decline == 0.8
+
+
+def test_rules_check_options_reach_the_command(calls: Calls) -> None:
+    args = ["--on", "b.csv", "--schema", "s.toml", "--model", "b", "--history", "h.csv"]
+    assert main([*MINIMAL["check_rules"], *args, "--from", "2024-01-01"]) == 0
+    got = calls.options
+    assert (got.file, got.on, got.schema) == ("r.toml", ("a.csv", "b.csv"), "s.toml")
+    assert (got.model, got.history, got.since) == ("b", ("h.csv",), "2024-01-01")
 
 
 @pytest.mark.parametrize("command", MINIMAL)

@@ -19,7 +19,7 @@ from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.errors import FraudError
 from beam_fraud.live.snapshot import Snapshot
-from tests.flagged import flagged_batch
+from tests.flagged import flagged_batch, message_of
 
 
 class Stream:
@@ -82,7 +82,7 @@ def test_where_nothing_is_redrawn_text_goes_to_standard_error(
 ) -> None:
     above = AboveLine()
     assert above.encoding.lower() == "utf-8"
-    ConsoleChannel(above).send(alerts_of(flagged_batch(["t0", "t1"]), ["console"]))
+    ConsoleChannel(above).send(message_of(alerts_of(flagged_batch(["t0", "t1"]), ["console"])))
     printed = capsys.readouterr()
     assert printed.out == ""
     assert [line.split()[0] for line in printed.err.splitlines()] == ["ALERT", "ALERT"]

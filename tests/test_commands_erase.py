@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +16,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.cli import main
 from beam_fraud.commands import erase, score
-from beam_fraud.commands.erase import EraseOptions
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import RunOutputs
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
-from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.connection import sqlite_url, transaction, writing
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter, is_ours
-from beam_fraud.sinks.queued_alerts import queue_alerts
 from beam_fraud.sinks.tables import (
     ALERTS,
     DEAD_LETTERS,
     DELIVERIES,
     ERASURES,
-    LABELS,
-    METADATA,
-    SNOOZES,
 )
 from beam_fraud.sinks.upsert import upsert
 from beam_fraud.stages import SCORED
 from beam_fraud.stream_outputs import StreamOutputs
+from tests.erasing import GONE, NOW, STAYS, filled, run, traces
 from tests.flagged import flagged_batch
 from tests.test_commands_score import bundle
 
-#: Nothing else in a file looks like these.
-GONE, STAYS = "acct-7f3e9b1c", "acct-7f3e9b1c5"
 ROLES = {"transaction_id": "id", "event_time": "t", "account_id": "acc", "amount": "a"}
-NOW = datetime.now(UTC)
 
 
 def scored(tmp_path: Path, rows: int = 200) -> Path:
@@ -73,24 +62,6 @@ def scored(tmp_path: Path, rows: int = 200) -> Path:
     )
     file.unlink()
     return out
-
-
-def traces(directory: Path, what: str = GONE) -> list[str]:
-    """The files under `directory` whose bytes, or the values they compress, hold an id."""
-    found = []
-    for path in directory.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            if path.suffix == ".parquet":
-                data += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
-            # What stays has an id that begins like the other.
-            if what.encode() in data.replace(STAYS.encode(), b""):
-                found.append(str(path.relative_to(directory)))
-    return found
-
-
-def run(**options: Any) -> dict[str, Any]:
-    return erase.run(EraseOptions(**({"accounts": (GONE,)} | options)))
 
 
 def test_nothing_of_an_account_is_left_under_a_directory(tmp_path: Path) -> None:
@@ -134,108 +105,6 @@ def test_an_unknown_account_changes_no_byte_of_the_files(tmp_path: Path) -> None
     assert run(accounts=("nobody",), outs=(str(out),))["total"] == 0
     assert files() == before
     assert len((out / "erasures.jsonl").read_text().splitlines()) == 1
-
-
-def filled(url: str) -> None:
-    """Rows of both accounts in every table."""
-    prepare_database(url)
-    batches = [
-        flagged_batch([f"t{n}{i}" for i in range(50)], account=account)
-        for n, account in enumerate((GONE, STAYS))
-    ]
-    with writing(url) as connection:
-        for batch in batches:
-            queue_alerts(connection, alerts_of(batch, ["console:"]))
-    writer = DatabaseSink(url).open("run")
-    for batch in batches:
-        writer.write(batch)
-    writer.close()
-    with writing(url) as connection:
-        for n, account in enumerate((GONE, STAYS)):
-            # One that tells of the account alone, one of both.
-            for delivery, alone in ((f"d{n}", True), ("both", False)):
-                row = {
-                    "delivery_id": delivery,
-                    "channel": "console:",
-                    "kind": "alerts",
-                    "account_id": None,
-                    "created_at": NOW,
-                    "state": "sent",
-                    "attempts": 1,
-                }
-                upsert(connection, DELIVERIES, [row])
-                chosen = ALERTS.c.transaction_id.like(f"t{n}1%" if alone else f"t{n}2%")
-                connection.execute(ALERTS.update().where(chosen).values(delivery_id=delivery))
-            labels = {"label": 1, "event_time": NOW, "labelled_at": NOW, "labelled_by": ""}
-            upsert(
-                connection,
-                LABELS,
-                [
-                    labels | {"transaction_id": f"t{n}3", "account_id": None},
-                    labels | {"transaction_id": f"other{n}", "account_id": account},
-                ],
-            )
-            snooze = {"kind": "account", "value": account, "until": NOW, "created_at": NOW}
-            upsert(connection, SNOOZES, [snooze])
-            letter = {
-                "source": "s",
-                "reason": "malformed",
-                "detail": None,
-                "dead_at": NOW,
-            }
-            payload = json.dumps({"account": account}).encode()
-            upsert(
-                connection,
-                DEAD_LETTERS,
-                [letter | {"position": n * 1000 + i, "payload": payload} for i in range(600)],
-            )
-
-
-def rows_of(url: str) -> dict[str, int]:
-    with transaction(url) as connection:
-        return {
-            table.name: len(connection.execute(table.select()).all())
-            for table in METADATA.sorted_tables
-        }
-
-
-def test_every_table_of_a_database_is_rid_of_an_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("beam_fraud.erasure.database.ROWS_AT_A_TIME", 7)
-    url = sqlite_url(tmp_path / "cases.db")
-    filled(url)
-    before = rows_of(url)
-    counted = run(sinks=(url,), dry_run=True)
-    assert rows_of(url) == before
-    result = run(sinks=(url,))
-    assert result["rows"] == counted["rows"]
-    assert result["rows"][url] == {
-        "labels": 2,
-        "deliveries": 1,
-        "alerts": 50,
-        "snoozes": 1,
-        "flagged_transactions": 50,
-        "dead_letters": 600,
-    }
-    after = rows_of(url)
-    left = {name: before[name] - rows for name, rows in result["rows"][url].items()}
-    assert {name: after[name] for name in left} == left
-    assert traces(tmp_path) == []
-    assert run(sinks=(url,))["total"] == 0
-    assert rows_of(url)["erasures"] == 2
-
-
-def test_rows_that_were_deleted_long_ago_leave_the_file_too(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path / "cases.db")
-    filled(url)
-    with closing(sqlite3.connect(tmp_path / "cases.db")) as connection, connection:
-        connection.execute("PRAGMA secure_delete = OFF")
-        for table in ("flagged_transactions", "alerts", "labels", "snoozes", "dead_letters"):
-            connection.execute(f"DELETE FROM {table}")
-    assert traces(tmp_path)
-    run(sinks=(url,))
-    assert traces(tmp_path) == []
 
 
 def test_what_is_old_goes_and_what_is_younger_stays(tmp_path: Path) -> None:
@@ -360,6 +229,7 @@ def test_what_a_killed_run_has_left_goes_first(tmp_path: Path) -> None:
         ({"accounts": (), "older_than": "1y", "outs": ("x",)}, r"^--older-than '1y' is not"),
         ({"outs": ("/nowhere",)}, r"^--out /nowhere: holds nothing of a run or a stream$"),
         ({"files": ("/nowhere",)}, r"^--file /nowhere: is not a file$"),
+        ({"accounts": ("\udcff",), "outs": ("x",)}, r"^--account: an id is not UTF-8"),
         ({"sinks": ("parquet:/nowhere",)}, r"^--sink parquet:/nowhere: is not there"),
         ({"sinks": ("sqlite:////nowhere.db",)}, r"^--sink sqlite:////nowhere.db: is not there"),
     ],
@@ -386,12 +256,3 @@ def test_nothing_goes_unless_someone_says_so(
     assert "rows deleted" in said.out
     assert GONE not in said.out + said.err
     assert traces(tmp_path) == []
-
-
-def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Path) -> None:
-    file = tmp_path / "alerts.jsonl"
-    file.write_text(f"not json, of {GONE}\n" + '{"alert_id": "2", "account_id": "z"}\n')
-    file.chmod(0o640)
-    assert run(files=(str(file),))["total"] == 1
-    assert file.read_text() == '{"alert_id": "2", "account_id": "z"}\n'
-    assert file.stat().st_mode & 0o777 == 0o640

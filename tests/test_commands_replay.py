@@ -18,7 +18,6 @@ from beam_fraud.commands import replay, score
 from beam_fraud.commands.dead_letters import (
     ExportOptions,
     ListOptions,
-    render_list,
     run_export,
     run_list,
 )
@@ -289,46 +288,6 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert listed(tmp_path)["replayed"] == 0
 
 
-def test_a_list_counts_and_hides_records_unless_asked_for(tmp_path: Path) -> None:
-    bundle(tmp_path / "model")
-    dead_letters(
-        tmp_path / "out",
-        {"source": "a\x1b[31m.jsonl", "position": 0, "payload": b"card \x1b]0;x\x07 \xff\n"},
-        {"source": "b.jsonl", "position": 1, "payload": b"y", "reason": "too_long"},
-        {"source": "b.jsonl", "position": 2, "payload": b"z", "detail": "no\nJSON"},
-    )
-    result = listed(tmp_path, limit=2)
-    assert result["by_reason"] == {"malformed": 2, "too_long": 1}
-    assert result["by_source"] == {"b.jsonl": 2, "a\x1b[31m.jsonl": 1}
-    assert all("payload" not in row for row in result["rows"])
-    text = render_list(result)
-    assert "card" not in text
-    assert text.endswith("... and 1 more; --limit shows more of them")
-    text = render_list(listed(tmp_path, payload=True))
-    assert "card" in text
-    assert all(line.isprintable() for line in text.splitlines())
-    assert len(text.splitlines()) == 1 + 2 + 2 + 3
-    assert listed(tmp_path, reason="too_long")["dead_letters"] == 1
-    assert listed(tmp_path, source="b.jsonl")["dead_letters"] == 2
-
-
-def test_an_export_never_takes_the_place_of_repairs(tmp_path: Path) -> None:
-    scored(tmp_path)
-    file = export(tmp_path)
-    with pytest.raises(FraudError, match=r"is there already; give a new file"):
-        run_export(ExportOptions(out=str(tmp_path / "out"), to=str(file)))
-
-
-def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
-    for given in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
-        with pytest.raises(UsageError, match=r"name the --out directory of a run, or a database"):
-            run_list(ListOptions(**given))
-    with pytest.raises(FraudError, match=r"holds no dead_letters; give the --out of a score"):
-        listed(tmp_path)
-    with pytest.raises(UsageError, match=r"--sink: dead letters are kept in a database or"):
-        run_list(ListOptions(out=None, sink=f"parquet:{tmp_path}"))
-
-
 def letters_of(rows: int) -> list[dict[str, Any]]:
     """Dead letters for the table: what is a transaction by now."""
     return [
@@ -375,3 +334,32 @@ def test_a_replay_of_files_is_known_to_the_database_that_has_them_too(tmp_path: 
     replay.run(replace(given, scoring=replace(given.scoring, sink=url)))
     marked = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in marked} == {1: True, 2: False}
+
+
+def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "cases.db")
+    (tmp_path / "day.csv").write_text(DAY)
+    (tmp_path / "rules.toml").write_text(
+        '[[rule]]\nname = "small"\nwhen = "amount < 100"\ndecision = "decline"\npriority = 1\n'
+    )
+    options = ScoreOptions(
+        files=(str(tmp_path / "day.csv"),),
+        model=bundle(tmp_path / "model"),
+        out=str(tmp_path / "out"),
+        sink=url,
+        rules=str(tmp_path / "rules.toml"),
+    )
+    score.run(options)
+    file = tmp_path / "repaired.jsonl"
+    run_export(ExportOptions(out=None, sink=url, to=str(file), reason="wrong_type"))
+    file.write_text(file.read_text().replace("ten", "10"))
+    scoring = replace(options, files=(), out=str(tmp_path / "again"))
+    given = replace(again(tmp_path), out=None, sink=url, header="id,t,a", scoring=scoring)
+    assert replay.run(replace(given, repaired=str(file)))["rows_scored"] == 1
+    (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
+    assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
+    # Dies again, which the database is told as well, and stays to be repaired.
+    scoring = replace(scoring, out=str(tmp_path / "third"))
+    assert replay.run(replace(given, scoring=scoring))["rows_dead"] == 1
+    left = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
+    assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}

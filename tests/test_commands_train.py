@@ -154,11 +154,28 @@ def test_a_threshold_is_chosen_as_asked(options: TrainOptions) -> None:
     assert confusion["tp"] + confusion["fp"] <= 20 * 400 / (24 * 60)
 
 
+def test_a_threshold_to_decline_from_is_chosen_on_the_same_rows(options: TrainOptions) -> None:
+    result = train.run(replace(options, threshold="recall=1", decline="precision=0.99"))
+    review, decline = result["threshold"], result["decline"]
+    thresholds = open_bundle(str(result["out"])).thresholds
+    assert (thresholds.review, thresholds.decline) == (review, decline)
+    assert isinstance(review, float)
+    assert isinstance(decline, float)
+    assert decline >= review
+    assert f"Declined from a score of {decline:.6g}" in train.render(result)
+    assert "`precision=0.99`" in read_card(open_bundle(str(result["out"])))
+    with pytest.raises(
+        FraudError, match=r"^--decline: gives a score of 0.2, which is below the 0.5"
+    ):
+        train.run(replace(options, threshold="0.5", decline="0.2"))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"model": "logstic"}, "did you mean logistic"),
         ({"threshold": "f2"}, "--threshold f2"),
+        ({"decline": "f2"}, "--decline f2: not one of"),
         ({"split": "random"}, "--split random"),
         ({"since": "yesterday"}, "--from yesterday: not an ISO 8601 time"),
         ({"until": "2024-13-01"}, "--until 2024-13-01"),
@@ -252,13 +269,14 @@ def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
     with pytest.raises(FraudError, match="--trust") as caught:
         import_model.run(given)
     assert not (tmp_path / "b").exists()
-    result = import_model.run(replace(given, trust=True, threshold=0.7, name="theirs"))
+    result = import_model.run(replace(given, trust=True, threshold=0.7, decline=0.9, name="theirs"))
     found = re.search("[0-9a-f]{64}", str(caught.value))
     assert found
     assert result["sha256"] == found.group()
     bundle = open_bundle(str(tmp_path / "b"))
     assert bundle.manifest.name == "theirs"
-    assert bundle.thresholds.review == 0.7
+    assert (bundle.thresholds.review, bundle.thresholds.decline) == (0.7, 0.9)
+    assert "0.9 or more declined" in read_card(bundle)
     assert read_reference(bundle).distributions == ()
     assert str(result["sha256"]) in read_card(bundle)
     assert str(result["model_id"]) in import_model.render(result)
@@ -271,10 +289,12 @@ def test_an_untrusted_file_is_not_opened(tmp_path: Path) -> None:
         import_model.run(given)
     with pytest.raises(UsageError, match="--threshold"):
         import_model.run(replace(given, threshold=7.0))
+    with pytest.raises(UsageError, match=r"--decline 0.4: must be from 0\.5"):
+        import_model.run(replace(given, decline=0.4))
 
 
 def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:
-    modules = ("train", "evaluate", "import_model")
+    modules = ("train", "evaluate", "import_model", "check_rules")
     imports = "".join(f"import beam_fraud.commands.{name}\n" for name in modules)
     check = f"import sys\n{imports}assert 'apache_beam' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from beam_fraud.decision import decide
+from beam_fraud.decision import decide, decided_columns
 from beam_fraud.models.manifest import Thresholds
+from beam_fraud.rules.condition import Always
+from beam_fraud.rules.rule import Fired, Rule, Verdict
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 from beam_fraud.sources.raw import Origin, origin_of, with_origin
 from beam_fraud.stages import SCORED
@@ -56,3 +59,64 @@ def test_batches_of_several_origins_go_to_one_file_that_names_none(tmp_path: Pat
     written = pq.read_schema(tmp_path / "part-0.parquet")
     assert written.equals(SCORED)
     assert written.metadata is None
+
+
+def rule(name: str, decision: Verdict, priority: int = 0) -> Rule:
+    return Rule(name, Always(True), decision, priority)
+
+
+def decided(score: float, *rules: Rule, silent: tuple[Rule, ...] = ()) -> tuple[str, list[str]]:
+    """The decision on a row for which `rules` hold and `silent` ones do not."""
+    everything = sorted((*rules, *silent), key=lambda rule: -rule.priority)
+    holds = np.array([[False, rule in rules, False] for rule in everything], dtype=bool)
+    thresholds = Thresholds(review=0.5, decline=0.9)
+    scores = np.array([0.0, score, 0.9])
+    found = decided_columns(scores, thresholds, Fired(tuple(everything), holds))
+    assert found["decision"].to_pylist()[::2] == ["approve", "decline"]
+    assert found["rules"].to_pylist()[::2] == [[], []]
+    decision = found["decision"][1].as_py()
+    assert found["flagged"][1].as_py() is (decision != "approve")
+    return decision, found["rules"][1].as_py()
+
+
+REVIEW, DECLINE = rule("review", "review"), rule("decline", "decline")
+PASS = rule("pass", "approve", 5)
+
+
+@pytest.mark.parametrize(
+    ("score", "rules", "decision"),
+    [
+        (0.1, (REVIEW,), "review"),
+        (0.1, (DECLINE,), "decline"),
+        (0.1, (REVIEW, DECLINE), "decline"),
+        (0.9, (REVIEW,), "decline"),
+        (0.9, (PASS,), "approve"),
+        (0.9, (PASS, DECLINE), "approve"),
+        (0.9, (PASS, rule("same", "review", 5)), "review"),
+        (0.1, (PASS, rule("higher", "decline", 6), REVIEW), "decline"),
+        (0.9, (PASS, rule("pass on", "approve", 9), rule("between", "decline", 7)), "approve"),
+        (0.9, (), "decline"),
+        (0.5, (), "review"),
+    ],
+)
+def test_rules_raise_and_one_that_lets_pass_overrules_what_is_below_it(
+    score: float, rules: tuple[Rule, ...], decision: str
+) -> None:
+    others = (rule("silent pass", "approve", 99), rule("silent", "decline", 98))
+    found, names = decided(score, *rules, silent=others)
+    assert found == decision
+    assert names == [r.name for r in sorted(rules, key=lambda rule: -rule.priority)]
+
+
+def test_no_rows_are_decided_on_too() -> None:
+    fired = Fired((REVIEW,), np.zeros((1, 0), dtype=bool))
+    found = decided_columns(np.zeros(0), Thresholds(0.5), fired)
+    assert {name: len(column) for name, column in found.items()} == {
+        "flagged": 0, "decision": 0, "rules": 0,
+    }  # fmt: skip
+    assert found["rules"].type == SCORED.field("rules").type
+
+
+def test_a_threshold_to_decline_from_is_not_below_that_of_review() -> None:
+    with pytest.raises(ValueError, match=r"decline 0\.4 is below review 0\.5"):
+        Thresholds(0.5, 0.4)

@@ -45,13 +45,18 @@ def busy() -> Snapshot:
         "dead_malformed": 4,
         "dead_missing_id": 1,
         "labels_in": 3,
+        "rule:large_and_fast": 6,
+        "rules_muted": 1,
     }
     positions = {"a:b:0": Position(10, 15, 0.0), "a:b:1": Position(7, 7, 0.0)}
     return Snapshot(counters, positions, latency, updated=1_700_000_000.5)
 
 
 def test_every_figure_is_on_the_page() -> None:
-    counts = {"console": Counts(pending=2, sent=7), "file:a.jsonl": Counts(sent=9)}
+    counts = {
+        "console": Counts(pending=2, sent=7, failed=3),
+        "file:a.jsonl": Counts(sent=9, snoozed=4),
+    }
     with serve_metrics(0, busy, BUILD, lambda: counts) as url:
         found = samples(url)
     latency = {key: found.pop(key) for key in list(found) if "latency" in key[0]}
@@ -63,6 +68,8 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_dead_letters_total", ("malformed",)): 4,
         ("beam_fraud_dead_letters_total", ("missing_id",)): 1,
         ("beam_fraud_flagged_total", ()): 9,
+        ("beam_fraud_rule_fired_total", ("large_and_fast",)): 6,
+        ("beam_fraud_rules_muted_total", ()): 1,
         ("beam_fraud_labels_total", ()): 3,
         ("beam_fraud_lag_messages", ("0", "a:b")): 5,
         ("beam_fraud_lag_messages", ("1", "a:b")): 0,
@@ -71,6 +78,10 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_alerts_sent_total", ("file:a.jsonl",)): 9,
         ("beam_fraud_alerts_pending", ("console",)): 2,
         ("beam_fraud_alerts_pending", ("file:a.jsonl",)): 0,
+        ("beam_fraud_alerts_failed", ("console",)): 3,
+        ("beam_fraud_alerts_failed", ("file:a.jsonl",)): 0,
+        ("beam_fraud_alerts_snoozed", ("console",)): 0,
+        ("beam_fraud_alerts_snoozed", ("file:a.jsonl",)): 4,
     }
     name = "beam_fraud_latency_seconds"
     assert latency[f"{name}_bucket", ("0.422",)] == 0

@@ -8,7 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.reasons import tree_shapley
+from beam_fraud.reasons import leaf_tables, tree_shapley
 from beam_fraud.reasons.explainer import UnexplainableError
 from beam_fraud.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from tests.shapley_reference import reference_contributions
@@ -80,12 +80,13 @@ def test_wide_leaves_without_tables_give_the_same(
     wide: HistGradientBoostingClassifier,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert len(HistGradientBoostingExplainer(wide)._shapley._with) > tree_shapley._TABULATED
+    assert len(HistGradientBoostingExplainer(wide)._shapley._slots) > leaf_tables._WIDEST
     block = hostile(rows(seed=1).matrix)
     tabulated = HistGradientBoostingExplainer(small).contributions(block)
-    monkeypatch.setattr(tree_shapley, "_TABULATED", 1)
-    found = HistGradientBoostingExplainer(small).contributions(block)
-    np.testing.assert_allclose(found, tabulated, rtol=0, atol=1e-13)
+    for largest in (1_000, 0):
+        monkeypatch.setattr(leaf_tables, "_LARGEST", largest)
+        found = HistGradientBoostingExplainer(small).contributions(block)
+        np.testing.assert_allclose(found, tabulated, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("model", ["small", "wide"])
@@ -114,3 +115,18 @@ def test_trees_that_are_kept_in_another_way_are_not_guessed_at() -> None:
 
     with pytest.raises(UnexplainableError, match="Changed"):
         HistGradientBoostingExplainer(Changed())
+
+
+def test_trees_that_do_not_add_up_to_the_scores_are_not_explained(
+    small: HistGradientBoostingClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = small.decision_function
+    monkeypatch.setattr(small, "decision_function", lambda block: 2 * known(block))
+    with pytest.raises(UnexplainableError, match="do not add up"):
+        HistGradientBoostingExplainer(small)
+
+
+def test_the_tables_of_a_huge_model_stay_small() -> None:
+    sizes = np.full(100_000, 7)
+    assert leaf_tables.widest_table(sizes) == 6
+    assert leaf_tables.widest_table(sizes[:1000]) == leaf_tables._WIDEST

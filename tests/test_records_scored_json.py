@@ -14,6 +14,13 @@ from hypothesis import strategies as st
 from beam_fraud.records.scored_json import scored_json
 from beam_fraud.stages import SCORED
 
+REASON: dict[str, Any] = {
+    "feature": "amount",
+    "value": None,
+    "contribution": 0.25,
+    "text": "amount 12.50, usually 3.00",
+    "approximate": False,
+}
 ROW: dict[str, Any] = {
     "transaction_id": "t1",
     "event_time": datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC),
@@ -24,7 +31,7 @@ ROW: dict[str, Any] = {
     "flagged": True,
     "decision": "review",
     "rules": ["large", "fast"],
-    "reasons": [{"feature": "amount", "value": None, "contribution": 0.25}],
+    "reasons": [REASON],
     "model_id": "m@1",
 }
 
@@ -54,7 +61,7 @@ def test_a_whole_second_has_its_microseconds_too() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_json_cannot_hold_is_null(value: float) -> None:
-    reasons = [{"feature": "account_std_1d", "value": value, "contribution": 0.5}]
+    reasons = [{**REASON, "value": value}]
     (message,) = scored_json(batch_of({**ROW, "reasons": reasons}))
     assert json.loads(message)["reasons"] == [{**reasons[0], "value": None}]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
+from beam_fraud.event_time import event_micros
 from beam_fraud.shards import reorder
 from beam_fraud.shards.archive import ArchiveShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
-from beam_fraud.shards.shard import Shard
+from beam_fraud.shards.rule_share import RuleShareShard
+from beam_fraud.shards.shard import Effects, Shard
+from beam_fraud.sources.raw import origin_of
+from tests.ruled import RULES, THRESHOLDS, decided
 from tests.shard_host import TRANSACTIONS, Clock, Event, Host, transactions
 
 HORIZON = 20
@@ -29,6 +34,16 @@ class Kind:
     make: Callable[[Path, Clock], Shard]
 
 
+class _OfDecided(RuleShareShard):
+    """Takes transactions for decided rows, for many of which a rule fired."""
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        ids = batch.column("transaction_id").to_pylist()
+        fires = [[False, int(name) % 3 > 0, int(name) % 5 == 0] for name in ids]
+        source = origin_of(batch).source
+        return super().take(decided(event_micros(batch), fires, ids=ids, source=source))
+
+
 KINDS = {
     "deduplicate": Kind(lambda _, __: DeduplicateShard(HORIZON, lambda rows: None)),
     "archive": Kind(
@@ -37,6 +52,7 @@ KINDS = {
         )
     ),
     "reorder": Kind(lambda _, clock: ReorderShard(WAIT, clock)),
+    "rules": Kind(lambda _, __: _OfDecided(2, RULES, THRESHOLDS, 0.3, HORIZON, 8, 4)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 

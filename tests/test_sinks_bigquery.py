@@ -4,8 +4,10 @@ libraries run as they are."""
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,25 @@ from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.launch import LOCAL_RUNNER
 from beam_fraud.sinks.bigquery import client, tables
+from beam_fraud.sinks.bigquery.erase import erase_rows
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from tests.flagged import START, flagged_batch
 from tests.requirements import need_module
 from tests.test_commands_score import bundle
+from tests.test_sinks_contract import (  # noqa: F401  the contract, with the fixture `place` below
+    Place,
+    test_a_flagged_row_comes_back_as_it_was_written,
+    test_a_new_scoring_by_the_same_model_replaces_the_old,
+    test_a_run_without_any_writer_can_be_read,
+    test_a_writer_without_rows_is_no_harm,
+    test_check_can_be_repeated,
+    test_discard_after_commit_takes_nothing_back,
+    test_hostile_names_are_only_text,
+    test_rows_of_several_workers_are_all_there,
+    test_the_same_run_again_changes_nothing,
+)
 
 TEMP = "--temp_location=gs://bucket/temp"
 
@@ -85,13 +100,25 @@ def run(sink: Any, run_id: str, *batches: Any) -> None:
     sink.commit(run_id)
 
 
-def test_a_flagged_row_comes_back_as_it_was_written(bigquery: Any, sink: BigQuerySink) -> None:
-    batch = flagged_batch(["t0"])
-    run(sink, "r1", batch)
-    [row] = bigquery.rows("flagged_transactions")
-    assert row.pop("written_at") > START
-    assert row == {name: batch.to_pylist()[0][name] for name in row}
-    assert row["event_time"] == START
+class _Place(Place):
+    """What the contract of all sinks writes to and reads; a transform takes the rows there."""
+
+    def __init__(self, stand_in: Any, sink: BigQuerySink) -> None:
+        self._stand_in, self.sink = stand_in, sink
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows = self._stand_in.rows("flagged_transactions")
+        for row in rows:
+            assert row.pop("written_at") > START
+        return sorted(rows, key=lambda row: (row["transaction_id"], row["model_id"]))
+
+    def run(self, run_id: str, *batches: Any) -> None:
+        run(pickle.loads(pickle.dumps(self.sink)), run_id, *batches)
+
+
+@pytest.fixture
+def place(bigquery: Any, sink: BigQuerySink) -> _Place:
+    return _Place(bigquery, sink)
 
 
 def test_the_table_is_made_for_what_is_asked_of_it(bigquery: Any, sink: BigQuerySink) -> None:
@@ -118,15 +145,15 @@ def test_the_table_of_a_run_goes_with_the_run(bigquery: Any, sink: BigQuerySink)
     assert bigquery.names() == ["flagged_transactions"]
 
 
-def test_the_same_run_again_and_new_scores_replace_rows_by_key(
-    bigquery: Any, sink: BigQuerySink
-) -> None:
-    run(sink, "r1", flagged_batch(score=0.8), flagged_batch(model_id="other@2"))
-    run(sink, "r2", flagged_batch(score=0.95))
+def test_rows_of_two_models_are_two_rows(bigquery: Any, sink: BigQuerySink) -> None:
+    run(sink, "r1", flagged_batch(["a"]), flagged_batch(["a"], model_id="other@2"))
     rows = bigquery.rows("flagged_transactions")
-    found = {(row["transaction_id"], row["model_id"]): row["score"] for row in rows}
-    assert len(rows) == len(found) == 6
-    assert {score for (_, model), score in found.items() if model == "m@1"} == {0.95}
+    assert sorted(row["model_id"] for row in rows) == ["m@1", "other@2"]
+
+
+def test_a_row_that_came_twice_in_a_run_is_there_once(bigquery: Any, sink: BigQuerySink) -> None:
+    run(sink, "r1", flagged_batch(["a", "b"]), flagged_batch(["b", "c"]))
+    assert len(bigquery.rows("flagged_transactions")) == 3
 
 
 def test_a_run_that_fails_leaves_nothing(bigquery: Any, sink: BigQuerySink) -> None:
@@ -143,18 +170,6 @@ def test_what_a_killed_run_has_staged_expires(bigquery: Any, sink: BigQuerySink)
     staged = bigquery.tables["my-project.fraud.flagged_transactions_run_r1"]
     assert int(staged["expirationTime"]) > 0
     assert "expirationTime" not in bigquery.tables["my-project.fraud.flagged_transactions"]
-
-
-def test_a_run_without_flagged_rows_changes_nothing(bigquery: Any, sink: BigQuerySink) -> None:
-    run(sink, "r1", flagged_batch([]))
-    assert bigquery.rows("flagged_transactions") == []
-
-
-def test_hostile_names_are_only_text(bigquery: Any, sink: BigQuerySink) -> None:
-    name = "x'); DROP TABLE flagged_transactions;--\n\x1b[2J\"ü\u2028"
-    run(sink, "r1", flagged_batch([name], account=name))
-    [row] = bigquery.rows("flagged_transactions")
-    assert (row["transaction_id"], row["account_id"]) == (name, name)
 
 
 def test_a_server_that_is_busy_is_asked_again(bigquery: Any, sink: BigQuerySink) -> None:
@@ -285,6 +300,20 @@ def options(tmp_path: Path) -> ScoreOptions:
     return ScoreOptions(files=(str(file),), model=model, out=str(tmp_path / "out"))
 
 
+def test_a_row_that_is_larger_than_a_call_is_told_and_the_others_go_on(
+    bigquery: Any, sink: BigQuerySink, caplog: pytest.LogCaptureFixture
+) -> None:
+    streamed = sink.streaming(here=False)
+    streamed.begin("s1")
+    load(streamed, "s1", flagged_batch(["a"], account="x" * 10_000_000), streaming=True)
+    load(streamed, "s1", flagged_batch(["b"]), streaming=True)
+    assert [row["transaction_id"] for row in bigquery.rows("flagged_transactions_stream")] == ["b"]
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
+    assert said == [
+        f"BigQuery table {sink.table.stream}: a row is too large; it is in the scores only"
+    ]
+
+
 def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
     bigquery: Any, options: ScoreOptions, tmp_path: Path
 ) -> None:
@@ -296,7 +325,7 @@ def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
     )
     summary = score.run(options)
     assert len(bigquery.rows("cases")) == summary["rows_flagged"] == 5
-    assert summary["alerts"] == {"sent": 5, "already_sent": 0, "failed": 0}
+    assert summary["alerts"]["sent"] == 5
     assert summary["outputs"]["sink"] == "bigquery:my-project.fraud.cases"
     assert (tmp_path / "out/outbox.db").exists()
     bigquery.requests.clear()
@@ -321,6 +350,33 @@ def test_a_load_that_fails_says_why_in_one_line_and_leaves_nothing(
     bigquery.load_failure = ""
     assert score.run(given)["rows_flagged"] == 5
     assert len(bigquery.rows("flagged_transactions")) == 5
+
+
+def test_rows_of_an_account_are_deleted_wherever_they_are(
+    bigquery: Any, sink: BigQuerySink
+) -> None:
+    run(sink, "r1", flagged_batch(["a"]), flagged_batch(["b"], account="b"))
+    streamed = sink.streaming(here=False)
+    streamed.begin("s1")
+    load(streamed, "s1", flagged_batch(["c", "d"]), streaming=True)
+    # A run that was killed.
+    sink.begin("r2")
+    load(sink, "r2", flagged_batch(["e"]))
+    held = {"flagged_transactions": 1, "flagged_transactions_stream": 2}
+    held["flagged_transactions_run_r2"] = 1
+    assert erase_rows(sink.table, ["a", "x' OR TRUE --"], dry_run=True) == held
+    assert erase_rows(sink.table, ["a", "x' OR TRUE --"]) == held
+    assert [row["transaction_id"] for row in bigquery.rows("latest_flagged_transactions")] == ["b"]
+    assert bigquery.rows("flagged_transactions_run_r2") == []
+    assert sum(erase_rows(sink.table, ["a"]).values()) == 0
+
+
+def test_rows_of_an_earlier_time_are_deleted(bigquery: Any, sink: BigQuerySink) -> None:
+    run(sink, "r1", flagged_batch(["a", "b", "c"]))
+    later = START + timedelta(minutes=1)
+    assert erase_rows(sink.table, before=later) == {"flagged_transactions": 1}
+    rows = bigquery.rows("flagged_transactions")
+    assert sorted(row["transaction_id"] for row in rows) == ["b", "c"]
 
 
 def test_a_drop_that_fails_is_only_told(

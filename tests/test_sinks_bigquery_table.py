@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.base import TransformSink, WriterSink
 from beam_fraud.sinks.bigquery.rows import table_rows
 from beam_fraud.sinks.bigquery.table import COLUMNS, FIELDS
@@ -100,3 +100,10 @@ def test_nothing_of_google_is_imported_before_the_sink_is_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_extra_is_named_where_it_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.api_core.exceptions", None)
+    with pytest.raises(FraudError, match=r"pip install 'beam-fraud\[gcp\]'$") as refused:
+        parse_sink("bigquery:my-project.fraud").check()
+    assert "\n" not in str(refused.value)

@@ -31,6 +31,12 @@ from tests.flagged import flagged_batch
 from tests.requirements import postgres_home
 
 
+@pytest.fixture
+def database(postgres_database: str) -> str:
+    """The URL of an empty database."""
+    return postgres_database
+
+
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persistence, "_LONGEST_PAUSE", 0.3)

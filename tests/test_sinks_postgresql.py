@@ -12,7 +12,7 @@ import trustme
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
-from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alert import Alert
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks import engines
 from beam_fraud.sinks.connection import check_database, masked, prepare_database, transaction
@@ -173,7 +173,9 @@ def test_an_alert_is_queued_with_its_row(database: str) -> None:
     sink = database_sink(database)
     sink.begin("r")
     sink.open("r").write(flagged_batch(["t"]), ["console", "file:x"])
-    [alert] = Outbox(sink.url).pending("console", 9)
+    with transaction(sink.url) as connection:
+        query = select(ALERTS).where(ALERTS.c.channel == "console")
+        [alert] = [Alert.from_row(row._asdict()) for row in connection.execute(query)]
     assert (alert.transaction_id, alert.rules) == ("t", ("large", "ünusual"))
     assert alert.reasons[0].feature == "V14"
 

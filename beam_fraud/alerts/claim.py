@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import engine, masked, one_line_errors
+from beam_fraud.sinks.database_errors import one_line_errors
+from beam_fraud.sinks.database_url import database_file, masked
+from beam_fraud.sinks.engines import engine
 
 
 class Claim:
@@ -27,7 +28,8 @@ class Claim:
     def __init__(self, url: str, channel: str) -> None:
         """Be ready to claim `channel` in the database `url`; nothing is touched yet."""
         self._url = url
-        self._number = hashlib.sha256(f"beam-fraud alerts\0{channel}".encode()).digest()[:8]
+        digest = hashlib.sha256(f"beam-fraud alerts\0{channel}".encode()).digest()[:8]
+        self._key = int.from_bytes(digest, "big", signed=True)
         self._connection: Connection | None = None
         self._lock: int | None = None
 
@@ -39,15 +41,15 @@ class Claim:
         """
         if self._connection is not None:
             return self._connection
-        sqlite = make_url(self._url).get_backend_name() == "sqlite"
-        if sqlite and not self._lock_file():
+        file = database_file(self._url)
+        if file is not None and not self._lock_file(file):
             return None
         try:
             with one_line_errors(self._url):
                 connection = engine(self._url).connect()
                 # A pool would keep the session, and the lock with it.
                 connection.detach()
-                if not sqlite and not self._lock_session(connection):
+                if file is None and not self._lock_session(connection):
                     connection.close()
                     return None
         except BaseException:
@@ -61,17 +63,20 @@ class Claim:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
+                connection.rollback()
+                # A server takes a moment to see that a session is over.
+                if self._lock is None:
+                    connection.scalar(select(func.pg_advisory_unlock(self._key)))
+            with suppress(SQLAlchemyError):
                 connection.close()
         self._unlock_file()
 
     def _lock_session(self, connection: Connection) -> bool:
-        number = int.from_bytes(self._number, "big", signed=True)
         with connection.begin():
-            return bool(connection.scalar(select(func.pg_try_advisory_lock(number))))
+            return bool(connection.scalar(select(func.pg_try_advisory_lock(self._key))))
 
-    def _lock_file(self) -> bool:
-        database = Path(make_url(self._url).database or "")
-        path = database.with_name(f"{database.name}-alerts-{self._number.hex()}.lock")
+    def _lock_file(self, database: Path) -> bool:
+        path = database.with_name(f"{database.name}-alerts-{self._key & (1 << 64) - 1:016x}.lock")
         try:
             # It stays when it is done with: another may wait for it by now.
             self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

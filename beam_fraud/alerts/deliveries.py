@@ -202,5 +202,7 @@ def _digest(connection: Connection, row: Row[tuple[object, ...]]) -> Message:
     text = f"{total:,} alerts were held back: " + ", ".join(
         f"{number:,} {decision}" for decision, number in counts
     )
+    if total > SHOWN_IN_DIGEST:
+        text += f". These {SHOWN_IN_DIGEST} have the highest scores; all are in the database."
     shown = tuple(Alert.from_row(alert._asdict()) for alert in highest)
     return Message(row.delivery_id, "digest", row.created_at, shown, total, text)

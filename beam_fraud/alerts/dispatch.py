@@ -97,13 +97,17 @@ def send_pending(
     senders = [ChannelSender(outbox.url, channel, clock) for channel in named.values()]
     _flush(senders, patience, only)
     after = outbox.counts(clock.now())
-    none = Counts()
-    reports = {
-        sender.channel.name: _report(
-            sender, before.get(sender.channel.name, none), after.get(sender.channel.name, none)
+    unsent = None if only is None else outbox.unsent(only)
+    reports = {}
+    for sender in reversed(senders):
+        name, state = sender.channel.name, sender.state
+        was, is_now = before.get(name, Counts()), after.get(name, Counts())
+        failed = is_now.pending + state.given_up if unsent is None else unsent.get(name, 0)
+        reports[name] = ChannelReport(
+            state.sent, was.sent, failed, state.error, is_now.snoozed, state.digested
         )
-        for sender in reversed(senders)
-    }
+        if failed:
+            _tell(sender, failed)
     return DispatchReport(reports)
 
 
@@ -132,21 +136,7 @@ def _flush(senders: Sequence[ChannelSender], patience: float, only: Collection[s
         raise broken[0]
 
 
-def _report(sender: ChannelSender, before: Counts, after: Counts) -> ChannelReport:
+def _tell(sender: ChannelSender, failed: int) -> None:
     state = sender.state
-    report = ChannelReport(
-        state.sent,
-        before.sent,
-        after.pending + state.given_up,
-        state.error,
-        after.snoozed,
-        state.digested,
-    )
-    if report.failed:
-        _LOG.error(
-            "%d alerts for %s still to be sent: %s",
-            report.failed,
-            sender.channel.describe(),
-            state.error or ("another process sends them" if state.elsewhere else "refused"),
-        )
-    return report
+    why = state.error or ("another process sends them" if state.elsewhere else "refused")
+    _LOG.error("%d alerts for %s still to be sent: %s", failed, sender.channel.describe(), why)

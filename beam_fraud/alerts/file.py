@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from beam_fraud.alerts.fields import FIELDS
@@ -55,8 +58,7 @@ class FileChannel:
         lines = b"".join(record + b"\n" for _, record in message_records(message, self.fields))
         make_directory(self.path.parent)
         try:
-            with open(self.path, "ab+", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with _locked(self.path) as file:
                 _append(file.fileno(), lines)
         except OSError as error:
             raise self._failure(error) from None
@@ -70,6 +72,17 @@ class FileChannel:
 
     def _failure(self, error: OSError) -> FraudError:
         return FraudError(f"--alert {self.describe()}: cannot be written ({error.strerror})")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[FileIO]:
+    """The file that is at `path` once the lock is held: an erasure may have put another there."""
+    while True:
+        with open(path, "ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return
 
 
 def _sync(descriptor: int) -> None:

@@ -13,7 +13,8 @@ from beam_fraud.alerts.budget import budget
 from beam_fraud.alerts.grouping import Group, grouped, plan
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.snoozes import snoozed
-from beam_fraud.sinks.connection import one_line_errors, writing
+from beam_fraud.sinks.connection import writing
+from beam_fraud.sinks.database_errors import one_line_errors
 from beam_fraud.sinks.tables import ALERTS, DELIVERIES
 from beam_fraud.sinks.upsert import Row
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -92,7 +95,7 @@ class HttpPost:
         """
         session = self._opened()
         try:
-            with self._deadline.within(WHOLE_SECONDS):
+            with self._deadline.within(WHOLE_SECONDS), _unlogged():
                 response = session.post(
                     self._url,
                     data=body,
@@ -101,6 +104,9 @@ class HttpPost:
                     allow_redirects=False,
                     stream=True,
                 )
+                if self._deadline.passed:
+                    # The library takes a head that was cut off for a whole one.
+                    raise TimeoutError
                 start = _start_of(response)
         except _FAILURES as error:
             self.close()
@@ -139,13 +145,39 @@ class HttpPost:
                 return f"its certificate is not trusted ({cause.verify_message}); see cafile"
         if self._deadline.passed:
             return f"no whole answer within {WHOLE_SECONDS:.0f} s"
+        broken = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+        for cause in causes:
+            if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, broken):
+                return f"cannot be reached ({cause.strerror})"
         timeouts = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
         if any(isinstance(cause, timeouts) for cause in causes):
             return "no answer in time"
-        for cause in causes:
-            if isinstance(cause, OSError) and cause.strerror:
-                return f"cannot be reached ({cause.strerror})"
         return "the connection was broken off"
+
+
+class _Unlogged(logging.Filter):
+    """Drops what the library logs of our requests: there is the URL in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.posting = ContextVar("posting", default=False)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.posting.get()
+
+
+_UNLOGGED = _Unlogged()
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_UNLOGGED)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    token = _UNLOGGED.posting.set(True)
+    try:
+        yield
+    finally:
+        _UNLOGGED.posting.reset(token)
 
 
 def _start_of(response: requests.Response) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -77,11 +77,19 @@ class Outbox:
             counts[channel] = Counts(there - sent - lost - quiet, sent, lost, quiet)
         return counts
 
+    def unsent(self, delivery_ids: Collection[str]) -> dict[str, int]:
+        """Channel to how many alerts of these deliveries have not gone out."""
+        query = select(ALERTS.c.channel, func.count()).where(
+            ALERTS.c.delivery_id.in_(delivery_ids), ALERTS.c.sent_at.is_(None)
+        )
+        with transaction(self.url) as connection:
+            return _by_channel(connection, query)
+
     def describe(self) -> str:
         """The database URL without its password."""
         return masked(self.url)
 
 
-def _by_channel(connection: Connection, query: Select[tuple[str, int]]) -> dict[str, int]:
+def _by_channel(connection: Connection, query: Select[str, int]) -> dict[str, int]:
     rows = connection.execute(query.group_by(ALERTS.c.channel))
-    return {str(channel): number for channel, number in rows}
+    return dict(iter(rows))

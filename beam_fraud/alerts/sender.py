@@ -26,8 +26,10 @@ from beam_fraud.alerts.deliveries import (
     try_all_now,
 )
 from beam_fraud.alerts.fixing import fix
+from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import one_line_errors, transaction, writing
+from beam_fraud.sinks.connection import transaction, writing
+from beam_fraud.sinks.database_errors import PassingDatabaseError, one_line_errors
 
 _LOG = logging.getLogger(__name__)
 #: Refusals after which a message is given up.
@@ -146,11 +148,13 @@ class ChannelSender:
             done = self._send_due(final=final, only=only, first=first)
         except FraudError as error:
             self._database_failed(str(error))
+            if final and not isinstance(error, PassingDatabaseError):
+                raise
             return False
         if self._database_error is not None:
             self._database_error = None
-            if self._database.succeeded():
-                _LOG.info("alerts for %s: the outbox is back", self.channel.describe())
+            self._database.succeeded()
+            _LOG.info("alerts for %s: the outbox is back", self.channel.describe())
         return done
 
     def _send_due(self, *, final: bool, only: Collection[str] | None, first: bool) -> bool:
@@ -301,5 +305,4 @@ class ChannelSender:
 
 def _one_line(said: str) -> str:
     """What a receiver has said, such that a terminal can be trusted with it."""
-    line = " ".join(said.split())[:_LONGEST_ERROR]
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return visible(" ".join(said.split()), _LONGEST_ERROR)

@@ -53,7 +53,7 @@ def server_of(url: str, form: str) -> UrlServer:
     """
     scheme = url.partition(":")[0]
     wrong = UsageError(f"--alert: {scheme}: no server and port can be read, write {form}")
-    if not url.isprintable() or " " in url:
+    if not url.isprintable():
         raise wrong
     try:
         parts = urlsplit(url)

@@ -19,7 +19,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 
     Example:
       >>> signature("secret", "1700000000", b"{}")[:20]
-      'sha256=5b1b5f2ec2f11'
+      'sha256=b8569b78799ff'
     """
     signed = timestamp.encode() + b"." + body
     return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()

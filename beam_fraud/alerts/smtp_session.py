@@ -127,7 +127,10 @@ class SmtpSession:
 
     def why(self, error: BaseException) -> str:
         """What went wrong, in one line."""
-        if self._deadline.passed or isinstance(error, TimeoutError):
+        # A time-out comes as a connection that was closed, from the library.
+        if self._deadline.passed or any(
+            isinstance(one, TimeoutError) for one in (error, error.__context__)
+        ):
             return "no answer in time"
         if isinstance(error, smtplib.SMTPServerDisconnected):
             return "the connection was broken off"
@@ -135,7 +138,9 @@ class SmtpSession:
             return f"its certificate is not trusted ({error.verify_message}); see cafile"
         if isinstance(error, smtplib.SMTPResponseException):
             return str(RefusalError(error.smtp_code, error.smtp_error))
-        return " ".join(str(getattr(error, "strerror", None) or error).split())
+        if isinstance(error, smtplib.SMTPException) or not getattr(error, "strerror", None):
+            return " ".join(str(error).split())
+        return f"cannot be reached ({getattr(error, 'strerror', '')})"
 
     def _within(self) -> AbstractContextManager[None]:
         return self._deadline.within(LETTER_SECONDS)

@@ -108,6 +108,11 @@ def _addresses(options: ChannelOptions, name: str) -> tuple[Address, ...]:
     except (MessageError, ValueError, IndexError):
         found = []
     ascii_only = all(address.addr_spec.isascii() for address in found)
-    if not found or not ascii_only or not all(a.username and a.domain for a in found):
+    if (
+        not given.isprintable()
+        or not found
+        or not ascii_only
+        or not all(a.username and a.domain for a in found)
+    ):
         raise options.wrong(name, given, "addresses such as fraud@bank.example, with commas")
     return tuple({address.addr_spec: address for address in found}.values())

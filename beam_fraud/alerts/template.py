@@ -68,7 +68,7 @@ class MessageTemplate:
             code = environment.compile(source, filename=path)
         except TemplateSyntaxError as error:
             raise _wrong(path, error.lineno, str(error.message)) from None
-        self._template = Template.from_code(environment, code, {})
+        self._template = Template.from_code(environment, code, environment.make_globals(None))
         self._fields = fields
         for sample in SAMPLES:
             try:

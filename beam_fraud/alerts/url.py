@@ -11,6 +11,7 @@ from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.options import parse_options
 from beam_fraud.alerts.policy import AS_THEY_COME
 from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
+from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.pseudonym import Pseudonyms
 from beam_fraud.urls import local_path, split_scheme
@@ -52,9 +53,10 @@ def _channel(url: str, console: TextIO) -> Channel:
     scheme, rest = split_scheme("--alert", url, _FORMS)
     if scheme == "env":
         url = os.environ.get(rest, "")
+        where = f"--alert env:{visible(rest, 100)}"
         if not url:
-            raise FraudError(f"--alert env:{rest}: the variable is not set")
-        scheme, rest = split_scheme(f"--alert env:{rest}", url, _DIRECT)
+            raise FraudError(f"{where}: the variable is not set")
+        scheme, rest = split_scheme(where, url, _DIRECT)
     # What a kind needs is imported where it is used: each takes a while, and Kafka is an extra.
     if scheme in ("smtp", "smtps"):
         from beam_fraud.alerts.smtp_url import smtp_channel

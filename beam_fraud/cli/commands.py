@@ -11,6 +11,7 @@ import typer
 
 from beam_fraud.cli.app import app, models
 from beam_fraud.cli.options import (
+    AlertPatience,
     Alerts,
     BlockRows,
     Bundle,
@@ -23,6 +24,7 @@ from beam_fraud.cli.options import (
     Limit,
     Name,
     NewBundle,
+    Pseudonymise,
     Reasons,
     Rules,
     SchemaName,
@@ -30,6 +32,7 @@ from beam_fraud.cli.options import (
     Seed,
     Since,
     Sink,
+    SinkPatience,
     Until,
     Workers,
 )
@@ -241,7 +244,10 @@ def score(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the scores go.")],
     schema: SchemaOfBundle = None,
     sink: Sink = None,
+    sink_patience: SinkPatience = "5m",
     alert: Alerts = None,
+    alert_patience: AlertPatience = "1m",
+    pseudonymise: Pseudonymise = False,
     rules: Rules = None,
     reasons: Reasons = 5,
     history: History = None,
@@ -265,7 +271,10 @@ def score(
         out=out,
         schema=schema,
         sink=sink,
+        sink_patience=sink_patience,
         alerts=tuple(alert or ()),
+        alert_patience=alert_patience,
+        pseudonymise=pseudonymise,
         rules=rules,
         reasons=reasons,
         history=tuple(history or ()),

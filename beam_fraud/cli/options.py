@@ -44,7 +44,8 @@ Sink = Annotated[
     typer.Option(
         "--sink",
         metavar="URL",
-        help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE or parquet:DIR.",
+        help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE, parquet:DIR, "
+        "bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
     ),
 ]
 Alerts = Annotated[
@@ -52,7 +53,31 @@ Alerts = Annotated[
     typer.Option(
         "--alert",
         metavar="URL",
-        help="Alerts: console: (always lines of text) or file:FILE (JSON lines); repeatable.",
+        help="Alerts: console:, file:FILE, smtp://..., https://..., slack://... or kafka://...; "
+        "repeatable.",
+    ),
+]
+SinkPatience = Annotated[
+    str,
+    typer.Option(
+        "--sink-patience",
+        metavar="SPAN",
+        help="How long a database that is down is waited for before rows are kept on disk.",
+    ),
+]
+AlertPatience = Annotated[
+    str,
+    typer.Option(
+        "--alert-patience",
+        metavar="SPAN",
+        help="How long a channel that fails is tried again before the run fails.",
+    ),
+]
+Pseudonymise = Annotated[
+    bool,
+    typer.Option(
+        "--pseudonymise",
+        help="Alerts carry keyed hashes of ids; the key is in BEAM_FRAUD_PSEUDONYM_KEY.",
     ),
 ]
 Rules = Annotated[

@@ -13,10 +13,12 @@ from beam_fraud.cli.options import (
     History,
     KafkaConfig,
     KafkaProperties,
+    Pseudonymise,
     Reasons,
     Rules,
     SchemaOfBundle,
     Sink,
+    SinkPatience,
 )
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
@@ -44,7 +46,9 @@ def stream(
     ] = None,
     schema: SchemaOfBundle = None,
     sink: Sink = None,
+    sink_patience: SinkPatience = "5m",
     alert: Alerts = None,
+    pseudonymise: Pseudonymise = False,
     reasons: Reasons = 5,
     history: History = None,
     rules: Rules = None,
@@ -154,7 +158,9 @@ def stream(
         schema=schema,
         history=tuple(history or ()),
         sink=sink,
+        sink_patience=sink_patience,
         alerts=tuple(alert or ()),
+        pseudonymise=pseudonymise,
         rules=rules,
         rule_limit=rule_limit,
         reasons=reasons,

@@ -10,10 +10,15 @@ _COUNTED = (
     ("rows read", "rows_in"),
     ("  scored", "rows_scored"),
     ("    flagged", "rows_flagged"),
-    ("    on disk", "rows_undelivered"),
+    ("      on disk", "rows_undelivered"),
     ("  computed", "rows_out"),
     ("  dead", "rows_dead"),
 )
+
+
+#: What became of alerts, in words; and what is told only where there is some.
+_ALERTS = {"already_sent": "sent before", "digested": "of them in digests"}
+_SELDOM = {"snoozed", "digested", "rows_undelivered"}
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -22,7 +27,11 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _run(result: Mapping[str, Any]) -> str:
-    lines = [f"{shown:<13} {result[name]:>12,}" for shown, name in _COUNTED if name in result]
+    lines = [
+        f"{shown:<13} {result[name]:>12,}"
+        for shown, name in _COUNTED
+        if name in result and (result[name] or name not in _SELDOM)
+    ]
     lines += [f"    {reason:<20} {rows:,}" for reason, rows in result["dead_reasons"].items()]
     lines.append(f"  duplicate   {result['rows_duplicate']:>12,}")
     if "history_rows" in result:
@@ -36,7 +45,9 @@ def _run(result: Mapping[str, Any]) -> str:
     if result.get("alerts"):
         sent, *others = result["alerts"].items()
         about = ", ".join(
-            f"{count:,} {name.replace('already_sent', 'sent before')}" for name, count in others
+            f"{count:,} {_ALERTS.get(name, name)}"
+            for name, count in others
+            if count or name not in _SELDOM
         )
         lines.append(f"alerts sent   {sent[1]:>12,}   ({about})")
     if result.get("latency_seconds", {}).get("p50") is not None:

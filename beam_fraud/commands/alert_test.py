@@ -76,4 +76,4 @@ def _send(channel: Channel) -> dict[str, object]:
 def _lines(sent: object) -> Iterator[str]:
     assert isinstance(sent, list)
     for one in sent:
-        yield f"{one['channel']}: sent in {one['seconds']:.2f} s, delivery {one['delivery_id']}"
+        yield f"sent to {one['channel']} in {one['seconds']:.2f} s, delivery {one['delivery_id']}"

@@ -123,6 +123,8 @@ def _subject(options: EraseOptions) -> Subject:
         raise UsageError("erase: name a place, as --out DIR, --sink URL or --file FILE")
     if options.older_than is None:
         ids = tuple(dict.fromkeys(options.accounts))
+        if not all(map(_is_utf8, ids)):
+            raise UsageError("--account: an id is not UTF-8; give it as the data have it")
         if not os.environ.get(KEY_VARIABLE):
             return Accounts(ids)
         pseudonyms = Pseudonyms.from_environment()
@@ -145,9 +147,22 @@ def _sinks(options: EraseOptions) -> tuple[list[DatabaseSink], list[ParquetSink]
             databases.append(sink)
         elif isinstance(sink, ParquetSink) and sink.directory.is_dir():
             directories.append(sink)
+        elif isinstance(sink, DatabaseSink | ParquetSink):
+            raise FraudError(f"--sink {sink.describe()}: is not there")
         else:
-            raise FraudError(f"--sink {sink.describe()}: is not there, or nothing to erase from")
+            raise UsageError(
+                f"--sink {sink.describe()}: only databases and parquet:DIR are erased from here; "
+                "delete the rows there"
+            )
     return databases, directories
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_there(sink: DatabaseSink) -> bool:

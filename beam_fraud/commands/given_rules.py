@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import overload
 
+from beam_fraud import counter_names as counters
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.rules.rule import RuleSet
 from beam_fraud.rules.rules_toml import load_rules
 from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.rules.vocabulary import vocabulary
 from beam_fraud.schema import Schema
-from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
 

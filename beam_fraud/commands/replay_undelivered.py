@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.dead_letters.undelivered import UNDELIVERED
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.outputs import local_directory
+from beam_fraud.outputs import UNDELIVERED, local_directory
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.undelivered import replay_undelivered
 from beam_fraud.sinks.url import parse_sink

@@ -9,49 +9,33 @@ from dataclasses import dataclass
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.dispatch import PATIENCE, send_pending
+from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
-from beam_fraud.commands.given_rules import given_rules, rule_counts, warn_of_wide_rules
+from beam_fraud.commands.given_duration import given_seconds
+from beam_fraud.commands.given_rules import rule_counts, warn_of_wide_rules
+from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.commands.undelivered import (
-    keeping_undelivered,
     refuse_undelivered,
     undelivered_rows,
 )
 from beam_fraud.errors import FraudError
-from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
-from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
-from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(BatchOptions):
+class ScoreOptions(BatchOptions, ScoringOptions):
     """What to score, by what, and where the results go."""
 
-    #: Directory of the bundle.
-    model: str
-    #: A preset or TOML file in place of the bundle's schema.
-    schema: str | None = None
-    #: URL of the place for flagged rows.
-    sink: str | None = None
-    #: URLs of the channels to alert.
-    alerts: tuple[str, ...] = ()
-    #: A file of rules beside the model.
-    rules: str | None = None
-    #: Reasons of a flagged row at most; 0 for none.
-    reasons: int = 5
-    #: Seconds for which a channel that fails is tried again.
-    alert_patience: float = PATIENCE
+    #: For how long a channel that fails is tried again.
+    alert_patience: str = "1m"
 
 
 @dataclass(frozen=True)
@@ -61,6 +45,8 @@ class _Plan:
     inputs: Inputs
     scoring: Scoring
     channels: tuple[Channel, ...]
+    #: For how many seconds a channel that fails is tried again.
+    alert_patience: float
 
     @property
     def outputs(self) -> RunOutputs:
@@ -115,7 +101,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
     plan.outputs.write_summary(summary)
     if plan.channels:
         try:
-            alerts = _send(plan, options.alert_patience)
+            alerts = _send(plan)
         except FraudError:
             # A database that is still down: that it has not taken rows says more.
             refuse_undelivered(plan.sink, counted, plan.outputs.directory)
@@ -136,29 +122,18 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions) -> _Plan:
-    bundle = open_bundle(options.model)
-    schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    sink = None if options.sink is None else parse_sink(options.sink)
-    channels = tuple(parse_channel(url, console=sys.stderr) for url in options.alerts)
     outputs = RunOutputs(local_directory(options.out), new_run_id())
-    here = launch.is_local(launch.pipeline_options(options.beam_args, options.workers))
-    sink = keeping_undelivered(sink, outputs.directory, here=here)
-    rules = given_rules(options.rules, bundle, schema)
-    features = bundle.features_in(schema, () if rules is None else rules.columns)
-    inputs = batch.find(options, features, outputs)
-    refuse_shared_places(outputs, sink, channels, (*inputs.files, *inputs.history), bundle.path)
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
+    scoring, channels = planned.scoring, planned.channels
+    inputs = batch.find(options, planned.features, outputs)
+    read = (*inputs.files, *inputs.history)
+    refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
-    outbox = None
-    if channels and (sink is None or sink.database is None):
-        outbox = Outbox(sqlite_url(outputs.outbox))
-    for place in (sink, outbox, *channels):
-        if place is not None:
-            place.check()
-    if isinstance(sink, TransformSink):
-        sink.check_options(launch.pipeline_options(options.beam_args, options.workers))
+    planned.check()
     _warn_of_ids(options, inputs)
-    names = tuple(channel.name for channel in channels)
-    return _Plan(inputs, Scoring(bundle, sink, names, outbox, rules, options.reasons), channels)
+    patience = given_seconds("--alert-patience", options.alert_patience)
+    return _Plan(inputs, scoring, channels, patience)
 
 
 def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
@@ -171,13 +146,13 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
         )
 
 
-def _send(plan: _Plan, patience: float) -> dict[str, int]:
+def _send(plan: _Plan) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
     outbox = plan.scoring.outbox
     if outbox is None and plan.sink is not None and plan.sink.database is not None:
         outbox = Outbox(plan.sink.database)
     assert outbox is not None
-    report = send_pending(outbox, plan.channels, patience)
+    report = send_pending(outbox, plan.channels, plan.alert_patience)
     return {
         "sent": report.sent,
         "already_sent": report.already_sent,

@@ -14,27 +14,21 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.given import refuse_bundles
-from beam_fraud.commands.given_rules import given_rules
-from beam_fraud.commands.undelivered import keeping_undelivered
-from beam_fraud.duration import SECOND, microseconds
+from beam_fraud.commands.given_duration import given_duration
+from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
+from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.kafka.check import topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
-from beam_fraud.schema_toml import load_schema
-from beam_fraud.sinks.base import TransformSink
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import Start
 from beam_fraud.sources.kafka.topic import KafkaTopic
@@ -49,11 +43,9 @@ _SHARDS_ON_CLUSTER = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions:
+class StreamOptions(ScoringOptions):
     """What to read, by what to score it, and where the results go."""
 
-    #: Directory of the bundle.
-    model: str
     #: Directory of the outputs, and of the state.
     out: str
     #: A broker, `HOST:PORT`, or several with commas between.
@@ -62,20 +54,10 @@ class StreamOptions:
     topic: str | None = None
     #: A directory whose files are scored as they come, in place of a topic.
     watch: str | None = None
-    #: A preset or TOML file in place of the bundle's schema.
-    schema: str | None = None
     #: Paths, directories or globs of earlier transactions.
     history: tuple[str, ...] = ()
-    #: URL of the place for flagged rows.
-    sink: str | None = None
-    #: URLs of the channels to alert.
-    alerts: tuple[str, ...] = ()
-    #: A file of rules beside the model.
-    rules: str | None = None
     #: The share of rows from which a rule is muted; 1 never mutes one.
     rule_limit: float = RULE_LIMIT
-    #: Reasons of a flagged row at most; 0 for none.
-    reasons: int = 5
     #: Topic of labels.
     labels_topic: str | None = None
     #: Topic of all scores.
@@ -142,10 +124,6 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     _refuse_contradictions(options)
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
-    bundle = open_bundle(options.model)
-    schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    rules = given_rules(options.rules, bundle, schema)
-    features = bundle.features_in(schema, () if rules is None else rules.columns)
     outputs = StreamOutputs(local_directory(options.out))
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     here = launch.is_local(beam_options)
@@ -153,15 +131,11 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
-    sink = None if options.sink is None else parse_sink(options.sink).streaming(here=here)
-    sink = keeping_undelivered(sink, outputs.directory, here=here)
-    database = None if sink is None else sink.database
-    channels = tuple(parse_channel(url, console=console) for url in options.alerts)
-    outbox = None
-    if channels and database is None:
-        outbox = Outbox(sqlite_url(outputs.outbox))
+    planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
+    features, sink = planned.features, planned.scoring.sink
     labels_database = None
     if options.labels_topic is not None:
+        database = None if sink is None else sink.database
         labels_database = database or sqlite_url(outputs.outbox)
         _warn_of_keys(features)
     settings = _kafka(options)
@@ -172,9 +146,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         run_id=new_run_id(),
         here=here,
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
-        dedupe_horizon=_duration("--dedupe-horizon", options.dedupe_horizon),
-        lateness=_duration("--lateness", options.lateness),
-        ahead=_duration("--max-ahead", options.ahead),
+        dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
+        lateness=given_duration("--lateness", options.lateness),
+        ahead=given_duration("--max-ahead", options.ahead),
         reorder=None if options.reorder is None else options.reorder / 1000,
         roll_rows=options.roll_rows,
         roll_seconds=options.roll_seconds,
@@ -184,24 +158,20 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         dead_letter_topic=options.dead_letter_topic,
         rule_limit=options.rule_limit,
     )
-    history = find_history(options.history, (), schema, labels=stream.labels)
+    history = find_history(options.history, (), features.schema, labels=stream.labels)
     stream = replace(stream, history=tuple(history))
     watched = None if options.watch is None else Path(options.watch)
-    refuse_shared_places(outputs, sink, channels, stream.history, bundle.path, watched)
+    bundle = planned.scoring.bundle.path
+    refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
     outputs.check(here=here)
-    for place in (sink, outbox, *channels):
-        if place is not None:
-            place.check()
-    if isinstance(sink, TransformSink):
-        sink.check_options(beam_options)
+    planned.check()
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None and settings is not None:
             topic_partitions(settings, topic)
-    names = tuple(channel.name for channel in channels)
     return StreamPlan(
         stream=stream,
-        scoring=Scoring(bundle, sink, names, outbox, rules, options.reasons),
-        channels=channels,
+        scoring=planned.scoring,
+        channels=planned.channels,
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
         about=_about(options, stream),
@@ -303,7 +273,7 @@ def _source(
         topics=tuple(topics),
         start=Start.parse(options.start),
         newest_event=NewestEvent.of(features.schema),
-        lateness=_duration("--lateness", options.lateness),
+        lateness=given_duration("--lateness", options.lateness),
         # One worker does everything here, and one mark a bundle makes the commit atomic.
         splits=1 if here else max(partitions),
         # What puts rows in order looks at each partition by itself.
@@ -319,13 +289,6 @@ def _until_idle(options: StreamOptions) -> float | None:
     if options.until_idle is None or options.reorder is None:
         return options.until_idle
     return max(options.until_idle, 2 * options.reorder / 1000 + 0.5)
-
-
-def _duration(option: str, text: str) -> int:
-    try:
-        return microseconds(text)
-    except UsageError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _about(options: StreamOptions, stream: Stream) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
@@ -10,20 +9,6 @@ from beam_fraud.outputs import UNDELIVERED
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED
-
-
-def keeping_undelivered(sink: FlaggedSink | None, out: Path, *, here: bool) -> FlaggedSink | None:
-    """The sink; if it is a database, what it does not take waits under `--out`.
-
-    Args:
-      sink: as it was given.
-      out: directory of the run's outputs.
-      here: whether all workers are on this machine; elsewhere nobody would find the rows, so the
-        runner has to try again.
-    """
-    if here and isinstance(sink, DatabaseSink):
-        return replace(sink, spill=out / UNDELIVERED)
-    return sink
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:

@@ -8,9 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import FraudError
-
-#: The directory under `--out` in which they wait.
-UNDELIVERED = "undelivered"
+from beam_fraud.outputs import UNDELIVERED
 
 
 def undelivered_rows(out: Path) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from beam_fraud.dead_letters.undelivered import UNDELIVERED
 from beam_fraud.erasure.database import erase_from_database
 from beam_fraud.erasure.json_lines import erase_from_lines
 from beam_fraud.erasure.parquet import (
@@ -17,7 +16,15 @@ from beam_fraud.erasure.parquet import (
 from beam_fraud.erasure.record import RECORDS
 from beam_fraud.erasure.subject import Subject
 from beam_fraud.errors import FraudError
-from beam_fraud.outputs import DEAD_LETTERS, FEATURES, SCORES, STREAM, RunOutputs, new_run_id
+from beam_fraud.outputs import (
+    DEAD_LETTERS,
+    FEATURES,
+    SCORES,
+    STREAM,
+    UNDELIVERED,
+    RunOutputs,
+    new_run_id,
+)
 from beam_fraud.sinks.connection import prepare_database, sqlite_url
 from beam_fraud.stream_outputs import StreamOutputs
 

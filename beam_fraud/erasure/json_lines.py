@@ -9,27 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from beam_fraud.erasure.subject import Accounts, Subject
+from beam_fraud.erasure.subject import Accounts, Before, Subject
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import reason_of
 
 
-class _Alert(msgspec.Struct):
-    alert_id: str
-    account_id: str | None = None
-    event_time: datetime | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Alert)
-
-
 def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> int:
-    """Take lines out of a file: alerts of the subject, and other lines that hold an account's id.
+    """Take alerts out of a file: those of the subject, and other lines that hold an account's id.
 
-    The new file appears whole, in the place of the old one.
+    Of a digest, which is one line for many alerts, those go alone. The new file appears whole, in
+    the place of the old one.
 
     Returns:
-      The number of lines that went, or would go.
+      The number of alerts and lines that went, or would go.
 
     Raises:
       FraudError: the file cannot be read or written.
@@ -39,17 +31,16 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
         with open(file, "rb") as lines:
             # Alerts are appended under this lock.
             fcntl.flock(lines, fcntl.LOCK_EX)
-            gone = sum(_goes(line, subject) for line in lines)
+            gone = sum(_without(line, subject)[1] for line in lines)
             if not gone or dry_run:
                 return gone
             lines.seek(0)
             mode = os.fstat(lines.fileno()).st_mode & 0o777
-            with open(
-                unfinished, "wb", opener=lambda path, flags: os.open(path, flags, mode)
-            ) as to:
-                to.writelines(line for line in lines if not _goes(line, subject))
-                to.flush()
-                os.fsync(to.fileno())
+            with open(unfinished, "wb") as kept:
+                os.fchmod(kept.fileno(), mode)
+                kept.writelines(_without(line, subject)[0] for line in lines)
+                kept.flush()
+                os.fsync(kept.fileno())
             unfinished.rename(file)
         return gone
     except OSError as error:
@@ -58,11 +49,34 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
         unfinished.unlink(missing_ok=True)
 
 
-def _goes(line: bytes, subject: Subject) -> bool:
+def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
+    """What is left of a line, nothing or a line, and how much went."""
     try:
-        alert = _DECODER.decode(line)
+        told = msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeError):
-        return isinstance(subject, Accounts) and subject.tokens.search(line) is not None
-    if isinstance(subject, Accounts):
-        return alert.account_id in subject.names
-    return alert.event_time is not None and alert.event_time < subject.moment
+        told = None
+    if isinstance(told, dict) and isinstance(told.get("alerts"), list):
+        alerts = told["alerts"]
+        kept = [alert for alert in alerts if not _goes(alert, subject)]
+        if len(kept) == len(alerts):
+            return line, 0
+        return msgspec.json.encode(told | {"alerts": kept}) + b"\n", len(alerts) - len(kept)
+    if isinstance(told, dict) and ("account_id" in told or isinstance(subject, Before)):
+        return (b"", 1) if _goes(told, subject) else (line, 0)
+    found = isinstance(subject, Accounts) and subject.tokens.search(line)
+    return (b"", 1) if found else (line, 0)
+
+
+def _goes(alert: object, subject: Subject) -> bool:
+    """Whether an alert, with the fields that its channel was to tell, is of the subject."""
+    if not isinstance(alert, dict):
+        return False
+    if isinstance(subject, Before):
+        try:
+            return msgspec.convert(alert.get("event_time"), datetime) < subject.moment
+        except (msgspec.ValidationError, TypeError):
+            # There is none, or it is one without a zone.
+            return False
+    if "account_id" in alert:
+        return alert["account_id"] in subject.names
+    return subject.tokens.search(msgspec.json.encode(alert)) is not None

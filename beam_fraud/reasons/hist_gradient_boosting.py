@@ -42,13 +42,14 @@ class HistGradientBoostingExplainer:
             found: list[Leaf] = []
             for tree, bits in zip(nodes, sets, strict=True):
                 found += leaves(self._tree(tree, _bits(bits), known))
+            if max((len(leaf.conditions) for leaf in found), default=0) > MOST_FEATURES:
+                raise UnexplainableError(f"paths of more than {MOST_FEATURES} features")
+            self._shapley = TreeShapley(found, self._features)
+            #: Where the model's preprocessor puts each feature.
+            self._from = _origins(categorical)
+            self._check()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UnexplainableError(f"{type(model).__name__}: {error}") from error
-        if max((len(leaf.conditions) for leaf in found), default=0) > MOST_FEATURES:
-            raise UnexplainableError(f"paths of more than {MOST_FEATURES} features")
-        self._shapley = TreeShapley(found, self._features)
-        #: Where the model's preprocessor puts each feature.
-        self._from = _origins(categorical)
 
     def contributions(self, block: Floats) -> Floats:
         """See `Explainer`."""
@@ -67,6 +68,14 @@ class HistGradientBoostingExplainer:
         contributions = np.empty_like(prepared)
         contributions[:, self._from] = self._shapley.contributions(bins)
         return contributions
+
+    def _check(self) -> None:
+        """See that contributions add up to what the model itself says, less the same for all."""
+        probes = np.zeros((3, self._features))
+        probes[1], probes[2] = np.nan, 1.0
+        means = self._model.decision_function(probes) - self.contributions(probes).sum(axis=1)
+        if np.ptp(means) > 1e-6 * (1 + np.abs(means).max()):
+            raise ValueError("its trees do not add up to its scores")
 
     def _tree(
         self,

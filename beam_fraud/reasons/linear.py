@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -16,6 +15,7 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.reference import Reference
 from beam_fraud.reasons.column_steps import keeps_columns
 from beam_fraud.reasons.explainer import Floats, UnexplainableError, Unit
+from beam_fraud.reasons.slots import sums_of
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,12 @@ class LinearExplainer:
         if len(columns.origin) != len(self._weights):
             raise UnexplainableError("the regression sees other columns than its steps make")
         self._centre = self._mean(columns, usual, reference, features)
-        places = (columns.origin, np.arange(len(columns.origin)))
-        shape = (len(usual), len(columns.origin))
-        self._add = csr_array((np.ones(len(columns.origin)), places), shape=shape)
+        self._sums = sums_of(columns.origin, len(usual))
 
     def contributions(self, block: Floats) -> Floats:
         """See `Explainer`."""
         added = (self._seen(block) - self._centre) * self._weights
-        return np.ascontiguousarray((self._add @ np.ascontiguousarray(added.T)).T)
+        return np.ascontiguousarray((self._sums @ np.ascontiguousarray(added.T)).T)
 
     def _seen(self, block: Floats) -> Floats:
         seen = block if self._prepare is None else self._prepare.transform(block)

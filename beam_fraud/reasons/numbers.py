@@ -23,9 +23,9 @@ def as_number(value: float) -> str:
       >>> as_number(7.0), as_number(-8.1349), as_number(51234.5)
       ('7', '-8.13', '51,234')
     """
-    if value == int(value) if abs(value) < 1e15 else False:
+    if (value.is_integer() or abs(value) >= 1000) and abs(value) < 1e15:
         return f"{value:,.0f}"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+    return f"{value:.3g}"
 
 
 def as_percent(share: float) -> str:
@@ -42,7 +42,7 @@ def counted(number: float, what: str) -> str:
     """A number of things.
 
     Example:
-      >>> counted(1, "merchant"), counted(3, "merchant")
+      >>> counted(1.0, "merchant"), counted(3.0, "merchant")
       ('1 merchant', '3 merchants')
     """
     return f"{as_number(number)} {what}{'' if number == 1 else 's'}"
@@ -57,5 +57,5 @@ def as_span(seconds: float) -> str:
     """
     for unit, length in _UNITS:
         if seconds >= 2 * length:
-            return counted(round(seconds / length), unit)
-    return counted(round(seconds), "second")
+            return counted(float(round(seconds / length)), unit)
+    return counted(float(round(seconds)), "second")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pyarrow as pa
 
@@ -71,7 +73,10 @@ class Reasons:
 
     def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
         """The reasons of all rows one after the other, and how many each row has."""
-        contributions = self._explainer.contributions(block)
+        with warnings.catch_warnings():
+            # A model that was fitted on a data frame takes the same columns without their names.
+            warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+            contributions = self._explainer.contributions(block)
         chosen = choose(contributions, self._most)
         row, rank = np.nonzero(chosen >= 0)
         feature = chosen[row, rank]

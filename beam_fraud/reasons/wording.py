@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.reasons.explainer import Floats
 from beam_fraud.reasons.numbers import as_money, as_number
 from beam_fraud.reasons.velocity_wording import velocity_words
-
-#: A value, not NaN or one of a feature that knows what an absent one means, to words.
-Words = Callable[[float], str]
+from beam_fraud.reasons.words import Words
 
 _CALENDAR = {
     "is_night": ("by day", "at night"),
@@ -39,9 +37,10 @@ class Wording:
           usual: float64[features], NaN where it is not known.
         """
         velocity = velocity_words(features.velocity)
-        self._words = [
-            _Feature(name, features, velocity, float(usual[place])).text
-            for place, name in enumerate(features.names)
+        self._words = [_words(name, features, velocity) for name in features.names]
+        self._usual = [
+            words.short(value) if words.compared and not math.isnan(value) else None
+            for words, value in zip(self._words, usual.tolist(), strict=True)
         ]
 
     def text(self, feature: int, value: float, *, lowers: bool = False) -> str:
@@ -52,61 +51,32 @@ class Wording:
           value: as the model was given it, NaN if absent.
           lowers: whether it made the score lower, which is then said.
         """
-        words = self._words[feature](value)
-        return f"{words} (speaks against fraud)" if lowers else words
+        words, usual = self._words[feature], self._usual[feature]
+        short = None if math.isnan(value) else words.short(value)
+        said = words.absent if short is None else words.long(value, short)
+        if usual is not None:
+            said = f"{said}, as usual" if short == usual else f"{said}, usually {usual}"
+        return f"{said} (speaks against fraud)" if lowers else said
 
 
-class _Feature:
-    """The words of one feature."""
+def _words(name: str, features: FeatureSet, velocity: Mapping[str, Words]) -> Words:
+    if name in velocity:
+        return velocity[name]
+    if name == "amount":
+        return Words(as_money, lambda _, short: f"amount {short}", "amount unknown")
+    if name in _CALENDAR:
+        no, yes = _CALENDAR[name]
+        return Words(as_number, lambda value, _: yes if value > 0 else no, no, compared=False)
+    if features.names.index(name) in features.categorical:
+        return _category(name, features.categories.get(name, ()))
+    return Words(as_number, lambda _, short: f"{name} = {short}", f"{name} unknown")
 
-    def __init__(
-        self,
-        name: str,
-        features: FeatureSet,
-        velocity: Mapping[str, tuple[Words, Words]],
-        usual: float,
-    ) -> None:
-        kinds = {column.column: column.kind for column in features.schema.features}
-        self._compares = True
-        self._name = name
-        self._categories = features.categories.get(name, ())
-        if name in velocity:
-            self._long, self._short = velocity[name]
-        elif name == "amount":
-            self._long, self._short = self._amount, as_money
-        elif name in _CALENDAR:
-            self._compares = False
-            self._long = self._short = self._calendar
-        elif kinds.get(name) == "categorical":
-            self._long, self._short = self._category, self._code
-        else:
-            self._long, self._short = self._number, as_number
-        self._usual = "" if math.isnan(usual) else self._short(usual)
 
-    def text(self, value: float) -> str:
-        words = self._long(value)
-        if not self._compares or not self._usual:
-            return words
-        same = not math.isnan(value) and self._short(value) == self._usual
-        return f"{words}, as usual" if same else f"{words}, usually {self._usual}"
+def _category(name: str, known: Sequence[str]) -> Words:
+    def short(code: float) -> str:
+        return known[int(code)] if code < len(known) else "another one"
 
-    def _amount(self, value: float) -> str:
-        return "amount unknown" if math.isnan(value) else f"amount {as_money(value)}"
+    def long(code: float, short: str) -> str:
+        return f"{name} {short}" if code < len(known) else f"a new {name}"
 
-    def _calendar(self, value: float) -> str:
-        return _CALENDAR[self._name][int(value > 0)]
-
-    def _number(self, value: float) -> str:
-        return (
-            f"{self._name} unknown" if math.isnan(value) else f"{self._name} = {as_number(value)}"
-        )
-
-    def _category(self, value: float) -> str:
-        if math.isnan(value):
-            return f"{self._name} unknown"
-        known = int(value) < len(self._categories)
-        return f"{self._name} {self._code(value)}" if known else f"a new {self._name}"
-
-    def _code(self, value: float) -> str:
-        code = int(value)
-        return self._categories[code] if code < len(self._categories) else "another one"
+    return Words(short, long, f"{name} unknown")

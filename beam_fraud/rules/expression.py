@@ -123,9 +123,11 @@ class _Reader:
                 return ast.parse(self._text[self._start :], mode="eval")
         except SyntaxError as error:
             said = (error.msg or "invalid syntax").split(". ")[0].split(".\n")[0]
-            if "Perhaps you forgot a comma" in said or "invalid syntax" in said:
+            if "invalid syntax" in said:
                 said = "cannot be read"
             at = min(max((error.offset or 1) - 1, 0) + self._start, len(self._text))
+            if self._text[at : at + 1] == "=":
+                said = "cannot be read, did you mean ==?"
             raise self._error_at(at, f"{said} (a condition holds {_ALLOWED})") from None
         except (ValueError, MemoryError, RecursionError, OverflowError):
             raise self._error_at(self._start, f"cannot be read (it may hold {_ALLOWED})") from None

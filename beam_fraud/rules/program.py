@@ -175,12 +175,12 @@ class Program:
     def _text_among(self, name: str, texts: Iterable[Anything], negated: bool) -> _Step:
         known, codes = self._texts[name], self._codes_of(name)
         members = known.members(texts)
+        wanted = np.flatnonzero(members)
         if negated:
             members = ~members
             members[ABSENT] = False
-        found = np.flatnonzero(members)
-        if len(found) == 1:
-            code = int(found[0])
+        elif len(wanted) == 1:
+            code = int(wanted[0])
             return lambda values, batch: values[codes] == code
         return lambda values, batch: members[values[codes]]
 
@@ -253,7 +253,8 @@ def _unequal(one: Anything, other: Anything) -> Anything:
 
 def _among(values: Anything, wanted: npt.NDArray[np.float64], negated: bool) -> Anything:
     if len(wanted) > _ONE_BY_ONE and isinstance(values, np.ndarray):
-        found = pc.is_in(pa.array(values), value_set=pa.array(wanted))
+        # Arrow tells -0 from 0; adding 0 makes one of them.
+        found = pc.is_in(pa.array(values + 0.0), value_set=pa.array(wanted + 0.0))
         holds = np.asarray(found.to_numpy(zero_copy_only=False))
     else:
         holds = np.equal(values, wanted[0])

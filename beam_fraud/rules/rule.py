@@ -70,7 +70,11 @@ class Fired:
     holds: npt.NDArray[np.bool_]
 
     @cached_property
+    def places(self) -> Sequence[npt.NDArray[np.int64]]:
+        """int64[..] a rule: the rows that it holds for, few as a rule."""
+        return [np.flatnonzero(holds) for holds in self.holds]
+
+    @property
     def counts(self) -> Sequence[int]:
         """How many rows each rule holds for."""
-        counts: list[int] = np.count_nonzero(self.holds, axis=1).tolist()
-        return counts
+        return [len(places) for places in self.places]

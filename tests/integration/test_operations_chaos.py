@@ -8,7 +8,7 @@ import ssl
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +49,6 @@ class Trouble:
     kills: tuple[int, ...]
     #: Seconds that anything may take.
     patience: float
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Server]:
-    """A server to stop, which the other tests are spared."""
-    with Server(tmp_path / "postgres") as server:
-        yield server
 
 
 @pytest.mark.slow

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 import pytest
 
@@ -20,40 +17,23 @@ from beam_fraud.sinks.tables import DEAD_LETTERS, FLAGGED
 from beam_fraud.sinks.undelivered import keep_undelivered
 from beam_fraud.sinks.upsert import upsert
 from deploy.postgres.server import Server
+from tests.erasing import GONE, STAYS, filled, rows_of
 from tests.flagged import flagged_batch
-from tests.test_commands_erase import GONE, STAYS, filled, rows_of
 from tests.test_commands_replay import again, letters_of
 from tests.test_commands_score import bundle
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    # Its user, who is not root, may not enter the directories of pytest.
-    with TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)
-        with Server(Path(directory) / "postgres") as running:
-            yield running
-
-
-@pytest.fixture
-def database(server: Server) -> Iterator[str]:
-    """The URL of a database of its own."""
-    name = f"db_{uuid4().hex}"
-    yield server.create_database(name)
-    server.drop_database(name)
-
-
 def test_every_table_is_rid_of_an_account_and_says_what_stays(
-    database: str, server: Server, monkeypatch: pytest.MonkeyPatch
+    postgres_database: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("beam_fraud.erasure.database.ROWS_AT_A_TIME", 7)
-    filled(database)
-    before = rows_of(database)
-    options = EraseOptions(accounts=(GONE,), sinks=(database,))
+    filled(postgres_database)
+    before = rows_of(postgres_database)
+    options = EraseOptions(accounts=(GONE,), sinks=(postgres_database,))
     counted = erase.run(replace(options, dry_run=True))
-    assert rows_of(database) == before
+    assert rows_of(postgres_database) == before
     result = erase.run(options)
     (rows,) = result["rows"].values()
     assert result["rows"] == counted["rows"]
@@ -65,61 +45,63 @@ def test_every_table_is_rid_of_an_account_and_says_what_stays(
         "flagged_transactions": 50,
         "dead_letters": 600,
     }
-    after = rows_of(database)
+    after = rows_of(postgres_database)
     assert {name: before[name] - gone for name, gone in rows.items()} == {
         name: after[name] for name in rows
     }
     assert after["erasures"] == 1
     (note,) = result["notes"]
     assert "stays in its files until a vacuum, and in backups" in note
-    assert server.password not in erase.render(result)
-    with transaction(database) as connection:
+    assert postgres.password not in erase.render(result)
+    with transaction(postgres_database) as connection:
         accounts = connection.execute(FLAGGED.select()).all()
     assert {row.account_id for row in accounts} == {STAYS}
 
 
-def test_rows_of_before_a_moment_go(database: str) -> None:
-    filled(database)
-    result = erase.run(EraseOptions(older_than="10d", sinks=(database,)))
+def test_rows_of_before_a_moment_go(postgres_database: str) -> None:
+    filled(postgres_database)
+    result = erase.run(EraseOptions(older_than="10d", sinks=(postgres_database,)))
     (rows,) = result["rows"].values()
     # Their events are of 2024, the dead letters and labels of today.
     assert (rows["flagged_transactions"], rows["alerts"], rows["dead_letters"]) == (100, 100, 0)
 
 
-def test_dead_letters_of_a_database_go_through_again(database: str, tmp_path: Path) -> None:
+def test_dead_letters_of_a_database_go_through_again(
+    postgres_database: str, tmp_path: Path
+) -> None:
     bundle(tmp_path / "model")
-    prepare_database(database)
-    with writing(database) as connection:
+    prepare_database(postgres_database)
+    with writing(postgres_database) as connection:
         upsert(connection, DEAD_LETTERS, letters_of(2_345))
-    given = replace(again(tmp_path), out=None, sink=database)
-    result = replay.run(replace(given, scoring=replace(given.scoring, sink=database)))
+    given = replace(again(tmp_path), out=None, sink=postgres_database)
+    result = replay.run(replace(given, scoring=replace(given.scoring, sink=postgres_database)))
     assert (result["offered"], result["rows_scored"]) == (2_345, 2_345)
-    left = run_list(ListOptions(out=None, sink=database))
+    left = run_list(ListOptions(out=None, sink=postgres_database))
     assert (left["dead_letters"], left["replayed"]) == (0, 2_345)
-    assert rows_of(database)["flagged_transactions"] == 2_345
+    assert rows_of(postgres_database)["flagged_transactions"] == 2_345
 
 
 def test_rows_that_the_database_did_not_take_are_written_when_it_is_back(
-    database: str, tmp_path: Path
+    postgres_database: str, tmp_path: Path
 ) -> None:
     place = tmp_path / "out" / "undelivered"
     keep_undelivered(place, flagged_batch(), ["console:"], "postgresql://db")
     (tmp_path / "out" / "dead_letters").mkdir()
     listed = run_list(ListOptions(out=str(tmp_path / "out")))
     assert listed["undelivered"] == 3
-    result = replay_undelivered.run(str(tmp_path / "out"), database)
+    result = replay_undelivered.run(str(tmp_path / "out"), postgres_database)
     assert (result["delivered"], result["alerts_waiting"]) == (3, 3)
     assert "3 alerts wait there" in replay_undelivered.render(result)
-    assert replay_undelivered.run(str(tmp_path / "out"), database)["delivered"] == 0
-    assert rows_of(database)["flagged_transactions"] == 3
+    assert replay_undelivered.run(str(tmp_path / "out"), postgres_database)["delivered"] == 0
+    assert rows_of(postgres_database)["flagged_transactions"] == 3
 
 
-def test_what_the_server_says_of_a_row_is_not_repeated(database: str) -> None:
-    prepare_database(database)
+def test_what_the_server_says_of_a_row_is_not_repeated(postgres_database: str) -> None:
+    prepare_database(postgres_database)
     row = letters_of(1)[0] | {"source": "of-nobody", "reason": None, "dead_at": datetime.now(UTC)}
     with (
         pytest.raises(FraudError, match=r"violates not-null constraint$") as told,
-        writing(database) as connection,
+        writing(postgres_database) as connection,
     ):
         connection.execute(DEAD_LETTERS.insert(), [row])
     assert "of-nobody" not in str(told.value)

@@ -77,7 +77,7 @@ def test_files_are_scored_as_they_come_and_none_twice(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("first", "second"))
     assert first["rows_in"] == first["rows_scored"] > 1000
     assert first["history_rows"] == len((tmp_path / "january.csv").read_text().splitlines()) - 1
-    assert first["alerts"] == {"sent": first["rows_flagged"], "waiting": 0}
+    assert first["alerts"] == {"sent": first["rows_flagged"], "waiting": 0, "snoozed": 0}
     assert done.stderr.count("ALERT") == first["rows_flagged"] > 0
     assert second["rows_in"] == 0
     assert pq.read_table(tmp_path / "watched/scores").num_rows == first["rows_scored"]

@@ -70,6 +70,15 @@ class TableName:
         """What takes the rows of one run until it has succeeded."""
         return self.beside(self.staging_prefix + re.sub(r"[^A-Za-z0-9_]", "_", run_id))
 
+    def holds(self, table: str) -> bool:
+        """Whether a table of the dataset takes rows of this sink."""
+        return table in (self.table, self.stream.table) or table.startswith(self.staging_prefix)
+
+    @property
+    def dataset_id(self) -> str:
+        """The full name of the dataset."""
+        return f"{self.project}.{self.dataset}"
+
     @property
     def stream(self) -> TableName:
         """What streams append to."""
@@ -136,6 +145,21 @@ def latest(table: TableName) -> str:
     columns = ", ".join(COLUMNS)
     both = " UNION ALL ".join(f"SELECT {columns} FROM `{t}`" for t in (table, table.stream))
     return _newest(f"({both})")
+
+
+def condition(*, accounts: bool) -> str:
+    """Which rows are meant: those of the parameter `accounts`, or older than `before`."""
+    return "account_id IN UNNEST(@accounts)" if accounts else "event_time < @before"
+
+
+def count_rows(table: TableName, where: str) -> str:
+    """The query that counts the rows of a condition."""
+    return f"SELECT COUNT(*) FROM `{table}` WHERE {where}"
+
+
+def delete_rows(table: TableName, where: str) -> str:
+    """The statement that deletes them."""
+    return f"DELETE FROM `{table}` WHERE {where}"
 
 
 def _newest(source: str) -> str:

@@ -35,7 +35,7 @@ def check_tables(table: TableName, *others: TableName) -> None:
         from google.api_core.exceptions import NotFound
 
         try:
-            client.get_dataset(f"{table.project}.{table.dataset}", **calls)
+            client.get_dataset(table.dataset_id, **calls)
         except NotFound:
             raise FraudError(
                 f"--sink bigquery:{table}: no dataset {table.dataset} in the project; "

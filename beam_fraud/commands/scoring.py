@@ -1,0 +1,132 @@
+"""What `score` and `stream` share: by what is scored and decided, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud import launch
+from beam_fraud.alerts.channel import Channel
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.url import parse_channel
+from beam_fraud.commands.given_duration import given_seconds
+from beam_fraud.commands.given_rules import given_rules
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.outputs import UNDELIVERED
+from beam_fraud.pipeline import Scoring
+from beam_fraud.places import Outputs
+from beam_fraud.pseudonym import Pseudonyms
+from beam_fraud.schema_toml import load_schema
+from beam_fraud.sinks.base import FlaggedSink, TransformSink
+from beam_fraud.sinks.connection import sqlite_url
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """By what to score and to decide, and who is told."""
+
+    #: Directory of the bundle.
+    model: str
+    #: A preset or TOML file in place of the bundle's schema.
+    schema: str | None = None
+    #: A file of rules beside the model.
+    rules: str | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
+    #: URL of the place for flagged rows.
+    sink: str | None = None
+    #: For how long a database that is down is waited for.
+    sink_patience: str = "5m"
+    #: URLs of the channels to alert.
+    alerts: tuple[str, ...] = ()
+    #: Whether alerts carry pseudonyms in the place of ids.
+    pseudonymise: bool = False
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """What was made of them."""
+
+    #: What the graph needs to know.
+    scoring: Scoring
+    #: What is computed of transactions, and their schema.
+    features: FeatureSet
+    #: Whom alerts go to.
+    channels: tuple[Channel, ...]
+    #: How Beam runs.
+    beam_options: PipelineOptions
+
+    def check(self) -> None:
+        """See that all places can be written to, changing nothing.
+
+        Raises:
+          UsageError: Beam's options lack what the sink needs.
+          FraudError: a place cannot be used.
+        """
+        for place in (self.scoring.sink, self.scoring.outbox, *self.channels):
+            if place is not None:
+                place.check()
+        if isinstance(self.scoring.sink, TransformSink):
+            self.scoring.sink.check_options(self.beam_options)
+
+
+def plan_scoring(
+    options: ScoringOptions,
+    outputs: Outputs,
+    beam_options: PipelineOptions,
+    console: TextIO,
+    *,
+    streaming: bool,
+) -> ScoringPlan:
+    """Find the bundle and the places; `ScoringPlan.check` looks whether these can be used.
+
+    Args:
+      options: of the call.
+      outputs: what is written under `--out`.
+      beam_options: how Beam runs.
+      console: what `--alert console:` writes to.
+      streaming: whether the graph is a stream's.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: the bundle, or a file that an option names, cannot be used.
+    """
+    bundle = open_bundle(options.model)
+    schema = bundle.schema if options.schema is None else load_schema(options.schema)
+    rules = given_rules(options.rules, bundle, schema)
+    features = bundle.features_in(schema, () if rules is None else rules.columns)
+    sink = _sink(options, outputs, here=launch.is_local(beam_options), streaming=streaming)
+    channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
+    outbox = None
+    if channels and (sink is None or sink.database is None):
+        outbox = Outbox(sqlite_url(outputs.outbox))
+    names = tuple(channel.name for channel in channels)
+    scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
+    return ScoringPlan(scoring, features, channels, beam_options)
+
+
+def _sink(
+    options: ScoringOptions, outputs: Outputs, *, here: bool, streaming: bool
+) -> FlaggedSink | None:
+    if options.sink is None:
+        return None
+    sink = parse_sink(options.sink)
+    if streaming:
+        sink = sink.streaming(here=here)
+    if isinstance(sink, DatabaseSink):
+        # Elsewhere nobody would find what a worker keeps on its disk: there the runner tries again.
+        spill = outputs.directory / UNDELIVERED if here else None
+        patience = given_seconds("--sink-patience", options.sink_patience)
+        return replace(sink, patience=patience, spill=spill)
+    return sink
+
+
+def _channels(urls: Sequence[str], console: TextIO, *, pseudonymise: bool) -> tuple[Channel, ...]:
+    pseudonyms = Pseudonyms.from_environment() if pseudonymise else None
+    return tuple(parse_channel(url, console=console, pseudonyms=pseudonyms) for url in urls)

@@ -1,0 +1,86 @@
+"""`beam-fraud alerts snooze`: nobody is told of an account or a merchant for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from beam_fraud.alerts.snoozes import Snooze, Subject, lift, snooze
+from beam_fraud.alerts.visible import visible
+from beam_fraud.commands.alert_outbox import given_outbox
+from beam_fraud.duration import microseconds
+from beam_fraud.errors import UsageError
+from beam_fraud.sinks.connection import writing
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnoozeAlertsOptions:
+    """Whose alerts wait, and for how long."""
+
+    #: URL of the database.
+    sink: str | None = None
+    #: Or the directory of a run without one.
+    out: str | None = None
+    #: An account,
+    account_id: str | None = None
+    #: or a merchant.
+    merchant_id: str | None = None
+    #: How long, as in `8h`.
+    span: str | None = None
+    #: Or whether it ends now.
+    lift: bool = False
+
+
+def run(options: SnoozeAlertsOptions) -> dict[str, object]:
+    """Begin a snooze, or end it.
+
+    Returns:
+      `kind` and `value` of whose it is; `until`, None if it was lifted; `lifted`: whether there was
+      one that was.
+
+    Raises:
+      UsageError: not one account or merchant is named, or not one of a time and `lift`.
+      FraudError: the outbox cannot be used.
+    """
+    kind, value = _subject(options)
+    if options.lift == (options.span is not None):
+        raise UsageError("give --for TIME, as in 8h, or --lift to end a snooze")
+    now, until = datetime.now(UTC), None
+    if options.span is not None:
+        until = now + timedelta(microseconds=_length(options.span))
+    outbox = given_outbox(options.sink, options.out)
+    lifted = False
+    with writing(outbox.url) as connection:
+        if until is None:
+            lifted = lift(connection, kind, value, now)
+        else:
+            snooze(connection, [Snooze(kind, value, until)], now)
+    shown = None if until is None else until.isoformat(timespec="seconds")
+    return {"kind": kind, "value": value, "until": shown, "lifted": lifted}
+
+
+def render(result: dict[str, object]) -> str:
+    """One line."""
+    whose = f"{result['kind']} {visible(str(result['value']))}"
+    if result["until"] is not None:
+        return f"alerts of {whose} wait until {result['until']}"
+    return f"{whose}: {'no longer' if result['lifted'] else 'was not'} snoozed"
+
+
+def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:
+    account, merchant = options.account_id, options.merchant_id
+    if account is not None and merchant is None:
+        return "account", account
+    if merchant is not None and account is None:
+        return "merchant", merchant
+    raise UsageError("give --account ID or --merchant ID, not both")
+
+
+def _length(span: str) -> int:
+    try:
+        length = microseconds(span)
+    except UsageError as error:
+        raise UsageError(f"--for: {error}") from None
+    if length == 0:
+        raise UsageError(f"--for {span}: is no time; --lift ends a snooze")
+    return length

@@ -1,0 +1,55 @@
+"""Rows deleted for privacy from every table that the sink writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from beam_fraud.sinks.bigquery.client import connected
+from beam_fraud.sinks.bigquery.table import TableName, condition, count_rows, delete_rows
+
+
+def erase_rows(
+    table: TableName,
+    accounts: Sequence[str] = (),
+    before: datetime | None = None,
+    *,
+    dry_run: bool = False,
+) -> dict[str, int]:
+    """Delete rows from the table, that of streams and those of runs that were killed.
+
+    BigQuery keeps what is deleted for its time travel and fail-safe, a fortnight in all.
+
+    Args:
+      table: the sink's.
+      accounts: whose rows; not together with `before`.
+      before: the event time from which rows stay, UTC.
+      dry_run: only count them.
+
+    Returns:
+      Table to rows; tables that are not there are left out.
+
+    Raises:
+      FraudError: BigQuery refuses or cannot be reached. It refuses where a stream has inserted
+        such rows in the last half hour; doing it again later does the rest.
+    """
+    found: dict[str, int] = {}
+    with connected(table) as (client, calls):
+        from google.cloud import bigquery
+
+        of_whom: Any
+        if before is None:
+            of_whom = bigquery.ArrayQueryParameter("accounts", "STRING", list(accounts))
+        else:
+            of_whom = bigquery.ScalarQueryParameter("before", "TIMESTAMP", before)
+        config = bigquery.QueryJobConfig(query_parameters=[of_whom])
+        where = condition(accounts=before is None)
+        names = (item.table_id for item in client.list_tables(table.dataset_id, **calls))
+        for name in filter(table.holds, names):
+            one = table.beside(name)
+            statement = count_rows(one, where) if dry_run else delete_rows(one, where)
+            job = client.query(statement, config, **calls)
+            answer = job.result()
+            found[name] = next(iter(answer))[0] if dry_run else job.num_dml_affected_rows or 0
+    return found

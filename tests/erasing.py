@@ -1,0 +1,112 @@
+"""Two accounts for tests of erasing, and what is left of one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.commands import erase
+from beam_fraud.commands.erase import EraseOptions
+from beam_fraud.sinks.connection import prepare_database, transaction, writing
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.queued_alerts import queue_alerts
+from beam_fraud.sinks.tables import (
+    ALERTS,
+    DEAD_LETTERS,
+    DELIVERIES,
+    LABELS,
+    METADATA,
+    SNOOZES,
+)
+from beam_fraud.sinks.upsert import upsert
+from tests.flagged import flagged_batch
+
+#: Nothing else in a file looks like these.
+GONE, STAYS = "acct-7f3e9b1c", "acct-7f3e9b1c5"
+NOW = datetime.now(UTC)
+
+
+def traces(directory: Path, what: str = GONE) -> list[str]:
+    """The files under `directory` whose bytes, or the values they compress, hold an id."""
+    found = []
+    for path in directory.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            if path.suffix == ".parquet":
+                data += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
+            # What stays has an id that begins like the other.
+            if what.encode() in data.replace(STAYS.encode(), b""):
+                found.append(str(path.relative_to(directory)))
+    return found
+
+
+def run(**options: Any) -> dict[str, Any]:
+    return erase.run(EraseOptions(**({"accounts": (GONE,)} | options)))
+
+
+def filled(url: str) -> None:
+    """Rows of both accounts in every table."""
+    prepare_database(url)
+    batches = [
+        flagged_batch([f"t{n}{i}" for i in range(50)], account=account)
+        for n, account in enumerate((GONE, STAYS))
+    ]
+    with writing(url) as connection:
+        for batch in batches:
+            queue_alerts(connection, alerts_of(batch, ["console:"]))
+    writer = DatabaseSink(url).open("run")
+    for batch in batches:
+        writer.write(batch)
+    writer.close()
+    with writing(url) as connection:
+        for n, account in enumerate((GONE, STAYS)):
+            # One that tells of the account alone, one of both.
+            for delivery, alone in ((f"d{n}", True), ("both", False)):
+                row = {
+                    "delivery_id": delivery,
+                    "channel": "console:",
+                    "kind": "alerts",
+                    "account_id": None,
+                    "created_at": NOW,
+                    "state": "sent",
+                    "attempts": 1,
+                }
+                upsert(connection, DELIVERIES, [row])
+                chosen = ALERTS.c.transaction_id.like(f"t{n}1%" if alone else f"t{n}2%")
+                connection.execute(ALERTS.update().where(chosen).values(delivery_id=delivery))
+            labels = {"label": 1, "event_time": NOW, "labelled_at": NOW, "labelled_by": ""}
+            upsert(
+                connection,
+                LABELS,
+                [
+                    labels | {"transaction_id": f"t{n}3", "account_id": None},
+                    labels | {"transaction_id": f"other{n}", "account_id": account},
+                ],
+            )
+            snooze = {"kind": "account", "value": account, "until": NOW, "created_at": NOW}
+            upsert(connection, SNOOZES, [snooze])
+            letter = {
+                "source": "s",
+                "reason": "malformed",
+                "detail": None,
+                "dead_at": NOW,
+            }
+            payload = json.dumps({"account": account}).encode()
+            upsert(
+                connection,
+                DEAD_LETTERS,
+                [letter | {"position": n * 1000 + i, "payload": payload} for i in range(600)],
+            )
+
+
+def rows_of(url: str) -> dict[str, int]:
+    with transaction(url) as connection:
+        return {
+            table.name: len(connection.execute(table.select()).all())
+            for table in METADATA.sorted_tables
+        }

@@ -1,0 +1,197 @@
+"""`beam-fraud alerts list|resend|snooze`, as they are called."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.alert import alert_id, alerts_of
+from beam_fraud.alerts.dispatch import send_pending
+from beam_fraud.alerts.file import FileChannel
+from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.cli import main
+from beam_fraud.commands.resend_alerts import ResendAlertsOptions, run
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.tables import DELIVERIES
+from tests.flagged import flagged_batch
+
+HOSTILE = "x\x1b[2J\nsent"
+
+
+class Desk:
+    """An outbox and a file, and somebody at the terminal."""
+
+    def __init__(self, path: Path, capsys):
+        self.path, self.capsys = path, capsys
+        self.outbox = Outbox(sqlite_url(path / "outbox.db"))
+        self.outbox.begin()
+        self.file = path / "alerts.jsonl"
+        self.channel = FileChannel(self.file)
+
+    def queue(self, ids, **values):
+        self.outbox.queue(alerts_of(flagged_batch(list(ids), **values), [self.channel.name]))
+
+    def send(self):
+        send_pending(self.outbox, [self.channel], 0.0)
+
+    def call(self, *args, code=0):
+        """Call `beam-fraud alerts`; returns its output, or its error."""
+        assert main(["alerts", *args]) == code
+        said = self.capsys.readouterr()
+        return said.out if code == 0 else said.err
+
+    def list(self, *args):
+        return json.loads(self.call("list", "--out", str(self.path), "--json", *args))
+
+    def resend(self, *args, **options):
+        alert = ("--alert", f"file:{self.file}")
+        return self.call("resend", "--out", str(self.path), *alert, *args, **options)
+
+    def snooze(self, *args, **options):
+        return self.call("snooze", "--out", str(self.path), *args, **options)
+
+    def told(self):
+        return [json.loads(line)["transaction_id"] for line in self.file.read_text().splitlines()]
+
+    def key(self, transaction):
+        return alert_id(transaction, self.channel.name)
+
+    def counts(self):
+        return self.outbox.counts()[self.channel.name]
+
+
+@pytest.fixture
+def desk(tmp_path, capsys):
+    return Desk(tmp_path, capsys)
+
+
+def ids(found):
+    return [one["transaction_id"] for one in found["alerts"]]
+
+
+def test_list_shows_the_newest_first_with_what_has_become_of_them(desk):
+    desk.queue("ab")
+    desk.send()
+    desk.queue("cd", account="other", minutes=[10, 11])
+    found = desk.list()
+    assert ids(found) == ["d", "c", "b", "a"]
+    assert [one["state"] for one in found["alerts"]] == ["waiting", "waiting", "sent", "sent"]
+    assert found["channels"] == {
+        desk.channel.name: {
+            "waiting": 2,
+            "sent": 2,
+            "failed": 0,
+            "snoozed": 0,
+            "last_error": None,
+        }
+    }
+    assert ids(desk.list("--state", "sent", "--limit", "1")) == ["b"]
+    assert ids(desk.list("--account", "other")) == ["d", "c"]
+    assert ids(desk.list("--channel", "console")) == []
+    assert ids(desk.list("--merchant", "nobody")) == []
+
+
+def test_list_is_lines_that_a_terminal_can_be_trusted_with(desk):
+    desk.queue("a", account=HOSTILE)
+    desk.snooze("--account", HOSTILE, "--for", "1h")
+    lines = desk.call("list", "--sink", f"sqlite:///{desk.path}/outbox.db").splitlines()
+    assert len(lines) == 3
+    assert "\x1b" not in "".join(lines)
+    assert lines[0].startswith(f"snoozed  {desk.key('a')} review score=")
+    assert lines[1] == f"channel {desk.channel.name}: 0 waiting, 0 sent, 1 snoozed"
+    assert lines[2].startswith(r"snoozed account x\x1b[2J\nsent until 20")
+
+
+def test_an_empty_outbox_says_so(desk):
+    assert desk.call("list", "--out", str(desk.path)) == "There are no alerts.\n"
+
+
+def test_snoozed_alerts_wait_until_it_is_lifted(desk):
+    assert desk.snooze("--account", "a", "--for", "8h").startswith("alerts of account a wait")
+    desk.queue("xy")
+    assert desk.resend() == "alerts sent: 0; 2 are snoozed\n"
+    assert [one["state"] for one in desk.list()["alerts"]] == ["snoozed", "snoozed"]
+    assert desk.snooze("--account", "a", "--lift") == "account a: no longer snoozed\n"
+    assert desk.snooze("--account", "a", "--lift") == "account a: was not snoozed\n"
+    assert desk.resend() == "alerts sent: 2\n"
+    assert desk.told() == ["x", "y"]
+
+
+def test_a_merchant_can_be_snoozed_as_well(desk):
+    desk.snooze("--merchant", "m", "--for", "1d")
+    [one] = desk.list()["snoozes"]
+    assert (one["kind"], one["value"]) == ("merchant", "m")
+
+
+def test_a_sent_alert_goes_out_again_if_it_is_named(desk):
+    desk.queue("ab")
+    desk.send()
+    desk.queue("c", minutes=[5])
+    assert desk.resend("--id", desk.key("a")) == "alerts sent again: 1\n"
+    assert desk.told() == ["a", "b", "a"]
+    # Others are let be.
+    assert desk.counts() == Counts(pending=1, sent=2)
+    again, first = (one["delivery_id"] for one in desk.list("--state", "sent")["alerts"][::-1])
+    assert again != first
+
+
+def test_a_waiting_alert_can_be_named_too(desk):
+    desk.queue("ab")
+    desk.resend("--id", desk.key("b"))
+    assert desk.told() == ["b"]
+
+
+def test_what_was_given_up_goes_out_when_asked(desk):
+    desk.queue("a")
+    desk.file.mkdir()
+    desk.send()
+    with writing(desk.outbox.url) as connection:
+        connection.execute(DELIVERIES.update().values(state="failed", attempts=5))
+    desk.queue("b", minutes=[5])
+    desk.file.rmdir()
+    assert desk.counts() == Counts(pending=1, failed=1)
+    assert desk.list("--state", "failed")["alerts"][0]["last_error"].endswith("(Is a directory)")
+    assert desk.resend("--waiting") == "alerts sent: 1\n"
+    assert desk.told() == ["b"]
+    assert desk.resend("--failed") == "alerts sent: 1\n"
+    assert desk.told() == ["b", "a"]
+    with transaction(desk.outbox.url) as connection:
+        assert {row.state for row in connection.execute(DELIVERIES.select())} == {"sent"}
+
+
+def test_what_still_fails_is_an_error(desk, monkeypatch):
+    desk.queue("ab")
+    # Something takes the file's place after it was checked.
+    monkeypatch.setattr(FileChannel, "check", lambda self: desk.file.mkdir())
+    options = ResendAlertsOptions(alerts=(f"file:{desk.file}",), out=str(desk.path), patience=0.0)
+    with pytest.raises(FraudError, match=r"^2 alerts were not sent and wait .*Is a directory"):
+        run(options)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("list",), "give --sink URL"),
+        (("list", "--out", "a", "--sink", "sqlite:///b"), "not both"),
+        (("list", "--sink", "parquet:x"), "holds no alerts"),
+        (("snooze", "--out", "OUT", "--for", "8h"), "give --account ID or --merchant ID"),
+        (("snooze", "--out", "OUT", "--account", "a"), "give --for TIME"),
+        (("snooze", "--out", "OUT", "--account", "a", "--for", "8"), "--for: '8' is not a"),
+        (("snooze", "--out", "OUT", "--account", "a", "--for", "0s"), "is no time"),
+        (("resend", "--out", "OUT", "--alert", "console:"), "no alerts for it in sqlite"),
+        (("resend", "--out", "OUT", "--alert", "file:alerts.jsonl", "--id", "x"), "no such alert"),
+    ],
+)
+def test_a_wrong_call_is_one_line(desk, monkeypatch, args, said):
+    monkeypatch.chdir(desk.path)
+    desk.queue("a")
+    error = desk.call(*(str(desk.path) if a == "OUT" else a for a in args), code=2)
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_an_outbox_that_is_not_there_is_not_made(desk):
+    error = desk.call("list", "--out", str(desk.path / "none"), code=1)
+    assert "there is no such database" in error
+    assert not (desk.path / "none").exists()

@@ -1,0 +1,58 @@
+"""Dead letters are counted and shown without their records, and exported to be repaired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.commands.dead_letters import (
+    ExportOptions,
+    ListOptions,
+    render_list,
+    run_export,
+    run_list,
+)
+from beam_fraud.errors import FraudError, UsageError
+from tests.test_commands_replay import dead_letters, export, listed, scored
+from tests.test_commands_score import bundle
+
+
+def test_a_list_counts_and_hides_records_unless_asked_for(tmp_path: Path) -> None:
+    bundle(tmp_path / "model")
+    dead_letters(
+        tmp_path / "out",
+        {"source": "a\x1b[31m.jsonl", "position": 0, "payload": b"card \x1b]0;x\x07 \xff\n"},
+        {"source": "b.jsonl", "position": 1, "payload": b"y", "reason": "too_long"},
+        {"source": "b.jsonl", "position": 2, "payload": b"z", "detail": "no\nJSON"},
+    )
+    result = listed(tmp_path, limit=2)
+    assert result["by_reason"] == {"malformed": 2, "too_long": 1}
+    assert result["by_source"] == {"b.jsonl": 2, "a\x1b[31m.jsonl": 1}
+    assert all("payload" not in row for row in result["rows"])
+    text = render_list(result)
+    assert "card" not in text
+    assert text.endswith("... and 1 more; --limit shows more of them")
+    text = render_list(listed(tmp_path, payload=True))
+    assert "card" in text
+    assert all(line.isprintable() for line in text.splitlines())
+    assert len(text.splitlines()) == 1 + 2 + 2 + 3
+    assert listed(tmp_path, reason="too_long")["dead_letters"] == 1
+    assert listed(tmp_path, source="b.jsonl")["dead_letters"] == 2
+
+
+def test_an_export_never_takes_the_place_of_repairs(tmp_path: Path) -> None:
+    scored(tmp_path)
+    file = export(tmp_path)
+    with pytest.raises(FraudError, match=r"is there already; give a new file"):
+        run_export(ExportOptions(out=str(tmp_path / "out"), to=str(file)))
+
+
+def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
+    for given in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
+        with pytest.raises(UsageError, match=r"name the --out directory of a run, or a database"):
+            run_list(ListOptions(**given))
+    with pytest.raises(FraudError, match=r"holds no dead_letters; give the --out of a score"):
+        listed(tmp_path)
+    with pytest.raises(UsageError, match=r"--sink: dead letters are kept in a database or"):
+        run_list(ListOptions(out=None, sink=f"parquet:{tmp_path}"))

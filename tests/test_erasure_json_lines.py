@@ -1,0 +1,52 @@
+"""Alerts of an account go from a file of JSON lines; no other is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from pathlib import Path
+
+from beam_fraud.alert import alerts_of
+from beam_fraud.alerts.file import FileChannel
+from beam_fraud.alerts.message import Message
+from tests.erasing import GONE, NOW, STAYS, run
+from tests.flagged import flagged_batch
+
+
+def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "alerts.jsonl"
+    file.write_text(f"not json, of {GONE}\n" + '{"alert_id": "2", "account_id": "z"}\n')
+    file.chmod(0o640)
+    assert run(files=(str(file),))["total"] == 1
+    assert file.read_text() == '{"alert_id": "2", "account_id": "z"}\n'
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_of_a_digest_only_the_alerts_of_the_account_go(tmp_path: Path) -> None:
+    file = tmp_path / "alerts.jsonl"
+    digest = {"kind": "digest", "total": 9, "alerts": [{"account_id": GONE}, {"account_id": STAYS}]}
+    chosen = {"kind": "digest", "alerts": [{"amount": 1, "transaction_id": GONE}]}
+    file.write_text("".join(json.dumps(line) + "\n" for line in (digest, chosen)))
+    assert run(files=(str(file),))["total"] == 2
+    first, second = map(json.loads, file.read_text().splitlines())
+    assert first == digest | {"alerts": [{"account_id": STAYS}]}
+    assert second["alerts"] == []
+
+
+def test_an_alert_that_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.jsonl"
+    path.write_text("old\n")
+    channel = FileChannel(path)
+    alerts = tuple(alerts_of(flagged_batch(["t1"]), [channel.name]))
+    message = Message("d", "alerts", NOW, alerts, 1)
+    with open(path, "rb") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        sender = threading.Thread(target=channel.send, args=(message,))
+        sender.start()
+        # As an erasure does while the sender waits for the lock, or before it opens the file.
+        (tmp_path / "new").write_text("new\n")
+        (tmp_path / "new").rename(path)
+    sender.join(30)
+    first, second = path.read_text().splitlines()
+    assert (first, json.loads(second)["transaction_id"]) == ("new", "t1")

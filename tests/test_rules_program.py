@@ -1,0 +1,213 @@
+"""Compiled rules say what the definition says, row by row."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.rules import text_codes
+from beam_fraud.rules.expression import read_condition
+from beam_fraud.rules.program import Program
+from beam_fraud.rules.rule import Rule, RuleSet
+from beam_fraud.rules.rules_toml import rules_from_toml
+from beam_fraud.rules.text_codes import ABSENT, UNKNOWN, TextCodes
+from beam_fraud.rules.vocabulary import vocabulary
+from beam_fraud.schema import EVENT_TIME, FeatureColumn, Schema
+from beam_fraud.velocity import Velocity
+from tests.rule_reference import Row, holds
+
+SCHEMA = Schema(
+    name="shop",
+    roles={
+        "event_time": "t",
+        "account_id": "card",
+        "merchant_id": "shop",
+        "amount": "price",
+        "currency": "cur",
+    },
+    features=(
+        FeatureColumn("risk", missing="allow"),
+        FeatureColumn("mcc", "categorical", missing="allow"),
+    ),
+    velocity=(Velocity(("device",), ("1h",), ("count", "std")),),
+)
+FEATURES = FeatureSet(SCHEMA, {"mcc": ("a", "b")})
+NAMES = vocabulary(SCHEMA, scored=True)
+LISTS = {"some": ("a", "c", "x"), "many": tuple(f"{n}" for n in range(40)), "round": (0.0, 1.0)}
+
+NUMBERS = st.sampled_from([None, -1.0, 0.0, 0.5, 1.0, 2.0, 1e308, math.inf])
+TEXTS = st.sampled_from([None, "", "a", "b", "c", "x", "ü", "17", "a" * 40])
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {name: NUMBERS if kind == "number" else TEXTS for name, kind in NAMES.items()}
+    ),
+    max_size=12,
+)
+
+_NUMBER_NAMES = [name for name, kind in NAMES.items() if kind == "number"]
+_TEXT_NAMES = [name for name, kind in NAMES.items() if kind == "text"]
+
+
+def _numbers() -> st.SearchStrategy[str]:
+    leaves = st.one_of(
+        st.sampled_from(_NUMBER_NAMES), st.sampled_from(["0", "1", "2.5", "1e308", "-1"])
+    )
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({' '.join(t)})"),
+            inner.map(lambda text: f"(-{text})"),
+        ),
+        max_leaves=4,
+    )
+
+
+def _conditions() -> st.SearchStrategy[str]:
+    comparison = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
+    equality = st.sampled_from(["==", "!="])
+    texts = st.sampled_from(_TEXT_NAMES)
+    written = st.sampled_from(["'a'", "'ü'", "''", "'nowhere'"])
+    within = st.sampled_from(["in", "not in"])
+    leaves = st.one_of(
+        st.tuples(_numbers(), comparison, _numbers()),
+        st.tuples(_numbers(), comparison, _numbers(), comparison, _numbers()),
+        st.tuples(texts, equality, st.one_of(texts, written)),
+        st.tuples(written, equality, st.one_of(texts, written)),
+        st.tuples(texts, within, st.sampled_from(["some", "many", "['a', 'ü']", "('b',)"])),
+        st.tuples(_numbers(), within, st.sampled_from(["round", "[1, 2.5]", "[-1]"])),
+        st.tuples(_numbers(), within, st.just(str([float(n) for n in range(20)]))),
+        st.tuples(st.one_of(texts, _numbers()), st.sampled_from(["is None", "is not None"])),
+        st.tuples(st.sampled_from(["True", "False"])),
+    ).map(" ".join)
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from([" and ", " or "]), inner).map(
+                lambda t: f"({''.join(t)})"
+            ),
+            inner.map(lambda text: f"(not ({text}))"),
+        ),
+        max_leaves=6,
+    )
+
+
+def batch_of(rows: list[Row]) -> tuple[pa.RecordBatch, np.ndarray]:
+    """Transactions with their velocity features, and their scores."""
+    columns: dict[str, pa.Array] = {}
+    for name, kind in NAMES.items():
+        values = [row[name] for row in rows]
+        if kind == "number":
+            columns[name] = pa.array(
+                np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+            )
+        else:
+            columns[name] = pa.array(values, pa.string())
+    # Those two come of the time alone: noon of a Monday, unless a row says otherwise.
+    times = [_time(row["is_weekend"] == 1.0, row["is_night"] == 1.0) for row in rows]
+    columns["event_time"] = pa.array(times, pa.int64()).cast(EVENT_TIME)
+    scores = np.asarray(columns.pop("score"))
+    for name in ("is_weekend", "is_night"):
+        del columns[name]
+    return pa.RecordBatch.from_pydict(columns), scores
+
+
+def _time(weekend: bool, night: bool) -> int:
+    monday = 4 * 86_400
+    return (monday + weekend * 5 * 86_400 + (0 if night else 12) * 3_600) * 1_000_000
+
+
+def as_seen(row: Row) -> Row:
+    return row | {name: float(row[name] == 1.0) for name in ("is_weekend", "is_night")}
+
+
+def rule_set(*conditions: str) -> RuleSet:
+    return RuleSet(
+        tuple(
+            Rule(f"r{number}", read_condition(text, NAMES, LISTS), "review")
+            for number, text in enumerate(conditions)
+        )
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(conditions=st.lists(_conditions(), min_size=1, max_size=4), rows=ROWS)
+def test_compiled_rules_hold_for_the_rows_that_the_definition_names(
+    conditions: list[str], rows: list[Row]
+) -> None:
+    rules = rule_set(*conditions)
+    transactions, scores = batch_of(rows)
+    block = feature_matrix(transactions, FEATURES)
+    fired = Program(rules, FEATURES).fired(transactions, block, scores)
+    expected = [[holds(rule.condition, as_seen(row)) for row in rows] for rule in rules.rules]
+    assert fired.holds.tolist() == expected
+    assert fired.counts == [sum(row) for row in expected]
+
+
+def test_a_missing_value_makes_every_comparison_false_and_not_of_it_true() -> None:
+    conditions = ("risk > 1", "risk != 1", "risk not in [1, 2]", "not risk > 1", "1 / risk < 9")
+    texts = ("mcc == 'a'", "mcc != 'a'", "mcc not in some", "not mcc == 'a'", "mcc == currency")
+    row = dict.fromkeys(NAMES) | {"amount": 1.0, "currency": "a"}
+    transactions, scores = batch_of([row])
+    program = Program(rule_set(*conditions, *texts), FEATURES)
+    fired = program.fired(transactions, feature_matrix(transactions, FEATURES), scores)
+    assert fired.holds[:, 0].tolist() == [False, False, False, True, False] * 2
+
+
+def test_a_calendar_that_the_model_does_not_take_is_known_all_the_same() -> None:
+    features = replace(FEATURES, order=("amount",))
+    row = dict.fromkeys(NAMES) | {"amount": 1.0, "is_night": 1.0}
+    transactions, scores = batch_of([row])
+    program = Program(rule_set("is_night == True", "is_weekend == 1"), features)
+    fired = program.fired(transactions, feature_matrix(transactions, features), scores)
+    assert fired.holds[:, 0].tolist() == [True, False]
+
+
+def test_what_rules_share_is_done_once() -> None:
+    together = Program(rule_set("amount > 1 and risk > 2", "risk > 2 or amount > 1"), FEATURES)
+    alone = Program(rule_set("amount > 1 and risk > 2"), FEATURES)
+    assert len(together._steps) == len(alone._steps) + 1
+
+
+def test_rules_travel_to_workers() -> None:
+    text = "[[list]]\nname = 'l'\nvalues = ['a']\n"
+    text += "[[rule]]\nname = 'r'\nwhen = 'mcc in l'\ndecision = 'review'\n"
+    rules = rules_from_toml(text, NAMES)
+    assert pickle.loads(pickle.dumps(rules)) == rules
+
+
+@pytest.mark.parametrize("rows", [3, 5_000])
+def test_texts_are_found_whether_few_or_many_are_known(rows: int) -> None:
+    known = [f"m{n}" for n in range(1_000)]
+    codes = TextCodes(known)
+    given_ = [None, "m999", "", "m1000", *(f"m{n}" for n in range(rows))]
+    column = pa.array(["left out", *given_], pa.string()).slice(1)
+    expected = [
+        ABSENT if text is None else known.index(text) if text in known else UNKNOWN
+        for text in given_[:50]
+    ]
+    assert codes.of(column)[:50].tolist() == expected
+    assert len(codes.of(column)) == len(given_)
+
+
+def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collision is too rare to be met, so here the hash is the length alone."""
+    monkeypatch.setattr(
+        text_codes,
+        "hash_ids",
+        lambda column: np.array([len(t.as_py() or "") for t in column], dtype=np.uint64),
+    )
+    column = pa.array(["aa", "bb", None, "ccc"])
+    assert TextCodes(["bb", "a", "dddd", *(f"{n:09}" * n for n in range(1, 20))]).of(
+        column
+    ).tolist() == [UNKNOWN, 0, ABSENT, UNKNOWN]
+    assert TextCodes(["aa", "bb", *(f"{n:04}" for n in range(20))]).of(column).tolist() == [
+        0, 1, ABSENT, UNKNOWN,
+    ]  # fmt: skip

@@ -1,0 +1,115 @@
+"""The file of rules: what it may say, and how it is told what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.rules.condition import Among, Kind
+from beam_fraud.rules.rules_toml import load_rules, rules_from_toml
+
+NAMES: dict[str, Kind] = {"amount": "number", "score": "number", "merchant_id": "text"}
+GOOD = """
+[[rule]]
+name = "large"
+when = "amount > 2000"
+decision = "review"
+"""
+
+
+def test_rules_stand_by_priority_then_as_in_the_file() -> None:
+    text = GOOD + "".join(
+        f'[[rule]]\nname = "{name}"\nwhen = "score > 0.5"\ndecision = "{decision}"\n{priority}\n'
+        for name, decision, priority in (
+            ("low", "decline", "priority = -1"),
+            ("high", "approve", "priority = 7"),
+            ("also high", "decline", "priority = 7"),
+        )
+    )
+    rules = rules_from_toml(text, NAMES)
+    assert rules.names == ("high", "also high", "large", "low")
+    assert rules.raising == ("also high", "large", "low")
+    assert rules.columns == ("score", "amount")
+
+
+def test_a_list_comes_from_the_file_beside_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "trusted.txt").write_text("\ufeff# ours\n m1 \n\nm2#x\nm1\n", encoding="utf-8")
+    (tmp_path / "rules.toml").write_text(
+        '[[list]]\nname = "trusted"\nfile = "trusted.txt"\n'
+        + GOOD.replace("amount > 2000", "merchant_id in trusted")
+    )
+    (rule,) = load_rules(str(tmp_path / "rules.toml"), NAMES).rules
+    assert isinstance(rule.condition, Among)
+    assert rule.condition.values == ("m1", "m2#x")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            GOOD.replace("amount", "amout"),
+            "r.toml: rule large (line 2): when, column 1: unknown name 'amout' (did you mean "
+            "'amount'?)",
+        ),
+        (
+            GOOD.replace('"amount > 2000"', '"""amount > 1\nand amout > 2"""'),
+            "r.toml: rule large (line 2): when, line 2, column 5: unknown name 'amout'",
+        ),
+        (GOOD.replace("[[rule]]", "[rule]"), "r.toml: rule must be written as [[rule]]"),
+        (GOOD.replace("rule", "rules"), "r.toml: unknown key 'rules' (did you mean 'rule'?)"),
+        (GOOD.replace("when", "wen"), "r.toml: rule large (line 2): unknown key 'wen' (did you "),
+        (GOOD.replace('name = "large"', ""), "r.toml: rule 1 (line 2): name is missing"),
+        (GOOD.replace('"large"', "3"), "r.toml: rule 1 (line 2): name must be of letters"),
+        (GOOD.replace('"large"', '"<b>"'), "r.toml: rule 1 (line 2): name must be of letters"),
+        (GOOD + GOOD, "r.toml: rule large (line 7): there is one of that name; rename it"),
+        (GOOD.replace("review", "deny"), "decision is 'deny'; write one of review, decline, appr"),
+        (GOOD.replace('decision = "review"', ""), "decision is missing; write one of"),
+        (GOOD + "priority = 1.5", "priority must be a whole number up to 1,000,000,000, not 1.5"),
+        (GOOD + "priority = true", "priority must be a whole number"),
+        (GOOD + "priority = 99999999999999999999", "priority must be a whole number"),
+        (GOOD.replace('"amount > 2000"', "2000"), "when must be text, not 2000"),
+        (GOOD.replace('when = "amount > 2000"', ""), "when is missing (as in when ="),
+        ("", "r.toml: has no [[rule]]"),
+        ("rule = [", "r.toml: not TOML"),
+        ("a = " + "[" * 5_000, "r.toml: not TOML"),
+        ("rule = 3", "r.toml: rule must be written as [[rule]]"),
+        ("[[list]]\nvalues = ['a']\n" + GOOD, "r.toml: list 1: needs a name of one word"),
+        ("[[list]]\nname = 'a b'\nvalues = ['a']\n" + GOOD, "list 1: needs a name of one word"),
+        ("[[list]]\nname = 'in'\nvalues = ['a']\n" + GOOD, "list 1: needs a name of one word"),
+        ("[[list]]\nname = 'a'\n" + GOOD, "list a: needs either values = [..] or file = '..'"),
+        ("[[list]]\nname = 'a'\nvalues = []\n" + GOOD, "list a: values must be texts, or numbers"),
+        ("[[list]]\nname = 'a'\nvalues = ['a', 1]\n" + GOOD, "list a: values must be texts, or"),
+        ("[[list]]\nname = 'a'\nvalues = [true]\n" + GOOD, "list a: values must be texts, or"),
+        ("[[list]]\nname = 'a'\nvalues = [nan]\n" + GOOD, "list a: values must be texts, or"),
+        ("[[list]]\nname = 'a'\nvalue = ['a']\n" + GOOD, "list a: unknown key 'value'"),
+        ("[[list]]\nname = 'a'\nvalues = ['a']\n" * 2 + GOOD, "list a: there is one of that name"),
+        ("[[list]]\nname = 'a'\nfile = 'empty.txt'\n" + GOOD, "list a: file empty.txt holds no "),
+        ("[[list]]\nname = 'a'\nfile = 3\n" + GOOD, "list a: file must be the name of a file"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_a_wrong_call_in_one_line(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.toml").write_text(text, encoding="utf-8")
+    Path("empty.txt").write_text("# nothing\n")
+    with pytest.raises(UsageError) as refused:
+        load_rules("r.toml", NAMES)
+    assert said in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["absent.toml", "binary.toml", "."])
+def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(FraudError, match=r"rules file .* cannot be read: \w") as refused:
+        load_rules(str(tmp_path / name), NAMES)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_file_of_a_list_that_is_not_there_is_named() -> None:
+    text = "[[list]]\nname = 'a'\nfile = 'absent.txt'\n" + GOOD
+    with pytest.raises(FraudError, match=r"r: list a: file absent\.txt cannot be read: No such"):
+        rules_from_toml(text, NAMES, where="r")

@@ -1,0 +1,183 @@
+"""A rule that fires on too much is muted for the rest of the window, and no other rule is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.rules.muted import MutedRule, muted_in
+from beam_fraud.shards.rule_share import RuleShareShard
+from beam_fraud.sources.raw import origin_of
+from tests.ruled import RULES, THRESHOLDS, decided
+from tests.shard_host import Event, Host
+
+WINDOW = 10
+REMEMBERED = 25
+LIMIT = 0.4
+FEWEST = 5
+
+VIP, WIDE, NARROW = (True, False, False), (False, True, False), (False, False, True)
+NONE = (False, False, False)
+
+
+def shard(limit: float = LIMIT, fewest: int = FEWEST) -> RuleShareShard:
+    made = RuleShareShard(3, RULES, THRESHOLDS, limit, REMEMBERED, WINDOW, fewest)
+    made.restore([])
+    return made
+
+
+def taken(host: RuleShareShard, batch: pa.RecordBatch) -> pa.RecordBatch:
+    (rows,) = host.take(batch).rows
+    return rows
+
+
+def test_from_the_row_on_at_which_it_exceeds_its_share_a_rule_has_no_effect() -> None:
+    fires = [WIDE, NONE, NONE, NONE, WIDE, NONE, WIDE, WIDE]
+    rows = taken(shard(), decided(range(8), fires))
+    # 2 of 5 are just 40 %, 3 of 7 more.
+    assert rows["rules"].to_pylist() == [["wide"], [], [], [], ["wide"], [], [], []]
+    assert rows["decision"].to_pylist() == [
+        "decline",
+        *["approve"] * 3,
+        "decline",
+        *["approve"] * 3,
+    ]
+    assert rows["flagged"].to_pylist() == [True, False, False, False, True, False, False, False]
+    assert muted_in(rows) == [MutedRule("wide", 0, 3, fired=3, rows=7)]
+    assert origin_of(rows).source == "t:0"
+    assert rows.schema.names[-1] == "@features"
+
+
+def test_what_the_model_and_other_rules_say_stays() -> None:
+    fires = [WIDE] * 6 + [(False, True, True), WIDE, WIDE, (True, True, False)]
+    scores = [0.0] * 7 + [0.5, 0.95, 0.5]
+    rows = taken(shard(), decided([1] * 10, fires, scores))
+    assert rows["decision"].to_pylist()[6:] == ["review", "review", "decline", "approve"]
+    assert rows["rules"].to_pylist()[6:] == [["narrow"], [], [], ["vip"]]
+
+
+def test_few_rows_prove_nothing() -> None:
+    rows = taken(shard(), decided([1] * 4, [WIDE] * 4))
+    assert rows["decision"].to_pylist() == ["decline"] * 4
+    assert muted_in(rows) == []
+
+
+def test_a_rule_that_lets_pass_is_never_muted() -> None:
+    rows = taken(shard(), decided([1] * 9, [VIP] * 9, [0.95] * 9))
+    assert rows["decision"].to_pylist() == ["approve"] * 9
+    assert muted_in(rows) == []
+
+
+def test_a_rule_may_fire_on_its_share() -> None:
+    host = shard(limit=0.5)
+    rows = taken(host, decided([1] * 20, [WIDE, NONE] * 10))
+    # One of one is more than half, but it is only believed from the fifth row on: 3 of 5.
+    assert rows["rules"].to_pylist()[4:] == [[]] * 16
+    host = shard(limit=0.5)
+    rows = taken(host, decided([1] * 20, [NONE, WIDE] * 10))
+    assert rows["rules"].to_pylist() == [[], ["wide"]] * 10
+
+
+def test_a_new_window_is_a_new_chance_and_each_is_told_once() -> None:
+    host = shard()
+    first = taken(host, decided([1] * 6, [WIDE] * 6))
+    again = taken(host, decided([2] * 6, [WIDE] * 6))
+    later = taken(host, decided([10] * 6, [WIDE] * 6))
+    assert [[m.window for m in muted_in(rows)] for rows in (first, again, later)] == [[0], [], [10]]
+    assert again["rules"].to_pylist() == [[]] * 6
+    assert later["rules"].to_pylist() == [["wide"]] * 4 + [[]] * 2
+
+
+def test_a_row_that_is_later_than_all_windows_counts_in_the_oldest() -> None:
+    host = shard()
+    taken(host, decided([100], [NONE]))
+    rows = taken(host, decided([3, 9, 1, 4, 7, 2], [WIDE] * 6))
+    assert muted_in(rows) == [MutedRule("wide", 70, 3, fired=5, rows=5)]
+    assert list(host._windows) == [100, 70]
+
+
+def test_windows_are_forgotten() -> None:
+    host = shard()
+    for time in range(0, 10_000, 7):
+        taken(host, decided([time], [WIDE]))
+        assert len(host._windows) <= 4
+    assert host.needed_from == (9_996 - REMEMBERED) // WINDOW * WINDOW
+
+
+@dataclass(frozen=True)
+class Arrived:
+    time: int
+    fires: tuple[bool, ...]
+    score: float
+
+
+ARRIVED = st.lists(
+    st.builds(
+        Arrived,
+        st.integers(-40, 60),
+        st.tuples(*[st.sampled_from([False, False, True])] * 3),
+        st.sampled_from([0.1, 0.5, 0.9]),
+    ),
+    max_size=60,
+)
+
+
+def batch_of(rows: list[Arrived]) -> pa.RecordBatch:
+    return decided(
+        [row.time for row in rows], [row.fires for row in rows], [row.score for row in rows]
+    )
+
+
+def by_the_definition(rows: list[Arrived]) -> list[tuple[str, list[str]]]:
+    """What becomes of the rows, one at a time."""
+    counts: dict[int, tuple[int, list[int], set[str]]] = {}
+    newest, found = -(1 << 62), []
+    for row in rows:
+        newest = max(newest, row.time)
+        window = max(row.time, newest - REMEMBERED) // WINDOW
+        seen, fired, muted = counts.get(window, (0, [0, 0, 0], set()))
+        seen += 1
+        standing = []
+        for number, rule in enumerate(RULES.rules):
+            fired[number] += row.fires[number]
+            if seen >= FEWEST and fired[number] > LIMIT * seen and rule.raises:
+                muted.add(rule.name)
+            standing.append(row.fires[number] and rule.name not in muted)
+        counts[window] = (seen, fired, muted)
+        one = decided([row.time], [standing], [row.score])
+        found.append((one["decision"][0].as_py(), one["rules"][0].as_py()))
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=ARRIVED, cuts=st.lists(st.integers(0, 60)), data=st.data())
+def test_the_same_rows_whatever_the_batches_and_whatever_is_lost(
+    rows: list[Arrived], cuts: list[int], data: st.DataObject
+) -> None:
+    bounds = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+    pieces = [rows[a:b] for a, b in pairwise(bounds)]
+    host = Host(lambda clock: RuleShareShard(3, RULES, THRESHOLDS, LIMIT, REMEMBERED, WINDOW, 5))
+    for piece in pieces:
+        event = Event(0.0, batch_of(piece))
+        if data.draw(st.booleans(), "fails"):
+            host.fail([event])
+        host.bundle([event])
+        if data.draw(st.booleans(), "tidied"):
+            host.merge(8)
+            host.drop()
+            host.restore()
+    found = [
+        (decision, names)
+        for batch in host.rows
+        for decision, names in zip(
+            batch["decision"].to_pylist(), batch["rules"].to_pylist(), strict=True
+        )
+    ]
+    assert found == by_the_definition(rows)
+    muted = [muted for batch in host.rows for muted in muted_in(batch)]
+    whole = shard().take(batch_of(rows)).rows
+    assert sorted(map(repr, muted)) == sorted(repr(m) for batch in whole for m in muted_in(batch))
