@@ -55,18 +55,13 @@ def _engine(url: str, process: int) -> Engine:
         ) from None
 
     @event.listens_for(made, "do_connect")
-    def _add_secrets(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> None:
-        arguments.update(connect_arguments(url))
+    def _connect(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> Any:
+        from beam_fraud.sinks.postgresql_connection import BoundedConnection
 
-    event.listen(made, "connect", _send_arrays_binary)
+        settings = {**arguments, **connect_arguments(url)}
+        return BoundedConnection.connect(*given, **settings)
+
     return made
-
-
-def _send_arrays_binary(connection: Any, record: Any) -> None:
-    from psycopg.types.array import ListBinaryDumper
-
-    # As text, an array of ten thousand strings takes as long as inserting them.
-    connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 def _tune_sqlite(connection: Any, record: Any) -> None:
