@@ -56,10 +56,10 @@ def _engine(url: str, process: int) -> Engine:
 
     @event.listens_for(made, "do_connect")
     def _connect(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> Any:
-        from beam_fraud.sinks.postgresql_connection import BoundedConnection
+        from beam_fraud.sinks.postgresql_connection import bounded_connection
 
         settings = {**arguments, **connect_arguments(url)}
-        return BoundedConnection.connect(*given, **settings)
+        return bounded_connection(*given, **settings)
 
     return made
 

@@ -13,6 +13,14 @@ from psycopg.types.array import ListBinaryDumper
 ANSWER_SECONDS = 150.0
 
 
+def bounded_connection(*given: Any, **named: Any) -> BoundedConnection:
+    """A connection for arguments of `psycopg.connect`."""
+    connection = BoundedConnection.connect(*given, **named)
+    # As text, an array of ten thousand strings takes longer than inserting them.
+    connection.adapters.register_dumper(list, ListBinaryDumper)
+    return connection
+
+
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that ends when its server has been silent for too long.
 
@@ -25,8 +33,6 @@ class BoundedConnection(psycopg.Connection[Any]):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.answer_seconds = ANSWER_SECONDS
-        # As text, an array of ten thousand strings takes as long as inserting them.
-        self.adapters.register_dumper(list, ListBinaryDumper)
 
     def wait(self, gen: Any, *given: Any, **named: Any) -> Any:
         """As the base class, for so long."""
