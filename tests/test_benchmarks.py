@@ -193,6 +193,16 @@ def test_a_part_runs(source: Path, tmp_path: Path) -> None:
     assert (len(measured["figures"]), len(measured["ratios"])) == (4, 2)
 
 
+@pytest.mark.slow
+def test_upserts_go_into_every_database(tmp_path: Path) -> None:
+    done = benchmarks("--rows", "300", "--only", "upserts", "--work", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    left_out = "PostgreSQL, left out" in done.stderr
+    assert len(measured["figures"]) == (3 if left_out else 6)
+    assert all(ratio["bound"] is None for ratio in measured["ratios"])
+
+
 @pytest.mark.soak
 def test_every_part_runs(source: Path, tmp_path: Path) -> None:
     folders = ("--data", str(source), "--work", str(tmp_path / "work"))

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select, text
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import engines, persistence
+from beam_fraud.sinks import engines, persistence, postgresql_connection
 from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.database_errors import PassingDatabaseError
@@ -210,6 +210,23 @@ def test_a_statement_that_takes_too_long_is_given_up_and_tried_again(
         prepared, lambda c: c.execute(text(f"SELECT pg_sleep({next(seconds)})")), patience=20
     )
     assert next(seconds, None) is None
+
+
+def test_a_server_that_stalls_is_left_and_tried_again(
+    own_postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_connection, "ANSWER_SECONDS", 0.5)
+    sink = DatabaseSink(own_postgres.create_database("cards"), patience=30)
+    sink.begin("r")
+    writer = sink.open("r")
+    writer.write(flagged_batch(["a"]))
+    own_postgres.send(signal.SIGSTOP)
+    goes_on = threading.Timer(2, own_postgres.send, [signal.SIGCONT])
+    goes_on.start()
+    writer.write(flagged_batch(["b"]))
+    assert not goes_on.is_alive(), "it was written while the server was stopped"
+    writer.close()
+    assert keys(sink.url) == ["a", "b"]
 
 
 def test_a_connection_that_is_ended_by_the_server_is_made_again(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+from psycopg.adapt import PyFormat
+from psycopg.pq import Format
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
@@ -204,6 +206,14 @@ def test_connections_are_kept_between_transactions(database: str) -> None:
             return int(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
 
     assert backend() == backend()
+
+
+def test_arrays_travel_as_binary(database: str) -> None:
+    # As text they take ten times as long.
+    with transaction(database) as connection:
+        driver = connection.connection.driver_connection
+        dumper = driver.adapters.get_dumper(list, PyFormat.AUTO)
+    assert dumper.format is Format.BINARY
 
 
 def test_no_message_of_sqlalchemy_shows_rows(

@@ -53,7 +53,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 def _text(moment: datetime | None) -> str | None:
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(" ", "microseconds")[: -len("+00:00")]
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(" ", "microseconds")[: -len("+00:00")]
 
 
 METADATA = MetaData()

@@ -54,7 +54,8 @@ def upsert_columns(
     if server:
         columns = {name: storable(table.c[name], values) for name, values in columns.items()}
     key = [column.name for column in table.primary_key.columns]
-    columns = _last_of_each_key(columns, key)
+    # Two writers that go in one order never wait for each other in a circle. SQLite has one.
+    columns = _last_of_each_key(columns, key, ordered=server)
     if not columns[key[0]]:
         return
     changed = [name for name in columns if name not in key and name not in keep]
@@ -62,16 +63,14 @@ def upsert_columns(
     write(connection, table, columns, key, changed, where)
 
 
-def _last_of_each_key(columns: Columns, key: Sequence[str]) -> Columns:
-    """Rows without repeated keys, in the order of the keys.
-
-    Two writers that go in one order never wait for each other in a circle, and an index is filled
-    from one end to the other.
-    """
+def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:
+    """Rows without repeated keys, in the order of the keys if `ordered`."""
     keys = list(zip(*(columns[name] for name in key), strict=True))
     last = {row_key: number for number, row_key in enumerate(keys)}
+    if len(last) == len(keys) and not ordered:
+        return columns
     # Keys are of one type each, and never null.
-    order = [last[row_key] for row_key in sorted(last)]
+    order = [last[row_key] for row_key in (sorted(last) if ordered else last)]
     return {name: [values[number] for number in order] for name, values in columns.items()}
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +26,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from beam_fraud.errors import FraudError
-from deploy.kafka.broker import free_port
 
 #: Seconds that a server may take until it answers; one is usual.
 START_SECONDS = 60.0
@@ -72,7 +73,7 @@ class Server:
         self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
         self.user, self.password = _USER, password or secrets.token_hex(8)
-        self.port = port or free_port()
+        self.port = port or _free_port()
 
     @property
     def log(self) -> Path:
@@ -120,6 +121,11 @@ class Server:
           FraudError: PostgreSQL is not installed, the port is taken, or the server ends.
         """
         assert self._process is None, "the server runs already"
+        if not _is_free(self.port):
+            raise FraudError(
+                f"127.0.0.1:{self.port}: something listens there already; stop it or choose "
+                "another port"
+            )
         data = self._home / "data"
         if not (data / "PG_VERSION").exists():
             self._make(data)
@@ -165,6 +171,13 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def send(self, number: int) -> None:
+        """Send a signal to the server and all of its processes; nothing if it does not run."""
+        if self._process is not None:
+            for process in (self._process.pid, *_children(self._process.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
 
     def wait(self) -> None:
         """Wait until the server ends.
@@ -249,6 +262,12 @@ def _answers(port: int) -> bool:
     return True
 
 
+def _children(process: int) -> list[int]:
+    """Its processes; each of the server's has a session of its own."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
+    return [int(child) for child in found.split()]
+
+
 def program(name: str) -> Path:
     """Where a program of a PostgreSQL server is.
 
@@ -263,6 +282,24 @@ def program(name: str) -> Path:
         if places := sorted(Path(start).glob(str(Path(*pattern, name)))):
             return places[-1]
     raise FraudError(f"{name} is nowhere: install PostgreSQL 13 or newer ")
+
+
+def _free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens at, below those of outgoing connections."""
+    while not _is_free(port := random.randrange(20_000, 32_000)):
+        pass
+    return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the server does: a connection that was just closed doesn't keep a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _user() -> str | None:

@@ -26,6 +26,9 @@ def migrate(connection: Connection, version: str = VERSION) -> None:
       version: the one that is wanted.
     """
     if connection.dialect.name == "postgresql":
+        # An index of many rows takes its time.
+        driver: Any = connection.connection.driver_connection
+        driver.answer_seconds = None
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     # It tells of every step; nobody has asked.
     logging.getLogger("alembic").setLevel(logging.WARNING)
