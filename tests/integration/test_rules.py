@@ -220,7 +220,9 @@ def test_a_stream_mutes_a_rule_that_fires_on_everything_and_says_so(
     run_score(day, bundle, rules, tmp_path / "batch")
     (inbox / "day.parquet").symlink_to(day)
     out = tmp_path / "stream"
-    summary = run_stream(inbox, bundle, rules, out, shards=shards, alerts=("file:alerts.jsonl",))
+    summary = run_stream(
+        inbox, bundle, rules, out, shards=shards, alerts=(f"file:{tmp_path}/a.jsonl",)
+    )
     table, batch = scored(out), scored(tmp_path / "batch")
     assert table.schema.equals(SCORED)
     decided = ["decision", "flagged", "rules", "reasons"]
