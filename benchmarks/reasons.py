@@ -19,7 +19,7 @@ _MOST_MICROSECONDS = 75.0
 
 
 def measure_reasons(plan: Plan, results: Results) -> None:
-    """Each kind of model on the ULB transactions, on one core, in a process of its own."""
+    """Each kind of model on the ULB transactions, in processor seconds of one core."""
     for kind in _KINDS:
         given = (str(plan.inputs.ulb_bundle(kind)), str(plan.inputs.source), str(plan.repeat))
         found = printed((sys.executable, "-m", "benchmarks.reasons_run", *given))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import apache_beam as beam
@@ -187,3 +190,29 @@ def test_a_model_is_loaded_once_in_a_process(bundle: Path) -> None:
     opened = open_bundle(str(bundle))
     model = shared_model(opened)
     assert shared_model(open_bundle(str(bundle))) is model
+
+
+@pytest.mark.slow
+def test_a_stream_gives_the_reasons_that_files_get(bundle: Path, tmp_path: Path) -> None:
+    files = run_score(bundle, tmp_path / "files")
+    (tmp_path / "inbox").mkdir()
+    shutil.copy(bundle.parent / "rows.csv", tmp_path / "inbox")
+    given = ["--watch", str(tmp_path / "inbox"), "--model", str(bundle), "--until-idle", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "beam_fraud",
+        "stream",
+        *given,
+        "--out",
+        str(tmp_path / "live"),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    live = pq.read_table(tmp_path / "live" / "scores").sort_by("transaction_id")
+    assert live.column("transaction_id").equals(files.column("transaction_id"))
+    of_files, of_stream = (table.column("reasons").to_pylist() for table in (files, live))
+    assert [words(row) for row in of_stream] == [words(row) for row in of_files]
+
+
+def words(found: list[dict[str, object]] | None) -> list[object] | None:
+    return None if found is None else [reason["text"] for reason in found]
