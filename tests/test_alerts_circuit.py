@@ -1,6 +1,6 @@
 import pytest
 
-from beam_fraud.alerts.circuit import LONGEST_PAUSE, OPENS_AFTER, Circuit
+from beam_fraud.alerts.circuit import FIRST_PAUSE, LONGEST_PAUSE, OPENS_AFTER, Circuit
 
 
 def _fail(circuit, times, now=100.0):
@@ -28,10 +28,10 @@ def test_pauses_double_up_to_a_minute_and_are_drawn_at_random():
     for _ in range(200):
         circuit.failed(100.0)
         pauses.append(circuit.pause(100.0))
-    assert 0.25 <= pauses[0] <= 0.5
-    assert 0.5 <= pauses[1] <= 1.0
-    assert all(LONGEST_PAUSE / 2 <= pause <= LONGEST_PAUSE for pause in pauses[10:])
-    assert len(set(pauses[10:])) > 100
+    assert FIRST_PAUSE / 2 <= pauses[0] <= FIRST_PAUSE
+    assert FIRST_PAUSE <= pauses[1] <= 2 * FIRST_PAUSE
+    assert all(LONGEST_PAUSE / 2 <= pause <= LONGEST_PAUSE for pause in pauses[12:])
+    assert len(set(pauses[12:])) > 100
 
 
 def test_one_trial_is_due_when_the_pause_is_over():

@@ -72,6 +72,21 @@ def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outb
     assert ill.ids() == ["ab", "cd", "e"]
 
 
+def test_a_channel_that_fails_now_and_then_is_tried_as_long_as_it_takes_some(outbox):
+    """Patience is for a channel that takes nothing, not for all of its messages together."""
+    postman, tried = Postman(policy=Policy(most=1)), []
+
+    def trouble(message):
+        tried.append(message)
+        return FraudError("it answered 500") if len(tried) % 3 == 1 else None
+
+    postman.trouble = trouble
+    _queue(outbox, [f"{number:03}" for number in range(60)], postman)
+    # Two dozen failures make pauses that are together far longer than this.
+    report = _send(outbox, postman, patience=0.4)
+    assert (report.sent, report.failed) == (60, 0)
+
+
 def test_a_channel_that_stalls_does_not_hold_up_the_others(outbox):
     free = threading.Event()
     stalled, well = Postman("stalled"), Postman("well")

@@ -81,6 +81,16 @@ def test_the_default_ones_say_what_there_is_to_say(name, sample):
         assert "1,000" in text
 
 
+@pytest.mark.parametrize(
+    ("score", "shown"), [(0.97, "0.97"), (1.0, "1.00"), (0.00326, "0.0033"), (0.0, "0.00")]
+)
+def test_a_score_near_0_still_says_something(score, shown):
+    text = default_template("message.txt").render(
+        message_of([replace(sample_alert(), score=score)])
+    )
+    assert f"score {shown}, amount" in text
+
+
 def test_a_name_is_not_a_template():
     alert = replace(sample_alert(), account_id="{{ 7 * 7 }}{% raw %}")
     assert "{{ 7 * 7 }}{% raw %}" in default_template("message.txt").render(message_of([alert]))

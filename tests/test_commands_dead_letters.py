@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.commands import replay, score
 from beam_fraud.commands.dead_letters import (
     ExportOptions,
     ListOptions,
@@ -13,8 +16,10 @@ from beam_fraud.commands.dead_letters import (
     run_export,
     run_list,
 )
+from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
-from tests.test_commands_replay import dead_letters, export, listed, scored
+from beam_fraud.sinks.connection import sqlite_url
+from tests.test_commands_replay import DAY, again, dead_letters, export, listed, scored
 from tests.test_commands_score import bundle
 
 
@@ -56,3 +61,32 @@ def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
         listed(tmp_path)
     with pytest.raises(UsageError, match=r"--sink: dead letters are kept in a database or"):
         run_list(ListOptions(out=None, sink=f"parquet:{tmp_path}"))
+
+
+def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "cases.db")
+    (tmp_path / "day.csv").write_text(DAY)
+    (tmp_path / "rules.toml").write_text(
+        '[[rule]]\nname = "small"\nwhen = "amount < 100"\ndecision = "decline"\npriority = 1\n'
+    )
+    options = ScoreOptions(
+        files=(str(tmp_path / "day.csv"),),
+        model=bundle(tmp_path / "model"),
+        out=str(tmp_path / "out"),
+        sink=url,
+        rules=str(tmp_path / "rules.toml"),
+    )
+    score.run(options)
+    file = tmp_path / "repaired.jsonl"
+    run_export(ExportOptions(out=None, sink=url, to=str(file), reason="wrong_type"))
+    file.write_text(file.read_text().replace("ten", "10"))
+    scoring = replace(options, files=(), out=str(tmp_path / "again"))
+    given = replace(again(tmp_path), out=None, sink=url, header="id,t,a", scoring=scoring)
+    assert replay.run(replace(given, repaired=str(file)))["rows_scored"] == 1
+    (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
+    assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
+    # Dies again, which the database is told as well, and stays to be repaired.
+    scoring = replace(scoring, out=str(tmp_path / "third"))
+    assert replay.run(replace(given, scoring=scoring))["rows_dead"] == 1
+    left = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
+    assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}

@@ -239,6 +239,24 @@ def test_a_call_that_cannot_be_meant_is_refused(options: dict[str, Any], said: s
         run(**options)
 
 
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, True), ("y", 0, False)])
+def test_whoever_sits_at_a_terminal_is_asked(
+    tmp_path: Path, answer: str, code: int, left: bool
+) -> None:
+    out = scored(tmp_path, rows=10)
+    ours, theirs = os.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    call = [sys.executable, "-m", "beam_fraud", "erase", "--account", GONE, "--out", str(out)]
+    done = subprocess.run(call, stdin=theirs, capture_output=True, text=True, timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == code
+    assert done.stderr.startswith("Delete 13 rows for good? [y/N] ")
+    assert ("nothing was deleted" in done.stderr) == left
+    assert any(path.startswith("out/") for path in traces(tmp_path)) == left
+    assert GONE not in done.stdout + done.stderr
+
+
 def test_nothing_goes_unless_someone_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

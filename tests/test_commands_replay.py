@@ -26,7 +26,7 @@ from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.dead_letters.database import DeadLetterTable
 from beam_fraud.dead_letters.store import Choice
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.outputs import DEAD_LETTERS
+from beam_fraud.outputs import DEAD_LETTERS, RunOutputs
 from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 from beam_fraud.sinks.tables import DEAD_LETTERS as TABLE
@@ -279,6 +279,43 @@ def test_alerts_and_flagged_rows_go_where_those_of_score_go(tmp_path: Path) -> N
     assert [count.sent for count in counts.values()] == [1]
 
 
+def test_records_whose_alerts_could_not_be_sent_are_done_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(tmp_path)
+    file = export(tmp_path, ten="10")
+
+    def send(*given: object, **options: object) -> None:
+        raise FraudError("nobody listens")
+
+    monkeypatch.setattr(score, "send_pending", send)
+    given = again(tmp_path, repaired=str(file))
+    with pytest.raises(FraudError, match=r"^nobody listens$"):
+        replay.run(replace(given, scoring=replace(given.scoring, alerts=("console:",))))
+    assert [row["position"] for row in listed(tmp_path)["rows"]] == [2]
+    assert ids(tmp_path / "again") == ["x2"]
+
+
+def test_a_replay_that_fails_offers_all_of_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(tmp_path)
+    file = export(tmp_path, ten="10")
+    given = again(tmp_path, repaired=str(file))
+
+    def publish(self: RunOutputs) -> None:
+        raise FraudError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunOutputs, "publish", publish)
+        with pytest.raises(FraudError, match=r"^the disk is full$"):
+            replay.run(given)
+    assert listed(tmp_path)["dead_letters"] == 2
+    # Nothing of the records is left where they were brought together.
+    assert not (tmp_path / "again").exists()
+    assert replay.run(given)["rows_scored"] == 1
+
+
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     scored(tmp_path)
     given = again(tmp_path)
@@ -334,32 +371,3 @@ def test_a_replay_of_files_is_known_to_the_database_that_has_them_too(tmp_path: 
     replay.run(replace(given, scoring=replace(given.scoring, sink=url)))
     marked = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in marked} == {1: True, 2: False}
-
-
-def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path / "cases.db")
-    (tmp_path / "day.csv").write_text(DAY)
-    (tmp_path / "rules.toml").write_text(
-        '[[rule]]\nname = "small"\nwhen = "amount < 100"\ndecision = "decline"\npriority = 1\n'
-    )
-    options = ScoreOptions(
-        files=(str(tmp_path / "day.csv"),),
-        model=bundle(tmp_path / "model"),
-        out=str(tmp_path / "out"),
-        sink=url,
-        rules=str(tmp_path / "rules.toml"),
-    )
-    score.run(options)
-    file = tmp_path / "repaired.jsonl"
-    run_export(ExportOptions(out=None, sink=url, to=str(file), reason="wrong_type"))
-    file.write_text(file.read_text().replace("ten", "10"))
-    scoring = replace(options, files=(), out=str(tmp_path / "again"))
-    given = replace(again(tmp_path), out=None, sink=url, header="id,t,a", scoring=scoring)
-    assert replay.run(replace(given, repaired=str(file)))["rows_scored"] == 1
-    (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
-    assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
-    # Dies again, which the database is told as well, and stays to be repaired.
-    scoring = replace(scoring, out=str(tmp_path / "third"))
-    assert replay.run(replace(given, scoring=scoring))["rows_dead"] == 1
-    left = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
-    assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 #: Failures in a row after which it is open.
 OPENS_AFTER = 3
 #: Seconds of the pause after the first failure; doubled by each that follows, up to the second.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+#: The first is short: a receiver that fails now and then is no reason to be slow.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 60.0
 
 
 @dataclass

@@ -95,7 +95,8 @@ class ChannelSender:
         """Send all that waits and is not snoozed, whatever pauses and spans are on.
 
         Args:
-          patience: seconds for which a channel that fails is tried again.
+          patience: seconds for which a channel that fails is tried again, from the last message
+            that it took.
           only: ids of the deliveries that are meant; what waits otherwise is let be.
           stop: ends the waiting.
 
@@ -105,10 +106,12 @@ class ChannelSender:
         stop = threading.Event() if stop is None else stop
         deadline = self._clock.elapsed() + patience
         self._circuit.next_try = 0.0
-        first = True
+        first, sent = True, self.state.sent
         try:
             while not self._attempt(final=True, only=only, first=first):
                 first = first and self._database_error is not None
+                if self.state.sent > sent:
+                    sent, deadline = self.state.sent, self._clock.elapsed() + patience
                 if self.state.elsewhere and not self._anything_waits(only):
                     break
                 pause = max(self.pause(), _SHORTEST_PAUSE)

@@ -142,17 +142,22 @@ def _headline(message: Message, fields: Collection[str]) -> str:
     if len(accounts) == 1 and None not in accounts and "account_id" in fields:
         whose = f" of account {visible(str(accounts.pop()), 60)}"
     highest = max((alert.score for alert in message.alerts), default=0.0)
-    score = f", highest score {highest:.2f}" if "score" in fields else ""
+    score = f", highest score {_score(highest)}" if "score" in fields else ""
     return f"Fraud alerts: {len(message.alerts):,}{whose}{score}"
 
 
 def _title(alert: Alert, fields: Collection[str]) -> str:
     parts = {
         "decision": visible(alert.decision, NAME_LENGTH),
-        "score": f"score {alert.score:.2f}",
+        "score": f"score {_score(alert.score)}",
         "amount": f"amount {alert.amount:,.2f}",
     }
     return ", ".join(part for name, part in parts.items() if name in fields) or "a transaction"
+
+
+def _score(score: float) -> str:
+    """Two digits that say something: models with few frauds have thresholds near 0."""
+    return f"{score:.2f}" if score >= 0.1 or not score else f"{score:.2g}"
 
 
 def _name(text: str | None) -> str | None:

@@ -27,7 +27,7 @@ from beam_fraud.errors import UsageError
 
 Out = Annotated[
     str | None,
-    typer.Argument(metavar="[OUT]", help="--out of the score or stream that made them."),
+    typer.Argument(metavar="OUT", help="--out of the score or stream that made them."),
 ]
 OfDatabase = Annotated[
     str | None,

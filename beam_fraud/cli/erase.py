@@ -55,6 +55,12 @@ def erase(
         if not sys.stdin.isatty():
             raise UsageError("erase: deletes for good; add --yes, or --dry-run to count first")
         counted = run(options(dry_run=True))
-        if not typer.confirm(f"Delete {counted['total']:,} rows for good?", err=True):
+        print(
+            f"Delete {counted['total']:,} rows for good? [y/N] ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise FraudError("nothing was deleted")
     return Outcome(run(options(dry_run=dry_run)), render)

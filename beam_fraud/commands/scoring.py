@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TextIO
@@ -14,6 +15,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import given_rules
+from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import UNDELIVERED
@@ -24,7 +26,10 @@ from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.persistence import until_it_passes
 from beam_fraud.sinks.url import parse_sink
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +67,33 @@ class ScoringPlan:
     #: How Beam runs.
     beam_options: PipelineOptions
 
-    def check(self) -> None:
+    def check(self, *, going_on: bool = False) -> None:
         """See that all places can be written to, changing nothing.
+
+        Args:
+          going_on: whether this has run before, so that a place that is down now is no mistake in
+            the call: a database is waited for, and alerts wait for their channels.
 
         Raises:
           UsageError: Beam's options lack what the sink needs.
           FraudError: a place cannot be used.
         """
-        for place in (self.scoring.sink, self.scoring.outbox, *self.channels):
-            if place is not None:
-                place.check()
-        if isinstance(self.scoring.sink, TransformSink):
-            self.scoring.sink.check_options(self.beam_options)
+        sink, outbox = self.scoring.sink, self.scoring.outbox
+        if isinstance(sink, DatabaseSink) and going_on:
+            until_it_passes(sink.url, sink.check, sink.patience)
+        elif sink is not None:
+            sink.check()
+        if outbox is not None:
+            outbox.check()
+        for channel in self.channels:
+            try:
+                channel.check()
+            except FraudError as error:
+                if not going_on:
+                    raise
+                _LOG.warning("alerts wait in the outbox and are tried again: %s", error)
+        if isinstance(sink, TransformSink):
+            sink.check_options(self.beam_options)
 
 
 def plan_scoring(

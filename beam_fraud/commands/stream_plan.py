@@ -164,7 +164,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
     outputs.check(here=here)
-    planned.check()
+    planned.check(going_on=here and outputs.checkpoint.exists())
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None and settings is not None:
             topic_partitions(settings, topic)

@@ -56,21 +56,12 @@ class PersistentConnection:
           FraudError: it is refused for a reason that does not pass, at once.
         """
         patience = 0.0 if self._url in _down else self._patience
-        wait = _Wait(self._url, patience)
-        retrying = Retrying(
-            retry=retry_if_exception_type(PassingDatabaseError),
-            wait=wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, min=_FIRST_PAUSE / 2),
-            stop=stop_after_delay(patience),
-            before_sleep=wait.tell,
-            reraise=True,
-        )
         try:
-            done: T = retrying(self._once, work)
+            done = until_it_passes(self._url, lambda: self._once(work), patience)
         except PassingDatabaseError:
             _down.add(self._url)
             raise
         _down.discard(self._url)
-        wait.over()
         return done
 
     def close(self) -> None:
@@ -100,6 +91,31 @@ class PersistentConnection:
                 connection.close()
             except Exception:
                 _LOG.debug("a broken connection cannot be closed", exc_info=True)
+
+
+def until_it_passes(url: str, work: Callable[[], T], patience: float) -> T:
+    """Do `work` on a database again, with growing pauses, while it refuses for what passes.
+
+    Args:
+      url: the database, for messages.
+      work: what raises `PassingDatabaseError` then; doing it twice must do no harm.
+      patience: seconds for which it is done again.
+
+    Raises:
+      PassingDatabaseError: it was refused for all that time.
+      FraudError: it is refused for a reason that does not pass, at once.
+    """
+    wait = _Wait(url, patience)
+    retrying = Retrying(
+        retry=retry_if_exception_type(PassingDatabaseError),
+        wait=wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, min=_FIRST_PAUSE / 2),
+        stop=stop_after_delay(patience),
+        before_sleep=wait.tell,
+        reraise=True,
+    )
+    done: T = retrying(work)
+    wait.over()
+    return done
 
 
 def persistently(url: str, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
@@ -137,4 +153,4 @@ class _Wait:
     def over(self) -> None:
         if self._since is not None:
             waited = monotonic() - self._since
-            _LOG.info("database %s: written after %.1f seconds", masked(self._url), waited)
+            _LOG.info("database %s: back after %.1f seconds", masked(self._url), waited)

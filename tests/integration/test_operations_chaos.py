@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import trustme
 
+from beam_fraud.errors import FraudError
 from beam_fraud.simulate.simulation import Simulation, simulate
 from deploy.postgres.server import Server
 from tests.http_receiver import HttpReceiver
@@ -162,7 +162,7 @@ def _settled(postgres: Server, rows: int) -> bool:
 def _count(postgres: Server, query: str) -> int:
     try:
         [(number,)] = postgres.execute(query, "chaos")
-    except psycopg.Error:
+    except FraudError:
         # It restarts, or has no tables yet.
         return -1
     assert isinstance(number, int)
