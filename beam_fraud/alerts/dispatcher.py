@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from beam_fraud.alerts.channel import Channel
+from beam_fraud.alerts.channel_state import ChannelState
 from beam_fraud.alerts.clock import Clock
 from beam_fraud.alerts.outbox import Counts, Outbox
-from beam_fraud.alerts.sender import ChannelSender, ChannelState
+from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks into the outbox: what an alert waits for on average is half of it.
 _LOOK_EVERY = 0.02
 #: Looks take this share of the time at most, where many alerts wait for their turn, up to seconds.
-_SHARE_OF_LOOKS, _LOOK_AT_LEAST_EVERY = 0.1, 1.0
+_SHARE_OF_LOOKS, _LOOK_AT_LEAST_EVERY = 0.3, 1.0
 
 
 class Dispatcher:

@@ -24,7 +24,7 @@ class Policy:
     group: float | None = None
     #: Alerts in a message at most.
     most: int = 500
-    #: Messages at most; what is beyond goes into a digest when the time is over. None: no bound.
+    #: Messages at most: the last that may go is a digest of all the rest. None: no bound.
     rate: Rate | None = None
 
 

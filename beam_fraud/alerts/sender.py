@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from beam_fraud.alerts.channel import Channel, MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channel_state import ChannelState
 from beam_fraud.alerts.circuit import Circuit
 from beam_fraud.alerts.claim import Claim
 from beam_fraud.alerts.clock import Clock
@@ -44,24 +44,6 @@ _MARK_EVERY = 0.02
 _LONGEST_ERROR = 500
 #: Seconds between two attempts, even if a receiver says that it is ready at once.
 _SHORTEST_PAUSE = 0.05
-
-
-@dataclass
-class ChannelState:
-    """How a channel is doing, since the start."""
-
-    #: Alerts sent.
-    sent: int = 0
-    #: Those of them that digests stood for.
-    digested: int = 0
-    #: Alerts of messages that were given up.
-    given_up: int = 0
-    #: Why it failed the last time, or None if it did not.
-    error: str | None = None
-    #: Whether it has failed so often that it is tried now and then only.
-    open: bool = False
-    #: Whether another process sends its alerts.
-    elsewhere: bool = False
 
 
 class ChannelSender:
