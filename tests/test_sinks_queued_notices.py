@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sqlalchemy import select
 
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
+from beam_fraud.sinks.connection import prepare_database, transaction, writing
 from beam_fraud.sinks.queued_notices import Notice, queue_notices
 from beam_fraud.sinks.tables import DELIVERIES
 
@@ -20,9 +18,8 @@ def queued(url: str, *notices: Notice) -> None:
         queue_notices(connection, CHANNELS, notices)
 
 
-def test_a_notice_waits_once_a_channel_whatever_is_replayed(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path / "outbox.db")
-    prepare_database(url)
+def test_a_notice_waits_once_a_channel_whatever_is_replayed(database: str) -> None:
+    prepare_database(url := database)
     queued(url, MUTED)
     with writing(url) as connection:
         connection.execute(

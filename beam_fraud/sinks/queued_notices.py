@@ -54,7 +54,5 @@ def queue_notices(
     ]
     if not rows:
         return
-    if connection.dialect.name == "postgresql":
-        connection.execute(postgresql.insert(DELIVERIES).on_conflict_do_nothing(), rows)
-    else:
-        connection.execute(sqlite.insert(DELIVERIES).on_conflict_do_nothing(), rows)
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(DELIVERIES).on_conflict_do_nothing(), rows)

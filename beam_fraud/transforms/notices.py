@@ -13,7 +13,8 @@ import pyarrow as pa
 from beam_fraud.duration import HOUR
 from beam_fraud.event_time import moment_of
 from beam_fraud.rules.muted import MutedRule, muted_in, without_muted
-from beam_fraud.sinks.connection import writing
+from beam_fraud.sinks.database_errors import PassingDatabaseError
+from beam_fraud.sinks.persistence import persistently
 from beam_fraud.sinks.queued_notices import Notice, queue_notices
 from beam_fraud.transforms.counters import RULES_MUTED, count
 
@@ -48,20 +49,33 @@ class _Notices(beam.DoFn):
         self._limit = limit
         self._shards = shards
 
+    def setup(self) -> None:
+        #: What the database has not taken yet.
+        self._waiting: list[Notice] = []
+
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         muted = muted_in(batch)
         if not muted:
             yield batch
             return
         notices = [notice_of(rule, self._limit, self._shards) for rule in muted]
-        if self._database is not None:
-            # Before the state that knows of them: a replay says the same, which changes nothing.
-            with writing(self._database) as connection:
-                queue_notices(connection, self._channels, notices)
         for notice in notices:
             _LOG.warning("%s", notice.text)
         count(RULES_MUTED, len(muted))
+        self._waiting += notices
         yield without_muted(batch)
+
+    def finish_bundle(self) -> None:
+        # Before the state that knows of them: a replay says the same, which changes nothing.
+        if self._waiting and self._database is not None:
+            waiting, channels = self._waiting, self._channels
+            try:
+                persistently(self._database, lambda c: queue_notices(c, channels, waiting))
+            except PassingDatabaseError as error:
+                # Scoring goes on; so does trying, with every bundle.
+                _LOG.warning("people are not told yet of %d muted rules: %s", len(waiting), error)
+                return
+        self._waiting = []
 
 
 def notice_of(muted: MutedRule, limit: float, shards: int = 1) -> Notice:
