@@ -1,9 +1,9 @@
 """The graph of a stream, of the steps that files go through.
 
 source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
-                           │  │                                 ↑   scores, topic ←┬─ (Rules) ←────┘
-                           │  └→ labels ────────────────────────┴→ table           └→ Flagged
-                           └→ dead letters, topic                           sink, alerts ←┘
+                           │  │                                 ↑ scores, topic ←┬─ Explain ← (Rules)
+                           │  └→ labels ────────────────────────┴→ table         └→ Flagged
+                           └→ dead letters, topic                         sink, alerts ←┘
 
 Labels come through the same source as the transactions and go the same way as far as Velocity: the
 local runner makes no progress where two endless sources meet. For the same reason there is no
