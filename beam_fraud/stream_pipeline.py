@@ -1,7 +1,7 @@
 """The graph of a stream, of the steps that files go through.
 
 source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
-                           │  │                                 ↑ scores, topic ←┬─ Explain ← (Rules)
+                           │  │                                 ↑ scores, topic ←┬─ Explain ←(Rules)
                            │  └→ labels ────────────────────────┴→ table         └→ Flagged
                            └→ dead letters, topic                         sink, alerts ←┘
 
