@@ -24,7 +24,13 @@ from threadpoolctl import threadpool_limits
 BLOCK_ROWS = 50_000
 _START = np.datetime64("2013-09-01T00:00:00", "us")
 _REASONS = pa.struct(
-    [("feature", pa.string()), ("value", pa.float64()), ("contribution", pa.float64())]
+    [
+        ("feature", pa.string()),
+        ("value", pa.float64()),
+        ("contribution", pa.float64()),
+        ("text", pa.string()),
+        ("approximate", pa.bool_()),
+    ]
 )
 _SCORES = pa.schema(
     [
