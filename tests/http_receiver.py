@@ -134,6 +134,10 @@ class HttpReceiver:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("Content-Length", 0))
         post = Post(handler.path, dict(handler.headers.items()), handler.rfile.read(length))
+        if len(post.body) < length:
+            # Whoever sent it has gone.
+            handler.close_connection = True
+            return
         with self._lock:
             answer = self.answers.pop(0) if self.answers else self.answer
             late = False

@@ -68,6 +68,25 @@ def test_a_signal_ends_a_command_with_one_line_whatever_a_runner_makes_of_it(
     assert signal.getsignal(number) is before
 
 
+def test_a_process_that_the_caller_has_started_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(options: object) -> dict[str, object]:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        return {}
+
+    started = [subprocess.Popen(["sleep", "60"])]
+    monkeypatch.setattr(demo, "run", run)
+    try:
+        assert main(["demo"]) == 143
+        assert started[1].wait(10) == -signal.SIGKILL
+        assert started[0].poll() is None
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -85,7 +85,7 @@ def test_a_server_that_restarts_between_two_writes_costs_no_row(
     assert warned[1].endswith("trying again for up to 30 seconds")
     assert own_postgres.password not in warned[1]
     assert told[0] == "INFO"
-    assert "written after" in told[1]
+    assert "back after" in told[1]
 
 
 def test_a_server_that_restarts_in_the_middle_of_a_transaction_gets_it_again(

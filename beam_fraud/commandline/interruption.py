@@ -16,6 +16,8 @@ from types import FrameType
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 #: The signal that has stopped the command, if one has.
 _received: signal.Signals | None = None
+#: Processes that whoever called had started before: they are not the command's to end.
+_not_ours: frozenset[int] = frozenset()
 
 
 @contextmanager
@@ -25,11 +27,12 @@ def stopped_by_signals() -> Iterator[None]:
     The second of a kind ends the process at once: whoever asks twice does not want to wait. Only
     the main thread can do this; elsewhere the body runs as it is.
     """
-    global _received
+    global _received, _not_ours
     _received = None
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _not_ours = frozenset(descendants(os.getpid()))
     before = {number: signal.getsignal(number) for number in _WORDS}
     for number, handler in before.items():
         # A shell that starts a command in the background has it ignore Ctrl-C.
@@ -80,7 +83,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     _received = signal.Signals(number)
     signal.signal(number, signal.SIG_DFL)
     # Beam waits for the workers to finish what they are at, which can take as long as the run.
-    for pid in descendants(os.getpid()):
+    for pid in set(descendants(os.getpid())) - _not_ours:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     raise KeyboardInterrupt
