@@ -98,14 +98,17 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 
 
 def test_a_signal_takes_what_the_command_has_started_with_it() -> None:
-    with subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait"], stdout=subprocess.PIPE) as shell:
+    before = set(descendants(os.getpid()))
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+        shell = subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait"], stdout=subprocess.PIPE)
         assert shell.stdout
         shell.stdout.readline()
-        started = descendants(os.getpid())
+        started = set(descendants(os.getpid())) - before
         assert shell.pid in started
         assert len(started) >= 2
-        with pytest.raises(KeyboardInterrupt), stopped_by_signals():
-            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    with shell:
+        assert shell.stdout
         # It would end only when the sleeping one lets go of its output.
         assert shell.stdout.read() == b""
         assert shell.wait(5) == -signal.SIGKILL
