@@ -98,16 +98,23 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 
 
 def test_a_signal_takes_what_the_command_has_started_with_it() -> None:
-    before = set(descendants(os.getpid()))
-    with pytest.raises(KeyboardInterrupt), stopped_by_signals():
-        shell = subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait"], stdout=subprocess.PIPE)
-        assert shell.stdout
-        shell.stdout.readline()
-        started = set(descendants(os.getpid())) - before
-        assert shell.pid in started
-        assert len(started) >= 2
-        signal.raise_signal(signal.SIGTERM)
-    with shell:
+    shells: list[subprocess.Popen[bytes]] = []
+
+    def command() -> None:
+        before = set(descendants(os.getpid()))
+        with stopped_by_signals():
+            shell = subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait"], stdout=subprocess.PIPE)
+            shells.append(shell)
+            assert shell.stdout
+            shell.stdout.readline()
+            started = set(descendants(os.getpid())) - before
+            assert shell.pid in started
+            assert len(started) >= 2
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    with shells[0] as shell:
         assert shell.stdout
         # It would end only when the sleeping one lets go of its output.
         assert shell.stdout.read() == b""
