@@ -148,11 +148,9 @@ def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
 
 def _send(plan: _Plan) -> dict[str, int]:
     """Send the alerts; the run has succeeded, so now they are due."""
-    outbox = plan.scoring.outbox
-    if outbox is None and plan.sink is not None and plan.sink.database is not None:
-        outbox = Outbox(plan.sink.database)
-    assert outbox is not None
-    report = send_pending(outbox, plan.channels, plan.alert_patience)
+    database = plan.scoring.alerts_database
+    assert database is not None
+    report = send_pending(Outbox(database), plan.channels, plan.alert_patience)
     return {
         "sent": report.sent,
         "already_sent": report.already_sent,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from beam_fraud.alerts.snoozes import Snooze, Subject, lift, snooze
 from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.alert_outbox import given_outbox
-from beam_fraud.duration import microseconds
+from beam_fraud.commands.given_duration import given_duration
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.connection import writing
 
@@ -77,10 +77,7 @@ def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:
 
 
 def _length(span: str) -> int:
-    try:
-        length = microseconds(span)
-    except UsageError as error:
-        raise UsageError(f"--for: {error}") from None
+    length = given_duration("--for", span)
     if length == 0:
         raise UsageError(f"--for {span}: is no time; --lift ends a snooze")
     return length
