@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,8 +16,9 @@ from sqlalchemy import Connection
 
 from beam_fraud.sinks.connection import check_database, masked, prepare_database
 from beam_fraud.sinks.database_errors import PassingDatabaseError
-from beam_fraud.sinks.database_url import DatabaseUrl
+from beam_fraud.sinks.database_url import DatabaseUrl, database_file
 from beam_fraud.sinks.flagged_columns import flagged_columns
+from beam_fraud.sinks.key_ranges import key_ranges
 from beam_fraud.sinks.persistence import PATIENCE, PersistentConnection, persistently
 from beam_fraud.sinks.queued_alerts import queue_alerts_of
 from beam_fraud.sinks.tables import FLAGGED, RUNS
@@ -23,6 +26,8 @@ from beam_fraud.sinks.undelivered import keep_undelivered
 from beam_fraud.sinks.upsert import Row, upsert, upsert_columns
 
 _LOG = logging.getLogger(__name__)
+#: Rows that always go in one transaction.
+_TOGETHER = 4_000
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ class DatabaseSink:
 
 
 class DatabaseWriter:
-    """A connection to a database; every call of `write` is one transaction."""
+    """Connections to a database: one to a file, two to a server for what is large.
+
+    A server makes the most of a batch's time up with indexes, on one processor a connection.
+    """
 
     #: Rows that the database did not take, and that are on disk in place of that.
     undelivered: int
@@ -122,10 +130,14 @@ class DatabaseWriter:
         self.undelivered = 0
         self._url = url
         self._spill = spill
-        self._connection = PersistentConnection(url, patience)
+        self._connections = [PersistentConnection(url, patience)]
+        if database_file(url) is None:
+            self._connections.append(PersistentConnection(url, patience))
 
     def write(self, batch: pa.RecordBatch, channels: Sequence[str] = ()) -> None:
-        """Write flagged rows and queue their alerts, all of it or nothing.
+        """Write flagged rows and queue their alerts: a row with its alerts, or neither.
+
+        Up to `_TOGETHER` rows are one transaction.
 
         Args:
           batch: rows of the schema `stages.SCORED`.
@@ -136,6 +148,25 @@ class DatabaseWriter:
           FraudError: the database refuses, or it cannot be reached and there is no place on disk
             for the rows.
         """
+        connections = self._connections if len(batch) > _TOGETHER else self._connections[:1]
+        if len(connections) == 1:
+            self.undelivered += self._write(connections[0], batch, channels)
+            return
+        # Both at once cannot wait for each other: they have no row in common.
+        parts = key_ranges(batch, "transaction_id", len(connections))
+        with ThreadPoolExecutor(len(connections)) as threads:
+            kept = threads.map(self._write, connections, parts, repeat(channels))
+            self.undelivered += sum(kept)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._connections:
+            connection.close()
+
+    def _write(
+        self, connection: PersistentConnection, batch: pa.RecordBatch, channels: Sequence[str]
+    ) -> int:
+        """How many of the rows went to the disk in place of the database."""
         flagged = flagged_columns(batch)
 
         def work(connection: Connection) -> None:
@@ -143,14 +174,11 @@ class DatabaseWriter:
             queue_alerts_of(connection, flagged, channels)
 
         try:
-            self._connection.write(work)
+            connection.write(work)
         except PassingDatabaseError as error:
             if self._spill is None:
                 raise
             part = keep_undelivered(self._spill, batch, channels, masked(self._url))
             _LOG.error("%d flagged rows wait in %s: %s", len(batch), part, error)
-            self.undelivered += len(batch)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+            return len(batch)
+        return 0

@@ -69,4 +69,7 @@ def _tune_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA page_size = 8192")
     # Transactions of ten thousand rows fit; they would be written twice.
     connection.execute("PRAGMA cache_size = -65536")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    # Of the indexes each transaction changes most pages: 128 MB of log copy them back less often.
+    connection.execute("PRAGMA wal_autocheckpoint = 16000")
+    # After a burst, the log's file is cut to what most days need.
+    connection.execute("PRAGMA journal_size_limit = 67108864")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
 from functools import cache
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.alert import alert_id
+from beam_fraud.sinks.column_values import values_of
 from beam_fraud.sinks.tables import FLAGGED
 from beam_fraud.stages import REASON
 
@@ -20,15 +21,16 @@ _COLUMNS = [column.name for column in FLAGGED.columns]
 _Reason = msgspec.defstruct("_Reason", [field.name for field in REASON.fields], gc=False)
 
 
-def flagged_columns(batch: pa.RecordBatch) -> dict[str, list[object]]:
+def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """The columns of `flagged_transactions`, lists as JSON text, for n rows of `stages.SCORED`."""
-    made = {"event_time": _moments, "rules": _rules_json, "reasons": _reasons_json}
-    return {name: made.get(name, _values)(batch.column(name)) for name in _COLUMNS}
+    made = {"rules": _rules_json, "reasons": _reasons_json}
+    columns = {name: batch.column(name) for name in _COLUMNS}
+    return {
+        name: made[name](values) if name in made else values for name, values in columns.items()
+    }
 
 
-def alert_columns(
-    flagged: dict[str, list[object]], channels: Sequence[str]
-) -> dict[str, list[object]]:
+def alert_columns(flagged: dict[str, pa.Array], channels: Sequence[str]) -> dict[str, pa.Array]:
     """The columns of `alerts` that are known at first, of c channels.
 
     Args:
@@ -38,35 +40,29 @@ def alert_columns(
     Returns:
       n * c values each, one channel after the other.
     """
-    columns = {name: values * len(channels) for name, values in flagged.items()}
-    ids = [str(key) for key in flagged["transaction_id"]]
-    columns["alert_id"] = [alert_id(key, channel) for channel in channels for key in ids]
-    columns["channel"] = [channel for channel in channels for _ in ids]
+    columns = {name: pa.concat_arrays([values] * len(channels)) for name, values in flagged.items()}
+    ids = values_of(flagged["transaction_id"])
+    keys = [alert_id(str(key), channel) for channel in channels for key in ids]
+    columns["alert_id"] = pa.array(keys, pa.string())
+    columns["channel"] = pa.array(channels, pa.string()).take(
+        np.repeat(np.arange(len(channels)), len(ids))
+    )
     return columns
 
 
-def _values(column: pa.Array) -> list[object]:
-    """As `to_pylist`, many times as fast; a number that is null becomes NaN."""
-    values: list[object] = column.to_numpy(zero_copy_only=False).tolist()
-    return values
-
-
-def _moments(column: pa.Array) -> list[object]:
-    naive = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).tolist()
-    return [moment.replace(tzinfo=UTC) for moment in naive]
-
-
-def _rules_json(rules: pa.ListArray) -> list[object]:
+def _rules_json(rules: pa.ListArray) -> pa.Array:
     # Most rows have one of a few lists.
     encoded = cache(lambda names: msgspec.json.encode(names).decode())
-    return [encoded(tuple(names)) for names in _cut(_values(rules.flatten()), rules)]
+    lists = _cut(values_of(rules.flatten()), rules)
+    return pa.array([encoded(tuple(names)) for names in lists], pa.string())
 
 
-def _reasons_json(reasons: pa.ListArray) -> list[object]:
+def _reasons_json(reasons: pa.ListArray) -> pa.Array:
     # A null number is NaN here, and null again in JSON.
-    every = list(map(_Reason, *map(_values, reasons.flatten().flatten())))
+    every = list(map(_Reason, *map(values_of, reasons.flatten().flatten())))
     encode = msgspec.json.Encoder().encode
-    return [encode(listed).decode() if listed else "[]" for listed in _cut(every, reasons)]
+    lists = [encode(listed) if listed else b"[]" for listed in _cut(every, reasons)]
+    return pa.array(lists, pa.binary()).cast(pa.string())
 
 
 def _cut(values: list[Any], lists: pa.ListArray) -> Iterator[list[Any]]:

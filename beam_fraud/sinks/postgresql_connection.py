@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.types.array import ListBinaryDumper
 
+from beam_fraud.sinks.postgresql_array import ArrayDumper, PostgresqlArray
+
 #: Seconds that a server may take to say anything: longer than any time-out of its own.
 ANSWER_SECONDS = 150.0
 
@@ -18,6 +20,7 @@ def bounded_connection(*given: Any, **named: Any) -> BoundedConnection:
     connection = BoundedConnection.connect(*given, **named)
     # As text, an array of ten thousand strings takes longer than inserting them.
     connection.adapters.register_dumper(list, ListBinaryDumper)
+    connection.adapters.register_dumper(PostgresqlArray, ArrayDumper)
     return connection
 
 

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Column, Table, Text
 
 #: Characters of a text that may be in an index; a row of an index has room for 2,700 bytes.
 _LONGEST = 400
 
 
-def storable(column: Column[Any], values: Sequence[object]) -> Sequence[object]:
+def storable(
+    column: Column[Any], values: Sequence[object] | pa.Array
+) -> Sequence[object] | pa.Array:
     """Values of a column as PostgreSQL can hold them; only texts ever change.
 
     NUL characters and halves of surrogate pairs become escapes: `\\x00`. Of an indexed text of more
@@ -23,12 +27,26 @@ def storable(column: Column[Any], values: Sequence[object]) -> Sequence[object]:
     if not isinstance(column.type, Text):
         return values
     indexed = column.name in _indexed(column.table)
+    if isinstance(values, pa.Array):
+        return _storable_array(values, indexed)
     texts = [value for value in values if isinstance(value, str)]
     too_long = indexed and max(map(len, texts), default=0) > _LONGEST
     joined = "".join(texts)
     if too_long or "\0" in joined or not _is_utf8(joined):
         return [_changed(value, indexed) if isinstance(value, str) else value for value in values]
     return values
+
+
+def _storable_array(values: pa.Array, indexed: bool) -> pa.Array:
+    """Arrow's texts are UTF-8 for certain, so that bytes tell what there is to change."""
+    data = values.buffers()[2]
+    # Of a slice, that of others as well, which costs time at most.
+    nul = data is not None and b"\0" in data.to_pybytes()
+    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    if not nul and not (indexed and longest > _LONGEST):
+        return values
+    changed = [text and _changed(text, indexed) for text in values.to_pylist()]
+    return pa.array(changed, pa.string())
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from sqlalchemy import Connection
 
 from beam_fraud.alert import Alert
@@ -21,7 +22,7 @@ def queue_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
 
 
 def queue_alerts_of(
-    connection: Connection, flagged: dict[str, list[object]], channels: Sequence[str]
+    connection: Connection, flagged: dict[str, pa.Array], channels: Sequence[str]
 ) -> None:
     """Queue an alert a row and channel, as `queue_alerts` does.
 

@@ -6,15 +6,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, select
+import pyarrow as pa
+from sqlalchemy import Column, ColumnElement, Connection, Table, bindparam, cast, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.type_api import TypeEngine
+from sqlalchemy.types import NullType
 
+from beam_fraud.sinks.column_values import values_of
 from beam_fraud.sinks.postgresql_text import storable
 
 Row = dict[str, object]
-#: Values of each column, all as many.
-Columns = Mapping[str, Sequence[object]]
+#: Values of each column, all as many; of Arrow, texts, float64 and microseconds in UTC.
+Columns = Mapping[str, Sequence[object] | pa.Array]
 
 
 def upsert(
@@ -65,13 +67,25 @@ def upsert_columns(
 
 def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:
     """Rows without repeated keys, in the order of the keys if `ordered`."""
-    keys = list(zip(*(columns[name] for name in key), strict=True))
+    keys = list(zip(*(_listed(columns[name]) for name in key), strict=True))
     last = {row_key: number for number, row_key in enumerate(keys)}
     if len(last) == len(keys) and not ordered:
         return columns
     # Keys are of one type each, and never null.
     order = [last[row_key] for row_key in (sorted(last) if ordered else last)]
-    return {name: [values[number] for number in order] for name, values in columns.items()}
+    return {name: _taken(values, order) for name, values in columns.items()}
+
+
+def _listed(values: Sequence[object] | pa.Array) -> Sequence[object]:
+    return values_of(values) if isinstance(values, pa.Array) else values
+
+
+def _taken(
+    values: Sequence[object] | pa.Array, order: Sequence[int]
+) -> Sequence[object] | pa.Array:
+    if isinstance(values, pa.Array):
+        return values.take(pa.array(order, pa.int64()))
+    return [values[number] for number in order]
 
 
 def _into_sqlite(
@@ -94,18 +108,23 @@ def _into_sqlite(
     values: list[Iterable[object]] = []
     for name in compiled.positiontup or ():
         if name in columns:
-            values.append(_bound(connection, table.c[name].type, columns[name]))
+            values.append(_for_sqlite(connection, table.c[name], columns[name]))
         else:
             values.append(repeat(compiled.params[name]))
     connection.exec_driver_sql(str(compiled), list(zip(*values)))  # noqa: B905 some are endless
 
 
-def _bound(
-    connection: Connection, column_type: TypeEngine[Any], values: Sequence[object]
+def _for_sqlite(
+    connection: Connection, column: Column[Any], values: Sequence[object] | pa.Array
 ) -> Iterable[object]:
+    if isinstance(values, pa.Array):
+        if pa.types.is_timestamp(values.type):
+            # Arrow writes times as `UtcDateTime` does there, all at once.
+            values = values.cast(pa.timestamp("us")).cast(pa.string())
+        return values_of(values)
     dialect = connection.dialect
     bind: Callable[[object], object] | None
-    bind = column_type.dialect_impl(dialect).bind_processor(dialect)
+    bind = column.type.dialect_impl(dialect).bind_processor(dialect)
     return values if bind is None else map(bind, values)
 
 
@@ -118,14 +137,22 @@ def _into_postgresql(
     where: ColumnElement[bool] | None,
 ) -> None:
     """One statement and one array a column: there and back once, however many rows."""
-    arrays = [
-        func.unnest(bindparam(name, type_=postgresql.ARRAY(table.c[name].type, dimensions=1)))
-        for name in columns
-    ]
-    statement = postgresql.insert(table).from_select(list(columns), select(*arrays))
+    arrays = [_array(table.c[name], values) for name, values in columns.items()]
+    unnested = select(*map(func.unnest, arrays))
+    statement = postgresql.insert(table).from_select(list(columns), unnested)
     if changed:
         new = {name: statement.excluded[name] for name in changed}
         statement = statement.on_conflict_do_update(index_elements=key, set_=new, where=where)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=key)
-    connection.execute(statement, dict(columns))
+    connection.execute(statement)
+
+
+def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnElement[Any]:
+    kind = postgresql.ARRAY(column.type, dimensions=1)
+    if not isinstance(values, pa.Array):
+        return bindparam(column.name, values, type_=kind)
+    # psycopg is an extra.
+    from beam_fraud.sinks.postgresql_array import postgresql_array
+
+    return cast(bindparam(column.name, postgresql_array(values), type_=NullType()), kind)

@@ -1,0 +1,88 @@
+"""Arrow arrays as PostgreSQL takes arrays in binary: made as a whole, not value by value."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+#: Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+_EPOCH = 946_684_800_000_000
+#: Object ids of elements' types, from the catalogue pg_type.
+_TEXT, _FLOAT8, _TIMESTAMPTZ = 25, 701, 1184
+
+
+_NOTHING = pa.scalar(b"", pa.large_binary())
+
+
+@dataclass(frozen=True)
+class PostgresqlArray:
+    """An array with one dimension, in the form of PostgreSQL's `array_send`.
+
+    The statement has to cast it: its own type is not told.
+    """
+
+    payload: bytes
+
+
+class ArrayDumper(Dumper):
+    """Gives psycopg what is in a `PostgresqlArray`."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: PostgresqlArray) -> bytes:
+        """The bytes to send."""
+        return obj.payload
+
+
+def postgresql_array(values: pa.Array) -> PostgresqlArray:
+    """An array for PostgreSQL.
+
+    Args:
+      values: n texts without NUL characters, any of them null, or float64 or timestamps in
+        microseconds, none of them null; n is at least 1.
+
+    Raises:
+      TypeError: they are something else.
+    """
+    kind = values.type
+    if pa.types.is_string(kind):
+        return _array(_TEXT, values, _texts(values))
+    if pa.types.is_float64(kind):
+        return _array(_FLOAT8, values, _numbers(values, ">f8", 0))
+    if pa.types.is_timestamp(kind) and kind.unit == "us":
+        return _array(_TIMESTAMPTZ, values, _numbers(values, ">i8", _EPOCH))
+    raise TypeError(f"arrays of {kind} are not written to PostgreSQL")
+
+
+def _array(element: int, values: pa.Array, elements: bytes) -> PostgresqlArray:
+    # Dimensions, whether there are nulls, type; then length and first index of the dimension.
+    header = struct.pack(">5i", 1, values.null_count > 0, element, len(values), 1)
+    return PostgresqlArray(header + elements)
+
+
+def _texts(values: pa.Array) -> bytes:
+    """The length of each text in bytes, -1 for null, before the text."""
+    lengths = pc.binary_length(values).fill_null(-1).to_numpy().astype(">i4")
+    prefixes = pa.Array.from_buffers(pa.binary(4), len(values), [None, pa.py_buffer(lengths)])
+    texts = values.fill_null("").cast(pa.large_binary())
+    joined = pc.binary_join_element_wise(prefixes.cast(pa.large_binary()), texts, _NOTHING)
+    _, offsets, data = joined.buffers()
+    first, last = np.frombuffer(offsets, np.int64)[joined.offset :][[0, len(joined)]]
+    return memoryview(data)[first:last].tobytes()
+
+
+def _numbers(values: pa.Array, form: str, less: int) -> bytes:
+    """Eight bytes each after their number, less what PostgreSQL counts from."""
+    if values.null_count:
+        raise TypeError("numbers and times without a value are not written to PostgreSQL")
+    elements = np.empty(len(values), np.dtype([("length", ">i4"), ("value", form)]))
+    elements["length"] = 8
+    numbers = values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values
+    elements["value"] = numbers.to_numpy() - less
+    return elements.tobytes()
