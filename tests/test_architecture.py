@@ -17,14 +17,15 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors"},
-    {"duration", "velocity", "counter_names", "secret"},
+    {"duration", "velocity", "counter_names", "secret", "extras", "charts"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "commandline", "run_progress", "kafka", "pseudonym"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "dead_letters"},
     {"erasure"},
-    {"archive_places", "dataset", "decision", "places", "reasons", "shards"},
+    {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
+    | {"explore", "evaluation"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},
     {"commands"},
@@ -35,7 +36,7 @@ LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 #: What takes long to import; `beam-fraud --help` waits for none of it.
 HEAVY = {"apache_beam", "confluent_kafka", "joblib", "numpy", "pandas", "pyarrow", "rich"}
-HEAVY |= {"sklearn", "sqlalchemy"}
+HEAVY |= {"sklearn", "sqlalchemy", "matplotlib"}
 
 #: Parts that speak of transactions and models alone, and must work without Beam.
 WITHOUT_BEAM = set().union(*LAYERS[:3], {"simulate"})

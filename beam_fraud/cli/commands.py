@@ -146,6 +146,10 @@ def train(
         ),
     ] = None,
     name: Name = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
+    ] = None,
 ) -> Outcome:
     """Fit a model, choose its threshold and write the bundle."""
     from beam_fraud.commands.train import TrainOptions, render, run
@@ -164,6 +168,7 @@ def train(
         threshold=threshold,
         decline=decline,
         name=name,
+        settings=tuple(set_ or ()),
     )
     return Outcome(run(options), render)
 

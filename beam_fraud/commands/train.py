@@ -56,6 +56,8 @@ class TrainOptions:
     decline: str | None = None
     #: Name of the model; the last part of `out` if None.
     name: str | None = None
+    #: `NAME=VALUE` each, in place of the kind's own settings.
+    settings: tuple[str, ...] = ()
 
 
 def run(options: TrainOptions) -> dict[str, object]:
@@ -69,7 +71,7 @@ def run(options: TrainOptions) -> dict[str, object]:
     if options.split == "stratified" and options.valid_from is not None:
         raise UsageError("--valid-from: random rows (--split stratified) have no first time")
     recipe = Recipe(
-        kind=model_kind(options.model),
+        kind=model_kind(options.model, options.settings),
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None

@@ -15,6 +15,7 @@ import joblib
 import msgspec
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.extras import missing_extra
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.manifest import (
     Manifest,
@@ -184,6 +185,9 @@ def load_model(bundle: Bundle) -> Any:
             # The manifest says which version saved it; a major one was refused on opening.
             warnings.filterwarnings("ignore", message="Trying to unpickle estimator")
             model = joblib.load(io.BytesIO(data))
+    except ModuleNotFoundError as error:
+        what = missing_extra(error) or f"needs the module {error.name}, which is not installed"
+        raise FraudError(f"{bundle.path}: {MODEL_FILE} {what}") from None
     except Exception as error:  # whatever an object of another version does when it is set up
         reason = (str(error) or type(error).__name__).splitlines()[0]
         saved_by = bundle.manifest.versions.get("scikit-learn", "an unknown version")

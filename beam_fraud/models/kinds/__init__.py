@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind
@@ -10,7 +13,7 @@ from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.logistic import Logistic
 
-__all__ = ["KINDS", "ModelKind", "model_kind"]
+__all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
 
 #: Name to kind with its default settings.
 KINDS: dict[str, ModelKind] = {
@@ -18,14 +21,63 @@ KINDS: dict[str, ModelKind] = {
 }
 
 
-def model_kind(name: str) -> ModelKind:
-    """The kind of this name, with its default settings.
+def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
+    """The kind of this name.
+
+    Args:
+      name: one of `KINDS`; of an ensemble, its members may follow, as in
+        `average:forest+xgboost`.
+      settings: `NAME=VALUE` each, in place of the kind's own.
 
     Raises:
-      UsageError: there is none; the nearest is named.
+      UsageError: there is none, the nearest is named; or a setting is not one of its.
     """
-    if name in KINDS:
-        return KINDS[name]
-    nearest = difflib.get_close_matches(name, KINDS, n=1, cutoff=0.4)
-    meant = f"did you mean {nearest[0]}? " if nearest else ""
-    raise UsageError(f"--model {name}: no such kind; {meant}(kinds: {', '.join(KINDS)})")
+    first, colon, members = name.partition(":")
+    if first not in KINDS:
+        nearest = difflib.get_close_matches(first, KINDS, n=1, cutoff=0.4)
+        meant = f"did you mean {nearest[0]}? " if nearest else ""
+        raise UsageError(f"--model {name}: no such kind; {meant}(kinds: {', '.join(KINDS)})")
+    kind = KINDS[first]
+    if colon:
+        kind = kind.of([model_kind(member) for member in members.split("+")])
+    return with_settings(kind, settings)
+
+
+def with_settings(kind: ModelKind, settings: Sequence[str]) -> ModelKind:
+    """A kind with other settings.
+
+    Args:
+      kind: where the rest comes from.
+      settings: `NAME=VALUE` each.
+
+    Raises:
+      UsageError: there is no such setting, or its values are of another type.
+    """
+    given = dict(_setting(kind, text) for text in settings)
+    return replace(kind, **given) if given else kind
+
+
+def _setting(kind: ModelKind, text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    names = [field.name for field in fields(kind) if _is_plain(getattr(kind, field.name))]
+    if not equals or name not in names:
+        known = ", ".join(names) or "none"
+        raise UsageError(f"--set {text}: must be NAME=VALUE, of {kind.name}'s settings: {known}")
+    now = getattr(kind, name)
+    try:
+        return name, _read(value, now)
+    except ValueError:
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        raise UsageError(f"--set {text}: {name} is {kinds[type(now)]}, as in {now}") from None
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
+def _read(text: str, now: Any) -> Any:
+    if isinstance(now, bool):
+        if text not in ("true", "false"):
+            raise ValueError(text)
+        return text == "true"
+    return type(now)(text)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.errors import UsageError
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.space import Space
 from beam_fraud.models.threads import set_single_threaded
 
 
@@ -20,6 +23,8 @@ class ModelKind(ABC):
 
     #: What the command line calls it.
     name: ClassVar[str]
+    #: Where tuning looks for better settings.
+    space: ClassVar[Space] = {}
 
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
@@ -29,6 +34,14 @@ class ModelKind(ABC):
           rows: what it will be fitted on.
           seed: of everything random in it.
         """
+
+    def of(self, members: Sequence[ModelKind]) -> ModelKind:
+        """An ensemble of other kinds.
+
+        Raises:
+          UsageError: this kind is none.
+        """
+        raise UsageError(f"--model {self.name}: has no members")
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """A classifier fitted on rows of both classes, set to predict on one thread."""

@@ -1,0 +1,89 @@
+"""Plots as SVG for pages and as PNG files, made without a display."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure as Drawing
+
+#: What stands for genuine and fraud in every plot, apart for those who see no red from green.
+GENUINE, FRAUD = "#3b75af", "#d1493f"
+#: Lines of several models, in order; they differ in lightness too.
+SERIES = ("#3b75af", "#e1812c", "#3a923a", "#845b97", "#8d6a5c", "#d684bd", "#7f7f7f", "#a9a92b")
+#: Dots an inch of PNG files.
+_DOTS = 130
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing and what it shows."""
+
+    #: Name of its PNG file, without the ending: lower case and underscores, unique on a page.
+    name: str
+    #: What it shows, in a sentence, also for those who cannot see it.
+    caption: str
+    #: Draws it.
+    drawing: Drawing
+
+    def svg(self) -> str:
+        """The drawing as an SVG element; the same bytes for the same data."""
+        text = io.StringIO()
+        # Ids are of this plot alone: pages hold many.
+        with matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.name}):
+            self.drawing.savefig(text, format="svg", metadata={"Date": None})
+        element = text.getvalue()[text.getvalue().index("<svg") :]
+        # For programs that read files of SVG; they name addresses, and pages need neither.
+        element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+        return re.sub(r' xmlns(:xlink)?="[^"]*"', "", element)
+
+    def save_png(self, directory: Path) -> Path:
+        """Write `<name>.png` into a directory that is there; its path."""
+        path = directory / f"{self.name}.png"
+        with matplotlib.rc_context(_STYLE):
+            self.drawing.savefig(path, format="png", dpi=_DOTS)
+        return path
+
+
+def plot(
+    name: str,
+    caption: str,
+    draw: Callable[[Any], None],
+    *,
+    width: float = 6.0,
+    height: float = 3.2,
+    rows: int = 1,
+    columns: int = 1,
+) -> Plot:
+    """Draw a plot.
+
+    Args:
+      name: see `Plot`.
+      caption: see `Plot`.
+      draw: is given the axes, or an array of axes if there are several rows or columns.
+      width: in inches, of a page that is about ten wide.
+      height: in inches.
+      rows: of axes.
+      columns: of axes.
+    """
+    with matplotlib.rc_context(_STYLE):
+        drawing = Drawing(figsize=(width, height))
+        draw(drawing.subplots(rows, columns))
+        return Plot(name, caption, drawing)
