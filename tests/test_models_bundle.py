@@ -248,7 +248,7 @@ def test_a_package_that_is_not_there_has_no_version() -> None:
 def test_a_model_names_packages_that_it_needs_at_any_depth() -> None:
     kept = KeepsBytes()
     assert packages_of({"models": [(Ridge(), kept)]}) == ("keras",)
-    assert packages_of(Ridge()) == ()
+    assert packages_of([Ridge(), np.zeros((300, 200)), np.zeros((300, 200), order="F")]) == ()
 
 
 def test_a_part_that_says_itself_what_it_lacks_is_heard(tmp_path: Path) -> None:

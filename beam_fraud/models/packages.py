@@ -68,8 +68,8 @@ def _listed(versions: Mapping[str, str]) -> str:
 class _Nowhere:
     """A file that keeps nothing."""
 
-    def write(self, data: bytes) -> int:
-        return len(data)
+    def write(self, data: bytes | pickle.PickleBuffer) -> int:
+        return memoryview(data).nbytes
 
 
 class _Parts(pickle.Pickler):
