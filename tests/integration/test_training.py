@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from threadpoolctl import threadpool_limits
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.commands import train
@@ -27,6 +26,7 @@ from beam_fraud.models.predict import predict_scores
 from beam_fraud.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.transforms.infer import Infer, Scored
+from tests.one_thread import one_thread
 
 ROWS = 20_000
 #: How many of them the pipeline scores.
@@ -78,8 +78,7 @@ def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(transactions: Path) -> Iterator[dict[str, Run]]:
     asked = [(kind, {}) for kind in KINDS] + [(RESAMPLED, {"resample": r}) for r in resamplers()]
     done = {}
-    # Where a core is busy, threads that wait for each other take many times longer.
-    with threadpool_limits(1):
+    with one_thread():
         for kind, more in asked:
             name = "-".join([kind, *more.values()])
             out = str(transactions.parent / name)
