@@ -150,6 +150,15 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
     ] = None,
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            "--resample",
+            metavar="NAME[=RATIO]",
+            help="under, smote, adasyn, tomek, smote-enn or balanced-bagging, to RATIO frauds for "
+            "each genuine row; compare tries all and takes one only if it is clearly better.",
+        ),
+    ] = None,
 ) -> Outcome:
     """Fit a model, choose its threshold and write the bundle."""
     from beam_fraud.commands.train import TrainOptions, render, run
@@ -169,6 +178,7 @@ def train(
         decline=decline,
         name=name,
         settings=tuple(set_ or ()),
+        resample=resample,
     )
     return Outcome(run(options), render)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,12 +11,14 @@ from typing import Any, Literal, cast
 from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
+from beam_fraud.commands.resampling_table import render_tried
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.card import model_card
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.resampling import resampled, tried_of
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
@@ -58,6 +60,8 @@ class TrainOptions:
     name: str | None = None
     #: `NAME=VALUE` each, in place of the kind's own settings.
     settings: tuple[str, ...] = ()
+    #: What is done to the rows that are fitted on: a resampler, `compare` or None.
+    resample: str | None = None
 
 
 def run(options: TrainOptions) -> dict[str, object]:
@@ -71,7 +75,7 @@ def run(options: TrainOptions) -> dict[str, object]:
     if options.split == "stratified" and options.valid_from is not None:
         raise UsageError("--valid-from: random rows (--split stratified) have no first time")
     recipe = Recipe(
-        kind=model_kind(options.model, options.settings),
+        kind=resampled(model_kind(options.model, options.settings), options.resample),
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
@@ -102,6 +106,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         "out": bundle.path,
         "kind": trained.kind.name,
         "settings": trained.settings,
+        "resampling": [asdict(line) for line in tried_of(trained.kind)],
         "threshold": trained.threshold,
         "decline": trained.decline,
         "reported_on": trained.reported_on,
@@ -130,6 +135,7 @@ def render(result: dict[str, object]) -> str:
                 if result["decline"] is None
                 else ["", f"Declined from a score of {result['decline']:.6g}"]
             ),
+            *render_tried(cast(list[dict[str, Any]], result["resampling"])),
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +25,11 @@ class ModelKind(ABC):
     name: ClassVar[str]
     #: Where tuning looks for better settings.
     space: ClassVar[Space] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, for the manifest and the card."""
+        return asdict(self)
 
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
