@@ -9,15 +9,28 @@ from typing import Any
 
 from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind
+from beam_fraud.models.kinds.extra_trees import ExtraTrees
 from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
+from beam_fraud.models.kinds.lightgbm import LightGBM
 from beam_fraud.models.kinds.logistic import Logistic
+from beam_fraud.models.kinds.mlp import MLP
+from beam_fraud.models.kinds.xgboost import XGBoost
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
 
 #: Name to kind with its default settings.
 KINDS: dict[str, ModelKind] = {
-    kind.name: kind for kind in (Logistic(), Forest(), HistGradientBoosting())
+    kind.name: kind
+    for kind in (
+        Logistic(),
+        Forest(),
+        ExtraTrees(),
+        HistGradientBoosting(),
+        XGBoost(),
+        LightGBM(),
+        MLP(),
+    )
 }
 
 
