@@ -141,5 +141,5 @@ def test_boosting_takes_any_number_of_categories(categories: int) -> None:
 def test_an_unknown_kind_is_told_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean forest"):
         model_kind("forrest")
-    with pytest.raises(UsageError, match="kinds: logistic, forest, hist_gradient_boosting"):
+    with pytest.raises(UsageError, match="kinds: logistic, forest, extra_trees"):
         model_kind("zzz")
