@@ -17,7 +17,7 @@ class LogitAverage(EnsembleClassifier):
 
     Args:
       members: names and unfitted classifiers.
-      weights: of each member, none below 0 and not all 0; equal ones if there are none.
+      weights: of each member, none below 0; equal ones if there are none, or all are 0.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ def mean_log_odds(
 
     Args:
       scores: float64[n] in 0..1 of each of k members, k > 0.
-      weights: k of them, not all 0; none for equal ones.
+      weights: k of them, none below 0; equal ones if there are none, or all are 0.
 
     Returns:
       float64[n] in 0..1.
     """
-    shares = np.asarray(weights or np.ones(len(scores)), dtype=np.float64)
+    shares = np.asarray(weights if any(weights) else np.ones(len(scores)), dtype=np.float64)
     # One by one: the sums of a matrix product depend on how many rows there are.
     total = np.zeros_like(scores[0])
     for share, member in zip(shares / shares.sum(), scores, strict=True):
