@@ -145,6 +145,10 @@ def train(
             help="How to choose the score from which to decline, as --threshold; none if absent.",
         ),
     ] = None,
+    calibrate: Annotated[
+        Literal["isotonic", "platt"] | None,
+        typer.Option("--calibrate", help="How scores are made probabilities; default: they stay."),
+    ] = None,
     name: Name = None,
     set_: Annotated[
         list[str] | None,
@@ -176,6 +180,7 @@ def train(
         seed=seed,
         threshold=threshold,
         decline=decline,
+        calibrate=calibrate,
         name=name,
         settings=tuple(set_ or ()),
         resample=resample,

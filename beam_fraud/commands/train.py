@@ -15,6 +15,8 @@ from beam_fraud.commands.resampling_table import render_tried
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
+from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
+from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
@@ -56,6 +58,8 @@ class TrainOptions:
     threshold: str = "f1"
     #: How the threshold to decline from is chosen; None: nothing is declined.
     decline: str | None = None
+    #: How scores are made probabilities: `isotonic`, `platt` or None.
+    calibrate: str | None = None
     #: Name of the model; the last part of `out` if None.
     name: str | None = None
     #: `NAME=VALUE` each, in place of the kind's own settings.
@@ -74,12 +78,15 @@ def run(options: TrainOptions) -> dict[str, object]:
         raise UsageError(f"--split {options.split}: must be time or stratified")
     if options.split == "stratified" and options.valid_from is not None:
         raise UsageError("--valid-from: random rows (--split stratified) have no first time")
+    if options.calibrate not in (None, "isotonic", "platt"):
+        raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
     recipe = Recipe(
         kind=resampled(model_kind(options.model, options.settings), options.resample),
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
         else parse_threshold(options.decline, DECLINE_OPTION),
+        calibrate=cast(Method | None, options.calibrate),
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
         seed=options.seed,
@@ -109,6 +116,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         "resampling": [asdict(line) for line in tried_of(trained.kind)],
         "threshold": trained.threshold,
         "decline": trained.decline,
+        "calibration": trained.calibration and trained.calibration.method,
         "reported_on": trained.reported_on,
         "metrics": trained.metrics.to_dict(),
         "rows_in": dataset.rows_in,

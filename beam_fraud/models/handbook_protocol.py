@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.duration import DAY
+from beam_fraud.models.known_cards import known_from
 
 #: How long labels take: from the end of training to the first test day.
 DELAY_DAYS = 7
@@ -71,14 +72,10 @@ def rows_to_test(
     Returns:
       bool[n].
     """
-    # The day from which each card is known; a card without a fraud never is.
-    never = np.iinfo(np.int64).max
-    known_from = np.full(int(cards.max(initial=-1)) + 1, never)
     frauds = (labels == 1) & (times >= period.trained_from)
-    days = times[frauds] // DAY + 1 + DELAY_DAYS
-    np.minimum.at(known_from, cards[frauds], days)
+    known = known_from(times, cards, frauds, DELAY_DAYS * DAY)
     tested: npt.NDArray[np.bool_] = (times >= period.start) & (times < period.stop)
-    return tested & (times // DAY < known_from[cards])
+    return tested & (times < known[cards])
 
 
 def card_precision(
