@@ -159,10 +159,23 @@ def train(
             help="How to choose the score from which to decline, as --threshold; none if absent.",
         ),
     ] = None,
+    calibrate: Annotated[
+        Literal["isotonic", "platt"] | None,
+        typer.Option("--calibrate", help="How scores are made probabilities; default: they stay."),
+    ] = None,
     name: Name = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
+    ] = None,
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            "--resample",
+            metavar="NAME[=RATIO]",
+            help="under, smote, adasyn, tomek, smote-enn or balanced-bagging, to RATIO frauds for "
+            "each genuine row; compare tries all and takes one only if it is clearly better.",
+        ),
     ] = None,
 ) -> Outcome:
     """Fit a model, choose its threshold and write the bundle."""
@@ -187,8 +200,10 @@ def train(
         seed=seed,
         threshold=threshold,
         decline=decline,
+        calibrate=calibrate,
         name=name,
         settings=tuple(set_ or ()),
+        resample=resample,
     )
     return Outcome(run(options), render)
 

@@ -156,8 +156,18 @@ def _limits(trained: Trained) -> str:
     )
     return (
         f"{optimism} With {trained.metrics.frauds:,} frauds the figures are uncertain: one fraud "
-        f"more or less moves recall by {1 / max(trained.metrics.frauds, 1):.1%}. A score ranks "
-        "transactions; it is no calibrated probability."
+        f"more or less moves recall by {1 / max(trained.metrics.frauds, 1):.1%}. {_meaning(trained)}"
+    )
+
+
+def _meaning(trained: Trained) -> str:
+    if trained.calibration is None:
+        return "A score ranks transactions; it is no calibrated probability."
+    return (
+        f"A score is a probability, by a `{trained.calibration.method}` map of the model's own "
+        "scores. The map was learned on the validation rows that chose the threshold too, from "
+        "scores of a model of earlier rows: on those rows it looks better calibrated than it is, "
+        "and where the share of frauds changes it is wrong."
     )
 
 

@@ -17,7 +17,9 @@ from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.calibration import Calibration, Method, learn_calibration
 from beam_fraud.models.choosing import choose
+from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
 from beam_fraud.models.fold_figures import FoldFigures, fold_figures
 from beam_fraud.models.folds import (
@@ -60,6 +62,8 @@ class Recipe:
     rule: ThresholdRule
     #: How the threshold to decline from is chosen; None: nothing is declined.
     decline: ThresholdRule | None = None
+    #: How scores are made probabilities, before thresholds are chosen; None: they stay scores.
+    calibrate: Method | None = None
     #: Whether later rows choose, or random ones of equal shares of fraud.
     split: Literal["time", "stratified"] = "time"
     #: First moment of the rows that choose, for a split by time; None is the last fifth.
@@ -117,6 +121,8 @@ class Trained:
     microseconds_per_row: float
     #: What all of it took.
     seconds: float
+    #: What makes probabilities of the model's scores, and is part of `model`; or None.
+    calibration: Calibration | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
     #: What was tried to find the settings; None: nothing.
@@ -125,7 +131,7 @@ class Trained:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the kind, as they were chosen."""
-        return asdict(self.kind)
+        return self.kind.settings
 
 
 def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
@@ -150,6 +156,12 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     tuned = None if recipe.tuning is None else _tune(recipe, recipe.tuning, rows)
     chosen = choose(recipe.kind, rows, recipe.seed) if tuned is None else tuned.chosen
     valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
+    calibration = None
+    if recipe.calibrate is not None:
+        # The threshold is chosen on the same rows: a map that rises flags no other ones than the
+        # scores would, and halves of few frauds would teach both of them less.
+        calibration = learn_calibration(recipe.calibrate, valid_labels, valid_scores)
+        valid_scores = calibration(valid_scores)
     valid_times = event_micros(transactions)[division.valid]
     days = int(valid_times.max() - valid_times.min()) / DAY
     points = operating_points(valid_labels, valid_scores, days)
@@ -159,6 +171,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     features, fitted_on = examples.learn(division.refit)
     _log.info("fitting %s again on %d rows", chosen.kind.name, len(division.refit))
     model = chosen.kind.fit(fitted_on, recipe.seed)
+    if calibration is not None:
+        model = Calibrated(model, calibration)
     labels, scores = valid_labels, valid_scores
     if len(division.held_out):
         held_out = examples.rows(division.held_out, features)
@@ -181,6 +195,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
             "held_out": len(division.held_out),
             "refit": len(division.refit),
         },
+        calibration=calibration,
         folds=_folds(examples, division, chosen.scores) if recipe.in_folds else (),
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
