@@ -87,8 +87,9 @@ def run(options: TrainOptions) -> dict[str, object]:
     """
     schema = load_schema(options.schema)
     check_division(options, schema)
+    kind = model_kind(options.model, options.settings)
     recipe = Recipe(
-        kind=model_kind(options.model, options.settings),
+        kind=kind,
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
@@ -98,7 +99,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         folds=options.folds,
         label_delay=delay_of(options),
         drop_known_cards=options.drop_known_cards,
-        tuning=tuning_of(options),
+        tuning=tuning_of(options, kind),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
