@@ -98,8 +98,9 @@ def run(options: TrainOptions) -> dict[str, object]:
     check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    kind = resampled(model_kind(options.model, options.settings), options.resample)
     recipe = Recipe(
-        kind=resampled(model_kind(options.model, options.settings), options.resample),
+        kind=kind,
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
@@ -110,7 +111,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         folds=options.folds,
         label_delay=delay_of(options),
         drop_known_cards=options.drop_known_cards,
-        tuning=tuning_of(options),
+        tuning=tuning_of(options, kind),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
