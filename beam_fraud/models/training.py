@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -86,7 +86,7 @@ class Trained:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the kind, as they were chosen."""
-        return asdict(self.kind)
+        return self.kind.settings
 
 
 def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:

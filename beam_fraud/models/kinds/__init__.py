@@ -11,13 +11,14 @@ from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
+from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.kinds.logistic import Logistic
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
 
 #: Name to kind with its default settings.
 KINDS: dict[str, ModelKind] = {
-    kind.name: kind for kind in (Logistic(), Forest(), HistGradientBoosting())
+    kind.name: kind for kind in (Logistic(), Forest(), HistGradientBoosting(), Keras())
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -35,6 +35,11 @@ class ModelKind(ABC):
           seed: of everything random in it.
         """
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, for the manifest and the card."""
+        return asdict(self)
+
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
         """An ensemble of other kinds.
 
@@ -49,6 +54,17 @@ class ModelKind(ABC):
         model.fit(rows.matrix, rows.labels)
         set_single_threaded(model)
         return model
+
+    def files(self, model: Any) -> dict[str, bytes]:
+        """What goes into a bundle beside the model.
+
+        Args:
+          model: as `fit` gave it.
+
+        Returns:
+          Name to contents; each name is one of `models.bundle.OPTIONAL_FILES`.
+        """
+        return {}
 
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
