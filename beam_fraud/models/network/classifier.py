@@ -110,11 +110,10 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _fit(self, examples: Examples, watched: Examples | None) -> None:
-        shape = Shape(
-            self.n_features_in_, self.units, self.layers, self.dropout, self.learning_rate
-        )
+        shape = Shape(self.n_features_in_, self.units, self.layers, self.dropout)
         folder = empty_folder(self.checkpoints) if self.checkpoints else None
-        fitting = fit_epochs(shape, examples, self.batch, int(self.random_state), watched)
+        seed = int(self.random_state)
+        fitting = fit_epochs(shape, examples, self.batch, self.learning_rate, seed, watched)
         history: list[Epoch] = []
         best, told = -1.0, time.monotonic()
         for epoch, state in islice(fitting, self.epochs):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,6 @@ class Shape:
     layers: int
     #: Share of the outputs that dropout drops.
     dropout: float
-    #: Of Adam.
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ def fit_epochs(
     shape: Shape,
     rows: Examples,
     batch: int,
+    learning_rate: float,
     seed: int,
     watched: Examples | None = None,
 ) -> Iterator[tuple[Epoch, State]]:
@@ -84,6 +84,7 @@ def fit_epochs(
       shape: of the network.
       rows: to fit on.
       batch: rows of a step.
+      learning_rate: of Adam.
       seed: of first weights, order of rows and dropout.
       watched: rows to look at after each epoch.
 
@@ -95,19 +96,19 @@ def fit_epochs(
       FraudError: Keras or JAX is not installed, Keras runs on something else, or the weights grow
         beyond all bounds.
     """
-    compiled = _compiled(shape)
+    compiled = compiled_network(shape)
     # A small table would be padded to a whole batch at every step.
     batch = min(batch, 1 << (len(rows.labels) - 1).bit_length())
     random = np.random.default_rng(seed)
-    state, number = compiled.initial(random), 0
+    state, number = compiled.initial(random, learning_rate), 0
     while True:
         number += 1
         order = random.permutation(len(rows.labels))
         state, training = compiled.epoch(state, rows, order, batch)
-        if not np.isfinite(training.loss):
+        if not all(np.isfinite(array).all() for array in state.trainable):
             raise FraudError(
-                f"--model keras: the loss of epoch {number} is no number any more; --set "
-                f"learning_rate= to less than {shape.learning_rate:g}"
+                f"--model keras: the weights are no numbers any more after epoch {number}; --set "
+                f"learning_rate= to less than {learning_rate:g}"
             )
         if watched is None:
             yield Epoch(number, training), state
@@ -131,30 +132,32 @@ def keras_model(shape: Shape) -> Any:
 
 
 @dataclass(frozen=True)
-class _Compiled:
+class CompiledNetwork:
     """The functions of one shape of network."""
 
     #: Widths of the layers, the inputs first.
     widths: tuple[int, ...]
     #: Number of dropouts.
     dropouts: int
-    #: Adam's arrays before the first step.
-    optimizer: tuple[npt.NDArray[Any], ...]
+    #: Adam's arrays before the first step, by their names.
+    optimizer: tuple[tuple[str, npt.NDArray[Any]], ...]
     #: State, sums, matrix, labels, weights and mask to state and sums.
     step: Callable[..., Any]
     #: Arrays of the network and matrix to probabilities.
     forward: Callable[..., Any]
 
-    def initial(self, random: np.random.Generator) -> State:
+    def initial(self, random: np.random.Generator, learning_rate: float) -> State:
         """A network as Keras sets it up: Glorot's uniform kernels, biases of 0."""
         trainable = []
-        for inputs, outputs in zip(self.widths, self.widths[1:], strict=False):
+        for inputs, outputs in pairwise(self.widths):
             bound = np.sqrt(6 / (inputs + outputs))
             kernel = random.uniform(-bound, bound, (inputs, outputs))
             trainable += [kernel.astype(np.float32), np.zeros(outputs, np.float32)]
         seeds = random.integers(2**32, size=self.dropouts, dtype=np.uint32)
         other = [np.array([seed, 0], np.uint32) for seed in seeds]
-        return State(trainable, other, list(self.optimizer))
+        rate = np.float32(learning_rate)
+        adam = [rate if name == "learning_rate" else array for name, array in self.optimizer]
+        return State(trainable, other, adam)
 
     def epoch(
         self, state: State, rows: Examples, order: npt.NDArray[np.int64], batch: int
@@ -185,12 +188,17 @@ class _Compiled:
 
 
 @lru_cache(maxsize=_KEPT)
-def _compiled(shape: Shape) -> _Compiled:
+def compiled_network(shape: Shape) -> CompiledNetwork:
+    """The functions of a shape, compiled when they are first called.
+
+    Raises:
+      FraudError: Keras or JAX is not installed, or Keras runs on something else.
+    """
     backend = keras_on_jax()
     keras, jax = backend.keras, backend.jax
     jnp = jax.numpy
     model = keras_model(shape)
-    optimizer = keras.optimizers.Adam(shape.learning_rate)
+    optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
 
     def loss_of(
@@ -216,10 +224,10 @@ def _compiled(shape: Shape) -> _Compiled:
     def forward(trainable: Any, other: Any, matrix: Any) -> Any:
         return model.stateless_call(trainable, other, matrix, training=False)[0][:, 0]
 
-    return _Compiled(
+    return CompiledNetwork(
         (shape.inputs, *(shape.units for _ in range(shape.layers)), 1),
         len(model.non_trainable_variables),
-        tuple(np.asarray(variable) for variable in optimizer.variables),
+        tuple((variable.name, np.asarray(variable)) for variable in optimizer.variables),
         jax.jit(step),
         jax.jit(forward),
     )
