@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import joblib
 import numpy as np
@@ -21,8 +22,12 @@ from beam_fraud.commands.evaluate import EvaluateOptions
 from beam_fraud.commands.import_model import ImportOptions
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.commands.train import TrainOptions
+from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.models.bundle import open_bundle, read_card, read_reference
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.bundle import load_model, open_bundle, read_card, read_reference
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.schema_toml import load_schema
 
 SCHEMA = """
 name = "shop"
@@ -103,6 +108,37 @@ def test_reports_show_the_figures(options: TrainOptions) -> None:
     card = read_card(open_bundle(options.out))
     for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "seed: 0", "scikit-learn"):
         assert said in card
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_a_calibrated_bundle_gives_probabilities(options: TrainOptions, method: str) -> None:
+    options = replace(options, threshold="0.5")
+    plain = train.run(options)
+    trained = train.run(replace(options, calibrate=method))
+    assert trained["calibration"] == method
+    assert plain["calibration"] is None
+    # A logistic regression with balanced classes gives scores that are far too high.
+    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    labels = table().column("fraud").to_numpy()
+    model, bundle = load_model(open_bundle(options.out)), open_bundle(options.out)
+    assert type(model).__name__ == "Calibrated"
+    scores = predict_scores(model, feature_matrix(transactions(options), bundle.features))
+    assert scores.mean() == pytest.approx(labels.mean(), rel=0.25)
+    precision = cast(dict[str, float], plain["metrics"])["average_precision"]
+    assert cast(dict[str, float], trained["metrics"])["average_precision"] == pytest.approx(
+        precision, abs=1e-9
+    )
+    assert result["threshold"] == 0.5
+    assert f"`{method}` map" in read_card(bundle)
+
+
+def transactions(options: TrainOptions) -> pa.Table:
+    return load_dataset(options.files, load_schema(options.schema)).transactions
+
+
+def test_an_unknown_calibration_is_refused(options: TrainOptions) -> None:
+    with pytest.raises(UsageError, match="--calibrate beta: must be isotonic or platt"):
+        train.run(replace(options, calibrate="beta"))
 
 
 def test_a_seed_gives_one_model_file(options: TrainOptions, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.duration import DAY
+from beam_fraud.models.known_cards import known_from
 
 #: How long labels take: from the end of training to the first test day.
 DELAY_DAYS = 7
@@ -71,14 +72,10 @@ def rows_to_test(
     Returns:
       bool[n].
     """
-    # The day from which each card is known; a card without a fraud never is.
-    never = np.iinfo(np.int64).max
-    known_from = np.full(int(cards.max(initial=-1)) + 1, never)
     frauds = (labels == 1) & (times >= period.trained_from)
-    days = times[frauds] // DAY + 1 + DELAY_DAYS
-    np.minimum.at(known_from, cards[frauds], days)
+    known = known_from(times, cards, frauds, DELAY_DAYS * DAY)
     tested: npt.NDArray[np.bool_] = (times >= period.start) & (times < period.stop)
-    return tested & (times // DAY < known_from[cards])
+    return tested & (times < known[cards])
 
 
 def card_precision(
@@ -89,9 +86,6 @@ def card_precision(
     most: int = CARDS,
 ) -> float | None:
     """Card precision@k: the share of compromised cards among those looked at, a day on average.
-
-    Each day the cards with the highest scores are looked at, a card standing for its transactions
-    with their highest score and label. A card that was found is looked at no more.
 
     Args:
       times: int64[n], event times in microseconds.
@@ -109,9 +103,32 @@ def card_precision(
       >>> card_precision(times, cards, labels, scores, most=1)  # card 0, then card 1
       1.0
     """
+    precisions = daily_card_precision(times, cards, labels, scores, most)
+    return float(np.mean(precisions)) if precisions else None
+
+
+def daily_card_precision(
+    times: Times,
+    cards: Cards,
+    labels: Labels,
+    scores: npt.NDArray[np.float64],
+    most: int = CARDS,
+) -> list[float]:
+    """Card precision@k of each day that has transactions, in order.
+
+    Each day the cards with the highest scores are looked at, a card standing for its transactions
+    with their highest score and label. A card that was found is looked at no more.
+
+    Args:
+      times: see `card_precision`, as all others.
+      cards: see there.
+      labels: see there.
+      scores: see there.
+      most: see there.
+    """
     days = times // DAY
     found = np.zeros(int(cards.max(initial=-1)) + 1, dtype=bool)
-    precisions = []
+    precisions: list[float] = []
     for day in np.unique(days):
         rows = np.flatnonzero((days == day) & ~found[cards])
         of_day, place = np.unique(cards[rows], return_inverse=True)
@@ -123,4 +140,4 @@ def card_precision(
         detected = of_day[looked_at][compromised[looked_at]]
         precisions.append(len(detected) / most)
         found[detected] = True
-    return float(np.mean(precisions)) if precisions else None
+    return precisions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,15 +15,36 @@ import pyarrow.compute as pc
 
 from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
-from beam_fraud.features.categories import categories_of
-from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.event_time import event_micros, micros_of
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.calibration import Calibration, Method, learn_calibration
+from beam_fraud.models.choosing import choose
+from beam_fraud.models.estimators.calibrated import Calibrated
+from beam_fraud.models.examples import Examples, FoldRows
+from beam_fraud.models.fold_figures import FoldFigures, fold_figures
+from beam_fraud.models.folds import (
+    Division,
+    Fold,
+    block_begins,
+    chained_folds,
+    stratified_folds,
+    without_known_cards,
+)
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.known_cards import card_codes
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.split import split_by_time, split_stratified
-from beam_fraud.models.threshold import OPTION, Operating, ThresholdRule, operating_points
+from beam_fraud.models.threshold import (
+    OPTION,
+    Given,
+    Operating,
+    ThresholdRule,
+    operating_points,
+)
+from beam_fraud.models.tuning.trial import Tuned, Tuning
+from beam_fraud.models.tuning.tune import tune
 from beam_fraud.schema import Schema
 
 _log = logging.getLogger(__name__)
@@ -41,12 +62,29 @@ class Recipe:
     rule: ThresholdRule
     #: How the threshold to decline from is chosen; None: nothing is declined.
     decline: ThresholdRule | None = None
+    #: How scores are made probabilities, before thresholds are chosen; None: they stay scores.
+    calibrate: Method | None = None
     #: Whether later rows choose, or random ones of equal shares of fraud.
     split: Literal["time", "stratified"] = "time"
     #: First moment of the rows that choose, for a split by time; None is the last fifth.
     valid_from: datetime | None = None
+    #: Folds whose validation rows choose; None: one split.
+    folds: int | None = None
+    #: How long labels take, in microseconds: no candidate is fitted on rows that are younger when
+    #: its validation rows begin. By time only.
+    label_delay: int = 0
+    #: Whether rows of cards that are known to be compromised by then are left out of the
+    #: validation rows. By time only.
+    drop_known_cards: bool = False
+    #: How better settings are looked for on the validation rows; None: not at all.
+    tuning: Tuning | None = None
     #: Of everything random.
     seed: int = 0
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether more than a plain split was asked for, and so figures of each fold."""
+        return self.folds is not None or bool(self.label_delay) or self.drop_known_cards
 
 
 @dataclass(frozen=True)
@@ -74,7 +112,8 @@ class Trained:
     validated_on: tuple[str, str]
     #: First and last event time of the rows that the model was fitted on, ISO 8601.
     trained_on: tuple[str, str]
-    #: Number of rows to fit on, to choose on and held out.
+    #: Number of rows that candidates are fitted on (`train`, in the last fold), that chose
+    #: (`valid`, in all folds), `held_out`, and fitted on in the end (`refit`).
     sizes: dict[str, int]
     #: Distribution of the features fitted on, and of scores of rows not fitted on.
     reference: Reference
@@ -82,6 +121,12 @@ class Trained:
     microseconds_per_row: float
     #: What all of it took.
     seconds: float
+    #: What makes probabilities of the model's scores, and is part of `model`; or None.
+    calibration: Calibration | None = None
+    #: Figures of each fold; empty for a plain split.
+    folds: tuple[FoldFigures, ...] = ()
+    #: What was tried to find the settings; None: nothing.
+    tuned: Tuned | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -102,50 +147,120 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         threshold's target is out of reach, or what is declined would not be reviewed.
     """
     start = time.perf_counter()
-    labels = _labels(transactions, schema)
-    if recipe.split == "time":
-        split = split_by_time(transactions.column("event_time"), recipe.valid_from)
-    else:
-        split = split_stratified(labels, recipe.seed)
-    valid_times = transactions.column("event_time").take(pa.array(split.valid))
-    validated_on = _span(valid_times)
-    span = f"from {validated_on[0]} to {validated_on[1]}"
-    _check_classes(labels[split.train], "rows to fit on")
-    _check_classes(labels[split.valid], f"validation rows ({span})")
+    examples = Examples(transactions, _labels(transactions, schema), schema)
+    division = divide(examples, recipe)
+    _check_folds(examples, division)
 
-    features, fitted_on = _learn(transactions, labels, schema, split.train)
-    valid = _rows(transactions, labels, features, split.valid)
-    _log.info("fitting %s on %d rows", recipe.kind.name, len(split.train))
-    kind, valid_scores = recipe.kind.validate(fitted_on, valid, recipe.seed)
-    days = pc.max(valid_times).value - pc.min(valid_times).value
-    points = operating_points(valid.labels, valid_scores, days / DAY)
+    rows = FoldRows(examples, division.folds)
+    _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
+    tuned = None if recipe.tuning is None else _tune(recipe, recipe.tuning, rows)
+    chosen = choose(recipe.kind, rows, recipe.seed) if tuned is None else tuned.chosen
+    valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
+    calibration = None
+    if recipe.calibrate is not None:
+        # The threshold is chosen on the same rows: a map that rises flags no other ones than the
+        # scores would, and halves of few frauds would teach both of them less.
+        calibration = learn_calibration(recipe.calibrate, valid_labels, valid_scores)
+        valid_scores = calibration(valid_scores)
+    valid_times = event_micros(transactions)[division.valid]
+    days = int(valid_times.max() - valid_times.min()) / DAY
+    points = operating_points(valid_labels, valid_scores, days)
     threshold = recipe.rule.choose(points)
     decline = _decline(recipe, points, threshold)
 
-    features, fitted_on = _learn(transactions, labels, schema, split.refit)
-    _log.info("fitting %s again on %d rows", kind.name, len(split.refit))
-    model = kind.fit(fitted_on, recipe.seed)
-    reported, scores = valid, valid_scores
-    if len(split.held_out):
-        reported = _rows(transactions, labels, features, split.held_out)
-        scores = predict_scores(model, reported.matrix)
+    features, fitted_on = examples.learn(division.refit)
+    _log.info("fitting %s again on %d rows", chosen.kind.name, len(division.refit))
+    model = chosen.kind.fit(fitted_on, recipe.seed)
+    if calibration is not None:
+        model = Calibrated(model, calibration)
+    labels, scores = valid_labels, valid_scores
+    if len(division.held_out):
+        held_out = examples.rows(division.held_out, features)
+        labels, scores = held_out.labels, predict_scores(model, held_out.matrix)
     return Trained(
         model=model,
-        kind=kind,
+        kind=chosen.kind,
         features=features,
         threshold=threshold,
         decline=decline,
-        metrics=measure(reported.labels, scores, threshold),
-        reported_on="held_out" if len(split.held_out) else "validation",
-        labels=reported.labels,
+        metrics=measure(labels, scores, threshold),
+        reported_on="held_out" if len(division.held_out) else "validation",
+        labels=labels,
         scores=scores,
-        validated_on=validated_on,
-        trained_on=_span(transactions.column("event_time").take(pa.array(split.refit))),
-        sizes={name: len(part) for name, part in vars(split).items()},
+        validated_on=_span(transactions, division.valid),
+        trained_on=_span(transactions, division.refit),
+        sizes={
+            "train": len(division.folds[-1].train),
+            "valid": len(division.valid),
+            "held_out": len(division.held_out),
+            "refit": len(division.refit),
+        },
+        calibration=calibration,
+        folds=_folds(examples, division, chosen.scores) if recipe.in_folds else (),
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
+        tuned=tuned,
     )
+
+
+def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
+    # What the figures of trials depend on: not for how long it is looked, nor where to flag.
+    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None)
+    return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
+
+
+def divide(examples: Examples, recipe: Recipe) -> Division:
+    """What each row is for.
+
+    Raises:
+      FraudError: the rows can't be divided so.
+    """
+    if recipe.split == "stratified":
+        if recipe.folds is not None:
+            return stratified_folds(examples.labels, recipe.folds, recipe.seed)
+        split = split_stratified(examples.labels, recipe.seed)
+        return Division((Fold(split.train, split.valid),), split.refit, split.held_out)
+    times = event_micros(examples.transactions)
+    if recipe.folds is None:
+        event_time = examples.transactions.column("event_time")
+        first = split_by_time(event_time, recipe.valid_from).valid[0]
+        begin = times[first] if recipe.valid_from is None else micros_of(recipe.valid_from)
+        begins = np.array([begin])
+    else:
+        begins = block_begins(times, recipe.folds, recipe.valid_from, recipe.label_delay)
+    division = chained_folds(times, begins, recipe.label_delay)
+    if not recipe.drop_known_cards:
+        return division
+    cards = card_codes(examples.transactions)
+    return without_known_cards(division, times, cards, examples.labels, recipe.label_delay)
+
+
+def _check_folds(examples: Examples, division: Division) -> None:
+    labels = examples.labels
+    for number, fold in enumerate(division.folds, 1):
+        of = f" of fold {number}" if len(division.folds) > 1 else ""
+        _check_classes(labels[fold.train], f"rows to fit on{of}")
+        span = "none is left"
+        if len(fold.valid):
+            span = "from {} to {}".format(*_span(examples.transactions, fold.valid))
+        _check_classes(labels[fold.valid], f"validation rows{of} ({span})")
+
+
+def _folds(
+    examples: Examples, division: Division, scores: tuple[npt.NDArray[np.float64], ...]
+) -> tuple[FoldFigures, ...]:
+    times = event_micros(examples.transactions)
+    has_cards = examples.schema.role("account_id") is not None
+    cards = card_codes(examples.transactions) if has_cards else None
+    return tuple(
+        fold_figures(fold, times, examples.labels, of_fold, cards)
+        for fold, of_fold in zip(division.folds, scores, strict=True)
+    )
+
+
+def _sizes(division: Division) -> str:
+    return ", ".join(str(len(fold.train)) for fold in division.folds)
 
 
 def _decline(recipe: Recipe, points: Operating, review: float) -> float | None:
@@ -160,7 +275,8 @@ def _decline(recipe: Recipe, points: Operating, review: float) -> float | None:
     return decline
 
 
-def _span(times: pa.ChunkedArray) -> tuple[str, str]:
+def _span(transactions: pa.Table, at: npt.NDArray[np.int64]) -> tuple[str, str]:
+    times = transactions.column("event_time").take(pa.array(at))
     first, last = (value.as_py().isoformat() for value in pc.min_max(times).values())
     return first, last
 
@@ -186,27 +302,3 @@ def _check_classes(labels: npt.NDArray[np.int8], rows: str) -> None:
             f"training needs frauds and genuine transactions: each of the {len(labels)} {rows} "
             f"is {only}" + ("; give other times (--from, --valid-from, --until)")
         )
-
-
-def _learn(
-    transactions: pa.Table, labels: npt.NDArray[np.int8], schema: Schema, at: npt.NDArray[np.int64]
-) -> tuple[FeatureSet, LabelledRows]:
-    """The features of rows to fit on; their categories are all that the model will ever know."""
-    table = transactions.take(pa.array(at))
-    categories = {
-        feature.column: categories_of(table.column(feature.column))
-        for feature in schema.features
-        if feature.kind == "categorical"
-    }
-    features = FeatureSet(schema, categories)
-    return features, LabelledRows(feature_matrix(table, features), labels[at], features.categorical)
-
-
-def _rows(
-    transactions: pa.Table,
-    labels: npt.NDArray[np.int8],
-    features: FeatureSet,
-    at: npt.NDArray[np.int64],
-) -> LabelledRows:
-    table = transactions.take(pa.array(at))
-    return LabelledRows(feature_matrix(table, features), labels[at], features.categorical)

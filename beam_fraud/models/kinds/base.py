@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +25,8 @@ class ModelKind(ABC):
     name: ClassVar[str]
     #: Where tuning looks for better settings.
     space: ClassVar[Space] = {}
+    #: Whether labels teach it anything; they choose the threshold of every kind.
+    supervised: ClassVar[bool] = True
 
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
@@ -36,9 +38,24 @@ class ModelKind(ABC):
         """
 
     @property
+    def parts(self) -> Mapping[str, ModelKind]:
+        """Name to kind of what this one is made of; nothing unless it is an ensemble."""
+        return {}
+
+    def with_part(self, name: str, part: ModelKind) -> Self:
+        """The kind with another part of this name."""
+        raise KeyError(name)
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """The settings by name, for the manifest and the card."""
-        return asdict(self)
+        """Name to value of every setting, those of parts as in `forest.trees`."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "members"}
+        inner = {
+            f"{name}.{setting}": value
+            for name, part in self.parts.items()
+            for setting, value in part.settings.items()
+        }
+        return {**own, **inner}
 
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
         """An ensemble of other kinds.

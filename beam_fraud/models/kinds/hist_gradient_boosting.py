@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import compress
-from typing import Any, ClassVar, Self
+from itertools import compress, islice
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import average_precision_score
 
-from beam_fraud.models.kinds.base import ModelKind
+from beam_fraud.models.kinds.boosting import Boosting, Floats
 from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.space import Real, Space, Whole
 
 #: Categories that scikit-learn can split as such; a feature with more is a number to it.
 MOST_CATEGORIES = 255
 
 
 @dataclass(frozen=True)
-class HistGradientBoosting(ModelKind):
+class HistGradientBoosting(Boosting):
     """Small trees with strong shrinkage, as many as later rows call for.
 
     Without `l2` boosting on rare frauds runs away within some tens of trees: a leaf of few rows
-    that are all genuine or all fraud takes a huge step. scikit-learn's own early stopping looks at
-    the log loss of random rows; here the average precision of later rows decides.
+    that are all genuine or all fraud takes a huge step.
     """
 
     name: ClassVar[str] = "hist_gradient_boosting"
+    space: ClassVar[Space] = {
+        "trees": Whole(50, 400, log=True),
+        "leaves": Whole(4, 64, log=True),
+        "learning_rate": Real(0.02, 0.3, log=True),
+        "max_features": Real(0.2, 1.0),
+        "l2": Real(0.1, 100.0, log=True),
+        "min_samples_leaf": Whole(5, 200, log=True),
+    }
 
     #: Trees, at most where validation rows decide.
     trees: int = 150
@@ -41,8 +48,6 @@ class HistGradientBoosting(ModelKind):
     l2: float = 10.0
     #: Rows in a leaf at least.
     min_samples_leaf: int = 20
-    #: How much average precision may be given up for fewer trees: less than its own noise.
-    tolerance: float = 0.005
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """The boosting, without weights: its scores stay near the share of frauds."""
@@ -66,14 +71,11 @@ class HistGradientBoosting(ModelKind):
         matrix = np.where(empty, 0.0, rows.matrix) if empty.any() else rows.matrix
         return super().fit(replace(rows, matrix=matrix), seed)
 
-    def validate(
-        self, train: LabelledRows, valid: LabelledRows, seed: int
-    ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Choose the number of trees: the fewest that do about as well as the best number."""
-        stages = [
-            probabilities[:, 1]
-            for probabilities in self.fit(train, seed).staged_predict_proba(valid.matrix)
-        ]
-        precision = np.array([average_precision_score(valid.labels, s) for s in stages])
-        fewest = int(np.argmax(precision >= precision.max() - self.tolerance))
-        return replace(self, trees=fewest + 1), stages[fewest]
+    def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
+        """See `Boosting`."""
+        for probabilities in model.staged_predict_proba(matrix):
+            yield probabilities[:, 1]
+
+    def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
+        """See `Boosting`."""
+        return next(islice(self.stages(model, matrix), trees - 1, None))

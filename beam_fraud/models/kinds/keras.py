@@ -100,9 +100,10 @@ class Keras(ModelKind):
 
     def files(self, model: Any) -> dict[str, bytes]:
         """See `ModelKind`; the history of the epochs."""
-        network = model[-1] if isinstance(model, Pipeline) else model
-        fitted = network.history_ if isinstance(network, KerasClassifier) else ()
-        return {HISTORY_FILE: encode_history(self.validated, fitted)}
+        while not isinstance(model, Pipeline):
+            # Something that corrects or calibrates its scores.
+            model = model.model
+        return {HISTORY_FILE: encode_history(self.validated, model[-1].history_)}
 
     def _pipeline(self, rows: LabelledRows, seed: int, part: str) -> Pipeline:
         network = KerasClassifier(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from beam_fraud.models.kinds.base import ModelKind
+from beam_fraud.models.kinds.prepare import scaled_columns
 from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.space import Real, Space, Whole
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,10 @@ class Logistic(ModelKind):
     """Medians for absent numbers, scaling, a column for each category, then the regression."""
 
     name: ClassVar[str] = "logistic"
+    space: ClassVar[Space] = {
+        "c": Real(1e-4, 100.0, log=True),
+        "max_categories": Whole(10, 200, log=True),
+    }
 
     #: Inverse strength of the L2 penalty.
     c: float = 1.0
@@ -34,20 +37,7 @@ class Logistic(ModelKind):
         Frauds weigh as much as genuine rows, or so few of them hardly move the regression: on the
         ULB transactions that is worth 0.1 of average precision. It makes scores large, too.
         """
-        numeric = [i for i in range(rows.matrix.shape[1]) if i not in rows.categorical]
-        # An absent category is a category: the encoder gives NaN a column of its own.
-        encoder = OneHotEncoder(
-            handle_unknown="infrequent_if_exist",
-            max_categories=self.max_categories,
-            sparse_output=False,
-        )
-        numbers = make_pipeline(
-            SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-        )
-        columns = ColumnTransformer(
-            [("numeric", numbers, numeric), ("categorical", encoder, list(rows.categorical))]
-        )
         regression = LogisticRegression(
             C=self.c, class_weight="balanced", max_iter=self.max_iter, random_state=seed
         )
-        return make_pipeline(columns, regression)
+        return make_pipeline(scaled_columns(rows, self.max_categories), regression)

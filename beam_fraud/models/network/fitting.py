@@ -96,6 +96,8 @@ def fit_epochs(
       FraudError: Keras or JAX is not installed, Keras runs on something else, or the weights grow
         beyond all bounds.
     """
+    # What was compiled in this process outlives a module that is taken from it.
+    keras_on_jax()
     compiled = compiled_network(shape)
     # A small table would be padded to a whole batch at every step.
     batch = min(batch, 1 << (len(rows.labels) - 1).bit_length())

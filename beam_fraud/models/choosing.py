@@ -1,0 +1,106 @@
+"""Choose the settings of a kind of model on the validation rows of folds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score
+
+from beam_fraud.models.examples import FoldRows
+from beam_fraud.models.kinds import ModelKind
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.predict import predict_scores
+
+Kind = TypeVar("Kind", bound=ModelKind)
+#: Called after each fold with its number, from 0, and its average precision.
+AfterFold = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A kind with its settings, and how they do on rows that they were not fitted on."""
+
+    #: The kind with the settings that were chosen.
+    kind: ModelKind
+    #: float64[validation rows] for each fold, by a model with these settings that was fitted on
+    #: the fold's own training rows.
+    scores: tuple[npt.NDArray[np.float64], ...]
+    #: Average precision of each fold's scores.
+    average_precision: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """What candidates are compared by: the mean of the folds' average precisions."""
+        return statistics.fmean(self.average_precision)
+
+
+def choose(
+    kind: ModelKind, rows: FoldRows, seed: int, after: AfterFold = lambda number, figure: None
+) -> Chosen:
+    """Let each fold choose what settings there are to choose, and settle on one kind.
+
+    Args:
+      kind: with the settings to begin with.
+      rows: of each fold, of both classes.
+      seed: of everything random.
+      after: told of each fold; what it raises ends the choice.
+    """
+    kinds, scores, figures = [], [], []
+    for number, (train, valid) in enumerate(rows):
+        validated, of_fold = kind.validate(train, valid, seed)
+        kinds.append(validated)
+        scores.append(of_fold)
+        figures.append(_average_precision(valid, of_fold))
+        after(number, figures[-1])
+    chosen = settle(kinds)
+    for number, validated in enumerate(kinds):
+        if validated != chosen:
+            # The threshold is for scores as these settings give them, not the fold's own.
+            train, valid = rows[number]
+            scores[number] = predict_scores(chosen.fit(train, seed), valid.matrix)
+            figures[number] = _average_precision(valid, scores[number])
+    return Chosen(chosen, tuple(scores), tuple(figures))
+
+
+def _average_precision(rows: LabelledRows, scores: npt.NDArray[np.float64]) -> float:
+    return float(average_precision_score(rows.labels, scores))
+
+
+def settle(kinds: Sequence[Kind]) -> Kind:
+    """One kind for what several folds chose: the median of numbers, else what the last chose.
+
+    Example:
+      >>> from beam_fraud.models.kinds import KINDS
+      >>> boosting = KINDS["hist_gradient_boosting"]
+      >>> settle([replace(boosting, trees=n) for n in (20, 90, 60)]).trees
+      60
+    """
+    last = kinds[-1]
+    return replace(
+        last,
+        **{
+            field.name: _middle([getattr(kind, field.name) for kind in kinds])
+            for field in fields(last)
+            if field.init
+        },
+    )
+
+
+def _middle(values: list[Any]) -> Any:
+    last = values[-1]
+    if all(value == last for value in values):
+        return last
+    if isinstance(last, ModelKind) and all(type(value) is type(last) for value in values):
+        return settle(values)
+    if isinstance(last, tuple) and len({len(value) for value in values}) == 1:
+        return tuple(_middle(list(parts)) for parts in zip(*values, strict=True))
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        middle = statistics.median(values)
+        return math.floor(middle) if isinstance(last, int) else middle
+    return last

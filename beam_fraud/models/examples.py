@@ -1,0 +1,70 @@
+"""Labelled transactions to learn from, and the features of as many of them as are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.features.categories import categories_of
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.folds import Fold
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.schema import Schema
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """n labelled transactions."""
+
+    #: Rows as `Schema.transactions(labels="required")` describes them, in time order.
+    transactions: pa.Table
+    #: int8[n], 1 is fraud.
+    labels: npt.NDArray[np.int8]
+    #: What the rows are.
+    schema: Schema
+
+    def learn(self, at: Positions) -> tuple[FeatureSet, LabelledRows]:
+        """The features of rows to fit on; their categories are all that the model will know."""
+        table = self.transactions.take(pa.array(at))
+        categories = {
+            feature.column: categories_of(table.column(feature.column))
+            for feature in self.schema.features
+            if feature.kind == "categorical"
+        }
+        features = FeatureSet(self.schema, categories)
+        return features, self._labelled(table, at, features)
+
+    def rows(self, at: Positions, features: FeatureSet) -> LabelledRows:
+        """The features of other rows, as a model takes them that knows these categories."""
+        return self._labelled(self.transactions.take(pa.array(at)), at, features)
+
+    def _labelled(self, table: pa.Table, at: Positions, features: FeatureSet) -> LabelledRows:
+        return LabelledRows(feature_matrix(table, features), self.labels[at], features.categorical)
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """The rows of each fold; made when they are asked for, so that memory holds one fold."""
+
+    #: All transactions.
+    examples: Examples
+    #: Which of them each fold takes.
+    folds: tuple[Fold, ...]
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def __iter__(self) -> Iterator[tuple[LabelledRows, LabelledRows]]:
+        """Rows to fit on and rows to judge by, fold after fold."""
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> tuple[LabelledRows, LabelledRows]:
+        fold = self.folds[number]
+        features, train = self.examples.learn(fold.train)
+        return train, self.examples.rows(fold.valid, features)

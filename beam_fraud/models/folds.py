@@ -1,0 +1,188 @@
+"""Which rows candidates are fitted on, which choose, and which do neither."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from beam_fraud.duration import DAY
+from beam_fraud.errors import FraudError
+from beam_fraud.event_time import micros_of, moment_of
+from beam_fraud.models.known_cards import known_from
+from beam_fraud.models.split import HELD_OUT_SHARE
+
+Positions = npt.NDArray[np.int64]
+#: Days of validation rows from which on folds begin at midnight: days are the unit of work.
+WHOLE_DAYS = 2
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to divide rows: some to fit a candidate on, others to judge it by."""
+
+    #: int64: positions of the rows that the candidate is fitted on.
+    train: Positions
+    #: int64: positions of the rows that judge it.
+    valid: Positions
+    #: Rows between the two, whose labels nobody knows when validation begins.
+    unlabelled: int = 0
+    #: Rows that would judge, were their cards not known to be compromised by then.
+    known: int = 0
+
+
+@dataclass(frozen=True)
+class Division:
+    """What each row is for."""
+
+    #: The folds, in time order unless they are random.
+    folds: tuple[Fold, ...]
+    #: int64: positions of the rows that the final model is fitted on.
+    refit: Positions
+    #: int64: positions of rows that are reported on and nothing else.
+    held_out: Positions
+
+    @property
+    def valid(self) -> Positions:
+        """int64: the rows that judge, fold after fold."""
+        return np.concatenate([fold.valid for fold in self.folds])
+
+
+def block_begins(
+    times: npt.NDArray[np.int64], blocks: int, valid_from: datetime | None, delay: int
+) -> npt.NDArray[np.int64]:
+    """When each of several blocks of rows begins that are to judge, one after the other.
+
+    The blocks have about as many rows each. They begin at midnight (UTC) where they are some days
+    long, for days are the unit of an analyst's work.
+
+    Args:
+      times: int64[n], event times in microseconds, rising, n > 0.
+      blocks: how many.
+      valid_from: the beginning of the first block; None: when as many rows have passed as a block
+        has, since the first labels were known.
+      delay: how long labels take, in microseconds.
+
+    Returns:
+      int64[blocks], microseconds.
+
+    Raises:
+      FraudError: the rows can't be cut so often.
+
+    Example:
+      >>> block_begins(np.arange(6), 2, None, 0)
+      array([2, 4])
+    """
+    if valid_from is None:
+        labelled = int(np.searchsorted(times, times[0] + delay))
+        first = labelled + (len(times) - labelled) // (blocks + 1)
+    else:
+        first = int(np.searchsorted(times, micros_of(valid_from)))
+    at = np.linspace(first, len(times), blocks, endpoint=False).astype(np.int64)
+    begins = times[np.minimum(at, len(times) - 1)]
+    if times[-1] - begins[0] >= blocks * WHOLE_DAYS * DAY:
+        begins = begins // DAY * DAY
+    if valid_from is not None:
+        begins[0] = micros_of(valid_from)
+    edges = np.searchsorted(times, begins)
+    if edges[0] == 0 or np.any(np.diff([*edges, len(times)]) <= 0):
+        span = f"{moment_of(int(times[0])).isoformat()} to {moment_of(int(times[-1])).isoformat()}"
+        raise FraudError(
+            f"--folds {blocks}: the rows (from {span}) can't be divided so; ask for fewer folds or "
+            "give other times (--from, --valid-from, --until)"
+        )
+    return begins
+
+
+def chained_folds(
+    times: npt.NDArray[np.int64], begins: npt.NDArray[np.int64], delay: int
+) -> Division:
+    """Folds that go forward in time: a block judges a candidate fitted on rows before it.
+
+    When a block begins, a label is known if its transaction is older than `delay`. The rows
+    between are neither fitted on nor judge in this fold.
+
+    Args:
+      times: int64[n], event times in microseconds, rising.
+      begins: int64[k], when each block begins; a block ends where the next begins.
+      delay: how long labels take, in microseconds.
+
+    Raises:
+      FraudError: before a block, no row is old enough.
+
+    Example:
+      >>> for fold in chained_folds(np.arange(6), np.array([2, 4]), 1).folds:
+      ...     print(fold.train, fold.unlabelled, fold.valid)
+      [0] 1 [2 3]
+      [0 1 2] 1 [4 5]
+    """
+    rows = np.arange(len(times))
+    edges = np.searchsorted(times, begins)
+    labelled = np.searchsorted(times, begins - delay)
+    if not labelled[0]:
+        raise FraudError(
+            f"--label-delay: on {moment_of(int(begins[0])).isoformat()} no label would be known "
+            f"yet (the first row is of {moment_of(int(times[0])).isoformat()}); give a later "
+            "--valid-from, earlier rows (--from) or a shorter delay"
+        )
+    folds = tuple(
+        Fold(rows[:known], rows[start:end], int(start - known))
+        for known, start, end in zip(labelled, edges, [*edges[1:], len(times)], strict=True)
+    )
+    return Division(folds, rows, rows[:0])
+
+
+def stratified_folds(labels: npt.NDArray[np.int8], folds: int, seed: int) -> Division:
+    """Random folds with equal shares of fraud: 30 % are held out, each other row judges once.
+
+    Args:
+      labels: int8[n].
+      folds: how many.
+      seed: of the choice of rows.
+
+    Raises:
+      FraudError: there are too few rows of a class to have some in every part.
+    """
+    try:
+        rest, held_out = train_test_split(
+            np.arange(len(labels)), test_size=HELD_OUT_SHARE, stratify=labels, random_state=seed
+        )
+        frauds = int(labels[rest].sum())
+        if min(frauds, len(rest) - frauds) < folds:
+            raise ValueError("a fold would have rows of one class")
+    except ValueError:
+        raise FraudError(
+            f"--split stratified --folds {folds}: {len(labels)} rows with {int(labels.sum())} "
+            "frauds are too few to divide"
+        ) from None
+    rest = np.sort(rest)
+    cut = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rest, labels[rest])
+    random = tuple(Fold(rest[train], rest[valid]) for train, valid in cut)
+    return Division(random, rest, np.sort(held_out))
+
+
+def without_known_cards(
+    division: Division,
+    times: npt.NDArray[np.int64],
+    cards: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int8],
+    delay: int,
+) -> Division:
+    """A division in which rows of cards judge only until a fraud of theirs is known.
+
+    Args:
+      division: folds in time.
+      times: int64[n], event times in microseconds.
+      cards: int64[n], a number for each card.
+      labels: int8[n], 1 is fraud.
+      delay: how long labels take, in microseconds.
+    """
+    known = times >= known_from(times, cards, labels == 1, delay)[cards]
+    folds = tuple(
+        replace(fold, valid=fold.valid[~known[fold.valid]], known=int(known[fold.valid].sum()))
+        for fold in division.folds
+    )
+    return replace(division, folds=folds)

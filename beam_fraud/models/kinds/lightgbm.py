@@ -1,0 +1,99 @@
+"""LightGBM: gradient boosting that grows the leaf with most to gain, from the extra `boosting`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from beam_fraud.extras import extra_module
+from beam_fraud.models.kinds.boosting import Boosting, Floats
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.space import Real, Space, Whole
+from beam_fraud.models.threads import set_single_threaded
+
+
+@dataclass(frozen=True)
+class LightGBM(Boosting):
+    """Small trees on histograms; categories are split as such, and NaN goes to the better side.
+
+    """
+
+    name: ClassVar[str] = "lightgbm"
+    space: ClassVar[Space] = {
+        "trees": Whole(50, 400, log=True),
+        "leaves": Whole(4, 64, log=True),
+        "learning_rate": Real(0.02, 0.3, log=True),
+        "subsample": Real(0.4, 1.0),
+        "max_features": Real(0.2, 1.0),
+        "l2": Real(0.1, 100.0, log=True),
+        "min_samples_leaf": Whole(5, 200, log=True),
+        "fraud_weight": Real(1.0, 100.0, log=True),
+    }
+
+    #: Trees, at most where validation rows decide.
+    trees: int = 200
+    #: Leaves of a tree: the more, the longer a prediction takes.
+    leaves: int = 8
+    #: Share of each tree's step that is taken.
+    learning_rate: float = 0.05
+    #: Share of the rows that a tree sees.
+    subsample: float = 0.8
+    #: Share of the features that a tree may split by.
+    max_features: float = 0.5
+    #: L2 penalty on the leaves.
+    l2: float = 10.0
+    #: Rows in a leaf at least.
+    min_samples_leaf: int = 20
+    #: Genuine rows that a fraud weighs as much as.
+    fraud_weight: float = 1.0
+    #: Threads to fit with, 0 for as many as OpenMP takes; predictions are made on one.
+    fit_jobs: int = 0
+
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        """The boosting; which columns are categories is said when it is fitted.
+
+        Raises:
+          FraudError: lightgbm is not installed.
+        """
+        return extra_module("lightgbm", f"--model {self.name}").LGBMClassifier(
+            n_estimators=self.trees,
+            num_leaves=self.leaves,
+            learning_rate=self.learning_rate,
+            subsample=self.subsample,
+            subsample_freq=1,
+            colsample_bytree=self.max_features,
+            reg_lambda=self.l2,
+            min_child_samples=self.min_samples_leaf,
+            scale_pos_weight=self.fraud_weight,
+            n_jobs=self.fit_jobs,
+            random_state=seed,
+            # Or it times two ways to sum and takes the faster one, whose sums differ.
+            deterministic=True,
+            force_col_wise=True,
+            verbosity=-1,
+        )
+
+    def fit(self, rows: LabelledRows, seed: int) -> Any:
+        """A classifier fitted on rows of both classes, set to predict on one thread."""
+        model = self.estimator(rows, seed)
+        model.fit(rows.matrix, rows.labels, categorical_feature=list(rows.categorical))
+        set_single_threaded(model)
+        return model
+
+    def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
+        """See `Boosting`; these are log-odds."""
+        booster = model.booster_
+        total = np.zeros(len(matrix))
+        for tree in range(booster.current_iteration()):
+            total += booster.predict(
+                matrix, start_iteration=tree, num_iteration=1, raw_score=True, num_threads=1
+            )
+            yield total
+
+    def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
+        """See `Boosting`."""
+        found = model.predict_proba(matrix, num_iteration=trees)
+        return np.ascontiguousarray(found[:, 1], dtype=np.float64)

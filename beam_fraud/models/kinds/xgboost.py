@@ -1,0 +1,91 @@
+"""XGBoost: gradient boosting with second-order steps, from the extra `boosting`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from beam_fraud.extras import extra_module
+from beam_fraud.models.kinds.boosting import Boosting, Floats
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.space import Real, Space, Whole
+
+
+@dataclass(frozen=True)
+class XGBoost(Boosting):
+    """Shallow trees on histograms; categories are split as such, and NaN goes to the better side.
+
+    """
+
+    name: ClassVar[str] = "xgboost"
+    space: ClassVar[Space] = {
+        "trees": Whole(50, 400, log=True),
+        "depth": Whole(2, 8),
+        "learning_rate": Real(0.02, 0.3, log=True),
+        "subsample": Real(0.4, 1.0),
+        "max_features": Real(0.2, 1.0),
+        "l2": Real(0.1, 100.0, log=True),
+        "min_child_weight": Real(0.01, 10.0, log=True),
+        "fraud_weight": Real(1.0, 100.0, log=True),
+    }
+
+    #: Trees, at most where validation rows decide.
+    trees: int = 200
+    #: Conditions on a path at most: the more, the longer a prediction takes.
+    depth: int = 4
+    #: Share of each tree's step that is taken.
+    learning_rate: float = 0.1
+    #: Share of the rows that a tree sees.
+    subsample: float = 0.8
+    #: Share of the features that a tree may split by.
+    max_features: float = 0.5
+    #: L2 penalty on the leaves.
+    l2: float = 10.0
+    #: Sum of p (1 - p) in a leaf at least.
+    min_child_weight: float = 1.0
+    #: Genuine rows that a fraud weighs as much as.
+    fraud_weight: float = 1.0
+    #: Threads to fit with, 0 for as many as OpenMP takes; predictions are made on one.
+    fit_jobs: int = 0
+
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        """The boosting.
+
+        Raises:
+          FraudError: xgboost is not installed.
+        """
+        categorical = set(rows.categorical)
+        types = ["c" if i in categorical else "q" for i in range(rows.matrix.shape[1])]
+        return extra_module("xgboost", f"--model {self.name}").XGBClassifier(
+            n_estimators=self.trees,
+            max_depth=self.depth,
+            learning_rate=self.learning_rate,
+            subsample=self.subsample,
+            colsample_bytree=self.max_features,
+            reg_lambda=self.l2,
+            min_child_weight=self.min_child_weight,
+            scale_pos_weight=self.fraud_weight,
+            tree_method="hist",
+            enable_categorical=True,
+            feature_types=types,
+            n_jobs=self.fit_jobs,
+            random_state=seed,
+        )
+
+    def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
+        """See `Boosting`; these are log-odds, up to a constant."""
+        booster = model.get_booster()
+        total = np.zeros(len(matrix))
+        for tree in range(booster.num_boosted_rounds()):
+            total += booster.inplace_predict(
+                matrix, iteration_range=(tree, tree + 1), predict_type="margin"
+            )
+            yield total
+
+    def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
+        """See `Boosting`."""
+        found = model.predict_proba(matrix, iteration_range=(0, trees))
+        return np.ascontiguousarray(found[:, 1], dtype=np.float64)
