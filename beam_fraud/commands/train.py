@@ -20,7 +20,7 @@ from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
-from beam_fraud.models.resampling import resampled, tried_of
+from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
@@ -89,6 +89,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         calibrate=cast(Method | None, options.calibrate),
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
+        resamplers=candidates(options.resample),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
@@ -113,7 +114,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         "out": bundle.path,
         "kind": trained.kind.name,
         "settings": trained.settings,
-        "resampling": [asdict(line) for line in tried_of(trained.kind)],
+        "resampling": [asdict(line) for line in trained.tried],
         "threshold": trained.threshold,
         "decline": trained.decline,
         "calibration": trained.calibration and trained.calibration.method,

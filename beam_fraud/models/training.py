@@ -35,6 +35,9 @@ from beam_fraud.models.known_cards import card_codes
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.models.resampling.base import Resampler
+from beam_fraud.models.resampling.compare import compare
+from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.models.split import split_by_time, split_stratified
 from beam_fraud.models.threshold import OPTION, Operating, ThresholdRule, operating_points
 from beam_fraud.schema import Schema
@@ -68,6 +71,8 @@ class Recipe:
     #: Whether rows of cards that are known to be compromised by then are left out of the
     #: validation rows. By time only.
     drop_known_cards: bool = False
+    #: Ways to resample that are compared with none; empty: the kind is trained as it is.
+    resamplers: tuple[Resampler, ...] = ()
     #: Of everything random.
     seed: int = 0
 
@@ -115,6 +120,8 @@ class Trained:
     calibration: Calibration | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
+    #: What each way to resample did on the validation rows; empty unless they were compared.
+    tried: tuple[Tried, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -141,7 +148,11 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
     rows = FoldRows(examples, division.folds)
     _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
-    chosen = choose(recipe.kind, rows, recipe.seed)
+    tried: tuple[Tried, ...] = ()
+    if recipe.resamplers:
+        chosen, tried = compare(recipe.kind, recipe.resamplers, rows, recipe.seed)
+    else:
+        chosen = choose(recipe.kind, rows, recipe.seed)
     valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
     calibration = None
     if recipe.calibrate is not None:
@@ -187,6 +198,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
+        tried=tried,
     )
 
 
