@@ -36,6 +36,14 @@ from beam_fraud.cli.options import (
     Until,
     Workers,
 )
+from beam_fraud.cli.validation_options import (
+    DropKnownCards,
+    Folds,
+    LabelDelay,
+    Tune,
+    TuneBudget,
+    TuneStore,
+)
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
@@ -128,6 +136,12 @@ def train(
     split: Annotated[
         Literal["time", "stratified"], typer.Option("--split", help="How validation is split off.")
     ] = "time",
+    folds: Folds = None,
+    label_delay: LabelDelay = None,
+    drop_known_cards: DropKnownCards = False,
+    tune: Tune = None,
+    tune_budget: TuneBudget = None,
+    tune_store: TuneStore = None,
     seed: Seed = 0,
     threshold: Annotated[
         str,
@@ -177,6 +191,12 @@ def train(
         until=until,
         history=tuple(history or ()),
         split=split,
+        folds=folds,
+        label_delay=label_delay,
+        drop_known_cards=drop_known_cards,
+        tune=tune,
+        tune_budget=tune_budget,
+        tune_store=tune_store,
         seed=seed,
         threshold=threshold,
         decline=decline,

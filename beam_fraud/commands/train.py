@@ -12,12 +12,20 @@ from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.commands.resampling_table import render_tried
+from beam_fraud.commands.validation import (
+    check_division,
+    delay_of,
+    remove_own_store,
+    tuning_of,
+)
+from beam_fraud.commands.validation_figures import render_tuning, render_validation
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
+from beam_fraud.models.fold_figures import summary
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
 from beam_fraud.models.resampling import candidates, resampled
@@ -52,6 +60,18 @@ class TrainOptions:
     history: tuple[str, ...] = ()
     #: `time` or `stratified`.
     split: str = "time"
+    #: Folds whose validation rows choose, at least 2; None: one split.
+    folds: int | None = None
+    #: How long labels take, such as `7d`; None: they are known at once.
+    label_delay: str | None = None
+    #: Whether cards that are known to be compromised are left out of the validation rows.
+    drop_known_cards: bool = False
+    #: Trials to look for better settings in; None: the kind's own settings.
+    tune: int | None = None
+    #: How long trials begin, such as `10m`; None: until there are as many as asked for.
+    tune_budget: str | None = None
+    #: File that keeps the trials; None: one beside `out`, removed when the bundle is there.
+    tune_store: str | None = None
     #: Of everything random.
     seed: int = 0
     #: How the threshold is chosen.
@@ -74,12 +94,12 @@ def run(options: TrainOptions) -> dict[str, object]:
     Raises:
       FraudError: the data, or what is asked of it, can't make a model.
     """
-    if options.split not in ("time", "stratified"):
-        raise UsageError(f"--split {options.split}: must be time or stratified")
-    if options.split == "stratified" and options.valid_from is not None:
-        raise UsageError("--valid-from: random rows (--split stratified) have no first time")
+    schema = load_schema(options.schema)
+    check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    if options.tune is not None and candidates(options.resample):
+        raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
     recipe = Recipe(
         kind=resampled(model_kind(options.model, options.settings), options.resample),
         rule=parse_threshold(options.threshold),
@@ -90,13 +110,16 @@ def run(options: TrainOptions) -> dict[str, object]:
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
         resamplers=candidates(options.resample),
+        folds=options.folds,
+        label_delay=delay_of(options),
+        drop_known_cards=options.drop_known_cards,
+        tuning=tuning_of(options),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
     refuse_bundles((*options.files, *options.history))
     check_directory(options.out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    schema = load_schema(options.schema)
     dataset = load_dataset(options.files, schema, since=since, until=until, history=options.history)
     if dataset.rows_dead:
         _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
@@ -109,6 +132,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         trained.reference,
         model_card(name, trained, recipe, data, options.threshold, options.decline),
     )
+    remove_own_store(options)
     return {
         "model_id": bundle.model_id,
         "out": bundle.path,
@@ -128,23 +152,27 @@ def run(options: TrainOptions) -> dict[str, object]:
         "rows_held_out": trained.sizes["held_out"],
         "microseconds_per_row": trained.microseconds_per_row,
         "seconds": trained.seconds,
+        **({"validation": summary(trained.folds)} if trained.folds else {}),
+        **({} if trained.tuned is None else {"tuning": trained.tuned.to_dict()}),
     }
 
 
-def render(result: dict[str, object]) -> str:
+def render(result: dict[str, Any]) -> str:
     """The result as text for a terminal."""
     which = "held-out" if result["reported_on"] == "held_out" else "validation"
     return "\n".join(
         [
             f"{result['model_id']} is in {result['out']}",
             "",
-            render_metrics(cast(dict[str, Any], result["metrics"]), which),
+            render_metrics(result["metrics"], which),
             *(
                 []
                 if result["decline"] is None
                 else ["", f"Declined from a score of {result['decline']:.6g}"]
             ),
             *render_tried(cast(list[dict[str, Any]], result["resampling"])),
+            *render_validation(result.get("validation")),
+            *render_tuning(result.get("tuning")),
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -39,7 +39,15 @@ from beam_fraud.models.resampling.base import Resampler
 from beam_fraud.models.resampling.compare import compare
 from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.models.split import split_by_time, split_stratified
-from beam_fraud.models.threshold import OPTION, Operating, ThresholdRule, operating_points
+from beam_fraud.models.threshold import (
+    OPTION,
+    Given,
+    Operating,
+    ThresholdRule,
+    operating_points,
+)
+from beam_fraud.models.tuning.trial import Tuned, Tuning
+from beam_fraud.models.tuning.tune import tune
 from beam_fraud.schema import Schema
 
 _log = logging.getLogger(__name__)
@@ -73,6 +81,8 @@ class Recipe:
     drop_known_cards: bool = False
     #: Ways to resample that are compared with none; empty: the kind is trained as it is.
     resamplers: tuple[Resampler, ...] = ()
+    #: How better settings are looked for on the validation rows; None: not at all.
+    tuning: Tuning | None = None
     #: Of everything random.
     seed: int = 0
 
@@ -122,6 +132,8 @@ class Trained:
     folds: tuple[FoldFigures, ...] = ()
     #: What each way to resample did on the validation rows; empty unless they were compared.
     tried: tuple[Tried, ...] = ()
+    #: What was tried to find the settings; None: nothing.
+    tuned: Tuned | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -149,7 +161,10 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     rows = FoldRows(examples, division.folds)
     _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
     tried: tuple[Tried, ...] = ()
-    if recipe.resamplers:
+    tuned = None if recipe.tuning is None else _tune(recipe, recipe.tuning, rows)
+    if tuned is not None:
+        chosen = tuned.chosen
+    elif recipe.resamplers:
         chosen, tried = compare(recipe.kind, recipe.resamplers, rows, recipe.seed)
     else:
         chosen = choose(recipe.kind, rows, recipe.seed)
@@ -199,7 +214,14 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
         tried=tried,
+        tuned=tuned,
     )
+
+
+def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
+    # What the figures of trials depend on: not for how long it is looked, nor where to flag.
+    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None)
+    return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
 
 
 def divide(examples: Examples, recipe: Recipe) -> Division:

@@ -28,13 +28,18 @@ class Resampled(ModelKind):
     fitted_on: tuple[int, int] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """People ask for a forest, and get a forest."""
+        """People ask for a forest, and get a forest, which is tuned like one."""
         object.__setattr__(self, "name", self.kind.name)
+        object.__setattr__(self, "space", self.kind.space)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The kind's, and the resampler."""
         return {**self.kind.settings, "resample": str(self.resampler)}
+
+    def with_values(self, **values: Any) -> Self:
+        """With other values for settings of the kind."""
+        return replace(self, kind=self.kind.with_values(**values))
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """The kind's own: what it is fitted on is not its concern."""
