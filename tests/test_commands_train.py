@@ -106,7 +106,7 @@ def test_reports_show_the_figures(options: TrainOptions) -> None:
     assert f"{result['recall']:.4f}" in report
     assert "2,000 rows" in report
     card = read_card(open_bundle(options.out))
-    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "seed: 0", "scikit-learn"):
+    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "`seed`: 0", "scikit-learn"):
         assert said in card
 
 

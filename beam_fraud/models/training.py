@@ -113,6 +113,8 @@ class Trained:
     #: int8[n] and float64[n]: labels and scores of those rows.
     labels: npt.NDArray[np.int8]
     scores: npt.NDArray[np.float64]
+    #: float64[n]: their amounts.
+    amounts: npt.NDArray[np.float64]
     #: First and last event time of the rows that chose, ISO 8601.
     validated_on: tuple[str, str]
     #: First and last event time of the rows that the model was fitted on, ISO 8601.
@@ -120,6 +122,8 @@ class Trained:
     #: Number of rows that candidates are fitted on (`train`, in the last fold), that chose
     #: (`valid`, in all folds), `held_out`, and fitted on in the end (`refit`).
     sizes: dict[str, int]
+    #: Frauds among the rows fitted on in the end.
+    frauds: int
     #: Distribution of the features fitted on, and of scores of rows not fitted on.
     reference: Reference
     #: What a prediction costs on one thread.
@@ -186,8 +190,9 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     model = chosen.kind.fit(fitted_on, recipe.seed)
     if calibration is not None:
         model = Calibrated(model, calibration)
-    labels, scores = valid_labels, valid_scores
+    reported, labels, scores = division.valid, valid_labels, valid_scores
     if len(division.held_out):
+        reported = division.held_out
         held_out = examples.rows(division.held_out, features)
         labels, scores = held_out.labels, predict_scores(model, held_out.matrix)
     return Trained(
@@ -200,6 +205,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         reported_on="held_out" if len(division.held_out) else "validation",
         labels=labels,
         scores=scores,
+        amounts=examples.amounts(reported),
         validated_on=_span(transactions, division.valid),
         trained_on=_span(transactions, division.refit),
         sizes={
@@ -208,6 +214,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
             "held_out": len(division.held_out),
             "refit": len(division.refit),
         },
+        frauds=int(fitted_on.labels.sum()),
         calibration=calibration,
         folds=_folds(examples, division, chosen.scores) if recipe.in_folds else (),
         reference=reference_of(fitted_on.matrix, features, scores),
