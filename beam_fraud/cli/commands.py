@@ -211,7 +211,12 @@ def train(
 @command(app, "evaluate")
 def evaluate(
     files: Files,
-    model: Bundle,
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model", metavar="BUNDLE", help="Directory of a model; several are compared."
+        ),
+    ],
     schema: SchemaOfBundle = None,
     since: Since = None,
     until: Until = None,
@@ -224,19 +229,53 @@ def evaluate(
         Literal["handbook"] | None,
         typer.Option("--protocol", help="Rows and figures as the fraud-detection handbook's."),
     ] = None,
+    out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Report that ends in .html, .json or .md; repeatable."
+        ),
+    ] = None,
+    png: Annotated[
+        str | None, typer.Option("--png", metavar="DIR", help="Plots of the report as PNG files.")
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--segment", metavar="COLUMN", help="Tell figures by its values too; repeatable."
+        ),
+    ] = None,
+    cards: Annotated[
+        int, typer.Option("--cards", metavar="K", min=1, help="Cards looked at in a day.")
+    ] = 100,
+    cost: Annotated[
+        str,
+        typer.Option("--cost", metavar="FN:FP", help="Of a missed fraud and of a false alarm."),
+    ] = "100:1",
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=20, help="Of the bootstrap, at most.")
+    ] = 1000,
+    seed: Seed = 0,
 ) -> Outcome:
-    """Measure a model on labelled transactions."""
+    """Measure a model on labelled transactions, or compare several."""
     from beam_fraud.commands.evaluate import EvaluateOptions, render, run
 
     options = EvaluateOptions(
         files=tuple(files),
-        model=model,
+        model=model[0],
+        others=tuple(model[1:]),
         schema=schema,
         since=since,
         until=until,
         history=tuple(history or ()),
         threshold=threshold,
         protocol=protocol,
+        out=tuple(out or ()),
+        png=png,
+        segments=tuple(segment or ()),
+        cards=cards,
+        cost=cost,
+        resamples=resamples,
+        seed=seed,
     )
     return Outcome(run(options), render)
 

@@ -170,9 +170,9 @@ def render(result: dict[str, Any]) -> str:
                 if result["decline"] is None
                 else ["", f"Declined from a score of {result['decline']:.6g}"]
             ),
-            *render_tried(cast(list[dict[str, Any]], result["resampling"])),
             *render_validation(result.get("validation")),
             *render_tuning(result.get("tuning")),
+            *render_tried(cast(list[dict[str, Any]], result["resampling"])),
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",
