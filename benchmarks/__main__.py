@@ -30,6 +30,7 @@ from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
 from benchmarks.table import render
+from benchmarks.training import measure_training
 from benchmarks.upserts import measure_upserts
 from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
@@ -46,6 +47,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("velocity", None, measure_velocity),
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
+    ("training", _PUBLISHED, measure_training),
     ("reasons", _ULB, measure_reasons),
     ("rules", None, measure_rules),
     ("stream", None, measure_stream),

@@ -32,6 +32,8 @@ class ModelKind(ABC):
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """An unfitted scikit-learn classifier that takes NaN in any column.
 
+        Only `fit` says all to it: which columns are categories, or what frauds weigh.
+
         Args:
           rows: what it will be fitted on.
           seed: of everything random in it.
