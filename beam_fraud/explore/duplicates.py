@@ -63,11 +63,11 @@ def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
         numbers = values.to_numpy().astype(np.float64)
         numbers += 0.0  # -0.0 is 0.0
         numbers[np.isnan(numbers)] = np.nan
-        return numbers.view(np.uint64)
+        return np.asarray(numbers.view(np.uint64))
     if pa.types.is_string(values.type):
         values = values.combine_chunks().dictionary_encode().indices
     whole = values.cast(pa.int64()).fill_null(np.iinfo(np.int64).min)
-    return np.asarray(whole.to_numpy(), dtype=np.int64).view(np.uint64)
+    return np.asarray(whole.to_numpy().view(np.uint64))
 
 
 def _groups(columns: list[npt.NDArray[np.uint64]]) -> tuple[Mask, Whole]:

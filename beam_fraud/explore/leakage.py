@@ -80,14 +80,15 @@ def _predict_alone(separations: Sequence[Separation]) -> Iterator[Suspect]:
 
 def _absence(missing: Sequence[Missing], features: set[str], frauds: int) -> Iterator[Suspect]:
     for found in missing:
-        if found.column in features and frauds >= _LEAST_FRAUDS:
-            if found.roc_auc is not None and found.roc_auc >= _ABSENCE_AUC:
-                yield Suspect(
-                    found.column,
-                    "absence predicts",
-                    f"whether it is there has a ROC AUC of {found.roc_auc:.3f}; is it filled in "
-                    "once a case is opened?",
-                )
+        if found.column not in features or frauds < _LEAST_FRAUDS or found.roc_auc is None:
+            continue
+        if found.roc_auc >= _ABSENCE_AUC:
+            yield Suspect(
+                found.column,
+                "absence predicts",
+                f"whether it is there has a ROC AUC of {found.roc_auc:.3f}; is it filled in once "
+                "a case is opened?",
+            )
 
 
 def _known_later(rows: Rows) -> Iterator[Suspect]:
@@ -117,9 +118,7 @@ def _time(described: Sequence[Numbers], together: Correlation) -> Iterator[Suspe
             )
 
 
-def _ids(
-    described: Sequence[Numbers], texts: Sequence[Category], rows: int
-) -> Iterator[Suspect]:
+def _ids(described: Sequence[Numbers], texts: Sequence[Category], rows: int) -> Iterator[Suspect]:
     for numbers in described:
         unique = numbers.distinct >= _UNIQUE_NUMBERS * max(numbers.present, 1)
         if numbers.whole and unique and numbers.present >= _LEAST_ROWS:
