@@ -42,10 +42,14 @@ def duplicates(rows: Rows) -> Duplicates:
     repeated, group = _groups(codes)
     conflicting = _conflicting(group, rows)
     conflicting_rows = int(conflicting[group].sum())
-    if any(name in LABEL_ROLES for name in names):
-        codes += [_codes(table.column(name)) for name in names if name in LABEL_ROLES]
-        repeated, group = _groups(codes)
+    labels = [name for name in names if name in LABEL_ROLES]
     sizes = np.bincount(group)
+    # Only those that are equal so far can be equal in their labels too.
+    near = np.flatnonzero(sizes[group] > 1)
+    if labels and len(near):
+        codes += [_codes(table.column(name)) for name in labels]
+        repeated[near], group = _groups([column[near] for column in codes])
+        sizes = np.bincount(group)
     return Duplicates(
         rows=int(repeated.sum()),
         share=float(repeated.mean()),
