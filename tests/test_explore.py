@@ -255,7 +255,6 @@ class TestLeakage:
             ("told", "predicts alone"),
             ("chargebackDate", "absence predicts"),
             ("chargebackDate", "known later"),
-            ("chargebackDate", "constant"),
             ("row", "id"),
             ("reference", "id"),
             ("same", "constant"),

@@ -19,6 +19,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.explore.exploration import explore
 from beam_fraud.explore.report import report_sections, subtitle
 from beam_fraud.schema_toml import load_schema
+from beam_fraud.sources.file_format import format_of
 from beam_fraud.sources.filesystem import list_files
 
 #: Features that a terminal shows.
@@ -57,8 +58,8 @@ def run(options: ExploreOptions) -> dict[str, object]:
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     refuse_bundles((*options.files, *options.history))
     schema = load_schema(options.schema)
-    files = [file.path for given in options.files for file in list_files(given)]
-    _refuse_inputs(out, files)
+    files = _files(options.files)
+    _refuse_inputs(out, [*files, *_files(options.history)])
     _make_directory(out.parent, "--out")
     if options.png is not None:
         _make_directory(Path(options.png).expanduser(), "--png")
@@ -114,6 +115,11 @@ def render(result: dict[str, object]) -> str:
     if found["png"]:
         lines.append(f"{len(found['png'])} plots in {Path(found['png'][0]).parent}")
     return "\n".join(lines)
+
+
+def _files(given: Sequence[str]) -> list[str]:
+    found = (file.path for name in given for file in list_files(name))
+    return list(dict.fromkeys(path for path in found if format_of(path)))
 
 
 def _refuse_inputs(out: Path, files: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def suspects(
         *_known_later(rows),
         *_time(described, together),
         *_ids(described, texts, len(rows)),
-        *_constants(described, texts),
+        *_constants(described, texts, len(rows)),
     )
 
 
@@ -132,17 +132,19 @@ def _unique(distinct: int, rows: int) -> str:
     return f"{distinct:,} different values in {rows:,} rows: a model can only learn them by heart"
 
 
-def _constants(described: Sequence[Numbers], texts: Sequence[Category]) -> Iterator[Suspect]:
+def _constants(
+    described: Sequence[Numbers], texts: Sequence[Category], rows: int
+) -> Iterator[Suspect]:
+    """Of what is absent here and there, being there may tell something."""
     for numbers in described:
-        if numbers.distinct <= 1:
-            yield Suspect(numbers.feature, "constant", _constant(numbers.distinct))
-        elif (numbers.most_frequent_share or 0) >= _CONSTANT:
-            why = f"{numbers.most_frequent_share:.3%} of its values are the same"
-            yield Suspect(numbers.feature, "constant", why)
+        share = (numbers.most_frequent_share or 0.0) * numbers.present / rows
+        if not numbers.present or share >= _CONSTANT:
+            yield Suspect(numbers.feature, "constant", _constant(share))
     for text in texts:
-        if text.feature and text.distinct <= 1:
-            yield Suspect(text.column, "constant", _constant(text.distinct))
+        share = text.values[0].rows / rows if text.distinct else 0.0
+        if text.feature and (not text.distinct or share >= _CONSTANT):
+            yield Suspect(text.column, "constant", _constant(share))
 
 
-def _constant(distinct: int) -> str:
-    return "every row has the same value" if distinct else "no row has a value"
+def _constant(share: float) -> str:
+    return f"{share:.2%} of the rows have the same value" if share else "no row has a value"

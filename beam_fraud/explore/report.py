@@ -15,7 +15,7 @@ from beam_fraud.explore.plot_separation import plot_separation
 from beam_fraud.explore.rates import Rate
 
 #: Features that are drawn; more are in tables only.
-_DRAWN = 60
+_DRAWN = 40
 #: Rows of a table of pairs.
 _PAIRS = 40
 #: A mean so much smaller than the values is what rounding leaves of 0.
