@@ -24,7 +24,8 @@ def daily_section(report: Report) -> Section:
             "on later days."
         )
     for place, model in enumerate(report.models):
-        parts.append(_plot(model, plot_name("days", place, report.models)))
+        if len(model.days) > 1:
+            parts.append(_plot(model, plot_name("days", place, report.models)))
         if len(model.days) <= _MOST_DAYS:
             parts.append(_table(model, report, cards))
     return Section("Days", tuple(parts))
