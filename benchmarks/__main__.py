@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from beam_fraud.errors import FraudError
+from benchmarks.explore import measure_explore
 from benchmarks.features import measure_handbook, measure_many
 from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
@@ -48,6 +49,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
     ("training", _PUBLISHED, measure_training),
+    ("explore", _PUBLISHED, measure_explore),
     ("reasons", _ULB, measure_reasons),
     ("rules", None, measure_rules),
     ("stream", None, measure_stream),
