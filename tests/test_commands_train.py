@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import joblib
 import numpy as np
@@ -21,8 +22,12 @@ from beam_fraud.commands.evaluate import EvaluateOptions
 from beam_fraud.commands.import_model import ImportOptions
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.commands.train import TrainOptions
+from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.models.bundle import open_bundle, read_card, read_reference
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.bundle import load_model, open_bundle, read_card, read_reference
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.schema_toml import load_schema
 
 SCHEMA = """
 name = "shop"
@@ -101,8 +106,39 @@ def test_reports_show_the_figures(options: TrainOptions) -> None:
     assert f"{result['recall']:.4f}" in report
     assert "2,000 rows" in report
     card = read_card(open_bundle(options.out))
-    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "seed: 0", "scikit-learn"):
+    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "`seed`: 0", "scikit-learn"):
         assert said in card
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_a_calibrated_bundle_gives_probabilities(options: TrainOptions, method: str) -> None:
+    options = replace(options, threshold="0.5")
+    plain = train.run(options)
+    trained = train.run(replace(options, calibrate=method))
+    assert trained["calibration"] == method
+    assert plain["calibration"] is None
+    # A logistic regression with balanced classes gives scores that are far too high.
+    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    labels = table().column("fraud").to_numpy()
+    model, bundle = load_model(open_bundle(options.out)), open_bundle(options.out)
+    assert type(model).__name__ == "Calibrated"
+    scores = predict_scores(model, feature_matrix(transactions(options), bundle.features))
+    assert scores.mean() == pytest.approx(labels.mean(), rel=0.25)
+    precision = cast(dict[str, float], plain["metrics"])["average_precision"]
+    assert cast(dict[str, float], trained["metrics"])["average_precision"] == pytest.approx(
+        precision, abs=1e-9
+    )
+    assert result["threshold"] == 0.5
+    assert f"`{method}` map" in read_card(bundle)
+
+
+def transactions(options: TrainOptions) -> pa.Table:
+    return load_dataset(options.files, load_schema(options.schema)).transactions
+
+
+def test_an_unknown_calibration_is_refused(options: TrainOptions) -> None:
+    with pytest.raises(UsageError, match="--calibrate beta: must be isotonic or platt"):
+        train.run(replace(options, calibrate="beta"))
 
 
 def test_a_seed_gives_one_model_file(options: TrainOptions, tmp_path: Path) -> None:
@@ -299,3 +335,29 @@ def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:
     check = f"import sys\n{imports}assert 'apache_beam' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_ways_to_resample_are_compared_and_told(options: TrainOptions) -> None:
+    result = train.run(replace(options, resample="compare"))
+    json.dumps(result)
+    lines = {line["resample"]: line for line in result["resampling"]}  # type: ignore[attr-defined]
+    assert lines["none"]["chosen"]
+    # There is nothing between two of the shop's categories.
+    assert "use smote" in lines["adasyn=0.1"]["reason"]
+    text = train.render(result)
+    card = read_card(open_bundle(options.out))
+    for name in ("none", "under", "smote", "adasyn", "tomek", "smote-enn", "balanced-bagging"):
+        assert f" {name}" in text
+        assert f"| {name}" in card
+
+
+def test_a_resampled_model_says_so_and_is_tuned_like_another(options: TrainOptions) -> None:
+    pytest.importorskip("optuna")
+    small = replace(options, model="hist_gradient_boosting", settings=("trees=5",), tune=2)
+    result = train.run(replace(small, resample="smote=0.5"))
+    assert result["settings"]["resample"] == "smote=0.5"  # type: ignore[index]
+    assert "Frauds were made up" in read_card(open_bundle(options.out))
+    with pytest.raises(UsageError, match="--resample compare: tune"):
+        train.run(replace(small, resample="compare"))
+    with pytest.raises(FraudError, match="already have"):
+        train.run(replace(options, resample="smote=0.001"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
+from beam_fraud.commands.resampling_table import render_tried
 from beam_fraud.commands.validation import (
     check_division,
     delay_of,
@@ -19,11 +20,15 @@ from beam_fraud.commands.validation import (
 )
 from beam_fraud.commands.validation_figures import render_tuning, render_validation
 from beam_fraud.dataset import load_dataset
+from beam_fraud.errors import UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
+from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
+from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
 from beam_fraud.models.fold_figures import summary
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
@@ -73,10 +78,14 @@ class TrainOptions:
     threshold: str = "f1"
     #: How the threshold to decline from is chosen; None: nothing is declined.
     decline: str | None = None
+    #: How scores are made probabilities: `isotonic`, `platt` or None.
+    calibrate: str | None = None
     #: Name of the model; the last part of `out` if None.
     name: str | None = None
     #: `NAME=VALUE` each, in place of the kind's own settings.
     settings: tuple[str, ...] = ()
+    #: What is done to the rows that are fitted on: a resampler, `compare` or None.
+    resample: str | None = None
 
 
 def run(options: TrainOptions) -> dict[str, object]:
@@ -87,15 +96,21 @@ def run(options: TrainOptions) -> dict[str, object]:
     """
     schema = load_schema(options.schema)
     check_division(options, schema)
-    kind = model_kind(options.model, options.settings)
+    if options.calibrate not in (None, "isotonic", "platt"):
+        raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    if options.tune is not None and candidates(options.resample):
+        raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
+    kind = resampled(model_kind(options.model, options.settings), options.resample)
     recipe = Recipe(
         kind=kind,
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
         else parse_threshold(options.decline, DECLINE_OPTION),
+        calibrate=cast(Method | None, options.calibrate),
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
+        resamplers=candidates(options.resample),
         folds=options.folds,
         label_delay=delay_of(options),
         drop_known_cards=options.drop_known_cards,
@@ -124,8 +139,10 @@ def run(options: TrainOptions) -> dict[str, object]:
         "out": bundle.path,
         "kind": trained.kind.name,
         "settings": trained.settings,
+        "resampling": [asdict(line) for line in trained.tried],
         "threshold": trained.threshold,
         "decline": trained.decline,
+        "calibration": trained.calibration and trained.calibration.method,
         "reported_on": trained.reported_on,
         "metrics": trained.metrics.to_dict(),
         "rows_in": dataset.rows_in,
@@ -156,6 +173,7 @@ def render(result: dict[str, Any]) -> str:
             ),
             *render_validation(result.get("validation")),
             *render_tuning(result.get("tuning")),
+            *render_tried(cast(list[dict[str, Any]], result["resampling"])),
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.both_classes import check_folds, checked_labels
+from beam_fraud.models.calibration import Calibration, Method, learn_calibration
 from beam_fraud.models.choosing import choose
+from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
 from beam_fraud.models.fold_figures import FoldFigures, fold_figures
 from beam_fraud.models.folds import (
@@ -34,6 +36,9 @@ from beam_fraud.models.known_cards import card_codes
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.models.resampling.base import Resampler
+from beam_fraud.models.resampling.compare import compare
+from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.models.split import split_by_time, split_stratified
 from beam_fraud.models.threshold import (
     OPTION,
@@ -61,6 +66,8 @@ class Recipe:
     rule: ThresholdRule
     #: How the threshold to decline from is chosen; None: nothing is declined.
     decline: ThresholdRule | None = None
+    #: How scores are made probabilities, before thresholds are chosen; None: they stay scores.
+    calibrate: Method | None = None
     #: Whether later rows choose, or random ones of equal shares of fraud.
     split: Literal["time", "stratified"] = "time"
     #: First moment of the rows that choose, for a split by time; None is the last fifth.
@@ -73,6 +80,8 @@ class Recipe:
     #: Whether rows of cards that are known to be compromised by then are left out of the
     #: validation rows. By time only.
     drop_known_cards: bool = False
+    #: Ways to resample that are compared with none; empty: the kind is trained as it is.
+    resamplers: tuple[Resampler, ...] = ()
     #: How better settings are looked for on the validation rows; None: not at all.
     tuning: Tuning | None = None
     #: Of everything random.
@@ -105,6 +114,8 @@ class Trained:
     #: int8[n] and float64[n]: labels and scores of those rows.
     labels: npt.NDArray[np.int8]
     scores: npt.NDArray[np.float64]
+    #: float64[n]: their amounts.
+    amounts: npt.NDArray[np.float64]
     #: First and last event time of the rows that chose, ISO 8601.
     validated_on: tuple[str, str]
     #: First and last event time of the rows that the model was fitted on, ISO 8601.
@@ -112,21 +123,27 @@ class Trained:
     #: Number of rows that candidates are fitted on (`train`, in the last fold), that chose
     #: (`valid`, in all folds), `held_out`, and fitted on in the end (`refit`).
     sizes: dict[str, int]
+    #: Frauds among the rows fitted on in the end.
+    frauds: int
     #: Distribution of the features fitted on, and of scores of rows not fitted on.
     reference: Reference
     #: What a prediction costs on one thread.
     microseconds_per_row: float
     #: What all of it took.
     seconds: float
+    #: What makes probabilities of the model's scores, and is part of `model`; or None.
+    calibration: Calibration | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
+    #: What each way to resample did on the validation rows; empty unless they were compared.
+    tried: tuple[Tried, ...] = ()
     #: What was tried to find the settings; None: nothing.
     tuned: Tuned | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the kind, as they were chosen."""
-        return asdict(self.kind)
+        return self.kind.settings
 
 
 def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
@@ -148,9 +165,21 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
     rows = FoldRows(examples, division.folds)
     _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
+    tried: tuple[Tried, ...] = ()
     tuned = None if recipe.tuning is None else _tune(recipe, recipe.tuning, rows)
-    chosen = choose(recipe.kind, rows, recipe.seed) if tuned is None else tuned.chosen
+    if tuned is not None:
+        chosen = tuned.chosen
+    elif recipe.resamplers:
+        chosen, tried = compare(recipe.kind, recipe.resamplers, rows, recipe.seed)
+    else:
+        chosen = choose(recipe.kind, rows, recipe.seed)
     valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
+    calibration = None
+    if recipe.calibrate is not None:
+        # The threshold is chosen on the same rows: a map that rises flags no other ones than the
+        # scores would, and halves of few frauds would teach both of them less.
+        calibration = learn_calibration(recipe.calibrate, valid_labels, valid_scores)
+        valid_scores = calibration(valid_scores)
     valid_times = event_micros(transactions)[division.valid]
     days = int(valid_times.max() - valid_times.min()) / DAY
     points = operating_points(valid_labels, valid_scores, days)
@@ -160,8 +189,11 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     features, fitted_on = examples.learn(division.refit)
     _log.info("fitting %s again on %d rows", chosen.kind.name, len(division.refit))
     model = chosen.kind.fit(fitted_on, recipe.seed)
-    labels, scores = valid_labels, valid_scores
+    if calibration is not None:
+        model = Calibrated(model, calibration)
+    reported, labels, scores = division.valid, valid_labels, valid_scores
     if len(division.held_out):
+        reported = division.held_out
         held_out = examples.rows(division.held_out, features)
         labels, scores = held_out.labels, predict_scores(model, held_out.matrix)
     return Trained(
@@ -174,6 +206,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         reported_on="held_out" if len(division.held_out) else "validation",
         labels=labels,
         scores=scores,
+        amounts=examples.amounts(reported),
         validated_on=_span(transactions, division.valid),
         trained_on=_span(transactions, division.refit),
         sizes={
@@ -182,17 +215,20 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
             "held_out": len(division.held_out),
             "refit": len(division.refit),
         },
+        frauds=int(fitted_on.labels.sum()),
+        calibration=calibration,
         folds=_folds(examples, division, chosen.scores) if recipe.in_folds else (),
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
+        tried=tried,
         tuned=tuned,
     )
 
 
 def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
     # What the figures of trials depend on: not for how long it is looked, nor where to flag.
-    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None)
+    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None, calibrate=None)
     return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
 
 

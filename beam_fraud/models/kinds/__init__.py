@@ -8,13 +8,17 @@ from dataclasses import fields, replace
 from typing import Any
 
 from beam_fraud.errors import UsageError
+from beam_fraud.models.kinds.average import Average
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.extra_trees import ExtraTrees
 from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
+from beam_fraud.models.kinds.isolation_forest import IsolationForest
 from beam_fraud.models.kinds.lightgbm import LightGBM
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.kinds.mlp import MLP
+from beam_fraud.models.kinds.rank_average import RankAverage
+from beam_fraud.models.kinds.stacking import Stacking
 from beam_fraud.models.kinds.xgboost import XGBoost
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
@@ -30,6 +34,10 @@ KINDS: dict[str, ModelKind] = {
         XGBoost(),
         LightGBM(),
         MLP(),
+        IsolationForest(),
+        Average(),
+        RankAverage(),
+        Stacking(),
     )
 }
 
@@ -66,26 +74,41 @@ def with_settings(kind: ModelKind, settings: Sequence[str]) -> ModelKind:
     Raises:
       UsageError: there is no such setting, or its values are of another type.
     """
-    given = dict(_setting(kind, text) for text in settings)
-    return replace(kind, **given) if given else kind
+    for text in settings:
+        kind = _with_setting(kind, text)
+    return kind
 
 
-def _setting(kind: ModelKind, text: str) -> tuple[str, Any]:
+def _with_setting(kind: ModelKind, text: str) -> ModelKind:
     name, equals, value = text.partition("=")
+    part, dot, inner = name.partition(".")
+    if dot and part in kind.parts:
+        return kind.with_part(part, _with_setting(kind.parts[part], inner + equals + value))
     names = [field.name for field in fields(kind) if _is_plain(getattr(kind, field.name))]
     if not equals or name not in names:
-        known = ", ".join(names) or "none"
+        known = ", ".join([*names, *(f"{part}.…" for part in kind.parts)]) or "none"
         raise UsageError(f"--set {text}: must be NAME=VALUE, of {kind.name}'s settings: {known}")
     now = getattr(kind, name)
     try:
-        return name, _read(value, now)
+        read = _read(value, now)
     except ValueError:
-        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-        raise UsageError(f"--set {text}: {name} is {kinds[type(now)]}, as in {now}") from None
+        raise UsageError(f"--set {text}: {name} is {_WANTED[type(now)]}, as in {now}") from None
+    return replace(kind, **{name: read})
+
+
+#: Type of a setting to what may be given for it.
+_WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "numbers with commas between them",
+}
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str)
+    numbers = isinstance(value, tuple) and all(isinstance(item, float) for item in value)
+    return numbers or isinstance(value, bool | int | float | str)
 
 
 def _read(text: str, now: Any) -> Any:
@@ -93,4 +116,6 @@ def _read(text: str, now: Any) -> Any:
         if text not in ("true", "false"):
             raise ValueError(text)
         return text == "true"
+    if isinstance(now, tuple):
+        return tuple(float(item) for item in text.split(","))
     return type(now)(text)

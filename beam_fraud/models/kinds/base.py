@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +25,8 @@ class ModelKind(ABC):
     name: ClassVar[str]
     #: Where tuning looks for better settings.
     space: ClassVar[Space] = {}
+    #: Whether labels teach it anything; they choose the threshold of every kind.
+    supervised: ClassVar[bool] = True
 
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
@@ -34,6 +36,30 @@ class ModelKind(ABC):
           rows: what it will be fitted on.
           seed: of everything random in it.
         """
+
+    @property
+    def parts(self) -> Mapping[str, ModelKind]:
+        """Name to kind of what this one is made of; nothing unless it is an ensemble."""
+        return {}
+
+    def with_part(self, name: str, part: ModelKind) -> Self:
+        """The kind with another part of this name."""
+        raise KeyError(name)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Name to value of every setting, those of parts as in `forest.trees`."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "members"}
+        inner = {
+            f"{name}.{setting}": value
+            for name, part in self.parts.items()
+            for setting, value in part.settings.items()
+        }
+        return {**own, **inner}
+
+    def with_values(self, **values: Any) -> Self:
+        """The kind with other values for some of its settings."""
+        return replace(self, **values)
 
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
         """An ensemble of other kinds.

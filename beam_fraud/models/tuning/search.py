@@ -70,7 +70,7 @@ class Search:
         states = extra_module("optuna", "--tune").trial.TrialState
         number = len(self._kept()) + 1
         proposed = self._propose(number)
-        kind = replace(self.kind, **self._settings(number, proposed.params))
+        kind = self.kind.with_values(**self._settings(number, proposed.params))
         start = time.monotonic()
         state, figure = states.PRUNED, None
         try:
@@ -106,7 +106,7 @@ class Search:
 
     def _settings(self, number: int, proposed: dict[str, Any]) -> dict[str, Any]:
         if number == 1:
-            return {name: getattr(self.kind, name) for name in self.space}
+            return {name: self.kind.settings[name] for name in self.space}
         return rounded(proposed, self.space)
 
     def _watch(self, proposed: Any, number: int) -> AfterFold:

@@ -1,0 +1,116 @@
+"""Rising maps that make a probability of fraud of a score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from beam_fraud.errors import FraudError
+from beam_fraud.models.estimators.log_odds import log_odds, probability
+
+#: What `train` calls the ways to learn a map.
+Method = Literal["isotonic", "platt"]
+#: What gives one.
+OPTION = "--calibrate"
+
+
+class Calibration(ABC):
+    """A map that keeps the order of scores: what differed differs still, so ranks stay."""
+
+    #: What the command line calls it.
+    method: ClassVar[Method]
+
+    @abstractmethod
+    def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The probabilities of float64[n] scores in 0..1."""
+
+
+@dataclass(frozen=True)
+class Platt(Calibration):
+    """A straight line through log-odds, as Platt 1999: for few frauds, and smooth."""
+
+    method: ClassVar[Method] = "platt"
+
+    #: Log-odds of the probability by log-odds of the score; above 0.
+    slope: float
+    #: Log-odds of the probability where the score is a half.
+    intercept: float
+
+    def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """See `Calibration`."""
+        return probability(self.slope * log_odds(scores) + self.intercept)
+
+
+@dataclass(frozen=True)
+class Isotonic(Calibration):
+    """Steps that follow the shares of fraud wherever they rise: for a thousand frauds or more.
+
+    Scores on one step would all become equal, which would cost average precision. So a millionth
+    of the score itself is mixed in.
+    """
+
+    method: ClassVar[Method] = "isotonic"
+    #: Share of the score in the result, which tells apart what is on one step.
+    MIXED_IN: ClassVar[float] = 1e-6
+
+    #: float64[k]: rising scores.
+    scores: npt.NDArray[np.float64]
+    #: float64[k]: their probabilities, nowhere falling; straight lines lie between.
+    probabilities: npt.NDArray[np.float64]
+
+    def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """See `Calibration`."""
+        steps = np.interp(scores, self.scores, self.probabilities)
+        return steps + self.MIXED_IN * (scores - steps)
+
+
+def learn_calibration(
+    method: Method, labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]
+) -> Calibration:
+    """Learn what scores mean.
+
+    Args:
+      method: how.
+      labels: int8[n] of both classes, 1 is fraud.
+      scores: float64[n] in 0..1, by a model that was not fitted on these rows.
+
+    Raises:
+      FraudError: the share of frauds does not rise with the score.
+    """
+    calibration = _platt(labels, scores) if method == "platt" else _isotonic(labels, scores)
+    if calibration is None:
+        raise FraudError(
+            f"{OPTION} {method}: on the validation rows frauds do not have higher scores than "
+            "genuine transactions, so no score means a fraud; train another model"
+        )
+    return calibration
+
+
+def _platt(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> Platt | None:
+    # Platt's targets are a little inside 0 and 1, so that separable scores give no steps: every
+    # row stands there once as a fraud and once as genuine, with what its target is for a weight.
+    frauds = int(labels.sum())
+    high, low = (frauds + 1) / (frauds + 2), 1 / (len(labels) - frauds + 2)
+    targets = np.where(labels == 1, high, low)
+    column = np.tile(log_odds(scores), 2)[:, None]
+    regression = LogisticRegression(C=np.inf, max_iter=1000).fit(
+        column,
+        np.repeat([1, 0], len(labels)),
+        sample_weight=np.concatenate([targets, 1 - targets]),
+    )
+    slope = float(regression.coef_[0, 0])
+    return Platt(slope, float(regression.intercept_[0])) if slope > 0 else None
+
+
+def _isotonic(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> Isotonic | None:
+    regression = IsotonicRegression(y_min=0, y_max=1).fit(scores, labels)
+    steps = np.asarray(regression.y_thresholds_, dtype=np.float64)
+    if steps[0] == steps[-1]:
+        return None
+    return Isotonic(np.asarray(regression.X_thresholds_, dtype=np.float64), steps)

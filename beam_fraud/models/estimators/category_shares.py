@@ -1,0 +1,38 @@
+"""How common a category is, in place of its code."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+
+
+class CategoryShares(TransformerMixin, BaseEstimator):
+    """The share of fitted rows that have the same code; an unknown code has 0.
+
+    Codes are numbered by name, so what a tree of numbers makes of them is arbitrary. What tells
+    without labels is that a category is rare. An absent code is a category too.
+    """
+
+    def fit(self, matrix: npt.NDArray[np.float64], labels: object = None) -> CategoryShares:
+        """Count the codes of float64[n, columns], from 0 on and NaN where absent."""
+        self.n_features_in_ = matrix.shape[1]
+        self.shares_: list[npt.NDArray[np.float64]] = [
+            np.bincount(_positions(column)) / len(column) for column in matrix.T
+        ]
+        return self
+
+    def transform(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """float64[n, columns]: the share of each code."""
+        out = np.zeros(matrix.shape, dtype=np.float64)
+        for i, shares in enumerate(self.shares_):
+            at = _positions(matrix[:, i])
+            known = at < len(shares)
+            out[known, i] = shares[at[known]]
+        return out
+
+
+def _positions(codes: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """int64[n]: 0 for an absent code, else one more than the code."""
+    positions: npt.NDArray[np.int64] = np.nan_to_num(codes + 1, nan=0.0).astype(np.int64)
+    return positions

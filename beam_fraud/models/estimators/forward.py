@@ -1,0 +1,67 @@
+"""Scores of rows by models that have seen earlier rows only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+
+from beam_fraud.errors import FraudError
+from beam_fraud.models.predict import predict_scores
+
+
+def forward_cuts(labels: npt.NDArray[np.int8], first: float, parts: int) -> list[int]:
+    """Where rows in time order are cut into what is fitted on first and what is scored then.
+
+    Parts hold equal numbers of frauds and not of rows: a fit without any could not be made.
+
+    Args:
+      labels: int8[n] in time order, 1 is fraud.
+      first: share of the frauds in the first part, which is fitted on and never scored.
+      parts: how many follow.
+
+    Returns:
+      `parts + 1` rising positions, the last of them n.
+
+    Raises:
+      FraudError: some part would have no fraud, or what is fitted or scored would be frauds alone.
+
+    Example:
+      >>> forward_cuts(np.array([0, 1, 0, 1, 0, 1, 0, 1], dtype=np.int8), 0.5, 2)
+      [4, 6, 8]
+    """
+    frauds = np.flatnonzero(labels)
+    counts = np.linspace(first, 1, parts + 1) * len(frauds)
+    # A part ends behind its last fraud; what follows the very last one belongs to the last part.
+    ends = [int(frauds[max(round(count), 1) - 1]) + 1 for count in counts] if len(frauds) else []
+    cuts = [*ends[:-1], len(labels)]
+    distinct = len(np.unique(cuts)) == parts + 1
+    if not distinct or labels[: cuts[0]].all() or labels[cuts[0] :].all():
+        raise FraudError(
+            f"an ensemble scores rows by members that were fitted on earlier ones: {len(labels)} "
+            f"rows with {len(frauds)} frauds can't be cut into {parts + 1} parts with some of each"
+        )
+    return cuts
+
+
+def forward_scores(
+    model: Any, matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], cuts: list[int]
+) -> npt.NDArray[np.float64]:
+    """Score each part by a model that was fitted on all parts before it.
+
+    Args:
+      model: an unfitted classifier, which stays unfitted.
+      matrix: float64[n, features] in time order.
+      labels: int8[n].
+      cuts: as `forward_cuts` gives them.
+
+    Returns:
+      float64[n - cuts[0]]: the scores of the rows from the first cut on.
+    """
+    scores = [
+        predict_scores(clone(model).fit(matrix[:start], labels[:start]), matrix[start:end])
+        for start, end in zip(cuts, cuts[1:], strict=False)
+    ]
+    return np.concatenate(scores)

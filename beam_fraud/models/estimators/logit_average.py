@@ -1,0 +1,51 @@
+"""The mean of several models' log-odds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.models.estimators.ensemble import EnsembleClassifier
+from beam_fraud.models.estimators.log_odds import log_odds, probability
+
+
+class LogitAverage(EnsembleClassifier):
+    """The probability whose log-odds are the weighted mean of the members'.
+
+    Args:
+      members: names and unfitted classifiers.
+      weights: of each member, none below 0; equal ones if there are none, or all are 0.
+    """
+
+    def __init__(
+        self, members: Sequence[tuple[str, Any]], weights: Sequence[float] = ()
+    ) -> None:
+        super().__init__(members)
+        self.weights = weights
+
+    def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        """See `EnsembleClassifier`."""
+        return mean_log_odds(scores, self.weights)
+
+
+def mean_log_odds(
+    scores: Sequence[npt.NDArray[np.float64]], weights: Sequence[float] = ()
+) -> npt.NDArray[np.float64]:
+    """Average scores as log-odds.
+
+    Args:
+      scores: float64[n] in 0..1 of each of k members, k > 0.
+      weights: k of them, none below 0; equal ones if there are none, or all are 0.
+
+    Returns:
+      float64[n] in 0..1.
+    """
+    shares = np.asarray(weights if any(weights) else np.ones(len(scores)), dtype=np.float64)
+    # One by one: the sums of a matrix product depend on how many rows there are.
+    total = np.zeros_like(scores[0])
+    for share, member in zip(shares / shares.sum(), scores, strict=True):
+        total += share * log_odds(member)
+    return probability(total)

@@ -1,0 +1,43 @@
+"""The mean of several models' ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.models.estimators.empirical_rank import EmpiricalRank
+from beam_fraud.models.estimators.ensemble import EnsembleClassifier
+from beam_fraud.models.estimators.forward import forward_cuts, forward_scores
+
+#: Share of the frauds in the rows that members are fitted on to learn how their scores spread.
+FITTED_SHARE = 0.75
+
+
+class RankAverage(EnsembleClassifier):
+    """The mean of the members' ranks, each among the scores that the member gives to new rows.
+
+    On rows that it was fitted on a member is surer than it will ever be again. So the ranks are
+    those of the scores that each gives to the last rows after a fit on the first ones, and they
+    stay what they are: a single row can be scored.
+
+    Args:
+      members: names and unfitted classifiers.
+    """
+
+    def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        """See `EnsembleClassifier`."""
+        total = np.zeros_like(scores[0])
+        for rank, member in zip(self.ranks_, scores, strict=True):
+            total += rank(member)
+        return total / len(scores)
+
+    def _fit_combination(
+        self, matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]
+    ) -> None:
+        cuts = forward_cuts(labels, FITTED_SHARE, parts=1)
+        self.ranks_ = [
+            EmpiricalRank.of(forward_scores(member, matrix, labels, cuts))
+            for _, member in self.members
+        ]

@@ -1,0 +1,62 @@
+"""Isolation forest: what is unlike the rest, without any labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest as Isolation
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+
+from beam_fraud.models.estimators.category_shares import CategoryShares
+from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
+from beam_fraud.models.kinds.base import ModelKind
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.space import Choice, Real, Space, Whole
+
+
+@dataclass(frozen=True)
+class IsolationForest(ModelKind):
+    """Random trees that isolate unusual rows in few splits: for when there are no labels to trust.
+
+    It is fitted without them; only the threshold, and tuning, look at labels. Expect far less than
+    of any kind that learns from frauds.
+    """
+
+    name: ClassVar[str] = "isolation_forest"
+    supervised: ClassVar[bool] = False
+    space: ClassVar[Space] = {
+        "trees": Whole(50, 400, log=True),
+        "max_samples": Choice((64, 256, 1024, 4096)),
+        "max_features": Real(0.2, 1.0),
+    }
+
+    #: Trees, each of which costs time at every prediction.
+    trees: int = 100
+    #: Rows that a tree sees, at most: few, or frauds that are alike hide each other.
+    max_samples: int = 256
+    #: Share of the features that a tree sees.
+    max_features: float = 1.0
+    #: Cores to fit with, -1 for all; predictions are made on one.
+    fit_jobs: int = -1
+
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        """The forest behind medians for absent numbers, and shares of rows for categories."""
+        numeric = [i for i in range(rows.matrix.shape[1]) if i not in rows.categorical]
+        medians = SimpleImputer(strategy="median", keep_empty_features=True)
+        columns = ColumnTransformer(
+            [
+                ("numeric", medians, numeric),
+                ("categorical", CategoryShares(), list(rows.categorical)),
+            ]
+        )
+        forest = Isolation(
+            n_estimators=self.trees,
+            max_samples=min(self.max_samples, len(rows.matrix)),
+            max_features=self.max_features,
+            n_jobs=self.fit_jobs,
+            random_state=seed,
+        )
+        return RankedAnomalies(make_pipeline(columns, forest))
