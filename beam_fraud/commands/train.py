@@ -98,9 +98,9 @@ def run(options: TrainOptions) -> dict[str, object]:
     check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    kind = resampled(model_kind(options.model, options.settings), options.resample)
     if options.tune is not None and candidates(options.resample):
         raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
-    kind = resampled(model_kind(options.model, options.settings), options.resample)
     recipe = Recipe(
         kind=kind,
         rule=parse_threshold(options.threshold),
@@ -132,6 +132,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         _manifest(name, schema, trained),
         trained.reference,
         model_card(name, trained, recipe, data, options.threshold, options.decline),
+        trained.kind.files(trained.model),
     )
     remove_own_store(options)
     return {
