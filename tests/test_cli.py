@@ -19,6 +19,7 @@ MINIMAL = {
     "demo": ["demo"],
     "simulate": ["simulate", "--out", "t.csv"],
     "train": ["train", "a.csv", "--schema", "ulb", "--model", "forest", "--out", "b"],
+    "explore": ["explore", "a.csv", "--schema", "ulb", "--out", "r.html"],
     "evaluate": ["evaluate", "a.csv", "--model", "b"],
     "score": ["score", "a.csv", "--model", "b", "--out", "o"],
     "import_model": ["models", "import", "m.joblib", "--schema", "ulb", "--out", "b"],
