@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from beam_fraud.commands.evaluated import Evaluated, evaluated_rows
-from beam_fraud.commands.figures import render_comparisons, render_intervals, render_metrics
+from beam_fraud.commands.figures import (
+    render_comparisons,
+    render_intervals,
+    render_metrics,
+    render_models,
+)
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.commands.report_files import png_directory, report_files, write_whole
@@ -137,17 +142,16 @@ def run(options: EvaluateOptions) -> dict[str, object]:
 
 def render(result: dict[str, object]) -> str:
     """The result as text for a terminal."""
-    models = cast(list[dict[str, Any]], result.get("models", [result]))
     bootstrapped = cast(dict[str, Any], result["bootstrap"])
-    blocks = []
-    for model in models:
-        blocks += [str(model["model_id"]), "", render_metrics(model, ""), ""]
-        blocks += [*render_intervals(model, bootstrapped), ""]
-    comparisons = cast(list[dict[str, Any]], result.get("comparisons", []))
-    if comparisons:
-        blocks += [*render_comparisons(comparisons), ""]
-    blocks += [f"report: {path}" for path in cast(list[str], result["reports"])]
-    return "\n".join(blocks).rstrip()
+    if "models" in result:
+        models = cast(list[dict[str, Any]], result["models"])
+        comparisons = cast(list[dict[str, Any]], result["comparisons"])
+        lines = [*render_models(models), "", *render_comparisons(comparisons, bootstrapped)]
+    else:
+        lines = [str(result["model_id"]), "", render_metrics(result, "")]
+        lines += ["", *render_intervals(result, bootstrapped)]
+    reports = (f"report: {path}" for path in cast(list[str], result["reports"]))
+    return "\n".join([*lines, "", *reports]).rstrip()
 
 
 def _candidate(
