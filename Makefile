@@ -18,8 +18,8 @@ help: ## Show this list.
 demo: $(VENV)/.installed ## Simulate, train, score and alert, in under a minute after the installation.
 	@$(BIN)/beam-fraud demo
 
-test: $(VENV)/.installed-dev ## Run all tests.
-	@$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev ## Run all tests, on up to four cores.
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 soak: $(VENV)/.installed-dev ## Run the tests that take many minutes at full size.
 	@$(BIN)/python -m pytest -m soak

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-import pyarrow as pa
-
-_COLUMNS = (
-    "transaction_id",
-    "event_time",
-    "account_id",
-    "merchant_id",
-    "amount",
-    "score",
-    "decision",
-    "rules",
-    "reasons",
-    "model_id",
-)
 
 
 @dataclass(frozen=True)
@@ -88,23 +74,3 @@ class Alert:
 def alert_id(transaction_id: str, channel: str) -> str:
     """Key of an alert: 32 hex digits, the same for a transaction and channel whatever the model."""
     return hashlib.sha256(f"{channel}\0{transaction_id}".encode()).hexdigest()[:32]
-
-
-def alerts_of(batch: pa.RecordBatch, channels: Sequence[str]) -> list[Alert]:
-    """The alerts of flagged transactions.
-
-    Args:
-      batch: n rows of the schema `stages.SCORED`, all flagged.
-      channels: names of the channels, c of them.
-
-    Returns:
-      n * c alerts, those of a transaction next to each other.
-    """
-    alerts = []
-    for row in batch.select(list(_COLUMNS)).to_pylist():
-        row["rules"] = tuple(row["rules"] or ())
-        row["reasons"] = tuple(Reason(**reason) for reason in row["reasons"] or ())
-        for channel in channels:
-            key = alert_id(row["transaction_id"], channel)
-            alerts.append(Alert(alert_id=key, channel=channel, **row))
-    return alerts

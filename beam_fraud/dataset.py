@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from beam_fraud.errors import UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
+from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.sources.raw import POSITION
@@ -36,6 +37,8 @@ class Dataset:
     dead_reasons: dict[str, int]
     #: Rows whose id an earlier row of the same file has.
     rows_duplicate: int
+    #: Dead letters for want of a value, by the column that has none.
+    dead_missing: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows_dead(self) -> int:
@@ -89,7 +92,13 @@ def load_dataset(
         kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
     if earlier or first is not None:
         table = table.filter(kept)
-    return Dataset(table.combine_chunks(), given.rows_in, dict(given.reasons), given.duplicates)
+    return Dataset(
+        table.combine_chunks(),
+        given.rows_in,
+        dict(given.reasons),
+        given.duplicates,
+        dict(given.missing),
+    )
 
 
 class _Rows:
@@ -105,6 +114,7 @@ class _Rows:
         self.rows_in = 0
         self.duplicates = 0
         self.reasons = Counter[str]()
+        self.missing = Counter[str]()
 
     @property
     def rows_kept(self) -> int:
@@ -119,6 +129,7 @@ class _Rows:
             self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
             self.duplicates += block.duplicates
             self.reasons.update(block.dead_letters.column("reason").to_pylist())
+            self.missing.update(missing_columns(block.dead_letters))
             batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
             self.batches.append(self._between(batch))
         return self

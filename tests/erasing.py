@@ -9,12 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.commands import erase
 from beam_fraud.commands.erase import EraseOptions
 from beam_fraud.sinks.connection import prepare_database, transaction, writing
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.queued_alerts import queue_alerts
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from beam_fraud.sinks.tables import (
     ALERTS,
     DEAD_LETTERS,
@@ -56,9 +55,8 @@ def filled(url: str) -> None:
         flagged_batch([f"t{n}{i}" for i in range(50)], account=account)
         for n, account in enumerate((GONE, STAYS))
     ]
-    with writing(url) as connection:
-        for batch in batches:
-            queue_alerts(connection, alerts_of(batch, ["console:"]))
+    for batch in batches:
+        queue_flagged(url, batch, ["console:"])
     writer = DatabaseSink(url).open("run")
     for batch in batches:
         writer.write(batch)

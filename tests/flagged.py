@@ -1,9 +1,11 @@
 """Flagged transactions for tests."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from beam_fraud.alert import Alert, Reason, alert_id
 from beam_fraud.alerts.message import Message
 from beam_fraud.stages import SCORED
 
@@ -38,3 +40,16 @@ def flagged_batch(
 def message_of(alerts, delivery_id="d" * 32) -> Message:
     """A message of alerts, fixed at START."""
     return Message(delivery_id, "alerts", START, tuple(alerts), len(alerts))
+
+
+def alerts_of(batch: pa.RecordBatch, channels: Sequence[str]) -> list[Alert]:
+    """An alert a row and channel, those of a row next to each other."""
+    columns = [name for name in Alert.__dataclass_fields__ if name in batch.schema.names]
+    alerts = []
+    for row in batch.select(columns).to_pylist():
+        row["rules"] = tuple(row["rules"] or ())
+        row["reasons"] = tuple(Reason(**reason) for reason in row["reasons"] or ())
+        for channel in channels:
+            key = alert_id(row["transaction_id"], channel)
+            alerts.append(Alert(alert_id=key, channel=channel, **row))
+    return alerts

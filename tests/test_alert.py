@@ -2,9 +2,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.alert import Alert, Reason, alert_id, alerts_of
+from beam_fraud.alert import Alert, Reason, alert_id
 from beam_fraud.stages import SCORED
-from tests.flagged import START, flagged_batch
+from tests.flagged import START, alerts_of, flagged_batch
 
 
 def test_every_flagged_row_has_one_alert_a_channel():

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.message import Message
-from tests.flagged import flagged_batch, message_of
+from tests.flagged import alerts_of, flagged_batch, message_of
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 

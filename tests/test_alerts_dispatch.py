@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.clock import Clock
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.dispatch import ChannelReport, send_pending
@@ -14,6 +13,7 @@ from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from tests.flagged import flagged_batch
 from tests.postman import Postman
 from tests.snoozing import snoozed_for_an_hour
@@ -29,7 +29,7 @@ def outbox(tmp_path):
 
 
 def _queue(outbox, ids, *channels):
-    outbox.queue(alerts_of(flagged_batch(list(ids)), [channel.name for channel in channels]))
+    queue_flagged(outbox.url, flagged_batch(list(ids)), [channel.name for channel in channels])
 
 
 def _send(outbox, *channels, patience=0.0):
@@ -112,8 +112,8 @@ def test_a_channel_that_recovers_in_time_is_waited_for(outbox):
 def test_what_is_snoozed_or_in_a_digest_is_told_apart(outbox):
     postman = Postman(policy=Policy(group=60, rate=Rate(1, 3600)))
     _queue(outbox, "ab", postman)
-    outbox.queue(alerts_of(flagged_batch(["c"], account="other"), ["postman"]))
-    outbox.queue(alerts_of(flagged_batch(["d"], account="quiet"), ["postman"]))
+    queue_flagged(outbox.url, flagged_batch(["c"], account="other"), ["postman"])
+    queue_flagged(outbox.url, flagged_batch(["d"], account="quiet"), ["postman"])
     snoozed_for_an_hour(outbox, "quiet")
     report = _send(outbox, postman)
     assert (report.sent, report.digested, report.snoozed, report.failed) == (3, 3, 1, 0)

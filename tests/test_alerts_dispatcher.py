@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url, writing
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from tests.flagged import flagged_batch
 from tests.postman import Postman
 from tests.snoozing import snoozed_for_an_hour
@@ -31,7 +31,7 @@ def outbox(database):
 
 def queue(outbox, ids, *channels, **values):
     """Flagged transactions, a minute apart."""
-    outbox.queue(alerts_of(flagged_batch(list(ids), **values), [c.name for c in channels]))
+    queue_flagged(outbox.url, flagged_batch(list(ids), **values), [c.name for c in channels])
 
 
 def wait_until(said, seconds=30.0):

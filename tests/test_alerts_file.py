@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.errors import FraudError
-from tests.flagged import flagged_batch, message_of
+from tests.flagged import alerts_of, flagged_batch, message_of
 
 
 def _alerts(*ids, account="a"):

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.outbox import Outbox
@@ -21,6 +20,7 @@ from beam_fraud.alerts.sender import REFUSALS, ChannelSender
 from beam_fraud.alerts.snoozes import Snooze, lift, snooze
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from beam_fraud.sinks.tables import ALERTS
 from tests.flagged import flagged_batch
 from tests.postman import HandClock, Postman
@@ -70,14 +70,14 @@ class Histories(RuleBasedStateMachine):
         new = [f"t{len(self.queued) + more}" for more in range(number)]
         self.queued |= dict.fromkeys(new, account)
         batch = flagged_batch(new, account=account, score=score)
-        self.outbox.queue(alerts_of(batch, ["postman"]))
+        queue_flagged(self.outbox.url, batch, ["postman"])
 
     @precondition(lambda self: self.queued)
     @rule(data=st.data(), score=st.floats(0, 1, width=16))
     def score_again(self, data: st.DataObject, score: float) -> None:
         name = data.draw(st.sampled_from(sorted(self.queued)))
         batch = flagged_batch([name], account=self.queued[name], score=score, model_id="n@2")
-        self.outbox.queue(alerts_of(batch, ["postman"]))
+        queue_flagged(self.outbox.url, batch, ["postman"])
 
     @rule(seconds=st.sampled_from([0.5, 30, 61, 130, 301]))
     def let_time_pass(self, seconds: float) -> None:

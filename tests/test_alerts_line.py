@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from beam_fraud.alert import Alert, Reason, alerts_of
+from beam_fraud.alert import Alert, Reason
 from beam_fraud.alerts.line import alert_line
-from tests.flagged import flagged_batch
+from tests.flagged import alerts_of, flagged_batch
 
 
 def alert(*reasons: Reason) -> Alert:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.alert import Alert, alerts_of
+from beam_fraud.alert import Alert
 from beam_fraud.alerts.deliveries import due_deliveries, mark_refused, mark_sent
 from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.outbox import Counts, Outbox
@@ -13,14 +13,15 @@ from beam_fraud.alerts.snoozes import Snooze, snooze
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url, transaction, writing
 from beam_fraud.sinks.engines import engine
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from beam_fraud.sinks.tables import ALERTS
-from tests.flagged import flagged_batch
+from tests.flagged import alerts_of, flagged_batch
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 
-def _alerts(*ids, channel="console", **values):
-    return alerts_of(flagged_batch(ids, **values), [channel])
+def _queue(outbox, *ids, channel="console", **values):
+    queue_flagged(outbox.url, flagged_batch(ids, **values), [channel])
 
 
 @pytest.fixture
@@ -49,27 +50,28 @@ def _told(outbox, channel="console"):
 
 
 def test_alerts_come_in_the_order_of_their_events(outbox):
-    outbox.queue(_alerts("late", "early", "middle", minutes=[9, 0, 5]))
+    _queue(outbox, "late", "early", "middle", minutes=[9, 0, 5])
     assert _told(outbox) == ["early", "middle", "late"]
 
 
 def test_an_alert_comes_back_whole(outbox):
-    alerts = _alerts("t0")
-    outbox.queue(alerts)
+    alerts = alerts_of(flagged_batch(["t0"]), ["console"])
+    _queue(outbox, "t0")
     assert [list(delivery.message.alerts) for delivery in _fix(outbox)] == [alerts]
 
 
 def test_channels_are_kept_apart(outbox):
-    outbox.queue([*_alerts("a"), *_alerts("a", "b", channel="file:/x")])
+    _queue(outbox, "a")
+    _queue(outbox, "a", "b", channel="file:/x")
     _send(outbox)
     assert outbox.counts() == {"console": Counts(0, 1), "file:/x": Counts(2, 0)}
     assert _told(outbox, "file:/x") == ["a", "b"]
 
 
 def test_what_was_sent_is_never_queued_again_by_any_model(outbox):
-    outbox.queue(_alerts("a", score=0.7))
+    _queue(outbox, "a", score=0.7)
     _send(outbox)
-    outbox.queue(_alerts("a", score=0.9, model_id="other@2"))
+    _queue(outbox, "a", score=0.9, model_id="other@2")
     assert _told(outbox) == []
     with transaction(outbox.url) as connection:
         # It still says what was sent.
@@ -77,18 +79,19 @@ def test_what_was_sent_is_never_queued_again_by_any_model(outbox):
 
 
 def test_a_waiting_alert_takes_the_newest_scoring_until_it_is_in_a_message(outbox):
-    outbox.queue(_alerts("a", score=0.7))
-    outbox.queue(_alerts("a", score=0.8))
+    _queue(outbox, "a", score=0.7)
+    _queue(outbox, "a", score=0.8)
     first = _fix(outbox)
-    outbox.queue(_alerts("a", score=0.9))
+    _queue(outbox, "a", score=0.9)
     assert _fix(outbox) == first
     assert [alert.score for alert in first[0].message.alerts] == [0.8]
 
 
 def test_counts_tell_what_waits_from_what_is_snoozed_and_given_up(outbox):
-    outbox.queue(_alerts("a"))
+    _queue(outbox, "a")
     [delivery] = _fix(outbox)
-    outbox.queue([*_alerts("b", "c", account="quiet"), *_alerts("d", account="other")])
+    _queue(outbox, "b", "c", account="quiet")
+    _queue(outbox, "d", account="other")
     until = NOW + timedelta(hours=1)
     with writing(outbox.url) as connection:
         mark_refused(connection, delivery.message.delivery_id, "no", None)
@@ -98,24 +101,24 @@ def test_counts_tell_what_waits_from_what_is_snoozed_and_given_up(outbox):
 
 
 def test_it_travels_to_a_worker(outbox):
-    pickle.loads(pickle.dumps(outbox)).queue(_alerts("a"))
+    _queue(pickle.loads(pickle.dumps(outbox)), "a")
     assert _told(outbox) == ["a"]
 
 
 def test_nothing_is_a_fine_thing_to_queue(outbox):
-    outbox.queue([])
+    _queue(outbox)
     assert outbox.counts() == {}
 
 
 def test_an_outbox_without_tables_is_one_line(tmp_path):
     with pytest.raises(FraudError, match="no such table") as refused:
-        Outbox(sqlite_url(tmp_path / "x.db")).queue(_alerts("a"))
+        _queue(Outbox(sqlite_url(tmp_path / "x.db")), "a")
     assert "\n" not in str(refused.value)
 
 
 def test_a_digest_is_counts_and_the_highest_scores(outbox):
     for number in range(30):
-        outbox.queue(_alerts(f"t{number}", account=f"a{number}", score=number / 100))
+        _queue(outbox, f"t{number}", account=f"a{number}", score=number / 100)
     with engine(outbox.url).connect() as connection:
         fix(outbox.url, connection, "console", Policy(group=60, rate=Rate(1, 60)), NOW)
     with transaction(outbox.url) as connection:

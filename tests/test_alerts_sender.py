@@ -5,7 +5,6 @@ import logging
 import pytest
 from sqlalchemy import func, select
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts import fixing
 from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.fixing import new_delivery
@@ -15,6 +14,7 @@ from beam_fraud.alerts.sender import REFUSALS, ChannelSender
 from beam_fraud.alerts.snoozes import lift
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import transaction, writing
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from beam_fraud.sinks.tables import ALERTS, DELIVERIES
 from tests.flagged import flagged_batch
 from tests.postman import HandClock, Postman
@@ -39,7 +39,7 @@ class Office:
         minutes = range(self.queued, self.queued + len(ids))
         self.queued += len(ids)
         batch = flagged_batch(list(ids), minutes=minutes, **values)
-        self.outbox.queue(alerts_of(batch, [self.postman.name]))
+        queue_flagged(self.outbox.url, batch, [self.postman.name])
 
     def attempt(self, *, after=0.0):
         """Send after a while; returns the transactions of each message that went out."""

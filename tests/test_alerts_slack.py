@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.samples import SAMPLES, sample_alert
 from beam_fraud.alerts.slack_blocks import MOST_ALERTS, message_blocks
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.errors import FraudError
-from tests.flagged import flagged_batch, message_of
+from tests.flagged import alerts_of, flagged_batch, message_of
 from tests.http_receiver import Answer, HttpReceiver
 
 

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts import smtp_session
 from beam_fraud.alerts.channel import MessageRefusedError
 from beam_fraud.alerts.message import Message
@@ -23,7 +22,7 @@ from beam_fraud.alerts.url import parse_channel
 from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError, UsageError
 from tests.certificates import certificates
-from tests.flagged import START, flagged_batch, message_of
+from tests.flagged import START, alerts_of, flagged_batch, message_of
 from tests.recipients import LETTER_HEADERS
 from tests.smtp_server import SmtpServer
 

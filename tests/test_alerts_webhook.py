@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts import http_post
 from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.policy import Policy
@@ -21,7 +20,7 @@ from beam_fraud.alerts.url import parse_channel
 from beam_fraud.alerts.webhook import SECRET_VARIABLE
 from beam_fraud.errors import FraudError, UsageError
 from tests.certificates import certificates
-from tests.flagged import flagged_batch, message_of
+from tests.flagged import alerts_of, flagged_batch, message_of
 from tests.http_receiver import Answer, HttpReceiver
 
 README = Path(__file__).resolve().parent.parent / "deploy/webhook/README.md"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.outbox import Counts
 from beam_fraud.commandline import log
@@ -19,7 +18,7 @@ from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.errors import FraudError
 from beam_fraud.live.snapshot import Snapshot
-from tests.flagged import flagged_batch, message_of
+from tests.flagged import alerts_of, flagged_batch, message_of
 
 
 class Stream:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import alert_id, alerts_of
+from beam_fraud.alert import alert_id
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Counts, Outbox
@@ -13,6 +13,7 @@ from beam_fraud.cli import main
 from beam_fraud.commands.resend_alerts import ResendAlertsOptions, run
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.queue_flagged import queue_flagged
 from beam_fraud.sinks.tables import DELIVERIES
 from tests.flagged import flagged_batch
 
@@ -30,7 +31,7 @@ class Desk:
         self.channel = FileChannel(self.file)
 
     def queue(self, ids, **values):
-        self.outbox.queue(alerts_of(flagged_batch(list(ids), **values), [self.channel.name]))
+        queue_flagged(self.outbox.url, flagged_batch(list(ids), **values), [self.channel.name])
 
     def send(self):
         send_pending(self.outbox, [self.channel], 0.0)

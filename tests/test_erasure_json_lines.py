@@ -7,11 +7,10 @@ import json
 import threading
 from pathlib import Path
 
-from beam_fraud.alert import alerts_of
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.message import Message
 from tests.erasing import GONE, NOW, STAYS, run
-from tests.flagged import flagged_batch
+from tests.flagged import alerts_of, flagged_batch
 
 
 def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Path) -> None:

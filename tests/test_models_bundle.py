@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import Ridge
 
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import (
@@ -21,6 +23,7 @@ from beam_fraud.models.bundle import (
     write_bundle,
 )
 from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.packages import package_version, packages_of
 from beam_fraud.models.reference import Reference
 from beam_fraud.presets import HANDBOOK, ULB
 
@@ -220,6 +223,51 @@ def test_a_model_that_joblib_cannot_open_is_an_error_of_one_line(tmp_path: Path)
     with pytest.raises(FraudError, match="can't be opened by") as caught:
         load_model(open_bundle(str(tmp_path / "b")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("installed", ["xgboost", "lightgbm"])
+def test_a_model_of_another_major_version_of_its_package_says_so(
+    tmp_path: Path, installed: str
+) -> None:
+    write(tmp_path / "b", model=Breaks())
+    here = version("scikit-learn")
+    edit_manifest(tmp_path / "b", versions={"scikit-learn": here, installed: "0.90", "numpy": "1"})
+    with pytest.raises(FraudError) as caught:
+        load_model(open_bundle(str(tmp_path / "b")))
+    said = str(caught.value)
+    assert f"saved by scikit-learn {here} and {installed} 0.90, can't be opened by " in said
+    assert f"by scikit-learn {here} and {installed} {package_version(installed)} (no such" in said
+    assert said.endswith(f"; install {installed} 0.* or train again")
+    assert "\n" not in said
+
+
+def test_a_package_that_is_not_there_has_no_version() -> None:
+    assert package_version("no_such_package") is None
+
+
+def test_a_model_names_packages_that_it_needs_at_any_depth() -> None:
+    kept = KeepsBytes()
+    assert packages_of({"models": [(Ridge(), kept)]}) == ("keras",)
+    assert packages_of([Ridge(), np.zeros((300, 200)), np.zeros((300, 200), order="F")]) == ()
+
+
+def test_a_part_that_says_itself_what_it_lacks_is_heard(tmp_path: Path) -> None:
+    write(tmp_path / "b", model=KeepsBytes())
+    with pytest.raises(FraudError) as caught:
+        load_model(open_bundle(str(tmp_path / "b")))
+    assert str(caught.value) == f"{tmp_path}/b: model.joblib: needs what is not here"
+
+
+class KeepsBytes:
+    """A model in a form of its own."""
+
+    needs_packages = ("keras",)
+
+    def __setstate__(self, state: object) -> None:
+        raise FraudError("needs what is not here")
+
+    def __getstate__(self) -> object:
+        return {"model": b""}
 
 
 def _break() -> None:

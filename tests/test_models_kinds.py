@@ -1,141 +1,77 @@
-"""The contract that every kind of model keeps."""
+"""What a kind of model has to itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
-from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import UsageError
-from beam_fraud.models.bundle import load_model, open_bundle, write_bundle
-from beam_fraud.models.kinds import KINDS, ModelKind, model_kind
-from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
+from beam_fraud.models.kinds import KINDS, model_kind
+from beam_fraud.models.kinds.boosting import Boosting
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.manifest import Manifest, Thresholds
-from beam_fraud.models.predict import check_classifier, predict_scores
-from beam_fraud.models.reference import Reference
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.models.predict import predict_scores
+from tests.test_models_kinds_contract import rows
 
-SCHEMA = Schema(
-    name="test",
-    roles={"event_time": "t", "amount": "a"},
-    features=(FeatureColumn("noise"), FeatureColumn("mcc", "categorical", "allow")),
-    calendar=False,
-)
-FEATURES = ("noise", "mcc", "amount")
+BOOSTING = [name for name, kind in KINDS.items() if isinstance(kind, Boosting)]
 
 
-def rows(n: int = 3000, seed: int = 0) -> LabelledRows:
-    """Large amounts in category 2 are frauds; one value in twenty is absent."""
-    random = np.random.default_rng(seed)
-    noise, mcc = random.normal(size=n), random.integers(0, 4, size=n).astype(float)
-    amount = random.lognormal(3, 1, size=n)
-    labels = ((amount > 30) & (mcc == 2) & (random.random(n) < 0.8)).astype(np.int8)
-    matrix = np.column_stack([noise, mcc, amount])
-    matrix[random.random(matrix.shape) < 0.05] = np.nan
-    return LabelledRows(matrix, labels, categorical=(1,))
+@pytest.mark.parametrize("name", BOOSTING)
+def test_boosting_takes_no_more_trees_than_later_rows_call_for(name: str) -> None:
+    def chosen(*settings: str) -> int:
+        kind, _ = model_kind(name, ["trees=40", *settings]).validate(rows(), rows(seed=1), seed=0)
+        assert isinstance(kind, Boosting)
+        return kind.trees
+
+    assert chosen("tolerance=1.0") == 1
+    assert 1 < chosen("tolerance=0.02") <= chosen("tolerance=0.0") <= 40
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    # OpenMP threads that wait for a busy core make boosting many times slower.
-    with threadpool_limits(1):
-        yield
-
-
-@pytest.fixture(params=list(KINDS))
-def kind(request: pytest.FixtureRequest) -> ModelKind:
-    return quick(KINDS[request.param])
-
-
-def quick(kind: ModelKind) -> ModelKind:
-    """An ensemble of members that are fitted in no time; other kinds as they are."""
-    for name, part in kind.parts.items():
-        kind = kind.with_part(name, replace(part, trees=10))  # type: ignore[call-arg]
-    return kind
-
-
-def test_it_tells_frauds_from_genuine_ones(kind: ModelKind) -> None:
-    later = rows(seed=1)
-    scores = predict_scores(kind.fit(rows(), seed=0), later.matrix)
-    assert scores.dtype == np.float64
-    assert scores.shape == (3000,)
-    assert scores.min() >= 0
-    assert scores.max() <= 1
-    # One row in ten is a fraud; who learns without labels can't know that it is category 2.
-    assert not kind.supervised or average_precision_score(later.labels, scores) > 0.5
-
-
-def test_a_seed_gives_one_model(kind: ModelKind) -> None:
-    later = rows(seed=1).matrix
-    one, same = (predict_scores(kind.fit(rows(), seed=7), later) for _ in range(2))
-    assert np.array_equal(one, same)
-
-
-def test_validation_scores_are_those_of_the_settings_it_chose(kind: ModelKind) -> None:
-    valid = rows(seed=1)
-    chosen, scores = kind.validate(rows(), valid, seed=0)
-    assert np.allclose(scores, predict_scores(chosen.fit(rows(), seed=0), valid.matrix))
-
-
-def test_absent_and_unknown_values_have_a_score(kind: ModelKind) -> None:
+@pytest.mark.parametrize("name", BOOSTING)
+def test_the_first_trees_score_as_a_model_of_so_many(name: str) -> None:
+    kind = model_kind(name, ["trees=12"])
+    assert isinstance(kind, Boosting)
     model = kind.fit(rows(), seed=0)
-    odd = np.array([[np.nan, np.nan, np.nan], [0.0, 4.0, 10.0], [1e9, 0.0, -1e9]])
-    assert np.isfinite(predict_scores(model, odd)).all()
+    few = model_kind(name, ["trees=5"]).fit(rows(), seed=0)
+    found = kind.scores_of_first(5, model, rows(seed=1).matrix)
+    assert np.allclose(found, predict_scores(few, rows(seed=1).matrix))
+    stages = [stage.copy() for stage in kind.stages(model, rows(seed=1).matrix)]
+    assert len(stages) == 12
+    # Their order is that of the scores, but for what single precision can't tell apart.
+    order = np.argsort(stages[4], kind="stable")
+    assert (np.diff(found[order]) > -1e-6).all()
 
 
-def test_values_absent_only_when_scoring_or_throughout_have_a_score(kind: ModelKind) -> None:
-    complete = np.nan_to_num(rows().matrix)
-    complete[:, 0] = np.nan
-    model = kind.fit(LabelledRows(complete, rows().labels, (1,)), seed=0)
-    assert np.isfinite(predict_scores(model, np.full((1, 3), np.nan))).all()
-    assert np.isfinite(predict_scores(model, np.zeros((1, 3)))).all()
-
-
-def test_it_survives_a_bundle_and_predicts_on_one_thread(kind: ModelKind, tmp_path: Path) -> None:
-    model = kind.fit(rows(), seed=0)
-    manifest = Manifest(
-        name="test",
-        kind=kind.name,
-        created="2024-01-01T00:00:00+00:00",
-        features=FEATURES,
-        schema=SCHEMA.to_dict(),
-        thresholds=Thresholds(0.5),
-    )
-    write_bundle(str(tmp_path / "bundle"), model, manifest, Reference(), "# test")
-    loaded = load_model(open_bundle(str(tmp_path / "bundle")))
-    check_classifier(loaded, 3)
-    parameters = loaded.get_params(deep=True)
-    assert all(v in (None, 1) for k, v in parameters.items() if k.endswith("n_jobs"))
-    later = rows(seed=1).matrix
-    assert np.array_equal(predict_scores(loaded, later), predict_scores(model, later))
-
-
-def test_no_rows_have_no_scores(kind: ModelKind) -> None:
-    assert predict_scores(kind.fit(rows(), seed=0), np.empty((0, 3))).shape == (0,)
-
-
-def test_boosting_takes_no_more_trees_than_later_rows_call_for() -> None:
-    chosen, _ = HistGradientBoosting(trees=60).validate(rows(), rows(seed=1), seed=0)
-    exact, _ = HistGradientBoosting(trees=60, tolerance=0.0).validate(rows(), rows(seed=1), seed=0)
-    assert 1 <= chosen.trees <= exact.trees <= 60
-
-
+@pytest.mark.parametrize("name", BOOSTING)
 @pytest.mark.parametrize("categories", [254, 255, 256, 400])
-def test_boosting_takes_any_number_of_categories(categories: int) -> None:
-    codes = np.arange(3000, dtype=float) % categories
-    labels = (codes == 7).astype(np.int8)
-    model = HistGradientBoosting(trees=5).fit(LabelledRows(codes[:, None], labels, (0,)), seed=0)
+def test_boosting_takes_any_number_of_categories(name: str, categories: int) -> None:
+    codes = np.arange(12_000, dtype=float) % categories
+    labels = (codes < 40).astype(np.int8)
+    model = model_kind(name, ["trees=5"]).fit(LabelledRows(codes[:, None], labels, (0,)), seed=0)
     known, other, unknown, absent = predict_scores(
         model, np.array([[7.0], [100.0], [float(categories)], [np.nan]])
     )
     assert known > other
     assert np.isfinite([unknown, absent]).all()
+
+
+def test_categories_are_no_numbers_to_boosting() -> None:
+    # Every other category is a fraud: no threshold tells them apart, one split by category does.
+    codes = np.arange(4000, dtype=float) % 12
+    labels = (codes % 2).astype(np.int8)
+    for name in BOOSTING:
+        one = model_kind(name, ["trees=1", "max_features=1.0"])
+        scores = predict_scores(
+            one.fit(LabelledRows(codes[:, None], labels, (0,)), 0), codes[:12, None]
+        )
+        assert scores[1::2].min() > scores[::2].max(), name
+
+
+def test_an_mlp_lets_frauds_weigh_more() -> None:
+    def mean_score(weight: str) -> float:
+        kind = model_kind("mlp", ["epochs=5", f"fraud_weight={weight}"])
+        return float(predict_scores(kind.fit(rows(), 0), rows(seed=1).matrix).mean())
+
+    assert mean_score("20") > 1.5 * mean_score("1")
 
 
 def test_an_unknown_kind_is_told_the_nearest() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from beam_fraud.alert import Alert, alerts_of
+from beam_fraud.alert import Alert
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks import connection as connection_module
@@ -16,7 +16,7 @@ from beam_fraud.sinks import engines
 from beam_fraud.sinks.connection import sqlite_url, transaction, writing
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.tables import ALERTS, FLAGGED, RUNS
-from tests.flagged import flagged_batch
+from tests.flagged import alerts_of, flagged_batch
 
 
 @pytest.fixture

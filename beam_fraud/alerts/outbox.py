@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Select, func, select
 
-from beam_fraud.alert import Alert
 from beam_fraud.alerts.snoozes import snoozed
 from beam_fraud.sinks.connection import (
     check_database,
     masked,
     prepare_database,
     transaction,
-    writing,
 )
-from beam_fraud.sinks.queued_alerts import queue_alerts
 from beam_fraud.sinks.tables import ALERTS, DELIVERIES
 
 
@@ -52,11 +49,6 @@ class Outbox:
     def begin(self) -> None:
         """Make the tables."""
         prepare_database(self.url)
-
-    def queue(self, alerts: Sequence[Alert]) -> None:
-        """Add `alerts`: one in a delivery stays as it is, others take the newest scoring."""
-        with writing(self.url) as connection:
-            queue_alerts(connection, alerts)
 
     def counts(self, now: datetime | None = None) -> dict[str, Counts]:
         """Channel to how many of its alerts wait at `now`, were sent and were given up."""

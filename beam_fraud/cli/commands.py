@@ -36,6 +36,14 @@ from beam_fraud.cli.options import (
     Until,
     Workers,
 )
+from beam_fraud.cli.validation_options import (
+    DropKnownCards,
+    Folds,
+    LabelDelay,
+    Tune,
+    TuneBudget,
+    TuneStore,
+)
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
@@ -128,6 +136,12 @@ def train(
     split: Annotated[
         Literal["time", "stratified"], typer.Option("--split", help="How validation is split off.")
     ] = "time",
+    folds: Folds = None,
+    label_delay: LabelDelay = None,
+    drop_known_cards: DropKnownCards = False,
+    tune: Tune = None,
+    tune_budget: TuneBudget = None,
+    tune_store: TuneStore = None,
     seed: Seed = 0,
     threshold: Annotated[
         str,
@@ -154,6 +168,15 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
     ] = None,
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            "--resample",
+            metavar="NAME[=RATIO]",
+            help="under, smote, adasyn, tomek, smote-enn or balanced-bagging, to RATIO frauds for "
+            "each genuine row; compare tries all and takes one only if it is clearly better.",
+        ),
+    ] = None,
 ) -> Outcome:
     """Fit a model, choose its threshold and write the bundle."""
     from beam_fraud.commands.train import TrainOptions, render, run
@@ -168,12 +191,19 @@ def train(
         until=until,
         history=tuple(history or ()),
         split=split,
+        folds=folds,
+        label_delay=label_delay,
+        drop_known_cards=drop_known_cards,
+        tune=tune,
+        tune_budget=tune_budget,
+        tune_store=tune_store,
         seed=seed,
         threshold=threshold,
         decline=decline,
         calibrate=calibrate,
         name=name,
         settings=tuple(set_ or ()),
+        resample=resample,
     )
     return Outcome(run(options), render)
 
@@ -181,7 +211,12 @@ def train(
 @command(app, "evaluate")
 def evaluate(
     files: Files,
-    model: Bundle,
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model", metavar="BUNDLE", help="Directory of a model; several are compared."
+        ),
+    ],
     schema: SchemaOfBundle = None,
     since: Since = None,
     until: Until = None,
@@ -194,19 +229,53 @@ def evaluate(
         Literal["handbook"] | None,
         typer.Option("--protocol", help="Rows and figures as the fraud-detection handbook's."),
     ] = None,
+    out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Report that ends in .html, .json or .md; repeatable."
+        ),
+    ] = None,
+    png: Annotated[
+        str | None, typer.Option("--png", metavar="DIR", help="Plots of the report as PNG files.")
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--segment", metavar="COLUMN", help="Tell figures by its values too; repeatable."
+        ),
+    ] = None,
+    cards: Annotated[
+        int, typer.Option("--cards", metavar="K", min=1, help="Cards looked at in a day.")
+    ] = 100,
+    cost: Annotated[
+        str,
+        typer.Option("--cost", metavar="FN:FP", help="Of a missed fraud and of a false alarm."),
+    ] = "100:1",
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=20, help="Of the bootstrap, at most.")
+    ] = 1000,
+    seed: Seed = 0,
 ) -> Outcome:
-    """Measure a model on labelled transactions."""
+    """Measure a model on labelled transactions, or compare several."""
     from beam_fraud.commands.evaluate import EvaluateOptions, render, run
 
     options = EvaluateOptions(
         files=tuple(files),
-        model=model,
+        model=model[0],
+        others=tuple(model[1:]),
         schema=schema,
         since=since,
         until=until,
         history=tuple(history or ()),
         threshold=threshold,
         protocol=protocol,
+        out=tuple(out or ()),
+        png=png,
+        segments=tuple(segment or ()),
+        cards=cards,
+        cost=cost,
+        resamples=resamples,
+        seed=seed,
     )
     return Outcome(run(options), render)
 

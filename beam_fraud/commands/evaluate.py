@@ -1,37 +1,35 @@
-"""`beam-fraud evaluate`: measure a bundle on labelled transactions."""
+"""`beam-fraud evaluate`: measure bundles on labelled transactions."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from beam_fraud.commands.figures import render_metrics
+from beam_fraud.commands.evaluated import Evaluated, evaluated_rows
+from beam_fraud.commands.figures import render_comparisons, render_intervals, render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
-from beam_fraud.dataset import load_dataset
-from beam_fraud.duration import DAY
-from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.event_time import event_micros, micros_of, moment_of
+from beam_fraud.commands.protocol import cards_of
+from beam_fraud.commands.report_files import png_directory, report_files, write_whole
+from beam_fraud.errors import UsageError
+from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
+from beam_fraud.evaluation.candidate import Candidate, overlap_warning
+from beam_fraud.evaluation.cost import parse_cost
+from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, evaluate_models
+from beam_fraud.event_time import event_micros, moment_of
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import Bundle, load_model, open_bundle
-from beam_fraud.models.handbook_protocol import (
-    CARDS,
-    TEST_DAYS,
-    Period,
-    card_precision,
-    period_after,
-    rows_to_test,
-)
+from beam_fraud.models.bundle import Bundle, load_model, open_bundle, read_reference
+from beam_fraud.models.handbook_protocol import CARDS, card_precision
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.schema_toml import load_schema
 
 _log = logging.getLogger(__name__)
+#: What reports there are.
+_ENDINGS = (".html", ".json", ".md")
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ class EvaluateOptions:
     files: tuple[str, ...]
     #: Directory of the bundle.
     model: str
+    #: Directories of bundles to compare with it.
+    others: tuple[str, ...] = ()
     #: Preset or TOML file in place of the bundle's own schema.
     schema: str | None = None
     #: Earlier transactions, which fill the windows of velocity features and nothing else.
@@ -54,83 +54,165 @@ class EvaluateOptions:
     threshold: float | None = None
     #: `handbook`: which rows, and one figure more, as `models.handbook_protocol` says; or None.
     protocol: str | None = None
+    #: Report files, told apart by their endings.
+    out: tuple[str, ...] = ()
+    #: Directory that plots are written to.
+    png: str | None = None
+    #: Columns to tell figures by.
+    segments: tuple[str, ...] = ()
+    #: Cards that are looked at in a day.
+    cards: int = CARDS
+    #: What a missed fraud and a false alarm cost, `FN:FP`.
+    cost: str = "100:1"
+    #: Of the bootstrap.
+    resamples: int = 1000
+    #: Of everything random.
+    seed: int = 0
 
 
 def run(options: EvaluateOptions) -> dict[str, object]:
     """Score the rows and compare with their labels.
 
     Raises:
-      FraudError: there is no label or no row, or the bundle can't be used.
+      FraudError: there is no label or no row, or a bundle can't be used.
     """
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    files, png = report_files(options.out, _ENDINGS), png_directory(options.png)
+    prices = parse_cost(options.cost)
     refuse_bundles((*options.files, *options.history))
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    bundle = open_bundle(options.model)
-    schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    features = bundle.features_in(schema)
-    if options.protocol is not None:
-        period = _period(options, bundle)
-        since, until = (moment_of(micros) for micros in (period.trained_from, period.stop))
-    dataset = load_dataset(
-        options.files, features.schema, since=since, until=until, history=options.history
+    bundles = [open_bundle(path) for path in (options.model, *options.others)]
+    evaluated = evaluated_rows(
+        bundles,
+        options.files,
+        schema=options.schema,
+        history=options.history,
+        since=since,
+        until=until,
+        protocol=options.protocol,
+        segments=options.segments,
     )
-    if dataset.rows_dead:
-        _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
-    transactions = dataset.transactions
-    if options.protocol is not None:
-        transactions = _tested(transactions, period)
-    if not transactions.num_rows:
-        raise FraudError("no rows to evaluate on in the files and times given")
-    scores = predict_scores(load_model(bundle), feature_matrix(transactions, features))
-    labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
-    threshold = bundle.thresholds.review if options.threshold is None else options.threshold
-    figures = measure(labels, scores, threshold).to_dict()
-    if options.protocol is not None:
-        precision = card_precision(event_micros(transactions), _cards(transactions), labels, scores)
-        figures |= {"protocol": options.protocol, f"card_precision_at_{CARDS}": precision}
+    if evaluated.dataset.rows_dead:
+        dead = evaluated.dataset
+        _log.warning("%d rows are left out: %s", dead.rows_dead, dead.dead_reasons)
+    candidates = [
+        _candidate(evaluated, place, bundle, options.threshold)
+        for place, bundle in enumerate(bundles)
+    ]
+    times = event_micros(evaluated.transactions[0])
+    first, last = int(times.min()), int(times.max())
+    warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
+    for warning in warnings:
+        _log.warning("%s", warning)
+    rows = evaluated.rows
+    found = bootstrap(
+        rows.labels,
+        [candidate.scores for candidate in candidates],
+        [candidate.threshold for candidate in candidates],
+        accounts=rows.accounts,
+        count=options.resamples,
+        seed=options.seed,
+    )
+    written: list[str] = []
+    if files or png is not None:
+        asked = Asked(options.cards, prices, options.seed)
+        models = evaluate_models(rows, candidates, evaluated.segmentations(), found, asked)
+        report = Report(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            files=tuple(Path(file).name for file in options.files),
+            span=(moment_of(first).isoformat(), moment_of(last).isoformat()),
+            timezone=evaluated.schema.timezone,
+            protocol=options.protocol,
+            cards=options.cards,
+            warnings=tuple(warnings),
+            unit=found.unit,
+            resamples=found.resamples,
+            seed=options.seed,
+            models=models,
+            comparisons=comparisons_of(candidates, found),
+        )
+        written = _write(report, files, png)
+    figures = [
+        _figures(candidate, found, place, evaluated, options)
+        for place, candidate in enumerate(candidates)
+    ]
+    dataset = evaluated.dataset
+    comparisons = [asdict(comparison) for comparison in comparisons_of(candidates, found)]
     return {
-        "model_id": bundle.model_id,
-        **figures,
+        **(figures[0] if len(figures) == 1 else {"models": figures, "comparisons": comparisons}),
         "rows_in": dataset.rows_in,
         "rows_dead": dataset.rows_dead,
         "rows_duplicate": dataset.rows_duplicate,
+        "warnings": warnings,
+        "bootstrap": {"unit": found.unit, "resamples": found.resamples, "seed": found.seed},
+        "reports": written,
     }
 
 
 def render(result: dict[str, object]) -> str:
     """The result as text for a terminal."""
-    return f"{result['model_id']}\n\n{render_metrics(result, '')}"
+    models = cast(list[dict[str, Any]], result.get("models", [result]))
+    bootstrapped = cast(dict[str, Any], result["bootstrap"])
+    blocks = []
+    for model in models:
+        blocks += [str(model["model_id"]), "", render_metrics(model, ""), ""]
+        blocks += [*render_intervals(model, bootstrapped), ""]
+    comparisons = cast(list[dict[str, Any]], result.get("comparisons", []))
+    if comparisons:
+        blocks += [*render_comparisons(comparisons), ""]
+    blocks += [f"report: {path}" for path in cast(list[str], result["reports"])]
+    return "\n".join(blocks).rstrip()
 
 
-def _period(options: EvaluateOptions, bundle: Bundle) -> Period:
-    """The days that the protocol tests, unless the options name others."""
-    if options.protocol != "handbook":
-        raise UsageError(f"--protocol {options.protocol}: must be handbook")
-    if bundle.manifest.trained_on is None:
-        raise FraudError(
-            f"{bundle.path}: doesn't say which days it was trained on, which --protocol handbook "
-            "has to know; train it again"
-        )
-    if "account_id" not in bundle.schema.roles:
-        raise FraudError(
-            f"{bundle.path}: its schema gives no column for 'account_id', so --protocol handbook "
-            "can't tell cards apart"
-        )
-    first, last = (micros_of(datetime.fromisoformat(text)) for text in bundle.manifest.trained_on)
-    period = period_after(first, last)
-    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    start = period.start if since is None else micros_of(since)
-    stop = start + TEST_DAYS * DAY if until is None else micros_of(until)
-    return Period(first, start, stop)
+def _candidate(
+    evaluated: Evaluated, place: int, bundle: Bundle, threshold: float | None
+) -> Candidate:
+    model, features = load_model(bundle), evaluated.features[place]
+    matrix = feature_matrix(evaluated.transactions[place], features)
+    return Candidate(
+        bundle=bundle,
+        model=model,
+        features=features,
+        reference=read_reference(bundle),
+        matrix=matrix,
+        scores=predict_scores(model, matrix),
+        threshold=bundle.thresholds.review if threshold is None else threshold,
+    )
 
 
-def _tested(transactions: pa.Table, period: Period) -> pa.Table:
-    labels = transactions.column("label").to_numpy()
-    rows = rows_to_test(event_micros(transactions), _cards(transactions), labels, period)
-    return transactions.filter(pa.array(rows))
+def _figures(
+    candidate: Candidate,
+    found: Bootstrap,
+    place: int,
+    evaluated: Evaluated,
+    options: EvaluateOptions,
+) -> dict[str, Any]:
+    labels = evaluated.rows.labels
+    figures = measure(labels, candidate.scores, candidate.threshold).to_dict()
+    if options.protocol is not None:
+        # The protocol's days are of UTC.
+        transactions = evaluated.transactions[place]
+        times, cards = event_micros(transactions), cards_of(transactions)
+        precision = card_precision(times, cards, labels, candidate.scores, options.cards)
+        figures |= {
+            "protocol": options.protocol,
+            f"card_precision_at_{options.cards}": precision,
+        }
+    intervals = {
+        name: None if interval is None else asdict(interval)
+        for name, interval in found.intervals(place).items()
+    }
+    return {"model_id": candidate.bundle.model_id, **figures, "intervals": intervals}
 
 
-def _cards(transactions: pa.Table) -> npt.NDArray[np.int64]:
-    codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
-    return np.asarray(codes, dtype=np.int64)
+def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]:
+    from beam_fraud.charts.page import save_plots
+    from beam_fraud.evaluation.report.files import report_bytes
+    from beam_fraud.evaluation.report.sections import sections_of
+
+    sections = sections_of(report)
+    for path in files:
+        write_whole(path, report_bytes(report, sections, path.suffix.lower()))
+    plots = [] if png is None else save_plots(sections, png)
+    return [str(path) for path in (*files, *plots)]

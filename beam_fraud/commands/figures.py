@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+_CARD_PRECISION = "card_precision_at_"
+_NAMES = {"average_precision": "average precision", "roc_auc": "ROC AUC", "f1": "F1"}
+
 
 def render_metrics(metrics: dict[str, Any], which: str) -> str:
     """Figures as `Metrics.to_dict` gives them.
@@ -26,8 +29,9 @@ def render_metrics(metrics: dict[str, Any], which: str) -> str:
         "",
         "             precision   recall       F1       rows",
     ]
-    if "card_precision_at_100" in metrics:
-        lines.insert(4, f"  card precision@100 {_figure(metrics['card_precision_at_100'])}")
+    for key in (key for key in metrics if key.startswith(_CARD_PRECISION)):
+        name = f"card precision@{key.removeprefix(_CARD_PRECISION)}"
+        lines.insert(4, f"  {name:<18} {_figure(metrics[key])}")
     for name, figures in metrics["per_class"].items():
         values = "  ".join(f"{_figure(figures[key]):>7}" for key in ("precision", "recall", "f1"))
         lines.append(f"  {name:<9}    {values}  {figures['rows']:>9,}")
@@ -38,6 +42,44 @@ def render_metrics(metrics: dict[str, Any], which: str) -> str:
         f"  genuine    {confusion['fp']:>{wide},}  {confusion['tn']:>{wide},}",
     ]
     return "\n".join(lines)
+
+
+def render_intervals(metrics: dict[str, Any], bootstrapped: dict[str, Any]) -> list[str]:
+    """Lines of 95 % intervals; none where no figure has one.
+
+    Args:
+      metrics: with `intervals`, figure to `low` and `high` or None.
+      bootstrapped: `unit`, `resamples` and `seed`.
+    """
+    lines = [
+        f"  {_NAMES.get(name, name):<18} {interval['low']:.4f} to {interval['high']:.4f}"
+        for name, interval in metrics["intervals"].items()
+        if interval is not None
+    ]
+    return [_resampled(bootstrapped), "", *lines] if lines else []
+
+
+def render_comparisons(comparisons: list[dict[str, Any]]) -> list[str]:
+    """Lines of the differences between models and the first of them."""
+    lines = []
+    for comparison in comparisons:
+        lines += [f"{comparison['model_id']} against {comparison['against']}", ""]
+        for difference in comparison["differences"]:
+            name, interval = difference["figure"], difference["interval"]
+            lines.append(
+                f"  {_NAMES.get(name, name):<18} {difference['value']:+.4f}  "
+                f"({interval['low']:+.4f} to {interval['high']:+.4f}), "
+                f"better in {difference['better']:.0%}"
+            )
+        lines.append("")
+    return lines[:-1]
+
+
+def _resampled(bootstrapped: dict[str, Any]) -> str:
+    return (
+        f"In 95 % of {bootstrapped['resamples']:,} resamples of the {bootstrapped['unit']} "
+        f"(seed {bootstrapped['seed']})"
+    )
 
 
 def _figure(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,14 +11,24 @@ from typing import Any, Literal, cast
 from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
+from beam_fraud.commands.resampling_table import render_tried
+from beam_fraud.commands.validation import (
+    check_division,
+    delay_of,
+    remove_own_store,
+    tuning_of,
+)
+from beam_fraud.commands.validation_figures import render_tuning, render_validation
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
+from beam_fraud.models.fold_figures import summary
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.resampling import resampled, tried_of
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
@@ -50,6 +60,18 @@ class TrainOptions:
     history: tuple[str, ...] = ()
     #: `time` or `stratified`.
     split: str = "time"
+    #: Folds whose validation rows choose, at least 2; None: one split.
+    folds: int | None = None
+    #: How long labels take, such as `7d`; None: they are known at once.
+    label_delay: str | None = None
+    #: Whether cards that are known to be compromised are left out of the validation rows.
+    drop_known_cards: bool = False
+    #: Trials to look for better settings in; None: the kind's own settings.
+    tune: int | None = None
+    #: How long trials begin, such as `10m`; None: until there are as many as asked for.
+    tune_budget: str | None = None
+    #: File that keeps the trials; None: one beside `out`, removed when the bundle is there.
+    tune_store: str | None = None
     #: Of everything random.
     seed: int = 0
     #: How the threshold is chosen.
@@ -62,6 +84,8 @@ class TrainOptions:
     name: str | None = None
     #: `NAME=VALUE` each, in place of the kind's own settings.
     settings: tuple[str, ...] = ()
+    #: What is done to the rows that are fitted on: a resampler, `compare` or None.
+    resample: str | None = None
 
 
 def run(options: TrainOptions) -> dict[str, object]:
@@ -70,14 +94,12 @@ def run(options: TrainOptions) -> dict[str, object]:
     Raises:
       FraudError: the data, or what is asked of it, can't make a model.
     """
-    if options.split not in ("time", "stratified"):
-        raise UsageError(f"--split {options.split}: must be time or stratified")
-    if options.split == "stratified" and options.valid_from is not None:
-        raise UsageError("--valid-from: random rows (--split stratified) have no first time")
+    schema = load_schema(options.schema)
+    check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
     recipe = Recipe(
-        kind=model_kind(options.model, options.settings),
+        kind=resampled(model_kind(options.model, options.settings), options.resample),
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
@@ -85,13 +107,16 @@ def run(options: TrainOptions) -> dict[str, object]:
         calibrate=cast(Method | None, options.calibrate),
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
+        folds=options.folds,
+        label_delay=delay_of(options),
+        drop_known_cards=options.drop_known_cards,
+        tuning=tuning_of(options),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
     refuse_bundles((*options.files, *options.history))
     check_directory(options.out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    schema = load_schema(options.schema)
     dataset = load_dataset(options.files, schema, since=since, until=until, history=options.history)
     if dataset.rows_dead:
         _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
@@ -104,11 +129,13 @@ def run(options: TrainOptions) -> dict[str, object]:
         trained.reference,
         model_card(name, trained, recipe, data, options.threshold, options.decline),
     )
+    remove_own_store(options)
     return {
         "model_id": bundle.model_id,
         "out": bundle.path,
         "kind": trained.kind.name,
         "settings": trained.settings,
+        "resampling": [asdict(line) for line in tried_of(trained.kind)],
         "threshold": trained.threshold,
         "decline": trained.decline,
         "calibration": trained.calibration and trained.calibration.method,
@@ -122,22 +149,27 @@ def run(options: TrainOptions) -> dict[str, object]:
         "rows_held_out": trained.sizes["held_out"],
         "microseconds_per_row": trained.microseconds_per_row,
         "seconds": trained.seconds,
+        **({"validation": summary(trained.folds)} if trained.folds else {}),
+        **({} if trained.tuned is None else {"tuning": trained.tuned.to_dict()}),
     }
 
 
-def render(result: dict[str, object]) -> str:
+def render(result: dict[str, Any]) -> str:
     """The result as text for a terminal."""
     which = "held-out" if result["reported_on"] == "held_out" else "validation"
     return "\n".join(
         [
             f"{result['model_id']} is in {result['out']}",
             "",
-            render_metrics(cast(dict[str, Any], result["metrics"]), which),
+            render_metrics(result["metrics"], which),
             *(
                 []
                 if result["decline"] is None
                 else ["", f"Declined from a score of {result['decline']:.6g}"]
             ),
+            *render_validation(result.get("validation")),
+            *render_tuning(result.get("tuning")),
+            *render_tried(cast(list[dict[str, Any]], result["resampling"])),
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",

@@ -25,6 +25,7 @@ from beam_fraud.models.manifest import (
     installed_versions,
     model_id,
 )
+from beam_fraud.models.packages import packages_of, saved_and_here
 from beam_fraud.models.predict import check_classifier
 from beam_fraud.models.storage import read_bytes, write_directory
 from beam_fraud.schema import Schema
@@ -132,7 +133,7 @@ def write_bundle(
         CARD_FILE: card.encode(),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = replace(manifest, files=digests, versions=installed_versions())
+    manifest = replace(manifest, files=digests, versions=installed_versions(packages_of(model)))
     data = encode_manifest(manifest)
     write_directory(directory, {**files, MANIFEST_FILE: data}, last=MANIFEST_FILE)
     return Bundle(_anywhere(directory), model_id(manifest.name, data), manifest)
@@ -176,8 +177,8 @@ def load_model(bundle: Bundle) -> Any:
     The bytes that joblib opens are the very bytes whose digest was compared with the manifest's.
 
     Raises:
-      FraudError: the file is missing or changed, this scikit-learn can't open it, or it is no
-        classifier of the manifest's features.
+      FraudError: the file is missing or changed, a package that it needs is absent or can't open
+        it, or it is no classifier of the manifest's features.
     """
     data = _read_checked(bundle, MODEL_FILE)
     try:
@@ -188,12 +189,14 @@ def load_model(bundle: Bundle) -> Any:
     except ModuleNotFoundError as error:
         what = missing_extra(error) or f"needs the module {error.name}, which is not installed"
         raise FraudError(f"{bundle.path}: {MODEL_FILE} {what}") from None
+    except FraudError as error:  # by a part of the model that says itself what it lacks
+        raise FraudError(f"{bundle.path}: {MODEL_FILE}: {error}") from None
     except Exception as error:  # whatever an object of another version does when it is set up
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        saved_by = bundle.manifest.versions.get("scikit-learn", "an unknown version")
+        saved, here, fix = saved_and_here(bundle.manifest.versions)
         raise FraudError(
-            f"{bundle.path}: {MODEL_FILE}, saved by scikit-learn {saved_by}, can't be opened by "
-            f"{version('scikit-learn')} ({reason})"
+            f"{bundle.path}: {MODEL_FILE}, saved by {saved}, can't be opened by {here} "
+            f"({reason}){fix}"
         ) from None
     try:
         check_classifier(model, len(bundle.manifest.features))

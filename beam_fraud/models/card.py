@@ -5,6 +5,7 @@ from __future__ import annotations
 from beam_fraud.models.manifest import Thresholds, installed_versions
 from beam_fraud.models.metrics import Metrics
 from beam_fraud.models.training import Recipe, Trained
+from beam_fraud.models.validation_card import validation_sections
 
 
 def model_card(
@@ -32,6 +33,7 @@ def model_card(
         "Data": _data(trained, recipe, data),
         "Features": _features(trained),
         "Settings": _list({**trained.settings, "seed": recipe.seed}),
+        **validation_sections(trained, random=recipe.split == "stratified"),
         "Figures": _figures(trained),
         "Threshold": _threshold(trained, rule, decline),
         "Cost": f"A prediction takes {trained.microseconds_per_row:g} µs a row on one thread, in "
@@ -75,18 +77,26 @@ def _data(trained: Trained, recipe: Recipe, data: tuple[str, ...]) -> str:
     first, last = trained.validated_on
     shown = ", ".join(f"`{name}`" for name in data)
     sizes = trained.sizes
+    if trained.folds:
+        held_out = f"; {sizes['held_out']:,} were held out for the figures below"
+        return (
+            f"{shown}, schema `{trained.features.schema.name}`. Settings and threshold were chosen "
+            f"on {sizes['valid']:,} validation rows, from {first} to {last}, as told below"
+            f"{held_out if sizes['held_out'] else ''}. "
+            f"Then the model was fitted on {sizes['refit']:,} rows."
+        )
     if recipe.split == "time":
         return (
             f"{shown}, schema `{trained.features.schema.name}`. Settings and threshold were chosen "
             f"by fitting on the first {sizes['train']:,} rows and looking at the "
             f"{sizes['valid']:,} that followed, from {first} to {last}. Then the model was fitted "
-            f"on all {sizes['train'] + sizes['valid']:,} rows."
+            f"on all {sizes['refit']:,} rows."
         )
     return (
         f"{shown}, schema `{trained.features.schema.name}`. Of random rows with equal shares of "
         f"fraud {sizes['train']:,} were fitted on, {sizes['valid']:,} chose settings and "
         f"threshold, and {sizes['held_out']:,} were held out for the figures below. Then the "
-        f"model was fitted on the {sizes['train'] + sizes['valid']:,} that were not held out."
+        f"model was fitted on the {sizes['refit']:,} that were not held out."
     )
 
 

@@ -87,9 +87,6 @@ def card_precision(
 ) -> float | None:
     """Card precision@k: the share of compromised cards among those looked at, a day on average.
 
-    Each day the cards with the highest scores are looked at, a card standing for its transactions
-    with their highest score and label. A card that was found is looked at no more.
-
     Args:
       times: int64[n], event times in microseconds.
       cards: int64[n], a number for each card.
@@ -106,9 +103,32 @@ def card_precision(
       >>> card_precision(times, cards, labels, scores, most=1)  # card 0, then card 1
       1.0
     """
+    precisions = daily_card_precision(times, cards, labels, scores, most)
+    return float(np.mean(precisions)) if precisions else None
+
+
+def daily_card_precision(
+    times: Times,
+    cards: Cards,
+    labels: Labels,
+    scores: npt.NDArray[np.float64],
+    most: int = CARDS,
+) -> list[float]:
+    """Card precision@k of each day that has transactions, in order.
+
+    Each day the cards with the highest scores are looked at, a card standing for its transactions
+    with their highest score and label. A card that was found is looked at no more.
+
+    Args:
+      times: see `card_precision`, as all others.
+      cards: see there.
+      labels: see there.
+      scores: see there.
+      most: see there.
+    """
     days = times // DAY
     found = np.zeros(int(cards.max(initial=-1)) + 1, dtype=bool)
-    precisions = []
+    precisions: list[float] = []
     for day in np.unique(days):
         rows = np.flatnonzero((days == day) & ~found[cards])
         of_day, place = np.unique(cards[rows], return_inverse=True)
@@ -120,4 +140,4 @@ def card_precision(
         detected = of_day[looked_at][compromised[looked_at]]
         precisions.append(len(detected) / most)
         found[detected] = True
-    return float(np.mean(precisions)) if precisions else None
+    return precisions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,3 +18,7 @@ class LabelledRows:
     labels: npt.NDArray[np.int8]
     #: Positions of the columns that hold category codes.
     categorical: tuple[int, ...] = ()
+
+    def take(self, positions: npt.NDArray[np.int64]) -> LabelledRows:
+        """The rows at these positions, int64[m], in this order."""
+        return replace(self, matrix=self.matrix[positions], labels=self.labels[positions])

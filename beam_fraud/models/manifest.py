@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from beam_fraud.errors import UsageError
+from beam_fraud.models.packages import package_version
 from beam_fraud.schema import Schema
 
 #: Distributions whose versions a bundle notes.
@@ -69,7 +71,7 @@ class Manifest:
     velocity: tuple[dict[str, Any], ...] = ()
     #: Categorical feature to its known values, in code order.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Distribution to the version that saved the model.
+    #: Package to the version that saved the model; the optional ones only if it needs them.
     versions: dict[str, str] = field(default_factory=dict)
     #: Figures on rows that the model was not fitted on, and what rows those are.
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -122,6 +124,12 @@ def model_id(name: str, data: bytes) -> str:
     return f"{name}@{hashlib.sha256(data).hexdigest()[:12]}"
 
 
-def installed_versions() -> dict[str, str]:
-    """The versions that a bundle made here depends on."""
-    return {name: version(name) for name in NOTED_VERSIONS}
+def installed_versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """The versions that a bundle made here depends on.
+
+    Args:
+      packages: what its model needs beside `NOTED_VERSIONS`.
+    """
+    needed = {name: package_version(name) for name in packages}
+    noted = {name: version(name) for name in NOTED_VERSIONS}
+    return noted | {name: number for name, number in needed.items() if number is not None}

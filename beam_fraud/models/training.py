@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -36,7 +36,15 @@ from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.split import split_by_time, split_stratified
-from beam_fraud.models.threshold import OPTION, Operating, ThresholdRule, operating_points
+from beam_fraud.models.threshold import (
+    OPTION,
+    Given,
+    Operating,
+    ThresholdRule,
+    operating_points,
+)
+from beam_fraud.models.tuning.trial import Tuned, Tuning
+from beam_fraud.models.tuning.tune import tune
 from beam_fraud.schema import Schema
 
 _log = logging.getLogger(__name__)
@@ -68,6 +76,8 @@ class Recipe:
     #: Whether rows of cards that are known to be compromised by then are left out of the
     #: validation rows. By time only.
     drop_known_cards: bool = False
+    #: How better settings are looked for on the validation rows; None: not at all.
+    tuning: Tuning | None = None
     #: Of everything random.
     seed: int = 0
 
@@ -115,6 +125,8 @@ class Trained:
     calibration: Calibration | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
+    #: What was tried to find the settings; None: nothing.
+    tuned: Tuned | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -141,7 +153,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
     rows = FoldRows(examples, division.folds)
     _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
-    chosen = choose(recipe.kind, rows, recipe.seed)
+    tuned = None if recipe.tuning is None else _tune(recipe, recipe.tuning, rows)
+    chosen = choose(recipe.kind, rows, recipe.seed) if tuned is None else tuned.chosen
     valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
     calibration = None
     if recipe.calibrate is not None:
@@ -187,7 +200,14 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
+        tuned=tuned,
     )
+
+
+def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
+    # What the figures of trials depend on: not for how long it is looked, nor where to flag.
+    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None)
+    return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
 
 
 def divide(examples: Examples, recipe: Recipe) -> Division:

@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.reference import Reference
+from beam_fraud.models.resampling.prior import PriorCorrected
 from beam_fraud.reasons.column_steps import keeps_columns
 from beam_fraud.reasons.explainer import Explainer, Floats, UnexplainableError
 from beam_fraud.reasons.forest import ForestExplainer
@@ -43,6 +44,8 @@ def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Expl
       reference: the distributions that it was trained on. Where it knows nothing of a feature,
         occlusion and unscaled regressions compare with 0.
     """
+    # Correcting multiplies the odds of every row alike: nothing that a feature adds changes.
+    model = model.model if isinstance(model, PriorCorrected) else model
     usual = np.nan_to_num(usual_values(reference, features), nan=0.0)
     try:
         if isinstance(_last(model), LogisticRegression):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_fraud.sources.raw import REASON
 
@@ -77,3 +78,13 @@ def faults_of_parsing(parsed: pa.RecordBatch) -> Faults:
         unparsed = parsed.column(REASON).is_valid().to_numpy(zero_copy_only=False)
         faults.add("malformed", "record", np.asarray(unparsed, dtype=bool))
     return faults
+
+
+def missing_columns(dead_letters: pa.RecordBatch) -> list[str]:
+    """The column that has no value, of each dead letter (`stages.DEAD_LETTER`) for want of one."""
+    absent = dead_letters.filter(pc.starts_with(dead_letters.column("reason"), "missing_"))
+    reasons, details = (absent.column(name).to_pylist() for name in ("reason", "detail"))
+    return [
+        detail.removesuffix(f": {REASONS[reason]}")
+        for reason, detail in zip(reasons, details, strict=True)
+    ]

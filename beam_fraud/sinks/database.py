@@ -20,7 +20,7 @@ from beam_fraud.sinks.database_url import DatabaseUrl, database_file
 from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.sinks.key_ranges import key_ranges
 from beam_fraud.sinks.persistence import PATIENCE, PersistentConnection, persistently
-from beam_fraud.sinks.queued_alerts import queue_alerts_of
+from beam_fraud.sinks.queued_alerts import queue_alerts
 from beam_fraud.sinks.tables import FLAGGED, RUNS
 from beam_fraud.sinks.undelivered import keep_undelivered
 from beam_fraud.sinks.upsert import Row, upsert, upsert_columns
@@ -171,7 +171,7 @@ class DatabaseWriter:
 
         def work(connection: Connection) -> None:
             upsert_columns(connection, FLAGGED, flagged)
-            queue_alerts_of(connection, flagged, channels)
+            queue_alerts(connection, flagged, channels)
 
         try:
             connection.write(work)

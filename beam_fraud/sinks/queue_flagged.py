@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.sinks.persistence import persistently
-from beam_fraud.sinks.queued_alerts import queue_alerts_of
+from beam_fraud.sinks.queued_alerts import queue_alerts
 
 
 def queue_flagged(url: str, batch: pa.RecordBatch, channels: Sequence[str]) -> None:
@@ -23,4 +23,4 @@ def queue_flagged(url: str, batch: pa.RecordBatch, channels: Sequence[str]) -> N
       FraudError: the database refuses or cannot be reached.
     """
     flagged = flagged_columns(batch)
-    persistently(url, lambda connection: queue_alerts_of(connection, flagged, channels))
+    persistently(url, lambda connection: queue_alerts(connection, flagged, channels))

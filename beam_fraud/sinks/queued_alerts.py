@@ -7,24 +7,18 @@ from collections.abc import Sequence
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from beam_fraud.alert import Alert
 from beam_fraud.sinks.flagged_columns import alert_columns
 from beam_fraud.sinks.tables import ALERTS
-from beam_fraud.sinks.upsert import upsert, upsert_columns
+from beam_fraud.sinks.upsert import upsert_columns
 
 #: Which alerts may still change.
 _UNDELIVERED = ALERTS.c.delivery_id.is_(None)
 
 
-def queue_alerts(connection: Connection, alerts: Sequence[Alert]) -> None:
-    """Queue `alerts`: one in a delivery stays as it is, others take the newest scoring."""
-    upsert(connection, ALERTS, [alert.row() for alert in alerts], where=_UNDELIVERED)
-
-
-def queue_alerts_of(
+def queue_alerts(
     connection: Connection, flagged: dict[str, pa.Array], channels: Sequence[str]
 ) -> None:
-    """Queue an alert a row and channel, as `queue_alerts` does.
+    """Queue an alert a row and channel: one in a delivery stays, others take the newest scoring.
 
     Args:
       connection: in a transaction.

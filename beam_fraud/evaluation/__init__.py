@@ -1,0 +1,1 @@
+"""What a model's scores are worth: figures, their uncertainty, and reports of them."""

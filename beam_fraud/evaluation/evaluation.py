@@ -1,0 +1,194 @@
+"""Everything that is told of a model, and of several beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from beam_fraud.evaluation.bootstrap import Bootstrap, Difference, Interval
+from beam_fraud.evaluation.calibration import Calibration, calibration_of
+from beam_fraud.evaluation.candidate import Candidate
+from beam_fraud.evaluation.cost import Costs, costs_of
+from beam_fraud.evaluation.curves import Curves, curves_of
+from beam_fraud.evaluation.daily import Day, days_of
+from beam_fraud.evaluation.histogram import ScoreHistogram, score_histogram
+from beam_fraud.evaluation.importance import (
+    PermutationImportance,
+    affordable_rows,
+    permutation_importance,
+    sample_of,
+)
+from beam_fraud.evaluation.native_importance import NativeImportance, native_importance
+from beam_fraud.evaluation.rows import EvaluatedRows
+from beam_fraud.evaluation.segmentation import Segmentation
+from beam_fraud.evaluation.segments import SegmentTable, segment_table
+from beam_fraud.evaluation.stability import Stability, stability_of
+from beam_fraud.models.metrics import Metrics, measure
+from beam_fraud.models.threshold import LeastCost
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is asked for."""
+
+    #: Cards that are looked at in a day.
+    cards: int
+    #: What a missed fraud and a false alarm cost.
+    prices: LeastCost
+    #: Of everything random.
+    seed: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is told of one model."""
+
+    #: Its name and the digest of its manifest.
+    model_id: str
+    #: What was trained.
+    kind: str
+    #: First and last event time that it was fitted on, ISO 8601; None if nobody knows.
+    trained_on: tuple[str, str] | None
+    #: Figures of all rows.
+    metrics: Metrics
+    #: 95 % intervals of `cuts.FIGURES`; None where a figure is not defined.
+    intervals: dict[str, Interval | None]
+    #: Card precision@k, the mean over the days; None where there are no accounts.
+    card_precision: float | None
+    #: Precision, recall and alarms by threshold.
+    curves: Curves
+    #: Cost by threshold.
+    costs: Costs
+    #: Whether scores are probabilities.
+    calibration: Calibration
+    #: Scores by class.
+    histogram: ScoreHistogram
+    #: What a team would have seen.
+    days: tuple[Day, ...]
+    #: Figures by week.
+    stability: Stability
+    #: Figures by segment.
+    segments: tuple[SegmentTable, ...]
+    #: What features are worth by shuffling; None where rows of one class say nothing.
+    permutation_importance: PermutationImportance | None
+    #: What features are worth by the model's own account; None if it has none.
+    native_importance: NativeImportance | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a model compares with the first one."""
+
+    #: The model.
+    model_id: str
+    #: The first one.
+    against: str
+    #: By figure.
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told of models on the same rows."""
+
+    #: When it was made, ISO 8601.
+    created: str
+    #: Names of the files.
+    files: tuple[str, ...]
+    #: First and last event time of the rows, ISO 8601.
+    span: tuple[str, str]
+    #: IANA time zone in which days and hours are told.
+    timezone: str
+    #: `handbook`, or None for all rows.
+    protocol: str | None
+    #: Cards that are looked at in a day.
+    cards: int
+    #: What the reader should not miss.
+    warnings: tuple[str, ...]
+    #: What intervals come from: rows, or accounts with all their rows.
+    unit: Literal["rows", "accounts"]
+    #: Resamples of the bootstrap.
+    resamples: int
+    #: Of everything random.
+    seed: int
+    #: In the order in which they were given.
+    models: tuple[Evaluation, ...]
+    #: All others against the first.
+    comparisons: tuple[Comparison, ...]
+
+
+def evaluate_models(
+    rows: EvaluatedRows,
+    candidates: Sequence[Candidate],
+    segmentations: Sequence[Segmentation],
+    bootstrapped: Bootstrap,
+    asked: Asked,
+) -> tuple[Evaluation, ...]:
+    """Everything about each of some models.
+
+    Args:
+      rows: n > 0 rows.
+      candidates: the models, which share the time that importances may take.
+      segmentations: of the rows.
+      bootstrapped: of the models.
+      asked: what a report is asked for.
+    """
+    return tuple(
+        _evaluate(rows, candidate, len(candidates), segmentations, intervals, asked)
+        for place, candidate in enumerate(candidates)
+        for intervals in [bootstrapped.intervals(place)]
+    )
+
+
+def _evaluate(
+    rows: EvaluatedRows,
+    this: Candidate,
+    models: int,
+    segmentations: Sequence[Segmentation],
+    intervals: dict[str, Interval | None],
+    asked: Asked,
+) -> Evaluation:
+    labels, scores, threshold = rows.labels, this.scores, this.threshold
+    manifest = this.bundle.manifest
+    days = days_of(rows, scores, threshold, asked.cards)
+    of_cards = [day.card_precision for day in days if day.card_precision is not None]
+    most = affordable_rows(manifest.microseconds_per_row, len(this.features.names), models)
+    sample = sample_of(labels, most, asked.seed)
+    matrix = np.ascontiguousarray(this.matrix[sample.rows])
+    return Evaluation(
+        model_id=this.bundle.model_id,
+        kind=manifest.kind,
+        trained_on=manifest.trained_on,
+        metrics=measure(labels, scores, threshold),
+        intervals=intervals,
+        card_precision=float(np.mean(of_cards)) if of_cards else None,
+        curves=curves_of(labels, scores),
+        costs=costs_of(labels, scores, rows.amounts, threshold, asked.prices),
+        calibration=calibration_of(labels, scores),
+        histogram=score_histogram(labels, scores),
+        days=days,
+        stability=stability_of(rows, scores, threshold, this.reference),
+        segments=tuple(segment_table(s, labels, scores, threshold) for s in segmentations),
+        permutation_importance=permutation_importance(
+            this.model,
+            matrix,
+            labels[sample.rows],
+            sample.weights,
+            this.features.names,
+            asked.seed,
+        ),
+        native_importance=native_importance(this.model, this.features, this.reference, matrix),
+    )
+
+
+def comparisons_of(candidates: Sequence[Candidate], found: Bootstrap) -> tuple[Comparison, ...]:
+    """All models against the first."""
+    first = candidates[0].bundle.model_id
+    return tuple(
+        Comparison(candidate.bundle.model_id, first, found.differences(place))
+        for place, candidate in enumerate(candidates)
+        if place
+    )

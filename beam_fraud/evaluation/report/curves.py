@@ -1,0 +1,90 @@
+"""The section of curves over all thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from beam_fraud.charts.figure import Plot, plot
+from beam_fraud.charts.page import Part, Section
+from beam_fraud.evaluation.curves import Curves
+from beam_fraud.evaluation.evaluation import Evaluation, Report
+from beam_fraud.evaluation.report.naming import drawn, in_colours, plot_name
+
+
+def curves_section(report: Report) -> Section:
+    """Precision against recall, ROC, and precision and recall against the threshold."""
+    frauds = report.models[0].metrics.frauds
+    if not 0 < frauds < report.models[0].metrics.rows:
+        return Section("Curves", ("Rows of one class have no curves.",))
+    parts: list[Part] = [_precision_recall(report), _roc(report)]
+    for place, model in enumerate(report.models):
+        parts.append(_by_threshold(model, plot_name("threshold", place, report.models)))
+    return Section("Curves", tuple(parts))
+
+
+def _precision_recall(report: Report) -> Plot:
+    def draw(axes: Any) -> None:
+        for model, name, colour in in_colours(report.models):
+            curves, figures = model.curves, model.metrics
+            label = f"{name}, average precision {figures.average_precision:.3f}"
+            axes.plot(curves.recall, curves.precision, color=colour, lw=1.4, label=label)
+            if figures.precision is not None and figures.recall is not None:
+                axes.plot(figures.recall, figures.precision, "o", color=colour, ms=6)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
+        _legend(axes, "lower left")
+
+    caption = "Precision against recall over all thresholds; a dot is the threshold in use."
+    return plot("precision_recall", caption, draw, width=4.9, height=3.9)
+
+
+def _roc(report: Report) -> Plot:
+    def draw(axes: Any) -> None:
+        lowest = 1.0
+        for model, name, colour in in_colours(report.models):
+            curves, figures = model.curves, model.metrics
+            genuine = figures.confusion["fp"] + figures.confusion["tn"]
+            # Below one row in all there is nothing to see.
+            at = np.maximum(curves.false_positive_rate, 0.5 / genuine)
+            lowest = min(lowest, float(at.min()))
+            label = f"{name}, area {figures.roc_auc:.3f}"
+            axes.plot(at, curves.recall, color=colour, lw=1.4, label=label)
+        chance = np.geomspace(max(lowest, 1e-9), 1, 100)
+        axes.plot(chance, chance, color="#999999", lw=0.8, ls=":")
+        axes.set(xscale="log", xlabel="share of genuine rows flagged", ylabel="recall")
+        axes.set(ylim=(0, 1.03))
+        _legend(axes, "lower right")
+
+    caption = (
+        "Receiver operating characteristic, the share of false alarms by its logarithm: nobody can "
+        "work with more than a few in a hundred. Dotted: chance."
+    )
+    return plot("roc", caption, draw, width=4.9, height=3.9)
+
+
+def _by_threshold(model: Evaluation, name: str) -> Plot:
+    curves, threshold = model.curves, model.metrics.threshold
+
+    def draw(axes: Any) -> None:
+        axes.plot(curves.thresholds, curves.precision, color="#3b75af", lw=1.4, label="precision")
+        axes.plot(curves.thresholds, curves.recall, color="#d1493f", lw=1.4, label="recall")
+        axes.axvline(threshold, color="#555555", lw=0.9, ls="--", label="threshold in use")
+        if _crowded(curves):
+            axes.set_xscale("log")
+        axes.set(xlabel="threshold", ylim=(0, 1.03), title=drawn(model.model_id))
+        _legend(axes, "best")
+
+    return plot(name, "Precision and recall against the threshold.", draw, width=4.9, height=3.3)
+
+
+def _crowded(curves: Curves) -> bool:
+    """Whether most of what happens is near 0."""
+    positive = curves.thresholds[curves.thresholds > 0]
+    half = float(np.nanmax(curves.recall)) / 2
+    at_half = curves.thresholds[int(np.argmax(curves.recall >= half))]
+    return len(positive) == len(curves.thresholds) > 1 and bool(at_half < 0.02)
+
+
+def _legend(axes: Any, place: str) -> None:
+    axes.legend(loc=place, fontsize=7.5)

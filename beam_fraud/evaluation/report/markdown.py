@@ -1,0 +1,60 @@
+"""Reports as Markdown: the same tables and words, and the plots' names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from beam_fraud.charts.figure import Plot
+from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text
+
+
+def markdown_report(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """A report as Markdown.
+
+    Names from a data set are escaped, so that none of them becomes markup.
+
+    Args:
+      title: of the report.
+      subtitle: what it is about.
+      sections: in order; plots are left out, for they are pictures.
+    """
+    blocks = [f"# {_plain(title)}", _plain(subtitle)]
+    for section in sections:
+        blocks.append(f"## {_plain(section.title)}")
+        blocks += [block for part in section.parts if (block := _block(part))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _block(part: Part) -> str:
+    if isinstance(part, Plot):
+        return ""
+    if isinstance(part, Notice):
+        return f"> **{_plain(part.text)}**" if part.warning else f"> {_plain(part.text)}"
+    if isinstance(part, Table):
+        return _table(part)
+    return _plain(part)
+
+
+def _table(table: Table) -> str:
+    numbers = [
+        bool(table.rows) and all(not isinstance(row[place], str) for row in table.rows)
+        for place, _ in enumerate(table.columns)
+    ]
+    lines = [
+        _line(table.columns),
+        "|" + "|".join("---:" if number else "---" for number in numbers) + "|",
+        *(_line(row) for row in table.rows),
+    ]
+    caption = f"{_plain(table.caption)}\n\n" if table.caption else ""
+    return caption + "\n".join(lines)
+
+
+def _line(cells: Sequence[str | int | float | None]) -> str:
+    return "| " + " | ".join(_plain(cell_text(cell)) for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    one_line = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))
+    return re.sub(r"([\\`*_\[\]<>|~&#!])", r"\\\1", one_line).strip()

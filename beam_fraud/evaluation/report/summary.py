@@ -1,0 +1,91 @@
+"""The section that says it all in one table."""
+
+from __future__ import annotations
+
+from beam_fraud.charts.page import Notice, Part, Section, Table
+from beam_fraud.evaluation.evaluation import Report
+from beam_fraud.evaluation.report.naming import FIGURE_NAMES, with_interval
+from beam_fraud.models.metrics import CLASSES
+
+
+def summary_section(report: Report) -> Section:
+    """Figures of all models with their intervals, what they flag, and warnings before all."""
+    parts: list[Part] = [Notice(text, warning=True) for text in report.warnings]
+    parts.append(_figures(report))
+    parts.append(
+        f"In brackets: 95 % of {report.resamples:,} bootstrap resamples of the "
+        f"{report.unit} (seed {report.seed})."
+        if report.resamples
+        else "No intervals were asked for."
+    )
+    parts += [_flagged(report), _per_class(report)]
+    return Section("Summary", tuple(parts))
+
+
+def comparison_section(report: Report) -> Section:
+    """By how much the models differ from the first, on the same resamples."""
+    rows = [
+        (
+            comparison.model_id,
+            FIGURE_NAMES[difference.figure],
+            with_interval(difference.value, difference.interval),
+            f"{difference.better:.0%}",
+        )
+        for comparison in report.comparisons
+        for difference in comparison.differences
+    ]
+    first = report.models[0].model_id
+    columns = ("model", "figure", f"above {first} by", "better in")
+    return Section(
+        "Differences",
+        (
+            "Both models of a pair are measured on the same resamples, so what is hard for both "
+            "cancels out. Where the interval spans 0, these rows do not tell which is better.",
+            Table(columns, tuple(rows), "The share of resamples in which a model was better."),
+        ),
+    )
+
+
+def _figures(report: Report) -> Table:
+    cards = any(model.card_precision is not None for model in report.models)
+    columns = ("model", *FIGURE_NAMES.values())
+    if cards:
+        columns = (*columns, f"card precision@{report.cards}")
+    rows = []
+    for model in report.models:
+        values = [
+            with_interval(getattr(model.metrics, name), model.intervals.get(name))
+            for name in FIGURE_NAMES
+        ]
+        last = (model.card_precision,) if cards else ()
+        rows.append((model.model_id, *values, *last))
+    return Table(columns, tuple(rows))
+
+
+def _flagged(report: Report) -> Table:
+    names = ("frauds flagged", "frauds passed", "genuine flagged", "genuine passed")
+    return Table(
+        ("model", "flagged from", *names),
+        tuple(
+            (
+                model.model_id,
+                f"{model.metrics.threshold:.6g}",
+                *(model.metrics.confusion[key] for key in ("tp", "fn", "fp", "tn")),
+            )
+            for model in report.models
+        ),
+        "The confusion matrix of each model at its threshold.",
+    )
+
+
+def _per_class(report: Report) -> Table:
+    return Table(
+        ("model", "class", "precision", "recall", "F1", "rows"),
+        tuple(
+            (model.model_id, name, f["precision"], f["recall"], f["f1"], f["rows"])
+            for model in report.models
+            for name in CLASSES
+            for f in [model.metrics.per_class[name]]
+        ),
+        "By class.",
+    )

@@ -1,0 +1,54 @@
+"""Labelled transactions as arrays, as all figures take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.features.calendar import local_time
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class EvaluatedRows:
+    """What is known of n labelled transactions, whatever scored them."""
+
+    #: int8[n], 1 is fraud.
+    labels: Labels
+    #: int64[n], event times in microseconds as clocks of the schema's time zone show them.
+    times: Ints
+    #: float64[n], account currency.
+    amounts: Floats
+    #: int64[n], a number for each account from 0 on; None where there are no accounts.
+    accounts: Ints | None
+
+
+def rows_of(transactions: pa.Table, timezone: str) -> EvaluatedRows:
+    """The arrays of validated transactions with labels.
+
+    Args:
+      transactions: as `Schema.transactions(labels="required")` describes them.
+      timezone: in which days and hours are told.
+    """
+    accounts = transactions.column("account_id").combine_chunks()
+    known = len(accounts) > 0 and accounts.null_count == 0
+    return EvaluatedRows(
+        labels=np.asarray(transactions.column("label").to_numpy(), dtype=np.int8),
+        times=_clock_micros(transactions.column("event_time"), timezone),
+        amounts=np.asarray(transactions.column("amount").to_numpy(), dtype=np.float64),
+        accounts=np.asarray(accounts.dictionary_encode().indices, np.int64) if known else None,
+    )
+
+
+def _clock_micros(event_time: pa.ChunkedArray, timezone: str) -> Ints:
+    times = local_time(event_time, timezone)
+    if times.type.tz is not None:
+        times = pc.local_timestamp(times)
+    return np.asarray(times.cast(pa.int64()).to_numpy(), dtype=np.int64)

@@ -1,0 +1,111 @@
+"""Whether a model is as good in a later week, and whether its scores are spread as before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score
+
+from beam_fraud.duration import DAY
+from beam_fraud.evaluation.rows import EvaluatedRows, Floats
+from beam_fraud.models.reference import (
+    SCORE,
+    SCORE_QUANTILES,
+    Distribution,
+    Reference,
+    bin_edges,
+    count_bins,
+)
+
+#: 1970-01-01 was a Thursday; weeks start on Mondays.
+_MONDAY = 3 * DAY
+_WEEK = 7 * DAY
+
+
+@dataclass(frozen=True)
+class Week:
+    """The rows of a week."""
+
+    #: Its Monday, ISO 8601.
+    start: str
+    #: Transactions.
+    rows: int
+    #: Frauds among them.
+    frauds: int
+    #: None where rows of one class say nothing.
+    average_precision: float | None
+    #: Share of the rows that is flagged.
+    alert_rate: float
+    #: Population stability index of the scores against the reference.
+    score_shift: float
+
+
+@dataclass(frozen=True)
+class Stability:
+    """The weeks that have transactions, in order."""
+
+    #: What scores are compared with: those of rows held back in training, or the first week's.
+    reference: Literal["training", "first week"]
+    #: In order.
+    weeks: tuple[Week, ...]
+
+
+def stability_of(
+    rows: EvaluatedRows, scores: Floats, threshold: float, reference: Reference
+) -> Stability:
+    """Figures by week.
+
+    Args:
+      rows: n > 0 rows.
+      scores: float64[n].
+      threshold: a score of at least this is flagged.
+      reference: the distributions in the model's bundle, which may be empty.
+    """
+    numbers = (rows.times + _MONDAY) // _WEEK
+    weeks = np.unique(numbers)
+    known = {d.feature: d for d in reference.distributions}.get(SCORE)
+    first = scores[numbers == weeks[0]]
+    usual = known or count_bins(SCORE, first, bin_edges(first, SCORE_QUANTILES))
+    return Stability(
+        "first week" if known is None else "training",
+        tuple(
+            _week(int(week), rows.labels[at], scores[at], threshold, usual)
+            for week in weeks
+            for at in [numbers == week]
+        ),
+    )
+
+
+def population_stability(expected: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
+    """The population stability index of counts in the same bins.
+
+    It is the sum of (q - p) ln(q / p) over the bins, p and q being the shares of expected and
+    found rows (Siddiqi, "Credit Risk Scorecards", 2006): under 0.1 is no shift to speak of, over
+    0.25 is a large one. Half a row is added to every bin, so that an empty one counts as rare.
+
+    Example:
+      >>> population_stability(np.array([90, 10]), np.array([90, 10]))
+      0.0
+    """
+    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (expected, found))
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def _week(
+    number: int, labels: npt.NDArray[np.int8], scores: Floats, threshold: float, usual: Distribution
+) -> Week:
+    frauds = int(labels.sum())
+    both = 0 < frauds < len(labels)
+    found = count_bins(SCORE, scores, usual.edges)
+    monday = np.datetime64((number * _WEEK - _MONDAY) // DAY, "D")
+    return Week(
+        start=str(monday),
+        rows=len(labels),
+        frauds=frauds,
+        average_precision=float(average_precision_score(labels, scores)) if both else None,
+        alert_rate=float(np.mean(scores >= threshold)),
+        score_shift=population_stability(np.array(usual.counts), np.array(found.counts)),
+    )

@@ -1,0 +1,84 @@
+"""Ways to make frauds less rare among the rows that a model is fitted on, one a file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+
+from beam_fraud.errors import UsageError
+from beam_fraud.models.kinds.base import ModelKind
+from beam_fraud.models.resampling.adasyn import Adasyn
+from beam_fraud.models.resampling.bagging import BalancedBagging
+from beam_fraud.models.resampling.base import OPTION, Resampler
+from beam_fraud.models.resampling.compare import BestResampled
+from beam_fraud.models.resampling.resampled import Resampled
+from beam_fraud.models.resampling.smote import Smote
+from beam_fraud.models.resampling.smote_enn import SmoteEnn
+from beam_fraud.models.resampling.tomek import Tomek
+from beam_fraud.models.resampling.tried import Tried
+from beam_fraud.models.resampling.under import Under
+
+__all__ = ["RESAMPLERS", "BestResampled", "Resampled", "Resampler", "Tried", "resampled", "tried_of"]
+
+#: Name to resampler with its default settings.
+RESAMPLERS: dict[str, Resampler] = {
+    resampler.name: resampler
+    for resampler in (Under(), Smote(), Adasyn(), Tomek(), SmoteEnn(), BalancedBagging())
+}
+#: Tries all of them.
+COMPARE = "compare"
+
+
+def resampled(kind: ModelKind, text: str | None) -> ModelKind:
+    """A kind whose rows are resampled as the command line asks for.
+
+    Args:
+      kind: what is trained.
+      text: `NAME`, `NAME=RATIO`, `none` or `compare`; None is `none`.
+
+    Raises:
+      UsageError: there is no such resampler, the nearest is named; or the ratio can't be.
+    """
+    if text is None or text == "none":
+        return kind
+    if text == COMPARE:
+        return BestResampled(kind, None, candidates=tuple(RESAMPLERS.values()))
+    return Resampled(kind, resampler(text))
+
+
+def resampler(text: str) -> Resampler:
+    """Read `NAME` or `NAME=RATIO`.
+
+    Raises:
+      UsageError: there is none of this name, or the ratio can't be.
+
+    Example:
+      >>> resampler("under=0.5")
+      Under(frauds_per_genuine=0.5)
+    """
+    name, equals, ratio = text.partition("=")
+    if name not in RESAMPLERS:
+        nearest = difflib.get_close_matches(name, RESAMPLERS, n=1, cutoff=0.4)
+        meant = f"did you mean {nearest[0]}? " if nearest else ""
+        known = ", ".join(("none", *RESAMPLERS, COMPARE))
+        raise UsageError(f"{OPTION} {text}: no such way to resample; {meant}(ways: {known})")
+    found = RESAMPLERS[name]
+    if not equals:
+        return found
+    try:
+        wanted = float(ratio)
+        if not 0 < wanted <= 1 or math.isnan(wanted):
+            raise ValueError(ratio)
+    except ValueError:
+        raise UsageError(
+            f"{OPTION} {text}: the ratio is frauds to a genuine row, above 0 and up to 1"
+        ) from None
+    try:
+        return found.with_ratio(wanted)
+    except ValueError:
+        raise UsageError(f"{OPTION} {text}: {name} has no ratio") from None
+
+
+def tried_of(kind: ModelKind) -> tuple[Tried, ...]:
+    """What was compared to choose a resampler; nothing if none was asked for."""
+    return kind.tried if isinstance(kind, Resampled) else ()

@@ -1,0 +1,55 @@
+"""Where resamplers look for a row's neighbours: absent values filled in, all columns alike wide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from beam_fraud.models.labelled import LabelledRows
+
+#: Columns that a categorical feature has at most when only distances count.
+MOST_CATEGORIES = 20
+
+
+def numeric_columns(rows: LabelledRows) -> list[int]:
+    """Positions of the columns that are no category codes."""
+    return [i for i in range(rows.matrix.shape[1]) if i not in rows.categorical]
+
+
+def numbers() -> Any:
+    """Medians for absent numbers, then standard deviations from the mean: unfitted steps."""
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+    )
+
+
+def keep_by_neighbours(
+    rows: LabelledRows, library: Any, steps: Sequence[tuple[str, Any]]
+) -> LabelledRows:
+    """The rows that a cleaning sampler keeps, as they were.
+
+    Args:
+      rows: numbers and category codes, NaN allowed.
+      library: `imblearn.pipeline`.
+      steps: name and sampler; the last one says by `sample_indices_` what it has kept.
+    """
+    encoder = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False
+    )
+    columns = ColumnTransformer(
+        [
+            ("numeric", numbers(), numeric_columns(rows)),
+            ("categorical", encoder, list(rows.categorical)),
+        ]
+    )
+    pipeline = library.Pipeline([("columns", columns), *steps])
+    pipeline.fit_resample(rows.matrix, rows.labels)
+    kept: npt.NDArray[np.int64] = np.sort(pipeline.steps[-1][1].sample_indices_)
+    return rows.take(kept)

@@ -1,0 +1,1 @@
+"""Look for better settings of a kind of model, on validation rows alone."""

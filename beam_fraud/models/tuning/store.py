@@ -1,0 +1,107 @@
+"""The file that trials are kept in: what an interrupted call goes on from."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from beam_fraud.errors import FraudError
+from beam_fraud.extras import extra_module
+
+_STUDY = "tuning"
+_FINGERPRINT = "fingerprint"
+
+
+@contextmanager
+def study_in(path: str, fingerprint: str) -> Iterator[Any]:
+    """Optuna's study in a journal file, which no other process tunes into meanwhile.
+
+    Args:
+      path: of the file; made if it is not there.
+      fingerprint: of what is tuned.
+
+    Returns:
+      The `optuna.Study`. Trials that a call before did not end are failed.
+
+    Raises:
+      FraudError: the file can't be written, holds something else or is in use, or its trials are
+        of something else.
+    """
+    optuna = extra_module("optuna", "--tune")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _held(path):
+        _mend(path)
+        journal = extra_module("optuna.storages.journal", "--tune")
+        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(path, _Locked()))
+        study = optuna.create_study(
+            storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True
+        )
+        known = study.user_attrs.get(_FINGERPRINT)
+        if known is None:
+            study.set_user_attr(_FINGERPRINT, fingerprint)
+        elif known != fingerprint:
+            raise FraudError(
+                f"{path}: its trials are of other rows, another kind or other options; delete it "
+                "to begin anew, or give another --tune-store"
+            )
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        yield study
+
+
+class _Locked:
+    """The lock of Optuna's journal, which is held all along."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+@contextmanager
+def _held(path: str) -> Iterator[None]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FraudError(
+            f"{path}: trials can't be kept there ({error.strerror}); give another --tune-store"
+        ) from None
+    try:
+        # Unlike a lock file this one is gone with the process, however that ends.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise FraudError(
+            f"{path}: another process keeps its trials there; wait for it, or give another "
+            "--tune-store"
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def _mend(path: str) -> None:
+    """Cut off a last line that a killed process did not finish.
+
+    Raises:
+      FraudError: the file is no journal of Optuna's.
+    """
+    data = Path(path).read_bytes()
+    if data and not _is_journal(data):
+        raise FraudError(f"{path}: holds no trials; give another --tune-store")
+    if not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def _is_journal(data: bytes) -> bool:
+    try:
+        first = json.loads(data.split(b"\n", 1)[0])
+    except ValueError:
+        return False
+    return isinstance(first, dict) and "op_code" in first

@@ -1,0 +1,272 @@
+"""The contract that every kind of model keeps; a kind joins by being in `KINDS`."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import logit
+from sklearn.metrics import average_precision_score
+from threadpoolctl import threadpool_limits
+
+from beam_fraud.errors import FraudError
+from beam_fraud.extras import EXTRAS
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import Bundle, load_model, open_bundle, write_bundle
+from beam_fraud.models.handler import BundleModelHandler
+from beam_fraud.models.kinds import KINDS, ModelKind
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.packages import packages_of
+from beam_fraud.models.predict import check_classifier, predict_scores
+from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.reasons.registry import explainer_of
+from beam_fraud.schema import FeatureColumn, Schema
+
+SCHEMA = Schema(
+    name="test",
+    roles={"event_time": "t", "amount": "a"},
+    features=(FeatureColumn("noise"), FeatureColumn("mcc", "categorical", "allow")),
+    calendar=False,
+)
+FEATURES = FeatureSet(SCHEMA, {"mcc": ("a", "b", "c", "d")})
+#: How far scores may be off that are summed in another order: not at all where trees are looked up.
+TOLERANCE = {"logistic": 1e-12, "mlp": 1e-12}
+#: Average precision that a kind reaches at least, where it is not 0.6; one row in ten is a fraud.
+REACHES: dict[str, float] = {}
+
+
+def small(kind: ModelKind) -> ModelKind:
+    """A kind of few trees and epochs, and so its members."""
+    changes: dict[str, Any] = {}
+    for field in fields(kind):
+        value = getattr(kind, field.name)
+        if field.name in ("trees", "epochs"):
+            changes[field.name] = min(value, 20)
+        elif isinstance(value, tuple) and any(isinstance(part, ModelKind) for part in value):
+            changes[field.name] = tuple(small(part) for part in value)
+    return replace(kind, **changes)
+
+
+def rows(n: int = 1500, seed: int = 0) -> LabelledRows:
+    """Large amounts in category 2 are frauds; one value in twenty is absent."""
+    random = np.random.default_rng(seed)
+    noise, mcc = random.normal(size=n), random.integers(0, 4, size=n).astype(float)
+    amount = random.lognormal(3, 1, size=n)
+    labels = ((amount > 30) & (mcc == 2) & (random.random(n) < 0.9)).astype(np.int8)
+    matrix = np.column_stack([noise, mcc, amount])
+    matrix[random.random(matrix.shape) < 0.05] = np.nan
+    return LabelledRows(matrix, labels, categorical=(1,))
+
+
+LATER = rows(seed=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    # OpenMP threads that wait for a busy core make boosting many times slower.
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> ModelKind:
+    return small(KINDS[request.param])
+
+
+@pytest.fixture(scope="module")
+def model(kind: ModelKind) -> Any:
+    return kind.fit(rows(), seed=7)
+
+
+@pytest.fixture(scope="module")
+def bundle(kind: ModelKind, model: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    manifest = Manifest(
+        name="test",
+        kind=kind.name,
+        created="2024-01-01T00:00:00+00:00",
+        features=FEATURES.names,
+        schema=SCHEMA.to_dict(),
+        thresholds=Thresholds(0.5),
+        categories=FEATURES.categories,
+    )
+    path = str(tmp_path_factory.mktemp("bundles") / kind.name)
+    write_bundle(path, model, manifest, Reference(), "# test")
+    return open_bundle(path)
+
+
+def same(kind: ModelKind, one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE.get(kind.name, 0)))
+
+
+def test_it_tells_frauds_from_genuine_ones(kind: ModelKind, model: Any) -> None:
+    scores = predict_scores(model, LATER.matrix)
+    assert scores.dtype == np.float64
+    assert scores.shape == (1500,)
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+    # Who learns without labels can't know that frauds are of category 2.
+    if kind.supervised:
+        assert average_precision_score(LATER.labels, scores) > REACHES.get(kind.name, 0.6)
+
+
+def test_a_seed_gives_one_model(kind: ModelKind, model: Any) -> None:
+    again = predict_scores(kind.fit(rows(), seed=7), LATER.matrix)
+    assert np.array_equal(again, predict_scores(model, LATER.matrix))
+
+
+def test_fitting_leaves_the_rows_as_they_were(kind: ModelKind) -> None:
+    given, kept = rows(500), rows(500)
+    kind.fit(given, seed=0)
+    assert np.array_equal(given.matrix, kept.matrix, equal_nan=True)
+    assert np.array_equal(given.labels, kept.labels)
+
+
+def test_validation_scores_are_those_of_the_settings_it_chose(kind: ModelKind) -> None:
+    chosen, scores = kind.validate(rows(), LATER, seed=0)
+    assert scores.dtype == np.float64
+    assert np.allclose(scores, predict_scores(chosen.fit(rows(), seed=0), LATER.matrix))
+
+
+def test_scores_do_not_depend_on_how_rows_are_cut_into_blocks(kind: ModelKind, model: Any) -> None:
+    whole = predict_scores(model, LATER.matrix)
+    ends = np.cumsum([1, 1, 7, 300, 1000])
+    parts = [predict_scores(model, block) for block in np.split(LATER.matrix, ends)]
+    assert same(kind, whole, np.concatenate(parts))
+    order = np.random.default_rng(0).permutation(len(whole))
+    assert same(kind, whole[order], predict_scores(model, LATER.matrix[order]))
+    assert predict_scores(model, np.empty((0, 3))).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "row", [[np.nan] * 3, [0.0, 4.0, 10.0], [1e9, 0.0, -1e9], [np.nan, 2.0, 50.0]]
+)
+def test_absent_unknown_and_extreme_values_have_a_score(model: Any, row: list[float]) -> None:
+    assert np.isfinite(predict_scores(model, np.array([row]))).all()
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_values_absent_only_when_scoring_or_throughout_have_a_score(
+    kind: ModelKind, column: int
+) -> None:
+    complete = np.nan_to_num(rows(500).matrix)
+    complete[:, column] = np.nan
+    model = kind.fit(LabelledRows(complete, rows(500).labels, (1,)), seed=0)
+    assert np.isfinite(predict_scores(model, np.full((1, 3), np.nan))).all()
+    assert np.isfinite(predict_scores(model, np.zeros((1, 3)))).all()
+
+
+def test_numbers_alone_will_do(kind: ModelKind) -> None:
+    given = rows(500)
+    model = kind.fit(LabelledRows(given.matrix[:, [0, 2]], given.labels), seed=0)
+    assert np.isfinite(predict_scores(model, LATER.matrix[:, [0, 2]])).all()
+
+
+def test_a_bundle_gives_the_scores_of_what_was_fitted(
+    kind: ModelKind, model: Any, bundle: Bundle
+) -> None:
+    loaded = load_model(bundle)
+    check_classifier(loaded, 3)
+    assert same(kind, predict_scores(loaded, LATER.matrix), predict_scores(model, LATER.matrix))
+
+
+def test_the_pipeline_gives_the_scores_of_what_was_fitted(
+    kind: ModelKind, model: Any, bundle: Bundle
+) -> None:
+    # What a worker does with what it is sent.
+    handler: BundleModelHandler = pickle.loads(pickle.dumps(BundleModelHandler(bundle)))
+    blocks = np.split(LATER.matrix, [1, 200, 900])
+    predicted = [result.inference for result in handler.run_inference(blocks, handler.load_model())]
+    assert [len(scores) for scores in predicted] == [1, 199, 700, 600]
+    assert same(kind, np.concatenate(predicted), predict_scores(model, LATER.matrix))
+
+
+def test_predictions_keep_one_core_busy(bundle: Bundle) -> None:
+    block = np.tile(LATER.matrix, (20, 1))
+    with threadpool_limits(2):
+        loaded = BundleModelHandler(bundle).load_model()
+        predict_scores(loaded, block)
+        everyone, alone = time.process_time(), time.thread_time()
+        predict_scores(loaded, block)
+        alone = time.thread_time() - alone
+        everyone = time.process_time() - everyone
+    parameters = loaded.get_params(deep=True)
+    assert all(v in (None, 1) for k, v in parameters.items() if k.endswith("n_jobs"))
+    # Threads that wait for work spin, and that is time of the process.
+    assert everyone < 1.3 * alone + 0.02
+
+
+def test_the_bundle_notes_the_versions_of_what_its_model_needs(model: Any, bundle: Bundle) -> None:
+    needed = packages_of(model)
+    assert set(needed) == set(bundle.manifest.versions) & EXTRAS.keys()
+    assert all(bundle.manifest.versions[name][0].isdigit() for name in needed)
+
+
+class Absent:
+    """Finds no optional package."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name.split(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+@pytest.fixture
+def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.split(".")[0] in EXTRAS:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+
+
+@pytest.mark.usefixtures("_without_extras")
+def test_an_absent_extra_is_one_line_that_names_it(kind: ModelKind, bundle: Bundle) -> None:
+    needed = set(bundle.manifest.versions) & EXTRAS.keys()
+    if not needed:
+        kind.fit(rows(500), seed=0)
+        load_model(bundle)
+        return
+    install = f"pip install 'beam-fraud[{EXTRAS[min(needed)]}]'"
+    with pytest.raises(FraudError) as fitting:
+        kind.fit(rows(500), seed=0)
+    with pytest.raises(FraudError) as loading:
+        load_model(bundle)
+    assert str(fitting.value).startswith("--model ")
+    assert str(loading.value).startswith(f"{bundle.path}: model.joblib")
+    for error in (fitting, loading):
+        assert str(error.value).endswith(install)
+        assert "\n" not in str(error.value)
+
+
+def test_where_tuning_looks_are_settings_that_it_has(kind: ModelKind) -> None:
+    assert set(kind.space) <= {field.name for field in fields(kind)}
+    for name, where in kind.space.items():
+        default = getattr(KINDS[kind.name], name)
+        if hasattr(where, "values"):
+            assert default in where.values
+        else:
+            assert where.low <= default <= where.high, name
+            assert not where.log or where.low > 0
+
+
+def test_reasons_say_what_made_a_fraud(kind: ModelKind, model: Any) -> None:
+    scores = predict_scores(model, LATER.matrix)
+    explainer = explainer_of(model, FEATURES, reference_of(rows().matrix, FEATURES, scores))
+    frauds = (LATER.labels == 1) & np.isfinite(LATER.matrix).all(axis=1)
+    found = explainer.contributions(LATER.matrix[frauds])
+    assert found.shape == (int(frauds.sum()), 3)
+    if not kind.supervised:
+        return
+    # The category and the amount, more than noise.
+    assert np.median(found[:, 1]) > 0
+    assert np.median(found[:, 1]) > np.median(np.abs(found[:, 0]))
+    if explainer.unit == "log-odds" and not explainer.approximate:
+        rest = logit(scores[frauds]) - found.sum(axis=1)
+        assert np.ptp(rest) < 1e-4

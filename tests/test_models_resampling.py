@@ -1,0 +1,315 @@
+"""Resamplers: what they are given, what they make of it, and what they leave alone."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import average_precision_score
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.kinds import ModelKind, model_kind
+from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
+from beam_fraud.models.kinds.logistic import Logistic
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.resampling import (
+    RESAMPLERS,
+    BestResampled,
+    Resampled,
+    Resampler,
+    resampled,
+    resampler,
+)
+from beam_fraud.models.resampling.noise import WeightedPrecision, gain_interval
+from beam_fraud.models.resampling.prior import PriorCorrected, corrected
+
+#: Column of a row's own number, and of what is whole.
+ID, COUNT, AMOUNT, CODE = range(4)
+FAST = HistGradientBoosting(trees=5)
+
+
+def rows(n: int = 600, seed: int = 0, categorical: bool = False) -> LabelledRows:
+    """Rows of which the first column is their number, and 5 % are frauds."""
+    random = np.random.default_rng(seed)
+    labels = (np.arange(n) % 20 == 0).astype(np.int8)
+    matrix = np.column_stack(
+        [
+            np.arange(n) + 1000.0 * seed,
+            random.poisson(3, n) + 4 * labels,
+            random.lognormal(3, 1, n) * (1 + 2 * labels),
+            random.integers(0, 4, n),
+        ]
+    )
+    matrix[random.random(n) < 0.2, AMOUNT] = np.nan
+    if categorical:
+        matrix[random.random(n) < 0.1, CODE] = np.nan
+    return LabelledRows(matrix, labels, (CODE,) if categorical else ())
+
+
+def real_ones(made: LabelledRows, given: LabelledRows) -> npt.NDArray[np.bool_]:
+    """Which of the rows are bit for bit among the given ones."""
+    known = {row.tobytes() for row in given.matrix}
+    return np.array([row.tobytes() in known for row in made.matrix])
+
+
+@pytest.fixture(params=sorted(RESAMPLERS))
+def way(request: pytest.FixtureRequest) -> Resampler:
+    return RESAMPLERS[request.param]
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_real_rows_stay_as_they_are_and_only_frauds_are_made_up(
+    way: Resampler, categorical: bool
+) -> None:
+    given = rows(categorical=categorical)
+    if categorical and way.name == "adasyn":
+        with pytest.raises(FraudError, match=r"^--resample adasyn=0.1: .* use smote$"):
+            way.resample(given, 0)
+        return
+    made = way.resample(given, 0)
+    real = real_ones(made, given)
+    assert (made.labels[~real] == 1).all()
+    assert len(np.unique(made.matrix[real, ID])) == real.sum()
+    assert made.categorical == given.categorical
+    if way.name in ("smote", "adasyn"):
+        assert real.sum() == len(given.labels)
+    if way.name in ("under", "tomek", "balanced-bagging"):
+        assert real.all()
+        assert made.labels.sum() == given.labels.sum()
+    if way.name in ("under", "smote", "balanced-bagging"):
+        frauds = made.labels.sum()
+        assert frauds / (len(made.labels) - frauds) == pytest.approx(0.1, rel=0.02)
+
+
+def test_what_is_made_up_could_be_real() -> None:
+    given = rows(categorical=True)
+    made = RESAMPLERS["smote"].resample(given, 0).matrix[len(given.labels) :]
+    assert len(made)
+    assert (made[:, COUNT] == np.rint(made[:, COUNT])).all()
+    frauds = given.matrix[given.labels == 1]
+    codes = set(np.unique(np.nan_to_num(frauds[:, CODE], nan=-1)))
+    assert set(np.nan_to_num(made[:, CODE], nan=-1)) <= codes
+    # As many lack an amount as among real frauds, more or less.
+    lacking = np.isnan(made[:, AMOUNT]).mean()
+    assert 0 < lacking < 1
+    assert np.nanmin(made[:, AMOUNT]) >= np.nanmin(frauds[:, AMOUNT]) - 1e-9
+    assert np.nanmax(made[:, AMOUNT]) <= np.nanmax(frauds[:, AMOUNT]) + 1e-9
+
+
+def test_a_seed_gives_one_model(way: Resampler) -> None:
+    given = rows()
+    first, again = (way.fit(FAST, given, 7) for _ in range(2))
+    assert np.array_equal(predict_scores(first, given.matrix), predict_scores(again, given.matrix))
+
+
+def test_a_model_scores_where_imbalanced_learn_is_not_installed(
+    way: Resampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    import joblib
+
+    saved = io.BytesIO()
+    given = rows()
+    model = way.fit(FAST, given, 0)
+    joblib.dump(model, saved)
+    saved.seek(0)
+    for name in [name for name in sys.modules if name.split(".")[0] == "imblearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "imblearn", None)
+    scores = predict_scores(joblib.load(saved), given.matrix)
+    assert np.array_equal(scores, predict_scores(model, given.matrix))
+    assert 0 <= scores.min() <= scores.max() <= 1
+
+
+def test_an_absent_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imblearn.under_sampling", None)
+    monkeypatch.setitem(sys.modules, "imblearn", None)
+    with pytest.raises(FraudError, match=r"^--resample under: .*beam-fraud\[resampling\]"):
+        RESAMPLERS["under"].resample(rows(), 0)
+
+
+@dataclass(frozen=True)
+class Spy(ModelKind):
+    """Notes the rows it is fitted on and chooses by."""
+
+    name: ClassVar[str] = "spy"
+    fitted_on: list[LabelledRows] = field(default_factory=list)
+    chosen_by: list[LabelledRows] = field(default_factory=list)
+
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        return DummyClassifier(strategy="prior")
+
+    def fit(self, rows: LabelledRows, seed: int) -> Any:
+        self.fitted_on.append(rows)
+        return super().fit(rows, seed)
+
+    def validate(self, train: LabelledRows, valid: LabelledRows, seed: int) -> Any:
+        self.chosen_by.append(valid)
+        return super().validate(train, valid, seed)
+
+
+def test_rows_that_choose_are_never_resampled(way: Resampler) -> None:
+    train, valid = rows(), rows(200, seed=1)
+    spy = Spy()
+    _, scores = Resampled(spy, way).validate(train, valid, 0)
+    assert len(scores) == len(valid.labels)
+    assert all(given is valid for given in spy.chosen_by)
+    numbers = set(valid.matrix[:, ID])
+    for fitted_on in spy.fitted_on:
+        real = real_ones(fitted_on, train)
+        assert not numbers & set(fitted_on.matrix[real, ID])
+        assert len(fitted_on.labels) != len(train.labels) or way.name == "tomek"
+
+
+def test_the_number_of_trees_is_chosen_on_untouched_rows(way: Resampler) -> None:
+    train, valid = rows(), rows(200, seed=1)
+    kind, _ = Resampled(HistGradientBoosting(trees=30, tolerance=0.3), way).validate(
+        train, valid, 0
+    )
+    assert isinstance(kind.kind, HistGradientBoosting)
+    assert kind.kind.trees < 30
+    assert kind.settings["resample"] == str(way)
+    assert kind.settings["trees"] == kind.kind.trees
+    assert kind.name == "hist_gradient_boosting"
+
+
+def test_scores_after_under_sampling_are_those_of_all_rows() -> None:
+    random = np.random.default_rng(0)
+    signal = random.normal(size=20_000)
+    labels = (random.random(20_000) < 1 / (1 + np.exp(4 - 2 * signal))).astype(np.int8)
+    given = LabelledRows(signal.reshape(-1, 1), labels)
+
+    @dataclass(frozen=True)
+    class Unweighted(Logistic):
+        def estimator(self, rows: LabelledRows, seed: int) -> Any:
+            return super().estimator(rows, seed).set_params(logisticregression__class_weight=None)
+
+    whole = predict_scores(Unweighted().fit(given, 0), given.matrix)
+    model = resampler("under=0.5").fit(Unweighted(), given, 0)
+    scores = predict_scores(model, given.matrix)
+    assert isinstance(model, PriorCorrected)
+    assert scores.mean() == pytest.approx(labels.mean(), rel=0.05)
+    assert np.abs(scores - whole).max() < 0.1
+    raw = predict_scores(model.model, given.matrix)
+    assert raw.mean() > 2 * labels.mean()
+    assert np.array_equal(np.argsort(raw), np.argsort(scores))
+
+
+def test_the_correction_is_monotone_and_stays_between_0_and_1() -> None:
+    scores = np.linspace(0, 1, 1001)
+    for kept in (1e-6, 0.1, 1.0):
+        put_back = corrected(scores, kept)
+        assert (np.diff(put_back) >= 0).all()
+        assert (put_back[0], put_back[-1]) == (0.0, 1.0)
+    assert np.allclose(corrected(scores, 1.0), scores)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("smot", "did you mean smote"),
+        ("under=2", "above 0 and up to 1"),
+        ("under=", "above 0 and up to 1"),
+        ("under=nan", "above 0 and up to 1"),
+        ("tomek=0.5", "tomek has no ratio"),
+    ],
+)
+def test_a_wrong_way_to_resample_says_what_is_right(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        resampled(FAST, text)
+    assert str(caught.value).startswith(f"--resample {text}: ")
+
+
+def test_none_leaves_the_kind_alone() -> None:
+    assert resampled(FAST, None) is FAST
+    assert resampled(FAST, "none") is FAST
+
+
+@pytest.mark.parametrize("name", ["under", "smote", "smote-enn", "balanced-bagging"])
+def test_as_many_frauds_as_there_are_already_is_refused(name: str) -> None:
+    with pytest.raises(FraudError, match=rf"^--resample {name}=0.05: .* already have 0.0526"):
+        resampler(f"{name}=0.05").fit(FAST, rows(), 0)
+
+
+def test_too_few_frauds_to_make_up_more_is_one_line() -> None:
+    given = rows(200)
+    one = replace(given, labels=(np.arange(200) == 3).astype(np.int8))
+    with pytest.raises(FraudError, match=r"^--resample smote=0.1: can't make up frauds from 1 "):
+        RESAMPLERS["smote"].resample(one, 0)
+
+
+def test_average_precision_under_weights_is_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    labels = (random.random(500) < 0.2).astype(np.int8)
+    scores = np.round(random.random(500) + 0.3 * labels, 2)  # with ties
+    weights = random.integers(0, 4, 500)
+    assert WeightedPrecision(labels, scores)(weights) == pytest.approx(
+        average_precision_score(labels, scores, sample_weight=weights)
+    )
+
+
+def test_a_gain_is_told_from_luck() -> None:
+    random = np.random.default_rng(0)
+    labels = (np.arange(2000) % 20 == 0).astype(np.int8)
+    weak, other = (labels + random.normal(0, 1, 2000) for _ in range(2))
+    strong = labels + 0.2 * random.normal(0, 1, 2000)
+    low, high = gain_interval(labels, weak, other, 0)
+    assert low < 0 < high
+    low, high = gain_interval(labels, weak, strong, 0)
+    assert 0 < low < high
+    assert gain_interval(labels, weak, weak, 0) == (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Planted(Resampler):
+    """Moves the scores of the validation rows by a fixed amount towards the labels."""
+
+    name: ClassVar[str] = "planted"
+    effect: ClassVar[str] = "none"
+    pull: float = 0.0
+
+    def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
+        return rows
+
+    def validate(
+        self, kind: ModelKind, train: Any, resampled: Any, valid: LabelledRows, seed: int
+    ) -> Any:
+        noise = np.random.default_rng(1).random(len(valid.labels))
+        return kind, (1 - self.pull) * noise + self.pull * valid.labels
+
+
+def test_a_resampler_is_taken_only_if_it_is_clearly_better() -> None:
+    train, valid = rows(), rows(400, seed=1)
+    useless, good, best = Planted(), Planted(pull=0.2), Planted(pull=0.9)
+    impossible = resampler("under=0.01")
+    kind = BestResampled(Spy(), None, candidates=(useless, impossible))
+    found, scores = kind.validate(train, valid, 0)
+    assert found.resampler is None
+    assert len(np.unique(scores)) == 1  # those of the dummy
+    assert [line.chosen for line in found.tried] == [True, False, False]
+    assert "already have" in found.tried[2].reason
+    assert found.tried[2].average_precision is None
+
+    found, _ = replace(kind, candidates=(good, best, useless)).validate(train, valid, 0)
+    assert found.resampler is best
+    assert [line.chosen for line in found.tried] == [False, False, True, False]
+    assert found.tried[1].gain
+    assert found.tried[1].gain[0] > 0
+    # What is chosen is chosen: the final fit compares nothing again.
+    assert found.candidates == ()
+
+
+def test_all_ways_are_compared() -> None:
+    kind = resampled(model_kind("hist_gradient_boosting", ("trees=5",)), "compare")
+    found, _ = kind.validate(rows(400), rows(200, seed=1), 0)
+    assert isinstance(found, BestResampled)
+    assert [line.resample.split("=")[0] for line in found.tried] == ["none", *RESAMPLERS]
+    assert sum(line.chosen for line in found.tried) == 1
+    assert all(line.seconds >= 0 and line.average_precision for line in found.tried)
