@@ -13,10 +13,12 @@ from beam_fraud.models.estimators.ensemble import EnsembleClassifier
 from beam_fraud.models.estimators.log_odds import SMOOTHING
 from beam_fraud.models.estimators.logit_average import LogitAverage
 from beam_fraud.models.estimators.member import Member
+from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
 from beam_fraud.models.estimators.stacked_logits import StackedLogits
 from beam_fraud.models.onnx.converted import INPUT, converted
 from beam_fraud.models.onnx.nodes import OPSETS, TREES_DOMAIN, TREES_VERSION
 from beam_fraud.models.onnx.unsupported import UnsupportedError
+from beam_fraud.models.resampling.prior import PriorCorrected
 
 #: Name of the graph's output, float64[n].
 OUTPUT = "score"
@@ -83,8 +85,15 @@ class _Graph:
             scaled = self.add("Mul", odds, self._number(model.calibration.slope))
             shifted = self.add("Add", scaled, self._number(model.calibration.intercept))
             return self.add("Sigmoid", shifted)
+        if isinstance(model, PriorCorrected):
+            score = self.score(model.model)
+            kept = self.add("Mul", score, self._number(model.kept))
+            genuine = self.add("Sub", self._number(1.0), score)
+            return self.add("Div", kept, self.add("Add", kept, genuine))
         if isinstance(model, EnsembleClassifier):
             return self._ensemble(model)
+        if isinstance(model, RankedAnomalies):
+            raise UnsupportedError(f"{type(model).__name__}: its scores are ranks")
         return self._one(model)
 
     def add(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
@@ -101,7 +110,7 @@ class _Graph:
         elif isinstance(model, StackedLogits):
             weights, intercept = model.coefficients_, model.intercept_
         else:
-            raise UnsupportedError(f"{type(model).__name__}, whose scores are ranks,")
+            raise UnsupportedError(f"{type(model).__name__}: its scores are ranks")
         total = self._number(intercept)
         for weight, (_, member) in zip(weights, model.members_, strict=True):
             odds = self._log_odds(self.score(member))
