@@ -52,14 +52,20 @@ def onnx_graph(model: Any, features: int) -> Any:
         [onnx.helper.make_tensor_value_info(OUTPUT, double, [None])],
         graph.constants,
     )
-    versions = {**OPSETS, TREES_DOMAIN: TREES_VERSION}
+    versions = dict(OPSETS)
+    if any(node.op_type == "TreeEnsemble" for node in graph.nodes):
+        versions[TREES_DOMAIN] = TREES_VERSION
     made = onnx.helper.make_model(
         whole,
         opset_imports=[onnx.helper.make_opsetid(*version) for version in versions.items()],
         ir_version=IR_VERSION,
         producer_name="beam-fraud",
     )
-    onnx.checker.check_model(made)
+    try:
+        onnx.checker.check_model(made)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedError(f"{type(model).__name__} ({reason})") from None
     return made
 
 
@@ -135,7 +141,9 @@ class _Graph:
         self.nodes.extend(graph.node)
         self.constants.extend(graph.initializer)
         # The first output is the label, which is not used.
-        return self.add("Gather", graph.output[1].name, self._constant(np.array(1)), axis=1)
+        fraud = self.add("Gather", graph.output[1].name, self._constant(np.array(1)), axis=1)
+        # What skl2onnx converts by itself may come out in single precision.
+        return self.add("Cast", fraud, to=self._onnx.TensorProto.DOUBLE)
 
     def _number(self, value: float) -> str:
         return self._constant(np.array([value], dtype=np.float64))

@@ -82,14 +82,18 @@ def _on_edges(
 
 
 def _thresholds(graph: Any) -> set[tuple[int, float]]:
-    """Feature and threshold of all splits by number."""
+    """Feature and threshold of all splits by number, of this package's trees and of skl2onnx's."""
     onnx = extra_module("onnx", "--onnx")
     found: set[tuple[int, float]] = set()
     for node in graph.graph.node:
-        if node.op_type == "TreeEnsemble":
-            given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if "nodes_splits" in given:
             values = onnx.numpy_helper.to_array(given["nodes_splits"]).tolist()
-            modes = onnx.numpy_helper.to_array(given["nodes_modes"]).tolist()
-            splits = zip(given["nodes_featureids"], values, modes, strict=True)
-            found.update((feature, value) for feature, value, mode in splits if mode != Mode.MEMBER)
+            sets = (onnx.numpy_helper.to_array(given["nodes_modes"]) == Mode.MEMBER).tolist()
+        elif "nodes_values" in given:
+            values, sets = given["nodes_values"], [m == b"LEAF" for m in given["nodes_modes"]]
+        else:
+            continue
+        splits = zip(given["nodes_featureids"], values, sets, strict=True)
+        found.update((feature, value) for feature, value, no_number in splits if not no_number)
     return found
