@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ from beam_fraud.models.bundle import Bundle, write_bundle
 from beam_fraud.models.calibration import Isotonic, Platt
 from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.kinds import ModelKind, model_kind
+from beam_fraud.models.kinds.prepare import scaled_columns
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.network.classifier import KerasClassifier
+from beam_fraud.models.network.dense import DenseNetwork
 from beam_fraud.models.onnx import export
 from beam_fraud.models.onnx.export import export_onnx
 from beam_fraud.models.onnx.graph import onnx_graph
@@ -86,7 +90,9 @@ def _one_thread() -> Iterator[None]:
 def small(name: str) -> ModelKind:
     """A kind of few trees and epochs, and so its members."""
     kind = model_kind(name)
-    settings = [f"{key}=8" for key in kind.settings if key.split(".")[-1] in ("trees", "epochs")]
+    few = {"trees": 8, "epochs": 8}
+    ends = {key: key.split(".")[-1] for key in kind.settings}
+    settings = [f"{key}={few[end]}" for key, end in ends.items() if end in few]
     return model_kind(name, settings)
 
 
@@ -140,6 +146,20 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     assert json.loads(properties["categories"]) == {"mcc": list("abcdef")}
     assert float(properties["threshold_review"]) == 0.4
     assert float(properties["threshold_decline"]) == 0.9
+
+
+def test_a_network_of_keras_is_exported_by_its_matrices(tmp_path: Path) -> None:
+    columns = scaled_columns(TRAIN, max_categories=3).fit(TRAIN.matrix)
+    random, sizes = np.random.default_rng(0), (columns.transform(TRAIN.matrix).shape[1], 8, 8, 1)
+    network = KerasClassifier()
+    network.classes_ = np.array([0, 1])
+    network.n_features_in_ = sizes[0]
+    network.network_ = DenseNetwork(
+        tuple(random.normal(size=shape) for shape in pairwise(sizes)),
+        tuple(random.normal(size=size) for size in sizes[1:]),
+    )
+    bundle = bundle_of(make_pipeline(columns, network), tmp_path)
+    assert export_onnx(bundle, str(tmp_path / "model.onnx")).largest_difference < 1e-12
 
 
 def test_calibrated_and_corrected_scores_are_exported(tmp_path: Path) -> None:

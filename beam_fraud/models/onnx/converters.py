@@ -15,14 +15,17 @@ from sklearn.tree import DecisionTreeClassifier
 
 from beam_fraud.models.onnx.forest import forest_trees
 from beam_fraud.models.onnx.hist_gradient_boosting import hist_gradient_boosting_trees
+from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.onnx.imputer import convert_imputer, imputer_shapes
 from beam_fraud.models.onnx.lightgbm import lightgbm_trees
+from beam_fraud.models.onnx.network import convert_network
+from beam_fraud.models.onnx.nodes import classifier_shapes
 from beam_fraud.models.onnx.one_hot import convert_one_hot, one_hot_shapes
-from beam_fraud.models.onnx.trees import Converter, classifier_shapes, tree_converter
+from beam_fraud.models.onnx.trees import Converter, tree_converter
 from beam_fraud.models.onnx.xgboost import xgboost_trees
 
 _FOREST = tree_converter(forest_trees, log_odds=False, single=True)
-#: Class to converter, in the order in which they are tried.
+#: Class to converter.
 _CLASSIFIERS: dict[type, Converter] = {
     RandomForestClassifier: _FOREST,
     ExtraTreesClassifier: _FOREST,
@@ -30,6 +33,7 @@ _CLASSIFIERS: dict[type, Converter] = {
     HistGradientBoostingClassifier: tree_converter(
         hist_gradient_boosting_trees, log_odds=True, single=False
     ),
+    KerasClassifier: convert_network,
 }
 #: The same by name: they are optional and take long to import.
 _OPTIONAL = {

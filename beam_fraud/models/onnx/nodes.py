@@ -16,6 +16,13 @@ OPSETS = {"": 18, "ai.onnx.ml": 3}
 TREES_DOMAIN, TREES_VERSION = "ai.onnx.ml", 5
 
 
+def classifier_shapes(operator: Any) -> None:
+    """Say that a label and two probabilities come out: a shape calculator of skl2onnx."""
+    types = extra_module("skl2onnx.common.data_types", "--onnx")
+    operator.outputs[0].type = types.Int64TensorType([None])
+    operator.outputs[1].type = types.DoubleTensorType([None, 2])
+
+
 class Nodes:
     """What a converter of skl2onnx adds to the graph that it is given."""
 
@@ -56,6 +63,13 @@ class Nodes:
     def single(self, source: str) -> str:
         """Values in double precision, but rounded to what single precision holds."""
         return self.double(self.add("Cast", source, to=self._types.FLOAT))
+
+    def probabilities(self, fraud: str, operator: Any) -> None:
+        """Make of float64[n, 1] scores the outputs that skl2onnx expects of a classifier."""
+        genuine = self.add("Sub", self.numbers(np.ones((1, 1))), fraud)
+        label, probabilities = (output.full_name for output in operator.outputs)
+        self.add("Concat", genuine, fraud, out=probabilities, axis=1)
+        self.add("ArgMax", probabilities, out=label, axis=1, keepdims=0)
 
     def numbers(self, values: npt.NDArray[np.float64]) -> str:
         """A constant of float64."""

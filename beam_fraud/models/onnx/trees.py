@@ -9,21 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from beam_fraud.extras import extra_module
 from beam_fraud.models.onnx.nodes import Nodes
 from beam_fraud.models.onnx.tree_nodes import Tree, tree_attributes
 
 #: A converter of skl2onnx: scope, operator and container to nodes in the container.
 Converter = Callable[[Any, Any, Any], None]
-
-
-def classifier_shapes(operator: Any) -> None:
-    """Say that a label and two probabilities come out: a shape calculator of skl2onnx."""
-    types = extra_module("skl2onnx.common.data_types", "--onnx")
-    operator.outputs[0].type = types.Int64TensorType([None])
-    operator.outputs[1].type = types.DoubleTensorType([None, 2])
 
 
 def tree_converter(
@@ -43,9 +33,6 @@ def tree_converter(
         source = graph.single(source) if single else source
         found = graph.add("TreeEnsemble", source, **tree_attributes(read(operator.raw_operator)))
         fraud = graph.add("Sigmoid", found) if log_odds else found
-        genuine = graph.add("Sub", graph.numbers(np.ones((1, 1))), fraud)
-        label, probabilities = (output.full_name for output in operator.outputs)
-        graph.add("Concat", genuine, fraud, out=probabilities, axis=1)
-        graph.add("ArgMax", probabilities, out=label, axis=1, keepdims=0)
+        graph.probabilities(fraud, operator)
 
     return convert
