@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -267,3 +268,15 @@ def test_probes_lie_on_thresholds_and_have_gaps() -> None:
     codes = probes[:, 1]
     # Codes of categories, then the one of unknown categories.
     assert set(codes[~np.isnan(codes)]) == set(range(7))
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "skl2onnx"])
+def test_an_absent_extra_is_one_line_that_names_it(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundle_of(small("logistic").fit(TRAIN, seed=0), tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        FraudError, match=rf"--onnx: needs {package}; pip install 'beam-fraud\[onnx"
+    ):
+        export_onnx(bundle, str(tmp_path / "model.onnx"))
