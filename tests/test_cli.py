@@ -22,6 +22,9 @@ MINIMAL = {
     "evaluate": ["evaluate", "a.csv", "--model", "b"],
     "score": ["score", "a.csv", "--model", "b", "--out", "o"],
     "import_model": ["models", "import", "m.joblib", "--schema", "ulb", "--out", "b"],
+    "list_models": ["models", "list"],
+    "show_model": ["models", "show", "b"],
+    "compare_models": ["models", "compare", "a", "b"],
     "check_rules": ["rules", "check", "r.toml", "--on", "a.csv"],
 }
 
@@ -143,6 +146,17 @@ def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) ->
     assert (calls.options.trust, calls.options.threshold, calls.options.name) == (True, 0.3, "n")
     assert main([*MINIMAL["import_model"], "--decline", "0.8"]) == 0
     assert calls.options.decline == 0.8
+
+
+def test_options_of_models_reach_the_command(calls: Calls) -> None:
+    assert main(["models", "list", "a", "b"]) == 0
+    assert calls.options.directories == ("a", "b")
+    args = ["--on", "a.csv", "--on", "b.csv", "--schema", "s.toml", "--history", "h.csv"]
+    args += ["--from", "2024-01-01", "--until", "2024-02-01"]
+    assert main([*MINIMAL["compare_models"], *args]) == 0
+    got = calls.options
+    assert (got.bundles, got.on, got.schema) == (("a", "b"), ("a.csv", "b.csv"), "s.toml")
+    assert (got.history, got.since, got.until) == (("h.csv",), "2024-01-01", "2024-02-01")
 
 
 def test_rules_check_options_reach_the_command(calls: Calls) -> None:

@@ -189,6 +189,7 @@ def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
         **schema_fields(schema),
         thresholds=Thresholds(trained.threshold, trained.decline),
         categories=trained.features.categories,
+        settings=trained.settings,
         trained_on=trained.trained_on,
         metrics={"rows_of": trained.reported_on, **trained.metrics.to_dict()},
         microseconds_per_row=trained.microseconds_per_row,
