@@ -98,10 +98,11 @@ def run(options: TrainOptions) -> dict[str, object]:
     check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    kind = resampled(model_kind(options.model, options.settings), options.resample)
     if options.tune is not None and candidates(options.resample):
         raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
     recipe = Recipe(
-        kind=resampled(model_kind(options.model, options.settings), options.resample),
+        kind=kind,
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
@@ -113,7 +114,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         folds=options.folds,
         label_delay=delay_of(options),
         drop_known_cards=options.drop_known_cards,
-        tuning=tuning_of(options),
+        tuning=tuning_of(options, kind),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
@@ -131,6 +132,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         _manifest(name, schema, trained),
         trained.reference,
         model_card(name, trained, recipe, data, options.threshold, options.decline),
+        trained.kind.files(trained.model),
     )
     remove_own_store(options)
     return {

@@ -18,6 +18,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.calibration import Calibration, Method, learn_calibration
+from beam_fraud.models.both_classes import check_folds, checked_labels
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
@@ -158,9 +159,9 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         threshold's target is out of reach, or what is declined would not be reviewed.
     """
     start = time.perf_counter()
-    examples = Examples(transactions, _labels(transactions, schema), schema)
+    examples = Examples(transactions, checked_labels(transactions, schema), schema)
     division = divide(examples, recipe)
-    _check_folds(examples, division)
+    check_folds(division, transactions, examples.labels)
 
     rows = FoldRows(examples, division.folds)
     _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
@@ -257,17 +258,6 @@ def divide(examples: Examples, recipe: Recipe) -> Division:
     return without_known_cards(division, times, cards, examples.labels, recipe.label_delay)
 
 
-def _check_folds(examples: Examples, division: Division) -> None:
-    labels = examples.labels
-    for number, fold in enumerate(division.folds, 1):
-        of = f" of fold {number}" if len(division.folds) > 1 else ""
-        _check_classes(labels[fold.train], f"rows to fit on{of}")
-        span = "none is left"
-        if len(fold.valid):
-            span = "from {} to {}".format(*_span(examples.transactions, fold.valid))
-        _check_classes(labels[fold.valid], f"validation rows{of} ({span})")
-
-
 def _folds(
     examples: Examples, division: Division, scores: tuple[npt.NDArray[np.float64], ...]
 ) -> tuple[FoldFigures, ...]:
@@ -300,26 +290,3 @@ def _span(transactions: pa.Table, at: npt.NDArray[np.int64]) -> tuple[str, str]:
     times = transactions.column("event_time").take(pa.array(at))
     first, last = (value.as_py().isoformat() for value in pc.min_max(times).values())
     return first, last
-
-
-def _labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int8]:
-    if schema.role("label") is None:
-        raise FraudError(
-            f"schema {schema.name}: no column is given for the role 'label', so there is nothing "
-            "to learn from"
-        )
-    if not transactions.num_rows:
-        raise FraudError("no rows to train on in the files and times given")
-    labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
-    _check_classes(labels, "rows")
-    return labels
-
-
-def _check_classes(labels: npt.NDArray[np.int8], rows: str) -> None:
-    frauds = int(labels.sum())
-    if not 0 < frauds < len(labels):
-        only = "a fraud" if frauds else "genuine"
-        raise FraudError(
-            f"training needs frauds and genuine transactions: each of the {len(labels)} {rows} "
-            f"is {only}" + ("; give other times (--from, --valid-from, --until)")
-        )

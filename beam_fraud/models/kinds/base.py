@@ -32,6 +32,8 @@ class ModelKind(ABC):
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """An unfitted scikit-learn classifier that takes NaN in any column.
 
+        Only `fit` says all to it: which columns are categories, or what frauds weigh.
+
         Args:
           rows: what it will be fitted on.
           seed: of everything random in it.
@@ -75,6 +77,17 @@ class ModelKind(ABC):
         model.fit(rows.matrix, rows.labels)
         set_single_threaded(model)
         return model
+
+    def files(self, model: Any) -> dict[str, bytes]:
+        """What goes into a bundle beside the model.
+
+        Args:
+          model: as `fit` gave it.
+
+        Returns:
+          Name to contents; each name is one of `models.bundle.OPTIONAL_FILES`.
+        """
+        return {}
 
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int

@@ -97,7 +97,9 @@ class Search:
         # Seeded anew for each trial, so that it does not matter where a call was interrupted.
         (seed,) = np.random.SeedSequence([self.seed, number]).generate_state(1)
         self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-        self.study.pruner = optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_FOLDS - 1)
+        self.study.pruner = optuna.pruners.MedianPruner(
+            n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=UNPRUNED_FOLDS - 1
+        )
         if number == 1:
             self.study.enqueue_trial(self._settings(1, {}), skip_if_exists=True)
         return self.study.ask(distributions(self.space))
