@@ -106,9 +106,10 @@ def test_train_options_reach_the_command(calls: Calls) -> None:
     args = ["train", "a.csv", "b.csv", "--schema", "ulb", "--model", "forest", "--out", "b"]
     args += ["--from", "2024-01-01", "--valid-from", "2024-02-01", "--until", "2024-03-01"]
     args += ["--split", "stratified", "--seed", "7", "--threshold", "recall=0.8", "--name", "n"]
-    args += ["--decline", "precision=0.9"]
+    args += ["--decline", "precision=0.9", "--resample", "smote=0.2", "--class-weight", "5"]
     assert main(args) == 0
     got = calls.options
+    assert (got.resample, got.class_weight) == ("smote=0.2", "5")
     assert (got.files, got.schema, got.model, got.out) == (("a.csv", "b.csv"), "ulb", "forest", "b")
     assert (got.since, got.valid_from, got.until) == ("2024-01-01", "2024-02-01", "2024-03-01")
     assert (got.split, got.seed, got.threshold, got.name) == ("stratified", 7, "recall=0.8", "n")

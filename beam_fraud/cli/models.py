@@ -1,4 +1,4 @@
-"""The commands over model bundles that exist already."""
+"""The commands over model bundles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import models
-from beam_fraud.cli.options import History, SchemaOfBundle, Since, Until
+from beam_fraud.cli.options import (
+    History,
+    Name,
+    NewBundle,
+    SchemaName,
+    SchemaOfBundle,
+    Since,
+    Until,
+)
 from beam_fraud.commandline.command import Outcome, command
 
 
@@ -63,5 +71,37 @@ def compare_models(
         since=since,
         until=until,
         history=tuple(history or ()),
+    )
+    return Outcome(run(options), render)
+
+
+@command(models, "import")
+def import_model(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Saved with joblib or pickle.")],
+    schema: Annotated[str, SchemaName],
+    out: NewBundle,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Open it: whoever wrote it can run code here.")
+    ] = False,
+    name: Name = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", metavar="X", help="Score from which to flag.")
+    ] = 0.5,
+    decline: Annotated[
+        float | None,
+        typer.Option("--decline", metavar="X", help="Score from which to decline."),
+    ] = None,
+) -> Outcome:
+    """Make a bundle of a model that someone else saved."""
+    from beam_fraud.commands.import_model import ImportOptions, render, run
+
+    options = ImportOptions(
+        file=file,
+        schema=schema,
+        trust=trust,
+        out=out,
+        name=name,
+        threshold=threshold,
+        decline=decline,
     )
     return Outcome(run(options), render)

@@ -82,7 +82,7 @@ def _cells(one: dict[str, Any]) -> tuple[str, ...]:
         visible(one["created"][:16]),
         "-" if span is None else visible(f"{span[0][:10]} to {span[1][:10]}"),
         f"{precision:.4f}" if isinstance(precision, int | float) else "-",
-        f"{one['threshold']:.4g}",
+        f"{one['threshold']:.6g}",
         size_text(one["bytes"]),
         visible(one["path"]),
     )

@@ -86,6 +86,8 @@ class TrainOptions:
     settings: tuple[str, ...] = ()
     #: What is done to the rows that are fitted on: a resampler, `compare` or None.
     resample: str | None = None
+    #: What frauds weigh: `none`, `balanced` or a number; None: what the kind itself says.
+    class_weight: str | None = None
 
 
 def run(options: TrainOptions) -> dict[str, object]:

@@ -68,6 +68,10 @@ class BalancedBagging(Resampler):
         kind, _ = kind.validate(resampled, valid, seed)
         return kind, predict_scores(self.fit(kind, train, seed), valid.matrix)
 
+    def files(self, kind: ModelKind, model: Any) -> dict[str, bytes]:
+        """Nothing: what one member has gone through says little of all."""
+        return {}
+
 
 class _KindClassifier(ClassifierMixin, BaseEstimator):
     """A kind as the estimator that bagging copies and fits."""
