@@ -182,7 +182,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         valid_scores = calibration(valid_scores)
     valid_times = event_micros(transactions)[division.valid]
     days = int(valid_times.max() - valid_times.min()) / DAY
-    points = operating_points(valid_labels, valid_scores, days)
+    amounts = examples.amounts(division.valid)
+    points = operating_points(valid_labels, valid_scores, days, amounts)
     threshold = recipe.rule.choose(points)
     decline = _decline(recipe, points, threshold)
 
