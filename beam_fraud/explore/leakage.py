@@ -117,9 +117,7 @@ def _time(described: Sequence[Numbers], together: Correlation) -> Iterator[Suspe
             )
 
 
-def _ids(
-    described: Sequence[Numbers], texts: Sequence[Category], rows: int
-) -> Iterator[Suspect]:
+def _ids(described: Sequence[Numbers], texts: Sequence[Category], rows: int) -> Iterator[Suspect]:
     for numbers in described:
         unique = numbers.distinct >= _UNIQUE_NUMBERS * max(numbers.present, 1)
         if numbers.whole and unique and numbers.present >= _LEAST_ROWS:

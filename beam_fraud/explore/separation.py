@@ -60,7 +60,9 @@ def separation(feature: str, labelled: Floats, frauds: Floats) -> Separation | N
     below, upto = (labelled.searchsorted(values, side) for side in ("left", "right"))
     genuine_below, genuine_upto = below - first, upto - ends
     auc = float(((genuine_below + genuine_upto) / 2 @ (ends - first)) / count / genuine)
-    gaps = np.stack((first / count - genuine_below / genuine, ends / count - genuine_upto / genuine))
+    gaps = np.stack(
+        (first / count - genuine_below / genuine, ends / count - genuine_upto / genuine)
+    )
     place = int(np.abs(gaps).max(axis=0).argmax())
     high = auc >= 0.5
     precision = (count - first) / (total - below) if high else ends / upto
@@ -87,9 +89,7 @@ def category_separation(feature: str, values: pa.StringArray, rows: Rows) -> Sep
       values: string[n], null where absent, which counts as a value.
       rows: n of them.
     """
-    codes = np.asarray(
-        values.dictionary_encode(null_encoding="encode").indices, dtype=np.int64
-    )
+    codes = np.asarray(values.dictionary_encode(null_encoding="encode").indices, dtype=np.int64)
     known = np.flatnonzero(rows.fraud | rows.genuine)
     if not len(known) or not rows.both_classes:
         return None
