@@ -128,6 +128,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         _manifest(name, schema, trained),
         trained.reference,
         model_card(name, trained, recipe, data, options.threshold, options.decline),
+        trained.kind.files(trained.model),
     )
     remove_own_store(options)
     return {

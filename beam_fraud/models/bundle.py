@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,8 +38,12 @@ MODEL_FILE = "model.joblib"
 MANIFEST_FILE = "manifest.json"
 REFERENCE_FILE = "reference.parquet"
 CARD_FILE = "card.md"
+#: How a model that is fitted in epochs did after each.
+HISTORY_FILE = "history.json"
 #: What a manifest must give the digest of.
 DIGESTED_FILES = (MODEL_FILE, REFERENCE_FILE, CARD_FILE)
+#: What some bundles have beside that.
+OPTIONAL_FILES = (HISTORY_FILE,)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,12 @@ class Bundle:
 
 
 def write_bundle(
-    directory: str, model: Any, manifest: Manifest, reference: Reference, card: str
+    directory: str,
+    model: Any,
+    manifest: Manifest,
+    reference: Reference,
+    card: str,
+    files: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Save a model with all that goes with it, whole or not at all.
 
@@ -118,6 +127,7 @@ def write_bundle(
       manifest: what is known about it; `files` and `versions` are filled in here.
       reference: the distributions it was trained on.
       card: the model card, Markdown.
+      files: name to contents of what else goes with it, some of `OPTIONAL_FILES`.
 
     Returns:
       The bundle as it now is in `directory`.
@@ -128,6 +138,7 @@ def write_bundle(
     saved = io.BytesIO()
     joblib.dump(model, saved)
     files = {
+        **(files or {}),
         MODEL_FILE: saved.getvalue(),
         REFERENCE_FILE: reference.to_parquet(),
         CARD_FILE: card.encode(),
@@ -160,7 +171,8 @@ def open_bundle(path: str) -> Bundle:
     if not manifest.name.isprintable():
         raise FraudError(f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model")
     bundle = Bundle(_anywhere(path), model_id(manifest.name, data), manifest)
-    for name in DIGESTED_FILES:
+    noted = (name for name in OPTIONAL_FILES if name in manifest.files)
+    for name in (*DIGESTED_FILES, *noted):
         _read_checked(bundle, name)
     _check_scikit_learn(bundle)
     try:

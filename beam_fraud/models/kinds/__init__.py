@@ -14,6 +14,7 @@ from beam_fraud.models.kinds.extra_trees import ExtraTrees
 from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.isolation_forest import IsolationForest
+from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.kinds.lightgbm import LightGBM
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.kinds.mlp import MLP
@@ -34,6 +35,7 @@ KINDS: dict[str, ModelKind] = {
         XGBoost(),
         LightGBM(),
         MLP(),
+        Keras(),
         IsolationForest(),
         Average(),
         RankAverage(),

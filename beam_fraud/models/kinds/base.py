@@ -72,6 +72,17 @@ class ModelKind(ABC):
         set_single_threaded(model)
         return model
 
+    def files(self, model: Any) -> dict[str, bytes]:
+        """What goes into a bundle beside the model.
+
+        Args:
+          model: as `fit` gave it.
+
+        Returns:
+          Name to contents; each name is one of `models.bundle.OPTIONAL_FILES`.
+        """
+        return {}
+
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:

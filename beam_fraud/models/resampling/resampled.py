@@ -47,6 +47,10 @@ class Resampled(ModelKind):
             return self.kind.fit(rows, seed)
         return self.resampler.fit(self.kind, rows, seed)
 
+    def files(self, model: Any) -> dict[str, bytes]:
+        """The kind's own."""
+        return self.kind.files(model)
+
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:

@@ -1,0 +1,155 @@
+"""A network as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import islice
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from beam_fraud.models.network.checkpoints import empty_folder, write_checkpoint
+from beam_fraud.models.network.fitting import Examples, Shape, fit_epochs
+from beam_fraud.models.network.history import Epoch
+
+_log = logging.getLogger(__name__)
+Floats = npt.NDArray[np.float64]
+#: A fit that takes minutes says how it is doing, a short one does not.
+_SECONDS_BETWEEN_LINES = 5.0
+#: Rows and labels.
+Labelled = tuple[Floats, npt.NDArray[Any]]
+
+
+class KerasClassifier(ClassifierMixin, BaseEstimator):
+    """A network that Keras fits, and that scores without Keras.
+
+    What is saved of it are its matrices, so a bundle opens as fast as any other and predictions,
+    some NumPy products, need not wait for JAX to compile something for each number of rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: int = 256,
+        layers: int = 3,
+        dropout: float = 0.3,
+        learning_rate: float = 0.01,
+        batch: int = 2048,
+        epochs: int = 30,
+        balanced: bool = True,
+        early_stopping: bool = False,
+        patience: int = 5,
+        checkpoints: str = "",
+        random_state: int = 0,
+    ) -> None:
+        """Remember the settings.
+
+        Args:
+          units: outputs of each hidden layer.
+          layers: hidden layers.
+          dropout: share of the outputs of each hidden layer but the first that is dropped.
+          learning_rate: of Adam.
+          batch: rows of a step.
+          epochs: passes over the rows, at most where validation rows may stop it.
+          balanced: whether a row counts 1 / the rows of its class.
+          early_stopping: whether to stop, and go back to the best epoch, where the average
+            precision of validation rows grows no more.
+          patience: epochs without a better one before it stops.
+          checkpoints: directory for `epoch_<n>.keras` of each epoch; none if empty.
+          random_state: seed of everything random.
+        """
+        self.units = units
+        self.layers = layers
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch = batch
+        self.epochs = epochs
+        self.balanced = balanced
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.checkpoints = checkpoints
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Floats,  # noqa: N803
+        y: npt.NDArray[Any],
+        sample_weight: Floats | None = None,
+        validation: Labelled | None = None,
+    ) -> Self:
+        """Fit the network on all processors.
+
+        Args:
+          X: float64[n, features], without NaN.
+          y: labels of two classes.
+          sample_weight: float64[n], beside what `balanced` makes of it.
+          validation: rows and labels to look at after each epoch.
+
+        Raises:
+          ValueError: there is another number of classes, or NaN.
+          FraudError: Keras or JAX is not installed, or a checkpoint can't be written.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64)  # noqa: N806
+        self.classes_ = np.unique(y)
+        if len(self.classes_) != 2:
+            raise ValueError(f"two classes are needed, there are {len(self.classes_)}")
+        watched = None
+        if validation is not None:
+            rows = validate_data(self, validation[0], reset=False, dtype=np.float64)
+            watched = self._examples(rows, validation[1], None)
+        examples = self._examples(X, y, sample_weight)
+        if self.balanced:
+            counts = np.bincount(examples.labels.astype(np.int64), minlength=2)
+            weights = examples.weights / counts[examples.labels.astype(np.int64)]
+            examples = Examples(examples.matrix, examples.labels, weights.astype(np.float32))
+        self._fit(examples, watched)
+        return self
+
+    def _fit(self, examples: Examples, watched: Examples | None) -> None:
+        shape = Shape(self.n_features_in_, self.units, self.layers, self.dropout)
+        folder = empty_folder(self.checkpoints) if self.checkpoints else None
+        seed = int(self.random_state)
+        fitting = fit_epochs(shape, examples, self.batch, self.learning_rate, seed, watched)
+        history: list[Epoch] = []
+        best, told = -1.0, time.monotonic()
+        for epoch, state in islice(fitting, self.epochs):
+            if time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
+                _log.info("%s", epoch)
+                told = time.monotonic()
+            history.append(epoch)
+            if folder is not None:
+                write_checkpoint(folder, epoch.epoch, shape, state)
+            precision = epoch.average_precision if self.early_stopping else None
+            if precision is None or precision > best:
+                best = precision or 0.0
+                self.epochs_, self.network_ = epoch.epoch, state.network()
+            elif epoch.epoch - self.epochs_ >= self.patience:
+                break
+        # Those after the best one too.
+        self.history_ = tuple(history)
+
+    def predict_proba(self, X: Floats) -> Floats:  # noqa: N803
+        """The probability of each class, float64[n, 2], of float64[n, features] without NaN."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)  # noqa: N806
+        scores = self.network_.scores(X)
+        return np.column_stack([1 - scores, scores])
+
+    def predict(self, X: Floats) -> npt.NDArray[Any]:  # noqa: N803
+        """The likelier class of each row."""
+        return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)])
+
+    def _examples(
+        self, matrix: Floats, labels: npt.NDArray[Any], weights: Floats | None
+    ) -> Examples:
+        return Examples(
+            matrix.astype(np.float32),
+            (np.asarray(labels) == self.classes_[1]).astype(np.float32),
+            np.ones(len(matrix), np.float32)
+            if weights is None
+            else np.asarray(weights, dtype=np.float32),
+        )

@@ -1,0 +1,235 @@
+"""A Keras network, fitted epoch by epoch on JAX.
+
+This is what Keras calls a training loop from scratch: its layers, loss and optimiser, in a step that
+is compiled once for each shape of network. `Model.fit` would compile two steps at each call, for
+seconds, and would shuffle by the random numbers that all of NumPy shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score
+
+from beam_fraud.errors import FraudError
+from beam_fraud.models.network.backend import keras_on_jax
+from beam_fraud.models.network.dense import DenseNetwork
+from beam_fraud.models.network.history import Counted, Epoch, count
+
+Floats = npt.NDArray[np.float32]
+#: Networks whose compiled steps are kept.
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a step is compiled for."""
+
+    #: Columns that go in.
+    inputs: int
+    #: Outputs of each hidden layer.
+    units: int
+    #: Hidden layers; behind each but the first comes dropout.
+    layers: int
+    #: Share of the outputs that dropout drops.
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows that a network is fitted on or measured on."""
+
+    #: float32[n, inputs], without NaN.
+    matrix: Floats
+    #: float32[n], 0 or 1.
+    labels: Floats
+    #: float32[n]: what each row's loss counts.
+    weights: Floats
+
+
+@dataclass(frozen=True)
+class State:
+    """A network and its optimiser between two steps, as arrays of JAX."""
+
+    #: Kernel and bias of each layer.
+    trainable: Any
+    #: Random state of each dropout.
+    other: Any
+    #: Adam's.
+    optimizer: Any
+
+    def network(self) -> DenseNetwork:
+        """The network as it is now."""
+        arrays = [np.asarray(array, dtype=np.float64) for array in self.trainable]
+        return DenseNetwork(tuple(arrays[0::2]), tuple(arrays[1::2]))
+
+
+def fit_epochs(
+    shape: Shape,
+    rows: Examples,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    watched: Examples | None = None,
+) -> Iterator[tuple[Epoch, State]]:
+    """Fit for as many epochs as are asked of the iterator.
+
+    Args:
+      shape: of the network.
+      rows: to fit on.
+      batch: rows of a step.
+      learning_rate: of Adam.
+      seed: of first weights, order of rows and dropout.
+      watched: rows to look at after each epoch.
+
+    Yields:
+      Each epoch with the network after it. The same for the same arguments and versions on
+      processors of one kind.
+
+    Raises:
+      FraudError: Keras or JAX is not installed, Keras runs on something else, or the weights grow
+        beyond all bounds.
+    """
+    # What was compiled in this process outlives a module that is taken from it.
+    keras_on_jax()
+    compiled = compiled_network(shape)
+    # A small table would be padded to a whole batch at every step.
+    batch = min(batch, 1 << (len(rows.labels) - 1).bit_length())
+    random = np.random.default_rng(seed)
+    state, number = compiled.initial(random, learning_rate), 0
+    while True:
+        number += 1
+        order = random.permutation(len(rows.labels))
+        state, training = compiled.epoch(state, rows, order, batch)
+        if not all(np.isfinite(array).all() for array in state.trainable):
+            raise FraudError(
+                f"--model keras: the weights are no numbers any more after epoch {number}; --set "
+                f"learning_rate= to less than {learning_rate:g}"
+            )
+        if watched is None:
+            yield Epoch(number, training), state
+            continue
+        scores = compiled.scores(state, watched.matrix, batch)
+        precision = float(average_precision_score(watched.labels, scores))
+        yield Epoch(number, training, count(watched.labels, scores), precision), state
+
+
+def keras_model(shape: Shape) -> Any:
+    """The model as Keras has it, all of its arrays 0."""
+    keras = keras_on_jax().keras
+    layers = [keras.Input((shape.inputs,))]
+    for i in range(shape.layers):
+        # The arrays of a network come with its state, so none is drawn here.
+        layers.append(keras.layers.Dense(shape.units, "relu", kernel_initializer="zeros"))
+        if i:
+            layers.append(keras.layers.Dropout(shape.dropout, seed=0))
+    layers.append(keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros"))
+    return keras.Sequential(layers)
+
+
+@dataclass(frozen=True)
+class CompiledNetwork:
+    """The functions of one shape of network."""
+
+    #: Widths of the layers, the inputs first.
+    widths: tuple[int, ...]
+    #: Number of dropouts.
+    dropouts: int
+    #: Adam's arrays before the first step, by their names.
+    optimizer: tuple[tuple[str, npt.NDArray[Any]], ...]
+    #: State, sums, matrix, labels, weights and mask to state and sums.
+    step: Callable[..., Any]
+    #: Arrays of the network and matrix to probabilities.
+    forward: Callable[..., Any]
+
+    def initial(self, random: np.random.Generator, learning_rate: float) -> State:
+        """A network as Keras sets it up: Glorot's uniform kernels, biases of 0."""
+        trainable = []
+        for inputs, outputs in pairwise(self.widths):
+            bound = np.sqrt(6 / (inputs + outputs))
+            kernel = random.uniform(-bound, bound, (inputs, outputs))
+            trainable += [kernel.astype(np.float32), np.zeros(outputs, np.float32)]
+        seeds = random.integers(2**32, size=self.dropouts, dtype=np.uint32)
+        other = [np.array([seed, 0], np.uint32) for seed in seeds]
+        rate = np.float32(learning_rate)
+        adam = [rate if name == "learning_rate" else array for name, array in self.optimizer]
+        return State(trainable, other, adam)
+
+    def epoch(
+        self, state: State, rows: Examples, order: npt.NDArray[np.int64], batch: int
+    ) -> tuple[State, Counted]:
+        """One pass over the rows in an order; the last step is filled with rows that count 0."""
+        arrays = (state.trainable, state.other, state.optimizer)
+        sums = (np.float32(0), np.zeros(4, np.int32))
+        for first in range(0, len(order), batch):
+            at = order[first : first + batch]
+            mask = np.zeros(batch, np.float32)
+            mask[: len(at)] = 1
+            at = np.resize(at, batch)
+            arrays, sums = self.step(
+                arrays, sums, rows.matrix[at], rows.labels[at], rows.weights[at] * mask, mask
+            )
+        fn, fp, tn, tp = (int(n) for n in sums[1])
+        return State(*arrays), Counted(float(sums[0]) / len(order), fn=fn, fp=fp, tn=tn, tp=tp)
+
+    def scores(self, state: State, matrix: Floats, batch: int) -> Floats:
+        """Probabilities, float32[n], without dropout."""
+        parts = []
+        for first in range(0, len(matrix), batch):
+            rows = matrix[first : first + batch]
+            padded = np.zeros((batch, matrix.shape[1]), np.float32)
+            padded[: len(rows)] = rows
+            parts.append(np.asarray(self.forward(state.trainable, state.other, padded))[: len(rows)])
+        return np.concatenate(parts)
+
+
+@lru_cache(maxsize=_KEPT)
+def compiled_network(shape: Shape) -> CompiledNetwork:
+    """The functions of a shape, compiled when they are first called.
+
+    Raises:
+      FraudError: Keras or JAX is not installed, or Keras runs on something else.
+    """
+    backend = keras_on_jax()
+    keras, jax = backend.keras, backend.jax
+    jnp = jax.numpy
+    model = keras_model(shape)
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+
+    def loss_of(
+        trainable: Any, other: Any, matrix: Any, labels: Any, weights: Any, mask: Any
+    ) -> tuple[Any, Any]:
+        scores, other = model.stateless_call(trainable, other, matrix, training=True)
+        losses = keras.ops.binary_crossentropy(labels, scores[:, 0]) * weights
+        return losses.sum() / mask.sum(), (losses.sum(), scores[:, 0], other)
+
+    def step(
+        arrays: Any, sums: Any, matrix: Any, labels: Any, weights: Any, mask: Any
+    ) -> tuple[Any, Any]:
+        trainable, other, adam = arrays
+        (_, (loss, scores, other)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            trainable, other, matrix, labels, weights, mask
+        )
+        trainable, adam = optimizer.stateless_apply(adam, gradients, trainable)
+        kept, flagged, fraud = mask > 0, scores > 0.5, labels > 0.5
+        cells = (~flagged & fraud, flagged & ~fraud, ~flagged & ~fraud, flagged & fraud)
+        counts = jnp.stack([(kept & cell).sum(dtype=jnp.int32) for cell in cells])
+        return (trainable, other, adam), (sums[0] + loss, sums[1] + counts)
+
+    def forward(trainable: Any, other: Any, matrix: Any) -> Any:
+        return model.stateless_call(trainable, other, matrix, training=False)[0][:, 0]
+
+    return CompiledNetwork(
+        (shape.inputs, *(shape.units for _ in range(shape.layers)), 1),
+        len(model.non_trainable_variables),
+        tuple((variable.name, np.asarray(variable)) for variable in optimizer.variables),
+        jax.jit(step),
+        jax.jit(forward),
+    )
