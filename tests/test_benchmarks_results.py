@@ -38,8 +38,8 @@ def test_a_table_has_means_and_deviations_and_what_was_published() -> None:
     assert markdown(section(other, line)).splitlines()[4:8] == [
         "|  | seeds | average precision | false alarms |",
         "| --- | --- | --- | --- |",
-        "| published | 1 | – | 1,441 |",
-        "| forest | 2 | 0.800 ± 0.100 (published 0.810) | – |",
+        "| published | 1 | - | 1,441 |",
+        "| forest | 2 | 0.800 ± 0.100 (published 0.810) | - |",
     ]
 
 

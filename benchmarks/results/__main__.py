@@ -3,8 +3,8 @@
     python -m benchmarks.results --data DIR [--only ulb-time,handbook] [--seeds 5] [--json]
         [--out docs/results.md]
 
-DIR holds `creditcard.parquet` (ULB) and `handbook_transactions.parquet`. With `--out` the tables take
-the place of those in the page, whose other words stay.
+DIR holds `creditcard.parquet` (ULB) and `handbook_transactions.parquet`. With `--out` the tables
+take the place of those in the page, whose other words stay.
 """
 
 from __future__ import annotations

@@ -61,10 +61,10 @@ FLOORS = (0.875, 0.68, 0.295)
 AIMS = (0.89, 0.72, 0.31)
 TEXT = """\
 Simulated transactions of the handbook (Le Borgne, Siblini, Lebichot, Bontempi 2022). Trained on
-2018-07-25 to 07-31, measured on 08-08 to 08-14 without the cards that are known to be compromised by
-then. The handbook's models have the settings that it prints, those of their libraries, and its 15
-features. Settings and features of the best bundle were chosen in the same protocol one, two and
-three weeks earlier, its threshold on the last fifth of its training rows."""
+2018-07-25 to 07-31, measured on 08-08 to 08-14 without the cards that are known to be
+compromised by then. The handbook's models have the settings that it prints, those of their
+libraries, and its 15 features. Settings and features of the best bundle were chosen in the same
+protocol one, two and three weeks earlier, its threshold on the last fifth of its training rows."""
 
 
 @dataclass(frozen=True)

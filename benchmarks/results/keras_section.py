@@ -16,9 +16,9 @@ COLUMNS = (
     AVERAGE_PRECISION,
 )
 TEXT = """\
-The recipe of the Keras example "Imbalanced classification: credit card fraud detection" (fchollet) as
-`--model keras`: trained on the first 80 % in time for 30 epochs, measured on the last 56,961 rows at a
-score of 0.5 after the last epoch. Nothing is chosen, so no rows choose."""
+The recipe of the Keras example "Imbalanced classification: credit card fraud detection"
+(fchollet) as `--model keras`: trained on the first 80 % in time for 30 epochs, measured on the
+last 56,961 rows at a score of 0.5 after the last epoch. Nothing is chosen, so no rows choose."""
 
 
 def section(folder: Path, seeds: int) -> Section:

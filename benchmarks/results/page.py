@@ -53,7 +53,7 @@ def _row(line: Line, columns: tuple[Column, ...]) -> list[str]:
 def _cell(line: Line, column: Column) -> str:
     mean = line.mean(column.name)
     if mean is None:
-        return "–"
+        return "-"
     spread = f" ± {column.text(line.spread(column.name))}" if len(line.runs) > 1 else ""
     published = line.published.get(column.name)
     beside = "" if published is None else f" (published {column.text(published)})"

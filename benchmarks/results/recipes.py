@@ -30,7 +30,16 @@ ULB_STRATIFIED = BundleRecipe(
 HANDBOOK = BundleRecipe(
     title="best bundle, seven days",
     model="average:lightgbm+xgboost",
-    settings=(),
+    settings=(
+        "lightgbm.trees=150",
+        "lightgbm.leaves=15",
+        "lightgbm.min_samples_leaf=40",
+        "lightgbm.fixed=true",
+        "xgboost.trees=150",
+        "xgboost.learning_rate=0.05",
+        "xgboost.fixed=true",
+        "weights=1,1",
+    ),
     schema="docs/recipes/handbook_rich.toml",
     options=("--from 2018-07-25", "--until 2018-08-01"),
 )

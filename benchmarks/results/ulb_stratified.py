@@ -25,12 +25,12 @@ COLUMNS = (AVERAGE_PRECISION, F1, Column("precision", "precision"), Column("reca
 #: The published forest, on a test of 10 %: 39 frauds caught, 2 false alarms, 10 missed.
 PUBLISHED = {"precision": 39 / 41, "recall": 39 / 49, "f1": 78 / 90}
 TEXT = """\
-The same transactions, divided at random with equal shares of fraud: 70 % to train on and 30 % to
-measure on, anew for each seed. The published random forest has 100 trees, scikit-learn's defaults and a
-threshold of 0.5; its printed matrix (39 caught, 2 false alarms, 10 missed, 28,430 genuine) is of a test
-of 10 %, so both sizes are shown. Settings and thresholds of the others were chosen on a fifth of the
-training rows. A random division puts rows of the same minute on both sides: read it beside other
-figures of its kind, not as what a bank would see."""
+The same transactions, divided at random with equal shares of fraud: 70 % to train on and 30 %
+to measure on, anew for each seed. The published random forest has 100 trees, scikit-learn's
+defaults and a threshold of 0.5; its printed matrix (39 caught, 2 false alarms, 10 missed,
+28,430 genuine) is of a test of 10 %, so both sizes are shown. Settings and thresholds of the
+others were chosen on a fifth of the training rows. A random division puts rows of the same
+minute on both sides: read it beside other figures of its kind, not as what a bank would see."""
 
 
 def forest_figures(
