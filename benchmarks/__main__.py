@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from beam_fraud.errors import FraudError
+from benchmarks.explore import measure_explore
 from benchmarks.features import measure_handbook, measure_many
 from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
@@ -30,6 +31,7 @@ from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
 from benchmarks.table import render
+from benchmarks.training import measure_training
 from benchmarks.upserts import measure_upserts
 from benchmarks.velocity import measure_velocity
 from benchmarks.workers import measure_workers
@@ -46,6 +48,8 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("velocity", None, measure_velocity),
     ("features", _PUBLISHED, measure_handbook),
     ("features", None, measure_many),
+    ("training", _PUBLISHED, measure_training),
+    ("explore", _PUBLISHED, measure_explore),
     ("reasons", _ULB, measure_reasons),
     ("rules", None, measure_rules),
     ("stream", None, measure_stream),

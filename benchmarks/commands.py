@@ -25,6 +25,11 @@ def pipeline(path: Path, bundle: Path, out: Path, *options: str) -> Command:
     return (BEAM_FRAUD, "score", str(path), *given)
 
 
+def explore(path: Path, schema: str, page: Path) -> Command:
+    """`beam-fraud explore` of a file."""
+    return (BEAM_FRAUD, "explore", str(path), "--schema", schema, "--out", str(page))
+
+
 def row_by_row(directory: Path, bundle: Path, out: Path) -> Command:
     """(c): Beam with an element a row."""
     given = ("--model", str(bundle), "--out", str(out))

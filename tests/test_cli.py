@@ -139,6 +139,13 @@ def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) ->
     assert (got.kafka_config, got.kafka_properties) == (("a=1", "b=2"), "f")
     assert main([*MINIMAL["evaluate"], "--threshold", "0.25", "--until", "2024-02-01"]) == 0
     assert (calls.options.threshold, calls.options.until) == (0.25, "2024-02-01")
+    args = ["--model", "c", "--model", "d", "--out", "r.html", "--out", "r.md", "--png", "p"]
+    args += ["--segment", "mcc", "--cards", "50", "--cost", "9:2", "--resamples", "99"]
+    assert main([*MINIMAL["evaluate"], *args, "--seed", "5"]) == 0
+    got = calls.options
+    assert (got.model, got.others, got.out) == ("b", ("c", "d"), ("r.html", "r.md"))
+    assert (got.png, got.segments, got.cards, got.cost) == ("p", ("mcc",), 50, "9:2")
+    assert (got.resamples, got.seed) == (99, 5)
     assert main([*MINIMAL["import_model"], "--trust", "--threshold", "0.3", "--name", "n"]) == 0
     assert (calls.options.trust, calls.options.threshold, calls.options.name) == (True, 0.3, "n")
     assert main([*MINIMAL["import_model"], "--decline", "0.8"]) == 0

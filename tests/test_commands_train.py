@@ -106,7 +106,7 @@ def test_reports_show_the_figures(options: TrainOptions) -> None:
     assert f"{result['recall']:.4f}" in report
     assert "2,000 rows" in report
     card = read_card(open_bundle(options.out))
-    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "seed: 0", "scikit-learn"):
+    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "`seed`: 0", "scikit-learn"):
         assert said in card
 
 
@@ -335,3 +335,29 @@ def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:
     check = f"import sys\n{imports}assert 'apache_beam' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_ways_to_resample_are_compared_and_told(options: TrainOptions) -> None:
+    result = train.run(replace(options, resample="compare"))
+    json.dumps(result)
+    lines = {line["resample"]: line for line in result["resampling"]}  # type: ignore[attr-defined]
+    assert lines["none"]["chosen"]
+    # There is nothing between two of the shop's categories.
+    assert "use smote" in lines["adasyn=0.1"]["reason"]
+    text = train.render(result)
+    card = read_card(open_bundle(options.out))
+    for name in ("none", "under", "smote", "adasyn", "tomek", "smote-enn", "balanced-bagging"):
+        assert f" {name}" in text
+        assert f"| {name}" in card
+
+
+def test_a_resampled_model_says_so_and_is_tuned_like_another(options: TrainOptions) -> None:
+    pytest.importorskip("optuna")
+    small = replace(options, model="hist_gradient_boosting", settings=("trees=5",), tune=2)
+    result = train.run(replace(small, resample="smote=0.5"))
+    assert result["settings"]["resample"] == "smote=0.5"  # type: ignore[index]
+    assert "Frauds were made up" in read_card(open_bundle(options.out))
+    with pytest.raises(UsageError, match="--resample compare: tune"):
+        train.run(replace(small, resample="compare"))
+    with pytest.raises(FraudError, match="already have"):
+        train.run(replace(options, resample="smote=0.001"))

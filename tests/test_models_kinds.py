@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,17 @@ from beam_fraud.models.kinds import KINDS, model_kind
 from beam_fraud.models.kinds.boosting import Boosting
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
+from tests.one_thread import one_thread
 from tests.test_models_kinds_contract import rows
 
+pytestmark = pytest.mark.usefixtures("_one_thread")
 BOOSTING = [name for name, kind in KINDS.items() if isinstance(kind, Boosting)]
+
+
+@pytest.fixture(scope="module")
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.mark.parametrize("name", BOOSTING)

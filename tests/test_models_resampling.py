@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import average_precision_score
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.examples import Examples, FoldRows
+from beam_fraud.models.folds import Fold
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.logistic import Logistic
@@ -20,14 +23,17 @@ from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.resampling import (
     RESAMPLERS,
-    BestResampled,
     Resampled,
     Resampler,
+    candidates,
     resampled,
     resampler,
 )
+from beam_fraud.models.resampling.compare import compare
 from beam_fraud.models.resampling.noise import WeightedPrecision, gain_interval
 from beam_fraud.models.resampling.prior import PriorCorrected, corrected
+from beam_fraud.models.resampling.resampled import resamplers_of
+from beam_fraud.schema import Schema
 
 #: Column of a row's own number, and of what is whole.
 ID, COUNT, AMOUNT, CODE = range(4)
@@ -260,11 +266,19 @@ def test_a_gain_is_told_from_luck() -> None:
     labels = (np.arange(2000) % 20 == 0).astype(np.int8)
     weak, other = (labels + random.normal(0, 1, 2000) for _ in range(2))
     strong = labels + 0.2 * random.normal(0, 1, 2000)
-    low, high = gain_interval(labels, weak, other, 0)
+    low, high = gain_interval([labels], [weak], [other], 0)
     assert low < 0 < high
-    low, high = gain_interval(labels, weak, strong, 0)
+    low, high = gain_interval([labels], [weak], [strong], 0)
     assert 0 < low < high
-    assert gain_interval(labels, weak, weak, 0) == (0.0, 0.0)
+    assert gain_interval([labels] * 2, [weak] * 2, [weak] * 2, 0) == (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Guess(Spy):
+    """Scores that know nothing."""
+
+    def validate(self, train: LabelledRows, valid: LabelledRows, seed: int) -> Any:
+        return self, np.random.default_rng(2).random(len(valid.labels))
 
 
 @dataclass(frozen=True)
@@ -285,31 +299,60 @@ class Planted(Resampler):
         return kind, (1 - self.pull) * noise + self.pull * valid.labels
 
 
-def test_a_resampler_is_taken_only_if_it_is_clearly_better() -> None:
-    train, valid = rows(), rows(400, seed=1)
+def in_folds(folds: int = 1) -> FoldRows:
+    """Six hundred transactions, of which each fold's last two hundred choose."""
+    frauds = np.arange(600) % 20 == 0
+    times = pa.array(np.arange(600) * 60_000_000, pa.timestamp("us", "UTC"))
+    amounts = np.random.default_rng(0).lognormal(3, 1, 600) * (1 + 2 * frauds)
+    table = pa.table({"event_time": times, "amount": amounts})
+    schema = Schema("plain", {"event_time": "event_time", "amount": "amount"})
+    examples = Examples(table, frauds.astype(np.int8), schema)
+    fold = Fold(np.arange(400), np.arange(400, 600))
+    return FoldRows(examples, (fold,) * folds)
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_a_resampler_is_taken_only_if_it_is_clearly_better(folds: int) -> None:
     useless, good, best = Planted(), Planted(pull=0.2), Planted(pull=0.9)
     impossible = resampler("under=0.01")
-    kind = BestResampled(Spy(), None, candidates=(useless, impossible))
-    found, scores = kind.validate(train, valid, 0)
-    assert found.resampler is None
-    assert len(np.unique(scores)) == 1  # those of the dummy
-    assert [line.chosen for line in found.tried] == [True, False, False]
-    assert "already have" in found.tried[2].reason
-    assert found.tried[2].average_precision is None
+    chosen, tried = compare(Guess(), (useless, impossible), in_folds(folds), 0)
+    assert chosen.kind == Guess()
+    assert [line.chosen for line in tried] == [True, False, False]
+    assert "already have" in tried[2].reason
+    assert tried[2].average_precision is None
 
-    found, _ = replace(kind, candidates=(good, best, useless)).validate(train, valid, 0)
-    assert found.resampler is best
-    assert [line.chosen for line in found.tried] == [False, False, True, False]
-    assert found.tried[1].gain
-    assert found.tried[1].gain[0] > 0
-    # What is chosen is chosen: the final fit compares nothing again.
-    assert found.candidates == ()
+    chosen, tried = compare(Guess(), (good, best, useless), in_folds(folds), 0)
+    assert isinstance(chosen.kind, Resampled)
+    assert chosen.kind.resampler is best
+    assert [line.chosen for line in tried] == [False, False, True, False]
+    assert tried[1].gain
+    assert tried[1].gain[0] > 0
 
 
 def test_all_ways_are_compared() -> None:
-    kind = resampled(model_kind("hist_gradient_boosting", ("trees=5",)), "compare")
-    found, _ = kind.validate(rows(400), rows(200, seed=1), 0)
-    assert isinstance(found, BestResampled)
-    assert [line.resample.split("=")[0] for line in found.tried] == ["none", *RESAMPLERS]
-    assert sum(line.chosen for line in found.tried) == 1
-    assert all(line.seconds >= 0 and line.average_precision for line in found.tried)
+    kind = model_kind("hist_gradient_boosting", ("trees=5",))
+    rows = in_folds()
+    _, tried = compare(kind, candidates("compare"), rows, 0)
+    assert [line.resample.split("=")[0] for line in tried] == ["none", *RESAMPLERS]
+    assert sum(line.chosen for line in tried) == 1
+    assert all(line.average_precision or line.reason for line in tried)
+    fitted_on = {line.resample: (line.rows, line.frauds) for line in tried}
+    assert fitted_on["none"] == (400, 20)
+    assert fitted_on["under=0.1"] == (220, 20)
+    assert fitted_on["smote=0.1"] == (418, 38)
+
+
+def test_members_of_an_ensemble_are_resampled_each() -> None:
+    kind = resampled(model_kind("stacking:logistic+hist_gradient_boosting"), "under")
+    assert set(kind.settings) >= {"logistic.resample", "hist_gradient_boosting.resample"}
+    assert resamplers_of(kind) == (RESAMPLERS["under"],)
+    model = kind.fit(rows(), 0)
+    assert predict_scores(model, rows(seed=1).matrix).shape == (600,)
+
+
+def test_a_kind_that_learns_from_no_labels_is_not_resampled() -> None:
+    with pytest.raises(UsageError, match=r"^--resample under=0.1: isolation_forest learns from no"):
+        resampled(model_kind("isolation_forest"), "under")
+    mixed = resampled(model_kind("average:isolation_forest+logistic"), "under")
+    assert isinstance(mixed.parts["logistic"], Resampled)
+    assert not isinstance(mixed.parts["isolation_forest"], Resampled)

@@ -208,6 +208,33 @@ def train(
     return Outcome(run(options), render)
 
 
+@command(app, "explore")
+def explore(
+    files: Files,
+    schema: Annotated[str, SchemaName],
+    out: Annotated[str, typer.Option("--out", metavar="HTML", help="The page to write.")],
+    since: Since = None,
+    until: Until = None,
+    history: History = None,
+    png: Annotated[
+        str | None, typer.Option("--png", metavar="DIR", help="Every plot as a PNG file, too.")
+    ] = None,
+) -> Outcome:
+    """Show what is in transactions, with or without labels: one page of plots and advice."""
+    from beam_fraud.commands.explore import ExploreOptions, render, run
+
+    options = ExploreOptions(
+        files=tuple(files),
+        schema=schema,
+        out=out,
+        since=since,
+        until=until,
+        history=tuple(history or ()),
+        png=png,
+    )
+    return Outcome(run(options), render)
+
+
 @command(app, "evaluate")
 def evaluate(
     files: Files,

@@ -211,7 +211,9 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     from beam_fraud.evaluation.report.files import report_bytes
     from beam_fraud.evaluation.report.sections import sections_of
 
-    sections = sections_of(report)
+    # Drawing takes most of the time, and figures alone need no plots.
+    drawn = png is not None or any(path.suffix.lower() != ".json" for path in files)
+    sections = sections_of(report) if drawn else ()
     for path in files:
         write_whole(path, report_bytes(report, sections, path.suffix.lower()))
     plots = [] if png is None else save_plots(sections, png)

@@ -26,9 +26,7 @@ def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ..
     for name in given:
         path = Path(name).expanduser()
         if path.suffix.lower() not in endings:
-            raise UsageError(
-                f"--out {name}: must end in {', '.join(endings[:-1])} or {endings[-1]}"
-            )
+            raise UsageError(f"--out {name}: must end in {known}")
         if is_url(name) or path.is_dir() or not path.absolute().parent.is_dir():
             raise UsageError(f"--out {name}: give a file in a directory that is there")
         if path.absolute() in (other.absolute() for other in files):

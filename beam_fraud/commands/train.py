@@ -28,7 +28,7 @@ from beam_fraud.models.card import model_card
 from beam_fraud.models.fold_figures import summary
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
-from beam_fraud.models.resampling import resampled, tried_of
+from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
@@ -98,8 +98,11 @@ def run(options: TrainOptions) -> dict[str, object]:
     check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    kind = resampled(model_kind(options.model, options.settings), options.resample)
+    if options.tune is not None and candidates(options.resample):
+        raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
     recipe = Recipe(
-        kind=resampled(model_kind(options.model, options.settings), options.resample),
+        kind=kind,
         rule=parse_threshold(options.threshold),
         decline=None
         if options.decline is None
@@ -107,10 +110,11 @@ def run(options: TrainOptions) -> dict[str, object]:
         calibrate=cast(Method | None, options.calibrate),
         split=cast(Literal["time", "stratified"], options.split),
         valid_from=parse_moment("--valid-from", options.valid_from),
+        resamplers=candidates(options.resample),
         folds=options.folds,
         label_delay=delay_of(options),
         drop_known_cards=options.drop_known_cards,
-        tuning=tuning_of(options),
+        tuning=tuning_of(options, kind),
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
@@ -136,7 +140,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         "out": bundle.path,
         "kind": trained.kind.name,
         "settings": trained.settings,
-        "resampling": [asdict(line) for line in tried_of(trained.kind)],
+        "resampling": [asdict(line) for line in trained.tried],
         "threshold": trained.threshold,
         "decline": trained.decline,
         "calibration": trained.calibration and trained.calibration.method,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from beam_fraud.commands.given_duration import given_duration, given_seconds
 from beam_fraud.errors import UsageError
+from beam_fraud.models.kinds import ModelKind
+from beam_fraud.models.tuning.suggest import tuned_settings
 from beam_fraud.models.tuning.trial import Tuning
 from beam_fraud.schema import Schema
 from beam_fraud.sinks.folder import check_writable
@@ -59,11 +61,16 @@ def delay_of(options: TrainOptions) -> int:
     return given_duration("--label-delay", options.label_delay)
 
 
-def tuning_of(options: TrainOptions) -> Tuning | None:
+def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
     """How settings are to be tuned, if they are.
 
+    Args:
+      options: of the command.
+      kind: what is trained.
+
     Raises:
-      UsageError: an option has no meaning here or no possible value.
+      UsageError: an option has no meaning here or no possible value, or the kind has no settings
+        to tune.
       FraudError: trials can't be kept where they are to be.
     """
     if options.tune is None:
@@ -82,6 +89,7 @@ def tuning_of(options: TrainOptions) -> Tuning | None:
     store = _store(options)
     check_writable(store.absolute().parent)
     fixed = frozenset(setting.partition("=")[0] for setting in options.settings)
+    tuned_settings(kind, fixed)
     return Tuning(options.tune, str(store), budget, fixed)
 
 

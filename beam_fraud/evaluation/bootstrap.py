@@ -15,7 +15,7 @@ from beam_fraud.evaluation.rows import Floats, Ints, Labels
 #: Share of the resamples that an interval covers.
 COVERED = 0.95
 #: Draws that a bootstrap makes at most: some seconds; fewer resamples where units are many.
-_MOST_DRAWS = 60_000_000
+_MOST_DRAWS = 30_000_000
 #: Resamples at least, however many the units.
 _FEWEST = 100
 
@@ -106,7 +106,7 @@ def bootstrap(
         else strata_of_accounts(labels, accounts, cuts)
     )
     units = sum(len(stratum.sizes) for stratum in strata)
-    count = min(count, max(_FEWEST, _MOST_DRAWS // units))
+    count = affordable_resamples(count, units)
     parts: dict[str, list[list[Floats]]] = {name: [[] for _ in cuts] for name in FIGURES}
     for block in resamples(strata, cuts, count, seed):
         for place, (frauds, genuine) in enumerate(block):
@@ -127,6 +127,16 @@ def bootstrap(
         figures={name: np.array([np.concatenate(v) for v in p]) for name, p in parts.items()},
         observed={name: np.array(values) for name, values in observed.items()},
     )
+
+
+def affordable_resamples(asked: int, units: int) -> int:
+    """How many resamples are made of those asked for, where each draws so many units.
+
+    Example:
+      >>> affordable_resamples(1000, 5_000), affordable_resamples(1000, 10**6)
+      (1000, 100)
+    """
+    return min(asked, max(_FEWEST, _MOST_DRAWS // units))
 
 
 def _interval(values: Floats) -> Interval | None:

@@ -129,11 +129,13 @@ def _metric(counted: Balance, accounts: Holders | None) -> Iterator[Advice]:
             "rows were sampled, precision and average precision hold for the sample alone.",
         )
         return
+    # A share of the genuine rows that is more than a handful for each fraud.
+    flagged = next((s for s in (0.01, 0.1) if s * counted.genuine > 2 * counted.frauds), 0.5)
     told = (
         "Compare models by average precision, not by accuracy: who calls every row genuine is "
         f"right in {1 - rate:.3%}. Scores at random have an average precision of {rate:.4f}. ROC "
-        "AUC flatters where fraud is rare: a false positive rate of 1 % is "
-        f"{0.01 * counted.genuine / counted.frauds:,.1f} false alarms for each fraud there is."
+        f"AUC flatters where fraud is rare: a false positive rate of {flagged:.0%} is "
+        f"{flagged * counted.genuine / counted.frauds:,.1f} false alarms for each fraud there is."
     )
     if accounts is not None:
         told += (
@@ -156,10 +158,12 @@ def _threshold(counted: Balance) -> Iterator[Advice]:
             "day: with fewer alerts than frauds most are missed, so that "
             f"`--threshold budget=N` wants an N of at least {max(counted.frauds_a_day, 1):,.0f}."
         )
-    if counted.mean_fraud_amount:
+    lost = counted.mean_fraud_amount
+    if lost is not None and lost > 0:
+        cost = f"{lost:.0f}" if lost >= 10 else f"{lost:.2g}"
         told.append(
-            f"A missed fraud costs {counted.mean_fraud_amount:,.2f} on average: with C for what "
-            f"an alert costs, `--threshold cost={counted.mean_fraud_amount:.0f}:C`."
+            f"A missed fraud costs {lost:,.2f} on average: with C for what an alert costs, "
+            f"`--threshold cost={cost}:C`."
         )
     if rate < 1 / _ONE_IN:
         told.append(

@@ -16,7 +16,7 @@ _MOST_VALUES = 40
 #: Shares of all rows and of the frauds outside of the first and last edges, at each end.
 _TAIL, _FRAUD_TAIL = 0.001, 0.01
 #: Values that reach so much further than those in the middle are shown on a log axis.
-_SKEWED = 20.0
+_SKEWED = 10.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ def _knee(present: Floats, low: float, high: float) -> float:
     sizes = sizes[sizes > 0]
     middle = float(np.median(sizes))
     skewed = max(abs(low), abs(high)) > _SKEWED * middle
-    return middle / 10 if skewed and middle > 0 else 0.0
+    if not skewed or middle <= 0:
+        return 0.0
+    # On both sides of zero a log scale would tear apart what lies around it.
+    return middle / 10 if low >= 0 else 2 * middle
 
 
 def _bent(values: Floats, knee: float) -> Floats:

@@ -42,10 +42,14 @@ def duplicates(rows: Rows) -> Duplicates:
     repeated, group = _groups(codes)
     conflicting = _conflicting(group, rows)
     conflicting_rows = int(conflicting[group].sum())
-    if any(name in LABEL_ROLES for name in names):
-        codes += [_codes(table.column(name)) for name in names if name in LABEL_ROLES]
-        repeated, group = _groups(codes)
+    labels = [name for name in names if name in LABEL_ROLES]
     sizes = np.bincount(group)
+    # Only those that are equal so far can be equal in their labels too.
+    near = np.flatnonzero(sizes[group] > 1)
+    if labels and len(near):
+        codes += [_codes(table.column(name)) for name in labels]
+        repeated[near], group = _groups([column[near] for column in codes])
+        sizes = np.bincount(group)
     return Duplicates(
         rows=int(repeated.sum()),
         share=float(repeated.mean()),
@@ -63,11 +67,11 @@ def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
         numbers = values.to_numpy().astype(np.float64)
         numbers += 0.0  # -0.0 is 0.0
         numbers[np.isnan(numbers)] = np.nan
-        return numbers.view(np.uint64)
+        return np.asarray(numbers.view(np.uint64))
     if pa.types.is_string(values.type):
         values = values.combine_chunks().dictionary_encode().indices
     whole = values.cast(pa.int64()).fill_null(np.iinfo(np.int64).min)
-    return np.asarray(whole.to_numpy(), dtype=np.int64).view(np.uint64)
+    return np.asarray(whole.to_numpy().view(np.uint64))
 
 
 def _groups(columns: list[npt.NDArray[np.uint64]]) -> tuple[Mask, Whole]:

@@ -61,7 +61,7 @@ def suspects(
         *_known_later(rows),
         *_time(described, together),
         *_ids(described, texts, len(rows)),
-        *_constants(described, texts),
+        *_constants(described, texts, len(rows)),
     )
 
 
@@ -80,14 +80,15 @@ def _predict_alone(separations: Sequence[Separation]) -> Iterator[Suspect]:
 
 def _absence(missing: Sequence[Missing], features: set[str], frauds: int) -> Iterator[Suspect]:
     for found in missing:
-        if found.column in features and frauds >= _LEAST_FRAUDS:
-            if found.roc_auc is not None and found.roc_auc >= _ABSENCE_AUC:
-                yield Suspect(
-                    found.column,
-                    "absence predicts",
-                    f"whether it is there has a ROC AUC of {found.roc_auc:.3f}; is it filled in "
-                    "once a case is opened?",
-                )
+        if found.column not in features or frauds < _LEAST_FRAUDS or found.roc_auc is None:
+            continue
+        if found.roc_auc >= _ABSENCE_AUC:
+            yield Suspect(
+                found.column,
+                "absence predicts",
+                f"whether it is there has a ROC AUC of {found.roc_auc:.3f}; is it filled in once "
+                "a case is opened?",
+            )
 
 
 def _known_later(rows: Rows) -> Iterator[Suspect]:
@@ -131,17 +132,19 @@ def _unique(distinct: int, rows: int) -> str:
     return f"{distinct:,} different values in {rows:,} rows: a model can only learn them by heart"
 
 
-def _constants(described: Sequence[Numbers], texts: Sequence[Category]) -> Iterator[Suspect]:
+def _constants(
+    described: Sequence[Numbers], texts: Sequence[Category], rows: int
+) -> Iterator[Suspect]:
+    """Of what is absent here and there, being there may tell something."""
     for numbers in described:
-        if numbers.distinct <= 1:
-            yield Suspect(numbers.feature, "constant", _constant(numbers.distinct))
-        elif (numbers.most_frequent_share or 0) >= _CONSTANT:
-            why = f"{numbers.most_frequent_share:.3%} of its values are the same"
-            yield Suspect(numbers.feature, "constant", why)
+        share = (numbers.most_frequent_share or 0.0) * numbers.present / rows
+        if not numbers.present or share >= _CONSTANT:
+            yield Suspect(numbers.feature, "constant", _constant(share))
     for text in texts:
-        if text.feature and text.distinct <= 1:
-            yield Suspect(text.column, "constant", _constant(text.distinct))
+        share = text.values[0].rows / rows if text.distinct else 0.0
+        if text.feature and (not text.distinct or share >= _CONSTANT):
+            yield Suspect(text.column, "constant", _constant(share))
 
 
-def _constant(distinct: int) -> str:
-    return "every row has the same value" if distinct else "no row has a value"
+def _constant(share: float) -> str:
+    return f"{share:.2%} of the rows have the same value" if share else "no row has a value"

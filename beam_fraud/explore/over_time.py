@@ -11,7 +11,7 @@ from beam_fraud.duration import DAY, HOUR
 from beam_fraud.explore.rates import Rate, rates
 from beam_fraud.explore.rows import Rows, Whole
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 #: 1970-01-01 was a Thursday.
 _FIRST_WEEKDAY = 3
 #: More days than that are put together to months.

@@ -34,7 +34,9 @@ def plot_correlation(together: Correlation, names: list[str]) -> Plot:
         axes.invert_yaxis()
         axes.grid(False)
         axes.tick_params(length=0)
-        axes.figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=30, pad=0.02)
+        bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=30, pad=0.02)
+        # As an image it would be an address in the page.
+        bar.solids.set_rasterized(False)
 
     rows = f"{together.rows:,} rows, evenly over all"
     return plot(

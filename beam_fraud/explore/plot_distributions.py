@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 
 from beam_fraud.charts.figure import FRAUD, GENUINE, Plot, plot
@@ -32,7 +33,8 @@ def _page(spread: Sequence[Distribution], number: int, pages: int) -> Plot:
         panels = np.ravel(axes)
         drawing = panels[0].figure
         # Panels are alike: there is nothing to lay out, which takes long for many.
-        drawing.set_layout_engine("none")
+        with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+            drawing.set_layout_engine(None)
         drawing.subplots_adjust(
             0.01, 0.3 / height, 0.99, 1 - 0.55 / height, wspace=0.12, hspace=0.62
         )

@@ -14,6 +14,8 @@ from beam_fraud.explore.rates import Rate
 
 #: More groups than that are drawn as lines, and only some are named.
 _MOST_BARS = 40
+#: From which ratio of the highest rate to the one in the middle on a log scale shows both.
+_LOG_FROM = 20
 _UNLABELLED = "#9aa5b1"
 
 
@@ -48,7 +50,7 @@ def plot_rates(name: str, what: str, groups: Sequence[Rate], width: float = 5.0)
       width: in inches.
     """
     labelled = any(group.labelled for group in groups)
-    rotated = sum(len(group.group) for group in groups) > 12 * width
+    rotated = sum(len(group.group) for group in groups) > 10 * width
     caption = f"Rows by {what}."
     if labelled:
         caption = f"Share of frauds by {what}, with 95 % intervals (Wilson), and the rows."
@@ -76,6 +78,7 @@ def _draw_rates(axes: Any, groups: Sequence[Rate]) -> None:
         np.array([getattr(groups[place], side) for place in places], dtype=np.float64)
         for side in ("rate", "low", "high")
     )
+    axes.set_ylabel("frauds")
     if len(groups) <= _MOST_BARS:
         # Rounding may put the rate a little outside of its interval.
         ends = np.maximum(np.stack((rate - low, high - rate)), 0.0)
@@ -85,8 +88,11 @@ def _draw_rates(axes: Any, groups: Sequence[Rate]) -> None:
         axes.plot(places, rate, color=FRAUD, lw=1)
     # A group of a few rows has an interval that would hide all the others.
     axes.set_ylim(0, _top(rate, high))
+    if rate.max() > _LOG_FROM * np.median(rate) > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(rate[rate > 0].min() / 3, min(1.5 * high.max(), 1.2))
+        axes.set_ylabel("frauds (log scale)")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    axes.set_ylabel("frauds")
 
 
 def _top(rate: Any, high: Any) -> float:

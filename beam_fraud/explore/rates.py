@@ -48,7 +48,8 @@ def wilson(hits: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
     share = np.asarray(hits, dtype=np.float64) / n
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
+    # The ends of what never or always happens are 0 and 1, whatever rounding makes of them.
+    return np.where(share == 0, 0.0, middle - half), np.where(share == 1, 1.0, middle + half)
 
 
 def rates(names: Sequence[str], codes: Whole, rows: Rows) -> tuple[Rate, ...]:

@@ -96,9 +96,7 @@ class Bundle:
                     f"which the schema {schema.name} doesn't have"
                 )
         missing = set(also) - computed
-        beside = tuple(
-            part for definition in schema.velocity for part in definition.only(missing)
-        )
+        beside = tuple(part for definition in schema.velocity for part in definition.only(missing))
         try:
             schema = replace(schema, velocity=(*needed, *beside))
         except UsageError as error:

@@ -44,6 +44,11 @@ class Examples:
         """The features of other rows, as a model takes them that knows these categories."""
         return self._labelled(self.transactions.take(pa.array(at)), at, features)
 
+    def amounts(self, at: Positions) -> npt.NDArray[np.float64]:
+        """What the transactions at these positions are of, float64[len(at)]."""
+        amounts = self.transactions.column("amount").take(pa.array(at))
+        return np.asarray(amounts.to_numpy(), dtype=np.float64)
+
     def _labelled(self, table: pa.Table, at: Positions, features: FeatureSet) -> LabelledRows:
         return LabelledRows(feature_matrix(table, features), self.labels[at], features.categorical)
 

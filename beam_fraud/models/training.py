@@ -18,6 +18,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.calibration import Calibration, Method, learn_calibration
+from beam_fraud.models.both_classes import check_folds, checked_labels
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
@@ -35,6 +36,9 @@ from beam_fraud.models.known_cards import card_codes
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.models.resampling.base import Resampler
+from beam_fraud.models.resampling.compare import compare
+from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.models.split import split_by_time, split_stratified
 from beam_fraud.models.threshold import (
     OPTION,
@@ -76,6 +80,8 @@ class Recipe:
     #: Whether rows of cards that are known to be compromised by then are left out of the
     #: validation rows. By time only.
     drop_known_cards: bool = False
+    #: Ways to resample that are compared with none; empty: the kind is trained as it is.
+    resamplers: tuple[Resampler, ...] = ()
     #: How better settings are looked for on the validation rows; None: not at all.
     tuning: Tuning | None = None
     #: Of everything random.
@@ -108,6 +114,8 @@ class Trained:
     #: int8[n] and float64[n]: labels and scores of those rows.
     labels: npt.NDArray[np.int8]
     scores: npt.NDArray[np.float64]
+    #: float64[n]: their amounts.
+    amounts: npt.NDArray[np.float64]
     #: First and last event time of the rows that chose, ISO 8601.
     validated_on: tuple[str, str]
     #: First and last event time of the rows that the model was fitted on, ISO 8601.
@@ -115,6 +123,8 @@ class Trained:
     #: Number of rows that candidates are fitted on (`train`, in the last fold), that chose
     #: (`valid`, in all folds), `held_out`, and fitted on in the end (`refit`).
     sizes: dict[str, int]
+    #: Frauds among the rows fitted on in the end.
+    frauds: int
     #: Distribution of the features fitted on, and of scores of rows not fitted on.
     reference: Reference
     #: What a prediction costs on one thread.
@@ -125,6 +135,8 @@ class Trained:
     calibration: Calibration | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
+    #: What each way to resample did on the validation rows; empty unless they were compared.
+    tried: tuple[Tried, ...] = ()
     #: What was tried to find the settings; None: nothing.
     tuned: Tuned | None = None
 
@@ -147,14 +159,20 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         threshold's target is out of reach, or what is declined would not be reviewed.
     """
     start = time.perf_counter()
-    examples = Examples(transactions, _labels(transactions, schema), schema)
+    examples = Examples(transactions, checked_labels(transactions, schema), schema)
     division = divide(examples, recipe)
-    _check_folds(examples, division)
+    check_folds(division, transactions, examples.labels)
 
     rows = FoldRows(examples, division.folds)
     _log.info("fitting %s on %s rows", recipe.kind.name, _sizes(division))
+    tried: tuple[Tried, ...] = ()
     tuned = None if recipe.tuning is None else _tune(recipe, recipe.tuning, rows)
-    chosen = choose(recipe.kind, rows, recipe.seed) if tuned is None else tuned.chosen
+    if tuned is not None:
+        chosen = tuned.chosen
+    elif recipe.resamplers:
+        chosen, tried = compare(recipe.kind, recipe.resamplers, rows, recipe.seed)
+    else:
+        chosen = choose(recipe.kind, rows, recipe.seed)
     valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
     calibration = None
     if recipe.calibrate is not None:
@@ -173,8 +191,9 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     model = chosen.kind.fit(fitted_on, recipe.seed)
     if calibration is not None:
         model = Calibrated(model, calibration)
-    labels, scores = valid_labels, valid_scores
+    reported, labels, scores = division.valid, valid_labels, valid_scores
     if len(division.held_out):
+        reported = division.held_out
         held_out = examples.rows(division.held_out, features)
         labels, scores = held_out.labels, predict_scores(model, held_out.matrix)
     return Trained(
@@ -187,6 +206,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         reported_on="held_out" if len(division.held_out) else "validation",
         labels=labels,
         scores=scores,
+        amounts=examples.amounts(reported),
         validated_on=_span(transactions, division.valid),
         trained_on=_span(transactions, division.refit),
         sizes={
@@ -195,11 +215,13 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
             "held_out": len(division.held_out),
             "refit": len(division.refit),
         },
+        frauds=int(fitted_on.labels.sum()),
         calibration=calibration,
         folds=_folds(examples, division, chosen.scores) if recipe.in_folds else (),
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
+        tried=tried,
         tuned=tuned,
     )
 
@@ -236,17 +258,6 @@ def divide(examples: Examples, recipe: Recipe) -> Division:
     return without_known_cards(division, times, cards, examples.labels, recipe.label_delay)
 
 
-def _check_folds(examples: Examples, division: Division) -> None:
-    labels = examples.labels
-    for number, fold in enumerate(division.folds, 1):
-        of = f" of fold {number}" if len(division.folds) > 1 else ""
-        _check_classes(labels[fold.train], f"rows to fit on{of}")
-        span = "none is left"
-        if len(fold.valid):
-            span = "from {} to {}".format(*_span(examples.transactions, fold.valid))
-        _check_classes(labels[fold.valid], f"validation rows{of} ({span})")
-
-
 def _folds(
     examples: Examples, division: Division, scores: tuple[npt.NDArray[np.float64], ...]
 ) -> tuple[FoldFigures, ...]:
@@ -279,26 +290,3 @@ def _span(transactions: pa.Table, at: npt.NDArray[np.int64]) -> tuple[str, str]:
     times = transactions.column("event_time").take(pa.array(at))
     first, last = (value.as_py().isoformat() for value in pc.min_max(times).values())
     return first, last
-
-
-def _labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int8]:
-    if schema.role("label") is None:
-        raise FraudError(
-            f"schema {schema.name}: no column is given for the role 'label', so there is nothing "
-            "to learn from"
-        )
-    if not transactions.num_rows:
-        raise FraudError("no rows to train on in the files and times given")
-    labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
-    _check_classes(labels, "rows")
-    return labels
-
-
-def _check_classes(labels: npt.NDArray[np.int8], rows: str) -> None:
-    frauds = int(labels.sum())
-    if not 0 < frauds < len(labels):
-        only = "a fraud" if frauds else "genuine"
-        raise FraudError(
-            f"training needs frauds and genuine transactions: each of the {len(labels)} {rows} "
-            f"is {only}" + ("; give other times (--from, --valid-from, --until)")
-        )

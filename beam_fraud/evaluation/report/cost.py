@@ -51,18 +51,30 @@ def _plot(report: Report, name: str, caption: str, *, amounts: bool) -> Plot:
     return plot(name, f"{caption}; a dot is the threshold in use.", draw, width=4.9, height=3.4)
 
 
+def _money(value: float) -> float:
+    return round(value) if value >= 100 else round(value, 2)
+
+
 def _table(report: Report) -> Table:
     return Table(
-        ("model", "a miss costs", "threshold", "cost", "best threshold", "cost", "none flagged"),
+        (
+            "model",
+            "a miss costs",
+            "threshold",
+            "cost",
+            "best threshold",
+            "its cost",
+            "none flagged",
+        ),
         tuple(
             (
                 model.model_id,
                 "its amount" if amounts else f"{model.costs.missed:g}",
-                f"{model.metrics.threshold:.4g}",
-                round(curve.in_use, 2),
-                "none" if curve.best_threshold is None else f"{curve.best_threshold:.4g}",
-                round(curve.least, 2),
-                round(curve.nothing_flagged, 2),
+                f"{model.metrics.threshold:.6g}",
+                _money(curve.in_use),
+                "none" if curve.best_threshold is None else f"{curve.best_threshold:.6g}",
+                _money(curve.least),
+                _money(curve.nothing_flagged),
             )
             for model in report.models
             for amounts in (False, True)

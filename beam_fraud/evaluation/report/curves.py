@@ -12,6 +12,9 @@ from beam_fraud.evaluation.curves import Curves
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, in_colours, plot_name
 
+#: Distance of a threshold from 0 or 1 that can be told from none.
+_NEAREST = 1e-6
+
 
 def curves_section(report: Report) -> Section:
     """Precision against recall, ROC, and precision and recall against the threshold."""
@@ -67,11 +70,17 @@ def _by_threshold(model: Evaluation, name: str) -> Plot:
     curves, threshold = model.curves, model.metrics.threshold
 
     def draw(axes: Any) -> None:
-        axes.plot(curves.thresholds, curves.precision, color="#3b75af", lw=1.4, label="precision")
-        axes.plot(curves.thresholds, curves.recall, color="#d1493f", lw=1.4, label="recall")
-        axes.axvline(threshold, color="#555555", lw=0.9, ls="--", label="threshold in use")
+        at, in_use = curves.thresholds, np.float64(threshold)
         if _crowded(curves):
-            axes.set_xscale("log")
+            # Both ends of the scale are drawn out, as log-odds are; 0 and 1 have none.
+            nearest = 10 ** np.floor(np.log10(_room(curves)))
+            at = np.clip(at, nearest, 1 - nearest)
+            in_use = np.clip(in_use, nearest, 1 - nearest)
+            axes.set_xscale("logit", one_half="0.5")
+            axes.tick_params(axis="x", labelsize=7)
+        axes.plot(at, curves.precision, color="#3b75af", lw=1.4, label="precision")
+        axes.plot(at, curves.recall, color="#d1493f", lw=1.4, label="recall")
+        axes.axvline(in_use, color="#555555", lw=0.9, ls="--", label="threshold in use")
         axes.set(xlabel="threshold", ylim=(0, 1.03), title=drawn(model.model_id))
         _legend(axes, "best")
 
@@ -79,11 +88,18 @@ def _by_threshold(model: Evaluation, name: str) -> Plot:
 
 
 def _crowded(curves: Curves) -> bool:
-    """Whether most of what happens is near 0."""
-    positive = curves.thresholds[curves.thresholds > 0]
-    half = float(np.nanmax(curves.recall)) / 2
-    at_half = curves.thresholds[int(np.argmax(curves.recall >= half))]
-    return len(positive) == len(curves.thresholds) > 1 and bool(at_half < 0.02)
+    """Whether most of what happens is near 0 or near 1."""
+    half = float(curves.thresholds[int(np.argmax(curves.recall >= 0.5))])
+    return not 0.02 < half < 0.98
+
+
+def _room(curves: Curves) -> float:
+    """How near to 0 and 1 a drawing goes: to all frauds, but not beyond what axes can name."""
+    changes = np.flatnonzero(np.diff(curves.caught, prepend=0))
+    values = curves.thresholds[changes]
+    distance = np.minimum(values, 1 - values)
+    inside = distance[distance > 0]
+    return float(np.clip(inside.min(), _NEAREST, 1e-2)) if len(inside) else 1e-3
 
 
 def _legend(axes: Any, place: str) -> None:

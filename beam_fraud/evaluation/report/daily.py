@@ -24,7 +24,8 @@ def daily_section(report: Report) -> Section:
             "on later days."
         )
     for place, model in enumerate(report.models):
-        parts.append(_plot(model, plot_name("days", place, report.models)))
+        if len(model.days) > 1:
+            parts.append(_plot(model, plot_name("days", place, report.models)))
         if len(model.days) <= _MOST_DAYS:
             parts.append(_table(model, report, cards))
     return Section("Days", tuple(parts))
@@ -47,6 +48,8 @@ def _plot(model: Evaluation, name: str) -> Plot:
         axes.set_xticks(places[::step], [day.date[5:] for day in days[::step]])
         axes.set(title=drawn(model.model_id), ylabel="rows")
         axes.margins(x=0.02)
+        # Room for the legend above the bars.
+        axes.set_ylim(top=axes.get_ylim()[1] * 1.3)
         axes.grid(visible=False, axis="x")
         axes.legend(fontsize=7.5)
 

@@ -9,7 +9,7 @@ from beam_fraud.charts.page import Part, Section, Table
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, plot_name
 
-#: Features that a plot shows.
+#: Features that a plot and a table show.
 _SHOWN = 20
 
 
@@ -60,7 +60,9 @@ def _table(model: Evaluation) -> Table:
     assert found is not None
     own = dict(native.features) if native else {}
     columns = ("feature", "lost", "deviation")
-    caption = f"{model.model_id}. " + (f"Its own: {native.what}." if native else "")
+    left = len(found.features) - _SHOWN
+    caption = f"{model.model_id}." + (f" Its own: {native.what}." if native else "")
+    caption += f" {left} more are worth less (a report that ends in .json has them)." * (left > 0)
     return Table(
         (*columns, "its own") if native else columns,
         tuple(
@@ -68,7 +70,7 @@ def _table(model: Evaluation) -> Table:
                 *(f.feature, f"{f.loss:.4f}", f"{f.deviation:.4f}"),
                 *((f"{own[f.feature]:.4f}",) if native else ()),
             )
-            for f in found.features
+            for f in found.features[:_SHOWN]
         ),
-        caption.strip(),
+        caption,
     )

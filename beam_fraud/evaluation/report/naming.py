@@ -54,5 +54,5 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
 
 
 def plot_name(start: str, place: int, models: Sequence[Evaluation]) -> str:
-    """The name of one model's plot: with its number where there are several."""
+    """The name of one model's plot, with its number where there are several."""
     return start if len(models) == 1 else f"{start}_{place + 1}"

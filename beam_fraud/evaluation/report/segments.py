@@ -9,8 +9,8 @@ from beam_fraud.evaluation.evaluation import Report
 def segments_section(report: Report) -> Section:
     """A table for each way to divide the rows, the models beside each other."""
     parts: list[Part] = [
-        "Rows and frauds of the segments add up to all rows. With few frauds in a segment its "
-        "figures say little."
+        "Rows and frauds of the segments add up to all rows; AP is average precision. With few "
+        "frauds in a segment its figures say little."
     ]
     parts += [_table(report, place) for place, _ in enumerate(report.models[0].segments)]
     return Section("Segments", tuple(parts))
@@ -21,7 +21,7 @@ def _table(report: Report, place: int) -> Table:
     columns = ["rows", "frauds", "share"]
     for number, _ in enumerate(report.models, 1):
         mark = f" ({number})" if several else ""
-        figures = ("flagged", "caught", "precision", "recall", "average precision")
+        figures = (*(() if several else ("flagged",)), "caught", "precision", "recall", "AP")
         columns += [f"{figure}{mark}" for figure in figures]
     tables = [model.segments[place] for model in report.models]
     rows: list[tuple[str | int | float | None, ...]] = []
@@ -30,7 +30,8 @@ def _table(report: Report, place: int) -> Table:
         cells: list[str | int | float | None] = [first.name, first.rows, first.frauds]
         cells.append(f"{first.frauds / first.rows:.3%}")
         for s in segments:
-            cells += [s.flagged, s.caught, s.precision, s.recall, s.average_precision]
+            cells += [] if several else [s.flagged]
+            cells += [s.caught, s.precision, s.recall, s.average_precision]
         rows.append(tuple(cells))
     models = "; ".join(f"({n}) {model.model_id}" for n, model in enumerate(report.models, 1))
     caption = f"By {tables[0].name}." + (f" {models}." if several else "")

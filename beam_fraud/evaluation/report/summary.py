@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Notice, Part, Section, Table
+from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.naming import FIGURE_NAMES, with_interval
 from beam_fraud.models.metrics import CLASSES
@@ -15,8 +15,6 @@ def summary_section(report: Report) -> Section:
     parts.append(
         f"In brackets: 95 % of {report.resamples:,} bootstrap resamples of the "
         f"{report.unit} (seed {report.seed})."
-        if report.resamples
-        else "No intervals were asked for."
     )
     parts += [_flagged(report), _per_class(report)]
     return Section("Summary", tuple(parts))
@@ -28,7 +26,8 @@ def comparison_section(report: Report) -> Section:
         (
             comparison.model_id,
             FIGURE_NAMES[difference.figure],
-            with_interval(difference.value, difference.interval),
+            f"{difference.value:+.3f} ({difference.interval.low:+.3f} to "
+            f"{difference.interval.high:+.3f})",
             f"{difference.better:.0%}",
         )
         for comparison in report.comparisons
@@ -47,19 +46,24 @@ def comparison_section(report: Report) -> Section:
 
 
 def _figures(report: Report) -> Table:
-    cards = any(model.card_precision is not None for model in report.models)
-    columns = ("model", *FIGURE_NAMES.values())
-    if cards:
-        columns = (*columns, f"card precision@{report.cards}")
-    rows = []
-    for model in report.models:
-        values = [
-            with_interval(getattr(model.metrics, name), model.intervals.get(name))
-            for name in FIGURE_NAMES
-        ]
-        last = (model.card_precision,) if cards else ()
-        rows.append((model.model_id, *values, *last))
-    return Table(columns, tuple(rows))
+    rows: list[tuple[str | float | None, ...]] = [
+        (
+            title,
+            *(
+                with_interval(getattr(model.metrics, name), model.intervals.get(name))
+                for model in report.models
+            ),
+        )
+        for name, title in FIGURE_NAMES.items()
+    ]
+    if any(model.card_precision is not None for model in report.models):
+        cards = (_plain(model.card_precision) for model in report.models)
+        rows.append((f"card precision@{report.cards}", *cards))
+    return Table(("figure", *(model.model_id for model in report.models)), tuple(rows))
+
+
+def _plain(value: float | None) -> str:
+    return cell_text(value) if value is None else f"{value:.3f}"
 
 
 def _flagged(report: Report) -> Table:

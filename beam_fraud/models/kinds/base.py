@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,6 +32,8 @@ class ModelKind(ABC):
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """An unfitted scikit-learn classifier that takes NaN in any column.
 
+        Only `fit` says all to it: which columns are categories, or what frauds weigh.
+
         Args:
           rows: what it will be fitted on.
           seed: of everything random in it.
@@ -56,6 +58,10 @@ class ModelKind(ABC):
             for setting, value in part.settings.items()
         }
         return {**own, **inner}
+
+    def with_values(self, **values: Any) -> Self:
+        """The kind with other values for some of its settings."""
+        return replace(self, **values)
 
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
         """An ensemble of other kinds.

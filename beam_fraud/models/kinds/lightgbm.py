@@ -19,6 +19,10 @@ from beam_fraud.models.threads import set_single_threaded
 class LightGBM(Boosting):
     """Small trees on histograms; categories are split as such, and NaN goes to the better side.
 
+    A category of few rows is no fraud for that: LightGBM smooths them (`cat_smooth`) and leaves the
+    rarest out. Frauds do not weigh more: tenfold they cost 0.04 of average precision on later ULB
+    rows and 0.01 on the handbook's, for without a penalty on its sum of p (1 - p) a leaf of some
+    frauds then takes a huge step.
     """
 
     name: ClassVar[str] = "lightgbm"
@@ -34,11 +38,11 @@ class LightGBM(Boosting):
     }
 
     #: Trees, at most where validation rows decide.
-    trees: int = 200
+    trees: int = 150
     #: Leaves of a tree: the more, the longer a prediction takes.
     leaves: int = 8
     #: Share of each tree's step that is taken.
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     #: Share of the rows that a tree sees.
     subsample: float = 0.8
     #: Share of the features that a tree may split by.

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.prepare import scaled_columns
@@ -74,7 +75,8 @@ class MLP(ModelKind):
         """
         model = self.estimator(rows, seed)
         weights = np.where(rows.labels == 1, self.fraud_weight, 1.0)
-        with warnings.catch_warnings():
+        # Matrices of a few hundred rows gain nothing by a second thread, and lose where cores are busy.
+        with threadpool_limits(1), warnings.catch_warnings():
             # That it ends after its epochs is meant.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(rows.matrix, rows.labels, network__sample_weight=weights)

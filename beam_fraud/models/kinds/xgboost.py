@@ -18,6 +18,10 @@ from beam_fraud.models.space import Real, Space, Whole
 class XGBoost(Boosting):
     """Shallow trees on histograms; categories are split as such, and NaN goes to the better side.
 
+    A leaf needs a sum of p (1 - p) of at least `min_child_weight`: where one row in 500 is a fraud
+    that is some hundred genuine rows, so that no leaf of a few of them takes a huge step. Frauds do
+    not weigh more: tenfold they cost 0.004 of average precision on later ULB rows, and 0.007 on the
+    handbook's, and scores would be no shares of frauds.
     """
 
     name: ClassVar[str] = "xgboost"
@@ -44,7 +48,7 @@ class XGBoost(Boosting):
     max_features: float = 0.5
     #: L2 penalty on the leaves.
     l2: float = 10.0
-    #: Sum of p (1 - p) in a leaf at least.
+    #: Sum of p (1 - p) over the rows of a leaf at least, p being their scores so far.
     min_child_weight: float = 1.0
     #: Genuine rows that a fraud weighs as much as.
     fraud_weight: float = 1.0

@@ -1,8 +1,8 @@
 """A Keras network, fitted epoch by epoch on JAX.
 
-This is what Keras calls a training loop from scratch: its layers, loss and optimiser, in a step that
-is compiled once for each shape of network. `Model.fit` would compile two steps at each call, for
-seconds, and would shuffle by the random numbers that all of NumPy shares.
+This is what Keras calls a training loop from scratch: its layers, loss and optimiser, in a step
+that is compiled once for each shape of network. `Model.fit` would compile two steps at each call,
+for seconds, and would shuffle by the random numbers that all of NumPy shares.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ class CompiledNetwork:
             rows = matrix[first : first + batch]
             padded = np.zeros((batch, matrix.shape[1]), np.float32)
             padded[: len(rows)] = rows
-            parts.append(np.asarray(self.forward(state.trainable, state.other, padded))[: len(rows)])
+            scores = np.asarray(self.forward(state.trainable, state.other, padded))
+            parts.append(scores[: len(rows)])
         return np.concatenate(parts)
 
 

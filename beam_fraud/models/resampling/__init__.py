@@ -10,15 +10,13 @@ from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.resampling.adasyn import Adasyn
 from beam_fraud.models.resampling.bagging import BalancedBagging
 from beam_fraud.models.resampling.base import OPTION, Resampler
-from beam_fraud.models.resampling.compare import BestResampled
-from beam_fraud.models.resampling.resampled import Resampled
+from beam_fraud.models.resampling.resampled import Resampled, with_resampler
 from beam_fraud.models.resampling.smote import Smote
 from beam_fraud.models.resampling.smote_enn import SmoteEnn
 from beam_fraud.models.resampling.tomek import Tomek
-from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.models.resampling.under import Under
 
-__all__ = ["RESAMPLERS", "BestResampled", "Resampled", "Resampler", "Tried", "resampled", "tried_of"]
+__all__ = ["RESAMPLERS", "Resampled", "Resampler", "candidates", "resampled", "resampler"]
 
 #: Name to resampler with its default settings.
 RESAMPLERS: dict[str, Resampler] = {
@@ -29,21 +27,26 @@ RESAMPLERS: dict[str, Resampler] = {
 COMPARE = "compare"
 
 
+def candidates(text: str | None) -> tuple[Resampler, ...]:
+    """What `--resample` asks to be compared; nothing unless it is `compare`."""
+    return tuple(RESAMPLERS.values()) if text == COMPARE else ()
+
+
 def resampled(kind: ModelKind, text: str | None) -> ModelKind:
     """A kind whose rows are resampled as the command line asks for.
 
     Args:
       kind: what is trained.
-      text: `NAME`, `NAME=RATIO`, `none` or `compare`; None is `none`.
+      text: `NAME`, `NAME=RATIO`, `none` or `compare`; None is `none`, and so is `compare` until
+        something has been chosen.
 
     Raises:
-      UsageError: there is no such resampler, the nearest is named; or the ratio can't be.
+      UsageError: there is no such resampler, the nearest is named; the ratio can't be; or the kind
+        learns from no labels.
     """
-    if text is None or text == "none":
+    if text is None or text in ("none", COMPARE):
         return kind
-    if text == COMPARE:
-        return BestResampled(kind, None, candidates=tuple(RESAMPLERS.values()))
-    return Resampled(kind, resampler(text))
+    return with_resampler(kind, resampler(text))
 
 
 def resampler(text: str) -> Resampler:
@@ -77,8 +80,3 @@ def resampler(text: str) -> Resampler:
         return found.with_ratio(wanted)
     except ValueError:
         raise UsageError(f"{OPTION} {text}: {name} has no ratio") from None
-
-
-def tried_of(kind: ModelKind) -> tuple[Tried, ...]:
-    """What was compared to choose a resampler; nothing if none was asked for."""
-    return kind.tried if isinstance(kind, Resampled) else ()

@@ -4,84 +4,72 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from beam_fraud.errors import FraudError
+from beam_fraud.models.choosing import Chosen, choose
+from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import Resampler
 from beam_fraud.models.resampling.noise import gain_interval
-from beam_fraud.models.resampling.resampled import Resampled
+from beam_fraud.models.resampling.resampled import rows_fitted_on, with_resampler
 from beam_fraud.models.resampling.tried import Tried
 
+Labels = npt.NDArray[np.int8]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class BestResampled(Resampled):
-    """Another kind, with whichever resampler is clearly better than none on validation rows.
+def compare(
+    kind: ModelKind, resamplers: Sequence[Resampler], rows: FoldRows, seed: int
+) -> tuple[Chosen, tuple[Tried, ...]]:
+    """Choose between resamplers, and none, by the validation rows of folds.
 
     Rows as they are win unless the whole interval of a resampler's gain is above nothing: the
     best of several is above the others by luck alone.
+
+    Args:
+      kind: what is trained.
+      resamplers: what is tried beside none.
+      rows: of each fold.
+      seed: of everything random.
+
+    Returns:
+      The kind with the resampler that was taken, if any, and what each of them did.
     """
-
-    #: What is tried beside no resampler at all.
-    candidates: tuple[Resampler, ...] = ()
-
-    name: ClassVar[str] = "resampled"
-
-    def validate(
-        self, train: LabelledRows, valid: LabelledRows, seed: int
-    ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Choose the resampler, and the kind's settings with it."""
-        kind, plain, line = self._try(None, train, valid, seed)
-        best, best_scores, at = replace(self, kind=kind, resampler=None), plain, 0
-        tried = [line]
-        for resampler in self.candidates:
-            _log.info("trying --resample %s", resampler)
-            start = time.perf_counter()
-            try:
-                kind, scores, line = self._try(resampler, train, valid, seed)
-            except FraudError as error:
-                seconds = round(time.perf_counter() - start, 3)
-                tried.append(
-                    Tried(str(resampler), None, None, None, None, seconds, reason=str(error))
-                )
-                continue
-            line = replace(line, gain=gain_interval(valid.labels, plain, scores, seed))
-            tried.append(line)
-            if _better(line, tried[at]):
-                best, best_scores = replace(self, kind=kind, resampler=resampler), scores
-                at = len(tried) - 1
-        tried[at] = replace(tried[at], chosen=True)
-        return replace(best, tried=tuple(tried), candidates=()), best_scores
-
-    def _try(
-        self, resampler: Resampler | None, train: LabelledRows, valid: LabelledRows, seed: int
-    ) -> tuple[ModelKind, npt.NDArray[np.float64], Tried]:
+    best, line = _try(kind, None, rows, seed)
+    plain, tried, at = best, [line], 0
+    for resampler in resamplers:
         start = time.perf_counter()
-        fitted_on = train if resampler is None else resampler.resample(train, seed)
-        if resampler is None:
-            kind, scores = self.kind.validate(train, valid, seed)
-        else:
-            kind, scores = resampler.validate(self.kind, train, fitted_on, valid, seed)
-        line = Tried(
-            "none" if resampler is None else str(resampler),
-            len(fitted_on.labels),
-            int(fitted_on.labels.sum()),
-            float(average_precision_score(valid.labels, scores)),
-            None,
-            round(time.perf_counter() - start, 3),
-        )
-        return kind, scores, line
+        try:
+            chosen, line = _try(kind, resampler, rows, seed)
+        except FraudError as error:
+            seconds = round(time.perf_counter() - start, 3)
+            tried.append(Tried(str(resampler), None, None, None, None, seconds, reason=str(error)))
+            continue
+        interval = gain_interval(_labels(rows), plain.scores, chosen.scores, seed)
+        tried.append(replace(line, gain=interval))
+        if interval[0] > 0 and chosen.mean > best.mean:
+            best, at = chosen, len(tried) - 1
+    tried[at] = replace(tried[at], chosen=True)
+    return best, tuple(tried)
 
 
-def _better(line: Tried, best: Tried) -> bool:
-    if line.gain is None or line.average_precision is None or best.average_precision is None:
-        return False
-    return line.gain[0] > 0 and line.average_precision > best.average_precision
+def _try(
+    kind: ModelKind, resampler: Resampler | None, rows: FoldRows, seed: int
+) -> tuple[Chosen, Tried]:
+    name = "none" if resampler is None else str(resampler)
+    _log.info("trying --resample %s", name)
+    start = time.perf_counter()
+    chosen = choose(with_resampler(kind, resampler), rows, seed)
+    seconds = round(time.perf_counter() - start, 3)
+    last = rows.examples.labels[rows.folds[-1].train]
+    fitted, frauds = rows_fitted_on(chosen.kind) or (len(last), int(last.sum()))
+    return chosen, Tried(name, fitted, frauds, chosen.mean, None, seconds)
+
+
+def _labels(rows: FoldRows) -> list[Labels]:
+    return [rows.examples.labels[fold.valid] for fold in rows.folds]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,9 +38,9 @@ class WeightedPrecision:
 
 
 def gain_interval(
-    labels: npt.NDArray[np.int8],
-    before: npt.NDArray[np.float64],
-    after: npt.NDArray[np.float64],
+    labels: Sequence[npt.NDArray[np.int8]],
+    before: Sequence[npt.NDArray[np.float64]],
+    after: Sequence[npt.NDArray[np.float64]],
     seed: int,
 ) -> tuple[float, float]:
     """How much average precision is gained by other scores of the same rows.
@@ -48,23 +50,30 @@ def gain_interval(
     cancels out.
 
     Args:
-      labels: int8[n], both classes.
-      before: float64[n].
-      after: float64[n].
+      labels: int8[n] for each fold, both classes.
+      before: float64[n] for each fold.
+      after: float64[n] for each fold.
       seed: of the draws.
 
     Returns:
-      The bounds of the middle `CONFIDENCE` of `DRAWS` differences.
+      The bounds of the middle `CONFIDENCE` of `DRAWS` differences, each the mean of the folds'.
     """
     random = np.random.default_rng(seed)
-    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
-    first, second = WeightedPrecision(labels, before), WeightedPrecision(labels, after)
-    differences = np.empty(DRAWS)
-    for draw in range(DRAWS):
-        weights = np.zeros(len(labels), dtype=np.int64)
-        for rows in classes:
-            drawn = rows[random.integers(0, len(rows), len(rows))]
-            weights += np.bincount(drawn, minlength=len(labels))
-        differences[draw] = second(weights) - first(weights)
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    gains = np.zeros(DRAWS)
+    for true, old, new in zip(labels, before, after, strict=True):
+        first, second = WeightedPrecision(true, old), WeightedPrecision(true, new)
+        for draw in range(DRAWS):
+            weights = _drawn(true, random)
+            gains[draw] += (second(weights) - first(weights)) / len(labels)
+    low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def _drawn(labels: npt.NDArray[np.int8], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """int64[n]: how often each row is drawn."""
+    weights = np.zeros(len(labels), dtype=np.int64)
+    for label in (0, 1):
+        rows = np.flatnonzero(labels == label)
+        drawn = rows[random.integers(0, len(rows), len(rows))]
+        weights += np.bincount(drawn, minlength=len(labels))
+    return weights

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.resampling.base import Resampler
-from beam_fraud.models.resampling.tried import Tried
+from beam_fraud.models.resampling.base import OPTION, Resampler
 
 
 @dataclass(frozen=True)
@@ -22,29 +22,31 @@ class Resampled(ModelKind):
 
     #: What is trained.
     kind: ModelKind
-    #: What is done to the rows; None leaves them as they are.
-    resampler: Resampler | None
-    #: What each resampler did to the validation rows' average precision, if they were compared.
-    tried: tuple[Tried, ...] = ()
+    #: What is done to the rows.
+    resampler: Resampler
+    #: How many rows, and frauds among them, the kind was given to fit on by `validate`.
+    fitted_on: tuple[int, int] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """People ask for a forest, and get a forest."""
+        """People ask for a forest, and get a forest, which is tuned like one."""
         object.__setattr__(self, "name", self.kind.name)
+        object.__setattr__(self, "space", self.kind.space)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The kind's, and the resampler."""
-        chosen = "none" if self.resampler is None else str(self.resampler)
-        return {**self.kind.settings, "resample": chosen}
+        return {**self.kind.settings, "resample": str(self.resampler)}
+
+    def with_values(self, **values: Any) -> Self:
+        """With other values for settings of the kind."""
+        return replace(self, kind=self.kind.with_values(**values))
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The kind's own: what is fitted on is not its concern."""
+        """The kind's own: what it is fitted on is not its concern."""
         return self.kind.estimator(rows, seed)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """A classifier fitted on resampled rows."""
-        if self.resampler is None:
-            return self.kind.fit(rows, seed)
         return self.resampler.fit(self.kind, rows, seed)
 
     def files(self, model: Any) -> dict[str, bytes]:
@@ -55,9 +57,42 @@ class Resampled(ModelKind):
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
         """Choose the kind's settings, fitting on resampled rows and looking at untouched ones."""
-        if self.resampler is None:
-            kind, scores = self.kind.validate(train, valid, seed)
-        else:
-            left = self.resampler.resample(train, seed)
-            kind, scores = self.resampler.validate(self.kind, train, left, valid, seed)
-        return replace(self, kind=kind), scores
+        rows = self.resampler.resample(train, seed)
+        kind, scores = self.resampler.validate(self.kind, train, rows, valid, seed)
+        sizes = len(rows.labels), int(rows.labels.sum())
+        return replace(self, kind=kind, fitted_on=sizes), scores
+
+
+def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
+    """A kind whose rows are resampled; every member's own where the kind is an ensemble.
+
+    An ensemble needs the rows as they are: stacking learns in the order of time, in which what is
+    made up has no place.
+
+    Raises:
+      UsageError: the kind learns from no labels.
+    """
+    if resampler is None:
+        return kind
+    for name, part in kind.parts.items():
+        if part.supervised:
+            kind = kind.with_part(name, with_resampler(part, resampler))
+    if kind.parts:
+        return kind
+    if not kind.supervised:
+        raise UsageError(f"{OPTION} {resampler}: {kind.name} learns from no labels")
+    return Resampled(kind, resampler)
+
+
+def resamplers_of(kind: ModelKind) -> tuple[Resampler, ...]:
+    """The resamplers that `with_resampler` gave a kind and its members, each once."""
+    own = (kind.resampler,) if isinstance(kind, Resampled) else ()
+    inner = (found for part in kind.parts.values() for found in resamplers_of(part))
+    return tuple(dict.fromkeys((*own, *inner)))
+
+
+def rows_fitted_on(kind: ModelKind) -> tuple[int, int] | None:
+    """Rows, and frauds among them, that a resampler made for the kind or its first member."""
+    if isinstance(kind, Resampled):
+        return kind.fitted_on
+    return next(filter(None, map(rows_fitted_on, kind.parts.values())), None)

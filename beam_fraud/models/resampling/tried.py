@@ -11,10 +11,10 @@ class Tried:
 
     #: As the command line gives it; `none` for the rows as they are.
     resample: str
-    #: Rows fitted on and frauds among them; None where it could not be done.
+    #: Rows fitted on, of the last fold, and frauds among them; None where it could not be done.
     rows: int | None
     frauds: int | None
-    #: Of the validation rows; None where it could not be done.
+    #: Of the validation rows, the mean of the folds; None where it could not be done.
     average_precision: float | None
     #: 90 % interval of the gain over `none`, by bootstrap of the validation rows.
     gain: tuple[float, float] | None

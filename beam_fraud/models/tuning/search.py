@@ -70,7 +70,7 @@ class Search:
         states = extra_module("optuna", "--tune").trial.TrialState
         number = len(self._kept()) + 1
         proposed = self._propose(number)
-        kind = replace(self.kind, **self._settings(number, proposed.params))
+        kind = self.kind.with_values(**self._settings(number, proposed.params))
         start = time.monotonic()
         state, figure = states.PRUNED, None
         try:
@@ -97,14 +97,16 @@ class Search:
         # Seeded anew for each trial, so that it does not matter where a call was interrupted.
         (seed,) = np.random.SeedSequence([self.seed, number]).generate_state(1)
         self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-        self.study.pruner = optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_FOLDS - 1)
+        self.study.pruner = optuna.pruners.MedianPruner(
+            n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=UNPRUNED_FOLDS - 1
+        )
         if number == 1:
             self.study.enqueue_trial(self._settings(1, {}), skip_if_exists=True)
         return self.study.ask(distributions(self.space))
 
     def _settings(self, number: int, proposed: dict[str, Any]) -> dict[str, Any]:
         if number == 1:
-            return {name: getattr(self.kind, name) for name in self.space}
+            return {name: self.kind.settings[name] for name in self.space}
         return rounded(proposed, self.space)
 
     def _watch(self, proposed: Any, number: int) -> AfterFold:

@@ -38,9 +38,12 @@ def study_in(path: str, fingerprint: str) -> Iterator[Any]:
         _mend(path)
         journal = extra_module("optuna.storages.journal", "--tune")
         storage = optuna.storages.JournalStorage(journal.JournalFileBackend(path, _Locked()))
-        study = optuna.create_study(
-            storage=storage, study_name=_STUDY, direction="maximize", load_if_exists=True
-        )
+        if _STUDY in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=_STUDY, storage=storage)
+        else:
+            study = optuna.create_study(
+                storage=storage, study_name=_STUDY, direction="maximize"
+            )
         known = study.user_attrs.get(_FINGERPRINT)
         if known is None:
             study.set_user_attr(_FINGERPRINT, fingerprint)

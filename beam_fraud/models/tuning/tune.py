@@ -50,7 +50,7 @@ def tune(kind: ModelKind, rows: FoldRows, seed: int, tuning: Tuning, recipe: str
             raise
     best = best_trials(trials)[0]
     _log.info("trial %d is the best of %d", best.number, len(trials))
-    return Tuned(tuning, seed, choose(replace(kind, **best.settings), rows, seed), trials)
+    return Tuned(tuning, seed, choose(kind.with_values(**best.settings), rows, seed), trials)
 
 
 def _look(search: Search, tuning: Tuning) -> tuple[Trial, ...]:

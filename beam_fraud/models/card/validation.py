@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from beam_fraud.models.fold_figures import FoldFigures, summary
+from beam_fraud.models.training import Trained
 from beam_fraud.models.tuning.trial import Tuned, best_trials, settings_text
-
-if TYPE_CHECKING:
-    from beam_fraud.models.training import Trained
 
 
 def validation_sections(trained: Trained, *, random: bool) -> dict[str, str]:

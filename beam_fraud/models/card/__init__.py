@@ -1,0 +1,91 @@
+"""The model card: what a person has to know before relying on a model."""
+
+from __future__ import annotations
+
+from beam_fraud.models.card.data import data_section
+from beam_fraud.models.card.features import features_section
+from beam_fraud.models.card.figures import figures_section, scores_section, thresholds_section
+from beam_fraud.models.card.importance import importance_of
+from beam_fraud.models.card.markdown import bullets, code, plain
+from beam_fraud.models.card.resampling import resampling_section
+from beam_fraud.models.card.validation import validation_sections
+from beam_fraud.models.card.weaknesses import weaknesses_section
+from beam_fraud.models.manifest import Thresholds, installed_versions
+from beam_fraud.models.training import Recipe, Trained
+
+_USE = (
+    "It ranks transactions of the kind it was trained on, so that people look at the most "
+    "suspicious ones first. It was made for one schema and one stretch of time; transactions of "
+    "another bank, country or product need another model. It is no ground by itself to accuse or "
+    "to refuse a person, and says nothing about what a person will do."
+)
+
+
+def model_card(
+    name: str,
+    trained: Trained,
+    recipe: Recipe,
+    data: tuple[str, ...],
+    rule: str,
+    decline: str | None = None,
+) -> str:
+    """The card of a trained model.
+
+    Args:
+      name: of the model.
+      trained: the model and its figures.
+      recipe: how it was trained.
+      data: names of the files it was trained on.
+      rule: how the threshold was asked for, as on the command line.
+      decline: how the one to decline from was, if it was.
+
+    Returns:
+      Markdown.
+    """
+    importance = importance_of(trained.model, len(trained.features.names))
+    sections = {
+        "Intended use": _USE,
+        "Data": data_section(trained, recipe, data),
+        **validation_sections(trained, random=recipe.split == "stratified"),
+        "Resampling": resampling_section(trained),
+        "Features": features_section(trained.features, importance),
+        "Settings": bullets({**trained.settings, "seed": recipe.seed}),
+        "Figures": figures_section(trained),
+        "Thresholds": thresholds_section(trained, rule, decline),
+        "What a score means": scores_section(trained),
+        "Cost": f"A prediction takes {trained.microseconds_per_row:g} µs a row on one thread, in "
+        f"blocks of up to 50,000 rows. Training took {trained.seconds:g} s.",
+        "Known weaknesses": weaknesses_section(trained),
+        "Versions": bullets(installed_versions()),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
+    return (
+        f"# {plain(name)}\n\nA {code(trained.kind.name)} model that scores transactions for fraud."
+        f"\n\n{body}\n"
+    )
+
+
+def imported_card(
+    name: str, model: object, source: str, digest: str, thresholds: Thresholds
+) -> str:
+    """The card of a model that someone else saved, of which little is known.
+
+    Args:
+      name: of the model.
+      model: the classifier.
+      source: name of the file it came from.
+      digest: SHA-256 of that file, in hexadecimal.
+      thresholds: the scores from which to flag and to decline.
+
+    Returns:
+      Markdown.
+    """
+    declined = "" if thresholds.decline is None else f", of {thresholds.decline:g} or more declined"
+    return (
+        f"# {plain(name)}\n\nA `{type(model).__name__}` that was imported from {code(source)} "
+        f"(SHA-256 `{digest}`).\n\nNothing is known of the rows it was trained on, so there are no "
+        f"figures and no reference for drift: evaluate it before relying on it. A score of "
+        f"{thresholds.review:g} or more is flagged{declined}, as whoever imported it said."
+        f"\n\n## Versions\n\n"
+        f"{bullets(installed_versions())}\n"
+    )

@@ -1,0 +1,92 @@
+"""The figures of a model card, and what its thresholds mean for people's work."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from beam_fraud.models.card.markdown import code, figure, table
+from beam_fraud.models.metrics import Metrics, measure
+from beam_fraud.models.training import Trained
+
+
+def rows_of(trained: Trained) -> str:
+    """Which rows the figures are of."""
+    return "held-out" if trained.reported_on == "held_out" else "validation"
+
+
+def figures_section(trained: Trained) -> str:
+    """The figures at the threshold of review."""
+    metrics = trained.metrics
+    return (
+        f"On {metrics.rows:,} {rows_of(trained)} rows with {metrics.frauds:,} frauds, which the "
+        f"scored model was not fitted on:\n\n{table(['figure', 'value'], _rows(metrics))}"
+    )
+
+
+def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
+    """What is flagged and declined, how that was chosen and how often it happens."""
+    at = [("review", trained.threshold, rule)]
+    if trained.decline is not None:
+        at.append(("decline", trained.decline, decline or ""))
+    days = _days(trained)
+    per = "a day" if days else "of 10,000 transactions"
+    rows = []
+    for name, threshold, asked in at:
+        metrics = measure(trained.labels, trained.scores, threshold)
+        confusion = metrics.confusion
+        unit = days or metrics.rows / 10_000
+        alarms, caught = confusion["fp"] / unit, confusion["tp"] / unit
+        missed = confusion["fn"] / unit
+        counts = [f"{n:,.1f}" for n in (alarms + caught, caught, alarms, missed)]
+        shares = [figure(metrics.precision), figure(metrics.recall)]
+        rows.append([name, f"{threshold:.6g}", code(asked), *counts, *shares])
+    head = ["decision", "from a score of", "chosen by"]
+    head += [f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed")]
+    declined = " A score of the second threshold or more is declined." if decline else ""
+    return (
+        f"A score of {trained.threshold:.6g} or more is flagged for review, chosen on the "
+        f"validation rows by {code(rule)}.{declined} On the {rows_of(trained)} rows that means:\n\n"
+        f"{table([*head, 'precision', 'recall'], rows)}"
+    )
+
+
+def scores_section(trained: Trained) -> str:
+    """Whether a score can be read as a probability."""
+    mean = float(trained.scores.mean())
+    share = float(trained.labels.mean())
+    seen = (
+        f"On the {rows_of(trained)} rows the mean score is {mean:.3g} and the share of frauds "
+        f"{share:.3g}."
+    )
+    if trained.calibration is None:
+        return f"A score ranks transactions; it is no calibrated probability. {seen}"
+    return (
+        f"A score is a probability, by a `{trained.calibration.method}` map of the model's own "
+        "scores. The map was learned on the validation rows that chose the threshold too, from "
+        "scores of a model of earlier rows: on those rows it looks better calibrated than it is, "
+        f"and where the share of frauds changes it is wrong. {seen}"
+    )
+
+
+def _days(trained: Trained) -> float | None:
+    """The span of the rows that the figures are of, in days; None for random ones of them."""
+    if trained.reported_on == "held_out":
+        return None
+    first, last = (datetime.fromisoformat(text) for text in trained.validated_on)
+    return (last - first) / timedelta(days=1) or None
+
+
+def _rows(metrics: Metrics) -> list[list[str]]:
+    figures = {
+        "average precision": metrics.average_precision,
+        "ROC AUC": metrics.roc_auc,
+        "precision": metrics.precision,
+        "recall": metrics.recall,
+        "F1": metrics.f1,
+    }
+    confusion = metrics.confusion
+    return [
+        *([name, figure(value)] for name, value in figures.items()),
+        ["frauds flagged / missed", f"{confusion['tp']:,} / {confusion['fn']:,}"],
+        ["genuine flagged / passed", f"{confusion['fp']:,} / {confusion['tn']:,}"],
+    ]

@@ -1,0 +1,129 @@
+"""Every kind of model, and every way to resample, on the same 20,000 transactions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.commands import train
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.dataset import load_dataset
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.bundle import load_model, open_bundle
+from beam_fraud.models.kinds import KINDS
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.presets import HANDBOOK
+from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.transforms.infer import Infer, Scored
+from tests.one_thread import one_thread
+
+ROWS = 20_000
+#: How many of them the pipeline scores.
+SCORED_ROWS = 2000
+#: What all training together may take, in seconds.
+BOUND = 180.0
+#: One in a hundred is a fraud: what chance gives is 0.01.
+AVERAGE_PRECISION = 0.1
+#: How far scores may be off that are summed in another order.
+TOLERANCE = 1e-6
+#: What rows are resampled for: of those that need nothing else the quickest to fit.
+RESAMPLED = "hist_gradient_boosting"
+
+pytestmark = pytest.mark.slow
+
+
+def save(scored: Scored, directory: Path) -> None:
+    """A file for every block of rows and their scores."""
+    directory.mkdir(exist_ok=True)
+    rows, _, scores = scored
+    table = pa.table({"row": rows["row"], "score": scores})
+    pq.write_table(table, directory / f"{table['row'][0]}.parquet")
+
+
+def resamplers() -> list[str]:
+    """The names of all, none where they are not."""
+    name = "beam_fraud.models.resampling"
+    return list(import_module(name).RESAMPLERS) if find_spec(name) else []
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model that was trained."""
+
+    out: str
+    average_precision: float
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    simulated = simulate(Simulation(days=50, accounts=240, merchants=480, seed=1))
+    path = tmp_path_factory.mktemp("training") / "transactions.parquet"
+    pq.write_table(simulated.slice(0, ROWS), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(transactions: Path) -> Iterator[dict[str, Run]]:
+    asked = [(kind, {}) for kind in KINDS] + [(RESAMPLED, {"resample": r}) for r in resamplers()]
+    done = {}
+    with one_thread():
+        for kind, more in asked:
+            name = "-".join([kind, *more.values()])
+            out = str(transactions.parent / name)
+            options = TrainOptions((str(transactions),), "handbook", kind, out, **more)
+            start = time.perf_counter()
+            result = train.run(options)
+            seconds = time.perf_counter() - start
+            assert result["rows_in"] == ROWS
+            metrics = result["metrics"]
+            assert isinstance(metrics, dict)
+            done[name] = Run(out, metrics["average_precision"], seconds)
+        yield done
+
+
+def test_all_of_them_train_in_three_minutes(runs: dict[str, Run]) -> None:
+    spent = {name: round(run.seconds, 1) for name, run in runs.items()}
+    print(spent)
+    assert len(runs) == len(KINDS) + len(resamplers())
+    assert sum(spent.values()) < BOUND, spent
+
+
+def test_each_of_them_finds_frauds(runs: dict[str, Run]) -> None:
+    found = {name: run.average_precision for name, run in runs.items()}
+    assert {name: value for name, value in found.items() if value < AVERAGE_PRECISION} == {}
+
+
+def test_the_pipeline_scores_as_each_model_does_outside(
+    runs: dict[str, Run], transactions: Path, tmp_path: Path
+) -> None:
+    table = load_dataset([str(transactions)], HANDBOOK).transactions.slice(0, SCORED_ROWS)
+    outside = {}
+    with beam.Pipeline() as pipeline:
+        for name, run in runs.items():
+            bundle = open_bundle(run.out)
+            matrix = feature_matrix(table, bundle.features)
+            outside[name] = predict_scores(load_model(bundle), matrix)
+            blocks = [
+                (pa.record_batch({"row": pa.array(range(first, last))}), matrix[first:last])
+                for first, last in [(0, 1), (1, 700), (700, SCORED_ROWS)]
+            ]
+            rows = pipeline | f"Rows {name}" >> beam.Create(blocks, reshuffle=False)
+            _ = rows | name >> Infer(bundle) | f"Save {name}" >> beam.Map(save, tmp_path / name)
+    for name, scores in outside.items():
+        inside = [pq.read_table(part) for part in (tmp_path / name).iterdir()]
+        assert sum(map(len, inside)) == SCORED_ROWS
+        for part in inside:
+            found = part["score"].to_numpy()
+            assert np.abs(found - scores[part["row"].to_numpy()]).max() <= TOLERANCE, name

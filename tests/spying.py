@@ -1,0 +1,63 @@
+"""A kind of model that notes which rows it is given, told apart by the feature `row`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from beam_fraud.models.kinds import ModelKind
+from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.space import Real, Space
+
+#: Position in the matrix of the number of the row, and of what tells frauds.
+ROW, TELLING, MISLEADING = 0, 1, 2
+
+
+class Given(NamedTuple):
+    """Rows that were fitted on (`fit`) or predicted (`predict`)."""
+
+    doing: str
+    rows: list[int]
+    #: Of a prediction, the scores it gave.
+    scores: list[float]
+
+
+#: All that any spy was given, in order; a test clears it.
+seen: list[Given] = []
+
+
+class SpyingModel:
+    """Scores by one column, as far as another does not mislead it."""
+
+    classes_ = np.array([0, 1])
+
+    def __init__(self, misled: float) -> None:
+        self.misled = misled
+
+    def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
+        said = (1 - self.misled) * matrix[:, TELLING] + self.misled * matrix[:, MISLEADING]
+        scores = 1 / (1 + np.exp(-said))
+        seen.append(Given("predict", matrix[:, ROW].astype(int).tolist(), scores.tolist()))
+        return np.column_stack([1 - scores, scores])
+
+
+@dataclass(frozen=True)
+class Spy(ModelKind):
+    """Fits at once, and notes it."""
+
+    name: ClassVar[str] = "spy"
+    space: ClassVar[Space] = {"misled": Real(0.0, 1.0), "unused": Real(0.001, 1.0, log=True)}
+
+    #: How much the misleading column counts.
+    misled: float = 0.7
+    #: Nothing.
+    unused: float = 0.5
+
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        raise NotImplementedError
+
+    def fit(self, rows: LabelledRows, seed: int) -> Any:
+        seen.append(Given("fit", rows.matrix[:, ROW].astype(int).tolist(), []))
+        return SpyingModel(self.misled)
