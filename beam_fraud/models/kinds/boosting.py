@@ -45,9 +45,7 @@ class Boosting(ModelKind):
           scores; the same array may come again with other values.
         """
 
-    def validate(
-        self, train: LabelledRows, valid: LabelledRows, seed: int
-    ) -> tuple[Self, Floats]:
+    def validate(self, train: LabelledRows, valid: LabelledRows, seed: int) -> tuple[Self, Floats]:
         """Choose the number of trees: the fewest that do about as well as the best number.
 
         All of them if their number is fixed.
