@@ -103,7 +103,7 @@ def test_help_of_training_names_every_kind(capsys: pytest.CaptureFixture[str]) -
     from beam_fraud.models.kinds import KINDS
 
     assert main(["train", "--help"]) == 0
-    words = set(re.split(r"[\s,]+", capsys.readouterr().out))
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
     assert set(KINDS) <= words
 
 
