@@ -24,7 +24,9 @@ class MLP(ModelKind):
     """Medians for absent numbers, scaling, a column for each category, then hidden layers.
 
     The number of epochs is fixed: scikit-learn's own early stopping looks at the accuracy of random
-    rows, which is as good as perfect where nothing is ever called a fraud.
+    rows, which is as good as perfect where nothing is ever called a fraud. Ten are a compromise:
+    twenty give 0.03 less of average precision on later ULB rows, and 0.01 more on the handbook's.
+    Weights of frauds are worth 0.03 there, for ten epochs are few without them.
     """
 
     name: ClassVar[str] = "mlp"
@@ -46,7 +48,7 @@ class MLP(ModelKind):
     #: Step of Adam.
     learning_rate: float = 1e-3
     #: Times that every row is seen.
-    epochs: int = 20
+    epochs: int = 10
     #: Rows of a step.
     batch: int = 256
     #: Genuine rows that a fraud weighs as much as.
