@@ -38,9 +38,8 @@ format: $(VENV)/.installed-dev ## Format the code and mend what can be mended.
 bench: $(VENV)/.installed-bench ## Print the table of benchmarks; JSON with ARGS=--json.
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-results: $(VENV)/.installed ## Print how good the models are: DATA=folder of the real transactions.
-	@$(BIN)/python -m benchmarks.quality $(DATA)/creditcard.parquet
-	@$(BIN)/python -m benchmarks.published $(DATA)/handbook_transactions.parquet
+results: $(VENV)/.installed-dev ## Compute all figures of docs/results.md: DATA=folder of the real transactions.
+	@$(BIN)/python -m benchmarks.results --data $(DATA) --out docs/results.md $(ARGS)
 
 constraints: ## Renew constraints.txt: what a new environment gets today.
 	@$(PYTHON) -m venv --clear build/constraints

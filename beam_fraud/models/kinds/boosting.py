@@ -29,6 +29,8 @@ class Boosting(ModelKind):
     trees: int = 150
     #: How much average precision may be given up for fewer trees: less than its own noise.
     tolerance: float = 0.005
+    #: Whether there are always that many trees: few frauds to choose by choose by chance.
+    fixed: bool = False
 
     @abstractmethod
     def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
@@ -43,10 +45,13 @@ class Boosting(ModelKind):
           scores; the same array may come again with other values.
         """
 
-    def validate(
-        self, train: LabelledRows, valid: LabelledRows, seed: int
-    ) -> tuple[Self, Floats]:
-        """Choose the number of trees: the fewest that do about as well as the best number."""
+    def validate(self, train: LabelledRows, valid: LabelledRows, seed: int) -> tuple[Self, Floats]:
+        """Choose the number of trees: the fewest that do about as well as the best number.
+
+        All of them if their number is fixed.
+        """
+        if self.fixed:
+            return super().validate(train, valid, seed)
         model = self.fit(train, seed)
         precision = np.array(
             [average_precision_score(valid.labels, s) for s in self.stages(model, valid.matrix)]

@@ -1,0 +1,1 @@
+"""How good the models are on real transactions, beside what others have published."""
