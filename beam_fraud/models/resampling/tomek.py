@@ -34,9 +34,7 @@ class Tomek(Resampler):
         return rows.take(np.setdiff1d(np.arange(len(rows.labels)), linked(prepared, rows.labels)))
 
 
-def linked(
-    matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]
-) -> npt.NDArray[np.int64]:
+def linked(matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
     """Positions of the genuine rows that are in a Tomek link, rising.
 
     Args:
@@ -54,7 +52,5 @@ def linked(
         return frauds
     near = nearest(frauds)
     frauds, near = frauds[labels[near] == 0], near[labels[near] == 0]
-    if not len(near):
-        return near
-    mutual: npt.NDArray[np.int64] = np.unique(near[nearest(near) == frauds])
-    return mutual
+    mutual = nearest(near) == frauds if len(near) else np.zeros(0, dtype=bool)
+    return np.asarray(np.unique(near[mutual]), dtype=np.int64)
