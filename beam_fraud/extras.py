@@ -13,6 +13,7 @@ EXTRAS = {
     "jax": "keras",
     "keras": "keras",
     "lightgbm": "boosting",
+    "onnx": "onnx",
     "onnxmltools": "onnx",
     "onnxruntime": "onnx",
     "optuna": "tuning",

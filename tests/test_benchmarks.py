@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ import pytest
 from beam_fraud.commands import score, train
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.commands.train import TrainOptions
-from benchmarks import plain_loop, row_by_row
+from beam_fraud.simulate.simulation import Simulation, simulate
+from benchmarks import plain_loop, row_by_row, training
 from benchmarks.data import make_handbook, make_ulb
 from benchmarks.inputs import UNTIL, Inputs
-from benchmarks.measure import ROOT, Case, ProcessFailedError, Run, run, run_in_turn
-from benchmarks.plan import Plan
+from benchmarks.measure import ROOT, Case, ProcessFailedError, Run, printed, run, run_in_turn
+from benchmarks.plan import Plan, Results
 from benchmarks.table import Ratio, figure, render
 
 SOURCE_ROWS = 2_000
@@ -217,3 +219,25 @@ def test_every_part_runs(source: Path, tmp_path: Path) -> None:
     assert ways | others | {"beam-fraud --help"} <= names
     assert len(measured["ratios"]) > 3 + 2 + 1 + 1 + 1
     assert not (tmp_path / "work" / "out").exists()
+
+
+def test_opening_a_bundle_is_timed_with_imports_and_without(bundle: Path) -> None:
+    found = printed((sys.executable, "-m", "benchmarks.loading_run", str(bundle)))
+    assert 0 < found["again"] < found["first"] < found["all"]
+
+
+@pytest.mark.slow
+def test_training_is_timed_from_the_file_to_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = "hist_gradient_boosting"
+    monkeypatch.setattr(training, "KINDS", {kind: training.KINDS[kind]})
+    monkeypatch.setattr(training, "_LOADS", 1)
+    source = tmp_path / "handbook.parquet"
+    pq.write_table(simulate(Simulation(15, 100, 200, start=date(2018, 7, 20))), source)
+    results = Results()
+    training.measure_training(Plan(Inputs(Path(), source, tmp_path, 0), 1, (), False), results)
+    assert [figure.model for figure in results.figures] == [kind] * 4
+    # So few transactions have no bound to keep; opening what they made has.
+    assert [ratio.bound for ratio in results.ratios] == [None, 1.0]
+    assert (tmp_path / "out" / f"training-{kind}" / "manifest.json").exists()

@@ -19,9 +19,13 @@ MINIMAL = {
     "demo": ["demo"],
     "simulate": ["simulate", "--out", "t.csv"],
     "train": ["train", "a.csv", "--schema", "ulb", "--model", "forest", "--out", "b"],
+    "explore": ["explore", "a.csv", "--schema", "ulb", "--out", "r.html"],
     "evaluate": ["evaluate", "a.csv", "--model", "b"],
     "score": ["score", "a.csv", "--model", "b", "--out", "o"],
     "import_model": ["models", "import", "m.joblib", "--schema", "ulb", "--out", "b"],
+    "list_models": ["models", "list"],
+    "show_model": ["models", "show", "b"],
+    "compare_models": ["models", "compare", "a", "b"],
     "check_rules": ["rules", "check", "r.toml", "--on", "a.csv"],
 }
 
@@ -103,9 +107,10 @@ def test_train_options_reach_the_command(calls: Calls) -> None:
     args = ["train", "a.csv", "b.csv", "--schema", "ulb", "--model", "forest", "--out", "b"]
     args += ["--from", "2024-01-01", "--valid-from", "2024-02-01", "--until", "2024-03-01"]
     args += ["--split", "stratified", "--seed", "7", "--threshold", "recall=0.8", "--name", "n"]
-    args += ["--decline", "precision=0.9"]
+    args += ["--decline", "precision=0.9", "--resample", "smote=0.2", "--class-weight", "5"]
     assert main(args) == 0
     got = calls.options
+    assert (got.resample, got.class_weight) == ("smote=0.2", "5")
     assert (got.files, got.schema, got.model, got.out) == (("a.csv", "b.csv"), "ulb", "forest", "b")
     assert (got.since, got.valid_from, got.until) == ("2024-01-01", "2024-02-01", "2024-03-01")
     assert (got.split, got.seed, got.threshold, got.name) == ("stratified", 7, "recall=0.8", "n")
@@ -150,6 +155,17 @@ def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) ->
     assert (calls.options.trust, calls.options.threshold, calls.options.name) == (True, 0.3, "n")
     assert main([*MINIMAL["import_model"], "--decline", "0.8"]) == 0
     assert calls.options.decline == 0.8
+
+
+def test_options_of_models_reach_the_command(calls: Calls) -> None:
+    assert main(["models", "list", "a", "b"]) == 0
+    assert calls.options.directories == ("a", "b")
+    args = ["--on", "a.csv", "--on", "b.csv", "--schema", "s.toml", "--history", "h.csv"]
+    args += ["--from", "2024-01-01", "--until", "2024-02-01"]
+    assert main([*MINIMAL["compare_models"], *args]) == 0
+    got = calls.options
+    assert (got.bundles, got.on, got.schema) == (("a", "b"), ("a.csv", "b.csv"), "s.toml")
+    assert (got.history, got.since, got.until) == (("h.csv",), "2024-01-01", "2024-02-01")
 
 
 def test_rules_check_options_reach_the_command(calls: Calls) -> None:

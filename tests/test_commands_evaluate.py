@@ -142,7 +142,8 @@ def test_models_are_compared_on_the_same_rows(shop: Shop, reports: dict[str, str
     assert by_name["recall"] == pytest.approx(second["recall"] - first["recall"])
     text = evaluate.render(result)
     assert f"{second['model_id']} against {first['model_id']}" in text
-    assert text.count("average precision") == 5
+    assert f"{first['rows']:,} rows" in text
+    assert f"{second['average_precision']:.4f}" in text
 
 
 def test_the_page_holds_every_section_and_no_markup_of_the_data(reports: dict[str, str]) -> None:

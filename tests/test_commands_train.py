@@ -188,6 +188,8 @@ def test_a_threshold_is_chosen_as_asked(options: TrainOptions) -> None:
     result = train.run(replace(options, threshold="budget=20"))
     confusion = result["metrics"]["confusion"]  # type: ignore[index]
     assert confusion["tp"] + confusion["fp"] <= 20 * 400 / (24 * 60)
+    train.run(replace(options, threshold="cost=amount:5"))
+    assert "chosen on the validation rows by `cost=amount:5`" in read_card(open_bundle(options.out))
 
 
 def test_a_threshold_to_decline_from_is_chosen_on_the_same_rows(options: TrainOptions) -> None:

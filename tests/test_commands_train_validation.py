@@ -58,7 +58,7 @@ def test_each_fold_is_reported_with_mean_and_spread(options: TrainOptions) -> No
     assert f"{mean:.3f} ± {spread:.3f}" in card
     assert "## Validation" in card
     assert "known by then" in card
-    assert "the model was fitted on 600 rows" in card
+    assert "fitted on 600 rows" in card
 
 
 def test_a_single_split_knows_the_delay_of_labels_as_well(options: TrainOptions) -> None:
@@ -86,7 +86,7 @@ def test_random_folds_are_told_from_folds_in_time(options: TrainOptions) -> None
     assert result["rows_held_out"] == result["metrics"]["rows"] == 180
     card = read_card(open_bundle(options.out))
     assert "Folds are of random rows" in card
-    assert "180 were held out" in card
+    assert "180 rows were held out" in card
 
 
 def test_the_best_settings_are_used_and_the_trials_told(

@@ -209,6 +209,10 @@ def test_members_are_named_on_the_command_line() -> None:
         ("average", ["weights=1,x"], "weights is numbers with commas between them"),
         ("average:forest+logistic", ["weights=1,-1"], "numbers from 0 on"),
         ("average:forest+logistic", ["weights=1,inf"], "numbers from 0 on"),
+        ("stacking", ["folds=0"], "folds=0: must be at least 1"),
+        ("stacking", ["c=nan"], "c=nan: must be above 0"),
+        ("isolation_forest", ["trees=0"], "trees=0: must be at least 1"),
+        ("isolation_forest", ["max_features=2"], "max_features=2: must be above 0, up to 1"),
     ],
 )
 def test_what_no_ensemble_can_be_is_refused(name: str, settings: list[str], said: str) -> None:

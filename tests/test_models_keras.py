@@ -196,16 +196,16 @@ def test_a_network_opens_and_scores_without_keras(
 def test_its_bundle_has_the_history_of_both_fits(tmp_path: Path) -> None:
     file, out = tmp_path / "rows.csv", tmp_path / "bundle"
     table = rows(600)
+    values = np.column_stack([table.matrix, table.labels])
     lines = [
-        f"{i},2024-01-01T00:{i // 60:02}:{i % 60:02}Z,{a!r},{b!r},{label}"
-        for i, ((a, b, _), label) in enumerate(
-            zip(table.matrix.tolist(), table.labels, strict=True)
-        )
+        f"{i},2024-01-01T00:{i // 60:02}:{i % 60:02}Z," + ",".join(map(str, row))
+        for i, row in enumerate(values.tolist())
     ]
-    file.write_text("\n".join(["id,t,a,b,fraud", *lines]))
+    file.write_text("\n".join(["id,t,a,b,c,fraud", *lines]))
     (tmp_path / "schema.toml").write_text(
         'name = "test"\n[roles]\ntransaction_id = "id"\nevent_time = "t"\nlabel = "fraud"\n'
-        'amount = "b"\n[amount]\nallow_negative = true\n[[feature]]\ncolumn = "a"\n'
+        'amount = "c"\n[amount]\nallow_negative = true\n[[feature]]\ncolumn = "a"\n'
+        '[[feature]]\ncolumn = "b"\n'
     )
     settings = ("units=8", "batch=128", "epochs=3", f"checkpoints={tmp_path / 'each'}")
     result = train.run(

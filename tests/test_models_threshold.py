@@ -40,6 +40,30 @@ def test_a_rule_chooses_the_threshold_that_it_promises(rule: str, threshold: flo
     assert choose(rule) == threshold
 
 
+@pytest.mark.parametrize(("alarm", "threshold"), [(1000, 0.9), (10, 0.9), (4, 0.5), (0.1, 0.5)])
+def test_a_missed_fraud_may_cost_its_amount(alarm: float, threshold: float) -> None:
+    # The frauds are of 50, 5 and 9; a refund that was missed costs nothing.
+    amounts = np.array([50.0, 700.0, 5.0, 800.0, 9.0, -3.0, 1.0, 1.0])
+    points = operating_points(LABELS, SCORES, 1.0, amounts)
+    rule = parse_threshold(f"cost=amount:{alarm}")
+    chosen = rule.choose(points)
+    cost = {
+        at: amounts[(LABELS == 1) & (at > SCORES)].sum()
+        + alarm * ((LABELS == 0) & (at <= SCORES)).sum()
+        for at in points.thresholds
+    }
+    assert cost[chosen] == min(cost.values())
+    assert chosen == threshold
+    refunds = operating_points(LABELS, SCORES, 1.0, -amounts).missed_amount
+    assert refunds is not None
+    assert (refunds >= 0).all()
+
+
+def test_amounts_that_are_unknown_cost_nobody_anything() -> None:
+    with pytest.raises(FraudError, match="cost=amount:2: amounts are unknown"):
+        choose("cost=amount:2")
+
+
 def test_a_precision_out_of_reach_says_what_is_reachable() -> None:
     labels = np.array([0, 1, 0, 1], dtype=np.int8)
     points = operating_points(labels, np.array([0.9, 0.8, 0.7, 0.6]), 1.0)
@@ -74,6 +98,9 @@ def test_a_budget_needs_a_span_of_time() -> None:
         "cost=5",
         "cost=1:2:3",
         "cost=0:1",
+        "cost=amount",
+        "cost=amount:0",
+        "cost=1:amount",
         "1.5",
         "nan",
     ],

@@ -8,7 +8,16 @@ import typer
 from typer.main import get_command
 
 # What they declare is added to the app.
-from beam_fraud.cli import alerts, commands, dead_letters, erase, rules, stream  # noqa: F401
+from beam_fraud.cli import (  # noqa: F401
+    alerts,
+    commands,
+    dead_letters,
+    erase,
+    models,
+    models_export,
+    rules,
+    stream,
+)
 from beam_fraud.cli.app import app
 from beam_fraud.commandline import failure, interruption, log, standard_streams
 from beam_fraud.commandline.wrong_call import line_of

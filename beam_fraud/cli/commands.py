@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from beam_fraud.cli.app import app, models
+from beam_fraud.cli.app import app
+from beam_fraud.cli.imbalance_options import ClassWeight, Resample
 from beam_fraud.cli.options import (
     AlertPatience,
     Alerts,
@@ -148,7 +149,8 @@ def train(
         typer.Option(
             "--threshold",
             metavar="SPEC",
-            help="f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1.",
+            help="f1, precision=X, recall=X, budget=N, cost=FN:FP, cost=amount:FP or a number from "
+            "0 to 1.",
         ),
     ] = "f1",
     decline: Annotated[
@@ -168,15 +170,8 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
     ] = None,
-    resample: Annotated[
-        str | None,
-        typer.Option(
-            "--resample",
-            metavar="NAME[=RATIO]",
-            help="under, smote, adasyn, tomek, smote-enn or balanced-bagging, to RATIO frauds for "
-            "each genuine row; compare tries all and takes one only if it is clearly better.",
-        ),
-    ] = None,
+    resample: Resample = None,
+    class_weight: ClassWeight = None,
 ) -> Outcome:
     """Fit a model, choose its threshold and write the bundle."""
     from beam_fraud.commands.train import TrainOptions, render, run
@@ -204,6 +199,7 @@ def train(
         name=name,
         settings=tuple(set_ or ()),
         resample=resample,
+        class_weight=class_weight,
     )
     return Outcome(run(options), render)
 
@@ -393,35 +389,3 @@ def score(
     )
     with worker_output_logged():
         return Outcome(run(options), render)
-
-
-@command(models, "import")
-def import_model(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Saved with joblib or pickle.")],
-    schema: Annotated[str, SchemaName],
-    out: NewBundle,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Open it: whoever wrote it can run code here.")
-    ] = False,
-    name: Name = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", metavar="X", help="Score from which to flag.")
-    ] = 0.5,
-    decline: Annotated[
-        float | None,
-        typer.Option("--decline", metavar="X", help="Score from which to decline."),
-    ] = None,
-) -> Outcome:
-    """Make a bundle of a model that someone else saved."""
-    from beam_fraud.commands.import_model import ImportOptions, render, run
-
-    options = ImportOptions(
-        file=file,
-        schema=schema,
-        trust=trust,
-        out=out,
-        name=name,
-        threshold=threshold,
-        decline=decline,
-    )
-    return Outcome(run(options), render)

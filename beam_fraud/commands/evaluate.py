@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from beam_fraud.commands.evaluated import Evaluated, evaluated_rows
-from beam_fraud.commands.figures import render_comparisons, render_intervals, render_metrics
+from beam_fraud.commands.figures import (
+    render_comparisons,
+    render_intervals,
+    render_metrics,
+    render_models,
+)
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
-from beam_fraud.commands.protocol import cards_of
 from beam_fraud.commands.report_files import png_directory, report_files, write_whole
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
 from beam_fraud.evaluation.candidate import Candidate, overlap_warning
 from beam_fraud.evaluation.cost import parse_cost
@@ -26,6 +30,7 @@ from beam_fraud.models.bundle import Bundle, load_model, open_bundle, read_refer
 from beam_fraud.models.handbook_protocol import CARDS, card_precision
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.threshold import LeastCost
 
 _log = logging.getLogger(__name__)
 #: What reports there are.
@@ -116,22 +121,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     )
     written: list[str] = []
     if files or png is not None:
-        asked = Asked(options.cards, prices, options.seed)
-        models = evaluate_models(rows, candidates, evaluated.segmentations(), found, asked)
-        report = Report(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            files=tuple(Path(file).name for file in options.files),
-            span=(moment_of(first).isoformat(), moment_of(last).isoformat()),
-            timezone=evaluated.schema.timezone,
-            protocol=options.protocol,
-            cards=options.cards,
-            warnings=tuple(warnings),
-            unit=found.unit,
-            resamples=found.resamples,
-            seed=options.seed,
-            models=models,
-            comparisons=comparisons_of(candidates, found),
-        )
+        report = _report(options, prices, evaluated, candidates, found, (first, last), warnings)
         written = _write(report, files, png)
     figures = [
         _figures(candidate, found, place, evaluated, options)
@@ -152,17 +142,16 @@ def run(options: EvaluateOptions) -> dict[str, object]:
 
 def render(result: dict[str, object]) -> str:
     """The result as text for a terminal."""
-    models = cast(list[dict[str, Any]], result.get("models", [result]))
     bootstrapped = cast(dict[str, Any], result["bootstrap"])
-    blocks = []
-    for model in models:
-        blocks += [str(model["model_id"]), "", render_metrics(model, ""), ""]
-        blocks += [*render_intervals(model, bootstrapped), ""]
-    comparisons = cast(list[dict[str, Any]], result.get("comparisons", []))
-    if comparisons:
-        blocks += [*render_comparisons(comparisons), ""]
-    blocks += [f"report: {path}" for path in cast(list[str], result["reports"])]
-    return "\n".join(blocks).rstrip()
+    if "models" in result:
+        models = cast(list[dict[str, Any]], result["models"])
+        comparisons = cast(list[dict[str, Any]], result["comparisons"])
+        lines = [*render_models(models), "", *render_comparisons(comparisons, bootstrapped)]
+    else:
+        lines = [str(result["model_id"]), "", render_metrics(result, "")]
+        lines += ["", *render_intervals(result, bootstrapped)]
+    reports = (f"report: {path}" for path in cast(list[str], result["reports"]))
+    return "\n".join([*lines, "", *reports]).rstrip()
 
 
 def _candidate(
@@ -190,20 +179,46 @@ def _figures(
 ) -> dict[str, Any]:
     labels = evaluated.rows.labels
     figures = measure(labels, candidate.scores, candidate.threshold).to_dict()
-    if options.protocol is not None:
-        # The protocol's days are of UTC.
-        transactions = evaluated.transactions[place]
-        times, cards = event_micros(transactions), cards_of(transactions)
-        precision = card_precision(times, cards, labels, candidate.scores, options.cards)
-        figures |= {
-            "protocol": options.protocol,
-            f"card_precision_at_{options.cards}": precision,
-        }
+    rows = evaluated.rows
+    if options.protocol is not None and rows.accounts is not None:
+        precision = card_precision(
+            rows.times, rows.accounts, labels, candidate.scores, options.cards
+        )
+        figures |= {"protocol": options.protocol, f"card_precision_at_{options.cards}": precision}
     intervals = {
         name: None if interval is None else asdict(interval)
         for name, interval in found.intervals(place).items()
     }
     return {"model_id": candidate.bundle.model_id, **figures, "intervals": intervals}
+
+
+def _report(
+    options: EvaluateOptions,
+    prices: LeastCost,
+    evaluated: Evaluated,
+    candidates: Sequence[Candidate],
+    found: Bootstrap,
+    span: tuple[int, int],
+    warnings: Sequence[str],
+) -> Report:
+    asked = Asked(options.cards, prices, options.seed)
+    segmentations = evaluated.segmentations()
+    dead = evaluated.dataset.rows_dead
+    first, last = (moment_of(micros).isoformat() for micros in span)
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=tuple(Path(file).name for file in options.files),
+        span=(first, last),
+        timezone=evaluated.timezone,
+        protocol=options.protocol,
+        cards=options.cards,
+        warnings=(*warnings, *((f"{dead:,} rows that can't be read are left out.",) * bool(dead))),
+        unit=found.unit,
+        resamples=found.resamples,
+        seed=options.seed,
+        models=evaluate_models(evaluated.rows, candidates, segmentations, found, asked),
+        comparisons=comparisons_of(candidates, found),
+    )
 
 
 def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]:
@@ -216,5 +231,8 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     sections = sections_of(report) if drawn else ()
     for path in files:
         write_whole(path, report_bytes(report, sections, path.suffix.lower()))
-    plots = [] if png is None else save_plots(sections, png)
+    try:
+        plots = [] if png is None else save_plots(sections, png)
+    except OSError as error:
+        raise FraudError(f"--png {png}: cannot be written: {error.strerror or error}") from None
     return [str(path) for path in (*files, *plots)]

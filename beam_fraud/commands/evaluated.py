@@ -36,6 +36,8 @@ class Evaluated:
     dataset: Dataset
     #: The schema of the rows.
     schema: Schema
+    #: IANA time zone in which days and hours are told.
+    timezone: str
     #: Values of `--segment`.
     asked: tuple[str, ...]
 
@@ -95,12 +97,15 @@ def evaluated_rows(
         name = column if column in tables[0].column_names else None
         if name is not None and tables[0].column(name).null_count == tables[0].num_rows:
             raise FraudError(f"--segment {column}: no row has a value, is there such a column?")
+    # The protocol's days are of UTC.
+    timezone = "UTC" if protocol else features[0].schema.timezone
     return Evaluated(
-        rows=rows_of(tables[0], features[0].schema.timezone),
+        rows=rows_of(tables[0], timezone),
         transactions=tables,
         features=tuple(features),
         dataset=loaded[0][1],
         schema=features[0].schema,
+        timezone=timezone,
         asked=segments,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _CARD_PRECISION = "card_precision_at_"
+_FIGURES = ("average_precision", "roc_auc", "precision", "recall", "f1")
 _NAMES = {"average_precision": "average precision", "roc_auc": "ROC AUC", "f1": "F1"}
 
 
@@ -59,11 +60,36 @@ def render_intervals(metrics: dict[str, Any], bootstrapped: dict[str, Any]) -> l
     return [_resampled(bootstrapped), "", *lines] if lines else []
 
 
-def render_comparisons(comparisons: list[dict[str, Any]]) -> list[str]:
-    """Lines of the differences between models and the first of them."""
-    lines = []
+def render_models(models: list[dict[str, Any]]) -> list[str]:
+    """Lines of a table of several models on the same rows.
+
+    Args:
+      models: figures of each as `Metrics.to_dict` gives them, and its `model_id`.
+    """
+    wide = max(len(str(model["model_id"])) for model in models)
+    heads = ("aver. prec.", "ROC AUC", "precision", "recall", "F1", "flagged", "caught")
+    lines = [" " * wide + "".join(f"{head:>12}" for head in heads)]
+    for model in models:
+        confusion = model["confusion"]
+        cells = [_figure(model[name]) for name in _FIGURES]
+        cells += [f"{confusion['tp'] + confusion['fp']:,}", f"{confusion['tp']:,}"]
+        lines.append(f"{model['model_id']:<{wide}}" + "".join(f"{cell:>12}" for cell in cells))
+    rows, frauds = models[0]["rows"], models[0]["frauds"]
+    return [f"{rows:,} rows, {frauds:,} of them frauds", "", *lines]
+
+
+def render_comparisons(
+    comparisons: list[dict[str, Any]], bootstrapped: dict[str, Any]
+) -> list[str]:
+    """Lines of the differences between models and the first of them.
+
+    Args:
+      comparisons: `model_id`, `against` and `differences` each.
+      bootstrapped: `unit`, `resamples` and `seed`.
+    """
+    lines = [f"{_resampled(bootstrapped)}, the same for all models"]
     for comparison in comparisons:
-        lines += [f"{comparison['model_id']} against {comparison['against']}", ""]
+        lines += ["", f"{comparison['model_id']} against {comparison['against']}"]
         for difference in comparison["differences"]:
             name, interval = difference["figure"], difference["interval"]
             lines.append(
@@ -71,8 +97,7 @@ def render_comparisons(comparisons: list[dict[str, Any]]) -> list[str]:
                 f"({interval['low']:+.4f} to {interval['high']:+.4f}), "
                 f"better in {difference['better']:.0%}"
             )
-        lines.append("")
-    return lines[:-1]
+    return lines
 
 
 def _resampled(bootstrapped: dict[str, Any]) -> str:

@@ -46,12 +46,11 @@ def tested_period(
 def tested(transactions: pa.Table, period: Period) -> pa.Table:
     """The transactions that are tested, of those from the start of training on."""
     labels = transactions.column("label").to_numpy()
-    rows = rows_to_test(event_micros(transactions), cards_of(transactions), labels, period)
+    rows = rows_to_test(event_micros(transactions), _cards(transactions), labels, period)
     return transactions.filter(pa.array(rows))
 
 
-def cards_of(transactions: pa.Table) -> npt.NDArray[np.int64]:
-    """A number for each account, int64[n]."""
+def _cards(transactions: pa.Table) -> npt.NDArray[np.int64]:
     codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
     return np.asarray(codes, dtype=np.int64)
 

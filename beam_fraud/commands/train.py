@@ -86,6 +86,8 @@ class TrainOptions:
     settings: tuple[str, ...] = ()
     #: What is done to the rows that are fitted on: a resampler, `compare` or None.
     resample: str | None = None
+    #: What frauds weigh: `none`, `balanced` or a number; None: what the kind itself says.
+    class_weight: str | None = None
 
 
 def run(options: TrainOptions) -> dict[str, object]:
@@ -191,6 +193,7 @@ def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
         **schema_fields(schema),
         thresholds=Thresholds(trained.threshold, trained.decline),
         categories=trained.features.categories,
+        settings=trained.settings,
         trained_on=trained.trained_on,
         metrics={"rows_of": trained.reported_on, **trained.metrics.to_dict()},
         microseconds_per_row=trained.microseconds_per_row,

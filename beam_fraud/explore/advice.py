@@ -47,9 +47,7 @@ def advice(
     accounts = next((h for h in who if h.role == "account_id"), None)
     return (
         *_labels(counted),
-        *_split(split, accounts),
-        *(_metric(counted, accounts) if counted.frauds and counted.genuine else ()),
-        *(_threshold(counted) if counted.frauds and counted.genuine else ()),
+        *(_of_both_classes(counted, split, accounts) if counted.frauds and counted.genuine else ()),
         *_features(found),
         *_rows(equal, when),
     )
@@ -74,6 +72,14 @@ def _labels(counted: Balance) -> Iterator[Advice]:
             "evaluating leave them out as dead letters. See that they are not mostly of one "
             "kind or one time, such as the latest.",
         )
+
+
+def _of_both_classes(
+    counted: Balance, split: Holdout | None, accounts: Holders | None
+) -> Iterator[Advice]:
+    yield from _split(split, accounts)
+    yield from _metric(counted, accounts)
+    yield from _threshold(counted)
 
 
 def _split(split: Holdout | None, accounts: Holders | None) -> Iterator[Advice]:

@@ -138,13 +138,16 @@ def _constants(
     """Of what is absent here and there, being there may tell something."""
     for numbers in described:
         share = (numbers.most_frequent_share or 0.0) * numbers.present / rows
-        if not numbers.present or share >= _CONSTANT:
+        if not numbers.present or (share >= _CONSTANT and rows >= _LEAST_ROWS):
             yield Suspect(numbers.feature, "constant", _constant(share))
     for text in texts:
         share = text.values[0].rows / rows if text.distinct else 0.0
-        if text.feature and (not text.distinct or share >= _CONSTANT):
+        told = not text.distinct or (share >= _CONSTANT and rows >= _LEAST_ROWS)
+        if text.feature and told:
             yield Suspect(text.column, "constant", _constant(share))
 
 
 def _constant(share: float) -> str:
-    return f"{share:.2%} of the rows have the same value" if share else "no row has a value"
+    if not share:
+        return "no row has a value"
+    return f"{'every row has' if share == 1 else f'{share:.3%} of the rows have'} the same value"

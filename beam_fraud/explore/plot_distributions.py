@@ -16,7 +16,7 @@ _COLUMNS = 5
 #: Panels of a plot, so that none is taller than a screen or two.
 _PANELS = 20
 _WIDTH, _HEIGHT = 2.05, 1.5
-_UNLABELLED = "#9aa5b1"
+_UNLABELLED, _FAINT = "#9aa5b1", "#64748b"
 
 
 def plot_distributions(spread: Sequence[Distribution]) -> list[Plot]:
@@ -50,7 +50,8 @@ def _page(spread: Sequence[Distribution], number: int, pages: int) -> Plot:
     return plot(
         f"distributions_{number}" if pages > 1 else "distributions",
         "Share of each class by the value of a feature; the highest bin of a panel is as high as "
-        "the panel. Bins at the ends hold what lies beyond them. All rows are counted."
+        "the panel. Bins at the ends hold what lies beyond them; all rows are counted. A log axis "
+        "is one on both sides of zero, and linear about it."
         f"{several}",
         draw,
         width=_COLUMNS * _WIDTH,
@@ -88,8 +89,10 @@ def _draw(panel: Any, one: Distribution) -> None:
     panel.set_yticks([])
     panel.grid(False)
     panel.spines["left"].set_visible(False)
-    log = " (log)" if one.scale == "log" else ""
-    panel.set_title(plot_text(one.feature, 30 - len(log)) + log, fontsize=8, loc="left", pad=3)
+    panel.set_title(plot_text(one.feature), fontsize=8, loc="left", pad=3)
+    if one.scale == "log":
+        corner = {"ha": "right", "va": "top", "transform": panel.transAxes}
+        panel.text(1, 1, "log", fontsize=7, color=_FAINT, **corner)
     places, values = _ticks(one)
     panel.set_xticks(places, [plot_number(value) for value in values], fontsize=7)
     panel.tick_params(length=2, pad=1)

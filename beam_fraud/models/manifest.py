@@ -71,6 +71,8 @@ class Manifest:
     velocity: tuple[dict[str, Any], ...] = ()
     #: Categorical feature to its known values, in code order.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Settings of the kind by name, as they were chosen; empty if nobody knows.
+    settings: dict[str, Any] = field(default_factory=dict)
     #: Package to the version that saved the model; the optional ones only if it needs them.
     versions: dict[str, str] = field(default_factory=dict)
     #: Figures on rows that the model was not fitted on, and what rows those are.

@@ -12,7 +12,7 @@ from beam_fraud.errors import FraudError, UsageError
 
 #: What gives the rule for the threshold of review.
 OPTION = "--threshold"
-_SYNTAX = "f1, precision=X, recall=X, budget=N, cost=FN:FP or a number from 0 to 1"
+_SYNTAX = "f1, precision=X, recall=X, budget=N, cost=FN:FP, cost=amount:FP or a number from 0 to 1"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Operating:
     frauds: int
     #: From the first row's time to the last's, in days.
     days: float
+    #: float64[k]: the sum of the amounts of missed frauds; None where amounts are unknown.
+    missed_amount: npt.NDArray[np.float64] | None = None
 
     @property
     def precision(self) -> npt.NDArray[np.float64]:
@@ -42,7 +44,10 @@ class Operating:
 
 
 def operating_points(
-    labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64], days: float
+    labels: npt.NDArray[np.int8],
+    scores: npt.NDArray[np.float64],
+    days: float,
+    amounts: npt.NDArray[np.float64] | None = None,
 ) -> Operating:
     """Every threshold that makes a difference, and what it does.
 
@@ -50,12 +55,19 @@ def operating_points(
       labels: int8[n], 1 is fraud, at least one of them.
       scores: float64[n].
       days: the span of time of these rows.
+      amounts: float64[n], what the transactions are of, if that is known; a refund is lost money
+        to nobody.
     """
     falling = np.argsort(-scores, kind="stable")
     ordered = scores[falling]
     last_of_tie = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     caught = np.cumsum(labels[falling], dtype=np.int64)[last_of_tie]
-    return Operating(ordered[last_of_tie], last_of_tie + 1, caught, int(labels.sum()), days)
+    missed = None
+    if amounts is not None:
+        lost = np.where(labels == 1, np.maximum(amounts, 0.0), 0.0)
+        missed = lost.sum() - np.cumsum(lost[falling])[last_of_tie]
+    frauds = int(labels.sum())
+    return Operating(ordered[last_of_tie], last_of_tie + 1, caught, frauds, days, missed)
 
 
 class ThresholdRule(ABC):
@@ -155,6 +167,22 @@ class LeastCost(ThresholdRule):
 
 
 @dataclass(frozen=True)
+class LeastLoss(ThresholdRule):
+    """The least money lost where a missed fraud costs its amount."""
+
+    #: What a false alarm costs, in the currency of the amounts.
+    false_alarm: float
+
+    def choose(self, points: Operating, option: str = OPTION) -> float:
+        """The highest of the thresholds that cost least."""
+        if points.missed_amount is None:
+            raise FraudError(f"{option} cost=amount:{self.false_alarm:g}: amounts are unknown")
+        alarms = points.flagged - points.caught
+        cost = points.missed_amount + self.false_alarm * alarms
+        return float(points.thresholds[np.argmin(cost)])
+
+
+@dataclass(frozen=True)
 class Given(ThresholdRule):
     """A threshold that somebody has decided already."""
 
@@ -192,9 +220,10 @@ def parse_threshold(text: str, option: str = OPTION) -> ThresholdRule:
             return AlertBudget(_between(value, 0, float("inf")))
         if name == "cost":
             missed, _, false_alarm = value.partition(":")
-            return LeastCost(
-                _between(missed, 0, float("inf")), _between(false_alarm, 0, float("inf"))
-            )
+            alarm = _between(false_alarm, 0, float("inf"))
+            if missed == "amount":
+                return LeastLoss(alarm)
+            return LeastCost(_between(missed, 0, float("inf")), alarm)
         return Given(_share(text))
     except ValueError:
         raise UsageError(f"{option} {text}: not one of {_SYNTAX}") from None

@@ -17,8 +17,8 @@ from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.calibration import Calibration, Method, learn_calibration
 from beam_fraud.models.both_classes import check_folds, checked_labels
+from beam_fraud.models.calibration import Calibration, Method, learn_calibration
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
@@ -182,7 +182,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         valid_scores = calibration(valid_scores)
     valid_times = event_micros(transactions)[division.valid]
     days = int(valid_times.max() - valid_times.min()) / DAY
-    points = operating_points(valid_labels, valid_scores, days)
+    amounts = examples.amounts(division.valid)
+    points = operating_points(valid_labels, valid_scores, days, amounts)
     threshold = recipe.rule.choose(points)
     decline = _decline(recipe, points, threshold)
 
@@ -228,7 +229,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
 def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
     # What the figures of trials depend on: not for how long it is looked, nor where to flag.
-    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None)
+    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None, calibrate=None)
     return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
 
 

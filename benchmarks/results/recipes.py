@@ -17,7 +17,7 @@ _TREES_AND_REGRESSION = (
     "xgboost.l2=5",
     "xgboost.fixed=true",
     "lightgbm.fixed=true",
-    "logistic.balanced=false",
+    "logistic.fraud_weight=1",
     "weights=2,2,1",
 )
 

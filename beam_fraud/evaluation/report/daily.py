@@ -26,8 +26,8 @@ def daily_section(report: Report) -> Section:
     for place, model in enumerate(report.models):
         if len(model.days) > 1:
             parts.append(_plot(model, plot_name("days", place, report.models)))
-        if len(model.days) <= _MOST_DAYS:
-            parts.append(_table(model, report, cards))
+    if len(report.models[0].days) <= _MOST_DAYS:
+        parts.append(_table(report, cards))
     return Section("Days", tuple(parts))
 
 
@@ -44,7 +44,7 @@ def _plot(model: Evaluation, name: str) -> Plot:
         axes.bar(left, caught, width, color=FRAUD, label="frauds caught")
         axes.bar(left, missed, width, bottom=caught, color="#efb4ae", label="frauds missed")
         axes.bar(right, false, width, color=GENUINE, label="false alarms")
-        step = max(1, len(days) // 10)
+        step = -(-len(days) // 8)
         axes.set_xticks(places[::step], [day.date[5:] for day in days[::step]])
         axes.set(title=drawn(model.model_id), ylabel="rows")
         axes.margins(x=0.02)
@@ -56,16 +56,22 @@ def _plot(model: Evaluation, name: str) -> Plot:
     return plot(name, "Frauds and false alarms by day.", draw, width=5.2, height=3.2)
 
 
-def _table(model: Evaluation, report: Report, cards: bool) -> Table:
-    columns = ("day", "rows", "frauds", "alerts", "caught", "precision")
-    return Table(
-        (*columns, f"card precision@{report.cards}") if cards else columns,
-        tuple(
-            (
-                *(day.date, day.rows, day.frauds, day.alerts, day.caught, day.precision),
-                *((day.card_precision,) if cards else ()),
-            )
-            for day in model.days
-        ),
-        f"{model.model_id}, days in {report.timezone}.",
-    )
+def _table(report: Report, cards: bool) -> Table:
+    several = len(report.models) > 1
+    columns = ["day", "rows", "frauds"]
+    for number, _ in enumerate(report.models, 1):
+        mark = f" ({number})" if several else ""
+        figures = ["alerts", "caught", "precision", *([f"cards@{report.cards}"] if cards else [])]
+        columns += [f"{figure}{mark}" for figure in figures]
+    rows: list[tuple[str | int | float | None, ...]] = []
+    for days in zip(*(model.days for model in report.models), strict=True):
+        cells: list[str | int | float | None] = [days[0].date, days[0].rows, days[0].frauds]
+        for day in days:
+            cells += [day.alerts, day.caught, day.precision]
+            cells += [day.card_precision] if cards else []
+        rows.append(tuple(cells))
+    models = "; ".join(f"({n}) {model.model_id}" for n, model in enumerate(report.models, 1))
+    caption = f"Days in {report.timezone}." + (f" {models}." if several else "")
+    if cards:
+        caption += f" cards@{report.cards} is card precision@{report.cards}."
+    return Table(tuple(columns), tuple(rows), caption)

@@ -57,4 +57,4 @@ def _line(cells: Sequence[str | int | float | None]) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     one_line = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))
-    return re.sub(r"([\\`*_\[\]<>|~&#!])", r"\\\1", one_line).strip()
+    return re.sub(r"([\\`*_\[\]<>|~&#!$])", r"\\\1", one_line).strip()

@@ -21,7 +21,8 @@ def _table(report: Report, place: int) -> Table:
     columns = ["rows", "frauds", "share"]
     for number, _ in enumerate(report.models, 1):
         mark = f" ({number})" if several else ""
-        figures = (*(() if several else ("flagged",)), "caught", "precision", "recall", "AP")
+        counts = () if several else ("flagged", "caught")
+        figures = (*counts, "precision", "recall", "AP")
         columns += [f"{figure}{mark}" for figure in figures]
     tables = [model.segments[place] for model in report.models]
     rows: list[tuple[str | int | float | None, ...]] = []
@@ -30,8 +31,8 @@ def _table(report: Report, place: int) -> Table:
         cells: list[str | int | float | None] = [first.name, first.rows, first.frauds]
         cells.append(f"{first.frauds / first.rows:.3%}")
         for s in segments:
-            cells += [] if several else [s.flagged]
-            cells += [s.caught, s.precision, s.recall, s.average_precision]
+            cells += [] if several else [s.flagged, s.caught]
+            cells += [s.precision, s.recall, s.average_precision]
         rows.append(tuple(cells))
     models = "; ".join(f"({n}) {model.model_id}" for n, model in enumerate(report.models, 1))
     caption = f"By {tables[0].name}." + (f" {models}." if several else "")

@@ -46,8 +46,8 @@ def _plot(report: Report) -> Plot:
         for panel, title in zip(axes, titles, strict=True):
             panel.set(title=title)
             panel.set_xticks(range(0, len(starts), step), starts[::step], rotation=30)
-            panel.set_ylim(bottom=0)
             panel.margins(x=0.08)
+            panel.set_ylim(0, panel.dataLim.ymax * 1.15 if panel.dataLim.ymax > 0 else 1)
         if len(report.models) > 1:
             axes[0].legend(fontsize=7)
 

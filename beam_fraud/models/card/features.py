@@ -36,9 +36,7 @@ def features_section(features: FeatureSet, importance: Importance | None) -> str
         for aggregate in definition.aggregates
     }
     head = ["feature", "what it is"]
-    rows = [
-        [code(name), meanings.get(name) or _plain(name, features)] for name in features.names
-    ]
+    rows = [[code(name), meanings.get(name) or _plain(name, features)] for name in features.names]
     note = "The model has no importances of its own; `beam-fraud evaluate` measures them."
     if importance is not None:
         head.append("importance")

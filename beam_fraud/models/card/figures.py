@@ -37,11 +37,12 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
         unit = days or metrics.rows / 10_000
         alarms, caught = confusion["fp"] / unit, confusion["tp"] / unit
         missed = confusion["fn"] / unit
-        counts = [f"{n:,.1f}" for n in (alarms + caught, caught, alarms, missed)]
+        lost = trained.amounts[(trained.labels == 1) & (trained.scores < threshold)].sum() / unit
+        counts = [f"{n:,.1f}" for n in (alarms + caught, caught, alarms, missed, lost)]
         shares = [figure(metrics.precision), figure(metrics.recall)]
         rows.append([name, f"{threshold:.6g}", code(asked), *counts, *shares])
     head = ["decision", "from a score of", "chosen by"]
-    head += [f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed")]
+    head += [f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed", "amount missed")]
     declined = " A score of the second threshold or more is declined." if decline else ""
     return (
         f"A score of {trained.threshold:.6g} or more is flagged for review, chosen on the "

@@ -55,4 +55,3 @@ def bullets(values: Mapping[str, object]) -> str:
 def figure(value: float | None) -> str:
     """A share with three digits."""
     return "-" if value is None else f"{value:.3f}"
-

@@ -30,6 +30,10 @@ class LogitAverage(EnsembleClassifier):
         """See `EnsembleClassifier`."""
         return mean_log_odds(scores, self.weights)
 
+    def shares(self) -> list[float]:
+        """What each member counts, all together 1."""
+        return [float(share) for share in _shares(self.weights, len(self.members_))]
+
 
 def mean_log_odds(
     scores: Sequence[npt.NDArray[np.float64]], weights: Sequence[float] = ()
@@ -43,9 +47,14 @@ def mean_log_odds(
     Returns:
       float64[n] in 0..1.
     """
-    shares = np.asarray(weights if any(weights) else np.ones(len(scores)), dtype=np.float64)
     # One by one: the sums of a matrix product depend on how many rows there are.
     total = np.zeros_like(scores[0])
-    for share, member in zip(shares / shares.sum(), scores, strict=True):
+    for share, member in zip(_shares(weights, len(scores)), scores, strict=True):
         total += share * log_odds(member)
     return probability(total)
+
+
+def _shares(weights: Sequence[float], members: int) -> npt.NDArray[np.float64]:
+    given = np.asarray(weights if any(weights) else np.ones(members), dtype=np.float64)
+    shares: npt.NDArray[np.float64] = given / given.sum()
+    return shares

@@ -10,6 +10,7 @@ from sklearn.ensemble import IsolationForest as Isolation
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
+from beam_fraud.errors import UsageError
 from beam_fraud.models.estimators.category_shares import CategoryShares
 from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
 from beam_fraud.models.kinds.base import ModelKind
@@ -41,6 +42,18 @@ class IsolationForest(ModelKind):
     max_features: float = 1.0
     #: Cores to fit with, -1 for all; predictions are made on one.
     fit_jobs: int = -1
+
+    def __post_init__(self) -> None:
+        """Refuse what no forest can be.
+
+        Raises:
+          UsageError: a setting is out of its range.
+        """
+        for name in ("trees", "max_samples"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--set {name}={getattr(self, name)}: must be at least 1")
+        if not 0 < self.max_features <= 1:
+            raise UsageError(f"--set max_features={self.max_features:g}: must be above 0, up to 1")
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """The forest behind medians for absent numbers, and shares of rows for categories."""

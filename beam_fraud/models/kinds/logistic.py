@@ -26,12 +26,12 @@ class Logistic(ModelKind):
 
     #: Inverse strength of the L2 penalty.
     c: float = 1.0
+    #: Genuine rows that a fraud weighs as much as; 0: all frauds as much as all genuine rows.
+    fraud_weight: float = 0.0
     #: Columns that a categorical feature has at most; rarer categories share one.
     max_categories: int = 100
     #: Iterations of the solver at most.
     max_iter: int = 1000
-    #: Whether all frauds together weigh as much as all genuine rows.
-    balanced: bool = True
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """The pipeline, imputation and scaling within it.
@@ -40,10 +40,8 @@ class Logistic(ModelKind):
         ULB transactions that is worth 0.1 of average precision. It makes scores large, too. In an
         average with boosting the plain regression does better: it agrees less with the trees.
         """
+        weight = {0: 1.0, 1: self.fraud_weight} if self.fraud_weight else "balanced"
         regression = LogisticRegression(
-            C=self.c,
-            class_weight="balanced" if self.balanced else None,
-            max_iter=self.max_iter,
-            random_state=seed,
+            C=self.c, class_weight=weight, max_iter=self.max_iter, random_state=seed
         )
         return make_pipeline(scaled_columns(rows, self.max_categories), regression)

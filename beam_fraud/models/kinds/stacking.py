@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from beam_fraud.errors import UsageError
 from beam_fraud.models.estimators.stacked_logits import StackedLogits
 from beam_fraud.models.kinds.ensemble import Ensemble
 from beam_fraud.models.labelled import LabelledRows
@@ -23,6 +24,17 @@ class Stacking(Ensemble):
     c: float = 0.1
     #: Times that members are fitted on earlier rows to score the ones that follow.
     folds: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what no stack can be.
+
+        Raises:
+          UsageError: a setting is out of its range.
+        """
+        if not 0 < self.c < float("inf"):
+            raise UsageError(f"--set c={self.c:g}: must be above 0")
+        if self.folds < 1:
+            raise UsageError(f"--set folds={self.folds}: must be at least 1")
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """The stack of members that are still to be fitted."""

@@ -89,8 +89,8 @@ def fit_epochs(
       watched: rows to look at after each epoch.
 
     Yields:
-      Each epoch with the network after it. The same for the same arguments and versions on
-      processors of one kind.
+      Each epoch with the network after it; the same for the same arguments, versions and
+      processors.
 
     Raises:
       FraudError: Keras or JAX is not installed, Keras runs on something else, or the weights grow

@@ -18,7 +18,6 @@ from beam_fraud.models.resampling.prior import PriorCorrected
 from beam_fraud.models.resampling.under import Under
 
 
-
 @dataclass(frozen=True)
 class BalancedBagging(Resampler):
     """Under-sampling without its waste: each draw leaves out other genuine rows.
@@ -69,6 +68,10 @@ class BalancedBagging(Resampler):
         kind, _ = kind.validate(resampled, valid, seed)
         return kind, predict_scores(self.fit(kind, train, seed), valid.matrix)
 
+    def files(self, kind: ModelKind, model: Any) -> dict[str, bytes]:
+        """Nothing: what one member has gone through says little of all."""
+        return {}
+
 
 class _KindClassifier(ClassifierMixin, BaseEstimator):
     """A kind as the estimator that bagging copies and fits."""
@@ -80,9 +83,7 @@ class _KindClassifier(ClassifierMixin, BaseEstimator):
         self.categorical = categorical
         self.random_state = random_state
 
-    def fit(
-        self, matrix: Floats, labels: npt.NDArray[np.int64]
-    ) -> _KindClassifier:
+    def fit(self, matrix: Floats, labels: npt.NDArray[np.int64]) -> _KindClassifier:
         """Fit the kind on a draw; bagging numbers the classes, which 0 and 1 don't notice."""
         rows = LabelledRows(matrix, labels.astype(np.int8), self.categorical)
         self.model_ = self.kind.fit(rows, self.random_state)

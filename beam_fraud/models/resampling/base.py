@@ -69,6 +69,10 @@ class Resampler(ABC):
         """
         return kind.validate(resampled, valid, seed)
 
+    def files(self, kind: ModelKind, model: Any) -> dict[str, bytes]:
+        """What goes into a bundle beside a model that `fit` has made."""
+        return kind.files(model)
+
     def check(self, rows: LabelledRows) -> None:
         """Make sure that there is something to do.
 

@@ -23,9 +23,7 @@ class WeightedPrecision:
         """Labels, int8[n], and scores, float64[n]."""
         self._order = np.argsort(-scores, kind="stable")
         self._frauds = labels[self._order] == 1
-        self._last_of_tie = np.append(
-            np.flatnonzero(np.diff(scores[self._order])), len(scores) - 1
-        )
+        self._last_of_tie = np.append(np.flatnonzero(np.diff(scores[self._order])), len(scores) - 1)
 
     def __call__(self, weights: npt.NDArray[np.int64]) -> float:
         """The average precision where row i counts `weights[i]` times, int64[n]."""

@@ -10,48 +10,34 @@ import numpy.typing as npt
 
 from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind
+from beam_fraud.models.kinds.wrapped import Wrapped
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
 
 
 @dataclass(frozen=True)
-class Resampled(ModelKind):
+class Resampled(Wrapped):
     """Another kind, with a resampler between it and the rows that it is fitted on."""
 
     name: ClassVar[str] = "resampled"
 
-    #: What is trained.
-    kind: ModelKind
     #: What is done to the rows.
     resampler: Resampler
     #: How many rows, and frauds among them, the kind was given to fit on by `validate`.
     fitted_on: tuple[int, int] | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """People ask for a forest, and get a forest, which is tuned like one."""
-        object.__setattr__(self, "name", self.kind.name)
-        object.__setattr__(self, "space", self.kind.space)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The kind's, and the resampler."""
         return {**self.kind.settings, "resample": str(self.resampler)}
 
-    def with_values(self, **values: Any) -> Self:
-        """With other values for settings of the kind."""
-        return replace(self, kind=self.kind.with_values(**values))
-
-    def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The kind's own: what it is fitted on is not its concern."""
-        return self.kind.estimator(rows, seed)
+    def files(self, model: Any) -> dict[str, bytes]:
+        """The kind's own, if the model is one of the kind."""
+        return self.resampler.files(self.kind, model)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """A classifier fitted on resampled rows."""
         return self.resampler.fit(self.kind, rows, seed)
-
-    def files(self, model: Any) -> dict[str, bytes]:
-        """The kind's own."""
-        return self.kind.files(model)
 
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int

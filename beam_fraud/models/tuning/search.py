@@ -97,9 +97,7 @@ class Search:
         # Seeded anew for each trial, so that it does not matter where a call was interrupted.
         (seed,) = np.random.SeedSequence([self.seed, number]).generate_state(1)
         self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-        self.study.pruner = optuna.pruners.MedianPruner(
-            n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=UNPRUNED_FOLDS - 1
-        )
+        self.study.pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS)
         if number == 1:
             self.study.enqueue_trial(self._settings(1, {}), skip_if_exists=True)
         return self.study.ask(distributions(self.space))
@@ -119,11 +117,12 @@ class Search:
 
         def after(fold: int, average_precision: float) -> None:
             figures.append(average_precision)
-            proposed.report(statistics.fmean(figures) - statistics.fmean(own[: fold + 1]), fold)
-            if fold + 1 < len(self.rows):
-                if proposed.should_prune():
-                    raise _PrunedError
-            elif number == 1:
+            done = fold + 1
+            if done >= UNPRUNED_FOLDS:
+                proposed.report(statistics.fmean(figures) - statistics.fmean(own[:done]), fold)
+            if done == len(self.rows):
                 proposed.set_user_attr(_FOLDS, figures)
+            elif proposed.should_prune():
+                raise _PrunedError
 
         return after

@@ -1,0 +1,154 @@
+"""A model, or several that are combined, as one ONNX graph from features to the score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from beam_fraud.extras import extra_module
+from beam_fraud.models.calibration import Platt
+from beam_fraud.models.estimators.calibrated import Calibrated
+from beam_fraud.models.estimators.ensemble import EnsembleClassifier
+from beam_fraud.models.estimators.log_odds import SMOOTHING
+from beam_fraud.models.estimators.logit_average import LogitAverage
+from beam_fraud.models.estimators.member import Member
+from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
+from beam_fraud.models.estimators.stacked_logits import StackedLogits
+from beam_fraud.models.onnx.converted import INPUT, converted
+from beam_fraud.models.onnx.nodes import OPSETS, TREES_DOMAIN, TREES_VERSION
+from beam_fraud.models.onnx.unsupported import UnsupportedError
+from beam_fraud.models.resampling.prior import PriorCorrected
+
+#: Name of the graph's output, float64[n].
+OUTPUT = "score"
+#: Version of the file format that goes with the operators.
+IR_VERSION = 10
+
+
+def onnx_graph(model: Any, features: int) -> Any:
+    """Convert a classifier, calibrated or combined of others as it may be.
+
+    Args:
+      model: fitted, of two classes, genuine first.
+      features: how many it takes.
+
+    Returns:
+      An `onnx.ModelProto` from `features`, float64[n, features] with NaN for absent values, to
+      `score`, float64[n].
+
+    Raises:
+      FraudError: the extra `onnx` is not installed.
+      UnsupportedError: there is no converter for it or for a part of it.
+    """
+    onnx = extra_module("onnx", "--onnx")
+    graph = _Graph(features)
+    graph.add("Identity", graph.score(model), out=OUTPUT)
+    double = onnx.TensorProto.DOUBLE
+    whole = onnx.helper.make_graph(
+        graph.nodes,
+        "score",
+        [onnx.helper.make_tensor_value_info(INPUT, double, [None, features])],
+        [onnx.helper.make_tensor_value_info(OUTPUT, double, [None])],
+        graph.constants,
+    )
+    versions = dict(OPSETS)
+    if any(node.op_type == "TreeEnsemble" for node in graph.nodes):
+        versions[TREES_DOMAIN] = TREES_VERSION
+    made = onnx.helper.make_model(
+        whole,
+        opset_imports=[onnx.helper.make_opsetid(*version) for version in versions.items()],
+        ir_version=IR_VERSION,
+        producer_name="beam-fraud",
+    )
+    try:
+        onnx.checker.check_model(made)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedError(f"{type(model).__name__} ({reason})") from None
+    return made
+
+
+class _Graph:
+    """Nodes and constants of all that is combined, in an order in which they can be computed."""
+
+    def __init__(self, features: int) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._features = features
+        self._models = 0
+        self._onnx = extra_module("onnx", "--onnx")
+        self._compose = extra_module("onnx.compose", "--onnx")
+
+    def score(self, model: Any) -> str:
+        """Add a model; the name of its score, float64[n]."""
+        if isinstance(model, Member):
+            return self.score(model.model_)
+        if isinstance(model, Calibrated):
+            if not isinstance(model.calibration, Platt):
+                raise UnsupportedError("scores that are calibrated by steps (isotonic)")
+            odds = self._log_odds(self.score(model.model))
+            scaled = self.add("Mul", odds, self._number(model.calibration.slope))
+            shifted = self.add("Add", scaled, self._number(model.calibration.intercept))
+            return self.add("Sigmoid", shifted)
+        if isinstance(model, PriorCorrected):
+            score = self.score(model.model)
+            kept = self.add("Mul", score, self._number(model.kept))
+            genuine = self.add("Sub", self._number(1.0), score)
+            return self.add("Div", kept, self.add("Add", kept, genuine))
+        if isinstance(model, EnsembleClassifier):
+            return self._ensemble(model)
+        if isinstance(model, RankedAnomalies):
+            raise UnsupportedError(f"{type(model).__name__}: its scores are ranks")
+        return self._one(model)
+
+    def add(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
+        """Add a node; the name of what comes out, a new one unless it is given."""
+        output = out or f"combined_{len(self.nodes)}"
+        self.nodes.append(
+            self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes)
+        )
+        return output
+
+    def _ensemble(self, model: EnsembleClassifier) -> str:
+        if isinstance(model, LogitAverage):
+            weights, intercept = model.shares(), 0.0
+        elif isinstance(model, StackedLogits):
+            weights, intercept = model.coefficients_, model.intercept_
+        else:
+            raise UnsupportedError(f"{type(model).__name__}: its scores are ranks")
+        total = self._number(intercept)
+        for weight, (_, member) in zip(weights, model.members_, strict=True):
+            odds = self._log_odds(self.score(member))
+            total = self.add("Add", total, self.add("Mul", odds, self._number(weight)))
+        return self.add("Sigmoid", total)
+
+    def _log_odds(self, score: str) -> str:
+        """As `log_odds` has them."""
+        smoothing = self._number(SMOOTHING)
+        genuine = self.add("Sub", self._number(1.0), score)
+        odds = self.add(
+            "Div", self.add("Add", score, smoothing), self.add("Add", genuine, smoothing)
+        )
+        return self.add("Log", odds)
+
+    def _one(self, model: Any) -> str:
+        prefix = f"model_{self._models}_"
+        self._models += 1
+        graph = self._compose.add_prefix(converted(model, self._features), prefix).graph
+        for node in graph.node:
+            node.input[:] = [INPUT if name == prefix + INPUT else name for name in node.input]
+        self.nodes.extend(graph.node)
+        self.constants.extend(graph.initializer)
+        # The first output is the label, which is not used.
+        fraud = self.add("Gather", graph.output[1].name, self._constant(np.array(1)), axis=1)
+        # What skl2onnx converts by itself may come out in single precision.
+        return self.add("Cast", fraud, to=self._onnx.TensorProto.DOUBLE)
+
+    def _number(self, value: float) -> str:
+        return self._constant(np.array([value], dtype=np.float64))
+
+    def _constant(self, value: Any) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(self._onnx.numpy_helper.from_array(value, name))
+        return name

@@ -1,0 +1,70 @@
+"""The trees of scikit-learn's histogram gradient boosting, for ONNX.
+
+They are private to scikit-learn; what is made of them is compared with the model before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.models.onnx.tree_nodes import Leaf, Mode, Split, Tree
+
+
+def hist_gradient_boosting_trees(model: Any) -> list[Tree]:
+    """The trees of a fitted classifier of two classes; what they give sums up to log-odds."""
+    order = _original_positions(model)
+    known = _known_codes(model, len(order))
+    trees: list[Tree] = [[Leaf(float(np.ravel(model._baseline_prediction)[0]))]]
+    for (predictor,) in model._predictors:
+        left_sets = _bits(predictor.raw_left_cat_bitsets)
+        trees.append([_node(node, order, left_sets, known) for node in predictor.nodes])
+    return trees
+
+
+def _node(
+    node: Any,
+    order: npt.NDArray[np.int64],
+    left_sets: npt.NDArray[np.bool_],
+    known: npt.NDArray[np.bool_],
+) -> Leaf | Split:
+    if node["is_leaf"]:
+        return Leaf(float(node["value"]))
+    feature, missing = int(node["feature_idx"]), bool(node["missing_go_to_left"])
+    left, right = int(node["left"]), int(node["right"])
+    if not node["is_categorical"]:
+        threshold = float(node["num_threshold"])
+        return Split(int(order[feature]), threshold, Mode.AT_MOST, missing, left, right)
+    # A code that was not there in training goes where absent ones go: name those of the other side.
+    in_left = left_sets[node["bitset_idx"]] & known[feature]
+    in_right = known[feature] & ~in_left
+    named = np.flatnonzero(in_right if missing else in_left)
+    members = tuple(float(code) for code in named)
+    holds, fails = (right, left) if missing else (left, right)
+    return Split(int(order[feature]), members, Mode.MEMBER, False, holds, fails)
+
+
+def _original_positions(model: Any) -> npt.NDArray[np.int64]:
+    """Where the features of the trees are in the matrix: categories come first in the trees."""
+    if model.is_categorical_ is None:
+        return np.arange(model.n_features_in_)
+    categorical = np.asarray(model.is_categorical_, dtype=bool)
+    return np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
+
+
+def _known_codes(model: Any, features: int) -> npt.NDArray[np.bool_]:
+    """Which codes of each feature of the trees were there in training, bool[features, 256]."""
+    known = np.zeros((features, 256), dtype=bool)
+    if model.is_categorical_ is not None:
+        sets, places = model._bin_mapper.make_known_categories_bitsets()
+        for feature in range(int(np.count_nonzero(model.is_categorical_))):
+            known[feature] = _bits(sets)[places[feature]]
+    return known
+
+
+def _bits(sets: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """Sets of 8 words as bool[sets, 256]."""
+    words = np.ascontiguousarray(sets, dtype="<u4").reshape(-1, 8)
+    return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little").astype(bool)
