@@ -25,6 +25,8 @@ class BundleRecipe:
     settings: tuple[str, ...] = ()
     #: For `--schema`: a preset, or a TOML file of the project.
     schema: str = "ulb"
+    #: Folds whose validation rows choose; None: one split.
+    folds: int | None = None
     #: The other options.
     options: tuple[str, ...] = ()
 
@@ -45,5 +47,6 @@ class BundleRecipe:
         """
         words = [f"beam-fraud train {file} --schema {self.schema} --model {self.model}"]
         words += [f"--set {setting}" for setting in self.settings]
+        words += [] if self.folds is None else [f"--folds {self.folds}"]
         words += [*self.options, "--out bundle"]
         return " \\\n  ".join(words)

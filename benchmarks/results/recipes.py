@@ -9,31 +9,38 @@ from benchmarks.results.recipe import BundleRecipe
 #: What `train` does alone, for comparison.
 DEFAULTS = ("forest", "hist_gradient_boosting")
 
-#: Weights and settings of an average of trees and a regression without class weights.
-_TREES_AND_REGRESSION = (
-    "xgboost.trees=250",
-    "xgboost.depth=5",
-    "xgboost.learning_rate=0.05",
-    "xgboost.l2=5",
-    "xgboost.fixed=true",
-    "lightgbm.fixed=true",
-    "logistic.fraud_weight=1",
-    "weights=2,2,1",
-)
-
 #: Chosen in three folds that go forward in time within the first 227,846 ULB rows.
 ULB_BY_TIME = BundleRecipe(
     title="best bundle",
     model="average:xgboost+lightgbm+logistic",
-    settings=_TREES_AND_REGRESSION,
+    settings=(
+        "xgboost.trees=250",
+        "xgboost.depth=5",
+        "xgboost.learning_rate=0.05",
+        "xgboost.l2=5",
+        "xgboost.fixed=true",
+        "lightgbm.fixed=true",
+        "logistic.fraud_weight=1",
+        "weights=2,2,1",
+    ),
     options=("--until 2013-09-02T16:20:49Z",),
 )
 
-#: As `ULB_BY_TIME`: nothing was chosen anew.
+#: Chosen on the validation rows of seed 0 of `--split stratified`, a fifth of the 70 % that are not
+#: held out. Its threshold is chosen by the scores of three folds of the 70 %: one fifth has 69
+#: frauds, which say little of it.
 ULB_STRATIFIED = BundleRecipe(
-    title="the same recipe",
-    model="average:xgboost+lightgbm+logistic",
-    settings=_TREES_AND_REGRESSION,
+    title="best bundle",
+    model="average:xgboost+extra_trees",
+    settings=(
+        "xgboost.trees=200",
+        "xgboost.depth=6",
+        "xgboost.l2=1",
+        "xgboost.min_child_weight=0.1",
+        "xgboost.fixed=true",
+        "weights=1,1",
+    ),
+    folds=3,
     options=("--split stratified",),
 )
 
@@ -41,16 +48,14 @@ ULB_STRATIFIED = BundleRecipe(
 #: 07-04 and 07-11 on, none of which is tested in the published week.
 HANDBOOK = BundleRecipe(
     title="best bundle, seven days",
-    model="average:lightgbm+xgboost",
+    model="average:extra_trees+xgboost",
     settings=(
-        "lightgbm.trees=150",
-        "lightgbm.leaves=15",
-        "lightgbm.min_samples_leaf=40",
-        "lightgbm.fixed=true",
+        "extra_trees.max_samples=0.3",
+        "extra_trees.min_samples_leaf=3",
         "xgboost.trees=150",
         "xgboost.learning_rate=0.05",
         "xgboost.fixed=true",
-        "weights=1,1",
+        "weights=2,1",
     ),
     schema="docs/recipes/handbook_rich.toml",
     options=("--from 2018-07-25", "--until 2018-08-01"),
