@@ -30,9 +30,7 @@ def checked_labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int
     return labels
 
 
-def check_folds(
-    division: Division, transactions: pa.Table, labels: npt.NDArray[np.int8]
-) -> None:
+def check_folds(division: Division, transactions: pa.Table, labels: npt.NDArray[np.int8]) -> None:
     """See that every fold can be fitted, and judged by.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from typing import Any
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import check_writable
 from beam_fraud.urls import is_url
-
 
 
 def read_bytes(directory: str, name: str) -> bytes:

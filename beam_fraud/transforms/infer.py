@@ -35,7 +35,9 @@ class Infer(beam.PTransform):
         """RunInference, and its results as columns before any shuffle."""
         return (
             featured
-            | RunInference(_ByBatch(BundleModelHandler(self.bundle, self.max_blocks))).with_output_types(_Predicted)
+            | RunInference(
+                _ByBatch(BundleModelHandler(self.bundle, self.max_blocks))
+            ).with_output_types(_Predicted)
             | "Scores" >> beam.Map(_scores).with_output_types(Scored)
         )
 

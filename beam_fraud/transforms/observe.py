@@ -18,7 +18,8 @@ from beam_fraud.sources.raw import origin_of
 class ObserveScored(beam.PTransform):
     """Scored rows (`stages.SCORED`, the origin in the metadata) as they are; times their way here.
 
-    In the process of a worker that runs this step, every counter of the graph shows live. All rows of a batch count as having taken as long as the oldest.
+    In the process of a worker that runs this step, every counter of the graph shows live. All
+    rows of a batch count as having taken as long as the oldest.
     """
 
     #: Where the worker's file goes (`live.board`).

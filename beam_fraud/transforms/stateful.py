@@ -78,9 +78,7 @@ class Stateful(beam.PTransform):
             kind = _OnThisMachine if self.waits or self.shards == 1 else _Rejoining
             host = kind(self.make, self.key, self.shards, self.step, self.checkpoint)
             return batches | "Here" >> beam.ParDo(host).with_output_types(pa.RecordBatch)
-        remembering = (
-            _Waiting(self.make, self.stop_file) if self.waits else _InRunner(self.make)
-        )
+        remembering = _Waiting(self.make, self.stop_file) if self.waits else _InRunner(self.make)
         return (
             batches
             | "Shards"

@@ -42,7 +42,9 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
         shares = [figure(metrics.precision), figure(metrics.recall)]
         rows.append([name, f"{threshold:.6g}", code(asked), *counts, *shares])
     head = ["decision", "from a score of", "chosen by"]
-    head += [f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed", "amount missed")]
+    head += [
+        f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed", "amount missed")
+    ]
     declined = " A score of the second threshold or more is declined." if decline else ""
     return (
         f"A score of {trained.threshold:.6g} or more is flagged for review, chosen on the "

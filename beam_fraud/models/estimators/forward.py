@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,6 @@ def forward_scores(
     """
     scores = [
         predict_scores(clone(model).fit(matrix[:start], labels[:start]), matrix[start:end])
-        for start, end in zip(cuts, cuts[1:], strict=False)
+        for start, end in pairwise(cuts)
     ]
     return np.concatenate(scores)

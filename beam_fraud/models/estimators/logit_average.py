@@ -20,9 +20,7 @@ class LogitAverage(EnsembleClassifier):
       weights: of each member, none below 0; equal ones if there are none, or all are 0.
     """
 
-    def __init__(
-        self, members: Sequence[tuple[str, Any]], weights: Sequence[float] = ()
-    ) -> None:
+    def __init__(self, members: Sequence[tuple[str, Any]], weights: Sequence[float] = ()) -> None:
         super().__init__(members)
         self.weights = weights
 

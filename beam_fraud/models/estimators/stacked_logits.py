@@ -29,9 +29,7 @@ class StackedLogits(EnsembleClassifier):
       parts: times that members are fitted to score the rows that follow.
     """
 
-    def __init__(
-        self, members: Sequence[tuple[str, Any]], c: float = 0.1, parts: int = 3
-    ) -> None:
+    def __init__(self, members: Sequence[tuple[str, Any]], c: float = 0.1, parts: int = 3) -> None:
         super().__init__(members)
         self.c = c
         self.parts = parts

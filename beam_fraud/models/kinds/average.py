@@ -54,4 +54,3 @@ class Average(Ensemble):
         chosen, scores = self._members_validated(train, valid, seed)
         weights = self.weights or best_weights(valid.labels, scores, self.tolerance, seed)
         return replace(chosen, weights=weights), mean_log_odds(scores, weights)
-

@@ -65,9 +65,7 @@ class Ensemble(ModelKind):
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, list[npt.NDArray[np.float64]]]:
         """The ensemble of the members with their chosen settings, and the scores of each."""
-        results = [
-            member.validate(train, valid, seed + i) for i, member in enumerate(self.members)
-        ]
+        results = [member.validate(train, valid, seed + i) for i, member in enumerate(self.members)]
         return (
             replace(self, members=tuple(member for member, _ in results)),
             [scores for _, scores in results],

@@ -13,9 +13,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
+from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.onnx.forest import forest_trees
 from beam_fraud.models.onnx.hist_gradient_boosting import hist_gradient_boosting_trees
-from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.onnx.imputer import convert_imputer, imputer_shapes
 from beam_fraud.models.onnx.lightgbm import lightgbm_trees
 from beam_fraud.models.onnx.network import convert_network

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from beam_fraud.models.onnx.nodes import Nodes
 
 

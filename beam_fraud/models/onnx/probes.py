@@ -36,8 +36,7 @@ def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -
     random = np.random.default_rng(seed)
     known = [d for d in reference.distributions if d.feature != SCORE]
     columns = [
-        _values(known[i], random) if known else random.normal(size=PROBES)
-        for i in range(features)
+        _values(known[i], random) if known else random.normal(size=PROBES) for i in range(features)
     ]
     usual = np.column_stack(columns)
     gaps = np.where(random.random(usual.shape) < ABSENT, np.nan, usual)
@@ -63,9 +62,7 @@ def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
     return np.select([odd == 0, odd == 1], [random.choice(edges, PROBES), between.round()], between)
 
 
-def _on_edges(
-    usual: Floats, edges: list[tuple[int, float]], random: np.random.Generator
-) -> Floats:
+def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.Generator) -> Floats:
     """The rows with one value each at a threshold, or at the nearest number to it."""
     if not edges:
         return usual[:0]

@@ -74,9 +74,7 @@ def tree_attributes(trees: Iterable[Tree]) -> dict[str, Any]:
         "nodes_featureids": [split.feature for split in table.splits],
         "nodes_modes": tensor(np.array([s.mode for s in table.splits], dtype=np.uint8)),
         "nodes_splits": tensor(
-            np.array(
-                [0.0 if isinstance(s.threshold, tuple) else s.threshold for s in table.splits]
-            )
+            np.array([0.0 if isinstance(s.threshold, tuple) else s.threshold for s in table.splits])
         ),
         "nodes_missing_value_tracks_true": [int(s.missing_holds) for s in table.splits],
         "nodes_truenodeids": [at for at, _ in table.holds],

@@ -16,9 +16,7 @@ from beam_fraud.models.onnx.tree_nodes import Tree, tree_attributes
 Converter = Callable[[Any, Any, Any], None]
 
 
-def tree_converter(
-    read: Callable[[Any], list[Tree]], *, log_odds: bool, single: bool
-) -> Converter:
+def tree_converter(read: Callable[[Any], list[Tree]], *, log_odds: bool, single: bool) -> Converter:
     """A converter of a kind of classifier.
 
     Args:

@@ -41,9 +41,7 @@ def study_in(path: str, fingerprint: str) -> Iterator[Any]:
         if _STUDY in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=_STUDY, storage=storage)
         else:
-            study = optuna.create_study(
-                storage=storage, study_name=_STUDY, direction="maximize"
-            )
+            study = optuna.create_study(storage=storage, study_name=_STUDY, direction="maximize")
         known = study.user_attrs.get(_FINGERPRINT)
         if known is None:
             study.set_user_attr(_FINGERPRINT, fingerprint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.examples import FoldRows
