@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -96,6 +97,14 @@ def test_the_installed_command_answers_through_a_shell() -> None:
     )
     assert shell.stdout == f"beam-fraud {__version__}\n"
     assert python("-m", "beam_fraud", "--version").stdout == shell.stdout
+
+
+def test_help_of_training_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    from beam_fraud.models.kinds import KINDS
+
+    assert main(["train", "--help"]) == 0
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert set(KINDS) <= words
 
 
 def test_without_arguments_it_helps(capsys: pytest.CaptureFixture[str]) -> None:

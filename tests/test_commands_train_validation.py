@@ -124,6 +124,16 @@ def test_trials_are_kept_where_they_are_asked_for(options: TrainOptions, tmp_pat
         train.run(replace(kept, folds=2))
 
 
+def test_a_weight_that_is_given_is_used_and_not_tuned(options: TrainOptions) -> None:
+    forest = replace(options, model="forest", settings=("trees=3",), class_weight="7")
+    result: Any = train.run(forest)
+    assert result["settings"]["fraud_weight"] == 7.0
+    tuned: Any = train.run(replace(forest, tune=3))
+    assert tuned["settings"]["fraud_weight"] == 7.0
+    for trial in tuned["tuning"]["best_trials"]:
+        assert not {"fraud_weight", "trees"} & trial["settings"].keys()
+
+
 def test_after_ctrl_c_the_same_call_goes_on(
     options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

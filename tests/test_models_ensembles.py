@@ -116,11 +116,20 @@ def test_an_average_is_the_mean_of_log_odds() -> None:
 def test_weights_stay_equal_unless_others_are_clearly_better() -> None:
     valid = rows(seed=1)
     good, also_good, noise = (expit(valid.matrix[:, i]) for i in (1, 2, 3))
-    assert best_weights(valid.labels, [good, also_good], 0.01) == (0.5, 0.5)
-    weights = best_weights(valid.labels, [good, also_good, noise], 0.01)
+    assert best_weights(valid.labels, [good, also_good], 0.01, seed=0) == (0.5, 0.5)
+    weights = best_weights(valid.labels, [good, also_good, noise], 0.01, seed=0)
     assert sum(weights) == 1
     assert weights[2] == 0
-    assert best_weights(valid.labels, [good, noise], 1.0) == (0.5, 0.5)
+    assert best_weights(valid.labels, [good, noise], 1.0, seed=0) == (0.5, 0.5)
+
+
+def test_luck_with_few_frauds_moves_no_weights() -> None:
+    # Both are as good, and among ten frauds the better one is whichever was lucky.
+    for seed in range(10):
+        valid = rows(seed=seed)
+        few = np.append(np.flatnonzero(valid.labels)[:10], np.flatnonzero(valid.labels == 0))
+        scores = [expit(valid.matrix[few, i]) for i in (1, 2)]
+        assert best_weights(valid.labels[few], scores, 0.0, seed=0) == (0.5, 0.5)
 
 
 def test_an_average_takes_its_weights_from_the_validation_rows_alone() -> None:

@@ -8,32 +8,33 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pytest
 from sklearn.dummy import DummyClassifier
-from sklearn.metrics import average_precision_score
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.models.examples import Examples, FoldRows
-from beam_fraud.models.folds import Fold
+from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.reference import Reference
 from beam_fraud.models.resampling import (
     RESAMPLERS,
     Resampled,
     Resampler,
-    candidates,
     resampled,
     resampler,
 )
-from beam_fraud.models.resampling.compare import compare
-from beam_fraud.models.resampling.noise import WeightedPrecision, gain_interval
 from beam_fraud.models.resampling.prior import PriorCorrected, corrected
 from beam_fraud.models.resampling.resampled import resamplers_of
-from beam_fraud.schema import Schema
+from beam_fraud.models.resampling.tomek import linked
+from beam_fraud.models.split import split_stratified
+from beam_fraud.models.threshold import MostF1
+from beam_fraud.models.training import Recipe, train
+from beam_fraud.reasons.registry import explainer_of
+from tests import spying
+from tests.hourly import SCHEMA, examples, hourly
 
 #: Column of a row's own number, and of what is whole.
 ID, COUNT, AMOUNT, CODE = range(4)
@@ -106,6 +107,19 @@ def test_what_is_made_up_could_be_real() -> None:
     assert 0 < lacking < 1
     assert np.nanmin(made[:, AMOUNT]) >= np.nanmin(frauds[:, AMOUNT]) - 1e-9
     assert np.nanmax(made[:, AMOUNT]) <= np.nanmax(frauds[:, AMOUNT]) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tomek_links_are_those_of_imbalanced_learn(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    matrix = random.normal(size=(400, 2))
+    labels = (random.random(400) < 0.2).astype(np.int8)
+    library = pytest.importorskip("imblearn.under_sampling").TomekLinks()
+    library.fit_resample(matrix, labels)
+    dropped = np.setdiff1d(np.arange(400), library.sample_indices_)
+    assert len(dropped) > 5
+    assert np.array_equal(linked(matrix, labels), dropped)
+    assert len(linked(matrix, np.zeros(400, np.int8))) == 0
 
 
 def test_a_seed_gives_one_model(way: Resampler) -> None:
@@ -251,97 +265,6 @@ def test_too_few_frauds_to_make_up_more_is_one_line() -> None:
         RESAMPLERS["smote"].resample(one, 0)
 
 
-def test_average_precision_under_weights_is_scikit_learns() -> None:
-    random = np.random.default_rng(0)
-    labels = (random.random(500) < 0.2).astype(np.int8)
-    scores = np.round(random.random(500) + 0.3 * labels, 2)  # with ties
-    weights = random.integers(0, 4, 500)
-    assert WeightedPrecision(labels, scores)(weights) == pytest.approx(
-        average_precision_score(labels, scores, sample_weight=weights)
-    )
-
-
-def test_a_gain_is_told_from_luck() -> None:
-    random = np.random.default_rng(0)
-    labels = (np.arange(2000) % 20 == 0).astype(np.int8)
-    weak, other = (labels + random.normal(0, 1, 2000) for _ in range(2))
-    strong = labels + 0.2 * random.normal(0, 1, 2000)
-    low, high = gain_interval([labels], [weak], [other], 0)
-    assert low < 0 < high
-    low, high = gain_interval([labels], [weak], [strong], 0)
-    assert 0 < low < high
-    assert gain_interval([labels] * 2, [weak] * 2, [weak] * 2, 0) == (0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Guess(Spy):
-    """Scores that know nothing."""
-
-    def validate(self, train: LabelledRows, valid: LabelledRows, seed: int) -> Any:
-        return self, np.random.default_rng(2).random(len(valid.labels))
-
-
-@dataclass(frozen=True)
-class Planted(Resampler):
-    """Moves the scores of the validation rows by a fixed amount towards the labels."""
-
-    name: ClassVar[str] = "planted"
-    effect: ClassVar[str] = "none"
-    pull: float = 0.0
-
-    def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        return rows
-
-    def validate(
-        self, kind: ModelKind, train: Any, resampled: Any, valid: LabelledRows, seed: int
-    ) -> Any:
-        noise = np.random.default_rng(1).random(len(valid.labels))
-        return kind, (1 - self.pull) * noise + self.pull * valid.labels
-
-
-def in_folds(folds: int = 1) -> FoldRows:
-    """Six hundred transactions, of which each fold's last two hundred choose."""
-    frauds = np.arange(600) % 20 == 0
-    times = pa.array(np.arange(600) * 60_000_000, pa.timestamp("us", "UTC"))
-    amounts = np.random.default_rng(0).lognormal(3, 1, 600) * (1 + 2 * frauds)
-    table = pa.table({"event_time": times, "amount": amounts})
-    schema = Schema("plain", {"event_time": "event_time", "amount": "amount"})
-    examples = Examples(table, frauds.astype(np.int8), schema)
-    fold = Fold(np.arange(400), np.arange(400, 600))
-    return FoldRows(examples, (fold,) * folds)
-
-
-@pytest.mark.parametrize("folds", [1, 2])
-def test_a_resampler_is_taken_only_if_it_is_clearly_better(folds: int) -> None:
-    useless, good, best = Planted(), Planted(pull=0.2), Planted(pull=0.9)
-    impossible = resampler("under=0.01")
-    chosen, tried = compare(Guess(), (useless, impossible), in_folds(folds), 0)
-    assert chosen.kind == Guess()
-    assert [line.chosen for line in tried] == [True, False, False]
-    assert "already have" in tried[2].reason
-    assert tried[2].average_precision is None
-
-    chosen, tried = compare(Guess(), (good, best, useless), in_folds(folds), 0)
-    assert isinstance(chosen.kind, Resampled)
-    assert chosen.kind.resampler is best
-    assert [line.chosen for line in tried] == [False, False, True, False]
-    assert tried[1].gain
-    assert tried[1].gain[0] > 0
-
-
-def test_all_ways_are_compared() -> None:
-    kind = model_kind("hist_gradient_boosting", ("trees=5",))
-    rows = in_folds()
-    _, tried = compare(kind, candidates("compare"), rows, 0)
-    assert [line.resample.split("=")[0] for line in tried] == ["none", *RESAMPLERS]
-    assert sum(line.chosen for line in tried) == 1
-    assert all(line.average_precision or line.reason for line in tried)
-    fitted_on = {line.resample: (line.rows, line.frauds) for line in tried}
-    assert fitted_on["none"] == (400, 20)
-    assert fitted_on["under=0.1"] == (220, 20)
-    assert fitted_on["smote=0.1"] == (418, 38)
-
-
 def test_members_of_an_ensemble_are_resampled_each() -> None:
     kind = resampled(model_kind("stacking:logistic+hist_gradient_boosting"), "under")
     assert set(kind.settings) >= {"logistic.resample", "hist_gradient_boosting.resample"}
@@ -356,3 +279,46 @@ def test_a_kind_that_learns_from_no_labels_is_not_resampled() -> None:
     mixed = resampled(model_kind("average:isolation_forest+logistic"), "under")
     assert isinstance(mixed.parts["logistic"], Resampled)
     assert not isinstance(mixed.parts["isolation_forest"], Resampled)
+
+
+@dataclass(frozen=True)
+class Recorded(Resampler):
+    """Another one, whose rows are noted."""
+
+    name: ClassVar[str] = "recorded"
+    effect: ClassVar[str] = "none"
+    inner: Resampler = field(default_factory=lambda: RESAMPLERS["under"])
+    given: list[set[int]] = field(default_factory=list, compare=False)
+
+    def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
+        self.given.append(set(rows.matrix[:, spying.ROW].astype(int)))
+        return self.inner.resample(rows, seed)
+
+
+@pytest.mark.parametrize("inner", ["under=0.5", "smote=0.5", "smote-enn=0.5"])
+def test_training_resamples_no_row_that_it_chooses_by_or_reports_on(inner: str) -> None:
+    table = hourly()
+    given = examples(table)
+    split = split_stratified(given.labels, 3)
+    recorded = Recorded(resampler(inner))
+    recipe = Recipe(Resampled(spying.Spy(), recorded), MostF1(), split="stratified", seed=3)
+    spying.seen.clear()
+    trained = train(given.transactions, SCHEMA, recipe)
+    assert recorded.given == [set(split.train), set(split.refit)]
+    held_out = set(split.held_out)
+    predicted = [given.rows for given in spying.seen if given.doing == "predict"]
+    # Those that choose and those reported on, each as they are and once a row.
+    assert sorted(predicted[0]) == sorted(split.valid)
+    assert any(sorted(rows) == sorted(held_out) for rows in predicted)
+    assert trained.metrics.rows == len(held_out)
+    assert trained.frauds == given.labels[split.refit].sum()
+
+
+def test_a_corrected_model_is_explained_as_the_one_within() -> None:
+    given = rows()
+    model = resampler("under").fit(FAST, given, 0)
+    features = FeatureSet(SCHEMA, order=("row", "telling", "misleading", "amount"))
+    own, within = (explainer_of(m, features, Reference()) for m in (model, model.model))
+    assert type(own) is type(within)
+    block = given.matrix[:20]
+    assert np.array_equal(own.contributions(block), within.contributions(block))

@@ -122,7 +122,13 @@ def train(
     schema: Annotated[str, SchemaName],
     model: Annotated[
         str,
-        typer.Option("--model", metavar="KIND", help="logistic, forest or hist_gradient_boosting."),
+        typer.Option(
+            "--model",
+            metavar="KIND",
+            help="logistic, forest, extra_trees, hist_gradient_boosting, xgboost, lightgbm, mlp, "
+            "keras, isolation_forest, average, rank_average or stacking; members of the last "
+            "three may follow, as in average:forest+xgboost.",
+        ),
     ],
     out: NewBundle,
     since: Since = None,

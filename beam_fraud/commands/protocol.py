@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.duration import DAY
@@ -14,6 +12,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.handbook_protocol import TEST_DAYS, Period, period_after, rows_to_test
+from beam_fraud.models.known_cards import card_codes
 
 
 def tested_period(
@@ -46,13 +45,8 @@ def tested_period(
 def tested(transactions: pa.Table, period: Period) -> pa.Table:
     """The transactions that are tested, of those from the start of training on."""
     labels = transactions.column("label").to_numpy()
-    rows = rows_to_test(event_micros(transactions), _cards(transactions), labels, period)
+    rows = rows_to_test(event_micros(transactions), card_codes(transactions), labels, period)
     return transactions.filter(pa.array(rows))
-
-
-def _cards(transactions: pa.Table) -> npt.NDArray[np.int64]:
-    codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
-    return np.asarray(codes, dtype=np.int64)
 
 
 def _period(bundle: Bundle, since: datetime | None, until: datetime | None) -> Period:

@@ -25,6 +25,7 @@ from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
+from beam_fraud.models.class_weight import with_class_weight
 from beam_fraud.models.fold_figures import summary
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
@@ -100,7 +101,8 @@ def run(options: TrainOptions) -> dict[str, object]:
     check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
-    kind = resampled(model_kind(options.model, options.settings), options.resample)
+    kind = with_class_weight(model_kind(options.model, options.settings), options.class_weight)
+    kind = resampled(kind, options.resample)
     if options.tune is not None and candidates(options.resample):
         raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
     recipe = Recipe(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from beam_fraud.commands.given_duration import given_duration, given_seconds
 from beam_fraud.errors import UsageError
+from beam_fraud.models.class_weight import WEIGHT_SETTINGS
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.tuning.suggest import tuned_settings
 from beam_fraud.models.tuning.trial import Tuning
@@ -89,6 +90,8 @@ def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
     store = _store(options)
     check_writable(store.absolute().parent)
     fixed = frozenset(setting.partition("=")[0] for setting in options.settings)
+    if options.class_weight is not None:
+        fixed |= WEIGHT_SETTINGS
     tuned_settings(kind, fixed)
     return Tuning(options.tune, str(store), budget, fixed)
 

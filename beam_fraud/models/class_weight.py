@@ -18,6 +18,8 @@ from beam_fraud.models.labelled import LabelledRows
 OPTION = "--class-weight"
 #: The setting of kinds that weigh frauds, and the one of those that weigh them alike or not.
 _WEIGHT, _BALANCED = "fraud_weight", "balanced"
+#: Settings that the option decides, so that nothing else may.
+WEIGHT_SETTINGS = frozenset({_WEIGHT, _BALANCED})
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,6 @@ class Average(Ensemble):
     ) -> tuple[Self, npt.NDArray[np.float64]]:
         """Let every member choose its settings, then choose the weights by the same rows."""
         chosen, scores = self._members_validated(train, valid, seed)
-        weights = self.weights or best_weights(valid.labels, scores, self.tolerance)
+        weights = self.weights or best_weights(valid.labels, scores, self.tolerance, seed)
         return replace(chosen, weights=weights), mean_log_odds(scores, weights)
 

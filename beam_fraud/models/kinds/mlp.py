@@ -75,7 +75,7 @@ class MLP(ModelKind):
         """
         model = self.estimator(rows, seed)
         weights = np.where(rows.labels == 1, self.fraud_weight, 1.0)
-        # Matrices of a few hundred rows gain nothing by a second thread, and lose where cores are busy.
+        # Matrices of a few hundred rows gain nothing by a second thread and lose on busy cores.
         with threadpool_limits(1), warnings.catch_warnings():
             # That it ends after its epochs is meant.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -33,6 +33,8 @@ class Resampler(ABC):
     name: ClassVar[str]
     #: How it moves the scores, for the model card.
     effect: ClassVar[str]
+    #: Whether it looks at every pair of rows, so that its time grows with their square.
+    compares_pairs: ClassVar[bool] = False
 
     @abstractmethod
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:

@@ -14,12 +14,14 @@ from beam_fraud.errors import FraudError
 from beam_fraud.models.choosing import Chosen, choose
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.resampling.base import Resampler
+from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.noise import gain_interval
 from beam_fraud.models.resampling.resampled import rows_fitted_on, with_resampler
 from beam_fraud.models.resampling.tried import Tried
 
 Labels = npt.NDArray[np.int8]
+#: Rows up to which ways that look at every pair of rows are tried beside others.
+MOST_COMPARED = 60_000
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +47,7 @@ def compare(
     for resampler in resamplers:
         start = time.perf_counter()
         try:
+            _check_time(resampler, rows)
             chosen, line = _try(kind, resampler, rows, seed)
         except FraudError as error:
             seconds = round(time.perf_counter() - start, 3)
@@ -69,6 +72,20 @@ def _try(
     last = rows.examples.labels[rows.folds[-1].train]
     fitted, frauds = rows_fitted_on(chosen.kind) or (len(last), int(last.sum()))
     return chosen, Tried(name, fitted, frauds, chosen.mean, None, seconds)
+
+
+def _check_time(resampler: Resampler, rows: FoldRows) -> None:
+    """Refuse what would take longer than all the rest together.
+
+    Raises:
+      FraudError: it would.
+    """
+    most = max(len(fold.train) for fold in rows.folds)
+    if resampler.compares_pairs and most > MOST_COMPARED:
+        raise FraudError(
+            f"{OPTION} {resampler}: compares every pair of {most:,} rows, which takes long; ask "
+            "for it alone"
+        )
 
 
 def _labels(rows: FoldRows) -> list[Labels]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,26 +29,28 @@ def numbers() -> Any:
     )
 
 
-def keep_by_neighbours(
-    rows: LabelledRows, library: Any, steps: Sequence[tuple[str, Any]]
-) -> LabelledRows:
-    """The rows that a cleaning sampler keeps, as they were.
-
-    Args:
-      rows: numbers and category codes, NaN allowed.
-      library: `imblearn.pipeline`.
-      steps: name and sampler; the last one says by `sample_indices_` what it has kept.
-    """
+def neighbour_columns(rows: LabelledRows) -> Any:
+    """Numbers without NaN in which near rows are alike, a column for each category: unfitted."""
     encoder = OneHotEncoder(
         handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False
     )
-    columns = ColumnTransformer(
+    return ColumnTransformer(
         [
             ("numeric", numbers(), numeric_columns(rows)),
             ("categorical", encoder, list(rows.categorical)),
         ]
     )
-    pipeline = library.Pipeline([("columns", columns), *steps])
+
+
+def keep_by_neighbours(rows: LabelledRows, library: Any, sampler: Any) -> LabelledRows:
+    """The rows that a cleaning sampler keeps, as they were.
+
+    Args:
+      rows: numbers and category codes, NaN allowed.
+      library: `imblearn.pipeline`.
+      sampler: says by `sample_indices_` what it has kept.
+    """
+    pipeline = library.Pipeline([("columns", neighbour_columns(rows)), ("sampler", sampler)])
     pipeline.fit_resample(rows.matrix, rows.labels)
-    kept: npt.NDArray[np.int64] = np.sort(pipeline.steps[-1][1].sample_indices_)
+    kept: npt.NDArray[np.int64] = np.sort(sampler.sample_indices_)
     return rows.take(kept)

@@ -21,6 +21,7 @@ class SmoteEnn(Resampler):
 
     name: ClassVar[str] = "smote-enn"
     effect: ClassVar[str] = SYNTHETIC_EFFECT
+    compares_pairs: ClassVar[bool] = True
 
     #: Frauds to a genuine row after SMOTE, before rows are left out.
     frauds_per_genuine: float = 0.1
@@ -35,7 +36,7 @@ class SmoteEnn(Resampler):
         sampler = self.library("under_sampling").EditedNearestNeighbours(
             sampling_strategy="all", n_neighbors=self.neighbours
         )
-        kept = keep_by_neighbours(smoted, self.library("pipeline"), [("sampler", sampler)])
+        kept = keep_by_neighbours(smoted, self.library("pipeline"), sampler)
         if not 0 < kept.labels.sum() < len(kept.labels):
             raise FraudError(f"{OPTION} {self}: leaves rows of one class only; use smote")
         return kept
