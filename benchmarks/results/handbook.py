@@ -139,7 +139,11 @@ def handbook_models() -> dict[str, Callable[[int], Any]]:
     return {
         "logistic regression": lambda seed: LogisticRegression(random_state=seed),
         "random forest": lambda seed: RandomForestClassifier(random_state=seed, n_jobs=-1),
-        "XGBoost": lambda seed: xgboost.XGBClassifier(random_state=seed, n_jobs=-1),
+        # The defaults of XGBoost 1, with which the handbook was written; later ones draw histograms
+        # and start from the share of frauds, which gives 0.838 / 0.563 / 0.246 here.
+        "XGBoost": lambda seed: xgboost.XGBClassifier(
+            tree_method="exact", base_score=0.5, random_state=seed, n_jobs=-1
+        ),
     }
 
 
