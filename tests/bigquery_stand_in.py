@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import duckdb
+import google_crc32c
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -271,8 +273,15 @@ class StandIn:
 
     def _metadata(self, key: str) -> dict[str, Any]:
         bucket, _, name = key.partition("/")
-        size = str(len(self.objects[key]))
-        return {"bucket": bucket, "name": name, "size": size, "updated": "2024-01-01T00:00:00Z"}
+        data = self.objects[key]
+        return {
+            "bucket": bucket,
+            "name": name,
+            "size": str(len(data)),
+            "updated": "2024-01-01T00:00:00Z",
+            # Clients compare it with what they sent.
+            "crc32c": b64encode(google_crc32c.Checksum(data).digest()).decode(),
+        }
 
     def upload(self, key: str, body: bytes, content_range: str) -> bool:
         """Take a piece of an object; whether it was the last."""

@@ -9,10 +9,12 @@ from benchmarks.results.recipe import BundleRecipe
 #: What `train` does alone, for comparison.
 DEFAULTS = ("forest", "hist_gradient_boosting")
 
-#: Chosen in three folds that go forward in time within the first 227,846 ULB rows.
+#: Chosen in three folds that go forward in time within the first 227,846 ULB rows: of averages
+#: whose average precision there is within 0.001 of the best, the one with the fewest false alarms
+#: where 84 % and 88 % of the frauds are caught.
 ULB_BY_TIME = BundleRecipe(
     title="best bundle",
-    model="average:xgboost+lightgbm+logistic",
+    model="average:xgboost+lightgbm+logistic+keras+forest",
     settings=(
         "xgboost.trees=250",
         "xgboost.depth=5",
@@ -21,7 +23,9 @@ ULB_BY_TIME = BundleRecipe(
         "xgboost.fixed=true",
         "lightgbm.fixed=true",
         "logistic.fraud_weight=1",
-        "weights=2,2,1",
+        "keras.learning_rate=0.001",
+        "keras.epochs=10",
+        "weights=1,1,1,1,1",
     ),
     options=("--until 2013-09-02T16:20:49Z",),
 )
