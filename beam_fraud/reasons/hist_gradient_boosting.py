@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.models.known_codes import CODES, codes_of, known_codes
 from beam_fraud.reasons.explainer import Floats, UnexplainableError, Unit
 from beam_fraud.reasons.tree_paths import Leaf, Tree, leaves
 from beam_fraud.reasons.tree_shapley import MOST_FEATURES, TreeShapley
-
-#: Codes of categories, which scikit-learn holds in sets of 256 bits; absent and unknown come after.
-_CODES = 256
 
 
 class HistGradientBoostingExplainer:
@@ -38,10 +36,10 @@ class HistGradientBoostingExplainer:
             self._features = int(model.n_features_in_)
             categorical = _categorical(model)
             self._thresholds = _thresholds(nodes, categorical, self._features)
-            known = _known_codes(model)
+            known = known_codes(model)
             found: list[Leaf] = []
             for tree, bits in zip(nodes, sets, strict=True):
-                found += leaves(self._tree(tree, _bits(bits), known))
+                found += leaves(self._tree(tree, codes_of(bits), known))
             if max((len(leaf.conditions) for leaf in found), default=0) > MOST_FEATURES:
                 raise UnexplainableError(f"paths of more than {MOST_FEATURES} features")
             self._shapley = TreeShapley(found, self._features)
@@ -60,8 +58,8 @@ class HistGradientBoostingExplainer:
             absent = np.isnan(values)
             if thresholds is None:
                 # As scikit-learn has it, a code outside the sets is an absent one.
-                absent |= (values < 0) | (values >= _CODES)
-                bins[:, place] = np.where(absent, _CODES, values)
+                absent |= (values < 0) | (values >= CODES)
+                bins[:, place] = np.where(absent, CODES, values)
             else:
                 places = np.searchsorted(thresholds, values)
                 bins[:, place] = np.where(absent, len(thresholds) + 1, places)
@@ -132,19 +130,3 @@ def _thresholds(
         None if f < categories else np.unique(splits["num_threshold"][splits["feature_idx"] == f])
         for f in range(features)
     ]
-
-
-def _known_codes(model: Any) -> npt.NDArray[np.bool_]:
-    """Which codes of each feature of the trees were there in training, bool[features, 256]."""
-    known = np.zeros((int(model.n_features_in_), _CODES), dtype=bool)
-    if model.is_categorical_ is not None:
-        sets, places = model._bin_mapper.make_known_categories_bitsets()
-        for feature in range(int(np.count_nonzero(model.is_categorical_))):
-            known[feature] = _bits(sets)[places[feature]]
-    return known
-
-
-def _bits(sets: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """Sets of 8 words as bool[sets, 256]."""
-    words = np.ascontiguousarray(sets, dtype="<u4").reshape(-1, 8)
-    return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little").astype(bool)

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.models.known_codes import codes_of, known_codes
 from beam_fraud.models.onnx.tree_nodes import Leaf, Mode, Split, Tree
 
 
 def hist_gradient_boosting_trees(model: Any) -> list[Tree]:
     """The trees of a fitted classifier of two classes; what they give sums up to log-odds."""
     order = _original_positions(model)
-    known = _known_codes(model, len(order))
+    known = known_codes(model)
     trees: list[Tree] = [[Leaf(float(np.ravel(model._baseline_prediction)[0]))]]
     for (predictor,) in model._predictors:
-        left_sets = _bits(predictor.raw_left_cat_bitsets)
+        left_sets = codes_of(predictor.raw_left_cat_bitsets)
         trees.append([_node(node, order, left_sets, known) for node in predictor.nodes])
     return trees
 
@@ -52,19 +53,3 @@ def _original_positions(model: Any) -> npt.NDArray[np.int64]:
         return np.arange(model.n_features_in_)
     categorical = np.asarray(model.is_categorical_, dtype=bool)
     return np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
-
-
-def _known_codes(model: Any, features: int) -> npt.NDArray[np.bool_]:
-    """Which codes of each feature of the trees were there in training, bool[features, 256]."""
-    known = np.zeros((features, 256), dtype=bool)
-    if model.is_categorical_ is not None:
-        sets, places = model._bin_mapper.make_known_categories_bitsets()
-        for feature in range(int(np.count_nonzero(model.is_categorical_))):
-            known[feature] = _bits(sets)[places[feature]]
-    return known
-
-
-def _bits(sets: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """Sets of 8 words as bool[sets, 256]."""
-    words = np.ascontiguousarray(sets, dtype="<u4").reshape(-1, 8)
-    return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little").astype(bool)
