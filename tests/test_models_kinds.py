@@ -89,3 +89,12 @@ def test_an_unknown_kind_is_told_the_nearest() -> None:
         model_kind("forrest")
     with pytest.raises(UsageError, match="kinds: logistic, forest, extra_trees"):
         model_kind("zzz")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("forest", "trees=0"), ("xgboost", "depth=-3"), ("lightgbm", "leaves=1")]
+)
+def test_a_setting_that_the_library_refuses_is_one_line(name: str, setting: str) -> None:
+    with pytest.raises(UsageError, match=f"--model {name}: a setting is refused") as refused:
+        model_kind(name, [setting]).fit(rows(), seed=0)
+    assert "\n" not in str(refused.value)

@@ -58,8 +58,8 @@ def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
     first, colon, members = name.partition(":")
     if first not in KINDS:
         nearest = difflib.get_close_matches(first, KINDS, n=1, cutoff=0.4)
-        meant = f"did you mean {nearest[0]}? " if nearest else ""
-        raise UsageError(f"--model {name}: no such kind; {meant}(kinds: {', '.join(KINDS)})")
+        meant = f", did you mean {nearest[0]}?" if nearest else ""
+        raise UsageError(f"--model {name}: no such kind{meant} (kinds: {', '.join(KINDS)})")
     kind = KINDS[first]
     if colon:
         kind = kind.of([model_kind(member) for member in members.split("+")])

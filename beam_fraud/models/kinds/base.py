@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import UsageError
+from beam_fraud.models.kinds.refused_settings import refused_settings
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.space import Space
@@ -74,7 +75,8 @@ class ModelKind(ABC):
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """A classifier fitted on rows of both classes, set to predict on one thread."""
         model = self.estimator(rows, seed)
-        model.fit(rows.matrix, rows.labels)
+        with refused_settings(self.name):
+            model.fit(rows.matrix, rows.labels)
         set_single_threaded(model)
         return model
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from beam_fraud.extras import extra_module
 from beam_fraud.models.kinds.boosting import Boosting, Floats
+from beam_fraud.models.kinds.refused_settings import refused_settings
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Real, Space, Whole
 from beam_fraud.models.threads import set_single_threaded
@@ -83,7 +84,8 @@ class LightGBM(Boosting):
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """A classifier fitted on rows of both classes, set to predict on one thread."""
         model = self.estimator(rows, seed)
-        model.fit(rows.matrix, rows.labels, categorical_feature=list(rows.categorical))
+        with refused_settings(self.name):
+            model.fit(rows.matrix, rows.labels, categorical_feature=list(rows.categorical))
         set_single_threaded(model)
         return model
 

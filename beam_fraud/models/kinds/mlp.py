@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.prepare import scaled_columns
+from beam_fraud.models.kinds.refused_settings import refused_settings
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Real, Space, Whole
 from beam_fraud.models.threads import set_single_threaded
@@ -78,7 +79,7 @@ class MLP(ModelKind):
         model = self.estimator(rows, seed)
         weights = np.where(rows.labels == 1, self.fraud_weight, 1.0)
         # Matrices of a few hundred rows gain nothing by a second thread and lose on busy cores.
-        with threadpool_limits(1), warnings.catch_warnings():
+        with refused_settings(self.name), threadpool_limits(1), warnings.catch_warnings():
             # That it ends after its epochs is meant.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(rows.matrix, rows.labels, network__sample_weight=weights)
