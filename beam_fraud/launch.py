@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
@@ -28,6 +29,8 @@ def pipeline_options(
     """
     several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
+    # What is looked at before the launch is looked at with the project and keys that are given.
+    FileSystems.set_options(options)
     given = options.get_all_options(drop_default=True)
     if "runner" not in given:
         runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER

@@ -61,6 +61,7 @@ class GoogleStandIn:
                 raise RefusedError(refusal[1], "Refused by the test")
         if path == "/token":
             return {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
+        path = path.removeprefix("/download")
         if path.startswith("/storage/"):
             return self._storage(method, path, query)
         return self.service(method, path, query, given)
@@ -73,6 +74,7 @@ class GoogleStandIn:
         """Let go of what is held."""
 
     def _storage(self, method: str, path: str, query: dict[str, str]) -> Any:
+        path, _, to = path.partition("/copyTo/b/")
         bucket, _, name = path.removeprefix("/storage/v1/b/").partition("/o")
         name = f"{bucket}{unquote(name)}"
         if bucket not in self.buckets:
@@ -89,6 +91,10 @@ class GoogleStandIn:
         if method == "DELETE":
             del self.objects[name]
             return {}
+        if to:
+            copied = unquote(to.replace("/o/", "/", 1))
+            self.objects[copied] = self.objects[name]
+            return self._metadata(copied)
         return self.objects[name] if query.get("alt") == "media" else self._metadata(name)
 
     def _metadata(self, key: str) -> dict[str, Any]:
@@ -141,6 +147,14 @@ def running(directory: Path, stand_in: Held) -> Iterator[tuple[Held, dict[str, s
                     error = {"reason": reason.get(refused.status, "other"), "message": str(refused)}
                     said = {"code": refused.status, "message": str(refused), "errors": [error]}
                     return self.reply(refused.status, {"error": said})
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            if wanted and isinstance(answer, bytes):
+                start, whole = int(wanted[1]), len(answer)
+                piece = answer[start : int(wanted[2] or whole) + 1]
+                if not piece:
+                    return self.reply(416, {})
+                last = f"bytes {start}-{start + len(piece) - 1}/{whole}"
+                return self.reply(206, piece, **{"Content-Range": last})
             self.reply(200, answer)
 
         def upload(self, path: str, query: dict[str, str], body: bytes) -> None:
@@ -159,8 +173,12 @@ def running(directory: Path, stand_in: Held) -> Iterator[tuple[Held, dict[str, s
         def batch(self, body: str) -> None:
             done = []
             for url in re.findall(r"^DELETE (\S+) HTTP", body, re.MULTILINE):
-                stand_in.answer("DELETE", urlsplit(url).path, {}, b"")
-                done.append("Content-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+                try:
+                    stand_in.answer("DELETE", urlsplit(url).path, {}, b"")
+                    said = "204 No Content"
+                except RefusedError as refused:
+                    said = f"{refused.status} Refused"
+                done.append(f"Content-Type: application/http\r\n\r\nHTTP/1.1 {said}\r\n\r\n")
             parts = "".join(f"--part\r\n{one}\r\n" for one in done)
             self.reply(200, f"{parts}--part--".encode(), kind="multipart/mixed; boundary=part")
 

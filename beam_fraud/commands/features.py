@@ -9,7 +9,8 @@ from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.table import table_schema
-from beam_fraud.outputs import DEAD_LETTERS, FEATURES, RunOutputs, local_directory, new_run_id
+from beam_fraud.object_outputs import batch_outputs
+from beam_fraud.outputs import DEAD_LETTERS, FEATURES
 from beam_fraud.pipeline import build_features
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.stages import DEAD_LETTER
@@ -37,7 +38,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     started = time.monotonic()
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
-    outputs = RunOutputs(local_directory(options.out), new_run_id(), branches)
+    outputs = batch_outputs(options.out, branches)
     inputs = batch.find(options, features, outputs)
     outputs.check()
     if options.dry_run:
@@ -59,7 +60,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
         "rows_per_second": round(rows_in / seconds),
         "features": list(features.names),
         "run_id": outputs.run_id,
-        "outputs": {name: str(outputs.directory / name) for name in (FEATURES, DEAD_LETTERS)},
+        "outputs": {name: outputs.place(name) for name in (FEATURES, DEAD_LETTERS)},
     }
     outputs.write_summary(summary)
     return summary

@@ -21,7 +21,8 @@ from beam_fraud.commands.undelivered import (
     undelivered_rows,
 )
 from beam_fraud.errors import FraudError
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
+from beam_fraud.object_outputs import BatchOutputs, batch_outputs
+from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
@@ -49,7 +50,7 @@ class _Plan:
     alert_patience: float
 
     @property
-    def outputs(self) -> RunOutputs:
+    def outputs(self) -> BatchOutputs:
         return self.inputs.outputs
 
     @property
@@ -122,7 +123,7 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions) -> _Plan:
-    outputs = RunOutputs(local_directory(options.out), new_run_id())
+    outputs = batch_outputs(options.out)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
@@ -173,8 +174,8 @@ def _summary(
 ) -> dict[str, object]:
     rows_in = counted.get(counters.ROWS_IN, 0)
     outputs: dict[str, object] = {
-        "scores": str(plan.outputs.directory / SCORES),
-        "dead_letters": str(plan.outputs.directory / DEAD_LETTERS),
+        "scores": plan.outputs.place(SCORES),
+        "dead_letters": plan.outputs.place(DEAD_LETTERS),
     }
     if plan.sink is not None:
         outputs["sink"] = plan.sink.describe()
