@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -86,5 +87,11 @@ def run(
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
     result = pipeline.run()
-    wait(result)
+    try:
+        wait(result)
+    except KeyboardInterrupt:
+        # Elsewhere it would go on, and write where nobody waits for it any more.
+        with suppress(Exception):
+            result.cancel()
+        raise
     return result

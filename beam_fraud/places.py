@@ -102,6 +102,13 @@ def refuse_shared_places(
             raise _refusal(other, one)
 
 
+def disk_of(sink: FlaggedSink | None) -> Path | None:
+    """The file or directory that a sink is on this machine; None if it is elsewhere."""
+    if isinstance(sink, ParquetSink):
+        return sink.directory
+    return database_file(sink.url) if isinstance(sink, DatabaseSink) else None
+
+
 def _of_outputs(outputs: Outputs, *, outbox: bool) -> Iterator[_Place]:
     option = f"--out {outputs.directory}"
     for path in outputs.reserved:

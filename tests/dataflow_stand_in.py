@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tests import google_stand_in
@@ -14,8 +15,8 @@ from tests.google_stand_in import PROJECT, GoogleStandIn, RefusedError
 
 REGION = "europe-west1"
 _PATH = re.compile(rf"/v1b3/projects/{PROJECT}/locations/{REGION}/jobs(?:/([^/:]+))?(?:/(\w+))?$")
-#: For `--dataflow_endpoint`: Beam takes no port there, and speaks HTTP to sandboxes alone. Nobody has
-#: this name: requests reach the stand-in because it is given as their proxy.
+#: For `--dataflow_endpoint`: Beam takes no port there, and speaks HTTP to sandboxes alone. Nobody
+#: has this name: requests reach the stand-in because it is given as their proxy.
 ENDPOINT = "http://dataflow-sandbox.invalid"
 NOW = "2024-01-01T00:00:00Z"
 
@@ -32,7 +33,7 @@ class DataflowStandIn(GoogleStandIn):
     messages: list[dict[str, str]] = field(default_factory=list)
     #: Counters of every job.
     counters: dict[str, int] = field(default_factory=dict)
-    #: Called with a job before it is said to have ended.
+    #: Called with a job, which ends after it; a failure of it fails the job.
     work: Callable[[dict[str, Any]], None] | None = None
 
     def service(self, method: str, path: str, query: dict[str, str], given: Any) -> Any:
@@ -46,7 +47,8 @@ class DataflowStandIn(GoogleStandIn):
             case ("GET", None, None):
                 return {"jobs": list(self.jobs.values())}
             case ("GET", job, None):
-                return self._ended(self._job(job))
+                found = self._job(job)
+                return {name: found[name] for name in ("id", "name", "type", "currentState")}
             case ("PUT", job, None):
                 self._job(job)["requestedState"] = given["requestedState"]
                 return self._job(job)
@@ -55,13 +57,15 @@ class DataflowStandIn(GoogleStandIn):
                 return {"jobMessages": self.messages}
             case ("GET", job, "metrics"):
                 self._job(job)
-                return {"metrics": [self._metric(*item) for item in self.counters.items()]}
+                return {"metrics": self._metrics()}
         raise RefusedError(501, f"{method} {path} is not made")
 
     def _create(self, job: dict[str, Any]) -> dict[str, Any]:
         key = f"2024-01-01_00_00_00-{len(self.jobs) + 1}"
         told = {"id": key, "projectId": PROJECT, "location": REGION, "createTime": NOW}
         self.jobs[key] = {**job, **told, "currentState": "JOB_STATE_RUNNING"}
+        # It asks this server itself, which answers one at a time.
+        Thread(target=self._work, args=(self.jobs[key],), daemon=True).start()
         return {name: self.jobs[key][name] for name in (*told, "name", "clientRequestId")}
 
     def _job(self, key: str | None) -> dict[str, Any]:
@@ -69,17 +73,31 @@ class DataflowStandIn(GoogleStandIn):
             raise RefusedError(404, f"no job {key}")
         return self.jobs[key]
 
-    def _ended(self, job: dict[str, Any]) -> dict[str, Any]:
-        if job["currentState"] == "JOB_STATE_RUNNING":
+    def _work(self, job: dict[str, Any]) -> None:
+        state = self.state
+        try:
             if self.work is not None:
                 self.work(job)
-            job["currentState"] = self.state
-        return {name: job[name] for name in ("id", "name", "type", "currentState")}
+        except Exception as error:
+            state = "JOB_STATE_FAILED"
+            self.say("JOB_MESSAGE_ERROR", str(error))
+        job["currentState"] = state
 
-    def _metric(self, name: str, value: int) -> dict[str, Any]:
-        context = {"namespace": "beam_fraud", "step": "s1"}
-        described = {"origin": "user", "name": name, "context": context}
-        return {"name": described, "scalar": value, "updateTime": NOW}
+    def say(self, importance: str, text: str) -> None:
+        """Have the service say something of every job."""
+        number = str(len(self.messages))
+        said = {"id": number, "time": NOW, "messageText": text, "messageImportance": importance}
+        self.messages.append(said)
+
+    def _metrics(self) -> list[dict[str, Any]]:
+        """Every counter twice, as the service has it."""
+        found = []
+        for name, value in self.counters.items():
+            for tentative in ({}, {"tentative": "true"}):
+                context = {"namespace": "beam_fraud", "step": "s1", **tentative}
+                described = {"origin": "user", "name": name, "context": context}
+                found.append({"name": described, "scalar": value, "updateTime": NOW})
+        return found
 
 
 @contextmanager

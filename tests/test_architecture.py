@@ -24,7 +24,7 @@ LAYERS = (
     | {"checkpoint"},
     {"stream_outputs", "object_outputs", "dead_letters"},
     {"erasure"},
-    {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
+    {"archive_places", "dataset", "decision", "places", "reasons", "runners", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},

@@ -21,6 +21,7 @@ from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
 from beam_fraud.outputs import DEAD_LETTERS
 from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
+from beam_fraud.runners.dataflow import template_location
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
@@ -122,6 +123,32 @@ def run(
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
         _note_headers(inputs)
     return counted
+
+
+def leaves_template(options: BatchOptions) -> bool:
+    """Whether the job is only described, for someone else to start it."""
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    return template_location(beam_options) is not None
+
+
+def leave_template(
+    options: BatchOptions, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
+) -> dict[str, object]:
+    """Describe the job of a graph; it publishes by itself, and leaves no summary.
+
+    Returns:
+      What is told in the place of a summary.
+
+    Raises:
+      RuntimeError: Beam could not do it.
+    """
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    launch.run(beam_options, lambda root: build(root, inputs))
+    return {
+        "template": template_location(beam_options),
+        "run_id": inputs.outputs.run_id,
+        "outputs": {name: inputs.outputs.place(name) for name in inputs.outputs.branches},
+    }
 
 
 def _note_headers(inputs: Inputs) -> None:

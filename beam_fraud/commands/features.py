@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from beam_fraud.commands import batch
+from beam_fraud import launch
+from beam_fraud.commands import batch, on_dataflow
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.table import table_schema
@@ -36,6 +37,8 @@ def run(options: FeaturesOptions) -> dict[str, object]:
       FraudError: a file that cannot be used, or a directory that cannot be written.
     """
     started = time.monotonic()
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    on_dataflow.refuse_batch(options, beam_options)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
     outputs = batch_outputs(options.out, branches)
@@ -44,6 +47,8 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()
+    if batch.leaves_template(options):
+        return batch.leave_template(options, inputs, build_features)
     try:
         counted = batch.run(options, inputs, build_features, "computing")
         batch.warn_if_all_are_dead(counted, outputs)

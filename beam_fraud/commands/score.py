@@ -6,12 +6,13 @@ import logging
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.commands import batch
+from beam_fraud.commands import batch, on_dataflow
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import rule_counts, warn_of_wide_rules
@@ -74,6 +75,9 @@ def run(options: ScoreOptions) -> dict[str, object]:
     if options.dry_run:
         return _dry_run(plan)
     plan.outputs.begin()
+    if batch.leaves_template(options):
+        build = partial(build_score, scoring=plan.scoring)
+        return batch.leave_template(options, plan.inputs, build)
     try:
         if plan.sink is not None:
             plan.sink.begin(plan.outputs.run_id)
@@ -82,7 +86,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
         counted = batch.run(
             options,
             plan.inputs,
-            lambda root, inputs: build_score(root, inputs, plan.scoring),
+            partial(build_score, scoring=plan.scoring),
             "scoring",
         )
         batch.warn_if_all_are_dead(counted, plan.outputs)
@@ -125,6 +129,7 @@ def render(result: dict[str, object]) -> str:
 def _plan(options: ScoreOptions) -> _Plan:
     outputs = batch_outputs(options.out)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    on_dataflow.refuse_batch(options, beam_options)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(options, planned.features, outputs)

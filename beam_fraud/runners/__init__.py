@@ -1,0 +1,1 @@
+"""What runners of Beam need, and what they lack."""
