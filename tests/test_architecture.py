@@ -23,6 +23,7 @@ LAYERS = (
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "object_outputs", "dead_letters"},
+    {"object_stream_outputs"},
     {"erasure"},
     {"archive_places", "dataset", "decision", "places", "reasons", "runners", "shards"}
     | {"explore", "evaluation"},

@@ -11,11 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.shards.archive_folder import archive_folder
 from beam_fraud.shards.kept_rows import rows_from_bytes, rows_to_bytes
 from beam_fraud.shards.shard import Delta, Effects
 from beam_fraud.shards.unaged import Unaged
-from beam_fraud.shards.unfinished_part import UnfinishedPart, remove_unfinished
-from beam_fraud.sinks.folder import make_directory, reason_of
+from beam_fraud.shards.unfinished_part import UnfinishedPart
+from beam_fraud.sinks.folder import reason_of
 
 #: What a delta says: the number of the next part, or rows and when they came.
 _NUMBER, _ROWS = b"N", b"R"
@@ -35,7 +36,7 @@ class ArchiveShard(Unaged):
     keep the effects.
 
     Args:
-      directory: of the parts; made by `restore`.
+      directory: of the parts, or its URL; made by `restore`.
       schema: of the batches that come.
       shard: number of this shard.
       rows: a part is rolled as soon as it has so many; it may have more by less than a batch.
@@ -45,7 +46,7 @@ class ArchiveShard(Unaged):
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | str,
         schema: pa.Schema,
         shard: int,
         rows: int,
@@ -54,6 +55,7 @@ class ArchiveShard(Unaged):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
+        self._folder = archive_folder(directory)
         self._schema = schema
         self._prefix = f"part-{shard:03d}-"
         self._most_rows = rows
@@ -82,13 +84,8 @@ class ArchiveShard(Unaged):
                 self._count(self._checked(data[_ROWS_FORM.size :]), came)
             else:
                 raise FraudError(f"{self._directory}: the stream's state is damaged; {_ANEW}")
-        make_directory(self._directory)
         with self._one_line_errors():
-            remove_unfinished(self._directory, self._prefix)
-            for path in self._directory.glob(f"{self._prefix}*.parquet"):
-                number = path.stem.removeprefix(self._prefix)
-                if number.isdigit() and int(number) >= self._number:
-                    path.unlink()
+            self._folder.take_up(self._prefix, self._number)
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -130,7 +127,7 @@ class ArchiveShard(Unaged):
 
     def _unfinished(self) -> UnfinishedPart:
         if self._part is None:
-            self._part = UnfinishedPart(self._directory, self._prefix, self._schema)
+            self._part = self._folder.begin(self._prefix, self._schema)
             for rows in self._unwritten:
                 self._part.write(rows_from_bytes(rows))
             self._unwritten = []
@@ -138,8 +135,7 @@ class ArchiveShard(Unaged):
 
     def _roll(self) -> Effects:
         with self._one_line_errors():
-            path = self._directory / f"{self._prefix}{self._number:08d}.parquet"
-            self._unfinished().publish(path)
+            self._folder.publish(self._unfinished(), self._prefix, self._number)
         self._part = None
         self._number += 1
         self._rows = 0

@@ -47,6 +47,14 @@ class UnfinishedPart:
         finally:
             os.close(directory)
 
+    def take(self) -> bytes:
+        """Finish the file, and give its contents in its place."""
+        self._writer.close()
+        self._file.close()
+        data = self._path.read_bytes()
+        self._path.unlink()
+        return data
+
     def discard(self) -> None:
         """Give up after a failure, and leave nothing once this object is gone."""
         # Closing would write more, where writing has failed.
