@@ -10,6 +10,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from beam_fraud.runners.dataflow_failure import dataflow_failure
+
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The same for sources that have no end.
@@ -83,15 +85,22 @@ def run(
 
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
+      FraudError: Dataflow has refused it, or says why it failed.
     """
-    pipeline = beam.Pipeline(options=options)
-    build(pipeline)
-    result = pipeline.run()
     try:
-        wait(result)
-    except KeyboardInterrupt:
-        # Elsewhere it would go on, and write where nobody waits for it any more.
-        with suppress(Exception):
-            result.cancel()
-        raise
+        pipeline = beam.Pipeline(options=options)
+        build(pipeline)
+        result = pipeline.run()
+        try:
+            wait(result)
+        except KeyboardInterrupt:
+            # Elsewhere it would go on, and write where nobody waits for it any more.
+            with suppress(Exception):
+                result.cancel()
+            raise
+    except Exception as error:
+        told = dataflow_failure(options, error)
+        if told is None:
+            raise
+        raise told from error
     return result

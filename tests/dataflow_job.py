@@ -41,3 +41,8 @@ def run_staged(held: DataflowStandIn, job: dict[str, Any]) -> None:
         name = counter.key.metric.name
         if counter.key.metric.namespace == "beam_fraud":
             held.counters[name] = held.counters.get(name, 0) + counter.committed
+
+
+def requirements(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
+    """What it says that its runner has to have."""
+    return set(graph.requirements)
