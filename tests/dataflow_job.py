@@ -23,7 +23,7 @@ def steps(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
     return {
         transform.unique_name.split("/")[0]
         for transform in graph.components.transforms.values()
-        if transform.unique_name
+        if not transform.unique_name.startswith("ref_")
     }
 
 
