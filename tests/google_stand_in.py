@@ -55,16 +55,20 @@ class GoogleStandIn:
         """The answer to one request, as JSON or bytes."""
         given = json.loads(body) if body[:1] == b"{" and "upload" not in path else {}
         self.requests.append((method, path, given))
-        for refusal in self.refusals:
-            if refusal[2] and refusal[0].search(f"{method} {path}"):
-                refusal[2] -= 1
-                raise RefusedError(refusal[1], "Refused by the test")
+        self.see(method, path)
         if path == "/token":
             return {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
         path = path.removeprefix("/download")
         if path.startswith("/storage/"):
             return self._storage(method, path, query)
         return self.service(method, path, query, given)
+
+    def see(self, method: str, path: str) -> None:
+        """Refuse a request if the test wants it."""
+        for refusal in self.refusals:
+            if refusal[2] and refusal[0].search(f"{method} {path}"):
+                refusal[2] -= 1
+                raise RefusedError(refusal[1], "Refused by the test")
 
     def service(self, method: str, path: str, query: dict[str, str], given: Any) -> Any:
         """What is not Cloud Storage."""
@@ -133,11 +137,12 @@ def running(directory: Path, stand_in: Held) -> Iterator[tuple[Held, dict[str, s
             query = {name: values[0] for name, values in parse_qs(split.query).items()}
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with stand_in.lock:
-                if split.path.startswith("/upload/"):
-                    return self.upload(split.path, query, body)
-                if split.path.startswith("/batch/"):
-                    return self.batch(body.decode())
                 try:
+                    if split.path.startswith("/upload/"):
+                        stand_in.see(self.command, split.path)
+                        return self.upload(split.path, query, body)
+                    if split.path.startswith("/batch/"):
+                        return self.batch(body.decode())
                     allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
                     if split.path != "/token" and not allowed:
                         raise RefusedError(401, "no token")

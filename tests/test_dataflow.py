@@ -131,15 +131,21 @@ def test_a_service_that_refuses_is_told_in_one_line(
     assert [key for key in held.objects if key.startswith("bucket/out/")] == []
 
 
-def test_a_template_is_left_and_no_job_is_made(
+def test_a_template_s_launcher_describes_the_job_and_makes_none(
     held: Any,  # noqa: F811
     score: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place = "gs://bucket/templates/nightly"
-    assert call([*score, "--template_location", place, "--json"]) == 0
+    from deploy.dataflow.main import launch as launch_template
+
+    place = "gs://bucket/templates/job_object"
+    options = runner("nightly")
+    given = [f"{name}={value}" for name, value in zip(options[::2], options[1::2], strict=True)]
+    given += ["--command=score", "--files=gs://bucket/days/*.csv", "--model=gs://bucket/model"]
+    given += ["--out=gs://bucket/out", f"--template_location={place}", "--json=true"]
+    assert launch_template(given) == 0
     assert json.loads(capsys.readouterr().out)["template"] == place
-    described = json.loads(held.objects["bucket/templates/nightly"])
+    described = json.loads(held.objects["bucket/templates/job_object"])
     assert described["environment"]["workerPools"][0]["workerHarnessContainerImage"] == IMAGE
     assert held.jobs == {}
     assert call([*score, "--template_location", place, "--sink", "bigquery:my-project.fraud"]) == 2

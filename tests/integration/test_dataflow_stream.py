@@ -62,8 +62,10 @@ def test_the_request_is_a_stream_with_all_that_dataflow_has_to_keep(
     # A job is updated by these names: another one loses its state.
     names = "Read Parse Validate DeadLetters Deduplicate Transactions Features Infer Decide Explain"
     assert steps(graph) == {*names.split(), "Observe", "Flagged", "Scores"}
-    # What Dataflow's second runner has: state, timers of both times, and sources that go on.
+    # What Dataflow's second runner says it has: state with timers, sources that go on, and a word
+    # to the source once a bundle counts.
     assert requirements(graph) == {
+        "beam:requirement:pardo:finalization:v1",
         "beam:requirement:pardo:splittable_dofn:v1",
         "beam:requirement:pardo:stateful:v1",
     }
