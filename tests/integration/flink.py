@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.java import class_path
-from deploy.ports import free_port
-from deploy.ports import listens
+from deploy.ports import free_port, listens
 from tests.requirements import need
 
 POM = Path(__file__).resolve().parents[2] / "deploy/flink/pom.xml"
