@@ -43,6 +43,17 @@ def pipeline_options(
     return PipelineOptions(list(beam_args), **{**more, **chosen})
 
 
+def takes_checkpoints(options: PipelineOptions) -> bool:
+    """Whether the runner makes what it has done durable, and tells its workers of it."""
+    given = options.get_all_options(drop_default=True)
+    return _is_flink(options) and given.get("checkpointing_interval", -1) > 0
+
+
+def starts_from_savepoint(options: PipelineOptions) -> bool:
+    """Whether the runner takes up what another job has left."""
+    return _is_flink(options) and "savepoint_path" in options.get_all_options(drop_default=True)
+
+
 def _is_flink(options: PipelineOptions) -> bool:
     """Whether it may be; a job server of another runner drops what it does not know."""
     runner = str(options.view_as(StandardOptions).runner)
