@@ -38,9 +38,10 @@ _SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 
 class FlinkCluster:
-    """A cluster, its workers and its state; only this machine reaches it.
+    """A cluster, its workers and its state.
 
-    As a context manager it runs inside the `with`.
+    Only this machine reaches it, but for Beam's job server, which listens at every address whatever
+    it is told. As a context manager it runs inside the `with`.
     """
 
     #: Flink's REST address and page, for `--flink_master`: "127.0.0.1:PORT".
