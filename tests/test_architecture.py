@@ -28,6 +28,7 @@ LAYERS = (
     | {"explore", "evaluation"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner"},
+    {"workers"},
     {"commands"},
     {"cli"},
     {"__main__"},
