@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 
+from beam_fraud.errors import UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink_rest import FlinkRest
 
@@ -32,6 +33,9 @@ def refuse_other_version(master: Address, options: PipelineOptions) -> None:
       UsageError: it is another one.
       FraudError: what answers there is no Flink.
     """
+    if options.view_as(FlinkRunnerOptions).flink_job_server_jar:
+        # Somebody's own, made for whatever version.
+        return
     version = FlinkRest(master).version()
     wanted = options.view_as(FlinkRunnerOptions).flink_version
     if version.split(".")[:2] != str(wanted).split("."):
