@@ -7,27 +7,32 @@ ended, and some hand back nothing else.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import socket
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics, MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud import __version__
 from beam_fraud.doctor.disk import nearest_directory
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
+from beam_fraud.runners.flink_rest import FlinkRest
 from beam_fraud.urls import is_url
 
 _NAMESPACE = "beam_fraud.doctor"
@@ -43,7 +48,7 @@ class Report:
     host: str
     #: Version of Python.
     python: str
-    #: Version of this package.
+    #: Version of this package, "" if it is not there.
     package: str
     #: Others to their versions, "" for those that are not there.
     versions: dict[str, str]
@@ -75,7 +80,12 @@ def report(model: str | None = None, seen: str | None = None) -> Report:
 
 
 def probe(
-    options: PipelineOptions, *, model: str | None, out: str | None, seconds: float
+    options: PipelineOptions,
+    *,
+    model: str | None,
+    out: str | None,
+    seconds: float,
+    flink: FlinkRest | None = None,
 ) -> Report:
     """What a worker reports of itself, by a pipeline that is run for it.
 
@@ -84,6 +94,7 @@ def probe(
       model: a bundle to open there, absolute or a URL.
       out: a directory of which is seen whether workers see it, or None.
       seconds: how long it may take; then it is cancelled.
+      flink: the cluster that it goes to, if it is known.
 
     Raises:
       FraudError: it failed, or took longer.
@@ -91,12 +102,14 @@ def probe(
     options = PipelineOptions.from_dictionary(options.get_all_options(drop_default=True))
     # It has an end, whatever is to run after it.
     options.view_as(StandardOptions).streaming = False
+    name = f"beam-fraud-doctor-{uuid.uuid4().hex[:12]}"
+    options.view_as(GoogleCloudOptions).job_name = name
+    options.view_as(PortableOptions).job_server_timeout = math.ceil(seconds)
     with _marked(out) as marker:
         pipeline = beam.Pipeline(options=options)
-        look = partial(_look, model=model, seen=marker)
-        _ = pipeline | "Probe" >> beam.Create([0]) | "Look" >> beam.Map(look)
+        _ = pipeline | "Probe" >> beam.Create([0]) | "Look" >> beam.Map(_looking(model, marker))
         try:
-            result = _finished(pipeline, seconds)
+            result = _finished(pipeline, name, seconds, flink)
         except FraudError:
             raise
         except Exception as error:
@@ -107,35 +120,50 @@ def probe(
     raise FraudError("a pipeline runs there, but its counters do not come back; see the runner's")
 
 
-def _look(_: int, model: str | None, seen: str | None) -> None:
-    told = json.dumps(asdict(report(model, seen)))
-    Metrics.counter(_NAMESPACE, told).inc()
+def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
+    """What a worker does.
 
+    It travels as it is, and not by the name of a module: workers may not have this package, and
+    some runners wait for ever for one that cannot even open what it is to do.
+    """
+    namespace = _NAMESPACE
 
-def _finished(pipeline: beam.Pipeline, seconds: float) -> PipelineResult:
-    """Run a pipeline; some runners try again for ever, and some have ended when this starts."""
-    outcome: list[PipelineResult | Exception] = []
+    def look(_: int) -> None:
+        import json
+        import platform
+        import socket
+        from dataclasses import asdict
 
-    def run() -> None:
+        from apache_beam.metrics import Metrics
+
         try:
-            outcome.append(pipeline.run())
-        except Exception as error:
-            outcome.append(error)
+            from beam_fraud.doctor.probe import report
 
-    submitting = threading.Thread(target=run, daemon=True)
-    submitting.start()
-    submitting.join(seconds)
-    if not outcome:
-        raise FraudError(f"a pipeline was not taken within {seconds:g} s; see the job server's log")
-    result = outcome[0]
-    if isinstance(result, Exception):
-        raise result
-    state = result.wait_until_finish(duration=seconds * 1000)
-    if state is None or not PipelineState.is_terminal(result.state):
+            told = asdict(report(model, seen))
+        except ImportError as error:
+            told = {"host": socket.gethostname(), "python": platform.python_version()}
+            told |= {"package": "", "versions": {}, "model_refused": str(error)}
+        Metrics.counter(namespace, json.dumps(told)).inc()
+
+    return look
+
+
+def _finished(
+    pipeline: beam.Pipeline, name: str, seconds: float, flink: FlinkRest | None
+) -> PipelineResult:
+    """Run a pipeline to its end; a worker that fails is tried again for ever by some runners."""
+    result = pipeline.run()
+    if PipelineState.is_terminal(result.state):
+        return result
+    result.wait_until_finish(duration=seconds * 1000)
+    if not PipelineState.is_terminal(result.state):
         result.cancel()
+        if flink is not None:
+            # The job server forgets a job, and leaves it to run on.
+            flink.cancel_all(name)
         raise FraudError(
-            f"a pipeline did not end within {seconds:g} s and was cancelled; see what Flink's page "
-            "says of it, or whether slots are free"
+            f"a pipeline did not end within {seconds:g} s and was cancelled; see what the runner's "
+            "page or log says of it, and that all slots it asks for are free"
         )
     return result
 

@@ -59,10 +59,10 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
         yield tried("job server", lambda: _job_server(server))
     if runner.name == "PrismRunner" and given is None:
         yield tried("Prism", lambda: check_prism(options))
-    master = flink_master(options) if runner.name in ("FlinkRunner", "PortableRunner") else None
-    if master is not None:
+    flink = flink_of(options)
+    if flink is not None:
         yield from check_flink(
-            FlinkRest(master, _scheme(options)),
+            flink,
             parallelism=options.view_as(FlinkRunnerOptions).parallelism,
             streaming=streaming,
             storage=options.get_all_options(drop_default=True).get("state_backend_storage_path"),
@@ -76,12 +76,19 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
     kind = environment_of(options, runner)
     if kind == "EXTERNAL":
         pool = worker_pool(options)
-        yield tried(WORKER_POOL, lambda: check_worker_pool(pool, master or server))
+        yield tried(
+            WORKER_POOL, lambda: check_worker_pool(pool, flink.address if flink else server)
+        )
 
 
-def _scheme(options: PipelineOptions) -> str:
-    given = str(options.view_as(FlinkRunnerOptions).flink_master)
-    return "https" if given.strip().startswith("https:") else "http"
+def flink_of(options: PipelineOptions) -> FlinkRest | None:
+    """The cluster that a pipeline goes to; None if that is none of Flink or is not told."""
+    if runner_of(options).name not in ("FlinkRunner", "PortableRunner"):
+        return None
+    master = flink_master(options)
+    given = str(options.view_as(FlinkRunnerOptions).flink_master).strip()
+    scheme = "https" if given.startswith("https:") else "http"
+    return None if master is None else FlinkRest(master, scheme)
 
 
 def _job_server(server: Address) -> str:

@@ -8,6 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.doctor.probe import Report, probe, report
+from beam_fraud.doctor.runner import flink_of
 from beam_fraud.errors import FraudError
 from beam_fraud.urls import absolute, is_url
 
@@ -27,7 +28,7 @@ def check_workers(
     if model is not None and not is_url(model):
         bundle = str(absolute(Path(model)))
     try:
-        there = probe(options, model=bundle, out=out, seconds=seconds)
+        there = probe(options, model=bundle, out=out, seconds=seconds, flink=flink_of(options))
     except FraudError as error:
         return [refused("workers", error)]
     return compared(report(bundle), there, model, out)
@@ -42,6 +43,9 @@ def compared(here: Report, there: Report, model: str | None, out: str | None) ->
       model: the bundle that was looked for, as given.
       out: the directory that was looked for, as given.
     """
+    if not there.package:
+        found = f"at {there.host}: Python {there.python} has no beam-fraud ({there.model_refused})"
+        return [failed("workers", found, f"install beam-fraud {here.package} there")]
     checks = [_packages(here, there)]
     name = f"model at {there.host}"
     if model is not None and there.model_refused:

@@ -42,13 +42,15 @@ class FlinkRest:
             raise FraudError(f"--flink_master {self.address}: what answers there is no Flink")
         return str(said["flink-version"])
 
-    def cancel(self, job: str) -> None:
-        """End a job.
+    def cancel_all(self, name: str) -> None:
+        """End every job of a name.
 
         Raises:
           FraudError: it does not answer.
         """
-        self._ask("PATCH", f"/jobs/{job}?mode=cancel")
+        for job in self.get("/jobs/overview")["jobs"]:
+            if job["name"] == name and job["end-time"] < 0:
+                self._ask("PATCH", f"/jobs/{job['jid']}?mode=cancel")
 
     def _ask(self, method: str, path: str) -> Any:
         url = f"{self.scheme}://{self.address}{path}"
