@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from beam_fraud.runners.flink_options import STREAM_DEFAULTS
 from beam_fraud.runners.runner import runner_named
 
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
@@ -36,12 +37,17 @@ def pipeline_options(
         options.view_as(StandardOptions).runner = runner
     if streaming:
         options.view_as(StandardOptions).streaming = True
-    if workers > 1:
-        kept = {name: value for name, value in several.items() if name not in given}
-        return PipelineOptions(
-            list(beam_args), runner=options.view_as(StandardOptions).runner, **kept
-        )
-    return options
+    more = several if workers > 1 else {}
+    if streaming and _is_flink(options):
+        more = {**more, **STREAM_DEFAULTS}
+    chosen = options.get_all_options(drop_default=True)
+    return PipelineOptions(list(beam_args), **{**more, **chosen})
+
+
+def _is_flink(options: PipelineOptions) -> bool:
+    """Whether it may be; a job server of another runner drops what it does not know."""
+    runner = str(options.view_as(StandardOptions).runner)
+    return runner.rpartition(".")[2].lower() in ("flinkrunner", "portablerunner")
 
 
 def is_local(options: PipelineOptions) -> bool:

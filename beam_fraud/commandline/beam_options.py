@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     """Beam's own parser, with the options of all runners."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    import beam_fraud.commandline.flink_options  # noqa: F401  declares more of them
+    import beam_fraud.runners.flink_options  # noqa: F401  declares more of them
 
     parsers: list[argparse.ArgumentParser] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)

@@ -84,7 +84,7 @@ def refuse_pipeline(
     build: Callable[[beam.Pipeline], None],
     sink: FlaggedSink | None = None,
 ) -> None:
-    """See that the runner can do what the graph needs, and reaches its sink.
+    """See that the runner can do what the graph needs, and name a sink that it may not reach.
 
     Raises:
       UsageError: it cannot.

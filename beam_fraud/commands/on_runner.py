@@ -12,8 +12,8 @@ from beam_fraud.runners.refusal import (
     Place,
     Target,
     refuse_graph,
-    refuse_unseen,
     refuse_unsupported,
+    warn_of_unseen,
 )
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
@@ -53,8 +53,8 @@ def target_of(
     places = [Place("input", file, not is_url(file)) for file in files]
     places.append(Place("--out", out, not is_url(out)))
     if model is not None:
-        places.append(Place("--model", model, not is_url(model), in_image=True))
-    refuse_unseen(target, places, options)
+        places.append(Place("--model", model, not is_url(model)))
+    warn_of_unseen(target, places)
     return target
 
 
@@ -64,7 +64,7 @@ def refuse_pipeline(
     build: Callable[[beam.Pipeline], None],
     sink: FlaggedSink | None = None,
 ) -> None:
-    """See that the runner can do what a graph needs, and reaches its sink.
+    """See that the runner can do what a graph needs, and name a sink that it may not reach.
 
     Args:
       target: where it goes.
@@ -78,7 +78,7 @@ def refuse_pipeline(
     if launch.is_local(options):
         # The tests run every graph there, and making one takes its time.
         return
-    refuse_unseen(target, list(_of_sink(sink)), options)
+    warn_of_unseen(target, list(_of_sink(sink)))
     refuse_graph(target, build)
 
 

@@ -16,19 +16,12 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.errors import UsageError
+from beam_fraud.runners.flink_options import FlinkJobOptions
 from beam_fraud.runners.runner import Runner
 
 #: The best known come first: messages name two.
 _DIRECT = ("DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
 _PORTABLE = ("FlinkRunner", "PortableRunner", "PrismRunner", "SparkRunner")
-#: Declared by Flink's job server alone, so that Beam's Python part has no class for them.
-_FLINK_JOB = (
-    "checkpointing_interval",
-    "savepoint_path",
-    "shutdown_sources_after_idle_ms",
-    "state_backend",
-    "state_backend_storage_path",
-)
 
 
 @cache
@@ -39,6 +32,7 @@ def _owners() -> dict[str, tuple[str, ...]]:
         (PortableOptions, (*_PORTABLE, "DataflowRunner")),
         (JobServerOptions, _PORTABLE),
         (FlinkRunnerOptions, ("FlinkRunner", "PortableRunner")),
+        (FlinkJobOptions, ("FlinkRunner", "PortableRunner")),
         (SparkRunnerOptions, ("SparkRunner", "PortableRunner")),
         (PrismRunnerOptions, ("PrismRunner", *_DIRECT)),
         (DirectOptions, ("FnApiRunner", *_DIRECT, "EndlessRunner")),
@@ -46,7 +40,7 @@ def _owners() -> dict[str, tuple[str, ...]]:
         parser = argparse.ArgumentParser(add_help=False)
         options._add_argparse_args(parser)
         owners |= {action.dest: runners for action in parser._actions}
-    return owners | dict.fromkeys(_FLINK_JOB, ("FlinkRunner", "PortableRunner"))
+    return owners
 
 
 def refuse_options_of_others(options: PipelineOptions, runner: Runner, *, named: bool) -> None:

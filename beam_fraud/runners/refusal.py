@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -12,7 +14,6 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
     StandardOptions,
-    WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
@@ -47,8 +48,6 @@ class Place:
     value: str
     #: Whether only this machine has it, unless others share its disk.
     local: bool
-    #: Whether a container image may have it at the same place.
-    in_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ def refuse_unsupported(
     if streaming:
         _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
     target = _target(options, runner) if runner.portable else Target(runner)
+    if runner.name == "DataflowRunner":
+        _refuse_on_dataflow(options)
     _refuse_invalid(options, runner)
     if streaming:
         _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
@@ -122,25 +123,9 @@ def refuse_graph(target: Target, build: Callable[[beam.Pipeline], None]) -> None
     _refuse_incapable(target.runner, needs_of(pipeline))
 
 
-def refuse_unseen(target: Target, places: Sequence[Place], options: PipelineOptions) -> None:
-    """See that the workers see what they are to read and write; warn where nobody here can tell.
-
-    Args:
-      target: where the pipeline goes.
-      places: what it reads and writes.
-      options: Beam's.
-
-    Raises:
-      UsageError: they cannot.
-    """
-    image = options.view_as(WorkerOptions).sdk_container_image
-    local = [place for place in places if place.local and not (image and place.in_image)]
-    if target.runner.name == "DataflowRunner":
-        for place in local:
-            raise UsageError(
-                f"{place.option} {place.value}: workers of DataflowRunner do not see this "
-                "machine's disk; give a gs:// place"
-            )
+def warn_of_unseen(target: Target, places: Sequence[Place]) -> None:
+    """Name the places that a cluster must see as this machine does: nobody here can tell."""
+    local = [place for place in places if place.local]
     if target.cluster is not None and not target.cluster.here and local:
         named = ", ".join(f"{place.option} {place.value}" for place in local)
         _LOG.warning("workers at %s must see the same files there: %s", target.cluster, named)
@@ -154,6 +139,13 @@ def _refuse_incapable(runner: Runner, needs: dict[Capability, str]) -> None:
                 f"--runner {runner.name}: cannot run this, which needs {capability.value}{where}; "
                 f"{INSTEAD}"
             )
+
+
+def _refuse_on_dataflow(options: PipelineOptions) -> None:
+    module = "beam_fraud.runners.dataflow"
+    if find_spec(module) is not None:
+        for problem in import_module(module).dataflow_problems(options):
+            raise UsageError(problem)
 
 
 def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
