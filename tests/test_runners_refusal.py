@@ -201,7 +201,7 @@ def test_what_a_pipeline_goes_through_must_answer(refused: Refused, silent: str)
 def test_what_answers_must_be_what_is_asked_for(refused: Refused) -> None:
     with flink_stand_in("1.19.3") as flink, job_server("spark_master") as spark:
         server = ("--runner=PortableRunner", f"--job_endpoint={flink.address}", *EXTERNAL)
-        assert "does not speak gRPC" in refused("score", 1, *server)
+        assert "is no job server of Beam (UNAVAILABLE)" in refused("score", 1, *server)
         options = ("--runner=FlinkRunner", *EXTERNAL)
         line = refused("score", 2, *options, f"--job_endpoint={spark}")
         assert f"--job_endpoint {spark}: the job server there is SparkRunner's; give --run" in line

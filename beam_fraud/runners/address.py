@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from beam_fraud.errors import FraudError, UsageError
 
 #: Seconds that something may take until it takes a connection.
-PATIENCE = 5.0
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import grpc
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
@@ -21,31 +18,17 @@ def runner_behind(endpoint: Address, seconds: float = PATIENCE) -> str | None:
     Raises:
       FraudError: no job server of Beam answers.
     """
+    endpoint.refuse_silent("--job_endpoint", "job server", seconds)
     request = beam_job_api_pb2.DescribePipelineOptionsRequest()
-    with _channel(endpoint, seconds) as channel:
+    with grpc.insecure_channel(str(endpoint)) as channel:
         try:
             stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
             options = stub.DescribePipelineOptions(request, timeout=seconds).options
         except grpc.RpcError as error:
+            # Something takes connections, so that what is not available is an answer by gRPC.
             raise FraudError(
                 f"--job_endpoint {endpoint}: what answers there is no job server of Beam "
                 f"({error.code().name}); give the port that its --job-port names"
             ) from None
     names = {option.name for option in options}
     return next((runner for name, runner in _TELLING.items() if name in names), None)
-
-
-@contextmanager
-def _channel(endpoint: Address, seconds: float) -> Iterator[grpc.Channel]:
-    endpoint.refuse_silent("--job_endpoint", "job server", seconds)
-    channel = grpc.insecure_channel(str(endpoint))
-    try:
-        grpc.channel_ready_future(channel).result(timeout=seconds)
-        yield channel
-    except grpc.FutureTimeoutError:
-        raise FraudError(
-            f"--job_endpoint {endpoint}: what answers there does not speak gRPC; give the port "
-            "that the job server's --job-port names"
-        ) from None
-    finally:
-        channel.close()
