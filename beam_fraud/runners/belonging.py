@@ -29,8 +29,9 @@ def _owners() -> dict[str, tuple[str, ...]]:
     """Every such option to the runners that look at it."""
     owners: dict[str, tuple[str, ...]] = {}
     for options, runners in (
-        (PortableOptions, (*_PORTABLE, "DataflowRunner")),
-        (JobServerOptions, _PORTABLE),
+        # The direct runners hand them to Prism.
+        (PortableOptions, (*_PORTABLE, *_DIRECT, "DataflowRunner")),
+        (JobServerOptions, (*_PORTABLE, *_DIRECT)),
         (FlinkRunnerOptions, ("FlinkRunner", "PortableRunner")),
         (FlinkJobOptions, ("FlinkRunner", "PortableRunner")),
         (SparkRunnerOptions, ("SparkRunner", "PortableRunner")),
