@@ -8,7 +8,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.commandline.flink_options import STREAM_DEFAULTS
+from beam_fraud.runners.flink_options import STREAM_DEFAULTS
+from beam_fraud.runners.runner import runner_named
 
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -31,7 +32,7 @@ def pipeline_options(
     several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
     given = options.get_all_options(drop_default=True)
-    if "runner" not in given:
+    if "runner" not in given or runner_named(given["runner"]).name == "FnApiRunner":
         runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
         options.view_as(StandardOptions).runner = runner
     if streaming:

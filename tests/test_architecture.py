@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"duration", "velocity", "counter_names", "secret", "extras", "charts"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
-    {"urls", "commandline", "run_progress", "kafka", "pseudonym"},
+    {"urls", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "dead_letters"},
@@ -27,7 +27,7 @@ LAYERS = (
     {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
-    {"pipeline", "stream_pipeline", "launch", "endless_runner"},
+    {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor"},
     {"workers"},
     {"commands"},
     {"cli"},

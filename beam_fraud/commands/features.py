@@ -37,9 +37,11 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     started = time.monotonic()
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
+    target = batch.target_of(options)
     outputs = RunOutputs(local_directory(options.out), new_run_id(), branches)
     inputs = batch.find(options, features, outputs)
     outputs.check()
+    batch.refuse_pipeline(target, options, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()

@@ -122,6 +122,7 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions) -> _Plan:
+    target = batch.target_of(options, options.model)
     outputs = RunOutputs(local_directory(options.out), new_run_id())
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
@@ -131,6 +132,9 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
+    batch.refuse_pipeline(
+        target, options, lambda root: build_score(root, inputs, scoring), scoring.sink
+    )
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(inputs, scoring, channels, patience)

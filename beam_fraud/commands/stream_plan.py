@@ -16,6 +16,7 @@ from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_duration import given_duration
+from beam_fraud.commands.on_runner import refuse_pipeline, target_of
 from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
@@ -35,7 +36,7 @@ from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
-from beam_fraud.stream_pipeline import Stream
+from beam_fraud.stream_pipeline import Stream, build_stream
 
 _LOG = logging.getLogger(__name__)
 #: Parts of the state where workers share them; here one worker has all.
@@ -128,7 +129,19 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     here = launch.is_local(beam_options)
     _refuse_workers(beam_options, here)
-    if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
+    target = target_of(
+        beam_options,
+        files=options.history if options.watch is None else (*options.history, options.watch),
+        out=options.out,
+        streaming=True,
+        until_idle=options.until_idle is not None,
+        model=options.model,
+    )
+    if (
+        options.until_idle is not None
+        and target.runner.name != "FlinkRunner"
+        and not launch.ends_with_its_sources(beam_options)
+    ):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
@@ -164,6 +177,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
+    refuse_pipeline(
+        target, beam_options, lambda root: build_stream(root, stream, planned.scoring), sink
+    )
     outputs.check(here=here)
     planned.check(going_on=here and outputs.checkpoint.exists())
     for topic in (options.out_topic, options.dead_letter_topic):
