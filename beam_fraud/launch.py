@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+_LOG = logging.getLogger(__name__)
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The same for sources that have no end.
 ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
 #: Flink's sources may stay up for its checkpoints, so that its streams have to be stopped.
 _ENDING_RUNNERS = ("endlessrunner", "fnapirunner", "directrunner", "prismrunner")
+#: Those that run on Prism, `DirectRunner` only where it can.
+_PRISM_RUNNERS = ("prismrunner", "directrunner")
+#: Seconds. Beam gives up a pipeline on Prism after five minutes: as if it were one request.
+_NO_TIMEOUT = 10 * 365 * 86_400
 
 
 def pipeline_options(
@@ -26,19 +37,23 @@ def pipeline_options(
       workers: processes that share the work on this machine.
       streaming: whether the source has no end.
     """
-    several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
     given = options.get_all_options(drop_default=True)
+    standard = options.view_as(StandardOptions)
     if "runner" not in given:
-        runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
-        options.view_as(StandardOptions).runner = runner
+        standard.runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
     if streaming:
-        options.view_as(StandardOptions).streaming = True
+        standard.streaming = True
+    usual: list[tuple[PipelineOptions, str, object]] = []
     if workers > 1:
-        kept = {name: value for name, value in several.items() if name not in given}
-        return PipelineOptions(
-            list(beam_args), runner=options.view_as(StandardOptions).runner, **kept
-        )
+        direct = options.view_as(DirectOptions)
+        usual.append((direct, "direct_num_workers", workers))
+        usual.append((direct, "direct_running_mode", "multi_processing"))
+    if _name_of_runner(options) in _PRISM_RUNNERS:
+        usual.append((options.view_as(PortableOptions), "job_server_timeout", _NO_TIMEOUT))
+    for view, name, value in usual:
+        if name not in given:
+            setattr(view, name, value)
     return options
 
 
@@ -49,8 +64,12 @@ def is_local(options: PipelineOptions) -> bool:
 
 def ends_with_its_sources(options: PipelineOptions) -> bool:
     """Whether the runner is one of which it is known that a stream ends when its sources do."""
-    runner = str(options.view_as(StandardOptions).runner)
-    return runner.rpartition(".")[2].lower() in _ENDING_RUNNERS
+    return _name_of_runner(options) in _ENDING_RUNNERS
+
+
+def _name_of_runner(options: PipelineOptions) -> str:
+    """In small letters, without the module."""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
 
 
 def finished(result: PipelineResult) -> None:
@@ -83,5 +102,18 @@ def run(
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
     result = pipeline.run()
-    wait(result)
+    try:
+        wait(result)
+    except BaseException:
+        _cancel(result)
+        raise
     return result
+
+
+def _cancel(result: PipelineResult) -> None:
+    """End what still runs elsewhere once nobody waits for it: it would write where others do."""
+    try:
+        if not PipelineState.is_terminal(result.state):
+            result.cancel()
+    except Exception as error:
+        _LOG.warning("the runner did not cancel the pipeline (%s); cancel it there", error)
