@@ -7,7 +7,9 @@ as a cluster of processes with a pool of Python workers (EXTERNAL).
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,8 +25,10 @@ from beam_fraud.cli import main
 from beam_fraud.commands import batch
 from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.hostile import hostile_messages
+from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
+from tests.integration.prism import prism_options
 from tests.stream_process import UNTIL_IDLE, Stream, stream_command, wait_until
 
 pytestmark = pytest.mark.slow
@@ -71,7 +75,7 @@ def options_of(name: str, request: pytest.FixtureRequest) -> list[str]:
     if name == "processes":
         return ["--workers=2"]
     if name == "prism":
-        return ["--runner=PrismRunner", f"--prism_location={request.getfixturevalue('prism')}"]
+        return [*prism_options(request.getfixturevalue("prism"))]
     if name == "embedded":
         endpoint = request.getfixturevalue("flink_job_server")
         embedded = ["--runner=PortableRunner", f"--job_endpoint={endpoint}"]
@@ -170,12 +174,15 @@ def _parts_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_CLUSTER_SEGMENT_BYTES", 100_000)
 
 
-def score(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
-    out.mkdir()
+def score_command(files: Files, bundle: Path, rules: Path, out: Path) -> list[str]:
     command = ["score", str(files.directory), "--history", str(files.before)]
     command += ["--model", str(bundle), "--rules", str(rules), "--out", str(out)]
-    command += ["--alert", f"file:{out}.jsonl"]
-    assert main([*command, *options]) == 0
+    return [*command, "--alert", f"file:{out}.jsonl"]
+
+
+def score(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
+    out.mkdir()
+    assert main([*score_command(files, bundle, rules, out), *options]) == 0
     return left(out)
 
 
@@ -258,6 +265,31 @@ def test_features_gives_the_same_table(
 ) -> None:
     assert computed.tables["features"].num_rows == computed.summary["rows_out"] > 10_000
     assert_same(compute(files, tmp_path / "out", *runner), computed)
+
+
+def test_a_run_on_the_cluster_that_is_interrupted_ends_there_as_well(
+    flink_cluster: FlinkCluster, files: Files, bundle: Path, rules: Path, tmp_path: Path
+) -> None:
+    before = set(jobs(flink_cluster))
+    command = [sys.executable, "-m", "beam_fraud"]
+    command += score_command(files, bundle, rules, tmp_path / "out")
+    one = Stream([*command, *flink_cluster.beam_options], tmp_path / "out")
+    one.start()
+    try:
+        assert wait_until(lambda: "RUNNING" in jobs(flink_cluster).values() or not one.runs)
+        one.stop()
+        assert one.process is not None
+        assert one.process.wait(60) == 128 + signal.SIGTERM, one.said()
+    finally:
+        one.kill()
+    (job,) = set(jobs(flink_cluster)) - before
+    assert wait_until(lambda: jobs(flink_cluster)[job] == "CANCELED")
+    assert not list((tmp_path / "out").glob("**/*.parquet"))
+
+
+def jobs(cluster: FlinkCluster) -> dict[str, str]:
+    """Flink's jobs, to their states."""
+    return {job["jid"]: job["state"] for job in cluster.get("/jobs/overview")["jobs"]}
 
 
 # Streams
