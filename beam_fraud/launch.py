@@ -6,13 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    PipelineOptions,
-    PortableOptions,
-    StandardOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from beam_fraud.commandline.flink_options import STREAM_DEFAULTS
+from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
 
 _LOG = logging.getLogger(__name__)
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
@@ -22,9 +20,9 @@ ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
 #: Flink's sources may stay up for its checkpoints, so that its streams have to be stopped.
 _ENDING_RUNNERS = ("endlessrunner", "fnapirunner", "directrunner", "prismrunner")
 #: Those that run on Prism, `DirectRunner` only where it can.
-_PRISM_RUNNERS = ("prismrunner", "directrunner")
-#: Seconds. Beam gives up a pipeline on Prism after five minutes: as if it were one request.
-_NO_TIMEOUT = 10 * 365 * 86_400
+_PRISM_RUNNERS = ("directrunner", "prismrunner")
+#: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
+_PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
 
 
 def pipeline_options(
@@ -37,24 +35,31 @@ def pipeline_options(
       workers: processes that share the work on this machine.
       streaming: whether the source has no end.
     """
+    several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
     given = options.get_all_options(drop_default=True)
-    standard = options.view_as(StandardOptions)
     if "runner" not in given:
-        standard.runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
+        runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
+        options.view_as(StandardOptions).runner = runner
     if streaming:
-        standard.streaming = True
-    usual: list[tuple[PipelineOptions, str, object]] = []
-    if workers > 1:
-        direct = options.view_as(DirectOptions)
-        usual.append((direct, "direct_num_workers", workers))
-        usual.append((direct, "direct_running_mode", "multi_processing"))
+        options.view_as(StandardOptions).streaming = True
+    more: dict[str, object] = {**several} if workers > 1 else {}
+    if streaming and _is_flink(options):
+        more |= STREAM_DEFAULTS
     if _name_of_runner(options) in _PRISM_RUNNERS:
-        usual.append((options.view_as(PortableOptions), "job_server_timeout", _NO_TIMEOUT))
-    for view, name, value in usual:
-        if name not in given:
-            setattr(view, name, value)
-    return options
+        more |= _PRISM_DEFAULTS
+    chosen = options.get_all_options(drop_default=True)
+    return PipelineOptions(list(beam_args), **{**more, **chosen})
+
+
+def _is_flink(options: PipelineOptions) -> bool:
+    """Whether it may be; a job server of another runner drops what it does not know."""
+    return _name_of_runner(options) in ("flinkrunner", "portablerunner")
+
+
+def _name_of_runner(options: PipelineOptions) -> str:
+    """In small letters, without its module."""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
 
 
 def is_local(options: PipelineOptions) -> bool:
@@ -65,11 +70,6 @@ def is_local(options: PipelineOptions) -> bool:
 def ends_with_its_sources(options: PipelineOptions) -> bool:
     """Whether the runner is one of which it is known that a stream ends when its sources do."""
     return _name_of_runner(options) in _ENDING_RUNNERS
-
-
-def _name_of_runner(options: PipelineOptions) -> str:
-    """In small letters, without the module."""
-    return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
 
 
 def finished(result: PipelineResult) -> None:
@@ -99,9 +99,12 @@ def run(
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
     """
+    own_name = name_of_own(options)
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
     result = pipeline.run()
+    if own_name is not None:
+        result = CancelledOnFlink(result, options, own_name)
     try:
         wait(result)
     except BaseException:

@@ -27,7 +27,7 @@ LAYERS = (
     {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
-    {"pipeline", "stream_pipeline", "launch", "endless_runner"},
+    {"pipeline", "stream_pipeline", "launch", "endless_runner", "flink_cancel"},
     {"commands"},
     {"cli"},
     {"__main__"},
