@@ -108,15 +108,25 @@ def run(
     try:
         wait(result)
     except BaseException:
-        _cancel(result)
+        if _cancelled(result) and own_name is None and _is_flink(options):
+            _LOG.warning(
+                "on a Flink cluster the job may run on: cancel it there, or give --flink_master "
+                "HOST:PORT and no --job_name, so that it is cancelled with the command"
+            )
         raise
     return result
 
 
-def _cancel(result: PipelineResult) -> None:
-    """End what still runs elsewhere once nobody waits for it: it would write where others do."""
+def _cancelled(result: PipelineResult) -> bool:
+    """End what still runs elsewhere once nobody waits for it: it would write where others do.
+
+    Returns:
+      Whether there was anything to end.
+    """
     try:
-        if not PipelineState.is_terminal(result.state):
-            result.cancel()
+        if PipelineState.is_terminal(result.state):
+            return False
+        result.cancel()
     except Exception as error:
         _LOG.warning("the runner did not cancel the pipeline (%s); cancel it there", error)
+    return True
