@@ -88,6 +88,7 @@ class FlinkCluster:
         return [
             "--runner=PortableRunner",
             f"--job_endpoint={self.job_endpoint}",
+            f"--flink_master={self.rest}",
             "--environment_type=EXTERNAL",
             f"--environment_config={self.worker_pool}",
         ]
