@@ -19,16 +19,17 @@ LAYERS = (
     {"errors"},
     {"duration", "velocity", "counter_names", "secret", "extras", "charts"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
-    {"urls", "commandline", "run_progress", "kafka", "pseudonym"},
+    {"urls", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "object_outputs", "dead_letters"},
     {"object_stream_outputs"},
     {"erasure"},
-    {"archive_places", "dataset", "decision", "places", "reasons", "runners", "shards"}
+    {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
-    {"pipeline", "stream_pipeline", "launch", "endless_runner"},
+    {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor", "flink_cancel"},
+    {"workers"},
     {"commands"},
     {"cli"},
     {"__main__"},

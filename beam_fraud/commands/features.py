@@ -41,9 +41,11 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     on_dataflow.refuse_batch(options, beam_options)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
+    target = batch.target_of(options)
     outputs = batch_outputs(options.out, branches)
     inputs = batch.find(options, features, outputs)
     outputs.check()
+    batch.refuse_pipeline(target, options, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()

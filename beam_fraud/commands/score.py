@@ -130,6 +130,7 @@ def _plan(options: ScoreOptions) -> _Plan:
     outputs = batch_outputs(options.out)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     on_dataflow.refuse_batch(options, beam_options)
+    target = batch.target_of(options, options.model)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(options, planned.features, outputs)
@@ -137,6 +138,9 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
+    batch.refuse_pipeline(
+        target, options, lambda root: build_score(root, inputs, scoring), scoring.sink
+    )
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(inputs, scoring, channels, patience)

@@ -22,6 +22,7 @@ from beam_fraud.commands import on_dataflow
 from beam_fraud.commands.dataflow_job import refuse_update_of_nothing
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_duration import given_duration
+from beam_fraud.commands.on_runner import refuse_pipeline, target_of
 from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
@@ -42,7 +43,7 @@ from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
-from beam_fraud.stream_pipeline import Stream
+from beam_fraud.stream_pipeline import Stream, build_stream
 from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
@@ -137,7 +138,19 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     _refuse_workers(beam_options, here)
     on_dataflow.refuse_stream(options, beam_options)
     outputs = _outputs(options, beam_options)
-    if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
+    target = target_of(
+        beam_options,
+        files=options.history if options.watch is None else (*options.history, options.watch),
+        out=options.out,
+        streaming=True,
+        until_idle=options.until_idle is not None,
+        model=options.model,
+    )
+    if (
+        options.until_idle is not None
+        and target.runner.name != "FlinkRunner"
+        and not launch.ends_with_its_sources(beam_options)
+    ):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
@@ -154,6 +167,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         outputs=outputs,
         run_id=new_run_id(),
         here=here,
+        checkpoints=launch.takes_checkpoints(beam_options),
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=given_duration("--lateness", options.lateness),
@@ -172,6 +186,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
+    refuse_pipeline(
+        target, beam_options, lambda root: build_stream(root, stream, planned.scoring), sink
+    )
     outputs.check(here=here)
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())

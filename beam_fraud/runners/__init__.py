@@ -1,1 +1,1 @@
-"""What runners of Beam need, and what they lack."""
+"""What Beam's runners can do, and calls that one of them cannot carry out."""

@@ -1,22 +1,17 @@
 """A Kafka broker of one node on this machine, to try out and test streams with.
 
-python deploy/kafka/broker.py --data DIR [--port N] [--topic NAME[:PARTITIONS]]... [--heap SIZE]
+python -m deploy.kafka.broker --data DIR [--port N] [--topic NAME[:PARTITIONS]]... [--heap SIZE]
 """
 
 from __future__ import annotations
 
 import argparse
-import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +19,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from beam_fraud.errors import FraudError, UsageError
+from deploy.java import class_path, program
+from deploy.ports import free_port, is_free
 
 HERE = Path(__file__).parent
 #: Seconds that a broker may take until it answers; five are usual.
@@ -89,7 +86,7 @@ class Broker:
             silent.
         """
         assert self._process is None, "the broker runs already"
-        if not _is_free(self._port):
+        if not is_free(self._port):
             raise FraudError(
                 f"{self.bootstrap}: something listens there already; stop it or choose another port"
             )
@@ -224,62 +221,6 @@ class Broker:
                 raise FraudError(f"the Kafka broker ended with code {code}: see {self.log}")
             if time.monotonic() > deadline:
                 raise FraudError(f"no Kafka broker answers at {self.bootstrap}: see {self.log}")
-
-
-def program(name: str) -> str:
-    """Where a program is.
-
-    Raises:
-      FraudError: It is not on PATH.
-    """
-    found = shutil.which(name)
-    if found is None:
-        raise FraudError(f"{name} is not on PATH: install Java 17 or newer, and Maven")
-    return found
-
-
-@cache
-def class_path(pom: Path) -> str:
-    """The jars that a Maven project names, fetched if this machine doesn't have them.
-
-    Raises:
-      FraudError: Maven is missing or can't fetch them.
-    """
-    maven = [program("mvn"), "--quiet", "--batch-mode", "--file", str(pom)]
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as file:
-        goal = ["dependency:build-classpath", f"-Dmdep.outputFile={file.name}"]
-        # First without a look at any registry, which is quicker and works without a network.
-        for offline in (["--offline"], []):
-            done = subprocess.run(
-                [*maven, *offline, *goal], capture_output=True, text=True, check=False
-            )
-            if done.returncode == 0:
-                return Path(file.name).read_text("utf-8").strip()
-    errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
-    raise FraudError(f"{pom}: Maven can't fetch it: {' '.join(errors[:1]) or done.returncode}")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens at.
-
-    Below the ports that systems give to outgoing connections: while a broker is down, one of
-    those, even its own client's, could take its place.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        if _is_free(port):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the broker does: a connection that was just closed doesn't keep a port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _login_module(passwords: Mapping[str, str]) -> str:

@@ -13,9 +13,9 @@ import pytest
 from beam_fraud.commands.train import TrainOptions
 from beam_fraud.commands.train import run as train
 from beam_fraud.simulate.simulation import Simulation, simulate
+from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink import running_job_server
-from tests.integration.prism import prism_binary
 from tests.requirements import need
 
 
@@ -69,6 +69,9 @@ def flink_job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prism() -> Path:
-    """Beam's Prism runner, for `--prism_location`."""
-    return prism_binary()
+def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    """A Flink cluster of two slots; a test that kills a part of one starts its own."""
+    need("java")
+    need("mvn")
+    with FlinkCluster(tmp_path_factory.mktemp("flink-cluster")) as running:
+        yield running

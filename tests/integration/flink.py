@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.kafka.broker import class_path, free_port
-from tests.listening import listens
+from deploy.java import class_path
+from deploy.ports import free_port, listens
 from tests.requirements import need
 
 POM = Path(__file__).resolve().parents[2] / "deploy/flink/pom.xml"

@@ -16,9 +16,9 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from beam_fraud.errors import FraudError
-from deploy.kafka.broker import HERE, Broker, free_port
+from deploy.kafka.broker import HERE, Broker
+from deploy.ports import free_port, listens
 from tests.integration.kafka import produce, read_all
-from tests.listening import listens
 from tests.requirements import need
 
 pytestmark = pytest.mark.slow

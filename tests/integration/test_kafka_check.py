@@ -11,7 +11,8 @@ import pytest
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.kafka.check import topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
-from deploy.kafka.broker import Broker, free_port
+from deploy.kafka.broker import Broker
+from deploy.ports import free_port
 from tests.requirements import need
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,352 @@
+"""A Flink cluster on this machine, with all that Beam's pipelines need there, and without docker.
+
+python -m deploy.flink.cluster --data DIR [--slots 2] [--task-managers 1] [--rest-port 8081]
+
+A job manager, task managers, Beam's job server, and a pool of Python workers of this environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from beam_fraud.errors import FraudError
+from deploy.java import class_path, program
+from deploy.ports import free_port, is_free, listens
+from deploy.process import ServerProcess
+
+HERE = Path(__file__).parent
+#: Configuration that the cluster shares with the containers.
+CONFIGURATION = HERE / "config/flink-conf.yaml"
+#: Seconds that each part may take until it answers; five are usual.
+START_SECONDS = 90.0
+_CLUSTER, _JOB_SERVER = HERE / "cluster.xml", HERE / "pom.xml"
+_MEMORY_TOOL = "org.apache.flink.runtime.util.bash.BashJavaUtils"
+_MEMORY_MARK = "BASH_JAVA_UTILS_EXEC_RESULT:"
+_JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+_TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+
+
+class FlinkCluster:
+    """A cluster, its workers and its state.
+
+    Only this machine reaches it, but for Beam's job server, which listens at every address whatever
+    it is told. As a context manager it runs inside the `with`.
+    """
+
+    #: Flink's REST address and page, for `--flink_master`: "127.0.0.1:PORT".
+    rest: str
+    #: Beam's job server, for `--job_endpoint`.
+    job_endpoint: str
+    #: The pool of Python workers, for `--environment_config`.
+    worker_pool: str
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        slots: int = 2,
+        task_managers: int = 1,
+        rest_port: int | None = None,
+        job_port: int | None = None,
+        pool_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a cluster; `start` starts it.
+
+        Args:
+          data: Directory of checkpoints, savepoints, artefacts and logs; made if absent.
+          slots: Parts of a job that a task manager runs side by side.
+          task_managers: How many there are.
+          rest_port: Port of Flink's REST API and page; a free one by default.
+          job_port: Port of Beam's job server; a free one by default.
+          pool_port: Port of the pool of workers; a free one by default.
+          settings: More of Flink's configuration, over that of the file beside this one.
+        """
+        self.data = data.absolute()
+        self._slots = slots
+        self._task_managers = task_managers
+        ports = [port or free_port() for port in (rest_port, job_port, pool_port)]
+        self.rest, self.job_endpoint, self.worker_pool = (f"127.0.0.1:{port}" for port in ports)
+        self._settings = dict(settings or {})
+        #: The parts by name, in the order in which they start.
+        self.parts: dict[str, ServerProcess] = {}
+
+    @property
+    def beam_options(self) -> list[str]:
+        """What a command of `beam-fraud` is given to run here."""
+        return [
+            "--runner=PortableRunner",
+            f"--job_endpoint={self.job_endpoint}",
+            f"--flink_master={self.rest}",
+            "--environment_type=EXTERNAL",
+            f"--environment_config={self.worker_pool}",
+        ]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.data / "checkpoints"
+
+    @property
+    def savepoints(self) -> Path:
+        """Directory of the savepoints."""
+        return self.data / "savepoints"
+
+    def start(self) -> None:
+        """Start every part and wait until all answer.
+
+        Raises:
+          FraudError: Java or Maven is missing, a port is taken, or a part ends or stays silent.
+        """
+        assert not self.parts, "the cluster runs already"
+        self._write_configuration()
+        rpc = free_port()
+        try:
+            self._start("job manager", self._java(_JOB_MANAGER, rpc), self.rest)
+            for number in range(1, self._task_managers + 1):
+                self.start_task_manager(number, rpc)
+            self._start("worker pool", self._pool(), self.worker_pool)
+            self._start("job server", self._server(), self.job_endpoint)
+            self.wait_for_slots(self._slots * self._task_managers)
+        except BaseException:
+            self.kill()
+            raise
+
+    def start_task_manager(self, number: int, rpc: int | None = None) -> None:
+        """Start a task manager, again if it ran before."""
+        name = f"task manager {number}"
+        if name in self.parts:
+            self.parts[name].start()
+        else:
+            assert rpc is not None
+            more = {"taskmanager.resource-id": f"task-manager-{number}"}
+            self._start(name, self._java(_TASK_MANAGER, rpc, more))
+
+    def wait_for_slots(self, slots: int) -> None:
+        """Wait until so many slots are there, free or not.
+
+        Raises:
+          FraudError: A part ended, or they don't come.
+        """
+        self.parts["job manager"].wait_until(lambda: self._slots_there() >= slots, START_SECONDS)
+
+    def stop(self) -> None:
+        """Shut every part down in order."""
+        for part in reversed(list(self.parts.values())):
+            part.stop()
+        self.parts = {}
+
+    def kill(self) -> None:
+        """End every part at once: they hold nothing that an orderly end would save."""
+        for part in reversed(list(self.parts.values())):
+            part.kill()
+        self.parts = {}
+
+    def wait(self) -> None:
+        """Wait until a part ends.
+
+        Raises:
+          FraudError: It ended, and nobody asked it to.
+        """
+        while True:
+            for part in self.parts.values():
+                part.refuse_ended()
+            time.sleep(0.5)
+
+    def get(self, path: str) -> Any:
+        """What Flink's REST API says at a path such as `/jobs/overview`.
+
+        Raises:
+          OSError: It doesn't answer, or with an error.
+        """
+        with urllib.request.urlopen(f"http://{self.rest}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def jobs(self, *states: str) -> list[str]:
+        """Ids of the jobs in any of the states, such as RUNNING; of all jobs if none is given."""
+        found = self.get("/jobs")["jobs"]
+        return [job["id"] for job in found if not states or job["status"] in states]
+
+    def stop_with_savepoint(self, job: str) -> str:
+        """End a job in order; where its state is, for `--savepoint_path`.
+
+        Raises:
+          FraudError: Flink could not.
+        """
+        where = {"targetDirectory": self.savepoints.as_uri(), "drain": False}
+        request = self._post(f"/jobs/{job}/stop", where)["request-id"]
+        while True:
+            status = self.get(f"/jobs/{job}/savepoints/{request}")
+            if status["status"]["id"] == "COMPLETED":
+                break
+            time.sleep(0.1)
+        operation = status["operation"]
+        if "location" not in operation:
+            cause = str(operation.get("failure-cause", {}).get("class", "it does not say why"))
+            raise FraudError(f"{self.rest}: job {job} left no savepoint: {cause}")
+        return str(operation["location"])
+
+    def _post(self, path: str, body: object) -> Any:
+        request = urllib.request.Request(
+            f"http://{self.rest}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        endpoint: str | None = None,
+    ) -> None:
+        if endpoint is not None and not is_free(int(endpoint.rpartition(":")[2])):
+            raise FraudError(
+                f"{endpoint}: something listens there already; stop it or choose another port"
+            )
+        log = self.data / f"{name.replace(' ', '-')}.log"
+        part = ServerProcess(name, command, log)
+        part.start()
+        self.parts[name] = part
+        if endpoint is not None:
+            part.wait_until(lambda: listens(endpoint), START_SECONDS)
+
+    def _write_configuration(self) -> None:
+        directory = self.data / "config"
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CONFIGURATION, directory)
+
+    def _java(self, entry: str, rpc: int, more: Mapping[str, str] | None = None) -> list[str]:
+        """A part of Flink, with the memory that its configuration has in mind."""
+        host, _, rest_port = self.rest.rpartition(":")
+        settings = {
+            "jobmanager.rpc.address": host,
+            "jobmanager.rpc.port": str(rpc),
+            "jobmanager.bind-host": host,
+            "taskmanager.host": host,
+            "taskmanager.bind-host": host,
+            "rest.address": host,
+            "rest.bind-address": host,
+            "rest.port": rest_port,
+            "rest.bind-port": rest_port,
+            "taskmanager.numberOfTaskSlots": str(self._slots),
+            "state.checkpoints.dir": self.checkpoints.as_uri(),
+            "state.savepoints.dir": self.savepoints.as_uri(),
+            "io.tmp.dirs": str(self.data / "temporary"),
+            **self._settings,
+            **(more or {}),
+        }
+        dynamic = [word for key, value in settings.items() for word in ("-D", f"{key}={value}")]
+        given = ["--configDir", str(self.data / "config"), *dynamic]
+        kind = "TM" if entry == _TASK_MANAGER else "JM"
+        flags, computed = self._memory(kind, given)
+        return [
+            program("java"),
+            *flags,
+            *_opened(CONFIGURATION),
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            *("-cp", class_path(_CLUSTER), entry, *given, *computed),
+        ]
+
+    def _memory(self, kind: str, given: list[str]) -> tuple[list[str], list[str]]:
+        """Java's flags and Flink's settings for how much memory a part may take."""
+        (self.data / "temporary").mkdir(parents=True, exist_ok=True)
+        tool = [program("java"), "-cp", class_path(_CLUSTER), _MEMORY_TOOL]
+        command = [*tool, f"GET_{kind}_RESOURCE_PARAMS", *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        lines = done.stdout.splitlines()
+        found = [line.removeprefix(_MEMORY_MARK) for line in lines if _MEMORY_MARK in line]
+        if len(found) != 2:
+            said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+            raise FraudError(f"{CONFIGURATION}: Flink finds no memory for itself: {said}")
+        return found[0].split(), found[1].split()
+
+    def _server(self) -> list[str]:
+        port = self.job_endpoint.rpartition(":")[2]
+        return [
+            program("java"),
+            "-Xmx1g",
+            *_opened(CONFIGURATION),
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *("-cp", class_path(_JOB_SERVER), _SERVER),
+            f"--flink-master={self.rest}",
+            "--job-host=127.0.0.1",
+            f"--job-port={port}",
+            f"--artifact-port={free_port()}",
+            "--expansion-port=-1",
+            f"--artifacts-dir={self.data / 'artifacts'}",
+        ]
+
+    def _pool(self) -> list[str]:
+        port = self.worker_pool.rpartition(":")[2]
+        return [sys.executable, "-m", "beam_fraud", "workers", f"--port={port}"]
+
+    def _slots_there(self) -> int:
+        try:
+            return int(self.get("/overview")["slots-total"])
+        except OSError:
+            return 0
+
+
+def _opened(configuration: Path) -> list[str]:
+    """Java's flags that the configuration has for every part."""
+    key = "env.java.opts.all:"
+    for line in configuration.read_text("utf-8").splitlines():
+        if line.startswith(key):
+            return line.removeprefix(key).split()
+    return []
+
+
+def main() -> int:
+    """Run a cluster until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(description="Run a Flink cluster to try pipelines out on.")
+    parser.add_argument("--data", type=Path, required=True, help="directory of its state and logs")
+    parser.add_argument("--slots", type=int, default=2, help="slots of a task manager")
+    parser.add_argument("--task-managers", type=int, default=1, help="how many there are")
+    parser.add_argument("--rest-port", type=int, default=8081, help="of Flink's API and page")
+    parser.add_argument("--job-port", type=int, default=8099, help="of Beam's job server")
+    parser.add_argument("--pool-port", type=int, default=50000, help="of the Python workers")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with FlinkCluster(
+            options.data,
+            slots=options.slots,
+            task_managers=options.task_managers,
+            rest_port=options.rest_port,
+            job_port=options.job_port,
+            pool_port=options.pool_port,
+        ) as cluster:
+            print(f"Flink answers at http://{cluster.rest}; Ctrl-C stops it", file=sys.stderr)
+            print(f"submit with {' '.join(cluster.beam_options)}", file=sys.stderr)
+            cluster.wait()
+    except FraudError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Ports of this machine for servers that are tried out here."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens at.
+
+    Below the ports that systems give to outgoing connections: while a server is down, one of
+    those, even its own client's, could take its place.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if is_free(port):
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen at a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        # As servers do: a connection that was just closed doesn't keep a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def listens(endpoint: str) -> bool:
+    """Whether something accepts connections at "HOST:PORT"."""
+    host, _, port = endpoint.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

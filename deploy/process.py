@@ -1,0 +1,95 @@
+"""A server of this machine as a process that may be killed and started again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from beam_fraud.errors import FraudError
+
+#: Seconds that a server may take to shut down before it is killed.
+STOP_SECONDS = 30.0
+
+
+class ServerProcess:
+    """A process whose words go to a file."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a process; `start` starts it.
+
+        Args:
+          name: What people call it.
+          command: Program and arguments.
+          log: File that it writes to; what is there stays.
+          environment: Its whole environment; this process's by default.
+        """
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environment = None if environment is None else dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process, or None if it doesn't run."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it, again if it was stopped or killed."""
+        assert self._process is None, f"the {self.name} runs already"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the program that started it, and that stops it.
+                start_new_session=True,
+            )
+
+    def wait_until(self, answers: Callable[[], bool], seconds: float) -> None:
+        """Wait until it is of use.
+
+        Raises:
+          FraudError: It ended, or stays silent.
+        """
+        deadline = time.monotonic() + seconds
+        while not answers():
+            self.refuse_ended()
+            if time.monotonic() > deadline:
+                raise FraudError(f"the {self.name} doesn't answer: see {self.log}")
+            time.sleep(0.05)
+
+    def refuse_ended(self) -> None:
+        """Nothing while it runs.
+
+        Raises:
+          FraudError: It ended, and nobody asked it to.
+        """
+        if self._process is not None and (code := self._process.poll()) is not None:
+            raise FraudError(f"the {self.name} ended with code {code}: see {self.log}")
+
+    def stop(self) -> None:
+        """Ask it to end, and end it if it doesn't; nothing if it doesn't run."""
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would; nothing if it doesn't run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
