@@ -12,6 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
+from beam_fraud.commands.dataflow_job import DataflowDraining
 from beam_fraud.runners.dataflow import WorkerPlace, dataflow_problems
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     IMAGE,
@@ -26,7 +27,7 @@ WHOLE = ["--runner=DataflowRunner", "--project=p-1", "--region=r", "--temp_locat
 WHOLE = [*WHOLE, f"--sdk_container_image={IMAGE}"]
 
 #: How the service counts.
-BATCH, BASIC, PRIVATE, COST_OPTIMIZED, CANCELLED = 1, 2, 2, 2, 5
+BATCH, BASIC, PRIVATE, COST_OPTIMIZED, CANCELLED, DRAINING = 1, 2, 2, 2, 5, 7
 
 
 @pytest.fixture
@@ -170,6 +171,20 @@ def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
     with pytest.raises(KeyboardInterrupt):
         launch.run(options, build, interrupted)
     assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
+
+
+def test_a_stream_that_is_asked_to_end_is_drained(held: Any) -> None:  # noqa: F811
+    import apache_beam as beam
+
+    def build(root: beam.Pipeline) -> None:
+        root | beam.Create([1])
+
+    held.state = "JOB_STATE_RUNNING"
+    draining = DataflowDraining()
+    draining.ask()
+    options = launch.pipeline_options(runner("live"), workers=1, streaming=True)
+    assert launch.run(options, build, draining.wait).state == "DRAINED"
+    assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == [DRAINING]
 
 
 @pytest.mark.parametrize(
