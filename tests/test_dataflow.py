@@ -225,6 +225,27 @@ def test_what_workers_lack_is_refused_before_anything_is_sent(
     assert [path for method, path, _ in held.requests if method != "GET" and path != "/token"] == []
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--kafka-properties", "kafka.properties", "--kafka-properties kafka.properties: "),
+        ("--kafka-config", "sasl.password=file:/etc/secret", "--kafka-config sasl.password /etc/"),
+        ("--sink", "postgresql://a@h/d?password_file=/etc/p", "--sink password_file /etc/p: "),
+        ("--watch", "inbox", "--watch inbox: .*; give --kafka"),
+        ("--out", "out", "--out out: "),
+    ],
+)
+def test_files_that_workers_of_a_stream_read_are_in_the_image(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["stream", "--model", "gs://bucket/model", "--out", "gs://bucket/out", *WHOLE]
+    source = [] if option == "--watch" else ["--kafka", "broker:9092", "--topic", "t"]
+    assert call([*command, *source, option, value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"{said}.*", line)
+    assert "do not see this machine's disk" in line
+
+
 def test_what_is_in_the_image_can_be_read_but_not_written() -> None:
     options = PipelineOptions(WHOLE)
     place = "/opt/beam-fraud/model"
