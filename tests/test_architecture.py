@@ -22,9 +22,10 @@ LAYERS = (
     {"urls", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
-    {"stream_outputs", "dead_letters"},
+    {"stream_outputs", "object_outputs", "dead_letters"},
+    {"object_stream_outputs"},
     {"erasure"},
-    {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
+    {"archive_places", "dataset", "decision", "places", "reasons", "runners", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor", "flink_cancel"},
