@@ -25,7 +25,7 @@ LAYERS = (
     {"stream_outputs", "object_outputs", "dead_letters"},
     {"object_stream_outputs"},
     {"erasure"},
-    {"archive_places", "dataset", "decision", "places", "reasons", "runners", "shards"}
+    {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
     {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor", "flink_cancel"},
