@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
+from beam_fraud.runners.dataflow import is_dataflow
 from beam_fraud.runners.dataflow_failure import dataflow_failure
 from beam_fraud.runners.flink_options import STREAM_DEFAULTS
 from beam_fraud.runners.runner import runner_named
@@ -116,27 +117,37 @@ def run(
       RuntimeError: the pipeline failed; the runner's text holds the reason.
       FraudError: Dataflow has refused it, or says why it failed.
     """
-    own_name = name_of_own(options)
     try:
-        pipeline = beam.Pipeline(options=options)
-        build(pipeline)
-        result = pipeline.run()
-        if own_name is not None:
-            result = CancelledOnFlink(result, options, own_name)
-        try:
-            wait(result)
-        except BaseException:
-            if _cancelled(result) and own_name is None and _is_flink(options):
-                _LOG.warning(
-                    "on a Flink cluster the job may run on: cancel it there, or give "
-                    "--flink_master HOST:PORT and no --job_name, so that the command cancels it"
-                )
-            raise
+        return _run(options, build, wait)
     except Exception as error:
         told = dataflow_failure(options, error)
         if told is None:
             raise
         raise told from error
+
+
+def _run(
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline], None],
+    wait: Callable[[PipelineResult], None],
+) -> PipelineResult:
+    own_name = name_of_own(options)
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline)
+    result = pipeline.run()
+    if own_name is not None:
+        result = CancelledOnFlink(result, options, own_name)
+    try:
+        wait(result)
+    except BaseException:
+        # A stream there is a service of its own, which needs no command that waits.
+        stays = is_dataflow(options) and options.view_as(StandardOptions).streaming
+        if not stays and _cancelled(result) and own_name is None and _is_flink(options):
+            _LOG.warning(
+                "on a Flink cluster the job may run on: cancel it there, or give --flink_master "
+                "HOST:PORT and no --job_name, so that it is cancelled with the command"
+            )
+        raise
     return result
 
 

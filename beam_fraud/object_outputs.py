@@ -44,6 +44,11 @@ class ObjectOutputs:
     branches: Mapping[str, pa.Schema] = field(default_factory=lambda: SCORE_BRANCHES)
 
     @property
+    def shown(self) -> str:
+        """The URL."""
+        return self.directory
+
+    @property
     def staging(self) -> str:
         """Where the run's files wait; hidden names are read by nobody."""
         return f"{self.directory}/.incoming-{self.run_id}"

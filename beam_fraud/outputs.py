@@ -75,6 +75,11 @@ class RunOutputs:
         return self._staging.path
 
     @property
+    def shown(self) -> str:
+        """`--out`, for messages."""
+        return str(self.directory)
+
+    @property
     def scratch(self) -> Path:
         """For what a run on this machine keeps on its disk while it lives: that of the results."""
         return self.staging

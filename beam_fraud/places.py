@@ -44,6 +44,10 @@ class Outputs(Protocol):
         """`--out`, absolute, or its URL."""
 
     @property
+    def shown(self) -> str:
+        """`--out`, for messages."""
+
+    @property
     def reserved(self) -> list[Path]:
         """What is written straight under it."""
 

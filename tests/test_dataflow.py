@@ -25,6 +25,9 @@ from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for 
 WHOLE = ["--runner=DataflowRunner", "--project=p-1", "--region=r", "--temp_location=gs://bucket/t"]
 WHOLE = [*WHOLE, f"--sdk_container_image={IMAGE}"]
 
+#: How the service counts.
+BATCH, BASIC, PRIVATE, COST_OPTIMIZED, CANCELLED = 1, 2, 2, 2, 5
+
 
 @pytest.fixture
 def score(held: Any) -> list[str]:  # noqa: F811
@@ -99,10 +102,6 @@ def test_the_request_has_all_that_a_user_gives(held: Any, score: list[str]) -> N
     assert pipeline.startswith("bucket/staging/nightly")
 
 
-#: How the service counts.
-BATCH, BASIC, PRIVATE, COST_OPTIMIZED = 1, 2, 2, 2
-
-
 def test_a_job_that_fails_leaves_what_was_there(
     held: Any,  # noqa: F811
     score: list[str],
@@ -152,7 +151,12 @@ def test_a_template_s_launcher_describes_the_job_and_makes_none(
     assert "needs this command to be there when the job ends" in capsys.readouterr().err
 
 
-def test_a_command_that_is_interrupted_cancels_its_job(held: Any) -> None:  # noqa: F811
+@pytest.mark.parametrize(("streaming", "asked"), [(False, [CANCELLED]), (True, [])])
+def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
+    held: Any,  # noqa: F811
+    streaming: bool,
+    asked: list[int],
+) -> None:
     import apache_beam as beam
 
     def interrupted(_: object) -> None:
@@ -161,15 +165,11 @@ def test_a_command_that_is_interrupted_cancels_its_job(held: Any) -> None:  # no
     def build(root: beam.Pipeline) -> None:
         root | beam.Create([1])
 
-    options = launch.pipeline_options(runner("stopped"), workers=1)
+    options = launch.pipeline_options(runner("stopped"), workers=1, streaming=streaming)
     held.state = "JOB_STATE_RUNNING"
     with pytest.raises(KeyboardInterrupt):
         launch.run(options, build, interrupted)
-    (asked,) = held.asked("^PUT /v1b3/")
-    assert asked["requestedState"] == CANCELLED
-
-
-CANCELLED = 5
+    assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
 
 
 @pytest.mark.parametrize(

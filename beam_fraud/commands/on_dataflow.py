@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from beam_fraud.commands.batch import BatchOptions
-from beam_fraud.commands.scoring import ScoringOptions
+from beam_fraud.commands.scoring import ScoringOptions, no_outbox
 from beam_fraud.errors import UsageError
 from beam_fraud.places import disk_of
 from beam_fraud.runners.dataflow import (
@@ -19,6 +19,7 @@ from beam_fraud.runners.dataflow import (
     template_location,
 )
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.urls import is_url
 
 if TYPE_CHECKING:
     from beam_fraud.commands.stream_plan import StreamOptions
@@ -37,6 +38,7 @@ def refuse_batch(options: BatchOptions, beam_options: PipelineOptions) -> None:
     places.append(WorkerPlace("--out", options.out, written=True))
     if isinstance(options, ScoringOptions):
         places += scoring_places(options)
+        _refuse_alerts_without_database(options, options.out)
         if template_location(beam_options):
             _refuse_in_template("--sink", options.sink)
             _refuse_in_template("--alert", options.alerts)
@@ -58,6 +60,7 @@ def refuse_stream(options: StreamOptions, beam_options: PipelineOptions) -> None
         places.append(WorkerPlace("--watch", options.watch, on_disk=True, fix="give --kafka"))
     places.append(WorkerPlace("--out", options.out, written=True))
     places += scoring_places(options)
+    _refuse_alerts_without_database(options, options.out)
     if template_location(beam_options):
         _refuse_in_template("--alert", options.alerts)
     refuse_on_dataflow(beam_options, places)
@@ -72,6 +75,12 @@ def scoring_places(options: ScoringOptions) -> Sequence[WorkerPlace]:
         other = "give postgresql:// or bigquery:"
         places.append(WorkerPlace("--sink", sink.describe(), on_disk=True, fix=other))
     return places
+
+
+def _refuse_alerts_without_database(options: ScoringOptions, out: str) -> None:
+    sink = None if options.sink is None else parse_sink(options.sink)
+    if options.alerts and is_url(out) and (sink is None or sink.database is None):
+        raise no_outbox(out)
 
 
 def _refuse_in_template(option: str, given: object) -> None:

@@ -127,10 +127,10 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions) -> _Plan:
-    target = batch.target_of(options, options.model)
     outputs = batch_outputs(options.out)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     on_dataflow.refuse_batch(options, beam_options)
+    target = batch.target_of(options, options.model)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(options, planned.features, outputs)

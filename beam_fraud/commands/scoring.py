@@ -127,14 +127,19 @@ def plan_scoring(
     outbox = None
     if channels and (sink is None or sink.database is None):
         if outputs.outbox is None:
-            raise UsageError(
-                f"--alert: alerts wait in a database, and --out {outputs.directory} can hold none; "
-                "give --sink postgresql://USER@HOST/DATABASE"
-            )
+            raise no_outbox(outputs.shown)
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
     scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
     return ScoringPlan(scoring, features, channels, beam_options)
+
+
+def no_outbox(out: str) -> UsageError:
+    """What is said of alerts whose outbox would be at a URL."""
+    return UsageError(
+        f"--alert: alerts wait in a database, and --out {out} can hold none; give "
+        "--sink postgresql://USER@HOST/DATABASE"
+    )
 
 
 def _sink(

@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.errors import UsageError
+from beam_fraud.runners.runner import runner_named
 from beam_fraud.urls import is_url
 
 #: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
@@ -28,8 +29,7 @@ _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 def is_dataflow(options: PipelineOptions) -> bool:
     """Whether the pipeline goes to Dataflow."""
-    runner = str(options.view_as(StandardOptions).runner)
-    return runner.rpartition(".")[2].lower() in ("dataflowrunner", "testdataflowrunner")
+    return runner_named(str(options.view_as(StandardOptions).runner)).name == "DataflowRunner"
 
 
 def template_location(options: PipelineOptions) -> str | None:

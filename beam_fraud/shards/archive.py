@@ -92,16 +92,15 @@ class ArchiveShard(Unaged):
                 _, self._number = _NUMBER_FORM.unpack(data)
             elif data[:1] == _FINISHED and len(data) > _NUMBER_FORM.size:
                 _, number = _NUMBER_FORM.unpack_from(data)
-                self._finished[number] = data[_NUMBER_FORM.size :].decode("utf-8", "replace")
+                name = data[_NUMBER_FORM.size :].decode("utf-8", "replace")
+                self._finished[number] = Path(name).name
             elif data[:1] == _ROWS and len(data) > _ROWS_FORM.size:
                 _, came = _ROWS_FORM.unpack_from(data)
                 self._count(self._checked(data[_ROWS_FORM.size :]), came)
             else:
                 raise FraudError(f"{self._directory}: the stream's state is damaged; {_ANEW}")
         with self._one_line_errors():
-            for number, hidden in self._finished.items():
-                self._folder.show(hidden, self._prefix, number)
-            self._folder.take_up(self._prefix, self._number)
+            self._folder.take_up(self._prefix, self._number, self._finished)
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -118,8 +117,7 @@ class ArchiveShard(Unaged):
 
     def tick(self, now: float) -> Effects:
         """Roll if the oldest row has waited for long enough."""
-        hides = self._folder.hides
-        self._finished = {n: hidden for n, hidden in self._finished.items() if hides(hidden)}
+        self._finished = {n: h for n, h in self._finished.items() if self._folder.hides(h)}
         # A clock that was set back must not keep rows waiting until it is where it was.
         self._since = min(self._since, now)
         due = self._rows >= self._most_rows or now - self._since >= self._most_seconds
@@ -154,9 +152,9 @@ class ArchiveShard(Unaged):
     def _roll(self) -> Effects:
         number = self._number
         with self._one_line_errors():
-            hidden = self._folder.finish(self._unfinished(), self._prefix)
+            hidden = self._folder.hide(self._unfinished(), self._prefix)
             if not self._deferred:
-                self._folder.show(hidden, self._prefix, number)
+                self._folder.publish(hidden, self._prefix, number)
         self._part = None
         self._number += 1
         self._rows = 0
@@ -164,10 +162,10 @@ class ArchiveShard(Unaged):
         if not self._deferred:
             return Effects(deltas=deltas, replaces=True)
         self._finished[number] = hidden
-        for finished, name in self._finished.items():
-            deltas.append(Delta(_NUMBER_FORM.pack(_FINISHED, finished) + name.encode()))
-        show = partial(self._folder.show, hidden, self._prefix, number)
-        return Effects(deltas=deltas, replaces=True, afterwards=[show])
+        afterwards = partial(self._folder.publish, hidden, self._prefix, number)
+        for number, name in self._finished.items():
+            deltas.append(Delta(_NUMBER_FORM.pack(_FINISHED, number) + name.encode()))
+        return Effects(deltas=deltas, replaces=True, afterwards=[afterwards])
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:

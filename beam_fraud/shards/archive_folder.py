@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -13,26 +13,29 @@ from beam_fraud.shards.unfinished_part import UnfinishedPart, publish, remove_un
 from beam_fraud.sinks import objects
 from beam_fraud.sinks.folder import make_directory
 
-_ENDING, _UNFINISHED = ".parquet", ".unfinished"
+_ENDING = ".parquet"
 
 
 class ArchiveFolder(Protocol):
-    """What a shard does with its parts; OSError where the file system refuses."""
+    """What a shard does with its parts; OSError where the file system refuses.
 
-    def take_up(self, prefix: str, number: int) -> None:
-        """Make the place, and remove parts from `number` on and whatever is unfinished."""
+    The prefix is that of the shard's parts; a hidden name is what `hide` has given.
+    """
+
+    def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
+        """Make the place; publish what is finished, remove parts from `number` on and the rest."""
 
     def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
         """A part that nobody sees."""
 
-    def finish(self, part: UnfinishedPart, prefix: str) -> str:
-        """Name of the whole part, which nobody sees yet."""
-
-    def show(self, hidden: str, prefix: str, number: int) -> None:
-        """Have it seen; nothing if it is."""
+    def hide(self, part: UnfinishedPart, prefix: str) -> str:
+        """Finish it, for `publish`; its hidden name."""
 
     def hides(self, hidden: str) -> bool:
-        """Whether it is there and not seen."""
+        """Whether it waits there still."""
+
+    def publish(self, hidden: str, prefix: str, number: int) -> None:
+        """Have it seen, whole; once is enough."""
 
 
 def archive_folder(place: Path | str) -> ArchiveFolder:
@@ -44,8 +47,10 @@ class _Directory:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def take_up(self, prefix: str, number: int) -> None:
+    def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
         make_directory(self._directory)
+        for which, hidden in finished.items():
+            self.publish(hidden, prefix, which)
         remove_unfinished(self._directory, prefix)
         for path in self._directory.glob(f"{prefix}*{_ENDING}"):
             if _number(path.name, prefix) >= number:
@@ -54,15 +59,14 @@ class _Directory:
     def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
         return UnfinishedPart(self._directory, prefix, schema)
 
-    def finish(self, part: UnfinishedPart, prefix: str) -> str:
+    def hide(self, part: UnfinishedPart, prefix: str) -> str:
         return part.finish().name
 
-    def show(self, hidden: str, prefix: str, number: int) -> None:
-        path = self._directory / f"{prefix}{number:08d}{_ENDING}"
-        publish(self._directory / Path(hidden).name, path)
-
     def hides(self, hidden: str) -> bool:
-        return (self._directory / Path(hidden).name).exists()
+        return (self._directory / hidden).exists()
+
+    def publish(self, hidden: str, prefix: str, number: int) -> None:
+        publish(self._directory / hidden, self._directory / f"{prefix}{number:08d}{_ENDING}")
 
 
 class _AtUrl:
@@ -75,27 +79,31 @@ class _AtUrl:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def take_up(self, prefix: str, number: int) -> None:
+    def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
+        for which, hidden in finished.items():
+            self.publish(hidden, prefix, which)
         found = objects.objects(f"{self._url}/{prefix}*{_ENDING}")
         names = ((path, path.rpartition("/")[2]) for path in found)
-        objects.remove([path for path, name in names if _number(name, prefix) >= number])
-        objects.remove(objects.objects(f"{self._url}/.{prefix}*{_UNFINISHED}"))
+        later = [path for path, name in names if _number(name, prefix) >= number]
+        objects.remove([*later, *objects.objects(f"{self._url}/.{prefix}*")])
 
     def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
         return UnfinishedPart(Path(tempfile.gettempdir()), prefix, schema)
 
-    def finish(self, part: UnfinishedPart, prefix: str) -> str:
-        name = f".{prefix}{uuid.uuid4().hex[:12]}{_UNFINISHED}"
-        objects.write(f"{self._url}/{name}", part.take())
-        return name
-
-    def show(self, hidden: str, prefix: str, number: int) -> None:
-        mark = hidden.removeprefix(f".{prefix}").removesuffix(_UNFINISHED)
-        name = f"{prefix}{number:08d}-{mark}{_ENDING}"
-        objects.move(f"{self._url}/{hidden}", f"{self._url}/{name}")
+    def hide(self, part: UnfinishedPart, prefix: str) -> str:
+        file = part.finish()
+        objects.write(f"{self._url}/{file.name}", file.read_bytes())
+        file.unlink()
+        return file.name
 
     def hides(self, hidden: str) -> bool:
-        return bool(objects.objects(f"{self._url}/{hidden}"))
+        return objects.exists(f"{self._url}/{hidden}")
+
+    def publish(self, hidden: str, prefix: str, number: int) -> None:
+        if self.hides(hidden):
+            token = Path(hidden).stem.rpartition("-")[2]
+            name = f"{prefix}{number:08d}-{token}{_ENDING}"
+            objects.move(f"{self._url}/{hidden}", f"{self._url}/{name}")
 
 
 def _number(name: str, prefix: str) -> int:

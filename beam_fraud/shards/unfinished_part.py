@@ -44,14 +44,6 @@ class UnfinishedPart:
         self._file.close()
         return self._path
 
-    def take(self) -> bytes:
-        """Finish the file, and give its contents in its place."""
-        self._writer.close()
-        self._file.close()
-        data = self._path.read_bytes()
-        self._path.unlink()
-        return data
-
     def discard(self) -> None:
         """Give up after a failure, and leave nothing once this object is gone."""
         # Closing would write more, where writing has failed.

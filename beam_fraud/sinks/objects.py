@@ -32,6 +32,12 @@ def objects(pattern: str) -> list[str]:
         return [str(entry.path) for entry in found]
 
 
+def exists(url: str) -> bool:
+    """Whether there is such a file."""
+    with as_os_errors():
+        return bool(_file_systems().exists(url))
+
+
 def create(url: str) -> BinaryIO:
     """A new file, seen under its URL once it is closed."""
     with as_os_errors():
