@@ -79,6 +79,8 @@ class Stream:
     run_id: str
     #: Whether its state is kept in a file there; if not, Beam's runner keeps it.
     here: bool
+    #: Whether the runner takes checkpoints, and tells when one is complete.
+    checkpoints: bool = False
     #: Parts of what is remembered that runners may spread over workers.
     shards: int = 1
     #: Files of earlier transactions, which fill windows of a stream that starts anew.
@@ -117,7 +119,9 @@ class Stream:
 
     def archive(self, schema: pa.Schema, directory: Path) -> MakeShard:
         """Makes the shards that write a directory of Parquet files."""
-        return partial(_archiving, directory, schema, self.roll_rows, self.roll_seconds)
+        return partial(
+            _archiving, directory, schema, self.roll_rows, self.roll_seconds, self.checkpoints
+        )
 
 
 def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
@@ -260,9 +264,9 @@ def _limited(
 
 
 def _archiving(
-    directory: Path, schema: pa.Schema, rows: int, seconds: float, shard: int
+    directory: Path, schema: pa.Schema, rows: int, seconds: float, deferred: bool, shard: int
 ) -> ArchiveShard:
-    return ArchiveShard(directory, schema, shard, rows, seconds)
+    return ArchiveShard(directory, schema, shard, rows, seconds, deferred=deferred)
 
 
 def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:

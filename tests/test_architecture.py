@@ -27,7 +27,8 @@ LAYERS = (
     {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
-    {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor"},
+    {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor", "flink_cancel"},
+    {"workers"},
     {"commands"},
     {"cli"},
     {"__main__"},

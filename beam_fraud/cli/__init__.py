@@ -18,6 +18,7 @@ from beam_fraud.cli import (  # noqa: F401
     models_export,
     rules,
     stream,
+    workers,
 )
 from beam_fraud.cli.app import app
 from beam_fraud.commandline import failure, interruption, log, standard_streams

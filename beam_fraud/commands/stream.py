@@ -59,7 +59,7 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
-        else:
+        elif not launch.starts_from_savepoint(planned.beam_options):
             _claim_archives(planned, None)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)

@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,11 +15,12 @@ from beam_fraud.errors import FraudError
 from beam_fraud.shards.kept_rows import rows_from_bytes, rows_to_bytes
 from beam_fraud.shards.shard import Delta, Effects
 from beam_fraud.shards.unaged import Unaged
-from beam_fraud.shards.unfinished_part import UnfinishedPart, remove_unfinished
+from beam_fraud.shards.unfinished_part import UnfinishedPart, publish, remove_unfinished
 from beam_fraud.sinks.folder import make_directory, reason_of
 
-#: What a delta says: the number of the next part, or rows and when they came.
-_NUMBER, _ROWS = b"N", b"R"
+#: What a delta says: the number of the next part, rows and when they came, or the number and hidden
+#: name of a part that is to become visible.
+_NUMBER, _ROWS, _FINISHED = b"N", b"R", b"F"
 _NUMBER_FORM = struct.Struct("<cQ")
 _ROWS_FORM = struct.Struct("<cd")
 
@@ -31,6 +33,10 @@ class ArchiveShard(Unaged):
     knows of it is kept. A process that dies in between leaves a part whose rows come again:
     `restore` removes it. What it knows is in the state alone; the hidden file is made again.
 
+    With `deferred` a part becomes visible afterwards (`Effects.afterwards`), or by `restore` if the
+    process dies just then: for hosts that forget shards of which nothing was kept for good, and so
+    cannot have them remove what they have left.
+
     To roll what a stream has left, without a graph: `restore` what was kept, then `finish`, and
     keep the effects.
 
@@ -40,6 +46,7 @@ class ArchiveShard(Unaged):
       shard: number of this shard.
       rows: a part is rolled as soon as it has so many; it may have more by less than a batch.
       seconds: or as soon as its oldest row has waited for so long.
+      deferred: whether parts become visible only once what is kept is kept for good.
       clock: the time, seconds of the epoch.
     """
 
@@ -51,6 +58,7 @@ class ArchiveShard(Unaged):
         rows: int,
         seconds: float,
         *,
+        deferred: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
@@ -58,8 +66,11 @@ class ArchiveShard(Unaged):
         self._prefix = f"part-{shard:03d}-"
         self._most_rows = rows
         self._most_seconds = seconds
+        self._deferred = deferred
         self._clock = clock
         self._number = 0
+        #: Number to hidden file of parts that may not be visible yet.
+        self._finished: dict[int, Path] = {}
         self._rows = 0
         #: When the oldest of the rows came.
         self._since = 0.0
@@ -70,13 +81,18 @@ class ArchiveShard(Unaged):
     @property
     def waiting(self) -> bool:
         """Whether there are rows in no visible part."""
-        return self._rows > 0
+        self._finished = {n: hidden for n, hidden in self._finished.items() if hidden.exists()}
+        return self._rows > 0 or bool(self._finished)
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
         """Take up the rows; remove parts and unfinished files of which the state knows nothing."""
         for data in kept:
             if data[:1] == _NUMBER and len(data) == _NUMBER_FORM.size:
                 _, self._number = _NUMBER_FORM.unpack(data)
+            elif data[:1] == _FINISHED and len(data) > _NUMBER_FORM.size:
+                _, number = _NUMBER_FORM.unpack_from(data)
+                name = data[_NUMBER_FORM.size :].decode("utf-8", "replace")
+                self._finished[number] = self._directory / Path(name).name
             elif data[:1] == _ROWS and len(data) > _ROWS_FORM.size:
                 _, came = _ROWS_FORM.unpack_from(data)
                 self._count(self._checked(data[_ROWS_FORM.size :]), came)
@@ -84,6 +100,8 @@ class ArchiveShard(Unaged):
                 raise FraudError(f"{self._directory}: the stream's state is damaged; {_ANEW}")
         make_directory(self._directory)
         with self._one_line_errors():
+            for number, hidden in self._finished.items():
+                publish(hidden, self._visible(number))
             remove_unfinished(self._directory, self._prefix)
             for path in self._directory.glob(f"{self._prefix}*.parquet"):
                 number = path.stem.removeprefix(self._prefix)
@@ -137,14 +155,24 @@ class ArchiveShard(Unaged):
         return self._part
 
     def _roll(self) -> Effects:
+        number, path = self._number, self._visible(self._number)
         with self._one_line_errors():
-            path = self._directory / f"{self._prefix}{self._number:08d}.parquet"
-            self._unfinished().publish(path)
+            hidden = self._unfinished().finish()
+            if not self._deferred:
+                publish(hidden, path)
         self._part = None
         self._number += 1
         self._rows = 0
-        header = Delta(_NUMBER_FORM.pack(_NUMBER, self._number))
-        return Effects(deltas=[header], replaces=True)
+        deltas = [Delta(_NUMBER_FORM.pack(_NUMBER, self._number))]
+        if not self._deferred:
+            return Effects(deltas=deltas, replaces=True)
+        self._finished[number] = hidden
+        for number, file in self._finished.items():
+            deltas.append(Delta(_NUMBER_FORM.pack(_FINISHED, number) + file.name.encode()))
+        return Effects(deltas=deltas, replaces=True, afterwards=[partial(publish, hidden, path)])
+
+    def _visible(self, number: int) -> Path:
+        return self._directory / f"{self._prefix}{number:08d}.parquet"
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
