@@ -16,7 +16,7 @@ from deploy.kafka.broker import Broker
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that the stream may take for anything.
-_PATIENCE = 90.0
+_PATIENCE = 180.0
 
 
 #: Options of a stream that shall end when nothing comes any more.
