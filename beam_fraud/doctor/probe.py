@@ -21,7 +21,6 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
@@ -31,8 +30,8 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_fraud import __version__
 from beam_fraud.doctor.disk import nearest_directory
 from beam_fraud.errors import FraudError
+from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.runners.flink_rest import FlinkRest
 from beam_fraud.urls import is_url
 
 _NAMESPACE = "beam_fraud.doctor"
@@ -85,7 +84,6 @@ def probe(
     model: str | None,
     out: str | None,
     seconds: float,
-    flink: FlinkRest | None = None,
 ) -> Report:
     """What a worker reports of itself, by a pipeline that is run for it.
 
@@ -94,7 +92,6 @@ def probe(
       model: a bundle to open there, absolute or a URL.
       out: a directory of which is seen whether workers see it, or None.
       seconds: how long it may take; then it is cancelled.
-      flink: the cluster that it goes to, if it is known.
 
     Raises:
       FraudError: it failed, or took longer.
@@ -102,14 +99,13 @@ def probe(
     options = PipelineOptions.from_dictionary(options.get_all_options(drop_default=True))
     # It has an end, whatever is to run after it.
     options.view_as(StandardOptions).streaming = False
-    name = f"beam-fraud-doctor-{uuid.uuid4().hex[:12]}"
-    options.view_as(GoogleCloudOptions).job_name = name
     options.view_as(PortableOptions).job_server_timeout = math.ceil(seconds)
     with _marked(out) as marker:
+        own_name = name_of_own(options)
         pipeline = beam.Pipeline(options=options)
         _ = pipeline | "Probe" >> beam.Create([0]) | "Look" >> beam.Map(_looking(model, marker))
         try:
-            result = _finished(pipeline, name, seconds, flink)
+            result = _finished(pipeline, options, own_name, seconds)
         except FraudError:
             raise
         except Exception as error:
@@ -149,18 +145,17 @@ def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
 
 
 def _finished(
-    pipeline: beam.Pipeline, name: str, seconds: float, flink: FlinkRest | None
+    pipeline: beam.Pipeline, options: PipelineOptions, own_name: str | None, seconds: float
 ) -> PipelineResult:
     """Run a pipeline to its end; a worker that fails is tried again for ever by some runners."""
     result = pipeline.run()
+    if own_name is not None:
+        result = CancelledOnFlink(result, options, own_name)
     if PipelineState.is_terminal(result.state):
         return result
     result.wait_until_finish(duration=seconds * 1000)
     if not PipelineState.is_terminal(result.state):
         result.cancel()
-        if flink is not None:
-            # The job server forgets a job, and leaves it to run on.
-            flink.cancel_all(name)
         raise FraudError(
             f"a pipeline did not end within {seconds:g} s and was cancelled; see what the runner's "
             "page or log says of it, and that all slots it asks for are free"

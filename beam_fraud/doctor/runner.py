@@ -71,7 +71,7 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
         yield warning(
             "Flink",
             "only the job server knows where it is, so that it is not looked at",
-            "give --flink_master=HOST:PORT",
+            "give --flink_master=HOST:PORT; without it a stopped job runs on there",
         )
     kind = environment_of(options, runner)
     if kind == "EXTERNAL":

@@ -10,7 +10,6 @@ from beam_fraud.errors import FraudError
 from beam_fraud.runners.address import PATIENCE, Address
 
 NAME = "worker pool"
-_START = "python -m apache_beam.runners.worker.worker_pool_main --service_port="
 
 
 def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
@@ -39,6 +38,6 @@ def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
         except grpc.RpcError as error:
             raise FraudError(
                 f"{pool}: what answers there is no pool of workers ({error.code().name}); start "
-                f"one by {_START}{pool.port}"
+                f"one by beam-fraud workers --port={pool.port}"
             ) from None
     return ok(NAME, f"{pool} answers")

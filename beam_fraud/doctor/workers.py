@@ -8,7 +8,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.doctor.probe import Report, probe, report
-from beam_fraud.doctor.runner import flink_of
 from beam_fraud.errors import FraudError
 from beam_fraud.urls import absolute, is_url
 
@@ -28,7 +27,7 @@ def check_workers(
     if model is not None and not is_url(model):
         bundle = str(absolute(Path(model)))
     try:
-        there = probe(options, model=bundle, out=out, seconds=seconds, flink=flink_of(options))
+        there = probe(options, model=bundle, out=out, seconds=seconds)
     except FraudError as error:
         return [refused("workers", error)]
     return compared(report(bundle), there, model, out)

@@ -29,7 +29,19 @@ class FlinkRest:
         Raises:
           FraudError: it does not, or not as Flink does.
         """
-        return self._ask("GET", path)
+        url = f"{self.scheme}://{self.address}{path}"
+        try:
+            answer = requests.get(url, timeout=_SECONDS)
+            answer.raise_for_status()
+            return answer.json()
+        except (requests.RequestException, ValueError) as error:
+            why = type(error).__name__
+            if isinstance(error, requests.HTTPError):
+                why = f"HTTP {error.response.status_code}"
+            raise FraudError(
+                f"--flink_master {self.address}: does not answer as Flink's REST API does "
+                f"({why} for {path}); give the address of the job manager's page"
+            ) from None
 
     def version(self) -> str:
         """As in `1.19.3`.
@@ -41,28 +53,3 @@ class FlinkRest:
         if not isinstance(said, dict) or "flink-version" not in said:
             raise FraudError(f"--flink_master {self.address}: what answers there is no Flink")
         return str(said["flink-version"])
-
-    def cancel_all(self, name: str) -> None:
-        """End every job of a name.
-
-        Raises:
-          FraudError: it does not answer.
-        """
-        for job in self.get("/jobs/overview")["jobs"]:
-            if job["name"] == name and job["end-time"] < 0:
-                self._ask("PATCH", f"/jobs/{job['jid']}?mode=cancel")
-
-    def _ask(self, method: str, path: str) -> Any:
-        url = f"{self.scheme}://{self.address}{path}"
-        try:
-            answer = requests.request(method, url, timeout=_SECONDS)
-            answer.raise_for_status()
-            return answer.json()
-        except (requests.RequestException, ValueError) as error:
-            why = type(error).__name__
-            if isinstance(error, requests.HTTPError):
-                why = f"HTTP {error.response.status_code}"
-            raise FraudError(
-                f"--flink_master {self.address}: does not answer as Flink's REST API does "
-                f"({why} for {path}); give the address of the job manager's page"
-            ) from None

@@ -83,7 +83,6 @@ class ArchiveShard(Unaged):
     @property
     def waiting(self) -> bool:
         """Whether there are rows in no visible part."""
-        self._finished = {n: h for n, h in self._finished.items() if self._folder.hides(h)}
         return self._rows > 0 or bool(self._finished)
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
@@ -118,6 +117,7 @@ class ArchiveShard(Unaged):
 
     def tick(self, now: float) -> Effects:
         """Roll if the oldest row has waited for long enough."""
+        self._finished = {n: h for n, h in self._finished.items() if self._folder.hides(h)}
         # A clock that was set back must not keep rows waiting until it is where it was.
         self._since = min(self._since, now)
         due = self._rows >= self._most_rows or now - self._since >= self._most_seconds
