@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from beam_fraud.errors import UsageError
@@ -47,8 +47,25 @@ def create(url: str) -> BinaryIO:
 
 def write(url: str, data: bytes) -> None:
     """A file of these bytes."""
-    with as_os_errors(), create(url) as file:
-        file.write(data)
+    with as_os_errors():
+        file = create(url)
+        try:
+            file.write(data)
+            file.close()
+        except BaseException:
+            give_up(file)
+            raise
+
+
+def give_up(file: BinaryIO) -> None:
+    """Let go of a file that could not be written, so that no part of it comes to be seen.
+
+    One of Cloud Storage would otherwise try to be closed once more when nobody holds it any longer.
+    """
+    terminate = getattr(file, "terminate", None)
+    if terminate is not None:
+        with suppress(Exception):
+            terminate()
 
 
 def move(url: str, to: str) -> None:

@@ -14,7 +14,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
-from beam_fraud.sinks.objects import as_os_errors, create
+from beam_fraud.sinks.objects import as_os_errors, create, give_up
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 
 
@@ -81,6 +81,8 @@ class _WriteParts(beam.DoFn):
             with as_os_errors() if at_url else nullcontext():
                 yield
         except OSError as error:
+            if self._file is not None:
+                give_up(self._file)
             raise self._outputs.failure(error) from None
 
     def _begin(self) -> None:
