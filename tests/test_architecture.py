@@ -22,7 +22,8 @@ LAYERS = (
     {"urls", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
-    {"stream_outputs", "dead_letters"},
+    {"stream_outputs", "object_outputs", "dead_letters"},
+    {"object_stream_outputs"},
     {"erasure"},
     {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},

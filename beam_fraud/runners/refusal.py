@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -22,6 +20,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.belonging import refuse_options_of_others
 from beam_fraud.runners.capability import Capability
+from beam_fraud.runners.dataflow import dataflow_problems
 from beam_fraud.runners.environment import refuse_environment
 from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
 from beam_fraud.runners.flink_master import flink_master, refuse_other_version
@@ -142,10 +141,8 @@ def _refuse_incapable(runner: Runner, needs: dict[Capability, str]) -> None:
 
 
 def _refuse_on_dataflow(options: PipelineOptions) -> None:
-    module = "beam_fraud.runners.dataflow"
-    if find_spec(module) is not None:
-        for problem in import_module(module).dataflow_problems(options):
-            raise UsageError(problem)
+    for problem in dataflow_problems(options):
+        raise UsageError(problem)
 
 
 def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:

@@ -17,10 +17,9 @@ from beam_fraud.commands.train import run as train
 from beam_fraud.live.board import read_board
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
-from tests.integration.test_stream_runners import archived
 from tests.outcome import Outcome, assert_each_once, assert_same, outcome
 from tests.requirements import need
-from tests.stream_process import UNTIL_IDLE, Stream, stream_command, wait_until
+from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 from tests.traffic import Feed, Traffic, make_traffic
 
 PARTITIONS = 4
