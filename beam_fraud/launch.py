@@ -6,11 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.commandline.flink_options import STREAM_DEFAULTS
 from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
+from beam_fraud.runners.dataflow import is_dataflow
+from beam_fraud.runners.dataflow_failure import dataflow_failure
+from beam_fraud.runners.flink_options import STREAM_DEFAULTS
+from beam_fraud.runners.runner import runner_named
 
 _LOG = logging.getLogger(__name__)
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
@@ -37,8 +41,10 @@ def pipeline_options(
     """
     several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
+    # What is looked at before the launch is looked at with the project and keys that are given.
+    FileSystems.set_options(options)
     given = options.get_all_options(drop_default=True)
-    if "runner" not in given:
+    if "runner" not in given or runner_named(given["runner"]).name == "FnApiRunner":
         runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
         options.view_as(StandardOptions).runner = runner
     if streaming:
@@ -50,6 +56,17 @@ def pipeline_options(
         more |= _PRISM_DEFAULTS
     chosen = options.get_all_options(drop_default=True)
     return PipelineOptions(list(beam_args), **{**more, **chosen})
+
+
+def takes_checkpoints(options: PipelineOptions) -> bool:
+    """Whether the runner makes what it has done durable, and tells its workers of it."""
+    given = options.get_all_options(drop_default=True)
+    return _is_flink(options) and given.get("checkpointing_interval", -1) > 0
+
+
+def starts_from_savepoint(options: PipelineOptions) -> bool:
+    """Whether the runner takes up what another job has left."""
+    return _is_flink(options) and "savepoint_path" in options.get_all_options(drop_default=True)
 
 
 def _is_flink(options: PipelineOptions) -> bool:
@@ -98,7 +115,22 @@ def run(
 
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
+      FraudError: Dataflow has refused it, or says why it failed.
     """
+    try:
+        return _run(options, build, wait)
+    except Exception as error:
+        told = dataflow_failure(options, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _run(
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline], None],
+    wait: Callable[[PipelineResult], None],
+) -> PipelineResult:
     own_name = name_of_own(options)
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
@@ -108,7 +140,9 @@ def run(
     try:
         wait(result)
     except BaseException:
-        if _cancelled(result) and own_name is None and _is_flink(options):
+        # A stream there is a service of its own, which needs no command that waits.
+        stays = is_dataflow(options) and options.view_as(StandardOptions).streaming
+        if not stays and _cancelled(result) and own_name is None and _is_flink(options):
             _LOG.warning(
                 "on a Flink cluster the job may run on: cancel it there, or give --flink_master "
                 "HOST:PORT and no --job_name, so that it is cancelled with the command"

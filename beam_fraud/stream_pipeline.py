@@ -79,6 +79,8 @@ class Stream:
     run_id: str
     #: Whether its state is kept in a file there; if not, Beam's runner keeps it.
     here: bool
+    #: Whether the runner takes checkpoints, and tells when one is complete.
+    checkpoints: bool = False
     #: Parts of what is remembered that runners may spread over workers.
     shards: int = 1
     #: Files of earlier transactions, which fill windows of a stream that starts anew.
@@ -115,17 +117,19 @@ class Stream:
         """The file of the state, if it is kept here."""
         return self.outputs.checkpoint if self.here else None
 
-    def archive(self, schema: pa.Schema, directory: Path) -> MakeShard:
+    def archive(self, schema: pa.Schema, directory: Path | str) -> MakeShard:
         """Makes the shards that write a directory of Parquet files."""
-        return partial(_archiving, directory, schema, self.roll_rows, self.roll_seconds)
+        return partial(
+            _archiving, directory, schema, self.roll_rows, self.roll_seconds, self.checkpoints
+        )
 
 
 def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
     """The steps that write Parquet, and what makes their shards."""
     outputs = stream.outputs
     steps = {
-        SCORES: stream.archive(SCORED, outputs.branch(SCORES)),
-        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
+        SCORES: stream.archive(SCORED, outputs.archive(SCORES)),
+        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.archive(DEAD_LETTERS)),
     }
     if scoring.sink is not None and scoring.sink.archive is not None:
         steps["sink"] = stream.archive(SCORED, scoring.sink.archive)
@@ -260,9 +264,14 @@ def _limited(
 
 
 def _archiving(
-    directory: Path, schema: pa.Schema, rows: int, seconds: float, shard: int
+    directory: Path | str,
+    schema: pa.Schema,
+    rows: int,
+    seconds: float,
+    deferred: bool,
+    shard: int,
 ) -> ArchiveShard:
-    return ArchiveShard(directory, schema, shard, rows, seconds)
+    return ArchiveShard(directory, schema, shard, rows, seconds, deferred=deferred)
 
 
 def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -305,12 +306,15 @@ class _Waiting(_InRunner):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
         end: RuntimeTimer = beam.DoFn.TimerParam(END),
+        kept_for_good: Any = beam.DoFn.BundleFinalizerParam,
     ) -> Iterator[pa.RecordBatch]:
         number, rows = element
         with self._open(number, kept, token) as opened:
             shard = opened.shard
             was_waiting = shard.waiting
-            given = self._keep(opened, shard.take(rows), kept, token)
+            effects = shard.take(rows)
+            given = self._keep(opened, effects, kept, token)
+            _register(effects, kept_for_good)
             if shard.waiting and not was_waiting:
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
                 end.set(GlobalWindow().max_timestamp())
@@ -323,6 +327,7 @@ class _Waiting(_InRunner):
         kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
+        kept_for_good: Any = beam.DoFn.BundleFinalizerParam,
     ) -> Iterator[pa.RecordBatch]:
         """Let a shard see what time it is, or that the stream is coming to its end.
 
@@ -333,6 +338,7 @@ class _Waiting(_InRunner):
             shard = opened.shard
             effects = shard.finish() if ending else shard.tick(time.time())
             given = self._keep(opened, effects, kept, token)
+            _register(effects, kept_for_good)
             if shard.waiting:
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
         yield from given
@@ -346,5 +352,14 @@ class _Waiting(_InRunner):
     ) -> Iterator[pa.RecordBatch]:
         """Let a shard give all it has."""
         with self._open(number, kept, token) as opened:
-            given = self._keep(opened, opened.shard.finish(), kept, token)
+            effects = opened.shard.finish()
+            given = self._keep(opened, effects, kept, token)
+            # Who ends with its sources takes no more checkpoints.
+            for action in effects.afterwards:
+                action()
         yield from given
+
+
+def _register(effects: Effects, kept_for_good: Any) -> None:
+    for action in effects.afterwards:
+        kept_for_good.register(action)

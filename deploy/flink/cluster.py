@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -39,9 +38,10 @@ _SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 
 class FlinkCluster:
-    """A cluster, its workers and its state; only this machine reaches it.
+    """A cluster, its workers and its state.
 
-    As a context manager it runs inside the `with`.
+    Only this machine reaches it, but for Beam's job server, which listens at every address whatever
+    it is told. As a context manager it runs inside the `with`.
     """
 
     #: Flink's REST address and page, for `--flink_master`: "127.0.0.1:PORT".
@@ -116,7 +116,7 @@ class FlinkCluster:
             self._start("job manager", self._java(_JOB_MANAGER, rpc), self.rest)
             for number in range(1, self._task_managers + 1):
                 self.start_task_manager(number, rpc)
-            self._start("worker pool", self._pool(), self.worker_pool, self._worker_environment())
+            self._start("worker pool", self._pool(), self.worker_pool)
             self._start("job server", self._server(), self.job_endpoint)
             self.wait_for_slots(self._slots * self._task_managers)
         except BaseException:
@@ -149,10 +149,6 @@ class FlinkCluster:
 
     def kill(self) -> None:
         """End every part at once: they hold nothing that an orderly end would save."""
-        pool = self.parts.get("worker pool")
-        if pool is not None:
-            # It ends its workers only when it is asked to.
-            pool.stop()
         for part in reversed(list(self.parts.values())):
             part.kill()
         self.parts = {}
@@ -177,6 +173,39 @@ class FlinkCluster:
         with urllib.request.urlopen(f"http://{self.rest}{path}", timeout=10) as answer:
             return json.load(answer)
 
+    def jobs(self, *states: str) -> list[str]:
+        """Ids of the jobs in any of the states, such as RUNNING; of all jobs if none is given."""
+        found = self.get("/jobs")["jobs"]
+        return [job["id"] for job in found if not states or job["status"] in states]
+
+    def stop_with_savepoint(self, job: str) -> str:
+        """End a job in order; where its state is, for `--savepoint_path`.
+
+        Raises:
+          FraudError: Flink could not.
+        """
+        where = {"targetDirectory": self.savepoints.as_uri(), "drain": False}
+        request = self._post(f"/jobs/{job}/stop", where)["request-id"]
+        while True:
+            status = self.get(f"/jobs/{job}/savepoints/{request}")
+            if status["status"]["id"] == "COMPLETED":
+                break
+            time.sleep(0.1)
+        operation = status["operation"]
+        if "location" not in operation:
+            cause = str(operation.get("failure-cause", {}).get("class", "it does not say why"))
+            raise FraudError(f"{self.rest}: job {job} left no savepoint: {cause}")
+        return str(operation["location"])
+
+    def _post(self, path: str, body: object) -> Any:
+        request = urllib.request.Request(
+            f"http://{self.rest}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -189,14 +218,13 @@ class FlinkCluster:
         name: str,
         command: list[str],
         endpoint: str | None = None,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         if endpoint is not None and not is_free(int(endpoint.rpartition(":")[2])):
             raise FraudError(
                 f"{endpoint}: something listens there already; stop it or choose another port"
             )
         log = self.data / f"{name.replace(' ', '-')}.log"
-        part = ServerProcess(name, command, log, environment)
+        part = ServerProcess(name, command, log)
         part.start()
         self.parts[name] = part
         if endpoint is not None:
@@ -271,13 +299,7 @@ class FlinkCluster:
 
     def _pool(self) -> list[str]:
         port = self.worker_pool.rpartition(":")[2]
-        module = "apache_beam.runners.worker.worker_pool_main"
-        return [sys.executable, "-m", module, f"--service_port={port}"]
-
-    def _worker_environment(self) -> dict[str, str]:
-        """With `python` the one that runs this: the pool looks for that name."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {**os.environ, "PATH": path}
+        return [sys.executable, "-m", "beam_fraud", "workers", f"--port={port}"]
 
     def _slots_there(self) -> int:
         try:

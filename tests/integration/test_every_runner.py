@@ -29,7 +29,7 @@ from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
 from tests.integration.prism import prism_options
-from tests.stream_process import UNTIL_IDLE, Stream, stream_command, wait_until
+from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -335,12 +335,6 @@ def streamed(make_stream: MakeStream, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("here") / "out"
     make_stream(out, *UNTIL_IDLE).wait_for_end()
     return left(out)
-
-
-def archived(out: Path) -> int:
-    """Rows in the visible files of scores and dead letters."""
-    parts = [*out.glob("scores/part-*.parquet"), *out.glob("dead_letters/part-*.parquet")]
-    return sum(pq.read_metadata(part).num_rows for part in parts)
 
 
 def test_this_process_scores_every_message(streamed: Left) -> None:

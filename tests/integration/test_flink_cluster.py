@@ -1,0 +1,75 @@
+"""A Flink cluster: its workers are ours, what they log is in its log, one jar submits to it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from deploy.flink.cluster import FlinkCluster
+from deploy.flink.job_server_jar import job_server_jar
+from tests.fn_runner import until
+
+_LOG = logging.getLogger(__name__)
+
+
+def told(number: int) -> str:
+    """What a worker says of a number, in its log as well."""
+    _LOG.warning("this worker is at %d", number)
+    return f"number {number}"
+
+
+def written(options: list[str], out: Path) -> list[str]:
+    """What a pipeline writes."""
+    with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
+        _ = (
+            pipeline
+            | "Create" >> beam.Create([7])
+            | "Shuffle" >> beam.Reshuffle()
+            | "Tell" >> beam.Map(told)
+            | "Write" >> beam.io.WriteToText(str(out / "told"), num_shards=1)
+        )
+    return [line for file in out.glob("told*") for line in file.read_text("utf-8").splitlines()]
+
+
+@pytest.mark.slow
+def test_what_workers_log_is_in_the_log_of_flink(
+    flink_cluster: FlinkCluster, tmp_path: Path
+) -> None:
+    options = [*flink_cluster.beam_options, "--max_cache_memory_usage_mb=5"]
+    assert written(options, tmp_path) == ["number 7"]
+    flink = flink_cluster.parts["task manager 1"].log
+    until(lambda: "this worker is at 7" in flink.read_text("utf-8"))
+    # And the options of the pipeline hold in its workers.
+    assert f"state cache with size {5 << 20}" in flink.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_every_worker_ends_with_its_job(flink_cluster: FlinkCluster, tmp_path: Path) -> None:
+    pool = flink_cluster.parts["worker pool"].log
+    written(flink_cluster.beam_options, tmp_path)
+    started = re.compile(r"worker \S+ is process (\d+)")
+    ended = re.compile(r"process (\d+), ended with code 0")
+
+    def all_ended() -> bool:
+        said = pool.read_text("utf-8")
+        return set(started.findall(said)) == set(ended.findall(said))
+
+    assert started.search(pool.read_text("utf-8"))
+    until(all_ended)
+
+
+@pytest.mark.slow
+def test_a_jar_submits_without_a_job_server(flink_cluster: FlinkCluster, tmp_path: Path) -> None:
+    options = [
+        "--runner=FlinkRunner",
+        f"--flink_master={flink_cluster.rest}",
+        f"--flink_job_server_jar={job_server_jar()}",
+        "--environment_type=EXTERNAL",
+        f"--environment_config={flink_cluster.worker_pool}",
+    ]
+    assert written(options, tmp_path) == ["number 7"]
