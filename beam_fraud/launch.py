@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
+from beam_fraud.runners.dataflow import is_dataflow
+from beam_fraud.runners.dataflow_failure import dataflow_failure
+from beam_fraud.runners.flink_options import STREAM_DEFAULTS
+from beam_fraud.runners.runner import runner_named
+
+_LOG = logging.getLogger(__name__)
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The same for sources that have no end.
 ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
 #: Flink's sources may stay up for its checkpoints, so that its streams have to be stopped.
 _ENDING_RUNNERS = ("endlessrunner", "fnapirunner", "directrunner", "prismrunner")
+#: Those that run on Prism, `DirectRunner` only where it can.
+_PRISM_RUNNERS = ("directrunner", "prismrunner")
+#: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
+_PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
 
 
 def pipeline_options(
@@ -28,18 +41,42 @@ def pipeline_options(
     """
     several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
+    # What is looked at before the launch is looked at with the project and keys that are given.
+    FileSystems.set_options(options)
     given = options.get_all_options(drop_default=True)
-    if "runner" not in given:
+    if "runner" not in given or runner_named(given["runner"]).name == "FnApiRunner":
         runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
         options.view_as(StandardOptions).runner = runner
     if streaming:
         options.view_as(StandardOptions).streaming = True
-    if workers > 1:
-        kept = {name: value for name, value in several.items() if name not in given}
-        return PipelineOptions(
-            list(beam_args), runner=options.view_as(StandardOptions).runner, **kept
-        )
-    return options
+    more: dict[str, object] = {**several} if workers > 1 else {}
+    if streaming and _is_flink(options):
+        more |= STREAM_DEFAULTS
+    if _name_of_runner(options) in _PRISM_RUNNERS:
+        more |= _PRISM_DEFAULTS
+    chosen = options.get_all_options(drop_default=True)
+    return PipelineOptions(list(beam_args), **{**more, **chosen})
+
+
+def takes_checkpoints(options: PipelineOptions) -> bool:
+    """Whether the runner makes what it has done durable, and tells its workers of it."""
+    given = options.get_all_options(drop_default=True)
+    return _is_flink(options) and given.get("checkpointing_interval", -1) > 0
+
+
+def starts_from_savepoint(options: PipelineOptions) -> bool:
+    """Whether the runner takes up what another job has left."""
+    return _is_flink(options) and "savepoint_path" in options.get_all_options(drop_default=True)
+
+
+def _is_flink(options: PipelineOptions) -> bool:
+    """Whether it may be; a job server of another runner drops what it does not know."""
+    return _name_of_runner(options) in ("flinkrunner", "portablerunner")
+
+
+def _name_of_runner(options: PipelineOptions) -> str:
+    """In small letters, without its module."""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
 
 
 def is_local(options: PipelineOptions) -> bool:
@@ -49,8 +86,7 @@ def is_local(options: PipelineOptions) -> bool:
 
 def ends_with_its_sources(options: PipelineOptions) -> bool:
     """Whether the runner is one of which it is known that a stream ends when its sources do."""
-    runner = str(options.view_as(StandardOptions).runner)
-    return runner.rpartition(".")[2].lower() in _ENDING_RUNNERS
+    return _name_of_runner(options) in _ENDING_RUNNERS
 
 
 def finished(result: PipelineResult) -> None:
@@ -79,9 +115,52 @@ def run(
 
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
+      FraudError: Dataflow has refused it, or says why it failed.
     """
+    try:
+        return _run(options, build, wait)
+    except Exception as error:
+        told = dataflow_failure(options, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _run(
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline], None],
+    wait: Callable[[PipelineResult], None],
+) -> PipelineResult:
+    own_name = name_of_own(options)
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
     result = pipeline.run()
-    wait(result)
+    if own_name is not None:
+        result = CancelledOnFlink(result, options, own_name)
+    try:
+        wait(result)
+    except BaseException:
+        # A stream there is a service of its own, which needs no command that waits.
+        stays = is_dataflow(options) and options.view_as(StandardOptions).streaming
+        if not stays and _cancelled(result) and own_name is None and _is_flink(options):
+            _LOG.warning(
+                "on a Flink cluster the job may run on: cancel it there, or give --flink_master "
+                "HOST:PORT and no --job_name, so that it is cancelled with the command"
+            )
+        raise
     return result
+
+
+def _cancelled(result: PipelineResult) -> bool:
+    """End what still runs elsewhere once nobody waits for it: it would write where others do.
+
+    Returns:
+      Whether there was anything to end.
+    """
+    try:
+        if PipelineState.is_terminal(result.state):
+            return False
+        result.cancel()
+    except Exception as error:
+        _LOG.warning("the runner did not cancel the pipeline (%s); cancel it there", error)
+    return True

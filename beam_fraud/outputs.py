@@ -75,9 +75,14 @@ class RunOutputs:
         return self._staging.path
 
     @property
-    def spill(self) -> Path:
-        """Where rows wait while the run lives, on the same disk as the results."""
-        return self.staging / "spill"
+    def shown(self) -> str:
+        """`--out`, for messages."""
+        return str(self.directory)
+
+    @property
+    def scratch(self) -> Path:
+        """For what a run on this machine keeps on its disk while it lives: that of the results."""
+        return self.staging
 
     @property
     def outbox(self) -> Path:
@@ -100,6 +105,14 @@ class RunOutputs:
     def part(self, branch: str) -> Path:
         """A new path, at every call, for a Parquet file of `branch` (a key of `branches`)."""
         return self.staging / branch / f"{self._prefix}{uuid.uuid4().hex[:12]}.parquet"
+
+    def parts(self, branch: str) -> list[str]:
+        """The files of `branch` that wait in the staging."""
+        return sorted(map(str, (self.staging / branch).glob("part-*.parquet")))
+
+    def place(self, branch: str) -> str:
+        """Where the files of `branch` are in the end."""
+        return str(self.directory / branch)
 
     def check(self) -> None:
         """See that the directory can be written to and that what would be replaced is ours.

@@ -10,6 +10,7 @@ files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Fea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import beam_fraud.transforms.coders  # noqa: F401  registers how elements are en
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
-from beam_fraud.outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
+from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
+from beam_fraud.outputs import DEAD_LETTERS, FEATURES, SCORES
 from beam_fraud.rules.rule import RuleSet
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
@@ -33,6 +35,7 @@ from beam_fraud.transforms.features import Features, FeatureTable
 from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.order import FromFile, Order
 from beam_fraud.transforms.parse import Parse
+from beam_fraud.transforms.publish import Publish
 from beam_fraud.transforms.read import ReadSegments, SplitFiles
 from beam_fraud.transforms.read_history import ReadHistory
 from beam_fraud.transforms.validate import Validate
@@ -51,7 +54,7 @@ class Inputs:
     #: What is computed of their transactions, and their schema.
     features: FeatureSet
     #: Where the run writes.
-    outputs: RunOutputs
+    outputs: BatchOutputs
     #: Files of earlier transactions, which fill windows.
     history: tuple[InputFile, ...] = ()
     #: Segments to read in place of whole files, if the rows are limited.
@@ -107,37 +110,61 @@ class Scoring:
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     """Add the graph of `score` to a pipeline."""
     dead = scoring.sink if isinstance(scoring.sink, DatabaseSink) else None
+    parts: dict[str, beam.PCollection[str]] = {}
     scored = (
-        _transactions(root, inputs, dead)
+        _transactions(root, inputs, parts, dead)
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
         | "Decide" >> scoring.decide(inputs.features)
         | "Explain" >> Explain(scoring.bundle, scoring.reasons)
     )
-    scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
+    parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()
+    sunk = []
     if scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()
-        flagged | "Sink" >> WriteFlagged(scoring.sink, inputs.outputs.run_id, queued)
+        write = WriteFlagged(scoring.sink, inputs.outputs.run_id, queued)
+        sunk.append(flagged | "Sink" >> write)
     if scoring.outbox is not None:
         flagged | "Alert" >> Alert(scoring.outbox, scoring.channels)
+    # What BigQuery's own transform gives is no collection: its rows wait for the run's end anyway.
+    _publish(inputs, parts, [done for done in sunk if isinstance(done, beam.PCollection)])
 
 
 def build_features(root: beam.Pipeline, inputs: Inputs) -> None:
     """Add the graph of `features` to a pipeline."""
-    table = _transactions(root, inputs) | "Features" >> FeatureTable(inputs.features)
-    table | "Table" >> WriteParquet(inputs.outputs, FEATURES)
+    parts: dict[str, beam.PCollection[str]] = {}
+    table = _transactions(root, inputs, parts) | "Features" >> FeatureTable(inputs.features)
+    parts[FEATURES] = table | "Table" >> WriteParquet(inputs.outputs, FEATURES)
+    _publish(inputs, parts)
+
+
+def _publish(
+    inputs: Inputs,
+    parts: dict[str, beam.PCollection[str]],
+    after: Sequence[beam.PCollection] = (),
+) -> None:
+    """Where outputs are at a URL the graph ends with it; on a disk, the launcher does it."""
+    if isinstance(inputs.outputs, ObjectOutputs):
+        parts | "Publish" >> Publish(inputs.outputs, after)
 
 
 def _transactions(
-    root: beam.Pipeline, inputs: Inputs, database: DatabaseSink | None = None
+    root: beam.Pipeline,
+    inputs: Inputs,
+    parts: dict[str, beam.PCollection[str]],
+    database: DatabaseSink | None = None,
 ) -> beam.PCollection:
-    """Every transaction once, with its velocity features; what is none becomes a dead letter."""
+    """Every transaction once, with its velocity features; what is none becomes a dead letter.
+
+    The names of the parts with those are added to `parts`.
+    """
     schema, labels = inputs.features.schema, inputs.labels
     segments = _segments(root, inputs)
     raw = segments | "Read" >> ReadSegments(schema, labels, inputs.block_rows, inputs.progress)
     checked = raw | "Parse" >> Parse(schema, labels) | "Validate" >> Validate(schema, labels)
-    checked.dead_letters | "DeadLetters" >> WriteParquet(inputs.outputs, DEAD_LETTERS)
+    write = WriteParquet(inputs.outputs, DEAD_LETTERS)
+    parts[DEAD_LETTERS] = checked.dead_letters | "DeadLetters" >> write
     if database is not None:
         checked.dead_letters | "DeadLettersTable" >> WriteDeadLettersTable(database)
     transactions = checked.transactions

@@ -40,16 +40,20 @@ class Outputs(Protocol):
     """What is written under `--out`."""
 
     @property
-    def directory(self) -> Path:
-        """`--out`, absolute."""
+    def directory(self) -> Path | str:
+        """`--out`, absolute, or its URL."""
+
+    @property
+    def shown(self) -> str:
+        """`--out`, for messages."""
 
     @property
     def reserved(self) -> list[Path]:
         """What is written straight under it."""
 
     @property
-    def outbox(self) -> Path:
-        """The database of alerts that wait, where no sink has one."""
+    def outbox(self) -> Path | None:
+        """The database of alerts that wait, where no sink has one; None if there can be none."""
 
 
 def refuse_shared_places(
@@ -74,13 +78,17 @@ def refuse_shared_places(
       UsageError: two places are the same, or one is inside the other.
     """
     given = [*_of_sink(sink), *_of_channels(channels)]
-    out = _Place(f"--out {outputs.directory}", _followed(outputs.directory), " is there")
+    directory = outputs.directory
+    # A URL meets nothing on this machine.
+    out = isinstance(directory, Path) and _Place(
+        f"--out {directory}", _followed(directory), " is there"
+    )
     outbox = bool(channels) and (sink is None or sink.database is None)
     own = list(_of_outputs(outputs, outbox=outbox))
     read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
     inputs = [_Place(path, _followed(Path(path))) for path in read]
     for place in given:
-        if out.path.is_relative_to(place.path):
+        if out and out.path.is_relative_to(place.path):
             raise _refusal(place, out)
         for other in own:
             if _meet(place, other):
@@ -98,11 +106,18 @@ def refuse_shared_places(
             raise _refusal(other, one)
 
 
+def disk_of(sink: FlaggedSink | None) -> Path | None:
+    """The file or directory that a sink is on this machine; None if it is elsewhere."""
+    if isinstance(sink, ParquetSink):
+        return sink.directory
+    return database_file(sink.url) if isinstance(sink, DatabaseSink) else None
+
+
 def _of_outputs(outputs: Outputs, *, outbox: bool) -> Iterator[_Place]:
     option = f"--out {outputs.directory}"
     for path in outputs.reserved:
         yield _Place(option, _followed(path), f" keeps {path.name} there")
-    if outbox:
+    if outbox and outputs.outbox is not None:
         for path in _database_files(outputs.outbox):
             yield _Place(option, path, " keeps the alerts that wait there")
 

@@ -50,8 +50,8 @@ class StreamOutputs:
         return self.own / "live"
 
     @property
-    def outbox(self) -> Path:
-        """The database of alerts and labels of a stream without a database sink."""
+    def outbox(self) -> Path | None:
+        """The database of alerts and labels of a stream without a database sink, if it has one."""
         return self.directory / "outbox.db"
 
     @property
@@ -68,6 +68,15 @@ class StreamOutputs:
     def branch(self, name: str) -> Path:
         """The directory of the Parquet files of `scores` or `dead_letters`."""
         return self.directory / name
+
+    def archive(self, name: str) -> Path | str:
+        """Where workers write the Parquet files of `scores` or `dead_letters`: a path or URL."""
+        return self.branch(name)
+
+    @property
+    def shown(self) -> str:
+        """`--out`, for messages."""
+        return str(self.directory)
 
     def check(self, *, here: bool) -> None:
         """See that the directory can be written to and holds nothing that is not a stream's.

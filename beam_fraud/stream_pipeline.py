@@ -30,6 +30,7 @@ from beam_fraud.pipeline import Scoring
 from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
 from beam_fraud.shards.archive import ArchiveShard
+from beam_fraud.shards.chain import ChainShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.rule_share import RuleShareShard
@@ -78,6 +79,8 @@ class Stream:
     run_id: str
     #: Whether its state is kept in a file there; if not, Beam's runner keeps it.
     here: bool
+    #: Whether the runner takes checkpoints, and tells when one is complete.
+    checkpoints: bool = False
     #: Parts of what is remembered that runners may spread over workers.
     shards: int = 1
     #: Files of earlier transactions, which fill windows of a stream that starts anew.
@@ -114,17 +117,19 @@ class Stream:
         """The file of the state, if it is kept here."""
         return self.outputs.checkpoint if self.here else None
 
-    def archive(self, schema: pa.Schema, directory: Path) -> MakeShard:
+    def archive(self, schema: pa.Schema, directory: Path | str) -> MakeShard:
         """Makes the shards that write a directory of Parquet files."""
-        return partial(_archiving, directory, schema, self.roll_rows, self.roll_seconds)
+        return partial(
+            _archiving, directory, schema, self.roll_rows, self.roll_seconds, self.checkpoints
+        )
 
 
 def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
     """The steps that write Parquet, and what makes their shards."""
     outputs = stream.outputs
     steps = {
-        SCORES: stream.archive(SCORED, outputs.branch(SCORES)),
-        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.branch(DEAD_LETTERS)),
+        SCORES: stream.archive(SCORED, outputs.archive(SCORES)),
+        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.archive(DEAD_LETTERS)),
     }
     if scoring.sink is not None and scoring.sink.archive is not None:
         steps["sink"] = stream.archive(SCORED, scoring.sink.archive)
@@ -180,15 +185,38 @@ def _remembered(
     known: beam.PCollection[pa.RecordBatch], stream: Stream
 ) -> beam.PCollection[pa.RecordBatch]:
     """Transactions once, in order, with velocity features; and labels, to be left out."""
+    steps = _steps(stream)
+    if not stream.here:
+        steps = _chained(steps)
+    for step in steps:
+        known |= step.name.capitalize() >> _stateful(
+            stream, step.name, step.make, step.key, waits=step.waits
+        )
+    return known
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Something that has to be remembered of transactions."""
+
+    name: str
+    make: MakeShard
+    #: Columns whose values together tell the shard of a row.
+    key: tuple[str, ...]
+    waits: bool = False
+
+
+def _steps(stream: Stream) -> list[_Step]:
+    steps = []
     if stream.features.schema.role("transaction_id"):
         once = partial(_deduplicating, horizon=stream.dedupe_horizon)
         # By account, if there are any: rows are together by it in the next step as well.
         account = stream.features.schema.role("account_id")
         together = "account_id" if account else "transaction_id"
-        known |= "Deduplicate" >> _stateful(stream, "deduplicate", once, (together,))
+        steps.append(_Step("deduplicate", once, (together,)))
     if stream.reorder is not None:
         ordered = partial(_reordering, wait=stream.reorder)
-        known |= "Reorder" >> _stateful(stream, "reorder", ordered, (), waits=True)
+        steps.append(_Step("reorder", ordered, (), waits=True))
     history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
     for number, (key, definitions) in enumerate(by_key(stream.features.velocity).items()):
         make = partial(
@@ -199,9 +227,21 @@ def _remembered(
             history=history if stream.history else None,
             counts=number == 0,
         )
-        name = f"velocity of {' and '.join(key)}"
-        known |= name.capitalize() >> _stateful(stream, name, make, key)
-    return known
+        steps.append(_Step(f"velocity of {' and '.join(key)}", make, key))
+    return steps
+
+
+def _chained(steps: Sequence[_Step]) -> list[_Step]:
+    """Steps of one key as one: rows have to be moved once, and state looked at once."""
+    chained = list[_Step]()
+    for step in steps:
+        before = chained[-1] if chained else None
+        if before is not None and before.key == step.key and not (before.waits or step.waits):
+            make = partial(_chaining, makers=(before.make, step.make))
+            chained[-1] = _Step(f"{before.name}, {step.name}", make, step.key)
+        else:
+            chained.append(step)
+    return chained
 
 
 def _limited(
@@ -224,13 +264,22 @@ def _limited(
 
 
 def _archiving(
-    directory: Path, schema: pa.Schema, rows: int, seconds: float, shard: int
+    directory: Path | str,
+    schema: pa.Schema,
+    rows: int,
+    seconds: float,
+    deferred: bool,
+    shard: int,
 ) -> ArchiveShard:
-    return ArchiveShard(directory, schema, shard, rows, seconds)
+    return ArchiveShard(directory, schema, shard, rows, seconds, deferred=deferred)
 
 
 def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:
     return DeduplicateShard(horizon, partial(count, ROWS_DUPLICATE))
+
+
+def _chaining(shard: int, makers: Sequence[MakeShard]) -> ChainShard:
+    return ChainShard([make(shard) for make in makers])
 
 
 def _reordering(shard: int, wait: float) -> ReorderShard:
@@ -266,10 +315,10 @@ def _archive(
     key: tuple[str, ...],
 ) -> None:
     step_of_rows = _stateful(stream, step, writers[step], key, waits=True)
-    rows | label >> replace(step_of_rows, stop_file=stream.outputs.stop_file)
+    rows | label >> replace(step_of_rows, whole=True, stop_file=stream.outputs.stop_file)
 
 
 def _stateful(
     stream: Stream, step: str, make: MakeShard, key: tuple[str, ...], *, waits: bool = False
 ) -> Stateful:
-    return Stateful(make, key, stream.shards, step, stream.checkpoint, waits)
+    return Stateful(make, key, stream.shards, step, stream.checkpoint, stream.run_id, waits)

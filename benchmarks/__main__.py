@@ -16,6 +16,7 @@ from dataclasses import asdict
 from beam_fraud.errors import FraudError
 from benchmarks.explore import measure_explore
 from benchmarks.features import measure_handbook, measure_many
+from benchmarks.flink_batch import measure_flink_batch
 from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
 from benchmarks.measure import ROOT, ProcessFailedError
@@ -56,6 +57,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),
+    ("flink-batch", _ULB, measure_flink_batch),
     ("upserts", None, measure_upserts),
     ("help", None, measure_help),
 )

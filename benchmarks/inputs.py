@@ -48,9 +48,9 @@ class Inputs:
         """Rows of the smaller data set that memory is compared with."""
         return min(FIRST_ROWS, self.rows)
 
-    def ulb(self, rows: int) -> Path:
-        """A directory of so many ULB rows: six files if they are all, else one."""
-        files = FILES if rows == self.rows else 1
+    def ulb(self, rows: int, files: int | None = None) -> Path:
+        """A directory of so many ULB rows: so many files, or six if they are all, else one."""
+        files = files or (FILES if rows == self.rows else 1)
         directory = self.work / f"ulb-{rows}x{files}"
         if not directory.exists():
             options = ("--source", str(self.source), "--rows", str(rows), "--files", str(files))

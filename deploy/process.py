@@ -44,7 +44,7 @@ class ServerProcess:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it."""
+        """Start it, again if it was stopped or killed."""
         assert self._process is None, f"the {self.name} runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.postgres.server import Server
+from tests.integration.prism import prism_binary, prism_options
 from tests.requirements import postgres_home
 
 
@@ -65,3 +66,15 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return sqlite_url(tmp_path / "database.db")
     url: str = request.getfixturevalue("postgres_database")
     return url
+
+
+@pytest.fixture(scope="session")
+def prism() -> Path:
+    """Beam's Prism runner, for `--prism_location`."""
+    return prism_binary()
+
+
+@pytest.fixture(params=["here", pytest.param("prism", marks=pytest.mark.slow)])
+def beam_args(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Options of Beam for the runner in this process, and for Prism: the test runs on both."""
+    return () if request.param == "here" else prism_options(request.getfixturevalue("prism"))

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from deploy.kafka.broker import Broker
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that the stream may take for anything.
-_PATIENCE = 90.0
+_PATIENCE = 180.0
 
 
 #: Options of a stream that shall end when nothing comes any more.
@@ -108,3 +110,9 @@ def wait_until(condition: Callable[[], bool]) -> bool:
         assert time.monotonic() < deadline, "it takes too long"
         time.sleep(0.02)
     return True
+
+
+def archived(out: Path) -> int:
+    """Rows in the visible files of scores and dead letters."""
+    parts = [*out.glob("scores/part-*.parquet"), *out.glob("dead_letters/part-*.parquet")]
+    return sum(pq.read_metadata(part).num_rows for part in parts)

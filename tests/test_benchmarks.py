@@ -19,6 +19,7 @@ from beam_fraud.commands.train import TrainOptions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks import plain_loop, row_by_row, training
 from benchmarks.data import make_handbook, make_ulb
+from benchmarks.flink_batch import ratios as flink_batch_ratios
 from benchmarks.inputs import UNTIL, Inputs
 from benchmarks.measure import ROOT, Case, ProcessFailedError, Run, printed, run, run_in_turn
 from benchmarks.plan import Plan, Results
@@ -241,3 +242,11 @@ def test_training_is_timed_from_the_file_to_the_bundle(
     # So few transactions have no bound to keep; opening what they made has.
     assert [ratio.bound for ratio in results.ratios] == [None, 1.0]
     assert (tmp_path / "out" / f"training-{kind}" / "manifest.json").exists()
+
+
+def test_flink_is_held_to_its_bounds_where_rows_are_many() -> None:
+    held = [ratio.holds for ratio in flink_batch_ratios(5_126_526, 40.0, 59.0, 44.0)]
+    assert held == [True, True]
+    missed = [ratio.holds for ratio in flink_batch_ratios(5_126_526, 40.0, 61.0, 50.0)]
+    assert missed == [False, False]
+    assert [ratio.holds for ratio in flink_batch_ratios(1_000, 1.0, 9.0, 9.0)] == [None, None]

@@ -47,9 +47,13 @@ def scored(tmp_path: Path, name: str = "day.csv", text: str | bytes = DAY, **rol
     return tmp_path / "out"
 
 
-def again(tmp_path: Path, out: str = "again", **options: Any) -> ReplayOptions:
+def again(
+    tmp_path: Path, out: str = "again", beam_args: tuple[str, ...] = (), **options: Any
+) -> ReplayOptions:
     """How the dead letters under `tmp_path / "out"` are put through with the same model."""
-    scoring = ScoreOptions(files=(), model=str(tmp_path / "model"), out=str(tmp_path / out))
+    scoring = ScoreOptions(
+        files=(), model=str(tmp_path / "model"), out=str(tmp_path / out), beam_args=beam_args
+    )
     given = {"out": str(tmp_path / "out"), "scoring": scoring} | options
     return ReplayOptions(**given)
 
@@ -74,11 +78,13 @@ def ids(directory: Path) -> list[str]:
     return sorted(pq.read_table(directory / "scores")["transaction_id"].to_pylist())
 
 
-def test_repaired_lines_of_csv_are_scored_though_their_file_is_gone(tmp_path: Path) -> None:
+def test_repaired_lines_of_csv_are_scored_though_their_file_is_gone(
+    tmp_path: Path, beam_args: tuple[str, ...]
+) -> None:
     scored(tmp_path)
     file = export(tmp_path, ten="10", yesterday="2024-01-03")
     assert file.stat().st_mode & 0o777 == 0o600
-    result = replay.run(again(tmp_path, repaired=str(file)))
+    result = replay.run(again(tmp_path, beam_args=beam_args, repaired=str(file)))
     assert (result["offered"], result["rows_in"], result["rows_scored"]) == (2, 2, 2)
     assert ids(tmp_path / "again") == ["x2", "x3"]
     left = listed(tmp_path)

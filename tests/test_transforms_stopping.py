@@ -34,8 +34,8 @@ def test_a_tick_lets_all_go_once_the_stop_file_is_there(
     stop = tmp_path / "stop"
     if stopped:
         stop.touch()
-    host: Any = _Waiting(lambda number: Holding(), stop)  # type: ignore[arg-type, return-value]
-    host.setup()
+    make: Any = lambda number: Holding()  # noqa: E731
+    host: Any = _Waiting(make, str(tmp_path), "step", stop)
     state = SimpleNamespace(read=list)
     timer = SimpleNamespace(set=lambda moment: None)
-    assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer)) == rows
+    assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer, None)) == rows

@@ -12,6 +12,7 @@ from beam_fraud.cli import (  # noqa: F401
     alerts,
     commands,
     dead_letters,
+    doctor,
     erase,
     models,
     models_export,
@@ -32,7 +33,7 @@ def main(args: list[str] | None = None) -> int:
       args: arguments after the program's name; those of the process if None.
 
     Returns:
-      0 done, 1 failed, 2 a wrong call, 130 interrupted, 143 terminated.
+      0 done, 1 failed or found wanting, 2 a wrong call, 130 interrupted, 143 terminated.
     """
     standard_streams.prepare()
     log.configure()
@@ -55,7 +56,7 @@ def _run(args: list[str]) -> int:
         # An exit code: help or the version has been printed.
         return int(run or 0)
     try:
-        text = run()
+        text, exit_code = run()
     except (Exception, KeyboardInterrupt) as error:
         return failure.report(error)
-    return standard_streams.print_result(text)
+    return standard_streams.print_result(text) or exit_code

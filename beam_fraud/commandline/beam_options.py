@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     """Beam's own parser, with the options of all runners."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    import beam_fraud.commandline.flink_options  # noqa: F401  declares more of them
+    import beam_fraud.runners.flink_options  # noqa: F401  declares more of them
 
     parsers: list[argparse.ArgumentParser] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
@@ -136,9 +136,13 @@ def _check(args: list[str]) -> None:
     """Refuse values that Beam would end the program for, with its usage text, or only later."""
     from apache_beam.runners.runner import create_runner
 
+    from beam_fraud.runners.runner import refuse_unusable
+
     try:
         runner = _parser().parse_args(args).runner
         if runner is not None:
+            # Some of them cannot even be made.
+            refuse_unusable(runner)
             create_runner(runner)
     except (argparse.ArgumentError, ValueError, ImportError, AttributeError) as error:
         line = " ".join(str(error).split())

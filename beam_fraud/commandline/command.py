@@ -26,6 +26,8 @@ class Outcome:
     result: dict[str, object]
     #: Makes the plain text for a terminal of it.
     render: Callable[[dict[str, object]], str]
+    #: What the program ends with once it is printed.
+    exit_code: int = 0
 
 
 def _shared(
@@ -59,16 +61,16 @@ def _refuse_empty(values: dict[str, Any], parameters: Iterable[inspect.Parameter
 
 def command(
     app: typer.Typer, name: str, cls: type[TyperCommand] = TyperCommand
-) -> Callable[[Callable[P, Outcome]], Callable[..., Callable[[], str]]]:
+) -> Callable[[Callable[P, Outcome]], Callable[..., Callable[[], tuple[str, int]]]]:
     """Register a function as the command `name` of `app`.
 
     What is registered parses the call and returns what is left to do: a function without arguments
-    that runs the command and returns the text to print. Typer shall not run it itself: it ends
-    the program without a word where a connection of the command's breaks.
+    that runs the command and returns the text to print and the exit code. Typer shall not run it
+    itself: it ends the program without a word where a connection of the command's breaks.
     """
     shared = inspect.signature(_shared, eval_str=True).parameters
 
-    def register(function: Callable[P, Outcome]) -> Callable[..., Callable[[], str]]:
+    def register(function: Callable[P, Outcome]) -> Callable[..., Callable[[], tuple[str, int]]]:
         own = inspect.signature(function, eval_str=True).parameters
 
         parameters = [
@@ -77,13 +79,15 @@ def command(
         ]
 
         @wraps(function)
-        def prepare(**values: Any) -> Callable[[], str]:
+        def prepare(**values: Any) -> Callable[[], tuple[str, int]]:
             _refuse_empty(values, parameters)
             as_json = _shared(**{key: values.pop(key) for key in shared})
 
-            def run() -> str:
+            def run() -> tuple[str, int]:
                 outcome = function(**values)  # type: ignore[call-arg]  # Typer has checked them
-                return json.dumps(outcome.result) if as_json else outcome.render(outcome.result)
+                result = outcome.result
+                text = json.dumps(result) if as_json else outcome.render(result)
+                return text, outcome.exit_code
 
             return run
 

@@ -23,7 +23,9 @@ _SELDOM = {"snoozed", "digested", "rows_undelivered"}
 
 def summary(result: Mapping[str, Any]) -> str:
     """The closing summary of a run, or what a dry run found."""
-    return _dry_run(result) if result.get("dry_run") else _run(result)
+    if result.get("dry_run"):
+        return _dry_run(result)
+    return _template(result) if "template" in result else _run(result)
 
 
 def _run(result: Mapping[str, Any]) -> str:
@@ -79,6 +81,11 @@ def _rules(result: Mapping[str, Any]) -> list[str]:
     if result.get("rules_muted"):
         lines.append(f"  muted       {result['rules_muted']:>12,}   times")
     return lines
+
+
+def _template(result: Mapping[str, Any]) -> str:
+    lines = [f"{name.replace('_', ' '):<13} {place}" for name, place in result["outputs"].items()]
+    return "\n".join([f"template      {result['template']}", *lines, "The job was not started."])
 
 
 def _dry_run(result: Mapping[str, Any]) -> str:

@@ -9,18 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apache_beam as beam
-import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.commandline.progress import progress_of
+from beam_fraud.commands import on_runner
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
 from beam_fraud.dead_letters.headers import note_headers
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.outputs import DEAD_LETTERS, RunOutputs
+from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
+from beam_fraud.outputs import DEAD_LETTERS
 from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
+from beam_fraud.runners.dataflow import template_location
+from beam_fraud.runners.refusal import Target
+from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.folder import make_directory
+from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
 from beam_fraud.transforms import counters
@@ -59,7 +65,38 @@ class BatchOptions:
     beam_args: tuple[str, ...] = ()
 
 
-def find(options: BatchOptions, features: FeatureSet, outputs: RunOutputs) -> Inputs:
+def target_of(options: BatchOptions, model: str | None = None) -> Target:
+    """Where the pipeline will go; a call that the runner cannot carry out ends here.
+
+    Raises:
+      UsageError: the runner cannot run it, or an option is missing or in vain.
+      FraudError: nothing answers at an address.
+    """
+    return on_runner.target_of(
+        launch.pipeline_options(options.beam_args, options.workers),
+        files=(*options.files, *options.history),
+        out=options.out,
+        workers=options.workers,
+        model=model,
+    )
+
+
+def refuse_pipeline(
+    target: Target,
+    options: BatchOptions,
+    build: Callable[[beam.Pipeline], None],
+    sink: FlaggedSink | None = None,
+) -> None:
+    """See that the runner can do what the graph needs, and name a sink that it may not reach.
+
+    Raises:
+      UsageError: it cannot.
+    """
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    on_runner.refuse_pipeline(target, beam_options, build, sink)
+
+
+def find(options: BatchOptions, features: FeatureSet, outputs: BatchOutputs) -> Inputs:
     """Find and check the files that are to be read.
 
     Raises:
@@ -80,7 +117,7 @@ def find(options: BatchOptions, features: FeatureSet, outputs: RunOutputs) -> In
         segment_bytes=_segment_bytes(files, beam_options, options.workers),
         dedupe_across_files=options.dedupe == "run",
         block_rows=options.block_rows,
-        spill=outputs.spill if launch.is_local(beam_options) else None,
+        spill=outputs.scratch / "spill" if launch.is_local(beam_options) else None,
     )
 
 
@@ -107,8 +144,8 @@ def run(
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     with ExitStack() as stack:
         if launch.is_local(beam_options):
-            # In the staging, which the next run clears should this one be killed.
-            directory = str(inputs.outputs.staging / "progress")
+            # On a disk, in the staging, which the next run clears should this one be killed.
+            directory = str(inputs.outputs.scratch / "progress")
             make_directory(Path(directory))
             inputs = replace(inputs, progress=directory)
             total = _rows(inputs.files, options.limit)
@@ -122,7 +159,36 @@ def run(
     return counted
 
 
+def leaves_template(options: BatchOptions) -> bool:
+    """Whether the job is only described, for someone else to start it."""
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    return template_location(beam_options) is not None
+
+
+def leave_template(
+    options: BatchOptions, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
+) -> dict[str, object]:
+    """Describe the job of a graph; it publishes by itself, and leaves no summary.
+
+    Returns:
+      What is told in the place of a summary.
+
+    Raises:
+      RuntimeError: Beam could not do it.
+    """
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    launch.run(beam_options, lambda root: build(root, inputs))
+    return {
+        "template": template_location(beam_options),
+        "run_id": inputs.outputs.run_id,
+        "outputs": {name: inputs.outputs.place(name) for name in inputs.outputs.branches},
+    }
+
+
 def _note_headers(inputs: Inputs) -> None:
+    if isinstance(inputs.outputs, ObjectOutputs):
+        # Nothing is put through again from there.
+        return
     try:
         note_headers(inputs.outputs.staging / DEAD_LETTERS, inputs.files)
     except OSError as error:
@@ -146,14 +212,14 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
     return counts
 
 
-def warn_if_all_are_dead(counted: dict[str, int], outputs: RunOutputs) -> None:
+def warn_if_all_are_dead(counted: dict[str, int], outputs: BatchOutputs) -> None:
     """Say so where no record is a transaction, as with another file's schema; before publishing."""
     rows = counted.get(counters.ROWS_IN, 0)
     if not rows or rows > counted.get(counters.ROWS_DEAD, 0):
         return
-    parts = sorted((outputs.staging / DEAD_LETTERS).glob("part-*.parquet"))
-    first = pads.dataset(parts, format="parquet").head(1).to_pylist()
-    for row in first:
+    for part in outputs.parts(DEAD_LETTERS)[:1]:
+        with pq.ParquetFile(open_file(part)) as file:
+            row = next(file.iter_batches(1)).to_pylist()[0]
         why = f"{row['source']}:{row['position']}: {row['detail'] or row['reason']}"
         _LOG.warning("none of %d records is a transaction; first: %s", rows, why)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from beam_fraud.commands import batch
+from beam_fraud import launch
+from beam_fraud.commands import batch, on_dataflow
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.table import table_schema
-from beam_fraud.outputs import DEAD_LETTERS, FEATURES, RunOutputs, local_directory, new_run_id
+from beam_fraud.object_outputs import batch_outputs
+from beam_fraud.outputs import DEAD_LETTERS, FEATURES
 from beam_fraud.pipeline import build_features
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.stages import DEAD_LETTER
@@ -35,14 +37,20 @@ def run(options: FeaturesOptions) -> dict[str, object]:
       FraudError: a file that cannot be used, or a directory that cannot be written.
     """
     started = time.monotonic()
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    on_dataflow.refuse_batch(options, beam_options)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
-    outputs = RunOutputs(local_directory(options.out), new_run_id(), branches)
+    target = batch.target_of(options)
+    outputs = batch_outputs(options.out, branches)
     inputs = batch.find(options, features, outputs)
     outputs.check()
+    batch.refuse_pipeline(target, options, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()
+    if batch.leaves_template(options):
+        return batch.leave_template(options, inputs, build_features)
     try:
         counted = batch.run(options, inputs, build_features, "computing")
         batch.warn_if_all_are_dead(counted, outputs)
@@ -59,7 +67,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
         "rows_per_second": round(rows_in / seconds),
         "features": list(features.names),
         "run_id": outputs.run_id,
-        "outputs": {name: str(outputs.directory / name) for name in (FEATURES, DEAD_LETTERS)},
+        "outputs": {name: outputs.place(name) for name in (FEATURES, DEAD_LETTERS)},
     }
     outputs.write_summary(summary)
     return summary

@@ -25,18 +25,24 @@ def refuse_bundles(given: Sequence[str]) -> None:
             raise UsageError(f"{name}: is a model bundle, not transactions; give it as --model")
 
 
-def refuse_own_outputs(given: Sequence[str], out: Path) -> None:
+def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
     """See that a run does not take for input what it, or the one before it, has left.
 
     Args:
       given: paths, directories or globs.
-      out: the directory of the outputs, absolute.
+      out: the directory of the outputs, absolute, or its URL.
 
     Raises:
       UsageError: the directory of the outputs lies in a directory that is read, or a glob leads
         into it. Names that start with `_` are never read, so those may.
       FraudError: the file system refuses.
     """
+    if isinstance(out, str):
+        for name in given:
+            read = name.rstrip("/")
+            if f"{out}/".startswith(f"{read}/") or read.startswith(f"{out}/"):
+                raise UsageError(_inside(out, name))
+        return
     if out.is_file():
         raise UsageError(f"--out {out}: is a file, give a directory")
     place = Path(realpath(out))
@@ -62,7 +68,7 @@ def _matches(pattern: str) -> list[str]:
         return []
 
 
-def _inside(out: Path, given: str) -> str:
+def _inside(out: Path | str, given: str) -> str:
     return (
         f"--out {out}: is among the files to read ({given}), so that the next run would read what "
         "this one writes; give a directory outside"

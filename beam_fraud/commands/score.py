@@ -6,12 +6,13 @@ import logging
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.commands import batch
+from beam_fraud.commands import batch, on_dataflow
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import rule_counts, warn_of_wide_rules
@@ -21,7 +22,8 @@ from beam_fraud.commands.undelivered import (
     undelivered_rows,
 )
 from beam_fraud.errors import FraudError
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, local_directory, new_run_id
+from beam_fraud.object_outputs import BatchOutputs, batch_outputs
+from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
@@ -49,7 +51,7 @@ class _Plan:
     alert_patience: float
 
     @property
-    def outputs(self) -> RunOutputs:
+    def outputs(self) -> BatchOutputs:
         return self.inputs.outputs
 
     @property
@@ -73,6 +75,9 @@ def run(options: ScoreOptions) -> dict[str, object]:
     if options.dry_run:
         return _dry_run(plan)
     plan.outputs.begin()
+    if batch.leaves_template(options):
+        build = partial(build_score, scoring=plan.scoring)
+        return batch.leave_template(options, plan.inputs, build)
     try:
         if plan.sink is not None:
             plan.sink.begin(plan.outputs.run_id)
@@ -81,7 +86,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
         counted = batch.run(
             options,
             plan.inputs,
-            lambda root, inputs: build_score(root, inputs, plan.scoring),
+            partial(build_score, scoring=plan.scoring),
             "scoring",
         )
         batch.warn_if_all_are_dead(counted, plan.outputs)
@@ -122,8 +127,10 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions) -> _Plan:
-    outputs = RunOutputs(local_directory(options.out), new_run_id())
+    outputs = batch_outputs(options.out)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    on_dataflow.refuse_batch(options, beam_options)
+    target = batch.target_of(options, options.model)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(options, planned.features, outputs)
@@ -131,6 +138,9 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
+    batch.refuse_pipeline(
+        target, options, lambda root: build_score(root, inputs, scoring), scoring.sink
+    )
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(inputs, scoring, channels, patience)
@@ -173,8 +183,8 @@ def _summary(
 ) -> dict[str, object]:
     rows_in = counted.get(counters.ROWS_IN, 0)
     outputs: dict[str, object] = {
-        "scores": str(plan.outputs.directory / SCORES),
-        "dead_letters": str(plan.outputs.directory / DEAD_LETTERS),
+        "scores": plan.outputs.place(SCORES),
+        "dead_letters": plan.outputs.place(DEAD_LETTERS),
     }
     if plan.sink is not None:
         outputs["sink"] = plan.sink.describe()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TextIO
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -15,7 +16,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import given_rules
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.outputs import UNDELIVERED
@@ -125,10 +126,20 @@ def plan_scoring(
     channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):
+        if outputs.outbox is None:
+            raise no_outbox(outputs.shown)
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
     scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
     return ScoringPlan(scoring, features, channels, beam_options)
+
+
+def no_outbox(out: str) -> UsageError:
+    """What is said of alerts whose outbox would be at a URL."""
+    return UsageError(
+        f"--alert: alerts wait in a database, and --out {out} can hold none; give "
+        "--sink postgresql://USER@HOST/DATABASE"
+    )
 
 
 def _sink(
@@ -141,7 +152,8 @@ def _sink(
         sink = sink.streaming(here=here)
     if isinstance(sink, DatabaseSink):
         # Elsewhere nobody would find what a worker keeps on its disk: there the runner tries again.
-        spill = outputs.directory / UNDELIVERED if here else None
+        directory = outputs.directory
+        spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
         patience = given_seconds("--sink-patience", options.sink_patience)
         return replace(sink, patience=patience, spill=spill)
     return sink

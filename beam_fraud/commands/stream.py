@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TextIO, cast
 
 from beam_fraud import __version__, launch
@@ -18,6 +20,7 @@ from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
 from beam_fraud.commands.batch import row_counts
+from beam_fraud.commands.dataflow_job import DataflowDraining
 from beam_fraud.commands.draining import Draining
 from beam_fraud.commands.given_rules import rule_counts
 from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
@@ -29,6 +32,7 @@ from beam_fraud.live.board import new_board, read_board
 from beam_fraud.live.exposition import serve_metrics
 from beam_fraud.live.snapshot import Snapshot
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
+from beam_fraud.runners.dataflow import is_dataflow, template_location
 from beam_fraud.sinks.connection import prepare_database
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.stream_pipeline import archives, build_stream
@@ -59,7 +63,7 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
-        else:
+        elif not launch.starts_from_savepoint(planned.beam_options):
             _claim_archives(planned, None)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
@@ -71,14 +75,16 @@ def run(options: StreamOptions) -> dict[str, object]:
             page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
             _LOG.info("metrics at %s", page)
         stack.enter_context(live_line(read, alerts))
-        draining = Draining(outputs.stop, lambda: read().done, _PATIENCE)
+        draining = _draining(planned, lambda: read().done)
         stack.enter_context(drained_by_signals(draining.ask))
-        _LOG.info("reading %s into %s", planned.what, outputs.directory)
+        _LOG.info("reading %s into %s", planned.what, outputs.shown)
         result = launch.run(
             planned.beam_options,
             lambda root: build_stream(root, planned.stream, planned.scoring),
             draining.wait,
         )
+        if template_location(planned.beam_options) is not None:
+            return _template(planned)
         counted = counters.read_counters(result)
         if planned.stream.here:
             # Beam only logs what goes wrong after the last bundle.
@@ -92,11 +98,11 @@ def run(options: StreamOptions) -> dict[str, object]:
     sent = {} if dispatcher is None else _alerts(dispatcher)
     summary = _summary(planned, counted, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)
-    refuse_undelivered(planned.scoring.sink, counted, outputs.directory)
+    refuse_undelivered(planned.scoring.sink, counted, outputs.shown)
     if sent.get("waiting"):
         raise FraudError(
             f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
-            f"{outputs.directory}: make the same call again to send them"
+            f"{outputs.shown}: make the same call again to send them"
         )
     return summary
 
@@ -106,6 +112,22 @@ def render(result: dict[str, object]) -> str:
     from beam_fraud.commandline.summary import summary
 
     return summary(result)
+
+
+def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
+    if is_dataflow(planned.beam_options):
+        return DataflowDraining()
+    return Draining(planned.stream.outputs.stop, progress, _PATIENCE)
+
+
+def _template(planned: StreamPlan) -> dict[str, object]:
+    """What is told of a job that someone else is going to start."""
+    outputs = planned.stream.outputs
+    return {
+        "template": template_location(planned.beam_options),
+        "run_id": planned.stream.run_id,
+        "outputs": {name: str(outputs.archive(name)) for name in (SCORES, DEAD_LETTERS)},
+    }
 
 
 def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
@@ -124,7 +146,8 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
 def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:
     """Before the archives take up their state: they remove parts of which it knows nothing."""
     outputs, sink = planned.stream.outputs, planned.scoring.sink
-    directories = [outputs.branch(SCORES), outputs.branch(DEAD_LETTERS)]
+    archives = [outputs.archive(SCORES), outputs.archive(DEAD_LETTERS)]
+    directories = [archive for archive in archives if isinstance(archive, Path)]
     if sink is not None and sink.archive is not None:
         directories.append(sink.archive)
     claim_archives(directories, outputs.directory, checkpoint)
@@ -150,8 +173,9 @@ def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
         make_directory(sink.archive)
     elif sink is not None:
         sink.begin(run_id)
-        # Does nothing after a commit.
-        stack.callback(sink.discard, run_id)
+        if template_location(planned.beam_options) is None:
+            # Does nothing after a commit.
+            stack.callback(sink.discard, run_id)
     for database in {planned.database, planned.stream.labels_database} - {None}:
         prepare_database(str(database))
 
@@ -179,8 +203,8 @@ def _summary(
 ) -> dict[str, object]:
     outputs = planned.stream.outputs
     places: dict[str, object] = {
-        "scores": str(outputs.branch(SCORES)),
-        "dead_letters": str(outputs.branch(DEAD_LETTERS)),
+        "scores": str(outputs.archive(SCORES)),
+        "dead_letters": str(outputs.archive(DEAD_LETTERS)),
     }
     if planned.scoring.sink is not None:
         places["sink"] = planned.scoring.sink.describe()

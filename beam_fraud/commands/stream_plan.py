@@ -10,18 +10,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+)
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
+from beam_fraud.commands import on_dataflow
+from beam_fraud.commands.dataflow_job import refuse_update_of_nothing
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_duration import given_duration
+from beam_fraud.commands.on_runner import refuse_pipeline, target_of
 from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.kafka.check import topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.object_stream_outputs import object_stream_outputs
 from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
@@ -35,7 +43,8 @@ from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
-from beam_fraud.stream_pipeline import Stream
+from beam_fraud.stream_pipeline import Stream, build_stream
+from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
 #: Parts of the state where workers share them; here one worker has all.
@@ -124,11 +133,24 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     _refuse_contradictions(options)
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
-    outputs = StreamOutputs(local_directory(options.out))
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     here = launch.is_local(beam_options)
     _refuse_workers(beam_options, here)
-    if options.until_idle is not None and not launch.ends_with_its_sources(beam_options):
+    on_dataflow.refuse_stream(options, beam_options)
+    outputs = _outputs(options, beam_options)
+    target = target_of(
+        beam_options,
+        files=options.history if options.watch is None else (*options.history, options.watch),
+        out=options.out,
+        streaming=True,
+        until_idle=options.until_idle is not None,
+        model=options.model,
+    )
+    if (
+        options.until_idle is not None
+        and target.runner.name != "FlinkRunner"
+        and not launch.ends_with_its_sources(beam_options)
+    ):
         _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
@@ -136,7 +158,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     labels_database = None
     if options.labels_topic is not None:
         database = None if sink is None else sink.database
-        labels_database = database or sqlite_url(outputs.outbox)
+        labels_database = database or _beside(outputs)
         _warn_of_keys(features)
     settings = _kafka(options)
     stream = Stream(
@@ -145,6 +167,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         outputs=outputs,
         run_id=new_run_id(),
         here=here,
+        checkpoints=launch.takes_checkpoints(beam_options),
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=given_duration("--lateness", options.lateness),
@@ -163,7 +186,11 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
+    refuse_pipeline(
+        target, beam_options, lambda root: build_stream(root, stream, planned.scoring), sink
+    )
     outputs.check(here=here)
+    refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None and settings is not None:
@@ -176,6 +203,23 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         what=f"topic {options.topic}" if options.watch is None else options.watch,
         about=_about(options, stream),
     )
+
+
+def _outputs(options: StreamOptions, beam_options: PipelineOptions) -> StreamOutputs:
+    if is_url(options.out):
+        update = beam_options.view_as(GoogleCloudOptions).update
+        return object_stream_outputs(options.out, update=bool(update))
+    return StreamOutputs(local_directory(options.out))
+
+
+def _beside(outputs: StreamOutputs) -> str:
+    """The database of labels, where no sink has one."""
+    if outputs.outbox is None:
+        raise UsageError(
+            f"--labels-topic: labels are kept in a database, and --out {outputs.shown} can hold "
+            "none; give --sink postgresql://USER@HOST/DATABASE"
+        )
+    return sqlite_url(outputs.outbox)
 
 
 def _refuse_contradictions(options: StreamOptions) -> None:

@@ -18,7 +18,7 @@ def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[
     return {ROWS_UNDELIVERED: counted.get(ROWS_UNDELIVERED, 0)}
 
 
-def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: Path) -> None:
+def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: Path | str) -> None:
     """Say in the end that rows wait, and how they come into the database.
 
     Raises:
@@ -28,6 +28,6 @@ def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: P
     if rows and sink is not None:
         raise FraudError(
             f"{rows:,} flagged rows and their alerts are not in {sink.describe()} and wait in "
-            f"{out / UNDELIVERED}; all else is in {out}: when it is back, "
+            f"{out}/{UNDELIVERED}; all else is in {out}: when it is back, "
             f"`beam-fraud dead-letters replay {out} --sink URL` writes them"
         )

@@ -48,6 +48,21 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
         raise about_topic(settings, topic, found.error)
 
 
+def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:
+    """How many brokers there are.
+
+    Args:
+      settings: how they are reached.
+      seconds: how long to wait for an answer.
+
+    Raises:
+      UsageError: a property is wrong.
+      FraudError: no broker answers, or the login is refused.
+    """
+    with _asking(settings, seconds) as ask:
+        return len(ask.metadata().brokers)
+
+
 class _Asker:
     def __init__(
         self, consumer: Consumer, settings: KafkaSettings, reports: Reports, seconds: float

@@ -6,19 +6,22 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.shards.archive_folder import archive_folder
 from beam_fraud.shards.kept_rows import rows_from_bytes, rows_to_bytes
 from beam_fraud.shards.shard import Delta, Effects
 from beam_fraud.shards.unaged import Unaged
-from beam_fraud.shards.unfinished_part import UnfinishedPart, remove_unfinished
-from beam_fraud.sinks.folder import make_directory, reason_of
+from beam_fraud.shards.unfinished_part import UnfinishedPart
+from beam_fraud.sinks.folder import reason_of
 
-#: What a delta says: the number of the next part, or rows and when they came.
-_NUMBER, _ROWS = b"N", b"R"
+#: What a delta says: the number of the next part, rows and when they came, or the number and hidden
+#: name of a part that is to become visible.
+_NUMBER, _ROWS, _FINISHED = b"N", b"R", b"F"
 _NUMBER_FORM = struct.Struct("<cQ")
 _ROWS_FORM = struct.Struct("<cd")
 
@@ -31,35 +34,45 @@ class ArchiveShard(Unaged):
     knows of it is kept. A process that dies in between leaves a part whose rows come again:
     `restore` removes it. What it knows is in the state alone; the hidden file is made again.
 
+    With `deferred` a part becomes visible afterwards (`Effects.afterwards`), or by `restore` if the
+    process dies just then: for hosts that forget shards of which nothing was kept for good, and so
+    cannot have them remove what they have left.
+
     To roll what a stream has left, without a graph: `restore` what was kept, then `finish`, and
     keep the effects.
 
     Args:
-      directory: of the parts; made by `restore`.
+      directory: of the parts, or its URL; made by `restore`.
       schema: of the batches that come.
       shard: number of this shard.
       rows: a part is rolled as soon as it has so many; it may have more by less than a batch.
       seconds: or as soon as its oldest row has waited for so long.
+      deferred: whether parts become visible only once what is kept is kept for good.
       clock: the time, seconds of the epoch.
     """
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | str,
         schema: pa.Schema,
         shard: int,
         rows: int,
         seconds: float,
         *,
+        deferred: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
+        self._folder = archive_folder(directory)
         self._schema = schema
         self._prefix = f"part-{shard:03d}-"
         self._most_rows = rows
         self._most_seconds = seconds
+        self._deferred = deferred
         self._clock = clock
         self._number = 0
+        #: Number to hidden file of parts that may not be visible yet.
+        self._finished: dict[int, str] = {}
         self._rows = 0
         #: When the oldest of the rows came.
         self._since = 0.0
@@ -70,25 +83,24 @@ class ArchiveShard(Unaged):
     @property
     def waiting(self) -> bool:
         """Whether there are rows in no visible part."""
-        return self._rows > 0
+        return self._rows > 0 or bool(self._finished)
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
         """Take up the rows; remove parts and unfinished files of which the state knows nothing."""
         for data in kept:
             if data[:1] == _NUMBER and len(data) == _NUMBER_FORM.size:
                 _, self._number = _NUMBER_FORM.unpack(data)
+            elif data[:1] == _FINISHED and len(data) > _NUMBER_FORM.size:
+                _, number = _NUMBER_FORM.unpack_from(data)
+                name = data[_NUMBER_FORM.size :].decode("utf-8", "replace")
+                self._finished[number] = Path(name).name
             elif data[:1] == _ROWS and len(data) > _ROWS_FORM.size:
                 _, came = _ROWS_FORM.unpack_from(data)
                 self._count(self._checked(data[_ROWS_FORM.size :]), came)
             else:
                 raise FraudError(f"{self._directory}: the stream's state is damaged; {_ANEW}")
-        make_directory(self._directory)
         with self._one_line_errors():
-            remove_unfinished(self._directory, self._prefix)
-            for path in self._directory.glob(f"{self._prefix}*.parquet"):
-                number = path.stem.removeprefix(self._prefix)
-                if number.isdigit() and int(number) >= self._number:
-                    path.unlink()
+            self._folder.take_up(self._prefix, self._number, self._finished)
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -105,6 +117,7 @@ class ArchiveShard(Unaged):
 
     def tick(self, now: float) -> Effects:
         """Roll if the oldest row has waited for long enough."""
+        self._finished = {n: h for n, h in self._finished.items() if self._folder.hides(h)}
         # A clock that was set back must not keep rows waiting until it is where it was.
         self._since = min(self._since, now)
         due = self._rows >= self._most_rows or now - self._since >= self._most_seconds
@@ -130,21 +143,29 @@ class ArchiveShard(Unaged):
 
     def _unfinished(self) -> UnfinishedPart:
         if self._part is None:
-            self._part = UnfinishedPart(self._directory, self._prefix, self._schema)
+            self._part = self._folder.begin(self._prefix, self._schema)
             for rows in self._unwritten:
                 self._part.write(rows_from_bytes(rows))
             self._unwritten = []
         return self._part
 
     def _roll(self) -> Effects:
+        number = self._number
         with self._one_line_errors():
-            path = self._directory / f"{self._prefix}{self._number:08d}.parquet"
-            self._unfinished().publish(path)
+            hidden = self._folder.hide(self._unfinished(), self._prefix)
+            if not self._deferred:
+                self._folder.publish(hidden, self._prefix, number)
         self._part = None
         self._number += 1
         self._rows = 0
-        header = Delta(_NUMBER_FORM.pack(_NUMBER, self._number))
-        return Effects(deltas=[header], replaces=True)
+        deltas = [Delta(_NUMBER_FORM.pack(_NUMBER, self._number))]
+        if not self._deferred:
+            return Effects(deltas=deltas, replaces=True)
+        self._finished[number] = hidden
+        afterwards = partial(self._folder.publish, hidden, self._prefix, number)
+        for number, name in self._finished.items():
+            deltas.append(Delta(_NUMBER_FORM.pack(_FINISHED, number) + name.encode()))
+        return Effects(deltas=deltas, replaces=True, afterwards=[afterwards])
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:

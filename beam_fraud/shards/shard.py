@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,9 @@ class Effects:
     deltas: Sequence[Delta] = ()
     #: Whether `deltas` take the place of all that was kept.
     replaces: bool = False
+    #: What is to be done once all this is kept for good, in any order; not at all if the process
+    #: dies just then. Only hosts that are told of that moment do it.
+    afterwards: Sequence[Callable[[], None]] = ()
 
 
 class Shard(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,18 +36,13 @@ class UnfinishedPart:
         """Append the rows of `batch`."""
         self._writer.write(batch)
 
-    def publish(self, path: Path) -> None:
-        """Finish the file and give it its name, for good even if the power goes."""
+    def finish(self) -> Path:
+        """Where the finished file is, hidden still, for `publish`."""
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._path.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        return self._path
 
     def discard(self) -> None:
         """Give up after a failure, and leave nothing once this object is gone."""
@@ -53,7 +50,25 @@ class UnfinishedPart:
         self._path.unlink(missing_ok=True)
 
 
-def remove_unfinished(directory: Path, prefix: str) -> None:
-    """Remove what parts with this prefix left that were never published."""
+def publish(hidden: Path, path: Path) -> None:
+    """Give a finished file its name, for good even if the power goes; once is enough."""
+    with suppress(FileNotFoundError):
+        hidden.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def remove_unfinished(directory: Path, prefix: str, but: Collection[str] = ()) -> None:
+    """Remove what parts with this prefix left that were never published.
+
+    Args:
+      directory: where.
+      prefix: as of `UnfinishedPart`.
+      but: names of files that stay.
+    """
     for path in directory.glob(f".{prefix}*.unfinished"):
-        path.unlink(missing_ok=True)
+        if path.name not in but:
+            path.unlink(missing_ok=True)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -29,12 +33,15 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.checkpoint.local_checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.features.velocity.columns import part_of
-from beam_fraud.rules.muted import muted_in, with_muted
+from beam_fraud.rules.join import join
 from beam_fraud.shards.shard import Effects, Shard
 from beam_fraud.shuffle.split import split
+from beam_fraud.transforms.join import Join
 
 #: Makes the shard of a number: a partial of a class, which travels to the workers.
 MakeShard = Callable[[int], Shard]
+#: Divides a batch among shards: their numbers, and the rows of each.
+Divide = Callable[[pa.RecordBatch], Iterator[tuple[int, pa.RecordBatch]]]
 
 #: Deltas of a shard between two looks at whether some can be merged or dropped.
 _TIDY_EVERY = 32
@@ -67,8 +74,12 @@ class Stateful(beam.PTransform):
     step: str
     #: The file of a stream on this machine, or None.
     checkpoint: Path | None
+    #: The run, by which shards in memory are told from those of another one in the same process.
+    run: str = ""
     #: Whether shards hold rows back for some time.
     waits: bool = False
+    #: Whether any shard may have any batch, so that batches stay whole.
+    whole: bool = False
     #: Shards that wait give all they have, as often as they can, once this file is there.
     stop_file: Path | None = None
 
@@ -76,17 +87,21 @@ class Stateful(beam.PTransform):
         """One step here; a split by shards and the step itself elsewhere."""
         if self.checkpoint is not None:
             kind = _OnThisMachine if self.waits or self.shards == 1 else _Rejoining
-            host = kind(self.make, self.key, self.shards, self.step, self.checkpoint)
+            host = kind(self.make, self._divide, self.step, self.checkpoint)
             return batches | "Here" >> beam.ParDo(host).with_output_types(pa.RecordBatch)
-        remembering = _Waiting(self.make, self.stop_file) if self.waits else _InRunner(self.make)
+        remembering = _InRunner(self.make, self.run, self.step)
+        if self.waits:
+            remembering = _Waiting(self.make, self.run, self.step, self.stop_file)
         return (
             batches
-            | "Shards"
-            >> beam.FlatMap(_of_shards, self.key, self.shards).with_output_types(
-                tuple[int, pa.RecordBatch]
-            )
+            | "Shards" >> beam.FlatMap(self._divide).with_output_types(tuple[int, pa.RecordBatch])
             | "State" >> beam.ParDo(remembering).with_output_types(pa.RecordBatch)
+            | "Together" >> Join()
         )
+
+    @property
+    def _divide(self) -> Divide:
+        return partial(_any_shard if self.whole else _of_shards, key=self.key, shards=self.shards)
 
 
 def _of_shards(
@@ -99,14 +114,21 @@ def _of_shards(
         yield from split(batch, part_of(batch, columns, shards)) if columns else [(0, batch)]
 
 
+def _any_shard(
+    batch: pa.RecordBatch, key: Sequence[str], shards: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """All to one shard: the one that the first row's key says, so that it is the same again."""
+    if len(batch):
+        first = repr([batch.column(name)[0].as_py() for name in key])
+        yield zlib.crc32(first.encode()) % shards, batch
+
+
 class _OnThisMachine(beam.DoFn):
     """Keeps deltas in a `LocalCheckpoint`, which the source commits after each bundle."""
 
-    def __init__(
-        self, make: MakeShard, key: tuple[str, ...], shards: int, step: str, checkpoint: Path
-    ) -> None:
-        self._make = make
-        self._key, self._shards, self._step = key, shards, step
+    def __init__(self, make: MakeShard, divide: Divide, step: str, checkpoint: Path) -> None:
+        self._make, self._divide = make, divide
+        self._step = step
         self._path = checkpoint
 
     def setup(self) -> None:
@@ -117,7 +139,7 @@ class _OnThisMachine(beam.DoFn):
         self._untidy: dict[int, int] = {}
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        for number, rows in _of_shards(batch, self._key, self._shards):
+        for number, rows in self._divide(batch):
             yield from self._keep(number, self._shard(number).take(rows))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -165,10 +187,23 @@ class _Rejoining(_OnThisMachine):
         numbered = batch.append_column(_ROW, pa.array(np.arange(len(batch))))
         pieces = list(super().process(numbered))
         if pieces:
-            rows = pa.Table.from_batches(pieces).sort_by(_ROW).drop_columns([_ROW])
-            whole = rows.replace_schema_metadata(batch.schema.metadata).combine_chunks()
-            muted = [rule for piece in pieces for rule in muted_in(piece)]
-            yield from (with_muted(rejoined, muted) for rejoined in whole.to_batches())
+            for rejoined in join(pieces):
+                yield rejoined.sort_by(_ROW).drop_columns([_ROW])
+
+
+@dataclass
+class _Opened:
+    """A shard in memory, and of which state of the runner's it knows."""
+
+    token: bytes
+    shard: Shard
+    #: Deltas in the bag.
+    bag: int = 0
+
+
+#: Shards of this process by run, step and number: a runner makes a DoFn for each bundle that runs
+#: at the same time, and any of them may be given any shard.
+_OPENED: dict[tuple[str, str, int], _Opened] = {}
 
 
 class _InRunner(beam.DoFn):
@@ -177,12 +212,9 @@ class _InRunner(beam.DoFn):
     KEPT = BagStateSpec("kept", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
 
-    def __init__(self, make: MakeShard) -> None:
+    def __init__(self, make: MakeShard, run: str, step: str) -> None:
         self._make = make
-
-    def setup(self) -> None:
-        #: Shard to its token, what is in memory, and how many deltas the bag has.
-        self._open: dict[int, tuple[bytes, Shard, int]] = {}
+        self._run, self._step = run, step
 
     def process(
         self,
@@ -191,44 +223,47 @@ class _InRunner(beam.DoFn):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
     ) -> Iterator[pa.RecordBatch]:
         number, rows = element
-        shard = self._shard(number, kept, token)
-        yield from self._keep(number, shard, shard.take(rows), kept, token)
+        with self._open(number, kept, token) as opened:
+            given = self._keep(opened, opened.shard.take(rows), kept, token)
+        yield from given
 
-    def _shard(
+    @contextmanager
+    def _open(
         self, number: int, kept: AccumulatingRuntimeState, token: ReadModifyWriteRuntimeState
-    ) -> Shard:
-        before, shard, _ = self._open.get(number, (b"", None, 0))
+    ) -> Iterator[_Opened]:
+        """The shard as the state has it, which nobody else gets hold of meanwhile."""
+        place = (self._run, self._step, number)
+        # What fails in between leaves nothing behind, nor does what outlives its runner.
+        opened = _OPENED.pop(place, None)
         # Random, not a counter: after a bundle that failed a counter may agree by accident.
         now = token.read() or b""
-        if shard is None or now != before:
-            shard = self._make(number)
-            deltas = list(kept.read())
-            self._open[number] = (now, shard, len(deltas))
-            restored = shard.restore([delta[_NEWEST.size :] for delta in deltas])
-            list(self._keep(number, shard, restored, kept, token))
-        return shard
+        if opened is None or opened.token != now:
+            # Without a token nothing was ever kept.
+            deltas = list(kept.read()) if now else []
+            opened = _Opened(now, self._make(number), len(deltas))
+            restored = opened.shard.restore([delta[_NEWEST.size :] for delta in deltas])
+            self._keep(opened, restored, kept, token)
+        yield opened
+        _OPENED[place] = opened
 
     def _keep(
         self,
-        number: int,
-        shard: Shard,
+        opened: _Opened,
         effects: Effects,
         kept: AccumulatingRuntimeState,
         token: ReadModifyWriteRuntimeState,
     ) -> Sequence[pa.RecordBatch]:
         if effects.deltas or effects.replaces:
-            mark = os.urandom(8)
-            _, _, bag = self._open[number]
             if effects.replaces:
                 kept.clear()
-                bag = 0
+                opened.bag = 0
             for delta in effects.deltas:
                 kept.add(_NEWEST.pack(delta.newest) + delta.data)
-            bag += len(effects.deltas)
-            if bag >= _COMPACT_EVERY:
-                bag = _compact(shard, kept)
-            token.write(mark)
-            self._open[number] = (mark, shard, bag)
+            opened.bag += len(effects.deltas)
+            if opened.bag >= _COMPACT_EVERY:
+                opened.bag = _compact(opened.shard, kept)
+            opened.token = os.urandom(8)
+            token.write(opened.token)
         return effects.rows
 
 
@@ -260,8 +295,8 @@ class _Waiting(_InRunner):
     TICK = TimerSpec("tick", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
-    def __init__(self, make: MakeShard, stop_file: Path | None = None) -> None:
-        super().__init__(make)
+    def __init__(self, make: MakeShard, run: str, step: str, stop_file: Path | None) -> None:
+        super().__init__(make, run, step)
         self._stop_file = stop_file
 
     def process(
@@ -271,14 +306,19 @@ class _Waiting(_InRunner):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
         end: RuntimeTimer = beam.DoFn.TimerParam(END),
+        kept_for_good: Any = beam.DoFn.BundleFinalizerParam,
     ) -> Iterator[pa.RecordBatch]:
         number, rows = element
-        shard = self._shard(number, kept, token)
-        was_waiting = shard.waiting
-        yield from self._keep(number, shard, shard.take(rows), kept, token)
-        if shard.waiting and not was_waiting:
-            tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
-        end.set(GlobalWindow().max_timestamp())
+        with self._open(number, kept, token) as opened:
+            shard = opened.shard
+            was_waiting = shard.waiting
+            effects = shard.take(rows)
+            given = self._keep(opened, effects, kept, token)
+            _register(effects, kept_for_good)
+            if shard.waiting and not was_waiting:
+                tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
+                end.set(GlobalWindow().max_timestamp())
+        yield from given
 
     @on_timer(TICK)
     def tick(
@@ -287,17 +327,21 @@ class _Waiting(_InRunner):
         kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
+        kept_for_good: Any = beam.DoFn.BundleFinalizerParam,
     ) -> Iterator[pa.RecordBatch]:
         """Let a shard see what time it is, or that the stream is coming to its end.
 
         Where the runner keeps its sources up for checkpoints, the end of time never comes.
         """
-        shard = self._shard(number, kept, token)
         ending = self._stop_file is not None and self._stop_file.exists()
-        effects = shard.finish() if ending else shard.tick(time.time())
-        yield from self._keep(number, shard, effects, kept, token)
-        if shard.waiting:
-            tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
+        with self._open(number, kept, token) as opened:
+            shard = opened.shard
+            effects = shard.finish() if ending else shard.tick(time.time())
+            given = self._keep(opened, effects, kept, token)
+            _register(effects, kept_for_good)
+            if shard.waiting:
+                tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
+        yield from given
 
     @on_timer(END)
     def end(
@@ -307,5 +351,15 @@ class _Waiting(_InRunner):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
     ) -> Iterator[pa.RecordBatch]:
         """Let a shard give all it has."""
-        shard = self._shard(number, kept, token)
-        yield from self._keep(number, shard, shard.finish(), kept, token)
+        with self._open(number, kept, token) as opened:
+            effects = opened.shard.finish()
+            given = self._keep(opened, effects, kept, token)
+            # Who ends with its sources takes no more checkpoints.
+            for action in effects.afterwards:
+                action()
+        yield from given
+
+
+def _register(effects: Effects, kept_for_good: Any) -> None:
+    for action in effects.afterwards:
+        kept_for_good.register(action)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.outputs import RunOutputs
+from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
+from beam_fraud.sinks.objects import as_os_errors, create
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
 
 
@@ -24,15 +27,23 @@ class WriteParquet(beam.PTransform):
     """
 
     #: Where the run writes.
-    outputs: RunOutputs
-    #: Which branch: a key of `RunOutputs.branches`.
+    outputs: BatchOutputs
+    #: Which branch: a key of the outputs' `branches`.
     branch: str
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """Write in the stage that made the batches; only the files' names are shuffled."""
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[str]:
+        """Write in the stage that made the batches; only the files' names are shuffled.
+
+        Returns:
+          The names, of outputs at a URL; those are published by the graph (`Publish`).
+        """
+        parts = batches | "Parts" >> beam.ParDo(
+            _WriteParts(self.outputs, self.branch)
+        ).with_output_types(str)
+        if isinstance(self.outputs, ObjectOutputs):
+            return parts
         return (
-            batches
-            | "Parts" >> beam.ParDo(_WriteParts(self.outputs, self.branch)).with_output_types(str)
+            parts
             | "Key" >> beam.WithKeys(0)
             | "Gather" >> beam.GroupByKey()
             | "Keep" >> beam.Map(_keep, self.outputs.staging / self.branch)
@@ -40,30 +51,45 @@ class WriteParquet(beam.PTransform):
 
 
 class _WriteParts(beam.DoFn):
-    def __init__(self, outputs: RunOutputs, branch: str) -> None:
+    def __init__(self, outputs: BatchOutputs, branch: str) -> None:
         self._outputs = outputs
         self._branch = branch
 
     def start_bundle(self) -> None:
-        self._path: Path | None = None
+        self._name: str | None = None
+        self._file: BinaryIO | None = None
 
     def process(self, batch: pa.RecordBatch) -> None:
-        try:
-            if self._path is None:
-                self._path = self._outputs.part(self._branch)
-                self._writer = ParquetBlockWriter(self._path, self._outputs.branches[self._branch])
+        with self._one_line_errors():
+            if self._name is None:
+                self._begin()
             self._writer.write(batch)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._name is not None:
+            with self._one_line_errors():
+                self._writer.close()
+                if self._file is not None:
+                    self._file.close()
+            window = GlobalWindow()
+            yield WindowedValue(self._name, window.max_timestamp(), [window])
+
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        at_url = isinstance(self._outputs, ObjectOutputs)
+        try:
+            with as_os_errors() if at_url else nullcontext():
+                yield
         except OSError as error:
             raise self._outputs.failure(error) from None
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._path is not None:
-            try:
-                self._writer.close()
-            except OSError as error:
-                raise self._outputs.failure(error) from None
-            window = GlobalWindow()
-            yield WindowedValue(self._path.name, window.max_timestamp(), [window])
+    def _begin(self) -> None:
+        schema = self._outputs.branches[self._branch]
+        part = self._outputs.part(self._branch)
+        if isinstance(part, str):
+            self._file = create(part)
+        self._writer = ParquetBlockWriter(self._file or Path(part), schema)
+        self._name = Path(part).name
 
 
 def _keep(written: tuple[int, Iterable[str]], directory: Path) -> None:

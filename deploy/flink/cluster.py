@@ -88,6 +88,7 @@ class FlinkCluster:
         return [
             "--runner=PortableRunner",
             f"--job_endpoint={self.job_endpoint}",
+            f"--flink_master={self.rest}",
             "--environment_type=EXTERNAL",
             f"--environment_config={self.worker_pool}",
         ]
@@ -170,6 +171,39 @@ class FlinkCluster:
           OSError: It doesn't answer, or with an error.
         """
         with urllib.request.urlopen(f"http://{self.rest}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def jobs(self, *states: str) -> list[str]:
+        """Ids of the jobs in any of the states, such as RUNNING; of all jobs if none is given."""
+        found = self.get("/jobs")["jobs"]
+        return [job["id"] for job in found if not states or job["status"] in states]
+
+    def stop_with_savepoint(self, job: str) -> str:
+        """End a job in order; where its state is, for `--savepoint_path`.
+
+        Raises:
+          FraudError: Flink could not.
+        """
+        where = {"targetDirectory": self.savepoints.as_uri(), "drain": False}
+        request = self._post(f"/jobs/{job}/stop", where)["request-id"]
+        while True:
+            status = self.get(f"/jobs/{job}/savepoints/{request}")
+            if status["status"]["id"] == "COMPLETED":
+                break
+            time.sleep(0.1)
+        operation = status["operation"]
+        if "location" not in operation:
+            cause = str(operation.get("failure-cause", {}).get("class", "it does not say why"))
+            raise FraudError(f"{self.rest}: job {job} left no savepoint: {cause}")
+        return str(operation["location"])
+
+    def _post(self, path: str, body: object) -> Any:
+        request = urllib.request.Request(
+            f"http://{self.rest}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def __enter__(self) -> Self:

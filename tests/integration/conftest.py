@@ -16,7 +16,6 @@ from beam_fraud.simulate.simulation import Simulation, simulate
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink import running_job_server
-from tests.integration.prism import prism_binary
 from tests.requirements import need
 
 
@@ -76,9 +75,3 @@ def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkClu
     need("mvn")
     with FlinkCluster(tmp_path_factory.mktemp("flink-cluster")) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def prism() -> Path:
-    """Beam's Prism runner, for `--prism_location`."""
-    return prism_binary()

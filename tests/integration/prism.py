@@ -33,6 +33,11 @@ def prism_binary() -> Path:
     return binary
 
 
+def prism_options(binary: Path) -> tuple[str, ...]:
+    """What a command is given to run on Prism."""
+    return ("--runner=PrismRunner", f"--prism_location={binary}")
+
+
 def cache_directory() -> Path:
     """Where what is built once is kept: outside the clone, so that a new clone finds it."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

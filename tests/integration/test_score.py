@@ -1,4 +1,4 @@
-"""The whole graph on the local runner, as `beam-fraud score` runs it."""
+"""The whole graph as `beam-fraud score` runs it, on the local runner and on Prism."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def parquet(month: pa.Table, tmp_path: Path) -> Path:
 
 
 def test_every_row_gets_the_score_of_the_model_outside_the_pipeline(
-    parquet: Path, bundle: Path, tmp_path: Path, month: pa.Table
+    parquet: Path, bundle: Path, tmp_path: Path, month: pa.Table, beam_args: tuple[str, ...]
 ) -> None:
-    summary = run(parquet, bundle, tmp_path / "out")
+    summary = run(parquet, bundle, tmp_path / "out", beam_args=beam_args)
     opened = open_bundle(str(bundle))
     table = load_dataset([str(parquet)], opened.schema).transactions.sort_by("transaction_id")
     expected = predict_scores(load_model(opened), feature_matrix(table, opened.features))
@@ -122,19 +122,19 @@ def test_a_repeated_id_is_scored_once_and_counted(
 
 
 def test_ids_are_looked_for_in_one_file_or_in_the_run(
-    month: pa.Table, bundle: Path, tmp_path: Path
+    month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     pq.write_table(month.slice(0, 1000), tmp_path / "a.parquet")
     pq.write_table(month.slice(900, 1000), tmp_path / "b.parquet")
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-    apart = run(files, bundle, tmp_path / "apart")
-    across = run(files, bundle, tmp_path / "across", dedupe="run")
+    apart = run(files, bundle, tmp_path / "apart", beam_args=beam_args)
+    across = run(files, bundle, tmp_path / "across", dedupe="run", beam_args=beam_args)
     assert (apart["rows_scored"], apart["rows_duplicate"]) == (2000, 0)
     assert (across["rows_scored"], across["rows_duplicate"]) == (1900, 100)
 
 
 def test_bad_rows_are_dead_letters_and_cost_nothing_else(
-    month: pa.Table, bundle: Path, tmp_path: Path
+    month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     pyarrow.csv.write_csv(month.slice(0, 50), tmp_path / "good.csv")
     lines = (tmp_path / "good.csv").read_text().splitlines()
@@ -142,7 +142,7 @@ def test_bad_rows_are_dead_letters_and_cost_nothing_else(
     lines.insert(20, '990001,"2024-01-01 00:00:00",1,2,much,0,0')
     lines.insert(30, "990002,never,1,2,5.0,0,0")
     (tmp_path / "bad.csv").write_text("\n".join(lines) + "\n")
-    summary = run(tmp_path / "bad.csv", bundle, tmp_path / "out")
+    summary = run(tmp_path / "bad.csv", bundle, tmp_path / "out", beam_args=beam_args)
     dead = rows(tmp_path / "out", "dead_letters", by="position")
     assert dead.schema.equals(DEAD_LETTER)
     assert summary["rows_in"] == 53
@@ -160,11 +160,12 @@ def test_bad_rows_are_dead_letters_and_cost_nothing_else(
 
 
 def test_flagged_rows_and_alerts_are_written_once_however_often_a_run_is_repeated(
-    parquet: Path, bundle: Path, tmp_path: Path
+    parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     places: dict[str, Any] = {
         "sink": f"sqlite:///{tmp_path}/flagged.db",
         "alerts": (f"file:{tmp_path}/alerts.jsonl",),
+        "beam_args": beam_args,
     }
     first = run(parquet, bundle, tmp_path / "out", **places)
     second = run(parquet, bundle, tmp_path / "out", **places)
@@ -196,7 +197,7 @@ def test_alerts_without_a_database_wait_in_the_outbox_beside_the_scores(
 
 
 def test_a_failed_run_leaves_what_was_there(
-    month: pa.Table, parquet: Path, bundle: Path, tmp_path: Path
+    month: pa.Table, parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     run(parquet, bundle, tmp_path / "out", sink=f"parquet:{tmp_path}/flagged")
     before = rows(tmp_path / "out"), pq.read_table(tmp_path / "flagged")
@@ -209,6 +210,7 @@ def test_a_failed_run_leaves_what_was_there(
             bundle,
             tmp_path / "out",
             sink=f"parquet:{tmp_path}/flagged",
+            beam_args=beam_args,
         )
     assert rows(tmp_path / "out").equals(before[0])
     assert pq.read_table(tmp_path / "flagged").equals(before[1])
@@ -220,10 +222,10 @@ def test_a_failed_run_leaves_what_was_there(
 
 
 def test_a_run_replaces_what_an_earlier_one_left(
-    month: pa.Table, parquet: Path, bundle: Path, tmp_path: Path
+    month: pa.Table, parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     run(parquet, bundle, tmp_path / "out")
-    limited = run(parquet, bundle, tmp_path / "out", limit=123)
+    limited = run(parquet, bundle, tmp_path / "out", limit=123, beam_args=beam_args)
     assert limited["rows_in"] == 123
     scored = pq.read_table(tmp_path / "out/scores")
     ids = [str(key) for key in month["TRANSACTION_ID"].to_pylist()[:123]]
@@ -250,10 +252,10 @@ def test_a_sink_among_the_scores_is_refused_before_anything_is_written(
 
 
 def test_no_transactions_give_outputs_that_can_be_read(
-    month: pa.Table, bundle: Path, tmp_path: Path
+    month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     pq.write_table(month.slice(0, 0), tmp_path / "none.parquet")
-    summary = run(tmp_path / "none.parquet", bundle, tmp_path / "out")
+    summary = run(tmp_path / "none.parquet", bundle, tmp_path / "out", beam_args=beam_args)
     assert summary["rows_in"] == 0
     assert pq.read_table(tmp_path / "out/scores").num_rows == 0
     assert pq.read_table(tmp_path / "out/dead_letters").num_rows == 0

@@ -61,11 +61,11 @@ def test_features_are_those_that_training_sees(
 
 
 def test_history_fills_the_windows_of_the_first_day(
-    cut: tuple[Path, Path, Path], bundle: Path, tmp_path: Path
+    cut: tuple[Path, Path, Path], bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     whole, before, after = cut
     expected = compute(whole, tmp_path / "whole")
-    found = compute(after, tmp_path / "after", history=(str(before),))
+    found = compute(after, tmp_path / "after", history=(str(before),), beam_args=beam_args)
     cold = compute(after, tmp_path / "cold")
     assert 0 < found.num_rows < expected.num_rows
     expected = expected.filter(pc.is_in(expected["transaction_id"], found["transaction_id"]))
@@ -73,7 +73,10 @@ def test_history_fills_the_windows_of_the_first_day(
     assert bits(cold) != bits(expected)
     files, history = (str(after),), (str(before),)
     out = tmp_path / "scored"
-    summary = score.run(ScoreOptions(files=files, history=history, model=str(bundle), out=str(out)))
+    options = ScoreOptions(
+        files=files, history=history, model=str(bundle), out=str(out), beam_args=beam_args
+    )
+    summary = score.run(options)
     assert summary["rows_scored"] == summary["rows_in"] == found.num_rows
     assert summary["history_rows"] == pq.read_metadata(before).num_rows
     measured = evaluate.run(EvaluateOptions(files, str(bundle), history=history))

@@ -1,0 +1,120 @@
+"""`beam-fraud doctor`: what this machine and a runner can run, looked at before submission."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud import launch
+from beam_fraud.doctor.bundle import check_bundle
+from beam_fraud.doctor.check import Check, refused, tried
+from beam_fraud.doctor.disk import check_disk
+from beam_fraud.doctor.installed import check_packages
+from beam_fraud.doctor.kafka import check_kafka
+from beam_fraud.doctor.runner import check_runner
+from beam_fraud.doctor.workers import check_workers
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.schema_toml import load_schema
+
+#: Options of Beam's that only a stream has a use for.
+_OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What is to be looked at."""
+
+    #: A bundle.
+    model: str | None = None
+    #: A preset or TOML file.
+    schema: str | None = None
+    #: Directory of the outputs.
+    out: str | None = None
+    #: A broker, `HOST:PORT`, or several with commas between.
+    kafka: str | None = None
+    #: Topics that have to be there.
+    topics: tuple[str, ...] = ()
+    #: `KEY=VALUE` of librdkafka each.
+    kafka_config: tuple[str, ...] = ()
+    #: A file of such lines.
+    kafka_properties: str | None = None
+    #: Whether a pipeline is run to look at the workers.
+    probe: bool = True
+    #: Seconds that it may take.
+    probe_seconds: float = 120.0
+    #: Options for Beam.
+    beam_args: tuple[str, ...] = ()
+
+
+def run(options: DoctorOptions) -> dict[str, object]:
+    """Look at everything that the options name; nothing is changed.
+
+    Returns:
+      `checks`, each a `Check` as a dictionary, and how many `failed`.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+    """
+    if options.topics and options.kafka is None:
+        raise UsageError("--topic: needs --kafka HOST:PORT")
+    checks = check_packages()
+    model, schema, out = options.model, options.schema, options.out
+    if schema is not None:
+        checks.append(tried("schema", lambda: f"{load_schema(schema).name} can be read"))
+    if model is not None:
+        checks.append(tried("model", lambda: check_bundle(model)))
+    if out is not None:
+        checks.append(check_disk(out))
+    if options.kafka is not None:
+        checks += _kafka(options, options.kafka)
+    if options.beam_args:
+        checks += _runner(options)
+    return {
+        "checks": [asdict(check) for check in checks],
+        "failed": sum(check.state == "failed" for check in checks),
+    }
+
+
+def exit_code(result: dict[str, object]) -> int:
+    """1 if anything has failed."""
+    return 1 if result["failed"] else 0
+
+
+def render(result: dict[str, object]) -> str:
+    """A line a check, and one for each fix."""
+    checks = [Check(**check) for check in result["checks"]]  # type: ignore[attr-defined]
+    wide = max(len(check.name) for check in checks)
+    lines = list[str]()
+    for check in checks:
+        lines.append(f"{check.state:<8} {check.name:<{wide}}  {check.found}")
+        if check.fix:
+            lines.append(f"{'':<8} {'':<{wide}}  → {check.fix}")
+    return "\n".join(lines)
+
+
+def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
+    file = None if options.kafka_properties is None else Path(options.kafka_properties)
+    try:
+        settings = KafkaSettings.of(servers, options.kafka_config, file)
+        return check_kafka(settings, options.topics)
+    except FraudError as error:
+        return [refused("Kafka", error)]
+
+
+def _runner(options: DoctorOptions) -> list[Check]:
+    given = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
+    streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(given)
+    beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=streaming)
+    checks = check_runner(beam_options, streaming=streaming)
+    # On Dataflow a probe would take minutes of machines that somebody pays for.
+    costly = runner_of(beam_options).name == "DataflowRunner"
+    if any(check.state == "failed" for check in checks) or not options.probe or costly:
+        return checks
+    probed = launch.pipeline_options(options.beam_args, workers=1)
+    return checks + check_workers(
+        probed, model=options.model, out=options.out, seconds=options.probe_seconds
+    )

@@ -1,0 +1,1 @@
+"""What the surroundings of a pipeline must be like, looked at before one is submitted."""

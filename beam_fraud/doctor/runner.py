@@ -1,0 +1,134 @@
+"""Whether what a runner works with is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
+
+from beam_fraud.doctor.check import Check, failed, ok, refused, tried, warning
+from beam_fraud.doctor.flink import check_flink
+from beam_fraud.doctor.prism import check_prism
+from beam_fraud.doctor.worker_pool import NAME as WORKER_POOL
+from beam_fraud.doctor.worker_pool import check_worker_pool
+from beam_fraud.errors import FraudError
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.environment import environment_of, worker_pool
+from beam_fraud.runners.flink_master import flink_master
+from beam_fraud.runners.flink_rest import FlinkRest
+from beam_fraud.runners.job_server import runner_behind
+from beam_fraud.runners.refusal import refuse_unsupported
+from beam_fraud.runners.runner import Runner, runner_of
+
+
+def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1) -> list[Check]:
+    """All that can be looked at without running a pipeline.
+
+    Args:
+      options: Beam's.
+      streaming: whether a stream is to run there.
+      workers: processes that are asked for.
+    """
+    runner = runner_of(options)
+    checks = list(_surroundings(options, runner, streaming=streaming))
+    if all(check.state != "failed" for check in checks):
+        checks.append(_options(options, runner, streaming=streaming, workers=workers))
+    return checks
+
+
+def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:
+    try:
+        if runner.portable:
+            yield from _portable(options, runner, streaming=streaming)
+        if runner.name == "DataflowRunner":
+            yield _credentials()
+    except FraudError as error:
+        yield refused("options", error)
+
+
+def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:
+    given = options.view_as(PortableOptions).job_endpoint
+    server = None if given in (None, "embed") else Address.parse("--job_endpoint", given)
+    if server is not None:
+        yield tried("job server", lambda: _job_server(server))
+    if runner.name == "PrismRunner" and given is None:
+        yield tried("Prism", lambda: check_prism(options))
+    flink = flink_of(options)
+    if flink is not None:
+        yield from check_flink(
+            flink,
+            parallelism=options.view_as(FlinkRunnerOptions).parallelism,
+            streaming=streaming,
+            storage=options.get_all_options(drop_default=True).get("state_backend_storage_path"),
+        )
+    elif runner.name == "FlinkRunner" or (server is not None and runner.name == "PortableRunner"):
+        yield warning(
+            "Flink",
+            "only the job server knows where it is, so that it is not looked at",
+            "give --flink_master=HOST:PORT; without it a stopped job runs on there",
+        )
+    kind = environment_of(options, runner)
+    if kind == "EXTERNAL":
+        pool = worker_pool(options)
+        yield tried(
+            WORKER_POOL, lambda: check_worker_pool(pool, flink.address if flink else server)
+        )
+
+
+def flink_of(options: PipelineOptions) -> FlinkRest | None:
+    """The cluster that a pipeline goes to; None if that is none of Flink or is not told."""
+    if runner_of(options).name not in ("FlinkRunner", "PortableRunner"):
+        return None
+    master = flink_master(options)
+    given = str(options.view_as(FlinkRunnerOptions).flink_master).strip()
+    scheme = "https" if given.startswith("https:") else "http"
+    return None if master is None else FlinkRest(master, scheme)
+
+
+def _job_server(server: Address) -> str:
+    behind = runner_behind(server)
+    return f"{server} answers, for {behind}" if behind else f"{server} answers"
+
+
+def _options(options: PipelineOptions, runner: Runner, *, streaming: bool, workers: int) -> Check:
+    """The last of the checks: it asks all of the above once more."""
+    what = "a stream" if streaming else "files"
+    try:
+        refuse_unsupported(options, streaming=streaming, workers=workers)
+    except FraudError as error:
+        return refused("options", error)
+    if streaming and runner.name in ("FlinkRunner", "PortableRunner"):
+        interval = options.get_all_options(drop_default=True).get("checkpointing_interval")
+        if interval is None:
+            return warning(
+                "options",
+                f"{runner.name} takes {what}, but keeps no checkpoints",
+                "give --checkpointing_interval=10000",
+            )
+    return ok("options", f"{runner.name} takes {what}")
+
+
+def _credentials() -> Check:
+    """Where Google's libraries would find a login; none is tried."""
+    name = "credentials"
+    file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if file is not None:
+        if not Path(file).is_file():
+            fix = "mend GOOGLE_APPLICATION_CREDENTIALS"
+            return failed(name, f"{file} is not there", fix)
+        return ok(name, f"of {file}")
+    home = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config/gcloud"
+    login = Path(home) / "application_default_credentials.json"
+    if login.is_file():
+        return ok(name, f"of {login}")
+    return warning(
+        name,
+        "none on this machine, unless it is one of Google's",
+        "gcloud auth application-default login",
+    )

@@ -1,0 +1,1 @@
+"""What Beam's runners can do, and calls that one of them cannot carry out."""

@@ -1,0 +1,137 @@
+"""What a job on Google Cloud Dataflow needs, looked at before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from beam_fraud.errors import UsageError
+from beam_fraud.runners.runner import runner_named
+from beam_fraud.urls import is_url
+
+#: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
+IN_IMAGE = "/opt/beam-fraud"
+_BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
+_JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Whether the pipeline goes to Dataflow."""
+    return runner_named(str(options.view_as(StandardOptions).runner)).name == "DataflowRunner"
+
+
+def template_location(options: PipelineOptions) -> str | None:
+    """Where the job is left for someone else to start it, as a template's launcher has it done."""
+    if not is_dataflow(options):
+        return None
+    location: str | None = options.view_as(GoogleCloudOptions).template_location
+    return location
+
+
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Something that workers read or write."""
+
+    #: The option that names it; empty for a file to read.
+    option: str
+    #: Its path or URL, as messages show it.
+    place: str
+    #: Whether workers write it.
+    written: bool = False
+    #: Whether it can only be on a disk.
+    on_disk: bool = False
+    #: What to give in its place.
+    fix: str = "put it in a bucket and give gs://BUCKET/PATH"
+
+
+def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
+    """What keeps a job from running on Dataflow, a line each with its fix; nothing is asked for.
+
+    Args:
+      options: Beam's.
+      places: what workers read and write.
+
+    Returns:
+      Nothing if the runner is another.
+    """
+    if not is_dataflow(options):
+        return []
+    return [*_missing(options), *_unseen(places)]
+
+
+def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> None:
+    """Refuse a job that cannot run there; does nothing for another runner.
+
+    Raises:
+      UsageError: the first of `dataflow_problems`.
+    """
+    for problem in dataflow_problems(options, places):
+        raise UsageError(problem)
+
+
+def _missing(options: PipelineOptions) -> Iterator[str]:
+    cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
+    if not _installed():
+        yield "--runner DataflowRunner: needs Google's libraries: pip install 'beam-fraud[gcp]'"
+    if not cloud.project:
+        yield "--project: Dataflow needs the id of a project, as in --project my-project"
+    if not cloud.region and not os.environ.get("CLOUDSDK_COMPUTE_REGION"):
+        yield "--region: Dataflow needs one, as in --region europe-west1"
+    # Without a place Beam would make a bucket by itself.
+    if not cloud.temp_location:
+        yield "--temp_location: Dataflow needs a place for its files: gs://BUCKET/DIR"
+    for name in ("temp_location", "staging_location", "template_location"):
+        place = getattr(cloud, name)
+        # A template may be left on a disk, for whoever puts it elsewhere.
+        if place and not _BUCKET.match(place) and (name != "template_location" or is_url(place)):
+            yield f"--{name} {place}: Dataflow sees Cloud Storage alone; write gs://BUCKET/DIR"
+    if not _package_goes_along(options, worker):
+        yield (
+            "--sdk_container_image: Dataflow's workers lack this package; give an image that "
+            "holds it (deploy/dataflow), or --setup_file"
+        )
+    if cloud.job_name and not _JOB_NAME.fullmatch(cloud.job_name):
+        yield (
+            f"--job_name {cloud.job_name}: small letters, digits and dashes alone, a letter first"
+        )
+    if cloud.update and not cloud.job_name:
+        yield "--update: say of which job, by --job_name NAME"
+
+
+def _package_goes_along(options: PipelineOptions, worker: WorkerOptions) -> bool:
+    setup = options.view_as(SetupOptions)
+    given = (worker.sdk_container_image, worker.worker_harness_container_image)
+    return any((*given, setup.setup_file, setup.extra_packages, setup.requirements_file))
+
+
+def _installed() -> bool:
+    try:
+        return find_spec("google.cloud.dataflow") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _unseen(places: Sequence[WorkerPlace]) -> Iterator[str]:
+    """Places that only this machine sees."""
+    for each in places:
+        there = not each.written and not each.on_disk and _in_image(each.place)
+        if there or (is_url(each.place) and not each.on_disk):
+            continue
+        named = f"{each.option} {each.place}".strip()
+        yield f"{named}: Dataflow's workers do not see this machine's disk; {each.fix}"
+
+
+def _in_image(place: str) -> bool:
+    return Path(place).is_relative_to(IN_IMAGE)

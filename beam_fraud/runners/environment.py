@@ -1,0 +1,142 @@
+"""Where a job server starts the Python workers of a pipeline, and whether they can run ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import Literal
+
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    SparkRunnerOptions,
+)
+
+from beam_fraud.errors import UsageError
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.flink_master import flink_master
+from beam_fraud.runners.runner import Runner
+
+Kind = Literal["DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK"]
+_KINDS = ("DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK")
+#: What can be given instead, for messages.
+_POOL = "--environment_type=EXTERNAL --environment_config=HOST:PORT, a pool of workers"
+#: Seconds that docker may take to answer.
+_DOCKER_SECONDS = 10.0
+
+
+def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
+    """The environment that the runner takes: the given one, or its default.
+
+    Raises:
+      UsageError: there is no such environment.
+    """
+    given = options.view_as(PortableOptions).environment_type
+    if not given:
+        embedded = runner.name == "FlinkRunner" and flink_master(options) is None
+        spark = str(options.view_as(SparkRunnerOptions).spark_master_url)
+        embedded |= runner.name == "SparkRunner" and spark.startswith("local")
+        return "LOOPBACK" if embedded or runner.name == "PrismRunner" else "DOCKER"
+    name = str(given).removeprefix("beam:env:").partition(":")[0].upper()
+    for kind in _KINDS:
+        if name == kind:
+            return kind  # type: ignore[return-value]
+    raise UsageError(f"--environment_type {given}: must be one of {', '.join(_KINDS)}")
+
+
+def worker_pool(options: PipelineOptions) -> Address:
+    """Where a pool of workers listens.
+
+    Raises:
+      UsageError: nothing says it, or not as an address.
+    """
+    portable = options.view_as(PortableOptions)
+    given = portable.environment_config
+    option = "--environment_config"
+    if given and given.lstrip().startswith("{"):
+        try:
+            given = json.loads(given).get("url")
+        except (ValueError, AttributeError):
+            raise UsageError(f"{option} {given}: is no JSON object") from None
+    elif not given:
+        option = "--environment_options"
+        given = portable.lookup_environment_option("external_service_address")
+    if not given:
+        raise UsageError(
+            "--environment_type EXTERNAL: say where the pool of workers listens, as in "
+            "--environment_config=127.0.0.1:50000"
+        )
+    return Address.parse(option, given)
+
+
+def refuse_environment(
+    options: PipelineOptions, runner: Runner, *, cluster: Address | None
+) -> None:
+    """See that workers can be started which have this package.
+
+    Args:
+      options: Beam's.
+      runner: one with a job server.
+      cluster: where the pipeline goes, or None if that is this machine.
+
+    Raises:
+      UsageError: they cannot.
+    """
+    kind = environment_of(options, runner)
+    portable = options.view_as(PortableOptions)
+    if kind == "EXTERNAL":
+        worker_pool(options)
+    elif kind == "PROCESS":
+        command = portable.lookup_environment_option("process_command")
+        if not (portable.environment_config or command):
+            raise UsageError(
+                "--environment_type PROCESS: say which program starts a worker, as in "
+                """--environment_config='{"command": "/opt/apache/beam/boot"}'"""
+            )
+    elif kind == "LOOPBACK":
+        if cluster is not None and not cluster.here:
+            raise UsageError(
+                f"--environment_type LOOPBACK: workers would run in this process, which task "
+                f"managers at {cluster} do not reach; give {_POOL}"
+            )
+    else:
+        _refuse_docker(options, cluster)
+
+
+def _refuse_docker(options: PipelineOptions, cluster: Address | None) -> None:
+    portable, setup = options.view_as(PortableOptions), options.view_as(SetupOptions)
+    image = portable.environment_config or portable.lookup_environment_option(
+        "docker_container_image"
+    )
+    brings = (setup.setup_file, setup.requirements_file, setup.extra_packages)
+    chosen = portable.environment_type or "not given, so DOCKER"
+    near = cluster is None or cluster.here
+    here = ", or LOOPBACK: workers in this process" if near else ""
+    if not image and not setup.prebuild_sdk_container_engine and not any(brings):
+        raise UsageError(
+            f"--environment_type {chosen}: Beam's own image has no beam-fraud; give "
+            f"--environment_config=IMAGE that has it, or {_POOL}{here}"
+        )
+    if near and not _docker_answers():
+        raise UsageError(
+            f"--environment_type {chosen}: docker does not answer on this machine; start it, or "
+            f"give {_POOL}{here}"
+        )
+
+
+def _docker_answers() -> bool:
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    try:
+        done = subprocess.run(
+            [docker, "version", "--format", "{{.Server.Version}}"],
+            capture_output=True,
+            timeout=_DOCKER_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

@@ -1,0 +1,55 @@
+"""What Flink's REST API says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from beam_fraud.errors import FraudError
+from beam_fraud.runners.address import Address
+
+#: Seconds that an answer may take.
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class FlinkRest:
+    """A Flink by its REST API."""
+
+    #: Where it listens.
+    address: Address
+    #: `http` or `https`.
+    scheme: str = "http"
+
+    def get(self, path: str) -> Any:
+        """What it answers to a path such as `/overview`, decoded.
+
+        Raises:
+          FraudError: it does not, or not as Flink does.
+        """
+        url = f"{self.scheme}://{self.address}{path}"
+        try:
+            answer = requests.get(url, timeout=_SECONDS)
+            answer.raise_for_status()
+            return answer.json()
+        except (requests.RequestException, ValueError) as error:
+            why = type(error).__name__
+            if isinstance(error, requests.HTTPError):
+                why = f"HTTP {error.response.status_code}"
+            raise FraudError(
+                f"--flink_master {self.address}: does not answer as Flink's REST API does "
+                f"({why} for {path}); give the address of the job manager's page"
+            ) from None
+
+    def version(self) -> str:
+        """As in `1.19.3`.
+
+        Raises:
+          FraudError: what answers is no Flink.
+        """
+        said = self.get("/config")
+        if not isinstance(said, dict) or "flink-version" not in said:
+            raise FraudError(f"--flink_master {self.address}: what answers there is no Flink")
+        return str(said["flink-version"])

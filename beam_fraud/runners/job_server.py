@@ -1,0 +1,34 @@
+"""Job servers, which take pipelines: whether one answers, and of which runner it is."""
+
+from __future__ import annotations
+
+import grpc
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+
+from beam_fraud.errors import FraudError
+from beam_fraud.runners.address import PATIENCE, Address
+
+#: An option that only the job server of a runner declares, to the runner's name.
+_TELLING = {"flink_master": "FlinkRunner", "spark_master": "SparkRunner"}
+
+
+def runner_behind(endpoint: Address, seconds: float = PATIENCE) -> str | None:
+    """Name of the runner whose job server listens there, or None if it does not tell.
+
+    Raises:
+      FraudError: no job server of Beam answers.
+    """
+    endpoint.refuse_silent("--job_endpoint", "job server", seconds)
+    request = beam_job_api_pb2.DescribePipelineOptionsRequest()
+    with grpc.insecure_channel(str(endpoint)) as channel:
+        try:
+            stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
+            options = stub.DescribePipelineOptions(request, timeout=seconds).options
+        except grpc.RpcError as error:
+            # Something takes connections, so that what is not available is an answer by gRPC.
+            raise FraudError(
+                f"--job_endpoint {endpoint}: what answers there is no job server of Beam "
+                f"({error.code().name}); give the port that its --job-port names"
+            ) from None
+    names = {option.name for option in options}
+    return next((runner for name, runner in _TELLING.items() if name in names), None)

@@ -1,0 +1,200 @@
+"""Refuses calls that the chosen runner cannot carry out, before anything is begun."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.runner import create_runner
+
+from beam_fraud.errors import UsageError
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.belonging import refuse_options_of_others
+from beam_fraud.runners.capability import Capability
+from beam_fraud.runners.dataflow import dataflow_problems
+from beam_fraud.runners.environment import refuse_environment
+from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
+from beam_fraud.runners.flink_master import flink_master, refuse_other_version
+from beam_fraud.runners.job_server import runner_behind
+from beam_fraud.runners.needs import needs_of
+from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
+
+_LOG = logging.getLogger(__name__)
+#: How a runner is told how many workers share its work.
+_PARALLEL = {
+    "FlinkRunner": "give --parallelism=N",
+    "PortableRunner": "give --parallelism=N",
+    "DataflowRunner": "give --max_num_workers=N",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or directory that a call names."""
+
+    #: The option that names it, or what it is.
+    option: str
+    #: As it was given.
+    value: str
+    #: Whether only this machine has it, unless others share its disk.
+    local: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a pipeline goes."""
+
+    #: What takes it; for a job server that tells so, the runner behind it.
+    runner: Runner
+    #: The machine that runs it, or None if it is this one.
+    cluster: Address | None = None
+
+
+def refuse_unsupported(
+    options: PipelineOptions, *, streaming: bool, workers: int = 1, until_idle: bool = False
+) -> Target:
+    """See that the runner takes these options, and that what it works with answers.
+
+    Args:
+      options: Beam's, the runner among them.
+      streaming: whether the source has no end.
+      workers: processes that were asked for.
+      until_idle: whether the stream is to end when nothing comes.
+
+    Returns:
+      Where the pipeline will go.
+
+    Raises:
+      UsageError: the runner cannot run it, or an option is missing or in vain.
+      FraudError: nothing answers at an address.
+    """
+    runner = runner_of(options)
+    option = f"--runner {runner.name}"
+    refuse_unusable(runner.name)
+    named = not str(options.view_as(StandardOptions).runner).startswith("beam_fraud.")
+    local = runner.name in ("FnApiRunner", "EndlessRunner")
+    if workers > 1 and (runner.portable or runner.name in _PARALLEL):
+        instead = _PARALLEL.get(runner.name, "leave it out")
+        raise UsageError(
+            f"--workers {workers}: shares the work of this machine's own runner; with {option} "
+            f"{instead}"
+        )
+    refuse_options_of_others(options, runner, named=named and not local)
+    if local:
+        return Target(runner)
+    if streaming:
+        _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
+    target = _target(options, runner) if runner.portable else Target(runner)
+    if runner.name == "DataflowRunner":
+        _refuse_on_dataflow(options)
+    _refuse_invalid(options, runner)
+    if streaming:
+        _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
+        if target.runner.name == "FlinkRunner":
+            _refuse_flink_stream(options, until_idle=until_idle)
+    if not target.runner.tried:
+        _LOG.warning("%s has not been tried with this pipeline; try it on little data", option)
+    return target
+
+
+def refuse_graph(target: Target, build: Callable[[beam.Pipeline], None]) -> None:
+    """See that the runner can do what the graph needs.
+
+    Args:
+      target: where it goes.
+      build: adds the graph to a pipeline, which is not run.
+
+    Raises:
+      UsageError: it cannot.
+    """
+    # The graph is the same on every runner; this one needs no options to be made.
+    pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
+    build(pipeline)
+    _refuse_incapable(target.runner, needs_of(pipeline))
+
+
+def warn_of_unseen(target: Target, places: Sequence[Place]) -> None:
+    """Name the places that a cluster must see as this machine does: nobody here can tell."""
+    local = [place for place in places if place.local]
+    if target.cluster is not None and not target.cluster.here and local:
+        named = ", ".join(f"{place.option} {place.value}" for place in local)
+        _LOG.warning("workers at %s must see the same files there: %s", target.cluster, named)
+
+
+def _refuse_incapable(runner: Runner, needs: dict[Capability, str]) -> None:
+    for capability, step in needs.items():
+        if capability not in runner.can:
+            where = f" ({step})" if step else ""
+            raise UsageError(
+                f"--runner {runner.name}: cannot run this, which needs {capability.value}{where}; "
+                f"{INSTEAD}"
+            )
+
+
+def _refuse_on_dataflow(options: PipelineOptions) -> None:
+    for problem in dataflow_problems(options):
+        raise UsageError(problem)
+
+
+def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
+    made = create_runner(str(options.view_as(StandardOptions).runner))
+    for error in PipelineOptionsValidator(options, made).validate():
+        line = " ".join(error.split()).rstrip(".")
+        raise UsageError(f"--runner {runner.name}: {line[:1].lower()}{line[1:]}")
+
+
+def _target(options: PipelineOptions, runner: Runner) -> Target:
+    """Where a runner with a job server sends the pipeline; what is on the way must answer."""
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    flink = runner.name in ("FlinkRunner", "PortableRunner")
+    master = flink_master(options) if flink else None
+    server = None if endpoint in (None, "embed") else Address.parse("--job_endpoint", endpoint)
+    if endpoint is None and runner.name == "PortableRunner":
+        raise UsageError(
+            "--runner PortableRunner: say which job server takes the pipeline, as in "
+            "--job_endpoint=127.0.0.1:8099, or give FlinkRunner or PrismRunner"
+        )
+    refuse_environment(options, runner, cluster=master or server)
+    if master is not None:
+        master.refuse_silent("--flink_master", "Flink")
+    if endpoint is None:
+        if runner.name == "PrismRunner":
+            prism_program(options)
+        if runner.name == "FlinkRunner":
+            if master is not None:
+                refuse_other_version(master, options)
+            if not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar:
+                refuse_missing_job_server(options)
+    elif server is not None:
+        behind = runner_behind(server)
+        if runner.name not in ("PortableRunner", behind or runner.name):
+            raise UsageError(
+                f"--job_endpoint {server}: the job server there is {behind}'s; give --runner "
+                f"{behind}, or another address"
+            )
+        if runner.name == "PortableRunner" and behind is not None:
+            runner = runner_named(behind)
+    return Target(runner, master or server)
+
+
+def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
+    given = options.get_all_options(drop_default=True)
+    if until_idle and "shutdown_sources_after_idle_ms" not in given:
+        raise UsageError(
+            "--until-idle: Flink keeps a stream up when its source has ended; leave it out and "
+            "stop the stream by Ctrl-C, or give --shutdown_sources_after_idle_ms=1000 as well"
+        )
+    if "checkpointing_interval" not in given:
+        _LOG.warning(
+            "without --checkpointing_interval Flink keeps no checkpoints, and a failure loses "
+            "windows and starts the stream anew; give --checkpointing_interval=10000"
+        )

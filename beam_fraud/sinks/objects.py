@@ -1,0 +1,84 @@
+"""Files at a URL: what Beam's file systems do, and what they refuse as OSError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+from beam_fraud.errors import UsageError
+
+
+def check_scheme(option: str, url: str) -> None:
+    """See that some file system knows the URL.
+
+    Raises:
+      UsageError: none does.
+    """
+    try:
+        _file_systems().get_filesystem(url)
+    except ValueError as error:
+        scheme = url.partition("://")[0]
+        raise UsageError(
+            f"{option}: no file system is installed for {scheme}:// (extras gcp, aws and azure "
+            f"bring theirs): {str(error).splitlines()[0]}"
+        ) from None
+
+
+def objects(pattern: str) -> list[str]:
+    """URLs of the files that a pattern leads to: `*` within a folder, `**` below it as well."""
+    with as_os_errors():
+        found = _file_systems().match([pattern])[0].metadata_list
+        return [str(entry.path) for entry in found]
+
+
+def exists(url: str) -> bool:
+    """Whether there is such a file."""
+    with as_os_errors():
+        return bool(_file_systems().exists(url))
+
+
+def create(url: str) -> BinaryIO:
+    """A new file, seen under its URL once it is closed."""
+    with as_os_errors():
+        # Else an ending would have it compressed once more.
+        return cast(BinaryIO, _file_systems().create(url, compression_type="uncompressed"))
+
+
+def write(url: str, data: bytes) -> None:
+    """A file of these bytes."""
+    with as_os_errors(), create(url) as file:
+        file.write(data)
+
+
+def move(url: str, to: str) -> None:
+    """Give a file another URL; nothing is done if that has been done before."""
+    with as_os_errors():
+        systems = _file_systems()
+        if not systems.exists(url) and systems.exists(to):
+            return
+        systems.copy([url], [to])
+    remove([url])
+
+
+def remove(urls: Sequence[str]) -> None:
+    """Delete files; those that are not there are no failure."""
+    if urls:
+        with as_os_errors():
+            _file_systems().delete(list(urls))
+
+
+@contextmanager
+def as_os_errors() -> Iterator[None]:
+    """Have whatever the file system at a URL raises in the body come out as OSError."""
+    try:
+        yield
+    except Exception as error:  # each file system raises its own kinds
+        raise OSError((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def _file_systems() -> Any:
+    # Beam takes seconds to import, and only a URL needs it.
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems

@@ -1,0 +1,48 @@
+"""Pieces that shards have made of batches, joined again within a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_fraud.rules.join import join
+
+#: Rows of which a joined batch has no more than one piece more.
+_ROWS = 10_000
+
+
+class Join(beam.PTransform):
+    """Fewer and larger batches: what comes in a bundle goes on at its end, or when it is much.
+
+    Without it each step that divides batches would leave smaller ones to the next, and what a
+    batch costs, however small, would decide how fast the stream is.
+    """
+
+    def expand(self, pieces: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """Join."""
+        return pieces | "Join" >> beam.ParDo(_JoinInBundle()).with_output_types(pa.RecordBatch)
+
+
+class _JoinInBundle(beam.DoFn):
+    def start_bundle(self) -> None:
+        self._pieces: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def process(self, piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        self._pieces.append(piece)
+        self._rows += len(piece)
+        if self._rows >= _ROWS:
+            yield from self._joined()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        window = GlobalWindow()
+        for whole in self._joined():
+            yield WindowedValue(whole, window.max_timestamp(), [window])
+
+    def _joined(self) -> list[pa.RecordBatch]:
+        pieces, self._pieces, self._rows = self._pieces, [], 0
+        return list(join(pieces))

@@ -1,0 +1,55 @@
+"""The last step of a run whose outputs are at a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from beam_fraud.object_outputs import ObjectOutputs
+
+#: A branch, and the name of a file of it.
+_Part = tuple[str, str]
+
+
+@dataclass
+class Publish(beam.PTransform):
+    """Names of parts, by branch, to parts that can be seen; once nothing else is left to do."""
+
+    #: Where the run writes.
+    outputs: ObjectOutputs
+    #: What has to be done before, beside the parts.
+    after: Sequence[beam.PCollection] = ()
+
+    def expand(self, parts: Mapping[str, beam.PCollection[str]]) -> beam.PCollection[None]:
+        """One step of one worker, whose side input makes it wait."""
+        written = [
+            names | f"Of {branch}" >> beam.Map(_named, branch).with_output_types(_Part)
+            for branch, names in parts.items()
+        ]
+        written += [
+            done | f"After {number}" >> beam.FlatMap(_nothing).with_output_types(_Part)
+            for number, done in enumerate(self.after)
+        ]
+        root = next(iter(parts.values())).pipeline
+        return (
+            root
+            | "Once" >> beam.Create([self.outputs])
+            | "Move" >> beam.Map(_publish, beam.pvalue.AsList(written | "Parts" >> beam.Flatten()))
+        )
+
+
+def _named(name: str, branch: str) -> tuple[str, str]:
+    return branch, name
+
+
+def _nothing(done: object) -> Iterator[_Part]:
+    yield from ()
+
+
+def _publish(outputs: ObjectOutputs, parts: list[_Part]) -> None:
+    kept: dict[str, list[str]] = {}
+    for branch, name in parts:
+        kept.setdefault(branch, []).append(name)
+    outputs.publish_parts(kept)

@@ -1,0 +1,89 @@
+"""What the launcher of the flex template calls: parameters in, a call of `beam-fraud` out.
+
+A parameter is an option with underscores for dashes; `command` is the command, `files` and other
+options that may be repeated take several values with `;` between, a switch takes true or false.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+
+from typer.main import get_command
+
+from beam_fraud.cli import main
+from beam_fraud.cli.app import app
+from beam_fraud.commandline.beam_options import beam_options
+from beam_fraud.errors import UsageError
+
+_LOG = logging.getLogger(__name__)
+COMMANDS = ("score", "features", "stream")
+_BETWEEN = ";"
+
+
+def call_of(given: Sequence[str]) -> list[str]:
+    """The arguments of `beam-fraud` for what a launcher gives.
+
+    Args:
+      given: `--name=value` each, of the template's parameters and of the service.
+
+    Raises:
+      UsageError: no command that can run there, or a switch that is neither true nor false.
+    """
+    parameters = dict(argument.removeprefix("--").partition("=")[::2] for argument in given)
+    command = parameters.pop("command", "")
+    if command not in COMMANDS:
+        raise UsageError(f"command={command}: give one of {', '.join(COMMANDS)}")
+    files = [file for file in parameters.pop("files", "").split(_BETWEEN) if file]
+    options = [
+        argument
+        for name, value in parameters.items()
+        for argument in _option(name, value, own_options(command))
+    ]
+    return [command, *options, *files]
+
+
+def own_options(command: str) -> dict[str, str]:
+    """A command's own options, to what they take: `switch`, `value` or `values`."""
+    found = {}
+    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        if parameter.param_type_name == "option":
+            kind = "values" if parameter.multiple else "value"
+            for name in parameter.opts:
+                found[name] = "switch" if parameter.is_flag else kind
+    return found
+
+
+def _option(name: str, value: str, own: dict[str, str]) -> Iterator[str]:
+    ours = f"--{name.replace('_', '-')}"
+    beams = beam_options()
+    kind = own.get(ours)
+    if kind in ("value", "values"):
+        for each in value.split(_BETWEEN) if kind == "values" else [value]:
+            if each:
+                yield f"{ours}={each}"
+    elif kind == "switch" or beams.get(f"--{name}") is False:
+        if value.lower() not in ("", "true", "false"):
+            raise UsageError(f"{name}={value}: give true or false")
+        if value.lower() != "false":
+            yield ours if kind else f"--{name}"
+    elif f"--{name}" in beams:
+        yield f"--{name}={value}"
+    else:
+        # The service adds what some version of Beam knows; the template's own were checked by it.
+        _LOG.warning("parameter %s is no option of this command and is left out", name)
+
+
+def launch(given: Sequence[str]) -> int:
+    """Describe the job, for the service to start it; the exit code."""
+    try:
+        arguments = call_of(given)
+    except UsageError as error:
+        print(f"beam-fraud: {error}", file=sys.stderr)
+        return error.exit_code
+    return main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(launch(sys.argv[1:]))

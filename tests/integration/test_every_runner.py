@@ -1,0 +1,372 @@
+"""The same input gives the same rows on every runner: on this machine, on Prism and on Flink.
+
+Flink is there twice: embedded in Beam's job server with this process as its worker (LOOPBACK), and
+as a cluster of processes with a pool of Python workers (EXTERNAL).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli import main
+from beam_fraud.commands import batch
+from beam_fraud.simulate.messages import handbook_messages
+from benchmarks.hostile import hostile_messages
+from deploy.flink.cluster import FlinkCluster
+from deploy.kafka.broker import Broker
+from tests.integration.kafka import produce
+from tests.integration.prism import prism_options
+from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
+
+pytestmark = pytest.mark.slow
+
+#: Runners beside the one in this process.
+OTHERS = ("processes", "prism", "embedded", "cluster")
+#: What differs from run to run: times, names, and ids that the name of a channel is part of.
+OWN = ("seconds", "rows_per_second", "run_id", "outputs", "latency_seconds")
+OWN_COLUMNS = ("alert_id", "channel", "sent_at", "delivery_id", "dead_at", "replayed_at")
+RULES = """
+[[rule]]
+name = "fast"
+when = "account_count_1d >= 5 and amount > 60"
+decision = "review"
+
+[[rule]]
+name = "huge"
+when = "amount > 200"
+decision = "decline"
+
+[[rule]]
+name = "small"
+when = "amount < 0.5"
+decision = "approve"
+"""
+#: Messages of the stream: transactions, of which each tenth comes twice, and what is none.
+ROWS, BAD = 2_000, 20
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rules") / "rules.toml"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.fixture(params=OTHERS)
+def runner(request: pytest.FixtureRequest) -> list[str]:
+    """What a command is given to run elsewhere."""
+    return options_of(request.param, request)
+
+
+def options_of(name: str, request: pytest.FixtureRequest) -> list[str]:
+    if name == "processes":
+        return ["--workers=2"]
+    if name == "prism":
+        return [*prism_options(request.getfixturevalue("prism"))]
+    if name == "embedded":
+        endpoint = request.getfixturevalue("flink_job_server")
+        embedded = ["--runner=PortableRunner", f"--job_endpoint={endpoint}"]
+        return [*embedded, "--environment_type=LOOPBACK", "--parallelism=2"]
+    options: list[str] = request.getfixturevalue("flink_cluster").beam_options
+    return [*options, "--parallelism=2", "--sdk_worker_parallelism=2"]
+
+
+Rows = list[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run has left, but for what each run has of its own."""
+
+    #: Archived tables by branch, each in an order of its own.
+    tables: dict[str, pa.Table]
+    #: The summary.
+    summary: dict[str, Any]
+    #: Rows of the database by table.
+    database: dict[str, Rows]
+    #: Alerts as the channel got them.
+    alerts: set[str]
+
+
+def left(out: Path) -> Left:
+    tables = {
+        path.name: in_order(pq.read_table(path))
+        for path in (*out.iterdir(), out.with_name(f"{out.name}-flagged"))
+        if any(path.glob("part-*.parquet"))
+    }
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    alerts = out.with_name(f"{out.name}.jsonl")
+    lines = alerts.read_text("utf-8").splitlines() if alerts.exists() else []
+    sent = {json.dumps({**json.loads(line), "alert_id": "", "channel": ""}) for line in lines}
+    database = rows_of(out.with_name(f"{out.name}.db"))
+    return Left(tables, {k: v for k, v in summary.items() if k not in OWN}, database, sent)
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    keys = ("source", "position") if "position" in table.column_names else ("transaction_id",)
+    return table.sort_by([(key, "ascending") for key in keys])
+
+
+def rows_of(database: Path) -> dict[str, Rows]:
+    if not database.exists():
+        return {}
+    found = {}
+    with closing(sqlite3.connect(database)) as connection:
+        for table in ("flagged_transactions", "alerts", "dead_letters"):
+            described = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
+            columns = [name for (name,) in described if name not in OWN_COLUMNS]
+            rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
+            found[table] = sorted(rows, key=repr)
+    return found
+
+
+def assert_same(found: Left, expected: Left) -> None:
+    assert found.summary == expected.summary
+    assert found.tables.keys() == expected.tables.keys()
+    for name, table in expected.tables.items():
+        assert found.tables[name].equals(table), name
+    assert found.database == expected.database
+    assert found.alerts == expected.alerts
+
+
+# Files
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is scored: Parquet and CSV, with bad rows and repeated ids, and what was before."""
+
+    directory: Path
+    before: Path
+
+
+@pytest.fixture(scope="module")
+def files(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    directory = tmp_path_factory.mktemp("files")
+    before = tmp_path_factory.mktemp("history") / "before.parquet"
+    pq.write_table(month.slice(0, 6_000), before)
+    with_repeats = pa.concat_tables([month.slice(6_000, 8_000), month.slice(6_500, 40)])
+    pq.write_table(with_repeats, directory / "a.parquet", row_group_size=1_500)
+    pyarrow.csv.write_csv(month.slice(14_000), directory / "b.csv")
+    lines = (directory / "b.csv").read_text().splitlines()
+    lines[100:100] = ["not,enough", '990002,"never",1,2,5.0,0,0', lines[50]]
+    (directory / "b.csv").write_text("\n".join(lines) + "\n")
+    return Files(directory, before)
+
+
+@pytest.fixture(autouse=True)
+def _parts_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several workers share even small files."""
+    monkeypatch.setattr(batch, "_MIN_SEGMENT_BYTES", 100_000)
+    monkeypatch.setattr(batch, "_CLUSTER_SEGMENT_BYTES", 100_000)
+
+
+def score_command(files: Files, bundle: Path, rules: Path, out: Path) -> list[str]:
+    command = ["score", str(files.directory), "--history", str(files.before)]
+    command += ["--model", str(bundle), "--rules", str(rules), "--out", str(out)]
+    return [*command, "--alert", f"file:{out}.jsonl"]
+
+
+def score(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
+    out.mkdir()
+    assert main([*score_command(files, bundle, rules, out), *options]) == 0
+    return left(out)
+
+
+def score_to_database(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
+    return score(files, bundle, rules, out, "--sink", f"sqlite:///{out}.db", *options)
+
+
+def score_to_parquet(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
+    sink = ("--sink", f"parquet:{out}-flagged", "--dedupe=run")
+    return score(files, bundle, rules, out, *sink, *options)
+
+
+def compute(files: Files, out: Path, *options: str) -> Left:
+    command = ["features", str(files.directory), "--history", str(files.before)]
+    assert main([*command, "--schema", "handbook", "--out", str(out), *options]) == 0
+    return left(out)
+
+
+@pytest.fixture(scope="module")
+def scored_to_database(
+    files: Files, bundle: Path, rules: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Left:
+    return score_to_database(files, bundle, rules, tmp_path_factory.mktemp("here") / "out")
+
+
+@pytest.fixture(scope="module")
+def scored_to_parquet(
+    files: Files, bundle: Path, rules: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Left:
+    return score_to_parquet(files, bundle, rules, tmp_path_factory.mktemp("here") / "out")
+
+
+@pytest.fixture(scope="module")
+def computed(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    return compute(files, tmp_path_factory.mktemp("here") / "out")
+
+
+def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table) -> None:
+    found = scored_to_database
+    rows = month.num_rows - 6_000
+    assert found.summary["rows_in"] == rows + 40 + 3
+    assert found.summary["rows_scored"] == found.tables["scores"].num_rows == rows
+    assert found.summary["rows_dead"] == found.tables["dead_letters"].num_rows == 2
+    assert found.summary["rows_duplicate"] == 41
+    assert found.summary["history_rows"] == 6_000
+    assert all(rule["fired"] for rule in found.summary["rules"].values())
+    flagged = found.database["flagged_transactions"]
+    assert len(flagged) == found.summary["rows_flagged"] == len(found.alerts) > 100
+    assert found.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
+    assert any(found.tables["scores"]["reasons"].to_pylist())
+
+
+def test_score_gives_the_same_rows_and_alerts(
+    runner: list[str],
+    files: Files,
+    bundle: Path,
+    rules: Path,
+    tmp_path: Path,
+    scored_to_database: Left,
+) -> None:
+    found = score_to_database(files, bundle, rules, tmp_path / "out", *runner)
+    assert_same(found, scored_to_database)
+
+
+def test_score_gives_the_same_files_of_flagged_rows(
+    runner: list[str],
+    files: Files,
+    bundle: Path,
+    rules: Path,
+    tmp_path: Path,
+    scored_to_parquet: Left,
+) -> None:
+    assert scored_to_parquet.tables["out-flagged"].num_rows > 100
+    found = score_to_parquet(files, bundle, rules, tmp_path / "out", *runner)
+    assert_same(found, scored_to_parquet)
+
+
+def test_features_gives_the_same_table(
+    runner: list[str], files: Files, tmp_path: Path, computed: Left
+) -> None:
+    assert computed.tables["features"].num_rows == computed.summary["rows_out"] > 10_000
+    assert_same(compute(files, tmp_path / "out", *runner), computed)
+
+
+def test_a_run_on_the_cluster_that_is_interrupted_ends_there_as_well(
+    flink_cluster: FlinkCluster, files: Files, bundle: Path, rules: Path, tmp_path: Path
+) -> None:
+    before = set(jobs(flink_cluster))
+    command = [sys.executable, "-m", "beam_fraud"]
+    command += score_command(files, bundle, rules, tmp_path / "out")
+    one = Stream([*command, *flink_cluster.beam_options], tmp_path / "out")
+    one.start()
+    try:
+        assert wait_until(lambda: "RUNNING" in jobs(flink_cluster).values() or not one.runs)
+        one.stop()
+        assert one.process is not None
+        assert one.process.wait(60) == 128 + signal.SIGTERM, one.said()
+    finally:
+        one.kill()
+    (job,) = set(jobs(flink_cluster)) - before
+    assert wait_until(lambda: jobs(flink_cluster)[job] == "CANCELED")
+    assert not list((tmp_path / "out").glob("**/*.parquet"))
+
+
+def jobs(cluster: FlinkCluster) -> dict[str, str]:
+    """Flink's jobs, to their states."""
+    return {job["jid"]: job["state"] for job in cluster.get("/jobs/overview")["jobs"]}
+
+
+# Streams
+
+
+@pytest.fixture(scope="module")
+def published(broker: Broker, month: pa.Table) -> str:
+    """A topic of two partitions."""
+    name = "every-runner"
+    broker.create_topic(name, 2)
+    (first,) = handbook_messages(month.slice(0, ROWS).combine_chunks(), ROWS)
+    keys = [key.encode() for key in first.keys]
+    produce(broker, name, first.values, keys=keys)
+    produce(broker, name, first.values[::10], keys=keys[::10])
+    produce(broker, name, [message.payload for message in hostile_messages(BAD, 1, largest=5_000)])
+    return name
+
+
+MakeStream = Callable[..., Stream]
+
+
+@pytest.fixture(scope="module")
+def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> Iterator[MakeStream]:
+    """Starts processes that score the topic: where to, and further options, in."""
+    made = list[Stream]()
+
+    def make(out: Path, *options: str) -> Stream:
+        places = ("--sink", f"sqlite:///{out}.db", "--alert", f"file:{out}.jsonl")
+        # What is spread over shards reaches those of the next key out of order.
+        own = (*places, "--rules", str(rules), "--roll-seconds=1", "--lateness=30d")
+        made.append(Stream(stream_command(broker, published, bundle, out, *own, *options), out))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.kill()
+
+
+@pytest.fixture(scope="module")
+def streamed(make_stream: MakeStream, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """What the stream leaves that runs in its own process, without another runner."""
+    out = tmp_path_factory.mktemp("here") / "out"
+    make_stream(out, *UNTIL_IDLE).wait_for_end()
+    return left(out)
+
+
+def test_this_process_scores_every_message(streamed: Left) -> None:
+    summary = streamed.summary
+    assert summary["rows_in"] == ROWS + ROWS // 10 + BAD
+    assert summary["rows_scored"] == streamed.tables["scores"].num_rows == ROWS
+    assert summary["rows_dead"] == streamed.tables["dead_letters"].num_rows == BAD
+    assert summary["rows_duplicate"] == ROWS // 10
+    flagged = streamed.database["flagged_transactions"]
+    assert summary["rows_flagged"] == len(flagged) == len(streamed.alerts) > 10
+    assert streamed.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
+
+
+def test_prism_ends_a_stream_that_gets_nothing_more(
+    make_stream: MakeStream, tmp_path: Path, streamed: Left, request: pytest.FixtureRequest
+) -> None:
+    options = (*options_of("prism", request), "--shards=3", "--until-idle", "3")
+    make_stream(tmp_path / "out", *options).wait_for_end()
+    assert_same(left(tmp_path / "out"), streamed)
+
+
+@pytest.mark.parametrize("name", ["prism", "embedded", "cluster"])
+def test_a_stream_that_is_stopped_has_left_the_same_rows_and_alerts(
+    name: str,
+    make_stream: MakeStream,
+    tmp_path: Path,
+    streamed: Left,
+    request: pytest.FixtureRequest,
+) -> None:
+    out = tmp_path / "out"
+    one = make_stream(out, *options_of(name, request), "--shards=3")
+    assert wait_until(lambda: archived(out) >= ROWS + BAD or not one.runs)
+    one.stop()
+    one.wait_for_end()
+    assert_same(left(out), streamed)

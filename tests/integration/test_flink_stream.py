@@ -1,0 +1,220 @@
+"""A stream on a Flink cluster keeps its state through kills, a savepoint, another parallelism."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.commands.train import run as train
+from beam_fraud.live.board import read_board
+from deploy.flink.cluster import FlinkCluster
+from deploy.kafka.broker import Broker
+from tests.outcome import Outcome, assert_each_once, assert_same, outcome
+from tests.requirements import need
+from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
+from tests.traffic import Feed, Traffic, make_traffic
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[FlinkCluster]:
+    """A cluster of which parts may be killed."""
+    need("java")
+    need("mvn")
+    with FlinkCluster(tmp_path / "flink") as running:
+        yield running
+
+
+@pytest.fixture
+def seed() -> int:
+    """Another one each time; it is printed when a test fails, and CHAOS_SEED repeats it."""
+    chosen = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"CHAOS_SEED={chosen}")
+    return chosen
+
+
+class Scored:
+    """A topic that streams score: of one traffic, with the history that is before it."""
+
+    def __init__(self, broker: Broker, bundle: Path, directory: Path, traffic: Traffic) -> None:
+        self.topic = f"transactions-{directory.name}"
+        self._broker, self._bundle, self._directory = broker, bundle, directory
+        broker.create_topic(self.topic, PARTITIONS)
+        self.traffic = traffic
+        self.feed = Feed(broker, self.topic, traffic)
+        pq.write_table(traffic.history, directory / "history.parquet")
+
+    def out(self, name: str) -> Path:
+        return self._directory / name
+
+    def stream(self, name: str, *options: str, bundle: Path | None = None) -> Stream:
+        """One that writes under a name."""
+        out, database = self.out(name), self._directory / f"{name}.db"
+        history = ("--history", str(self._directory / "history.parquet"), "--lateness", "1d")
+        places = ("--sink", f"sqlite:///{database}", "--roll-seconds=1")
+        # Of one channel: its name is in every alert.
+        places += ("--alert", f"file:{self._directory / 'alerts.jsonl'}")
+        model = bundle or self._bundle
+        command = stream_command(self._broker, self.topic, model, out, *history, *places)
+        return Stream([*command, *options], out)
+
+    def rows(self) -> int:
+        """Rows that a stream makes of all of the traffic."""
+        return self.traffic.transactions + self.traffic.bad
+
+    def outcome(self, name: str) -> Outcome:
+        return outcome(self.out(name), self._directory / f"{name}.db")
+
+    def reference(self, bundle: Path | None = None) -> Outcome:
+        """What a stream leaves that nobody disturbs, on no cluster."""
+        name = f"reference-{(bundle or self._bundle).name}"
+        stream = self.stream(name, *UNTIL_IDLE, bundle=bundle)
+        stream.start()
+        stream.wait_for_end()
+        return self.outcome(name)
+
+
+def on_flink(cluster: FlinkCluster, parallelism: int) -> tuple[str, ...]:
+    shared = (f"--parallelism={parallelism}", "--checkpointing_interval=1000", "--shards=4")
+    return (*cluster.beam_options, *shared)
+
+
+def counted(out: Path, name: str) -> int:
+    """What the workers have counted so far, also what they counted twice."""
+    return dict(read_board(out / "stream" / "live").counters).get(name, 0)
+
+
+def workers(cluster: FlinkCluster) -> list[int]:
+    """Processes that the pool of workers has started, theirs first."""
+    parent = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
+    found, level = list[int](), [cluster.parts["worker pool"].pid]
+    while level:
+        level = [pid for pid, of in parent.items() if of in level]
+        found = level + found
+    return found
+
+
+def _parent(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text("utf-8").rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
+def kill_a_worker(cluster: FlinkCluster) -> None:
+    assert wait_until(lambda: bool(workers(cluster)))
+    os.kill(workers(cluster)[0], signal.SIGKILL)
+
+
+def kill_the_task_manager(cluster: FlinkCluster) -> None:
+    cluster.parts["task manager 1"].kill()
+    cluster.start_task_manager(1)
+
+
+def survive(
+    scored: Scored, cluster: FlinkCluster, worker_kills: int, task_manager_kills: int, seed: int
+) -> None:
+    """Kill parts of the cluster while a stream runs, and compare with one that nobody disturbs."""
+    draw = random.Random(seed)
+    kills = [kill_a_worker] * worker_kills + [kill_the_task_manager] * task_manager_kills
+    draw.shuffle(kills)
+    messages = len(scored.traffic.keys)
+    part = messages // (len(kills) + 2)
+    out = scored.out("disturbed")
+    stream = scored.stream("disturbed", *on_flink(cluster, 2))
+    try:
+        stream.start()
+        scored.feed.send(part)
+        for kill in kills:
+            before = archived(out)
+            scored.feed.send_for(draw.uniform(0.5, 2.0), part)
+            assert wait_until(lambda before=before: archived(out) > before), stream.said()
+            kill(cluster)
+            assert stream.runs, stream.said()
+        scored.feed.finish()
+        assert wait_until(lambda: archived(out) >= scored.rows() or not stream.runs)
+        stream.stop()
+        stream.wait_for_end()
+    finally:
+        stream.kill()
+    reference = scored.reference()
+    assert len(reference.flagged) > 10, "the comparison must be about something"
+    assert_each_once(reference, scored.traffic)
+    found = scored.outcome("disturbed")
+    assert_each_once(found, scored.traffic)
+    assert_same(found, reference)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_task_manager_change_nothing(
+    broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path, seed: int
+) -> None:
+    scored = Scored(broker, bundle, tmp_path, make_traffic(seed, accounts=1_000, bad=100))
+    survive(scored, cluster, worker_kills=1, task_manager_kills=1, seed=seed)
+
+
+@pytest.mark.soak
+def test_five_killed_workers_and_two_killed_task_managers_change_nothing(
+    broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path, seed: int
+) -> None:
+    scored = Scored(broker, bundle, tmp_path, make_traffic(seed, accounts=30_000, bad=5_000))
+    survive(scored, cluster, worker_kills=5, task_manager_kills=2, seed=seed)
+
+
+@pytest.fixture
+def other_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """Another model of the same features."""
+    month = bundle.parent / "month.parquet"
+    options = TrainOptions(
+        files=(str(month),), schema="handbook", model="logistic", out=str(tmp_path / "logistic")
+    )
+    train(options)
+    return tmp_path / "logistic"
+
+
+@pytest.mark.slow
+def test_a_savepoint_goes_on_with_more_workers_and_another_model(
+    broker: Broker, cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
+    out = scored.out("moved")
+    messages = len(scored.traffic.keys)
+    first = scored.stream("moved", *on_flink(cluster, 1))
+    second = None
+    try:
+        first.start()
+        scored.feed.send(messages // 2)
+        assert wait_until(lambda: archived(out) > 100 or not first.runs), first.said()
+        (job,) = cluster.jobs("RUNNING")
+        savepoint = cluster.stop_with_savepoint(job)
+        first.wait_for_end()
+        scored.feed.finish()
+        options = (*on_flink(cluster, 2), f"--savepoint_path={savepoint}")
+        second = scored.stream("moved", *options, bundle=other_bundle)
+        second.start()
+        assert wait_until(lambda: archived(out) >= scored.rows() or not second.runs), second.said()
+        second.stop()
+        second.wait_for_end()
+    finally:
+        first.kill()
+        if second is not None:
+            second.kill()
+    found = scored.outcome("moved")
+    assert_each_once(found, scored.traffic)
+    # Each row has the score that its model gives when nothing is ever stopped.
+    for model in (bundle, other_bundle):
+        reference = scored.reference(model).scores
+        same = pc.equal(found.scores["model_id"], reference["model_id"][0])
+        ours = found.scores.filter(same)
+        assert ours.num_rows > 100
+        theirs = pc.is_in(reference["transaction_id"], ours["transaction_id"])
+        assert ours.equals(reference.filter(theirs))

@@ -1,0 +1,33 @@
+"""Job servers that take no pipelines but tell their options, as those of Flink and Spark do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+
+
+class _Servicer(beam_job_api_pb2_grpc.JobServiceServicer):
+    def __init__(self, option: str) -> None:
+        self._option = option
+
+    def DescribePipelineOptions(self, request: Any, context: Any) -> Any:  # noqa: N802  its name
+        descriptor = beam_job_api_pb2.PipelineOptionDescriptor(name=self._option)
+        return beam_job_api_pb2.DescribePipelineOptionsResponse(options=[descriptor])
+
+
+@contextmanager
+def job_server(option: str) -> Iterator[str]:
+    """One that declares an option; yields where it listens."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(_Servicer(option), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()

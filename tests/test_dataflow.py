@@ -1,0 +1,232 @@
+"""Jobs over files for Dataflow, over stand-ins of it and of Cloud Storage: what arrives there."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud import launch
+from beam_fraud.runners.dataflow import WorkerPlace, dataflow_problems
+from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
+    IMAGE,
+    call,
+    held,
+    runner,
+    servers,
+)
+
+#: What has to be there at least.
+WHOLE = ["--runner=DataflowRunner", "--project=p-1", "--region=r", "--temp_location=gs://bucket/t"]
+WHOLE = [*WHOLE, f"--sdk_container_image={IMAGE}"]
+
+#: How the service counts.
+BATCH, BASIC, PRIVATE, COST_OPTIMIZED, CANCELLED = 1, 2, 2, 2, 5
+
+
+@pytest.fixture
+def score(held: Any) -> list[str]:  # noqa: F811
+    command = ["score", "gs://bucket/days/*.csv", "--model", "gs://bucket/model"]
+    return [*command, "--out", "gs://bucket/out", *runner("nightly")]
+
+
+def rows(held: Any, branch: str) -> list[dict[str, Any]]:  # noqa: F811
+    parts = [data for key, data in held.objects.items() if key.startswith(f"bucket/out/{branch}/")]
+    return [row for part in parts for row in pq.read_table(io.BytesIO(part)).to_pylist()]
+
+
+def test_the_graph_that_is_staged_scores_and_publishes(
+    held: Any,  # noqa: F811
+    score: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tests.dataflow_job import run_staged, staged_graph, steps
+
+    held.objects["bucket/out/scores/part-of-yesterday.parquet"] = b"replaced"
+    held.work = lambda job: run_staged(held, job)
+    assert call([*score, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["rows_in"], summary["rows_scored"], summary["rows_dead"]) == (41, 40, 1)
+    assert json.loads(held.objects["bucket/out/summary.json"]) == summary
+    assert {row["transaction_id"] for row in rows(held, "scores")} == {f"x{i}" for i in range(40)}
+    assert [row["reason"] for row in rows(held, "dead_letters")] == ["unparseable_time"]
+    assert [key for key in held.objects if ".incoming" in key] == []
+    (job,) = held.jobs.values()
+    known = "Segments Read Parse Validate Deduplicate Features Infer Decide Explain Flagged Scores"
+    assert {*known.split(), "DeadLetters", "Publish"} <= steps(staged_graph(held, job))
+
+
+def test_the_request_has_all_that_a_user_gives(held: Any, score: list[str]) -> None:  # noqa: F811
+    account = "scorer@my-project.iam.gserviceaccount.com"
+    given = f"""
+        --machine_type n2-standard-4 --num_workers 2 --max_num_workers 20
+        --autoscaling_algorithm THROUGHPUT_BASED --service_account_email {account}
+        --disk_size_gb 50 --disk_type pd-ssd --network net --subnetwork regions/r/subnetworks/s
+        --no_use_public_ips --worker_zone europe-west1-b --label team=fraud
+        --dataflow_service_option enable_prime --experiment shuffle_mode=service
+        --staging_location gs://bucket/staging --number_of_worker_harness_threads 4
+        --dataflow_kms_key projects/p/locations/l/keyRings/r/cryptoKeys/k
+        --flexrs_goal COST_OPTIMIZED
+    """
+    assert call([*score, *given.split()]) == 0
+    (job,) = held.jobs.values()
+    environment = job["environment"]
+    (pool,) = environment["workerPools"]
+    assert (job["name"], job["type"], job["labels"]) == ("nightly", BATCH, {"team": "fraud"})
+    assert environment["serviceAccountEmail"] == account
+    assert environment["workerZone"] == "europe-west1-b"
+    assert environment["serviceKmsKeyName"].endswith("cryptoKeys/k")
+    assert environment["flexResourceSchedulingGoal"] == COST_OPTIMIZED
+    assert environment["tempStoragePrefix"].startswith("storage.googleapis.com/bucket/temp/nightly")
+    assert "enable_prime" in environment["serviceOptions"]
+    assert {"use_runner_v2", "shuffle_mode=service"} <= set(environment["experiments"])
+    assert environment["version"] == {"major": "8", "job_type": "FNAPI_BATCH"}
+    assert environment["userAgent"]["name"] == "Apache Beam Python 3.11 SDK"
+    assert pool["machineType"] == "n2-standard-4"
+    assert (pool["numWorkers"], pool["numThreadsPerWorker"]) == (2, 4)
+    assert pool["autoscalingSettings"] == {"algorithm": BASIC, "maxNumWorkers": 20}
+    assert (pool["diskSizeGb"], pool["diskType"]) == (50, "pd-ssd")
+    assert (pool["network"], pool["subnetwork"]) == ("net", "regions/r/subnetworks/s")
+    assert pool["ipConfiguration"] == PRIVATE
+    assert pool["workerHarnessContainerImage"] == IMAGE
+    assert [each["containerImage"] for each in pool["sdkHarnessContainerImages"]] == [IMAGE]
+    # Everything that it names was put there.
+    packages = [package["location"].partition("/")[2] for package in pool["packages"]]
+    pipeline = environment["sdkPipelineOptions"]["options"]["pipelineUrl"].removeprefix("gs://")
+    assert {*packages, pipeline} <= held.objects.keys()
+    assert pipeline.startswith("bucket/staging/nightly")
+
+
+def test_a_job_that_fails_leaves_what_was_there(
+    held: Any,  # noqa: F811
+    score: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    held.objects["bucket/out/scores/part-of-yesterday.parquet"] = b"stays"
+    held.state = "JOB_STATE_FAILED"
+    held.say("JOB_MESSAGE_ERROR", "Workflow failed. Causes: the zone has no such machines.")
+    assert call(score) == 1
+    said = capsys.readouterr().err.splitlines()
+    last = "beam-fraud: Dataflow: Workflow failed. Causes: the zone has no such machines."
+    assert said[-1] == last
+    assert [key for key in held.objects if key.startswith("bucket/out/")] == [
+        "bucket/out/scores/part-of-yesterday.parquet"
+    ]
+
+
+def test_a_service_that_refuses_is_told_in_one_line(
+    held: Any,  # noqa: F811
+    score: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    held.refuse("POST /v1b3/", 403, times=100)
+    assert call(score) == 1
+    assert "beam-fraud: Dataflow: 403 POST" in capsys.readouterr().err.splitlines()[-1]
+    assert [key for key in held.objects if key.startswith("bucket/out/")] == []
+
+
+def test_a_template_s_launcher_describes_the_job_and_makes_none(
+    held: Any,  # noqa: F811
+    score: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from deploy.dataflow.main import launch as launch_template
+
+    place = "gs://bucket/templates/job_object"
+    options = runner("nightly")
+    given = [f"{name}={value}" for name, value in zip(options[::2], options[1::2], strict=True)]
+    given += ["--command=score", "--files=gs://bucket/days/*.csv", "--model=gs://bucket/model"]
+    given += ["--out=gs://bucket/out", f"--template_location={place}", "--json=true"]
+    assert launch_template(given) == 0
+    assert json.loads(capsys.readouterr().out)["template"] == place
+    described = json.loads(held.objects["bucket/templates/job_object"])
+    assert described["environment"]["workerPools"][0]["workerHarnessContainerImage"] == IMAGE
+    assert held.jobs == {}
+    assert call([*score, "--template_location", place, "--sink", "bigquery:my-project.fraud"]) == 2
+    assert "needs this command to be there when the job ends" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("streaming", "asked"), [(False, [CANCELLED]), (True, [])])
+def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
+    held: Any,  # noqa: F811
+    streaming: bool,
+    asked: list[int],
+) -> None:
+    import apache_beam as beam
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    def build(root: beam.Pipeline) -> None:
+        root | beam.Create([1])
+
+    options = launch.pipeline_options(runner("stopped"), workers=1, streaming=streaming)
+    held.state = "JOB_STATE_RUNNING"
+    with pytest.raises(KeyboardInterrupt):
+        launch.run(options, build, interrupted)
+    assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--project": None}, "--project: Dataflow needs the id of a project"),
+        ({"--region": None}, "--region: Dataflow needs one"),
+        ({"--temp_location": None}, "--temp_location: Dataflow needs a place for its files"),
+        ({"--temp_location": "/tmp"}, "--temp_location /tmp: Dataflow sees Cloud Storage alone"),
+        ({"--sdk_container_image": None}, "--sdk_container_image: Dataflow's workers lack this"),
+        ({"--job_name": "Nightly_1"}, "--job_name Nightly_1: small letters, digits and dashes"),
+        ({"--out": "out"}, "--out out: Dataflow's workers do not see this machine's disk; put"),
+        ({"--model": "models/m"}, "--model models/m: Dataflow's workers do not see this"),
+        ({"score": "day.csv"}, "day.csv: Dataflow's workers do not see this machine's disk"),
+        ({"--history": "old"}, "--history old: Dataflow's workers do not see"),
+        ({"--sink": "sqlite:///a.db"}, "a.db: Dataflow's workers do not see .*; give postgresql"),
+        ({"--sink": "parquet:flagged"}, "flagged: Dataflow's workers do not see"),
+        ({"--alert": "console:"}, "--alert: alerts wait in a database, and --out gs://bucket/out"),
+        ({"--update": ""}, "--update: only a stream can be updated"),
+    ],
+)
+def test_what_workers_lack_is_refused_before_anything_is_sent(
+    held: Any,  # noqa: F811
+    score: list[str],
+    change: dict[str, str | None],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for option, value in change.items():
+        if option in score:
+            at = score.index(option)
+            score[at : at + 2] = [] if value is None else [option, value]
+        elif value is not None:
+            score += [option, value] if value else [option]
+    assert call(score) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(said, line)
+    assert [path for method, path, _ in held.requests if method != "GET" and path != "/token"] == []
+
+
+def test_what_is_in_the_image_can_be_read_but_not_written() -> None:
+    options = PipelineOptions(WHOLE)
+    place = "/opt/beam-fraud/model"
+    assert dataflow_problems(options, [WorkerPlace("--model", place)]) == []
+    (problem,) = dataflow_problems(options, [WorkerPlace("--out", place, written=True)])
+    assert problem.startswith("--out /opt/beam-fraud/model: ")
+
+
+def test_another_runner_has_no_such_problems() -> None:
+    assert dataflow_problems(PipelineOptions([]), [WorkerPlace("--out", "out")]) == []
+
+
+def test_every_problem_is_told_once_to_who_asks_for_all() -> None:
+    problems = dataflow_problems(PipelineOptions(["--runner=DataflowRunner"]))
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "--project",
+        "--region",
+        "--temp_location",
+        "--sdk_container_image",
+    ]

@@ -1,0 +1,209 @@
+"""What `doctor` finds of the surroundings, and what it says to do."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.cli import main
+from beam_fraud.doctor.check import Check
+from beam_fraud.doctor.disk import check_disk
+from beam_fraud.doctor.flink import check_checkpoints, check_flink
+from beam_fraud.doctor.installed import check_packages
+from beam_fraud.doctor.prism import check_prism
+from beam_fraud.doctor.probe import probe, report
+from beam_fraud.doctor.worker_pool import check_worker_pool
+from beam_fraud.doctor.workers import compared
+from beam_fraud.errors import FraudError
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.flink_rest import FlinkRest
+from tests.flink_stand_in import FlinkStandIn, flink_stand_in
+from tests.job_server import job_server
+
+GOOD = {
+    "state__backend__type": "rocksdb",
+    "state__backend__incremental": "true",
+    "restart-strategy__type": "exponential-delay",
+}
+
+
+def looked(
+    flink: FlinkStandIn, parallelism: int = 1, *, streaming: bool = True
+) -> dict[str, Check]:
+    rest = FlinkRest(Address.parse("--flink_master", flink.address))
+    found = check_flink(rest, parallelism=parallelism, streaming=streaming)
+    return {check.name: check for check in found}
+
+
+def test_a_cluster_as_it_should_be(tmp_path: Path) -> None:
+    with flink_stand_in(slots=4) as flink:
+        place = (tmp_path / "a b" / "checkpoints").as_uri()
+        flink.configure(**GOOD, state__checkpoints__dir=place)
+        found = looked(flink, 4)
+    assert {check.state for check in found.values()} == {"ok"}
+    assert found["task slots"].found == "4 of 4 free, 1 task manager"
+    assert found["checkpoints"].found == f"go to {tmp_path}/a b/checkpoints"
+
+
+def test_a_cluster_that_lacks_things() -> None:
+    with flink_stand_in("1.16.0", slots=2) as flink:
+        flink.configure(**{"restart-strategy": "none"})
+        found = looked(flink, 3)
+        files = looked(flink, streaming=False)
+    assert found["Flink"].state == "failed"
+    assert "is Flink 1.16.0, which Beam has no job server for" in found["Flink"].found
+    assert found["task slots"] == Check(
+        "task slots",
+        "failed",
+        "2 of 2 free, 1 task manager, 3 are asked for",
+        "start more task managers, or give --parallelism=2",
+    )
+    assert found["checkpoints"].state == "failed"
+    assert files["checkpoints"].state == "warning"
+    assert found["checkpoints"].found == "are kept in the job manager, 5 MB a state at most"
+    assert (found["state"].state, found["restarts"].state) == ("warning", "warning")
+
+
+def test_slots_that_others_hold_are_waited_for() -> None:
+    with flink_stand_in() as flink:
+        flink.configure(**GOOD)
+        flink.answers["/overview"] = {"taskmanagers": 2, "slots-total": 4, "slots-available": 1}
+        slots = looked(flink, 2)["task slots"]
+    assert (slots.state, slots.found) == (
+        "warning",
+        "1 of 4 free, 2 task managers, 2 are asked for",
+    )
+
+
+def test_what_is_no_flink_is_one_failed_check() -> None:
+    with flink_stand_in() as flink:
+        flink.answers = {"/config": {"something": "else"}}
+        (only,) = looked(flink).values()
+    assert only.state == "failed"
+    assert only.found.endswith("what answers there is no Flink")
+
+
+@pytest.mark.parametrize(
+    ("place", "here", "state"),
+    [
+        ("file:///dev/null/nothing", True, "failed"),
+        ("file:///mnt/checkpoints", False, "warning"),
+        ("s3://bucket/checkpoints", False, "ok"),
+    ],
+)
+def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
+    check = check_checkpoints(place, {}, streaming=True, here=here)
+    assert check.state == state
+    assert place in check.found
+
+
+def test_a_pool_of_workers_is_told_from_anything_else() -> None:
+    with job_server("flink_master") as endpoint:
+        address = Address.parse("--environment_config", endpoint)
+        with pytest.raises(FraudError, match=r"is no pool of workers \(UNIMPLEMENTED\); start one"):
+            check_worker_pool(address, None)
+    with pytest.raises(FraudError, match="no pool of workers answers there"):
+        check_worker_pool(address, None)
+    elsewhere = check_worker_pool(address, Address("flink.example", 8081))
+    assert elsewhere.state == "warning"
+    assert "each task manager's own machine" in elsewhere.found
+
+
+def test_workers_that_differ_are_told_apart() -> None:
+    here = replace(report(), model="forest@1", versions={"apache-beam": "2.77.0", "numpy": "2.4.0"})
+    there = replace(here, host="tm-1", out=True)
+
+    def states(found: object) -> list[tuple[str, str, str]]:
+        checks = compared(here, found, "forest", "out")  # type: ignore[arg-type]
+        return [(check.name, check.state, check.fix) for check in checks]
+
+    assert [state for _, state, _ in states(there)] == ["ok", "ok", "ok"]
+    other = replace(there, versions={"apache-beam": "2.76.0", "numpy": "2.3.0"})
+    assert states(other)[0] == (
+        "workers",
+        "failed",
+        "install apache-beam 2.77.0, numpy 2.4.0 there",
+    )
+    other = replace(there, versions={"apache-beam": "2.77.0", "numpy": "2.3.0"})
+    assert states(other)[0] == ("workers", "warning", "install numpy 2.4.0 there, as here")
+    other = replace(there, python="3.12.1", package="0.0.1")
+    assert states(other)[0][1] == "failed"
+    other = replace(there, model="", model_refused="forest: not a model bundle; train one")
+    assert states(other)[1] == (
+        "model at tm-1",
+        "failed",
+        "put the bundle there, at the same place, or on a disk that both see",
+    )
+    assert states(replace(there, model="forest@2"))[1][1] == "failed"
+    assert states(replace(there, out=False))[2][:2] == ("--out at tm-1", "failed")
+    without = replace(there, package="", model_refused="No module named 'beam_fraud'")
+    assert states(without) == [
+        ("workers", "failed", f"install beam-fraud {here.package} there"),
+    ]
+
+
+def test_a_probe_comes_back_through_the_counters_of_a_pipeline(tmp_path: Path) -> None:
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    out = tmp_path / "not/yet/there"
+    found = probe(options, model=str(tmp_path / "model"), out=str(out), seconds=60)
+    assert found == replace(report(), model_refused=found.model_refused, out=True)
+    assert "not a model bundle" in found.model_refused
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_packages_of_this_environment_are_those_it_requires() -> None:
+    packages, extras = check_packages()
+    assert packages.state == "ok"
+    assert f"beam-fraud {report().package}, apache-beam " in packages.found
+    assert "kafka" in extras.found
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    assert check_disk(str(tmp_path / "a/b")).state in ("ok", "warning")
+    (tmp_path / "file").touch()
+    assert check_disk(str(tmp_path / "file/out")).state == "failed"
+    assert check_disk("gs://bucket/out").state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("built", "state"),
+    [
+        ("v0.0.1", "failed"),
+        ("(devel)", "warning"),
+    ],
+)
+def test_a_prism_of_another_version(tmp_path: Path, built: str, state: str) -> None:
+    program = tmp_path / "prism"
+    module = "mod\tgithub.com/apache/beam/sdks/v2\t"
+    program.write_bytes(b"\x7fELF" + bytes(100) + f"{module}{built}\th1:x=\n".encode())
+    options = PipelineOptions([f"--prism_location={program}", "--runner=PrismRunner"])
+    assert check_prism(options).state == state
+
+
+def test_what_fails_makes_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--schema", "handbook"]) == 0
+    printed = capsys.readouterr().out
+    assert "ok       schema    handbook can be read" in printed
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server = f"127.0.0.1:{bound.getsockname()[1]}"
+        runner = ["--runner=PortableRunner", f"--job_endpoint={server}"]
+        environment = ["--environment_type=EXTERNAL", f"--environment_config={server}"]
+        args = ["doctor", "--model", "nowhere", "--json", *runner, *environment]
+        assert main(args) == 1
+    result = json.loads(capsys.readouterr().out)
+    states = {check["name"]: check["state"] for check in result["checks"]}
+    assert result["failed"] == 3
+    assert states["model"] == states["job server"] == states["worker pool"] == "failed"
+    # Not run where it cannot.
+    assert "workers" not in states
+
+
+def test_a_call_that_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--topic", "t"]) == 2
+    assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT\n"

@@ -1,0 +1,91 @@
+"""How a pipeline is handed to its runner, and what becomes of one that nobody waits for."""
+
+from __future__ import annotations
+
+import logging
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
+
+from beam_fraud.launch import LOCAL_RUNNER, ends_with_its_sources, is_local, pipeline_options, run
+
+DAY = 86_400
+
+
+class Elsewhere(PipelineRunner):
+    """A runner whose pipelines run on by themselves once they are started."""
+
+    started: Started
+
+    def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult:
+        return type(self).started
+
+
+class Started(PipelineResult):
+    def __init__(self, state: str = PipelineState.RUNNING, cancels: bool = True) -> None:
+        super().__init__(state)
+        self._cancels = cancels
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        if not self._cancels:
+            raise OSError("nobody answers")
+        self.cancelled = True
+
+
+def interrupt(result: PipelineResult) -> None:
+    raise KeyboardInterrupt
+
+
+def run_elsewhere(started: Started) -> None:
+    Elsewhere.started = started
+    options = PipelineOptions(runner=f"{__name__}.Elsewhere")
+    run(options, lambda root: root | beam.Create([1]), interrupt)
+
+
+def test_a_pipeline_elsewhere_that_is_interrupted_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(beam.pipeline, "create_runner", lambda name: Elsewhere())
+    running, ended = Started(), Started(PipelineState.FAILED)
+    for started in (running, ended):
+        with pytest.raises(KeyboardInterrupt):
+            run_elsewhere(started)
+    assert running.cancelled
+    assert not ended.cancelled
+
+
+def test_what_cannot_be_cancelled_is_said_and_hides_no_interruption(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(beam.pipeline, "create_runner", lambda name: Elsewhere())
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        run_elsewhere(Started(cancels=False))
+    assert "the runner did not cancel the pipeline (nobody answers)" in caplog.text
+
+
+def test_workers_are_processes_unless_the_call_says_otherwise() -> None:
+    options = pipeline_options((), 2).view_as(DirectOptions)
+    assert (options.direct_num_workers, options.direct_running_mode) == (2, "multi_processing")
+    given = pipeline_options(("--direct_running_mode=multi_threading",), 2)
+    assert given.view_as(DirectOptions).direct_running_mode == "multi_threading"
+    assert is_local(given)
+    assert given.view_as(StandardOptions).runner == LOCAL_RUNNER
+    assert ends_with_its_sources(given)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("runner", ["PrismRunner", "DirectRunner"])
+def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming: bool) -> None:
+    options = pipeline_options((f"--runner={runner}",), 1, streaming=streaming)
+    assert options.view_as(PortableOptions).job_server_timeout > 365 * DAY
+    given = (f"--runner={runner}", "--job_server_timeout=7")
+    options = pipeline_options(given, 1, streaming=streaming)
+    assert options.view_as(PortableOptions).job_server_timeout == 7

@@ -1,0 +1,110 @@
+"""Shards of one key as one: they do what they would do one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.errors import FraudError
+from beam_fraud.shards.chain import ChainShard
+from beam_fraud.shards.deduplicate import DeduplicateShard
+from beam_fraud.shards.shard import Effects, Shard
+from beam_fraud.shards.velocity import VelocityShard
+from beam_fraud.velocity import Velocity
+
+COUNT = Velocity(("account_id",), ("1h",), ("count",))
+EVENT_TIME = pa.timestamp("us", "UTC")
+#: Transactions as id and account; each is a second after the one before.
+Rows = list[tuple[int, int]]
+
+
+def links() -> list[Shard]:
+    return [
+        DeduplicateShard(86_400_000_000, lambda rows: None),
+        VelocityShard(0, definitions=[COUNT]),
+    ]
+
+
+def batch(rows: Rows, start: int) -> pa.RecordBatch:
+    times = [(start + number) * 1_000_000 for number in range(len(rows))]
+    return pa.record_batch(
+        {
+            "transaction_id": [f"t{one}" for one, _ in rows],
+            "event_time": pa.array(times, EVENT_TIME),
+            "account_id": [f"a{account}" for _, account in rows],
+            "amount": [1.0] * len(rows),
+        }
+    )
+
+
+def one_by_one(shards: Sequence[Shard], rows: pa.RecordBatch) -> list[pa.RecordBatch]:
+    batches = [rows]
+    for shard in shards:
+        batches = [after for before in batches for after in shard.take(before).rows]
+    return batches
+
+
+batches = st.lists(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=6), max_size=6
+)
+
+
+@settings(deadline=None)
+@given(batches, st.integers(0, 6), st.booleans())
+def test_a_chain_is_its_links_one_after_the_other_though_it_is_restored(
+    rows: list[Rows], restored_after: int, merged: bool
+) -> None:
+    apart, chain = links(), ChainShard(links())
+    kept: list[bytes] = []
+    for number, some in enumerate(rows):
+        if number == restored_after and kept:
+            chain_before, chain = chain, ChainShard(links())
+            chain.restore([chain_before.merge(kept)] if merged else kept)
+        one = batch(some, number * 10)
+        effects = chain.take(one)
+        kept += [delta.data for delta in effects.deltas]
+        assert list(effects.rows) == one_by_one(apart, one)
+
+
+def test_what_one_link_gives_when_it_is_restored_or_woken_goes_through_those_after_it() -> None:
+    class Held(DeduplicateShard):
+        """Gives on at the next tick what it has taken."""
+
+        held: list[pa.RecordBatch]
+
+        def restore(self, kept: Sequence[bytes]) -> Effects:
+            self.held = []
+            return super().restore(kept)
+
+        def take(self, batch: pa.RecordBatch) -> Effects:
+            self.held.append(batch)
+            return Effects()
+
+        def tick(self, now: float) -> Effects:
+            given, self.held = self.held, []
+            return Effects(given)
+
+        @property
+        def waiting(self) -> bool:
+            return bool(self.held)
+
+    chain = ChainShard([Held(1, print), VelocityShard(0, definitions=[COUNT])])
+    chain.restore([])
+    assert not chain.take(batch([(1, 1)], 0)).rows
+    assert chain.waiting
+    (row,) = chain.tick(0.0).rows
+    assert COUNT.names[0] in row.schema.names
+    assert not chain.waiting
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"\x07" + data[1:]])
+def test_a_damaged_state_is_refused(damage: partial[bytes]) -> None:
+    chain = ChainShard(links())
+    kept = [delta.data for delta in chain.take(batch([(1, 1)], 0)).deltas]
+    with pytest.raises(FraudError, match="the stream's state is damaged"):
+        ChainShard(links()).restore([damage(kept[0])])
