@@ -94,12 +94,15 @@ class Stateful(beam.PTransform):
         remembering = _InRunner(self.make, self.run, self.step)
         if self.waits:
             remembering = _Waiting(self.make, self.run, self.step, self.stop_file)
-        return (
-            batches
-            | "Shards" >> beam.FlatMap(self._divide).with_output_types(tuple[int, pa.RecordBatch])
-            | "State" >> beam.ParDo(remembering).with_output_types(pa.RecordBatch)
-            | "Together" >> Join()
+        divided = batches | "Shards" >> beam.FlatMap(self._divide).with_output_types(
+            tuple[int, pa.RecordBatch]
         )
+        state = beam.ParDo(remembering).with_output_types(pa.RecordBatch)
+        if not self.waits:
+            return divided | "State" >> state | "Together" >> Join()
+        given = divided | "State" >> state.with_outputs(_AFTERWARDS, main="rows")
+        given[_AFTERWARDS] | "Afterwards" >> beam.ParDo(_Afterwards())
+        return given["rows"] | "Together" >> Join()
 
     @property
     def _divide(self) -> Divide:
