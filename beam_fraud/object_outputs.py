@@ -122,12 +122,16 @@ class ObjectOutputs:
         """
         try:
             objects.remove(objects.objects(f"{self.directory}/{_SUMMARY}"))
+            final = set()
             for branch, schema in self.branches.items():
-                names = set(kept.get(branch, ())) or {self._empty(branch, schema)}
-                for name in sorted(names):
-                    objects.move(f"{self.staging}/{branch}/{name}", f"{self.place(branch)}/{name}")
+                for name in sorted(kept.get(branch, ())) or [self._empty(branch, schema)]:
+                    place = f"{self.place(branch)}/{name}"
+                    objects.move(f"{self.staging}/{branch}/{name}", place)
+                    final.add(place)
+            # Not before all are there: a failure leaves too much rather than too little.
+            for branch in self.branches:
                 there = objects.objects(f"{self.place(branch)}/part-*.parquet")
-                objects.remove([path for path in there if path.rpartition("/")[2] not in names])
+                objects.remove([path for path in there if path not in final])
             objects.remove(objects.objects(f"{self.staging}/**"))
         except OSError as error:
             raise self.failure(error) from None

@@ -18,6 +18,8 @@ _PATH = re.compile(rf"/v1b3/projects/{PROJECT}/locations/{REGION}/jobs(?:/([^/:]
 #: For `--dataflow_endpoint`: Beam takes no port there, and speaks HTTP to sandboxes alone. Nobody
 #: has this name: requests reach the stand-in because it is given as their proxy.
 ENDPOINT = "http://dataflow-sandbox.invalid"
+#: What a job ends as that is asked to be cancelled or drained.
+_ENDS = {5: "JOB_STATE_CANCELLED", 7: "JOB_STATE_DRAINED"}
 NOW = "2024-01-01T00:00:00Z"
 
 
@@ -50,8 +52,9 @@ class DataflowStandIn(GoogleStandIn):
                 found = self._job(job)
                 return {name: found[name] for name in ("id", "name", "type", "currentState")}
             case ("PUT", job, None):
-                self._job(job)["requestedState"] = given["requestedState"]
-                return self._job(job)
+                found = self._job(job)
+                found["currentState"] = _ENDS[given["requestedState"]]
+                return found
             case ("GET", job, "messages"):
                 self._job(job)
                 return {"jobMessages": self.messages}
@@ -81,7 +84,8 @@ class DataflowStandIn(GoogleStandIn):
         except Exception as error:
             state = "JOB_STATE_FAILED"
             self.say("JOB_MESSAGE_ERROR", str(error))
-        job["currentState"] = state
+        if state != "JOB_STATE_RUNNING":
+            job["currentState"] = state
 
     def say(self, importance: str, text: str) -> None:
         """Have the service say something of every job."""

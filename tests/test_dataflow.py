@@ -12,6 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
+from beam_fraud.commands.dataflow_job import DataflowDraining
 from beam_fraud.runners.dataflow import WorkerPlace, dataflow_problems
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     IMAGE,
@@ -26,7 +27,7 @@ WHOLE = ["--runner=DataflowRunner", "--project=p-1", "--region=r", "--temp_locat
 WHOLE = [*WHOLE, f"--sdk_container_image={IMAGE}"]
 
 #: How the service counts.
-BATCH, BASIC, PRIVATE, COST_OPTIMIZED, CANCELLED = 1, 2, 2, 2, 5
+BATCH, BASIC, PRIVATE, COST_OPTIMIZED, CANCELLED, DRAINING = 1, 2, 2, 2, 5, 7
 
 
 @pytest.fixture
@@ -172,6 +173,20 @@ def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
     assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
 
 
+def test_a_stream_that_is_asked_to_end_is_drained(held: Any) -> None:  # noqa: F811
+    import apache_beam as beam
+
+    def build(root: beam.Pipeline) -> None:
+        root | beam.Create([1])
+
+    held.state = "JOB_STATE_RUNNING"
+    draining = DataflowDraining()
+    draining.ask()
+    options = launch.pipeline_options(runner("live"), workers=1, streaming=True)
+    assert launch.run(options, build, draining.wait).state == "DRAINED"
+    assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == [DRAINING]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -208,6 +223,27 @@ def test_what_workers_lack_is_refused_before_anything_is_sent(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(said, line)
     assert [path for method, path, _ in held.requests if method != "GET" and path != "/token"] == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--kafka-properties", "kafka.properties", "--kafka-properties kafka.properties: "),
+        ("--kafka-config", "sasl.password=file:/etc/secret", "--kafka-config sasl.password /etc/"),
+        ("--sink", "postgresql://a@h/d?password_file=/etc/p", "--sink password_file /etc/p: "),
+        ("--watch", "inbox", "--watch inbox: .*; give --kafka"),
+        ("--out", "out", "--out out: "),
+    ],
+)
+def test_files_that_workers_of_a_stream_read_are_in_the_image(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["stream", "--model", "gs://bucket/model", "--out", "gs://bucket/out", *WHOLE]
+    source = [] if option == "--watch" else ["--kafka", "broker:9092", "--topic", "t"]
+    assert call([*command, *source, option, value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"{said}.*", line)
+    assert "do not see this machine's disk" in line
 
 
 def test_what_is_in_the_image_can_be_read_but_not_written() -> None:

@@ -18,6 +18,8 @@ from beam_fraud.runners.dataflow import (
     refuse_on_dataflow,
     template_location,
 )
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database_url import FILE_OPTIONS, parse
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.urls import is_url
 
@@ -59,6 +61,12 @@ def refuse_stream(options: StreamOptions, beam_options: PipelineOptions) -> None
     if options.watch is not None:
         places.append(WorkerPlace("--watch", options.watch, on_disk=True, fix="give --kafka"))
     places.append(WorkerPlace("--out", options.out, written=True))
+    if options.kafka_properties is not None:
+        places.append(_file("--kafka-properties", options.kafka_properties))
+    for setting in options.kafka_config:
+        name, _, value = setting.partition("=")
+        if value.startswith("file:"):
+            places.append(_file(f"--kafka-config {name}", value.removeprefix("file:")))
     places += scoring_places(options)
     _refuse_alerts_without_database(options, options.out)
     if template_location(beam_options):
@@ -67,14 +75,26 @@ def refuse_stream(options: StreamOptions, beam_options: PipelineOptions) -> None
 
 
 def scoring_places(options: ScoringOptions) -> Sequence[WorkerPlace]:
-    """The bundle and the sink, as workers see them."""
+    """The bundle and the sink, as workers see them, and files that name secrets of the sink."""
     fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
     places = [WorkerPlace("--model", options.model, fix=fix)]
     sink = None if options.sink is None else parse_sink(options.sink)
     if sink is not None and disk_of(sink) is not None:
         other = "give postgresql:// or bigquery:"
         places.append(WorkerPlace("--sink", sink.describe(), on_disk=True, fix=other))
+    elif isinstance(sink, DatabaseSink) and sink.url.startswith("postgresql"):
+        query = parse(sink.url).query
+        for name in FILE_OPTIONS:
+            path = query.get(name)
+            if isinstance(path, str) and path != "system":
+                places.append(_file(f"--sink {name}", path))
     return places
+
+
+def _file(option: str, path: str) -> WorkerPlace:
+    """What every worker reads by itself, so that secrets travel with no job."""
+    fix = f"put it in the image under {IN_IMAGE}"
+    return WorkerPlace(option, path, fix=fix)
 
 
 def _refuse_alerts_without_database(options: ScoringOptions, out: str) -> None:

@@ -16,6 +16,8 @@ from beam_fraud.secret import read_secret
 PASSWORD_VARIABLE = "BEAM_FRAUD_DATABASE_PASSWORD"
 #: Options that are ours, not libpq's.
 _OURS = ("password_env", "password_file")
+#: Options of a URL that name files, which every process reads by itself.
+FILE_OPTIONS = ("password_file", "sslrootcert", "sslcert", "sslkey", "passfile")
 #: Options of libpq that are secrets.
 _SECRET = ("password", "sslpassword")
 _BY_VARIABLE = "env:"

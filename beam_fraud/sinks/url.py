@@ -12,7 +12,7 @@ from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.bigquery.table import FORM, TableName
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.database_url import parse
+from beam_fraud.sinks.database_url import FILE_OPTIONS, parse
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.urls import absolute, local_path, split_scheme
 
@@ -63,7 +63,7 @@ def _postgresql(url: str, rest: str) -> str:
     if not rest.startswith("//"):
         raise UsageError(f"--sink: no server given; write {_FORMS['postgresql']}")
     parsed = parse(url)
-    for name in ("password_file", "sslrootcert", "sslcert", "sslkey", "passfile"):
+    for name in FILE_OPTIONS:
         # So that it means the same in every worker process.
         path = parsed.query.get(name)
         if isinstance(path, str) and path != "system":
