@@ -43,12 +43,15 @@ def pipeline_options(
     options = PipelineOptions(list(beam_args))
     # What is looked at before the launch is looked at with the project and keys that are given.
     FileSystems.set_options(options)
-    given = options.get_all_options(drop_default=True)
-    if "runner" not in given or runner_named(given["runner"]).name == "FnApiRunner":
-        runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
-        options.view_as(StandardOptions).runner = runner
+    standard = options.view_as(StandardOptions)
+    given = options.get_all_options(drop_default=True).get("runner")
+    if given is None or runner_named(given).name == "FnApiRunner":
+        standard.runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
+    elif "." not in given:
+        # Beam takes `flink` for FlinkRunner; what is looked at from here on has one name.
+        standard.runner = runner_named(given).name
     if streaming:
-        options.view_as(StandardOptions).streaming = True
+        standard.streaming = True
     more: dict[str, object] = {**several} if workers > 1 else {}
     if streaming and _is_flink(options):
         more |= STREAM_DEFAULTS

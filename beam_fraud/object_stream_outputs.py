@@ -46,7 +46,7 @@ class ObjectStreamOutputs(StreamOutputs):
         """The URL of the Parquet files of `scores` or `dead_letters`."""
         return f"{self.url}/{name}"
 
-    def check(self, *, here: bool) -> None:
+    def check(self, *, here: bool, taken_up: bool = False) -> None:
         """See that the place can be listed and that no other stream has written there.
 
         Raises:
@@ -59,7 +59,7 @@ class ObjectStreamOutputs(StreamOutputs):
                 "directory, or another --runner"
             )
         objects.check_scheme(f"--out {self.url}", self.url)
-        for name in () if self.update else (SCORES, DEAD_LETTERS):
+        for name in () if self.update or taken_up else (SCORES, DEAD_LETTERS):
             try:
                 found = objects.objects(f"{self.archive(name)}/**")
             except OSError as error:

@@ -78,11 +78,12 @@ class StreamOutputs:
         """`--out`, for messages."""
         return str(self.directory)
 
-    def check(self, *, here: bool) -> None:
+    def check(self, *, here: bool, taken_up: bool = False) -> None:
         """See that the directory can be written to and holds nothing that is not a stream's.
 
         Args:
           here: whether the stream keeps its state there.
+          taken_up: whether Beam's runner takes up the state of the stream that wrote there.
 
         Raises:
           FraudError: it cannot, it holds the results of `score`, files of someone else, or those of
@@ -99,7 +100,7 @@ class StreamOutputs:
                     f"--out {self.directory}: {name} holds what no stream wrote; give another "
                     "directory"
                 )
-            if parts and not (here and self.checkpoint.exists()):
+            if parts and not taken_up and not (here and self.checkpoint.exists()):
                 raise FraudError(
                     f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
                     "there, so that none can go on; give another directory"

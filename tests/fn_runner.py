@@ -18,7 +18,7 @@ from apache_beam.portability.api import beam_provision_api_pb2_grpc as provision
 from google.protobuf import json_format
 
 #: Seconds that anything here may take.
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 class FnRunner(
@@ -56,7 +56,7 @@ class FnRunner(
     ) -> None:
         for name in self.connected:
             self.let_go(name)
-        self._server.stop(None).wait()
+        self.hang_up()
 
     def request(self, worker_id: str) -> Any:
         """What asks a pool for a worker."""
@@ -68,6 +68,10 @@ class FnRunner(
     def let_go(self, worker_id: str) -> None:
         """Tell a worker that there is nothing more to do."""
         self._ends[worker_id].put(None)
+
+    def hang_up(self) -> None:
+        """Break every connection."""
+        self._server.stop(None).wait()
 
     def said(self, worker_id: str, part: str) -> bool:
         """Whether a worker has logged something that holds a text."""

@@ -204,6 +204,17 @@ def test_what_fails_makes_the_exit_code(capsys: pytest.CaptureFixture[str]) -> N
     assert "workers" not in states
 
 
+def test_all_that_dataflow_lacks_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json", "--runner=dataflow", "--region=europe-west1"]) == 1
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    lacking = [check["found"] for check in checks if check["state"] == "failed"]
+    assert [found.partition(":")[0] for found in lacking] == [
+        "--project",
+        "--temp_location",
+        "--sdk_container_image",
+    ]
+
+
 def test_a_call_that_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--topic", "t"]) == 2
     assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT\n"

@@ -188,7 +188,9 @@ def test_options_that_cannot_work_are_refused(
 
 
 def test_dataflow_needs_its_options(refused: Refused) -> None:
-    assert "Dataflow" in refused("score", 2, "--runner=DataflowRunner")
+    for name in ("DataflowRunner", "dataflow"):
+        line = refused("score", 2, f"--runner={name}")
+        assert line.startswith("--project: Dataflow needs the id of a project")
 
 
 def test_what_a_pipeline_goes_through_must_answer(refused: Refused, silent: str) -> None:

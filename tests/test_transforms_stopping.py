@@ -38,4 +38,4 @@ def test_a_tick_lets_all_go_once_the_stop_file_is_there(
     host: Any = _Waiting(make, str(tmp_path), "step", stop)
     state = SimpleNamespace(read=list)
     timer = SimpleNamespace(set=lambda moment: None)
-    assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer, None)) == rows
+    assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer)) == rows

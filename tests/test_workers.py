@@ -116,6 +116,16 @@ def test_a_worker_that_its_runner_lets_go_ends_in_order(pool: Pool, runner: FnRu
     until(lambda: f"worker let-go, process {pool.pid('let-go')}, ended with code 0" in pool.said)
 
 
+def test_a_runner_that_is_gone_is_told_in_one_line(pool: Pool) -> None:
+    with FnRunner() as runner:
+        pool.start_worker(runner.request("left-alone"))
+        until(lambda: "left-alone" in runner.connected)
+        runner.hang_up()
+    pid = pool.pid("left-alone")
+    until(lambda: f"worker left-alone, process {pid}, ended with code" in pool.said)
+    assert "Traceback" not in pool.said
+
+
 def test_the_end_of_a_worker_that_dies_is_told(pool: Pool, runner: FnRunner) -> None:
     pool.start_worker(runner.request("killed"))
     pid = pool.pid("killed")

@@ -189,7 +189,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     refuse_pipeline(
         target, beam_options, lambda root: build_stream(root, stream, planned.scoring), sink
     )
-    outputs.check(here=here)
+    outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
     for topic in (options.out_topic, options.dead_letter_topic):

@@ -17,8 +17,9 @@ from beam_fraud.doctor.flink import check_flink
 from beam_fraud.doctor.prism import check_prism
 from beam_fraud.doctor.worker_pool import NAME as WORKER_POOL
 from beam_fraud.doctor.worker_pool import check_worker_pool
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.runners.address import Address
+from beam_fraud.runners.dataflow import dataflow_problems
 from beam_fraud.runners.environment import environment_of, worker_pool
 from beam_fraud.runners.flink_master import flink_master
 from beam_fraud.runners.flink_rest import FlinkRest
@@ -48,6 +49,8 @@ def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) 
             yield from _portable(options, runner, streaming=streaming)
         if runner.name == "DataflowRunner":
             yield _credentials()
+            for problem in dataflow_problems(options):
+                yield refused("options", UsageError(problem))
     except FraudError as error:
         yield refused("options", error)
 

@@ -43,7 +43,9 @@ def compared(here: Report, there: Report, model: str | None, out: str | None) ->
       out: the directory that was looked for, as given.
     """
     if not there.package:
-        found = f"at {there.host}: Python {there.python} has no beam-fraud ({there.model_refused})"
+        found = (
+            f"at {there.host}: Python {there.python} lacks this beam-fraud ({there.model_refused})"
+        )
         return [failed("workers", found, f"install beam-fraud {here.package} there")]
     checks = [_packages(here, there)]
     name = f"model at {there.host}"

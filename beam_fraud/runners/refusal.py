@@ -20,7 +20,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.belonging import refuse_options_of_others
 from beam_fraud.runners.capability import Capability
-from beam_fraud.runners.dataflow import dataflow_problems
+from beam_fraud.runners.dataflow import refuse_on_dataflow
 from beam_fraud.runners.environment import refuse_environment
 from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
 from beam_fraud.runners.flink_master import flink_master, refuse_other_version
@@ -95,7 +95,7 @@ def refuse_unsupported(
         _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
     target = _target(options, runner) if runner.portable else Target(runner)
     if runner.name == "DataflowRunner":
-        _refuse_on_dataflow(options)
+        refuse_on_dataflow(options)
     _refuse_invalid(options, runner)
     if streaming:
         _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
@@ -138,11 +138,6 @@ def _refuse_incapable(runner: Runner, needs: dict[Capability, str]) -> None:
                 f"--runner {runner.name}: cannot run this, which needs {capability.value}{where}; "
                 f"{INSTEAD}"
             )
-
-
-def _refuse_on_dataflow(options: PipelineOptions) -> None:
-    for problem in dataflow_problems(options):
-        raise UsageError(problem)
 
 
 def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:

@@ -51,6 +51,8 @@ _COMPACT_EVERY = 512
 _TICK_SECONDS = 1.0
 #: Column of the rows' places in a batch, while it is in pieces.
 _ROW = "@row"
+#: What shards want done once it is kept what they know.
+_AFTERWARDS = "afterwards"
 _NEWEST = struct.Struct("<q")
 
 
@@ -92,12 +94,15 @@ class Stateful(beam.PTransform):
         remembering = _InRunner(self.make, self.run, self.step)
         if self.waits:
             remembering = _Waiting(self.make, self.run, self.step, self.stop_file)
-        return (
-            batches
-            | "Shards" >> beam.FlatMap(self._divide).with_output_types(tuple[int, pa.RecordBatch])
-            | "State" >> beam.ParDo(remembering).with_output_types(pa.RecordBatch)
-            | "Together" >> Join()
+        divided = batches | "Shards" >> beam.FlatMap(self._divide).with_output_types(
+            tuple[int, pa.RecordBatch]
         )
+        state = beam.ParDo(remembering).with_output_types(pa.RecordBatch)
+        if not self.waits:
+            return divided | "State" >> state | "Together" >> Join()
+        given = divided | "State" >> state.with_outputs(_AFTERWARDS, main="rows")
+        given[_AFTERWARDS] | "Afterwards" >> beam.ParDo(_Afterwards())
+        return given["rows"] | "Together" >> Join()
 
     @property
     def _divide(self) -> Divide:
@@ -306,7 +311,6 @@ class _Waiting(_InRunner):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
         end: RuntimeTimer = beam.DoFn.TimerParam(END),
-        kept_for_good: Any = beam.DoFn.BundleFinalizerParam,
     ) -> Iterator[pa.RecordBatch]:
         number, rows = element
         with self._open(number, kept, token) as opened:
@@ -314,11 +318,11 @@ class _Waiting(_InRunner):
             was_waiting = shard.waiting
             effects = shard.take(rows)
             given = self._keep(opened, effects, kept, token)
-            _register(effects, kept_for_good)
             if shard.waiting and not was_waiting:
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
                 end.set(GlobalWindow().max_timestamp())
         yield from given
+        yield from _afterwards(effects)
 
     @on_timer(TICK)
     def tick(
@@ -327,7 +331,6 @@ class _Waiting(_InRunner):
         kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
-        kept_for_good: Any = beam.DoFn.BundleFinalizerParam,
     ) -> Iterator[pa.RecordBatch]:
         """Let a shard see what time it is, or that the stream is coming to its end.
 
@@ -338,10 +341,10 @@ class _Waiting(_InRunner):
             shard = opened.shard
             effects = shard.finish() if ending else shard.tick(time.time())
             given = self._keep(opened, effects, kept, token)
-            _register(effects, kept_for_good)
             if shard.waiting:
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
         yield from given
+        yield from _afterwards(effects)
 
     @on_timer(END)
     def end(
@@ -360,6 +363,17 @@ class _Waiting(_InRunner):
         yield from given
 
 
-def _register(effects: Effects, kept_for_good: Any) -> None:
-    for action in effects.afterwards:
-        kept_for_good.register(action)
+def _afterwards(effects: Effects) -> Iterator[beam.pvalue.TaggedOutput]:
+    return (beam.pvalue.TaggedOutput(_AFTERWARDS, action) for action in effects.afterwards)
+
+
+class _Afterwards(beam.DoFn):
+    """Does what it is given when the bundle is kept for good.
+
+    A step of its own, as timers cannot ask for that.
+    """
+
+    def process(
+        self, action: Callable[[], None], bundle: Any = beam.DoFn.BundleFinalizerParam
+    ) -> None:
+        bundle.register(action)

@@ -44,8 +44,13 @@ def serve(request: bytes, answer: Connection) -> None:
         raise
     answer.send("")
     answer.close()
+    threading.excepthook = _end_of_thread
     try:
         harness.run()
+    except grpc.RpcError as error:
+        # A runner that has all it wants closes its connections in any order.
+        if error.code() != grpc.StatusCode.CANCELLED:
+            raise SystemExit(f"the runner is gone: {error.code().name}") from None
     except BaseException:
         _LOG.critical("the worker failed", exc_info=True)
         raise
@@ -70,6 +75,12 @@ def _harness(wanted: Any) -> tuple[Any, Any]:
     if names := brought(info):
         _LOG.warning("the job brings %s, which a pool doesn't install", ", ".join(names))
     return logs, harness
+
+
+def _end_of_thread(end: threading.ExceptHookArgs) -> None:
+    # Beam's threads each end so when a runner hangs up, which the worker's own end tells.
+    if not issubclass(end.exc_type, grpc.RpcError):
+        threading.__excepthook__(end)
 
 
 def _end_with_the_pool() -> None:

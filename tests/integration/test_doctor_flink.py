@@ -90,7 +90,7 @@ def test_workers_without_the_package(look: Look, other_pool: str) -> None:
     found = look(1, f"--environment_config={other_pool}")
     assert found["worker pool"]["state"] == "ok"
     assert found["workers"]["state"] == "failed"
-    assert "has no beam-fraud (No module named 'beam_fraud." in found["workers"]["found"]
+    assert "lacks this beam-fraud (" in found["workers"]["found"]
 
 
 def test_too_many_slots_and_no_pool(look: Look) -> None:

@@ -370,3 +370,6 @@ def test_a_stream_that_is_stopped_has_left_the_same_rows_and_alerts(
     one.stop()
     one.wait_for_end()
     assert_same(left(out), streamed)
+    if name == "cluster":
+        cluster = request.getfixturevalue("flink_cluster")
+        assert wait_until(lambda: "RUNNING" not in jobs(cluster).values())
