@@ -13,6 +13,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
 from beam_fraud.runners.dataflow import is_dataflow
 from beam_fraud.runners.dataflow_failure import dataflow_failure
+from beam_fraud.runners.flink_failure import flink_failure
 from beam_fraud.runners.flink_options import STREAM_DEFAULTS
 from beam_fraud.runners.runner import runner_named
 
@@ -118,12 +119,12 @@ def run(
 
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
-      FraudError: Dataflow has refused it, or says why it failed.
+      FraudError: Dataflow or Flink has refused it, or Dataflow says why it failed.
     """
     try:
         return _run(options, build, wait)
     except Exception as error:
-        told = dataflow_failure(options, error)
+        told = dataflow_failure(options, error) or flink_failure(error)
         if told is None:
             raise
         raise told from error

@@ -176,7 +176,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
 
 def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
     schema, labels = stream.features.schema, stream.labels
-    raw = root | "Read" >> ReadStream(stream.source)
+    raw = root | "Read" >> ReadStream(stream.source, str(stream.outputs.live))
     parsed = raw | "Parse" >> Parse(schema, labels)
     return parsed | "Validate" >> Validate(schema, labels, stream.ahead)
 

@@ -42,7 +42,7 @@ def read_stream(source: UnboundedSource, directory: Path) -> PipelineResult:
     directory.mkdir(parents=True, exist_ok=True)
 
     def build(pipeline: beam.Pipeline) -> None:
-        _ = pipeline | ReadStream(source) | beam.ParDo(Collect(directory))
+        _ = pipeline | ReadStream(source, str(directory)) | beam.ParDo(Collect(directory))
 
     return run(pipeline_options([], 1), build)
 

@@ -262,7 +262,7 @@ def _endless(inbox: Path, root: beam.Pipeline) -> None:
         until_idle=None,
         checkpoint=None,
     )
-    rows = root | "Read" >> ReadStream(source) | beam.Map(lambda batch: (1, batch.num_rows))
+    rows = root | "Read" >> ReadStream(source, "live") | beam.Map(lambda batch: (1, batch.num_rows))
     _ = rows | beam.WindowInto(FixedWindows(1)) | "Group" >> beam.GroupByKey()
 
 

@@ -19,6 +19,7 @@ _FLAGS = (
     "faster_copy",
     "finish_bundle_before_checkpointing",
     "object_reuse",
+    "operator_chaining",
     "retain_externalized_checkpoints_on_cancellation",
     "unaligned_checkpoint_enabled",
 )
@@ -36,6 +37,9 @@ STREAM_DEFAULTS = {
     "finish_bundle_before_checkpointing": True,
     # Rows go on at the end of a bundle, which is a second long by default.
     "max_bundle_time_mills": 100,
+    # Otherwise operators have other names with one worker than with several, and a savepoint of one
+    # cannot be taken up by the other.
+    "operator_chaining": False,
     # Elements are bytes to Flink, which nobody changes: they need no copies.
     "faster_copy": True,
     # What was not stopped by a savepoint can go on from its last checkpoint.

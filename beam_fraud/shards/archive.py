@@ -101,6 +101,7 @@ class ArchiveShard(Unaged):
                 raise FraudError(f"{self._directory}: the stream's state is damaged; {_ANEW}")
         with self._one_line_errors():
             self._folder.take_up(self._prefix, self._number, self._finished)
+        self._finished = {}
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:

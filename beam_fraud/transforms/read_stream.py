@@ -9,6 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.unbounded_source import ReadFromUnboundedSource, UnboundedSource
 
+from beam_fraud.live.recorder import recorder
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.transforms.counters import LABELS_IN, ROWS_IN, count
 
@@ -19,6 +20,8 @@ class ReadStream(beam.PTransform):
 
     #: Has raw batches as its elements.
     source: UnboundedSource
+    #: Where the worker's file goes that shows a stream while it runs (`live.board`).
+    live: str
     #: Seconds until a source without data is asked again.
     poll_interval: float = 0.05
     #: Seconds after which a bundle ends, and what came of it is committed.
@@ -34,12 +37,23 @@ class ReadStream(beam.PTransform):
                 poll_interval=self.poll_interval,
                 max_read_time_seconds=self.max_read_seconds,
             )
-            | "Count" >> beam.ParDo(_CountRows()).with_output_types(pa.RecordBatch)
+            | "Count" >> beam.ParDo(_CountRows(self.live)).with_output_types(pa.RecordBatch)
         )
 
 
 class _CountRows(beam.DoFn):
+    def __init__(self, live: str) -> None:
+        self._live = live
+
+    def setup(self) -> None:
+        # The first step to count has it opened, or its rows would be missing.
+        self._recorder = recorder(self._live)
+
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         labels = origin_of(batch).content == "labels"
         count(LABELS_IN if labels else ROWS_IN, len(batch))
         yield batch
+
+    def finish_bundle(self) -> None:
+        # A source has bundles also when nothing comes, and so shows the last of what others count.
+        self._recorder.flush()

@@ -204,6 +204,8 @@ class _Opened:
     shard: Shard
     #: Deltas in the bag.
     bag: int = 0
+    #: Whether a timer is known to be set for it.
+    ticking: bool = False
 
 
 #: Shards of this process by run, step and number: a runner makes a DoFn for each bundle that runs
@@ -315,10 +317,10 @@ class _Waiting(_InRunner):
         number, rows = element
         with self._open(number, kept, token) as opened:
             shard = opened.shard
-            was_waiting = shard.waiting
             effects = shard.take(rows)
             given = self._keep(opened, effects, kept, token)
-            if shard.waiting and not was_waiting:
+            if shard.waiting and not opened.ticking:
+                opened.ticking = True
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
                 end.set(GlobalWindow().max_timestamp())
         yield from given
@@ -341,6 +343,7 @@ class _Waiting(_InRunner):
             shard = opened.shard
             effects = shard.finish() if ending else shard.tick(time.time())
             given = self._keep(opened, effects, kept, token)
+            opened.ticking = shard.waiting
             if shard.waiting:
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
         yield from given
