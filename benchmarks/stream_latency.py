@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import commands
 from benchmarks.latency import Latency, Moments, latency
-from benchmarks.measure import ROOT, PeakMemory, ProcessFailedError, printed
+from benchmarks.measure import PeakMemory, printed
 from benchmarks.plan import Plan, Results, log
+from benchmarks.running_stream import PATIENCE, running, wait_until
 from benchmarks.stream_run import java_is_here, new_topic, running_broker
 from benchmarks.table import Figure, Ratio
 from benchmarks.topic_moments import moments, of_scored, of_transaction
@@ -29,10 +24,6 @@ RATES = (1_000, 10_000, 50_000)
 _BOUND_RATE = 10_000
 #: The part of the time that is not counted: the model is loaded and caches fill.
 _WARM_UP = 0.25
-#: Seconds for the stream to start, and to score what is left.
-_PATIENCE = 120.0
-#: Seconds to end after SIGTERM.
-_END_SECONDS = 60.0
 #: Messages that wait for the stream to be there; the load has the same, which are repeats then.
 _FIRST = 100
 
@@ -64,12 +55,12 @@ def _measure(plan: Plan, broker: Broker, rate: int, file: Path) -> tuple[list[La
     # Sent first: they are scored when the stream has started.
     first = ("--rate", str(_FIRST), "--seconds", "1")
     load = ("--rate", str(rate), "--seconds", str(plan.seconds))
-    with _running(stream) as process, PeakMemory([process.pid]) as memory:
+    with running(stream) as process, PeakMemory([process.pid]) as memory:
         printed(commands.stream_load(broker.bootstrap, topic, file, *first))
-        _wait_until(lambda: _messages(broker, scored) >= _FIRST, process, "starts")
-        with _running(commands.stream_watch(database, alerts, seen)):
+        wait_until(lambda: _messages(broker, scored) >= _FIRST, process, "starts")
+        with running(commands.stream_watch(database, alerts, seen)):
             sent = printed(commands.stream_load(broker.bootstrap, topic, file, *load))
-            _wait_until(lambda: _messages(broker, scored) >= expected, process, "scores all")
+            wait_until(lambda: _messages(broker, scored) >= expected, process, "scores all")
             # Alerts come after scores.
             time.sleep(2)
     log.info("%s: %s/s sent, at most %.3f s late", name, f"{sent['rate']:,.0f}", sent["late"])
@@ -108,54 +99,11 @@ def _ratios(rate: int, scored: Latency) -> list[Ratio]:
     ]
 
 
-@contextmanager
-def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process inside the `with`, ended by SIGTERM.
-
-    Raises:
-      ProcessFailedError: it failed, or did not end.
-    """
-    with TemporaryFile() as errors:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
-        try:
-            yield process
-            process.send_signal(signal.SIGTERM)
-            process.wait(_END_SECONDS)
-        except (subprocess.TimeoutExpired, _NotInTimeError) as error:
-            code = process.poll() or 0
-            raise ProcessFailedError(command, code, _told(error, errors)) from None
-        finally:
-            process.kill()
-            process.wait()
-        # SIGTERM is how it should end, with the code that says so, or with 0.
-        if process.returncode not in (0, 143, -signal.SIGTERM):
-            raise ProcessFailedError(command, process.returncode, _told(None, errors))
-
-
-class _NotInTimeError(Exception):
-    """What had to happen did not."""
-
-
-def _told(error: Exception | None, errors: IO[bytes]) -> bytes:
-    errors.seek(0)
-    return errors.read() + (f"\n{error}".encode() if error else b"")
-
-
-def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if process.poll() is not None:
-            raise _NotInTimeError(f"the stream ended before it {what}: code {process.returncode}")
-        if time.monotonic() > deadline:
-            raise _NotInTimeError(f"the stream has not come so far that it {what}")
-        time.sleep(0.1)
-
-
 def _messages(broker: Broker, topic: str) -> int:
     """How many messages a topic holds."""
     consumer = Consumer({**broker.client, "group.id": "benchmark"})
     try:
-        partitions = consumer.list_topics(topic, timeout=_PATIENCE).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
         ends = [consumer.get_watermark_offsets(TopicPartition(topic, part)) for part in partitions]
     finally:
         consumer.close()

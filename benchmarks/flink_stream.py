@@ -1,0 +1,103 @@
+"""How fast a stream on a Flink cluster of this machine reads what has piled up in a topic."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+from beam_fraud.live.board import read_board
+from benchmarks import commands
+from benchmarks.measure import PeakMemory, ProcessFailedError
+from benchmarks.plan import Plan, Results, log
+from benchmarks.running_stream import running, wait_until
+from benchmarks.stream_run import filled_topic, java_is_here, running_broker
+from benchmarks.table import Figure, Ratio
+from deploy.flink.cluster import FlinkCluster
+from deploy.kafka.broker import Broker
+
+#: Messages in the topic.
+ROWS = 2_000_000
+#: Bounds are for at least so many: with fewer, the start decides.
+_BOUND_ROWS = 1_000_000
+_MODEL = "hist_gradient_boosting"
+#: A slot and a Python process for each core; as many shards as share them evenly.
+_SHARE = ("--parallelism=2", "--sdk_worker_parallelism=2", "--shards=4")
+_CHECKPOINTS = "--checkpointing_interval=1000"
+
+
+def measure_flink_stream(plan: Plan, results: Results) -> None:
+    """A topic read to its end, a checkpoint a second; broker and cluster have the same cores."""
+    if not java_is_here("flink-stream"):
+        return
+    rows = min(ROWS, plan.inputs.rows)
+    file = plan.inputs.stream(rows)
+    plan.inputs.stream_bundle()
+    rates, seconds, peaks = list[float](), list[float](), list[int]()
+    with (
+        running_broker(plan) as broker,
+        TemporaryDirectory(prefix="beam-fraud-") as data,
+        FlinkCluster(Path(data), slots=2) as cluster,
+    ):
+        topic = filled_topic(broker, file)
+        for _ in range(plan.repeat):
+            start = time.perf_counter()
+            rate, peak = _catch_up(plan, broker, cluster, topic, rows)
+            rates.append(rate)
+            seconds.append(time.perf_counter() - start)
+            peaks.append(peak)
+    rate = statistics.median(rates)
+    name = "stream on Flink, catching up"
+    spent = statistics.median(seconds)
+    results.figures.append(
+        Figure(name, _MODEL, rows, len(rates), spent, min(seconds), rate, max(peaks) / 1e6)
+    )
+    bound = 40 if rows >= _BOUND_ROWS else None
+    name = "stream on Flink, thousand messages/s, first consumed to last scored"
+    results.ratios.append(Ratio(name, rate / 1000, bound, False, 76))
+
+
+def _catch_up(
+    plan: Plan, broker: Broker, cluster: FlinkCluster, topic: str, rows: int
+) -> tuple[float, int]:
+    """Messages a second, and the peak memory of the cluster's processes together."""
+    out = plan.inputs.work / "out" / f"flink-stream-{uuid4().hex[:8]}"
+    options = ("--sink", f"sqlite:///{out / 'flagged.db'}", "--lateness", "1d", _CHECKPOINTS)
+    bundle = plan.inputs.stream_bundle()
+    command = commands.stream(
+        broker.bootstrap, topic, bundle, out, *options, *cluster.beam_options, *_SHARE
+    )
+    parts = [part.pid for part in cluster.parts.values() if part.pid is not None]
+
+    def done() -> bool:
+        return dict(read_board(out / "stream" / "live").counters).get("rows_scored", 0) >= rows
+
+    with running(command) as process, PeakMemory(parts) as memory:
+        wait_until(done, process, "scores all")
+        _tell_checkpoints(cluster)
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text("utf-8"))
+    if summary["rows_scored"] != rows or summary["rows_in"] != rows:
+        raise ProcessFailedError(command, 0, f"{summary} of {rows} messages".encode())
+    rate = float(summary["rows_per_second"])
+    log.info("%s rows: %s/s, %.0f MB", f"{rows:,}", f"{rate:,.0f}", memory.bytes / 1e6)
+    shutil.rmtree(out)
+    return rate, memory.bytes
+
+
+def _tell_checkpoints(cluster: FlinkCluster) -> None:
+    (job,) = cluster.jobs("RUNNING")
+    summary = cluster.get(f"/jobs/{job}/checkpoints")
+    counts, last = summary["counts"], summary["latest"]["completed"]
+    spent = summary["summary"]["end_to_end_duration"]
+    log.info(
+        "%d checkpoints, %d failed, %d ms in the median; the last has %.1f MB of state",
+        counts["completed"],
+        counts["failed"],
+        spent["p50"],
+        (last["state_size"] if last else 0) / 1e6,
+    )
