@@ -1,0 +1,58 @@
+"""Steps that remember keep their names: a runner finds the state of a savepoint by them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.pipeline import Scoring
+from beam_fraud.presets import HANDBOOK
+from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.stream_outputs import StreamOutputs
+from beam_fraud.stream_pipeline import Stream, build_stream
+
+APART = {"Deduplicate/State", "Reorder/State", "Velocity of account_id/State"}
+CHAINED = {"Deduplicate, velocity of account_id/State"}
+
+
+@pytest.mark.parametrize(("reorder", "of_accounts"), [(None, CHAINED), (1.0, APART)])
+def test_steps_that_remember_keep_their_names(
+    bundle: Path, tmp_path: Path, reorder: float | None, of_accounts: set[str]
+) -> None:
+    source = WatchSource(
+        directory=str(tmp_path),
+        schema=HANDBOOK,
+        labels="ignored",
+        stop_file=str(tmp_path / "stop"),
+        until_idle=None,
+        checkpoint=None,
+    )
+    stream = Stream(
+        source=source,
+        features=FeatureSet(HANDBOOK),
+        outputs=StreamOutputs(tmp_path / "out"),
+        run_id="run",
+        here=False,
+        checkpoints=True,
+        shards=4,
+        reorder=reorder,
+    )
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    scoring = Scoring(open_bundle(str(bundle)), ParquetSink(tmp_path / "flagged"))
+    build_stream(pipeline, stream, scoring)
+    transforms = pipeline.to_runner_api().components.transforms.values()
+    found = {
+        transform.unique_name
+        for transform in transforms
+        if transform.spec.urn == common_urns.primitives.PAR_DO.urn
+        and beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload).state_specs
+    }
+    written = {"Scores/State", "DeadLetters/State", "Sink/State"}
+    assert found == of_accounts | {"Velocity of merchant_id/State"} | written
