@@ -18,7 +18,9 @@ from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.stream_pipeline import Stream, build_stream
 
-APART = {"Deduplicate/State", "Reorder/State", "Velocity of account_id/State"}
+#: Steps that wait for something have one more part in their names.
+WAITS = "State/ParDo(_Waiting)"
+APART = {"Deduplicate/State", f"Reorder/{WAITS}", "Velocity of account_id/State"}
 CHAINED = {"Deduplicate, velocity of account_id/State"}
 
 
@@ -54,5 +56,5 @@ def test_steps_that_remember_keep_their_names(
         if transform.spec.urn == common_urns.primitives.PAR_DO.urn
         and beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload).state_specs
     }
-    written = {"Scores/State", "DeadLetters/State", "Sink/State"}
+    written = {f"{step}/{WAITS}" for step in ("Scores", "DeadLetters", "Sink")}
     assert found == of_accounts | {"Velocity of merchant_id/State"} | written
