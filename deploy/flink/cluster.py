@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from beam_fraud.errors import FraudError
 from deploy.java import class_path, program
 from deploy.ports import free_port, is_free, listens
 from deploy.process import ServerProcess
+from deploy.stopped import until_stopped
 
 HERE = Path(__file__).parent
 #: Configuration that the cluster shares with the containers.
@@ -327,8 +327,8 @@ def main() -> int:
     parser.add_argument("--job-port", type=int, default=8099, help="of Beam's job server")
     parser.add_argument("--pool-port", type=int, default=50000, help="of the Python workers")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def serve() -> None:
         with FlinkCluster(
             options.data,
             slots=options.slots,
@@ -340,12 +340,8 @@ def main() -> int:
             print(f"Flink answers at http://{cluster.rest}; Ctrl-C stops it", file=sys.stderr)
             print(f"submit with {' '.join(cluster.beam_options)}", file=sys.stderr)
             cluster.wait()
-    except FraudError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
-    return 0
+
+    return until_stopped(serve)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ python -m deploy.kafka.broker --data DIR [--port N] [--topic NAME[:PARTITIONS]].
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from beam_fraud.errors import FraudError, UsageError
 from deploy.java import class_path, program
 from deploy.ports import free_port, is_free
+from deploy.stopped import until_stopped
 
 HERE = Path(__file__).parent
 #: Seconds that a broker may take until it answers; five are usual.
@@ -254,8 +254,8 @@ def main() -> int:
         help="create a topic unless there is one; may be repeated",
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def serve() -> None:
         with Broker(options.data, options.port, heap=options.heap) as broker:
             present = broker.topics()
             for name, partitions in options.topic:
@@ -263,12 +263,8 @@ def main() -> int:
                     broker.create_topic(name, partitions)
             print(f"Kafka answers at {broker.bootstrap}; Ctrl-C stops it", file=sys.stderr)
             broker.wait()
-    except FraudError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
-    return 0
+
+    return until_stopped(serve)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A PostgreSQL server on this machine, to try out and test databases with.
 
-python deploy/postgres/server.py --data DIR [--port N]
+python -m deploy.postgres.server --data DIR [--port N]
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +24,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from beam_fraud.errors import FraudError
+from deploy.ports import free_port, is_free
+from deploy.stopped import until_stopped
 
 #: Seconds that a server may take until it answers; one is usual.
 START_SECONDS = 60.0
@@ -73,7 +73,7 @@ class Server:
         self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
         self.user, self.password = _USER, password or secrets.token_hex(8)
-        self.port = port or _free_port()
+        self.port = port or free_port()
 
     @property
     def log(self) -> Path:
@@ -121,7 +121,7 @@ class Server:
           FraudError: PostgreSQL is not installed, the port is taken, or the server ends.
         """
         assert self._process is None, "the server runs already"
-        if not _is_free(self.port):
+        if not is_free(self.port):
             raise FraudError(
                 f"127.0.0.1:{self.port}: something listens there already; stop it or choose "
                 "another port"
@@ -284,24 +284,6 @@ def program(name: str) -> Path:
     raise FraudError(f"{name} is nowhere: install PostgreSQL 13 or newer ")
 
 
-def _free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens at, below those of outgoing connections."""
-    while not _is_free(port := random.randrange(20_000, 32_000)):
-        pass
-    return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the server does: a connection that was just closed doesn't keep a port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def _user() -> str | None:
     """Who runs the server: who calls, or another one if that is root."""
     if os.geteuid() != 0:
@@ -323,18 +305,14 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=5433)
     parser.add_argument("--password", default="fraud", help="of the user `fraud`; set at first")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def serve() -> None:
         with Server(options.data, options.port, password=options.password) as server:
             shown = f"postgresql://{server.user}@127.0.0.1:{server.port}/postgres"
             print(f"PostgreSQL answers at {shown}; Ctrl-C stops it", file=sys.stderr)
             server.wait()
-    except FraudError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
-    return 0
+
+    return until_stopped(serve)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,15 @@ def test_a_wrong_statement_is_one_error(postgres: Server) -> None:
 def test_it_runs_by_hand_until_it_is_stopped() -> None:
     with postgres_home() as home:
         port = str(Server(home).port)
-        command = [sys.executable, "deploy/postgres/server.py", "--data", str(home), "--port", port]
+        command = [
+            sys.executable,
+            "-m",
+            "deploy.postgres.server",
+            "--data",
+            str(home),
+            "--port",
+            port,
+        ]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
