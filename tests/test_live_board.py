@@ -11,6 +11,7 @@ import pytest
 from beam_fraud.errors import FraudError
 from beam_fraud.live.board import new_board, read_board
 from beam_fraud.live.recorder import close_recorder, count_everywhere, recorder
+from tests.stream_process import wait_until
 
 
 def test_what_the_steps_of_a_process_tell_is_read_together(tmp_path: Path) -> None:
@@ -52,6 +53,16 @@ def test_writes_are_rare_but_the_last_is_not_lost(tmp_path: Path) -> None:
         assert read().count("rows_in") == 2
         told.count("rows_in", 1)
     assert read_board(tmp_path).count("rows_in") == 3
+
+
+def test_what_came_too_soon_is_written_though_nothing_follows(tmp_path: Path) -> None:
+    with new_board(tmp_path / "live") as read:
+        told = recorder(tmp_path / "live")
+        for _ in range(2):
+            told.count("rows_in", 1)
+            told.flush()
+        assert dict(read().counters) == {"rows_in": 1}
+        assert wait_until(lambda: dict(read().counters) == {"rows_in": 2})
 
 
 def test_a_new_run_starts_without_what_another_left(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class Recorder:
         self._written_at = 0.0
         self._closed = False
         self._lock = threading.Lock()
+        #: Writes what came too soon after the last time, if nothing else does.
+        self._later: threading.Timer | None = None
 
     def count(self, name: str, rows: int) -> None:
         """Add rows to a counter (`counter_names`)."""
@@ -67,16 +69,19 @@ class Recorder:
             self._scored_at = now
 
     def flush(self, force: bool = False) -> None:
-        """Write the file unless that was done a moment ago.
+        """Write the file; a moment later if that was done a moment ago, for nothing may follow.
 
         A disk that is full, or absent, shall fail the run by its results, not by this.
 
         Args:
-          force: write it in any case, because nothing may follow.
+          force: write it in any case, because the process may end.
         """
         now = time.monotonic()
         with self._lock:
-            if self._closed or not (force or now - self._written_at >= _SECONDS_BETWEEN_WRITES):
+            if self._closed:
+                return
+            if not force and now - self._written_at < _SECONDS_BETWEEN_WRITES:
+                self._write_later()
                 return
             self._written_at = now
             with suppress(OSError):
@@ -87,6 +92,19 @@ class Recorder:
         self.flush(force=True)
         with self._lock:
             self._closed = True
+            if self._later is not None:
+                self._later.cancel()
+
+    def _write_later(self) -> None:
+        if self._later is None:
+            self._later = threading.Timer(_SECONDS_BETWEEN_WRITES, self._late)
+            self._later.daemon = True
+            self._later.start()
+
+    def _late(self) -> None:
+        with self._lock:
+            self._later = None
+        self.flush(force=True)
 
     def _write(self) -> None:
         # Also when nothing has changed: the time in it says that the worker lives.

@@ -247,6 +247,8 @@ def test_score_gives_the_same_rows_and_alerts(
     assert_same(found, scored_to_database)
 
 
+# Both Flinks write files alike: one of them is enough.
+@pytest.mark.parametrize("runner", ["processes", "prism", "embedded"], indirect=True)
 def test_score_gives_the_same_files_of_flagged_rows(
     runner: list[str],
     files: Files,
