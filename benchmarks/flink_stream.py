@@ -29,6 +29,8 @@ _MODEL = "hist_gradient_boosting"
 #: A slot and a Python process for each core; as many shards as share them evenly.
 _SHARE = ("--parallelism=2", "--sdk_worker_parallelism=2", "--shards=4")
 _CHECKPOINTS = "--checkpointing_interval=1000"
+#: Less traffic to the job manager, and larger bundles, as a stream that catches up may have them.
+_LIGHT = ("--disable_metrics=true", "--max_bundle_time_mills=200")
 
 
 def measure_flink_stream(plan: Plan, results: Results) -> None:
@@ -70,7 +72,7 @@ def _catch_up(
     options = ("--sink", f"sqlite:///{out / 'flagged.db'}", "--lateness", "1d", _CHECKPOINTS)
     bundle = plan.inputs.stream_bundle()
     command = commands.stream(
-        broker.bootstrap, topic, bundle, out, *options, *cluster.beam_options, *_SHARE
+        broker.bootstrap, topic, bundle, out, *options, *cluster.beam_options, *_SHARE, *_LIGHT
     )
     parts = [part.pid for part in cluster.parts.values() if part.pid is not None]
 

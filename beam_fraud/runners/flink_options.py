@@ -37,9 +37,7 @@ STREAM_DEFAULTS = {
     # after the one that names the partitions never comes.
     "finish_bundle_before_checkpointing": True,
     # Rows go on at the end of a bundle, which is a second long by default.
-    "max_bundle_time_mills": 200,
-    # They are sent to the job manager all the time; a stream tells its live board (`live`) as well.
-    "disable_metrics": True,
+    "max_bundle_time_mills": 100,
     # Otherwise operators have other names with one worker than with several, and a savepoint of one
     # cannot be taken up by the other.
     "operator_chaining": False,

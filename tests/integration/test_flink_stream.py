@@ -25,12 +25,12 @@ from tests.traffic import Feed, Traffic, make_traffic
 PARTITIONS = 4
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
-    """A cluster of which parts may be killed, and which tests leave whole."""
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[FlinkCluster]:
+    """A cluster of which parts may be killed."""
     need("java")
     need("mvn")
-    with FlinkCluster(tmp_path_factory.mktemp("flink")) as running:
+    with FlinkCluster(tmp_path / "flink") as running:
         yield running
 
 
