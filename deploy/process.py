@@ -79,6 +79,16 @@ class ServerProcess:
         if self._process is not None and (code := self._process.poll()) is not None:
             raise FraudError(f"the {self.name} ended with code {code}: see {self.log}")
 
+    def wait(self) -> None:
+        """Wait until it ends.
+
+        Raises:
+          FraudError: It ended, and nobody asked it to.
+        """
+        assert self._process is not None, f"the {self.name} doesn't run"
+        self._process.wait()
+        self.refuse_ended()
+
     def stop(self) -> None:
         """Ask it to end, and end it if it doesn't; nothing if it doesn't run."""
         if self._process is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,14 +60,7 @@ def publish(hidden: Path, path: Path) -> None:
         os.close(directory)
 
 
-def remove_unfinished(directory: Path, prefix: str, but: Collection[str] = ()) -> None:
-    """Remove what parts with this prefix left that were never published.
-
-    Args:
-      directory: where.
-      prefix: as of `UnfinishedPart`.
-      but: names of files that stay.
-    """
+def remove_unfinished(directory: Path, prefix: str) -> None:
+    """Remove what parts with this prefix left that were never published."""
     for path in directory.glob(f".{prefix}*.unfinished"):
-        if path.name not in but:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

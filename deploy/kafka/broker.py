@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -20,13 +19,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from beam_fraud.errors import FraudError, UsageError
 from deploy.java import class_path, program
 from deploy.ports import free_port, is_free
+from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
 
 HERE = Path(__file__).parent
 #: Seconds that a broker may take until it answers; five are usual.
 START_SECONDS = 90.0
-#: Seconds that a broker may take to shut down before it is killed.
-STOP_SECONDS = 30.0
 #: Seconds that the broker may take for one request.
 REQUEST_SECONDS = 30.0
 
@@ -60,7 +58,7 @@ class Broker:
         self._heap = heap
         self._sasl = dict(sasl or {})
         self._port = port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self.bootstrap = f"127.0.0.1:{self._port}"
 
     @property
@@ -101,14 +99,10 @@ class Broker:
                 subprocess.run(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
                 )
-            self._process = subprocess.Popen(
-                [*java, "kafka.Kafka", str(settings)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C is for the program that started the broker, and that stops it.
-                start_new_session=True,
-            )
+        self._process = ServerProcess(
+            "Kafka broker", [*java, "kafka.Kafka", str(settings)], self.log
+        )
+        self._process.start()
         try:
             self._wait_until_it_answers(self._process)
         except BaseException:
@@ -118,16 +112,13 @@ class Broker:
     def stop(self) -> None:
         """Shut the broker down in order; nothing if it doesn't run."""
         if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            self.kill()
+            self._process.stop()
+            self._process = None
 
     def kill(self) -> None:
         """End the broker at once, as a crash would; nothing if it doesn't run."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
             self._process = None
 
     def wait(self) -> None:
@@ -137,9 +128,7 @@ class Broker:
           FraudError: It ended, and nobody asked it to.
         """
         assert self._process is not None, "the broker doesn't run"
-        code = self._process.wait()
-        self._process = None
-        raise FraudError(f"the Kafka broker ended with code {code}: see {self.log}")
+        self._process.wait()
 
     def create_topic(
         self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
@@ -208,7 +197,7 @@ class Broker:
         settings.write_text(fixed + "\n".join(lines) + "\n", "utf-8")
         return settings
 
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_it_answers(self, process: ServerProcess) -> None:
         admin = self._admin()
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -217,8 +206,7 @@ class Broker:
                     return
             except KafkaException:
                 pass
-            if (code := process.poll()) is not None:
-                raise FraudError(f"the Kafka broker ended with code {code}: see {self.log}")
+            process.refuse_ended()
             if time.monotonic() > deadline:
                 raise FraudError(f"no Kafka broker answers at {self.bootstrap}: see {self.log}")
 
