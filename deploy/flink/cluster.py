@@ -29,19 +29,17 @@ HERE = Path(__file__).parent
 CONFIGURATION = HERE / "config/flink-conf.yaml"
 #: Seconds that each part may take until it answers; five are usual.
 START_SECONDS = 90.0
-_CLUSTER, _JOB_SERVER = HERE / "cluster.xml", HERE / "pom.xml"
+_CLUSTER, _JOB_SERVER = HERE / "cluster.xml", HERE / "JobServer.java"
 _MEMORY_TOOL = "org.apache.flink.runtime.util.bash.BashJavaUtils"
 _MEMORY_MARK = "BASH_JAVA_UTILS_EXEC_RESULT:"
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 
 class FlinkCluster:
     """A cluster, its workers and its state.
 
-    Only this machine reaches it, but for Beam's job server, which listens at every address whatever
-    it is told. As a context manager it runs inside the `with`.
+    Only this machine reaches it. As a context manager it runs inside the `with`.
     """
 
     #: Flink's REST address and page, for `--flink_master`: "127.0.0.1:PORT".
@@ -288,7 +286,7 @@ class FlinkCluster:
             "-Xmx1g",
             *_opened(CONFIGURATION),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            *("-cp", class_path(_JOB_SERVER), _SERVER),
+            *("-cp", class_path(_CLUSTER), str(_JOB_SERVER)),
             f"--flink-master={self.rest}",
             "--job-host=127.0.0.1",
             f"--job-port={port}",
