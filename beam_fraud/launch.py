@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
+from beam_fraud.flink_job import FlinkJob, name_of_own
 from beam_fraud.runners.dataflow import is_dataflow
 from beam_fraud.runners.dataflow_failure import dataflow_failure
 from beam_fraud.runners.flink_failure import flink_failure
@@ -140,7 +140,7 @@ def _run(
     build(pipeline)
     result = pipeline.run()
     if own_name is not None:
-        result = CancelledOnFlink(result, options, own_name)
+        result = FlinkJob(result, options, own_name)
     try:
         wait(result)
     except BaseException:

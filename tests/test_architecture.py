@@ -28,7 +28,7 @@ LAYERS = (
     {"archive_places", "dataset", "decision", "places", "reasons", "shards"}
     | {"explore", "evaluation"},
     {"transforms"},
-    {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor", "flink_cancel"},
+    {"pipeline", "stream_pipeline", "launch", "endless_runner", "doctor", "flink_job"},
     {"workers"},
     {"commands"},
     {"cli"},

@@ -37,7 +37,7 @@ def report(error: BaseException) -> int:
     known = fraud_error_in(error)
     if known is not None:
         return _log(str(known), known.exit_code)
-    line = f"internal error: {_what_happened(error)}"
+    line = f"internal error: {line_of(error)}"
     return _log(f"{line}; run again with --log-level debug for the traceback", 1, error)
 
 
@@ -58,8 +58,15 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
     return None
 
 
-def _what_happened(error: BaseException) -> str:
-    """The kind and first line of an error, or of the one whose traceback a runner passed on."""
+def line_of(error: BaseException) -> str:
+    """An error in one line: the package's own as it is, else what was raised and its first line.
+
+    Args:
+      error: as it was raised here, or with a runner's text of what was raised elsewhere.
+    """
+    known = fraud_error_in(error)
+    if known is not None:
+        return str(known)
     raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
     if raised:
         return _WHILE_RUNNING.sub("", raised[-1])

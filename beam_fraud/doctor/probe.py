@@ -30,7 +30,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_fraud import __version__
 from beam_fraud.doctor.disk import nearest_directory
 from beam_fraud.errors import FraudError
-from beam_fraud.flink_cancel import CancelledOnFlink, name_of_own
+from beam_fraud.flink_job import FlinkJob, name_of_own
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.urls import is_url
 
@@ -150,7 +150,7 @@ def _finished(
     """Run a pipeline to its end; a worker that fails is tried again for ever by some runners."""
     result = pipeline.run()
     if own_name is not None:
-        result = CancelledOnFlink(result, options, own_name)
+        result = FlinkJob(result, options, own_name)
     if PipelineState.is_terminal(result.state):
         return result
     result.wait_until_finish(duration=seconds * 1000)

@@ -1,4 +1,4 @@
-"""A Flink cluster: its workers are ours, what they log is in its log, one jar submits to it."""
+"""A Flink cluster: workers are ours and log to it, a jar submits, what fails for good ends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_fraud import launch
+from beam_fraud.commandline.failure import line_of
+from beam_fraud.errors import FraudError
 from deploy.flink.cluster import FlinkCluster
 from deploy.flink.job_server_jar import job_server_jar
 from tests.fn_runner import until
@@ -62,3 +65,24 @@ def test_a_jar_submits_without_a_job_server(flink_cluster: FlinkCluster, tmp_pat
         f"--environment_config={flink_cluster.worker_pool}",
     ]
     assert written(options, tmp_path) == "7"
+
+
+def broken(number: int) -> int:
+    """Fails as a step fails for a reason that stays."""
+    raise FraudError(f"part-{number}.csv: cannot be read")
+
+
+@pytest.mark.slow
+def test_a_batch_that_always_fails_is_given_up(
+    flink_cluster: FlinkCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = pipeline | "Create" >> beam.Create([7]) | "Read" >> beam.Map(broken)
+
+    options = PipelineOptions(flink_cluster.beam_options)
+    with pytest.raises(RuntimeError) as failed, caplog.at_level(logging.WARNING):
+        launch.run(options, build)
+    assert line_of(failed.value) == "part-7.csv: cannot be read"
+    again = [line for line in caplog.messages if "Flink starts it again" in line]
+    assert again == ["the job failed, and Flink starts it again: part-7.csv: cannot be read"] * 3
+    until(lambda: not flink_cluster.jobs("RUNNING", "RESTARTING", "CANCELLING"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from beam_fraud.flink_cancel import name_of_own
+from beam_fraud.flink_job import name_of_own
 
 
 def named(*args: str) -> tuple[str | None, str | None]:

@@ -1,0 +1,156 @@
+"""A pipeline as a job of a Flink cluster, of which Flink's REST API says and does more than Beam.
+
+Beam's job server marks a cancelled pipeline as such and forgets it; on a cluster its job runs on,
+keeps its slots and goes on writing. And it is silent about a job that fails and is started again,
+which a cluster may do for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from typing import Any
+
+import requests
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import PipelineResult
+
+from beam_fraud.commandline.failure import line_of
+
+_LOG = logging.getLogger(__name__)
+#: How often a job with an end may fail; what fails again after that fails for good.
+MOST_FAILURES = 4
+#: Seconds that an answer of Flink may take.
+_SECONDS = 10.0
+#: Seconds between two looks at what has failed.
+_LOOK_SECONDS = 2.0
+
+
+def name_of_own(options: PipelineOptions) -> str | None:
+    """Give the job that is about to be submitted to `--flink_master` a name that no other has.
+
+    Returns:
+      The name; None without an address of a Flink, or where the call has chosen the name, by which
+      another's job might be found.
+    """
+    cloud = options.view_as(GoogleCloudOptions)
+    if _address(options) is None or cloud.job_name:
+        return None
+    cloud.job_name = f"beam-fraud-{uuid.uuid4().hex}"
+    return str(cloud.job_name)
+
+
+class FlinkJob(PipelineResult):
+    """What Beam knows of a pipeline, with a `cancel` that the cluster hears of.
+
+    While somebody waits for it each failure is logged, and a job with an end that fails
+    `MOST_FAILURES` times is given up. A stream is started again for as long as Flink does it.
+    """
+
+    def __init__(self, result: PipelineResult, options: PipelineOptions, name: str) -> None:
+        """Put this around a result.
+
+        Args:
+          result: of the pipeline's start.
+          options: Beam's, with `--flink_master`.
+          name: of the job, its own.
+        """
+        super().__init__(result.state)
+        self._result = result
+        self._address = _address(options)
+        self._name = name
+        self._endless = bool(options.view_as(StandardOptions).streaming)
+        self._given_up = ""
+
+    @property
+    def state(self) -> str:
+        """As Beam has it."""
+        return str(self._result.state)
+
+    def wait_until_finish(self, duration: int | None = None) -> str:
+        """As Beam does.
+
+        Raises:
+          RuntimeError: it failed, or was given up; the text holds the reason.
+        """
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
+        try:
+            return str(self._result.wait_until_finish(duration))
+        except Exception:
+            if self._given_up:
+                raise RuntimeError(self._given_up) from None
+            raise
+        finally:
+            ended.set()
+
+    def metrics(self) -> Any:
+        """As Beam has them."""
+        return self._result.metrics()
+
+    def cancel(self) -> None:
+        """End it, here first: the job server takes a job that Flink cancels for a failed one.
+
+        Raises:
+          OSError: Flink does not answer, or not as it should.
+        """
+        self._result.cancel()
+        for job in self._running():
+            self._ask("PATCH", f"/jobs/{job}?mode=cancel")
+
+    def _watch(self, ended: threading.Event) -> None:
+        failed, last = 0, -1
+        while not ended.wait(_LOOK_SECONDS):
+            try:
+                failures = self._failures(after=last)
+            except OSError:
+                # A job manager that starts again, or none any more: the wait itself will tell.
+                continue
+            for when, failure in failures:
+                failed, last = failed + 1, when
+                if not self._endless and failed >= MOST_FAILURES:
+                    self._give_up(failure)
+                    return
+                why = line_of(RuntimeError(failure))
+                _LOG.warning("the job failed, and Flink starts it again: %s", why)
+
+    def _give_up(self, failure: str) -> None:
+        self._given_up = failure
+        _LOG.warning("the job failed %d times and is given up", MOST_FAILURES)
+        try:
+            self.cancel()
+        except Exception as error:
+            _LOG.warning("Flink did not cancel the job (%s); cancel it there", error)
+
+    def _failures(self, after: int) -> list[tuple[int, str]]:
+        """What has ended its runs since then: when, in milliseconds, and by what, with traces."""
+        found = list[tuple[int, str]]()
+        for job in self._running():
+            told = self._ask("GET", f"/jobs/{job}/exceptions?maxExceptions={2 * MOST_FAILURES}")
+            entries = told["exceptionHistory"]["entries"]
+            found += [(int(each["timestamp"]), str(each["stacktrace"])) for each in entries]
+        return sorted(each for each in found if each[0] > after)
+
+    def _running(self) -> list[str]:
+        """Flink's ids for it; one once it has begun, none when it has ended."""
+        jobs = self._ask("GET", "/jobs/overview")["jobs"]
+        return [job["jid"] for job in jobs if job["name"] == self._name and job["end-time"] < 0]
+
+    def _ask(self, method: str, path: str) -> Any:
+        answer = requests.request(method, f"{self._address}{path}", timeout=_SECONDS)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def _address(options: PipelineOptions) -> str | None:
+    """The URL of Flink's REST API, if the call says where it is."""
+    master = str(options.view_as(FlinkRunnerOptions).flink_master or "")
+    if not master or master.startswith("["):
+        return None
+    return (master if "://" in master else f"http://{master}").rstrip("/")
