@@ -68,6 +68,11 @@ def takes_checkpoints(options: PipelineOptions) -> bool:
     return _is_flink(options) and given.get("checkpointing_interval", -1) > 0
 
 
+def tells_what_is_kept(options: PipelineOptions) -> bool:
+    """Whether the runner ever tells its workers that a bundle is kept for good."""
+    return takes_checkpoints(options) or not _is_flink(options)
+
+
 def starts_from_savepoint(options: PipelineOptions) -> bool:
     """Whether the runner takes up what another job has left."""
     return _is_flink(options) and "savepoint_path" in options.get_all_options(drop_default=True)

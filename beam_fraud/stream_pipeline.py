@@ -12,6 +12,7 @@ GroupByKey, no window and no side input here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,6 +62,9 @@ from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from beam_fraud.velocity import Velocity
 
+#: Seconds between two bundles after which a source on another runner commits its positions there,
+#: which only those look at who want to know how far the stream is.
+_FINALIZE_SECONDS = 5.0
 #: Blocks that are predicted at once where shards have cut batches into small ones.
 _BLOCKS_TOGETHER = 16
 
@@ -81,6 +85,8 @@ class Stream:
     here: bool
     #: Whether the runner takes checkpoints, and tells when one is complete.
     checkpoints: bool = False
+    #: Whether the runner ever tells that a bundle is kept for good.
+    tells_what_is_kept: bool = True
     #: Parts of what is remembered that runners may spread over workers.
     shards: int = 1
     #: Files of earlier transactions, which fill windows of a stream that starts anew.
@@ -116,6 +122,13 @@ class Stream:
     def checkpoint(self) -> Path | None:
         """The file of the state, if it is kept here."""
         return self.outputs.checkpoint if self.here else None
+
+    @property
+    def finalize_seconds(self) -> float:
+        """How often the source hears that what it gave is kept; where state is here, each time."""
+        if self.here:
+            return 0.0
+        return _FINALIZE_SECONDS if self.tells_what_is_kept else math.inf
 
     def archive(self, schema: pa.Schema, directory: Path | str) -> MakeShard:
         """Makes the shards that write a directory of Parquet files."""
@@ -176,7 +189,9 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
 
 def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
     schema, labels = stream.features.schema, stream.labels
-    raw = root | "Read" >> ReadStream(stream.source, str(stream.outputs.live))
+    raw = root | "Read" >> ReadStream(
+        stream.source, str(stream.outputs.live), stream.finalize_seconds
+    )
     parsed = raw | "Parse" >> Parse(schema, labels)
     return parsed | "Validate" >> Validate(schema, labels, stream.ahead)
 

@@ -12,6 +12,7 @@ from apache_beam.io.unbounded_source import ReadFromUnboundedSource, UnboundedSo
 from beam_fraud.live.recorder import recorder
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.transforms.counters import LABELS_IN, ROWS_IN, count
+from beam_fraud.transforms.read_rarely_finalized import ReadRarelyFinalized
 
 
 @dataclass
@@ -22,6 +23,9 @@ class ReadStream(beam.PTransform):
     source: UnboundedSource
     #: Where the worker's file goes that shows a stream while it runs (`live.board`).
     live: str
+    #: Seconds that at least pass between two bundles after which the source is told that what it
+    #: gave is kept (`ReadRarelyFinalized`); 0: it is told after each.
+    finalize_seconds: float = 0.0
     #: Seconds until a source without data is asked again.
     poll_interval: float = 0.05
     #: Seconds after which a bundle ends, and what came of it is committed.
@@ -31,13 +35,19 @@ class ReadStream(beam.PTransform):
         """Read and count."""
         return (
             root
-            | "Read"
-            >> ReadFromUnboundedSource(
-                self.source,
-                poll_interval=self.poll_interval,
-                max_read_time_seconds=self.max_read_seconds,
-            )
+            | "Read" >> self._read()
             | "Count" >> beam.ParDo(_CountRows(self.live)).with_output_types(pa.RecordBatch)
+        )
+
+    def _read(self) -> beam.PTransform:
+        if self.finalize_seconds > 0:
+            return ReadRarelyFinalized(
+                self.source, self.poll_interval, self.max_read_seconds, self.finalize_seconds
+            )
+        return ReadFromUnboundedSource(
+            self.source,
+            poll_interval=self.poll_interval,
+            max_read_time_seconds=self.max_read_seconds,
         )
 
 

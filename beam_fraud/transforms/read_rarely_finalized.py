@@ -1,0 +1,88 @@
+"""Beam's reading of an unbounded source with few finalized bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io import unbounded_source
+from apache_beam.io.unbounded_source import UnboundedSource
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+
+#: What Beam's step asks for; a step says so in its signature.
+_TRACKER = beam.DoFn.RestrictionParam(unbounded_source._PROVIDER)
+_WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
+
+
+@dataclass
+class ReadRarelyFinalized(beam.PTransform):
+    """`ReadFromUnboundedSource`, under the same names, that seldom asks to hear of a bundle's end.
+
+    A worker sets the steps of a bundle aside until the runner says that it is kept for good, and
+    makes new ones for the next bundle. Flink says so when a checkpoint is complete, and without
+    checkpoints never: asked each time, every bundle would open the model and find its place in the
+    source anew, and without checkpoints memory would grow for ever.
+    """
+
+    #: Has raw batches as its elements.
+    source: UnboundedSource
+    #: Seconds until a source without data is asked again.
+    poll_interval: float
+    #: Seconds after which a bundle ends.
+    max_read_seconds: float
+    #: Seconds that at least pass between two bundles of which the source hears
+    #: (`CheckpointMark.finalize_checkpoint`); infinite if it never does.
+    finalize_seconds: float
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
+        """Read."""
+        step = _RarelyFinalized(
+            poll_interval=self.poll_interval, max_read_time_seconds=self.max_read_seconds
+        )
+        step.finalize_seconds = self.finalize_seconds
+        return (
+            root
+            | "Create" >> beam.Create([self.source])
+            | "ReadUnbounded" >> beam.ParDo(step).with_output_types(pa.RecordBatch)
+        )
+
+
+class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
+    finalize_seconds: float
+    #: When the next may be asked for; the first only after a while, so that never is never.
+    _next: float
+
+    def setup(self) -> None:
+        super().setup()
+        self._next = monotonic() + self.finalize_seconds
+
+    @beam.DoFn.unbounded_per_element()
+    def process(
+        self,
+        element: UnboundedSource,
+        bundle: Any = beam.DoFn.BundleFinalizerParam,
+        tracker: Any = _TRACKER,
+        watermark_estimator: Any = _WATERMARK,
+    ) -> Iterator[pa.RecordBatch]:
+        yield from super().process(element, _Seldom(self, bundle), tracker, watermark_estimator)
+
+    def register(self, bundle: Any, callback: Callable[[], None]) -> None:
+        now = monotonic()
+        if now >= self._next:
+            self._next = now + self.finalize_seconds
+            bundle.register(callback)
+
+
+@dataclass(frozen=True)
+class _Seldom:
+    """Stands for the finalizer of a bundle."""
+
+    step: _RarelyFinalized
+    bundle: Any
+
+    def register(self, callback: Callable[[], None]) -> None:
+        self.step.register(self.bundle, callback)
