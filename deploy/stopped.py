@@ -8,14 +8,19 @@ from collections.abc import Callable
 
 from beam_fraud.errors import FraudError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def until_stopped(serve: Callable[[], None]) -> int:
     """Run a server until Ctrl-C or SIGTERM, which end it in order; the exit code.
 
+    A second signal changes nothing: what the server has started would be left behind.
+
     Args:
       serve: runs it and waits; what goes wrong is one line and a code.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
     try:
         serve()
     except FraudError as error:
@@ -24,3 +29,9 @@ def until_stopped(serve: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _stop(_number: int, _frame: object) -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
