@@ -36,7 +36,8 @@ def test_a_second_signal_does_not_end_it_sooner(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
-        assert server.stdout is not None and server.stderr is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
         assert server.stdout.readline() == "runs\n"
         server.send_signal(number)
         assert server.stdout.readline() == "ending\n"
