@@ -12,7 +12,7 @@ from apache_beam.ml.inference.sklearn_inference import ModelFileType, SklearnMod
 from beam_fraud.models.bundle import MODEL_FILE, Bundle
 from beam_fraud.models.loaded import shared_model
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.models.threads import use_one_thread
+from beam_fraud.models.threads import libraries_loaded, use_one_thread
 
 Block = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class BundleModelHandler(SklearnModelHandlerNumpy):
           FraudError: the file has changed since.
         """
         model = shared_model(self._bundle)
-        use_one_thread()
+        libraries_loaded()
         return model
 
 
@@ -57,5 +57,6 @@ def score_blocks(
     Returns:
       float64[n_i] each: the probabilities of fraud.
     """
+    use_one_thread()
     scores = predict_scores(model, blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
     return np.split(scores, np.cumsum([len(block) for block in blocks])[:-1])

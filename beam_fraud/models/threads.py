@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+#: How often libraries may have been loaded so far.
+_loads = 0
+
+
+class _Limited(threading.local):
+    """A thread, and how many loads its limit was set after."""
+
+    loads = -1
+
+
+_limited = _Limited()
+
+
+def libraries_loaded() -> None:
+    """Tell that a model was loaded, and maybe a library with it.
+
+    Only libraries that are loaded can be limited, so each thread does it again.
+    """
+    global _loads
+    _loads += 1
+
 
 def use_one_thread() -> None:
-    """Give the OpenMP and BLAS libraries of this process one thread from now on.
+    """Give the OpenMP and BLAS libraries one thread for what this thread does from now on.
 
-    To be called after the model is loaded, for only libraries that are loaded can be limited.
-    HistGradientBoosting loses a factor 14 to OpenMP's threads inside a pipeline without it.
+    OpenMP's limit is that of the thread that sets it, and runners may predict in any thread: to be
+    called before each prediction, which costs nothing once it was done. HistGradientBoosting loses
+    a factor 14 to OpenMP's threads inside a pipeline without it.
     """
-    threadpool_limits(1)
+    loads = _loads
+    if _limited.loads != loads:
+        threadpool_limits(1)
+        _limited.loads = loads
 
 
 def set_single_threaded(model: Any) -> None:

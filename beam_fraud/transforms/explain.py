@@ -11,7 +11,7 @@ from apache_beam.utils.shared import Shared
 
 from beam_fraud.features.block import split_block
 from beam_fraud.models.bundle import Bundle
-from beam_fraud.models.threads import use_one_thread
+from beam_fraud.models.threads import libraries_loaded, use_one_thread
 from beam_fraud.reasons.reasons import Reasons
 
 
@@ -47,11 +47,12 @@ class _Explain(beam.DoFn):
         self._reasons = self._shared.acquire(self._load)
 
     def process(self, scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        use_one_thread()
         yield self._reasons.add(*split_block(scored))
 
     def _load(self) -> Reasons:
         reasons = Reasons.of(self._bundle, self._most)
-        use_one_thread()
+        libraries_loaded()
         return reasons
 
 
