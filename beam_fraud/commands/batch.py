@@ -24,6 +24,7 @@ from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
 from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.refusal import Target
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.filesystem import open_file
@@ -117,7 +118,7 @@ def find(options: BatchOptions, features: FeatureSet, outputs: BatchOutputs) -> 
         segment_bytes=_segment_bytes(files, beam_options, options.workers),
         dedupe_across_files=options.dedupe == "run",
         block_rows=options.block_rows,
-        spill=outputs.scratch / "spill" if launch.is_local(beam_options) else None,
+        spill=outputs.scratch / "spill" if runner_of(beam_options).local else None,
     )
 
 
@@ -143,7 +144,7 @@ def run(
     """
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
     with ExitStack() as stack:
-        if launch.is_local(beam_options):
+        if runner_of(beam_options).local:
             # On a disk, in the staging, which the next run clears should this one be killed.
             directory = str(inputs.outputs.scratch / "progress")
             make_directory(Path(directory))
@@ -249,7 +250,7 @@ def _segment_bytes(
     files: tuple[InputFile, ...], beam_options: PipelineOptions, workers: int
 ) -> int | None:
     """How files are cut: not at all where every worker gets its share of whole files."""
-    if not launch.is_local(beam_options):
+    if not runner_of(beam_options).local:
         return _CLUSTER_SEGMENT_BYTES
     if workers == 1:
         return None

@@ -14,10 +14,10 @@ from beam_fraud.places import disk_of
 from beam_fraud.runners.dataflow import (
     IN_IMAGE,
     WorkerPlace,
-    is_dataflow,
     refuse_on_dataflow,
     template_location,
 )
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.database_url import FILE_OPTIONS, parse
 from beam_fraud.sinks.url import parse_sink
@@ -33,7 +33,7 @@ def refuse_batch(options: BatchOptions, beam_options: PipelineOptions) -> None:
     Raises:
       UsageError: an option is missing, or names what workers do not see.
     """
-    if not is_dataflow(beam_options):
+    if not runner_of(beam_options).dataflow:
         return
     places = [WorkerPlace("", file) for file in options.files]
     places += [WorkerPlace("--history", file) for file in options.history]
@@ -55,7 +55,7 @@ def refuse_stream(options: StreamOptions, beam_options: PipelineOptions) -> None
     Raises:
       UsageError: an option is missing, or names what workers do not see.
     """
-    if not is_dataflow(beam_options):
+    if not runner_of(beam_options).dataflow:
         return
     places = [WorkerPlace("--history", file) for file in options.history]
     if options.watch is not None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud import launch
 from beam_fraud.runners.refusal import (
     Place,
     Target,
@@ -75,7 +74,7 @@ def refuse_pipeline(
     Raises:
       UsageError: it cannot.
     """
-    if launch.is_local(options):
+    if target.runner.local:
         # The tests run every graph there, and making one takes its time.
         return
     warn_of_unseen(target, list(_of_sink(sink)))

@@ -10,7 +10,6 @@ from typing import TextIO
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
@@ -23,6 +22,7 @@ from beam_fraud.outputs import UNDELIVERED
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import Outputs
 from beam_fraud.pseudonym import Pseudonyms
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.sinks.connection import sqlite_url
@@ -122,7 +122,7 @@ def plan_scoring(
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
     rules = given_rules(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
-    sink = _sink(options, outputs, here=launch.is_local(beam_options), streaming=streaming)
+    sink = _sink(options, outputs, here=runner_of(beam_options).local, streaming=streaming)
     channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):

@@ -35,6 +35,7 @@ from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.rules.share import RULE_LIMIT
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sources.kafka.source import KafkaSource
@@ -134,7 +135,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
-    here = launch.is_local(beam_options)
+    here = runner_of(beam_options).local
     _refuse_workers(beam_options, here)
     on_dataflow.refuse_stream(options, beam_options)
     outputs = _outputs(options, beam_options)
@@ -146,12 +147,6 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         until_idle=options.until_idle is not None,
         model=options.model,
     )
-    if (
-        options.until_idle is not None
-        and target.runner.name != "FlinkRunner"
-        and not launch.ends_with_its_sources(beam_options)
-    ):
-        _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
     features, sink = planned.features, planned.scoring.sink

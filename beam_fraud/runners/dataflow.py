@@ -13,12 +13,11 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
-    StandardOptions,
     WorkerOptions,
 )
 
 from beam_fraud.errors import UsageError
-from beam_fraud.runners.runner import runner_named
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.urls import is_url
 
 #: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
@@ -27,14 +26,9 @@ _BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def is_dataflow(options: PipelineOptions) -> bool:
-    """Whether the pipeline goes to Dataflow."""
-    return runner_named(str(options.view_as(StandardOptions).runner)).name == "DataflowRunner"
-
-
 def template_location(options: PipelineOptions) -> str | None:
     """Where the job is left for someone else to start it, as a template's launcher has it done."""
-    if not is_dataflow(options):
+    if not runner_of(options).dataflow:
         return None
     location: str | None = options.view_as(GoogleCloudOptions).template_location
     return location
@@ -66,7 +60,7 @@ def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = 
     Returns:
       Nothing if the runner is another.
     """
-    if not is_dataflow(options):
+    if not runner_of(options).dataflow:
         return []
     return [*_missing(options), *_unseen(places)]
 

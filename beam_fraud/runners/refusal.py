@@ -29,12 +29,6 @@ from beam_fraud.runners.needs import needs_of
 from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
 
 _LOG = logging.getLogger(__name__)
-#: How a runner is told how many workers share its work.
-_PARALLEL = {
-    "FlinkRunner": "give --parallelism=N",
-    "PortableRunner": "give --parallelism=N",
-    "DataflowRunner": "give --max_num_workers=N",
-}
 
 
 @dataclass(frozen=True)
@@ -80,27 +74,28 @@ def refuse_unsupported(
     runner = runner_of(options)
     option = f"--runner {runner.name}"
     refuse_unusable(runner.name)
-    named = not str(options.view_as(StandardOptions).runner).startswith("beam_fraud.")
-    local = runner.name in ("FnApiRunner", "EndlessRunner")
-    if workers > 1 and (runner.portable or runner.name in _PARALLEL):
-        instead = _PARALLEL.get(runner.name, "leave it out")
+    if workers > 1 and (runner.portable or runner.workers_option):
+        instead = f"give {runner.workers_option}=N" if runner.workers_option else "leave it out"
         raise UsageError(
             f"--workers {workers}: shares the work of this machine's own runner; with {option} "
             f"{instead}"
         )
-    refuse_options_of_others(options, runner, named=named and not local)
-    if local:
+    refuse_options_of_others(options, runner)
+    if runner.local:
         return Target(runner)
     if streaming:
         _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
     target = _target(options, runner) if runner.portable else Target(runner)
-    if runner.name == "DataflowRunner":
-        refuse_on_dataflow(options)
+    refuse_on_dataflow(options)
     _refuse_invalid(options, runner)
     if streaming:
         _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
         if target.runner.name == "FlinkRunner":
             _refuse_flink_stream(options, until_idle=until_idle)
+        elif until_idle and not target.runner.ends_streams:
+            _LOG.warning(
+                "--until-idle: this runner may go on all the same; stop the stream by Ctrl-C"
+            )
     if not target.runner.tried:
         _LOG.warning("%s has not been tried with this pipeline; try it on little data", option)
     return target
@@ -150,8 +145,7 @@ def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
 def _target(options: PipelineOptions, runner: Runner) -> Target:
     """Where a runner with a job server sends the pipeline; what is on the way must answer."""
     endpoint = options.view_as(PortableOptions).job_endpoint
-    flink = runner.name in ("FlinkRunner", "PortableRunner")
-    master = flink_master(options) if flink else None
+    master = flink_master(options) if runner.may_be_flink else None
     server = None if endpoint in (None, "embed") else Address.parse("--job_endpoint", endpoint)
     if endpoint is None and runner.name == "PortableRunner":
         raise UsageError(
