@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.commandline.progress import progress_of
-from beam_fraud.commands import on_runner
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
+from beam_fraud.commands.on_runner import target_of_batch
 from beam_fraud.dead_letters.headers import note_headers
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
@@ -25,7 +25,6 @@ from beam_fraud.run_progress import rows_done
 from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.refusal import Target
 from beam_fraud.runners.runner import runner_of
-from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
@@ -66,35 +65,15 @@ class BatchOptions:
     beam_args: tuple[str, ...] = ()
 
 
-def target_of(options: BatchOptions, model: str | None = None) -> Target:
+def target_of(options: BatchOptions) -> Target:
     """Where the pipeline will go; a call that the runner cannot carry out ends here.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
-    return on_runner.target_of(
-        launch.pipeline_options(options.beam_args, options.workers),
-        files=(*options.files, *options.history),
-        out=options.out,
-        workers=options.workers,
-        model=model,
-    )
-
-
-def refuse_pipeline(
-    target: Target,
-    options: BatchOptions,
-    build: Callable[[beam.Pipeline], None],
-    sink: FlaggedSink | None = None,
-) -> None:
-    """See that the runner can do what the graph needs, and name a sink that it may not reach.
-
-    Raises:
-      UsageError: it cannot.
-    """
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    on_runner.refuse_pipeline(target, beam_options, build, sink)
+    return target_of_batch(options, beam_options)
 
 
 def find(options: BatchOptions, features: FeatureSet, outputs: BatchOutputs) -> Inputs:

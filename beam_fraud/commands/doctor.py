@@ -21,7 +21,7 @@ from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema_toml import load_schema
 
 #: Options of Beam's that only a stream has a use for.
-_OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path"})
+_OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path", "update"})
 
 
 @dataclass(frozen=True, kw_only=True)

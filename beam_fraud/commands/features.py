@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from beam_fraud import launch
-from beam_fraud.commands import batch, on_dataflow
+from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.table import table_schema
 from beam_fraud.object_outputs import batch_outputs
 from beam_fraud.outputs import DEAD_LETTERS, FEATURES
 from beam_fraud.pipeline import build_features
+from beam_fraud.runners.refusal import refuse_graph
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.stages import DEAD_LETTER
 from beam_fraud.transforms import counters
@@ -37,15 +37,13 @@ def run(options: FeaturesOptions) -> dict[str, object]:
       FraudError: a file that cannot be used, or a directory that cannot be written.
     """
     started = time.monotonic()
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    on_dataflow.refuse_batch(options, beam_options)
+    target = batch.target_of(options)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
-    target = batch.target_of(options)
     outputs = batch_outputs(options.out, branches)
     inputs = batch.find(options, features, outputs)
     outputs.check()
-    batch.refuse_pipeline(target, options, lambda root: build_features(root, inputs))
+    refuse_graph(target, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()

@@ -12,7 +12,7 @@ from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.commands import batch, on_dataflow
+from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import rule_counts, warn_of_wide_rules
@@ -26,6 +26,7 @@ from beam_fraud.object_outputs import BatchOutputs, batch_outputs
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
+from beam_fraud.runners.refusal import refuse_graph
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.transforms import counters
 
@@ -129,8 +130,7 @@ def render(result: dict[str, object]) -> str:
 def _plan(options: ScoreOptions) -> _Plan:
     outputs = batch_outputs(options.out)
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    on_dataflow.refuse_batch(options, beam_options)
-    target = batch.target_of(options, options.model)
+    target = batch.target_of(options)
     planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(options, planned.features, outputs)
@@ -138,9 +138,7 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
-    batch.refuse_pipeline(
-        target, options, lambda root: build_score(root, inputs, scoring), scoring.sink
-    )
+    refuse_graph(target, lambda root: build_score(root, inputs, scoring))
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(inputs, scoring, channels, patience)

@@ -29,6 +29,7 @@ from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.persistence import until_it_passes
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
 
@@ -126,20 +127,29 @@ def plan_scoring(
     channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):
-        if outputs.outbox is None:
-            raise no_outbox(outputs.shown)
+        assert outputs.outbox is not None, "such a call is refused before"
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
     scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
     return ScoringPlan(scoring, features, channels, beam_options)
 
 
-def no_outbox(out: str) -> UsageError:
-    """What is said of alerts whose outbox would be at a URL."""
-    return UsageError(
-        f"--alert: alerts wait in a database, and --out {out} can hold none; give "
-        "--sink postgresql://USER@HOST/DATABASE"
-    )
+def refuse_no_outbox(options: ScoringOptions, out: str) -> None:
+    """See that there can be a database in which alerts wait.
+
+    Args:
+      options: of the call.
+      out: `--out`.
+
+    Raises:
+      UsageError: there can be none, or `--sink` names no sink.
+    """
+    sink = None if options.sink is None else parse_sink(options.sink)
+    if options.alerts and is_url(out) and (sink is None or sink.database is None):
+        raise UsageError(
+            f"--alert: alerts wait in a database, and --out {out} can hold none; give "
+            "--sink postgresql://USER@HOST/DATABASE"
+        )
 
 
 def _sink(

@@ -18,11 +18,10 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.commands import on_dataflow
 from beam_fraud.commands.dataflow_job import refuse_update_of_nothing
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_duration import given_duration
-from beam_fraud.commands.on_runner import refuse_pipeline, target_of
+from beam_fraud.commands.on_runner import target_of_stream
 from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
@@ -35,7 +34,7 @@ from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.rules.share import RULE_LIMIT
-from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.refusal import refuse_graph
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sources.kafka.source import KafkaSource
@@ -135,18 +134,10 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
-    here = runner_of(beam_options).local
+    target = target_of_stream(options, beam_options)
+    here = target.runner.local
     _refuse_workers(beam_options, here)
-    on_dataflow.refuse_stream(options, beam_options)
     outputs = _outputs(options, beam_options)
-    target = target_of(
-        beam_options,
-        files=options.history if options.watch is None else (*options.history, options.watch),
-        out=options.out,
-        streaming=True,
-        until_idle=options.until_idle is not None,
-        model=options.model,
-    )
     refuse_bundles(options.history)
     planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
     features, sink = planned.features, planned.scoring.sink
@@ -181,9 +172,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
-    refuse_pipeline(
-        target, beam_options, lambda root: build_stream(root, stream, planned.scoring), sink
-    )
+    refuse_graph(target, lambda root: build_stream(root, stream, planned.scoring))
     outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,11 +12,13 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
+    StandardOptions,
     WorkerOptions,
 )
 
 from beam_fraud.errors import UsageError
 from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.urls import is_url
 
 #: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
@@ -32,22 +33,6 @@ def template_location(options: PipelineOptions) -> str | None:
         return None
     location: str | None = options.view_as(GoogleCloudOptions).template_location
     return location
-
-
-@dataclass(frozen=True)
-class WorkerPlace:
-    """Something that workers read or write."""
-
-    #: The option that names it; empty for a file to read.
-    option: str
-    #: Its path or URL, as messages show it.
-    place: str
-    #: Whether workers write it.
-    written: bool = False
-    #: Whether it can only be on a disk.
-    on_disk: bool = False
-    #: What to give in its place.
-    fix: str = "put it in a bucket and give gs://BUCKET/PATH"
 
 
 def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
@@ -75,6 +60,24 @@ def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] =
         raise UsageError(problem)
 
 
+def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) -> None:
+    """Refuse what needs the command when the job ends: that of a template has gone by then.
+
+    Args:
+      options: Beam's.
+      given: what needs it, by option; nothing of it is refused unless it is given.
+
+    Raises:
+      UsageError: there is such a thing, and the call describes a template.
+    """
+    for option in (name for name, value in given.items() if value):
+        if template_location(options):
+            raise UsageError(
+                f"{option}: needs this command to be there when the job ends, and that of a "
+                "template is not; leave it out, or launch without --template_location"
+            )
+
+
 def _missing(options: PipelineOptions) -> Iterator[str]:
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     if not _installed():
@@ -100,7 +103,9 @@ def _missing(options: PipelineOptions) -> Iterator[str]:
         yield (
             f"--job_name {cloud.job_name}: small letters, digits and dashes alone, a letter first"
         )
-    if cloud.update and not cloud.job_name:
+    if cloud.update and not options.view_as(StandardOptions).streaming:
+        yield "--update: only a stream can be updated; start a new job"
+    elif cloud.update and not cloud.job_name:
         yield "--update: say of which job, by --job_name NAME"
 
 
@@ -121,10 +126,8 @@ def _unseen(places: Sequence[WorkerPlace]) -> Iterator[str]:
     """Places that only this machine sees."""
     for each in places:
         there = not each.written and not each.on_disk and _in_image(each.place)
-        if there or (is_url(each.place) and not each.on_disk):
-            continue
-        named = f"{each.option} {each.place}".strip()
-        yield f"{named}: Dataflow's workers do not see this machine's disk; {each.fix}"
+        if each.local and not there:
+            yield f"{each}: Dataflow's workers do not see this machine's disk; {each.fix}"
 
 
 def _in_image(place: str) -> bool:

@@ -27,20 +27,9 @@ from beam_fraud.runners.flink_master import flink_master, refuse_other_version
 from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.needs import needs_of
 from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
+from beam_fraud.runners.worker_place import WorkerPlace
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A file or directory that a call names."""
-
-    #: The option that names it, or what it is.
-    option: str
-    #: As it was given.
-    value: str
-    #: Whether only this machine has it, unless others share its disk.
-    local: bool
 
 
 @dataclass(frozen=True)
@@ -54,12 +43,18 @@ class Target:
 
 
 def refuse_unsupported(
-    options: PipelineOptions, *, streaming: bool, workers: int = 1, until_idle: bool = False
+    options: PipelineOptions,
+    places: Sequence[WorkerPlace] = (),
+    *,
+    streaming: bool,
+    workers: int = 1,
+    until_idle: bool = False,
 ) -> Target:
     """See that the runner takes these options, and that what it works with answers.
 
     Args:
       options: Beam's, the runner among them.
+      places: what workers read and write.
       streaming: whether the source has no end.
       workers: processes that were asked for.
       until_idle: whether the stream is to end when nothing comes.
@@ -86,7 +81,7 @@ def refuse_unsupported(
     if streaming:
         _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
     target = _target(options, runner) if runner.portable else Target(runner)
-    refuse_on_dataflow(options)
+    refuse_on_dataflow(options, places)
     _refuse_invalid(options, runner)
     if streaming:
         _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
@@ -98,11 +93,12 @@ def refuse_unsupported(
             )
     if not target.runner.tried:
         _LOG.warning("%s has not been tried with this pipeline; try it on little data", option)
+    warn_of_unseen(target, places)
     return target
 
 
 def refuse_graph(target: Target, build: Callable[[beam.Pipeline], None]) -> None:
-    """See that the runner can do what the graph needs.
+    """See that a runner elsewhere can do what the graph needs.
 
     Args:
       target: where it goes.
@@ -111,17 +107,19 @@ def refuse_graph(target: Target, build: Callable[[beam.Pipeline], None]) -> None
     Raises:
       UsageError: it cannot.
     """
+    if target.runner.local:
+        # The tests run every graph there, and making one takes its time.
+        return
     # The graph is the same on every runner; this one needs no options to be made.
     pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
     build(pipeline)
     _refuse_incapable(target.runner, needs_of(pipeline))
 
 
-def warn_of_unseen(target: Target, places: Sequence[Place]) -> None:
+def warn_of_unseen(target: Target, places: Sequence[WorkerPlace]) -> None:
     """Name the places that a cluster must see as this machine does: nobody here can tell."""
-    local = [place for place in places if place.local]
-    if target.cluster is not None and not target.cluster.here and local:
-        named = ", ".join(f"{place.option} {place.value}" for place in local)
+    named = ", ".join(str(place) for place in places if place.local)
+    if target.cluster is not None and not target.cluster.here and named:
         _LOG.warning("workers at %s must see the same files there: %s", target.cluster, named)
 
 
