@@ -37,20 +37,20 @@ def run(options: FeaturesOptions) -> dict[str, object]:
       FraudError: a file that cannot be used, or a directory that cannot be written.
     """
     started = time.monotonic()
-    target = batch.target_of(options)
+    plan = batch.plan(options)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
     outputs = batch_outputs(options.out, branches)
-    inputs = batch.find(options, features, outputs)
+    inputs = batch.find(plan, features, outputs)
     outputs.check()
-    refuse_graph(target, lambda root: build_features(root, inputs))
+    refuse_graph(plan.target, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()
-    if batch.leaves_template(options):
-        return batch.leave_template(options, inputs, build_features)
+    if plan.template is not None:
+        return batch.leave_template(plan, inputs, build_features)
     try:
-        counted = batch.run(options, inputs, build_features, "computing")
+        counted = batch.run(plan, inputs, build_features, "computing")
         batch.warn_if_all_are_dead(counted, outputs)
         outputs.publish()
     except BaseException:
