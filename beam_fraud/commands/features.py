@@ -12,7 +12,6 @@ from beam_fraud.features.table import table_schema
 from beam_fraud.object_outputs import batch_outputs
 from beam_fraud.outputs import DEAD_LETTERS, FEATURES
 from beam_fraud.pipeline import build_features
-from beam_fraud.runners.refusal import refuse_graph
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.stages import DEAD_LETTER
 from beam_fraud.transforms import counters
@@ -43,7 +42,6 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     outputs = batch_outputs(options.out, branches)
     inputs = batch.find(plan, features, outputs)
     outputs.check()
-    refuse_graph(plan.target, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()

@@ -25,7 +25,6 @@ from beam_fraud.object_outputs import BatchOutputs, batch_outputs
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
 from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
-from beam_fraud.runners.refusal import refuse_graph
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.transforms import counters
 
@@ -133,7 +132,6 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
-    refuse_graph(how.target, lambda root: build_score(root, inputs, scoring))
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(how, inputs, scoring, channels, patience)

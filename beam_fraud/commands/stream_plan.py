@@ -34,7 +34,6 @@ from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.rules.share import RULE_LIMIT
-from beam_fraud.runners.refusal import refuse_graph
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sources.kafka.source import KafkaSource
@@ -43,7 +42,7 @@ from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
-from beam_fraud.stream_pipeline import Stream, build_stream
+from beam_fraud.stream_pipeline import Stream
 from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
@@ -172,7 +171,6 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
-    refuse_graph(target, lambda root: build_stream(root, stream, planned.scoring))
     outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())

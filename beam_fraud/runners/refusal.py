@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     PipelineOptions,
@@ -25,7 +24,6 @@ from beam_fraud.runners.environment import refuse_environment
 from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
 from beam_fraud.runners.flink_master import flink_master, refuse_other_version
 from beam_fraud.runners.job_server import runner_behind
-from beam_fraud.runners.needs import needs_of
 from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
 from beam_fraud.runners.worker_place import WorkerPlace
 
@@ -79,12 +77,12 @@ def refuse_unsupported(
     if runner.local:
         return Target(runner)
     if streaming:
-        _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
+        _refuse_incapable_of_streams(runner)
     target = _target(options, runner) if runner.portable else Target(runner)
     refuse_on_dataflow(options, places)
     _refuse_invalid(options, runner)
     if streaming:
-        _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
+        _refuse_incapable_of_streams(target.runner)
         if target.runner.name == "FlinkRunner":
             _refuse_flink_stream(options, until_idle=until_idle)
         elif until_idle and not target.runner.ends_streams:
@@ -97,25 +95,6 @@ def refuse_unsupported(
     return target
 
 
-def refuse_graph(target: Target, build: Callable[[beam.Pipeline], None]) -> None:
-    """See that a runner elsewhere can do what the graph needs.
-
-    Args:
-      target: where it goes.
-      build: adds the graph to a pipeline, which is not run.
-
-    Raises:
-      UsageError: it cannot.
-    """
-    if target.runner.local:
-        # The tests run every graph there, and making one takes its time.
-        return
-    # The graph is the same on every runner; this one needs no options to be made.
-    pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
-    build(pipeline)
-    _refuse_incapable(target.runner, needs_of(pipeline))
-
-
 def warn_of_unseen(target: Target, places: Sequence[WorkerPlace]) -> None:
     """Name the places that a cluster must see as this machine does: nobody here can tell."""
     named = ", ".join(str(place) for place in places if place.local)
@@ -123,12 +102,12 @@ def warn_of_unseen(target: Target, places: Sequence[WorkerPlace]) -> None:
         _LOG.warning("workers at %s must see the same files there: %s", target.cluster, named)
 
 
-def _refuse_incapable(runner: Runner, needs: dict[Capability, str]) -> None:
-    for capability, step in needs.items():
+def _refuse_incapable_of_streams(runner: Runner) -> None:
+    """Refuse a stream where a runner lacks what one needs, with one option or another."""
+    for capability in Capability:
         if capability not in runner.can:
-            where = f" ({step})" if step else ""
             raise UsageError(
-                f"--runner {runner.name}: cannot run this, which needs {capability.value}{where}; "
+                f"--runner {runner.name}: cannot run this, which needs {capability.value}; "
                 f"{INSTEAD}"
             )
 
