@@ -11,21 +11,16 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.flink_job import FlinkJob, name_of_own
-from beam_fraud.runners.dataflow import is_dataflow
 from beam_fraud.runners.dataflow_failure import dataflow_failure
 from beam_fraud.runners.flink_failure import flink_failure
 from beam_fraud.runners.flink_options import STREAM_DEFAULTS
-from beam_fraud.runners.runner import runner_named
+from beam_fraud.runners.runner import runner_named, runner_of
 
 _LOG = logging.getLogger(__name__)
 #: Needs no download and no service, unlike what `DirectRunner` tries first.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The same for sources that have no end.
 ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
-#: Flink's sources may stay up for its checkpoints, so that its streams have to be stopped.
-_ENDING_RUNNERS = ("endlessrunner", "fnapirunner", "directrunner", "prismrunner")
-#: Those that run on Prism, `DirectRunner` only where it can.
-_PRISM_RUNNERS = ("directrunner", "prismrunner")
 #: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
 _PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
 
@@ -46,17 +41,18 @@ def pipeline_options(
     FileSystems.set_options(options)
     standard = options.view_as(StandardOptions)
     given = options.get_all_options(drop_default=True).get("runner")
-    if given is None or runner_named(given).name == "FnApiRunner":
+    runner = runner_named(LOCAL_RUNNER if given is None else given)
+    if runner.local:
         standard.runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
     elif "." not in given:
-        # Beam takes `flink` for FlinkRunner; what is looked at from here on has one name.
-        standard.runner = runner_named(given).name
+        # Beam takes `flink` for FlinkRunner, but not in every place.
+        standard.runner = runner.name
     if streaming:
         standard.streaming = True
     more: dict[str, object] = {**several} if workers > 1 else {}
-    if streaming and _is_flink(options):
+    if streaming and runner.may_be_flink:
         more |= STREAM_DEFAULTS
-    if _name_of_runner(options) in _PRISM_RUNNERS:
+    if runner.on_prism:
         more |= _PRISM_DEFAULTS
     chosen = options.get_all_options(drop_default=True)
     return PipelineOptions(list(beam_args), **{**more, **chosen})
@@ -65,37 +61,18 @@ def pipeline_options(
 def takes_checkpoints(options: PipelineOptions) -> bool:
     """Whether the runner makes what it has done durable, and tells its workers of it."""
     given = options.get_all_options(drop_default=True)
-    return _is_flink(options) and given.get("checkpointing_interval", -1) > 0
+    return runner_of(options).may_be_flink and given.get("checkpointing_interval", -1) > 0
 
 
 def tells_what_is_kept(options: PipelineOptions) -> bool:
     """Whether the runner ever tells its workers that a bundle is kept for good."""
-    return takes_checkpoints(options) or not _is_flink(options)
+    return takes_checkpoints(options) or not runner_of(options).may_be_flink
 
 
 def starts_from_savepoint(options: PipelineOptions) -> bool:
     """Whether the runner takes up what another job has left."""
-    return _is_flink(options) and "savepoint_path" in options.get_all_options(drop_default=True)
-
-
-def _is_flink(options: PipelineOptions) -> bool:
-    """Whether it may be; a job server of another runner drops what it does not know."""
-    return _name_of_runner(options) in ("flinkrunner", "portablerunner")
-
-
-def _name_of_runner(options: PipelineOptions) -> str:
-    """In small letters, without its module."""
-    return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
-
-
-def is_local(options: PipelineOptions) -> bool:
-    """Whether the pipeline runs on this machine, in processes that see its files."""
-    return bool(options.view_as(StandardOptions).runner in (LOCAL_RUNNER, ENDLESS_RUNNER))
-
-
-def ends_with_its_sources(options: PipelineOptions) -> bool:
-    """Whether the runner is one of which it is known that a stream ends when its sources do."""
-    return _name_of_runner(options) in _ENDING_RUNNERS
+    given = options.get_all_options(drop_default=True)
+    return runner_of(options).may_be_flink and "savepoint_path" in given
 
 
 def finished(result: PipelineResult) -> None:
@@ -150,8 +127,9 @@ def _run(
         wait(result)
     except BaseException:
         # A stream there is a service of its own, which needs no command that waits.
-        stays = is_dataflow(options) and options.view_as(StandardOptions).streaming
-        if not stays and _cancelled(result) and own_name is None and _is_flink(options):
+        runner = runner_of(options)
+        stays = runner.dataflow and options.view_as(StandardOptions).streaming
+        if not stays and _cancelled(result) and own_name is None and runner.may_be_flink:
             _LOG.warning(
                 "on a Flink cluster the job may run on: cancel it there, or give --flink_master "
                 "HOST:PORT and no --job_name, so that it is cancelled with the command"

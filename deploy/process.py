@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ class ServerProcess:
         command: Sequence[str],
         log: Path,
         environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stop_signal: int = signal.SIGTERM,
     ) -> None:
         """Describe a process; `start` starts it.
 
@@ -31,11 +34,15 @@ class ServerProcess:
           command: Program and arguments.
           log: File that it writes to; what is there stays.
           environment: Its whole environment; this process's by default.
+          user: Who runs it, in the group of that name alone; whoever calls by default.
+          stop_signal: What asks it to end.
         """
         self.name = name
         self.log = log
         self._command = list(command)
         self._environment = None if environment is None else dict(environment)
+        self._user = user
+        self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,6 +60,9 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else [],
                 # Ctrl-C is for the program that started it, and that stops it.
                 start_new_session=True,
             )
@@ -92,7 +102,7 @@ class ServerProcess:
     def stop(self) -> None:
         """Ask it to end, and end it if it doesn't; nothing if it doesn't run."""
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
             self.kill()

@@ -13,7 +13,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.commands.dataflow_job import DataflowDraining
-from beam_fraud.runners.dataflow import WorkerPlace, dataflow_problems
+from beam_fraud.runners.dataflow import dataflow_problems
+from beam_fraud.runners.worker_place import WorkerPlace
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     IMAGE,
     call,

@@ -205,7 +205,9 @@ def test_what_fails_makes_the_exit_code(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_all_that_dataflow_lacks_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--json", "--runner=dataflow", "--region=europe-west1"]) == 1
+    # Only a stream is updated.
+    update = ["--update", "--job_name=live"]
+    assert main(["doctor", "--json", "--runner=dataflow", "--region=europe-west1", *update]) == 1
     checks = json.loads(capsys.readouterr().out)["checks"]
     lacking = [check["found"] for check in checks if check["state"] == "failed"]
     assert [found.partition(":")[0] for found in lacking] == [

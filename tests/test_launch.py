@@ -14,7 +14,8 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from beam_fraud.launch import LOCAL_RUNNER, ends_with_its_sources, is_local, pipeline_options, run
+from beam_fraud.launch import LOCAL_RUNNER, pipeline_options, run
+from beam_fraud.runners.runner import runner_of
 
 DAY = 86_400
 
@@ -76,13 +77,13 @@ def test_workers_are_processes_unless_the_call_says_otherwise() -> None:
     assert (options.direct_num_workers, options.direct_running_mode) == (2, "multi_processing")
     given = pipeline_options(("--direct_running_mode=multi_threading",), 2)
     assert given.view_as(DirectOptions).direct_running_mode == "multi_threading"
-    assert is_local(given)
+    assert runner_of(given).local
     assert given.view_as(StandardOptions).runner == LOCAL_RUNNER
-    assert ends_with_its_sources(given)
+    assert runner_of(given).ends_streams
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("runner", ["PrismRunner", "DirectRunner"])
+@pytest.mark.parametrize("runner", ["PrismRunner", "DirectRunner", "SwitchingDirectRunner"])
 def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming: bool) -> None:
     options = pipeline_options((f"--runner={runner}",), 1, streaming=streaming)
     assert options.view_as(PortableOptions).job_server_timeout > 365 * DAY

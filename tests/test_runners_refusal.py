@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -14,18 +13,28 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import FixedWindows
 
+from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli import main
 from beam_fraud.errors import UsageError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.object_outputs import batch_outputs
+from beam_fraud.outputs import FEATURES, SCORE_BRANCHES
+from beam_fraud.pipeline import Inputs, Scoring, build_features, build_score
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.capability import Capability
-from beam_fraud.runners.needs import needs_of
-from beam_fraud.runners.refusal import Place, Target, refuse_graph, warn_of_unseen
+from beam_fraud.runners.refusal import Target, warn_of_unseen
 from beam_fraud.runners.runner import RUNNERS, runner_named
+from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.schema_toml import load_schema
+from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.stages import DEAD_LETTER
 from beam_fraud.transforms.read_stream import ReadStream
 from tests.flink_stand_in import flink_stand_in
+from tests.graph_needs import needs_of
 from tests.job_server import job_server
+from tests.test_commands_score import bundle
 
 Refused = Callable[..., str]
 EXTERNAL = ("--environment_type=EXTERNAL", "--environment_config=127.0.0.1:50000")
@@ -266,7 +275,7 @@ def _endless(inbox: Path, root: beam.Pipeline) -> None:
     _ = rows | beam.WindowInto(FixedWindows(1)) | "Group" >> beam.GroupByKey()
 
 
-def test_a_graph_says_what_it_needs(inbox: Path) -> None:
+def test_needs_are_read_off_a_graph(inbox: Path) -> None:
     pipeline = beam.Pipeline(runner="FnApiRunner")
     _waking(pipeline)
     assert needs_of(pipeline) == dict.fromkeys((Capability.STATE, Capability.CLOCK_TIMERS), "Wake")
@@ -277,35 +286,35 @@ def test_a_graph_says_what_it_needs(inbox: Path) -> None:
     assert needs[Capability.GROUPS_IN_A_STREAM] == "Group"
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("DirectRunner", r"cannot run this, which needs timers by the clock \(Wake\); leave"),
-        ("FnApiRunner", r"cannot run this, which needs timers by the clock \(Wake\); leave"),
-    ],
-)
-def test_a_graph_that_needs_more_than_the_runner_can_is_refused(name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        refuse_graph(Target(runner_named(name)), _waking)
-
-
-@pytest.mark.parametrize("name", ["PrismRunner", "FlinkRunner", "DataflowRunner"])
-def test_runners_of_streams_can_do_all_that_graphs_need(name: str, inbox: Path) -> None:
-    refuse_graph(Target(runner_named(name)), _waking)
-    refuse_graph(Target(runner_named(name)), partial(_endless, inbox))
+@pytest.mark.parametrize("out", ["gs://bucket/out", "out"])
+def test_every_runner_can_do_what_graphs_over_files_need(out: str, tmp_path: Path) -> None:
+    model = open_bundle(bundle(tmp_path / "model"))
+    sink, outbox = parse_sink(f"sqlite:///{tmp_path}/f.db"), Outbox(f"sqlite:///{tmp_path}/a.db")
+    scoring = Scoring(model, sink, ("console:",), outbox)
+    outputs = batch_outputs(out, SCORE_BRANCHES | {FEATURES: DEAD_LETTER})
+    plain, windows = FeatureSet(model.schema), FeatureSet(load_schema("handbook"))
+    assert windows.velocity
+    can = frozenset[Capability].intersection(*(each.can for each in RUNNERS if not each.unusable))
+    for build in (
+        lambda root: build_score(root, Inputs((), plain, outputs), scoring),
+        lambda root: build_features(root, Inputs((), windows, outputs)),
+    ):
+        pipeline = beam.Pipeline(runner="FnApiRunner")
+        build(pipeline)
+        assert needs_of(pipeline).keys() <= can
 
 
 def test_places_that_workers_may_not_see_are_named(caplog: pytest.LogCaptureFixture) -> None:
     places = [
-        Place("--out", "gs://bucket/out", local=False),
-        Place("--model", "/opt/model", local=True),
-        Place("--sink", "sqlite:///flagged.db", local=True),
+        WorkerPlace("--out", "gs://bucket/out", written=True),
+        WorkerPlace("", "/data/day.csv"),
+        WorkerPlace("--sink", "sqlite:///flagged.db", on_disk=True),
     ]
     warn_of_unseen(Target(runner_named("flink"), Address("127.0.0.1", 8081)), places)
     assert caplog.messages == []
     warn_of_unseen(Target(runner_named("flink"), Address("flink.example", 8081)), places)
     assert caplog.messages == [
-        "workers at flink.example:8081 must see the same files there: --model /opt/model, "
+        "workers at flink.example:8081 must see the same files there: /data/day.csv, "
         "--sink sqlite:///flagged.db"
     ]
 

@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
 from beam_fraud.commandline.progress import progress_of
-from beam_fraud.commands import on_runner
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
+from beam_fraud.commands.on_runner import target_of_batch
 from beam_fraud.dead_letters.headers import note_headers
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
@@ -24,7 +24,6 @@ from beam_fraud.pipeline import Inputs
 from beam_fraud.run_progress import rows_done
 from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.refusal import Target
-from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
@@ -65,47 +64,44 @@ class BatchOptions:
     beam_args: tuple[str, ...] = ()
 
 
-def target_of(options: BatchOptions, model: str | None = None) -> Target:
-    """Where the pipeline will go; a call that the runner cannot carry out ends here.
+@dataclass(frozen=True)
+class BatchPlan:
+    """How the pipeline of a call runs, and where."""
+
+    #: Of the call.
+    options: BatchOptions
+    #: Beam's, made of them.
+    beam_options: PipelineOptions
+    #: What takes the pipeline.
+    target: Target
+
+    @property
+    def template(self) -> str | None:
+        """Where the job is only described, for someone else to start it; None if it is run."""
+        return template_location(self.beam_options)
+
+
+def plan(options: BatchOptions) -> BatchPlan:
+    """See how the pipeline will run; a call that the runner cannot carry out ends here.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
-    return on_runner.target_of(
-        launch.pipeline_options(options.beam_args, options.workers),
-        files=(*options.files, *options.history),
-        out=options.out,
-        workers=options.workers,
-        model=model,
-    )
-
-
-def refuse_pipeline(
-    target: Target,
-    options: BatchOptions,
-    build: Callable[[beam.Pipeline], None],
-    sink: FlaggedSink | None = None,
-) -> None:
-    """See that the runner can do what the graph needs, and name a sink that it may not reach.
-
-    Raises:
-      UsageError: it cannot.
-    """
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    on_runner.refuse_pipeline(target, beam_options, build, sink)
+    return BatchPlan(options, beam_options, target_of_batch(options, beam_options))
 
 
-def find(options: BatchOptions, features: FeatureSet, outputs: BatchOutputs) -> Inputs:
+def find(planned: BatchPlan, features: FeatureSet, outputs: BatchOutputs) -> Inputs:
     """Find and check the files that are to be read.
 
     Raises:
       UsageError: a file is its own history, a bundle, or will be among the outputs.
       FraudError: a file that cannot be read or lacks a column.
     """
+    options, here = planned.options, planned.target.runner.local
     refuse_bundles((*options.files, *options.history))
     refuse_own_outputs((*options.files, *options.history), outputs.directory)
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
     inputs = Inputs((), features, outputs)
     files = tuple(find_inputs(options.files, features.schema, labels=inputs.labels))
     history = find_history(options.history, files, features.schema, labels=inputs.labels)
@@ -114,15 +110,15 @@ def find(options: BatchOptions, features: FeatureSet, outputs: BatchOutputs) -> 
         files=files,
         history=tuple(history),
         segments=tuple(limit_files(files, options.limit)) if options.limit else None,
-        segment_bytes=_segment_bytes(files, beam_options, options.workers),
+        segment_bytes=_segment_bytes(files, options.workers) if here else _CLUSTER_SEGMENT_BYTES,
         dedupe_across_files=options.dedupe == "run",
         block_rows=options.block_rows,
-        spill=outputs.scratch / "spill" if launch.is_local(beam_options) else None,
+        spill=outputs.scratch / "spill" if here else None,
     )
 
 
 def run(
-    options: BatchOptions,
+    planned: BatchPlan,
     inputs: Inputs,
     build: Callable[[beam.Pipeline, Inputs], None],
     doing: str,
@@ -130,7 +126,7 @@ def run(
     """Run a graph to its end, telling the progress.
 
     Args:
-      options: how.
+      planned: how.
       inputs: what is read.
       build: adds the graph to a pipeline.
       doing: what is done, as the progress bar says it.
@@ -141,32 +137,25 @@ def run(
     Raises:
       RuntimeError: the pipeline failed.
     """
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
     with ExitStack() as stack:
-        if launch.is_local(beam_options):
+        if planned.target.runner.local:
             # On a disk, in the staging, which the next run clears should this one be killed.
             directory = str(inputs.outputs.scratch / "progress")
             make_directory(Path(directory))
             inputs = replace(inputs, progress=directory)
-            total = _rows(inputs.files, options.limit)
+            total = _rows(inputs.files, planned.options.limit)
             # With velocity features a row is read, waits, and is then gone on with.
             times = 2 if inputs.features.velocity else 1
             stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
-        result = launch.run(beam_options, lambda pipeline: build(pipeline, inputs))
+        result = launch.run(planned.beam_options, lambda pipeline: build(pipeline, inputs))
     counted = counters.read_counters(result)
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
         _note_headers(inputs)
     return counted
 
 
-def leaves_template(options: BatchOptions) -> bool:
-    """Whether the job is only described, for someone else to start it."""
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    return template_location(beam_options) is not None
-
-
 def leave_template(
-    options: BatchOptions, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
+    planned: BatchPlan, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
 ) -> dict[str, object]:
     """Describe the job of a graph; it publishes by itself, and leaves no summary.
 
@@ -176,10 +165,9 @@ def leave_template(
     Raises:
       RuntimeError: Beam could not do it.
     """
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    launch.run(beam_options, lambda root: build(root, inputs))
+    launch.run(planned.beam_options, lambda root: build(root, inputs))
     return {
-        "template": template_location(beam_options),
+        "template": planned.template,
         "run_id": inputs.outputs.run_id,
         "outputs": {name: inputs.outputs.place(name) for name in inputs.outputs.branches},
     }
@@ -245,12 +233,8 @@ def _rows(files: Sequence[InputFile], limit: int | None) -> int | None:
     return min(sum(known), limit) if limit else sum(known)
 
 
-def _segment_bytes(
-    files: tuple[InputFile, ...], beam_options: PipelineOptions, workers: int
-) -> int | None:
-    """How files are cut: not at all where every worker gets its share of whole files."""
-    if not launch.is_local(beam_options):
-        return _CLUSTER_SEGMENT_BYTES
+def _segment_bytes(files: tuple[InputFile, ...], workers: int) -> int | None:
+    """How files are cut here: not at all where every worker gets its share of whole files."""
     if workers == 1:
         return None
     total = sum(file.size for file in files)

@@ -21,7 +21,7 @@ from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema_toml import load_schema
 
 #: Options of Beam's that only a stream has a use for.
-_OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path"})
+_OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path", "update"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def _runner(options: DoctorOptions) -> list[Check]:
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=streaming)
     checks = check_runner(beam_options, streaming=streaming)
     # On Dataflow a probe would take minutes of machines that somebody pays for.
-    costly = runner_of(beam_options).name == "DataflowRunner"
+    costly = runner_of(beam_options).dataflow
     if any(check.state == "failed" for check in checks) or not options.probe or costly:
         return checks
     probed = launch.pipeline_options(options.beam_args, workers=1)

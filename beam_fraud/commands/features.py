@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from beam_fraud import launch
-from beam_fraud.commands import batch, on_dataflow
+from beam_fraud.commands import batch
 from beam_fraud.commands.batch import BatchOptions
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.table import table_schema
@@ -37,22 +36,19 @@ def run(options: FeaturesOptions) -> dict[str, object]:
       FraudError: a file that cannot be used, or a directory that cannot be written.
     """
     started = time.monotonic()
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    on_dataflow.refuse_batch(options, beam_options)
+    plan = batch.plan(options)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
-    target = batch.target_of(options)
     outputs = batch_outputs(options.out, branches)
-    inputs = batch.find(options, features, outputs)
+    inputs = batch.find(plan, features, outputs)
     outputs.check()
-    batch.refuse_pipeline(target, options, lambda root: build_features(root, inputs))
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()
-    if batch.leaves_template(options):
-        return batch.leave_template(options, inputs, build_features)
+    if plan.template is not None:
+        return batch.leave_template(plan, inputs, build_features)
     try:
-        counted = batch.run(options, inputs, build_features, "computing")
+        counted = batch.run(plan, inputs, build_features, "computing")
         batch.warn_if_all_are_dead(counted, outputs)
         outputs.publish()
     except BaseException:

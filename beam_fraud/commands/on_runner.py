@@ -1,89 +1,85 @@
-"""The runner that a command's pipeline goes to, asked whether it can run it."""
+"""The runner that a call's pipeline goes to, asked whether it can carry the call out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud import launch
-from beam_fraud.runners.refusal import (
-    Place,
-    Target,
-    refuse_graph,
-    refuse_unsupported,
-    warn_of_unseen,
-)
-from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.commands.scoring import ScoringOptions, refuse_no_outbox
+from beam_fraud.places import disk_of
+from beam_fraud.runners.dataflow import IN_IMAGE, refuse_in_template
+from beam_fraud.runners.refusal import Target, refuse_unsupported
+from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.database_url import database_file
-from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.urls import is_url
+from beam_fraud.sinks.database_url import FILE_OPTIONS, parse
+from beam_fraud.sinks.url import parse_sink
+
+if TYPE_CHECKING:
+    from beam_fraud.commands.batch import BatchOptions
+    from beam_fraud.commands.stream_plan import StreamOptions
 
 
-def target_of(
-    options: PipelineOptions,
-    *,
-    files: Sequence[str],
-    out: str,
-    streaming: bool = False,
-    workers: int = 1,
-    until_idle: bool = False,
-    model: str | None = None,
-) -> Target:
-    """Where a pipeline will go; a call that the runner cannot carry out ends here.
-
-    Args:
-      options: Beam's.
-      files: what is read, as given.
-      out: `--out`.
-      streaming: whether the source has no end.
-      workers: `--workers`.
-      until_idle: whether `--until-idle` is given.
-      model: `--model`, if there is one.
+def target_of_batch(options: BatchOptions, beam_options: PipelineOptions) -> Target:
+    """Where a pipeline over files will go; a call that the runner cannot carry out ends here.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
-    target = refuse_unsupported(
-        options, streaming=streaming, workers=workers, until_idle=until_idle
-    )
-    places = [Place("input", file, not is_url(file)) for file in files]
-    places.append(Place("--out", out, not is_url(out)))
-    if model is not None:
-        places.append(Place("--model", model, not is_url(model)))
-    warn_of_unseen(target, places)
-    return target
+    places = [WorkerPlace("", file) for file in options.files]
+    places += [WorkerPlace("--history", file) for file in options.history]
+    places.append(WorkerPlace("--out", options.out, written=True))
+    if isinstance(options, ScoringOptions):
+        # What can be told without asking anyone comes first.
+        refuse_no_outbox(options, options.out)
+        refuse_in_template(beam_options, {"--sink": options.sink, "--alert": options.alerts})
+        places += _of_scoring(options)
+    return refuse_unsupported(beam_options, places, streaming=False, workers=options.workers)
 
 
-def refuse_pipeline(
-    target: Target,
-    options: PipelineOptions,
-    build: Callable[[beam.Pipeline], None],
-    sink: FlaggedSink | None = None,
-) -> None:
-    """See that the runner can do what a graph needs, and name a sink that it may not reach.
-
-    Args:
-      target: where it goes.
-      options: Beam's.
-      build: adds the graph to a pipeline, which is not run.
-      sink: where flagged rows go.
+def target_of_stream(options: StreamOptions, beam_options: PipelineOptions) -> Target:
+    """The same for a pipeline over a stream.
 
     Raises:
-      UsageError: it cannot.
+      UsageError: the runner cannot run it, or an option is missing or in vain.
+      FraudError: nothing answers at an address.
     """
-    if launch.is_local(options):
-        # The tests run every graph there, and making one takes its time.
-        return
-    warn_of_unseen(target, list(_of_sink(sink)))
-    refuse_graph(target, build)
+    refuse_no_outbox(options, options.out)
+    refuse_in_template(beam_options, {"--alert": options.alerts})
+    places = [WorkerPlace("--history", file) for file in options.history]
+    if options.watch is not None:
+        places.append(WorkerPlace("--watch", options.watch, on_disk=True, fix="give --kafka"))
+    places.append(WorkerPlace("--out", options.out, written=True))
+    if options.kafka_properties is not None:
+        places.append(_file("--kafka-properties", options.kafka_properties))
+    for setting in options.kafka_config:
+        name, _, value = setting.partition("=")
+        if value.startswith("file:"):
+            places.append(_file(f"--kafka-config {name}", value.removeprefix("file:")))
+    places += _of_scoring(options)
+    until_idle = options.until_idle is not None
+    return refuse_unsupported(beam_options, places, streaming=True, until_idle=until_idle)
 
 
-def _of_sink(sink: FlaggedSink | None) -> Iterator[Place]:
-    if isinstance(sink, DatabaseSink) and database_file(sink.url) is not None:
-        yield Place("--sink", sink.describe(), local=True)
-    if isinstance(sink, ParquetSink):
-        yield Place("--sink", sink.describe(), not is_url(str(sink.directory)))
+def _of_scoring(options: ScoringOptions) -> list[WorkerPlace]:
+    """The bundle and the sink, as workers see them, and files that name secrets of the sink."""
+    fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
+    places = [WorkerPlace("--model", options.model, fix=fix)]
+    sink = None if options.sink is None else parse_sink(options.sink)
+    if sink is not None and disk_of(sink) is not None:
+        other = "give postgresql:// or bigquery:"
+        places.append(WorkerPlace("--sink", sink.describe(), on_disk=True, fix=other))
+    elif isinstance(sink, DatabaseSink) and sink.url.startswith("postgresql"):
+        query = parse(sink.url).query
+        for name in FILE_OPTIONS:
+            path = query.get(name)
+            if isinstance(path, str) and path != "system":
+                places.append(_file(f"--sink {name}", path))
+    return places
+
+
+def _file(option: str, path: str) -> WorkerPlace:
+    """What every worker reads by itself, so that secrets travel with no job."""
+    fix = f"put it in the image under {IN_IMAGE}"
+    return WorkerPlace(option, path, fix=fix)

@@ -8,12 +8,11 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.commands import batch, on_dataflow
-from beam_fraud.commands.batch import BatchOptions
+from beam_fraud.commands import batch
+from beam_fraud.commands.batch import BatchOptions, BatchPlan
 from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import rule_counts, warn_of_wide_rules
 from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
@@ -44,6 +43,8 @@ class ScoreOptions(BatchOptions, ScoringOptions):
 class _Plan:
     """What was checked before the launch."""
 
+    #: How the pipeline runs.
+    batch: BatchPlan
     inputs: Inputs
     scoring: Scoring
     channels: tuple[Channel, ...]
@@ -75,20 +76,15 @@ def run(options: ScoreOptions) -> dict[str, object]:
     if options.dry_run:
         return _dry_run(plan)
     plan.outputs.begin()
-    if batch.leaves_template(options):
-        build = partial(build_score, scoring=plan.scoring)
-        return batch.leave_template(options, plan.inputs, build)
+    build = partial(build_score, scoring=plan.scoring)
+    if plan.batch.template is not None:
+        return batch.leave_template(plan.batch, plan.inputs, build)
     try:
         if plan.sink is not None:
             plan.sink.begin(plan.outputs.run_id)
         if plan.scoring.outbox is not None:
             plan.scoring.outbox.begin()
-        counted = batch.run(
-            options,
-            plan.inputs,
-            partial(build_score, scoring=plan.scoring),
-            "scoring",
-        )
+        counted = batch.run(plan.batch, plan.inputs, build, "scoring")
         batch.warn_if_all_are_dead(counted, plan.outputs)
         warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()
@@ -128,22 +124,17 @@ def render(result: dict[str, object]) -> str:
 
 def _plan(options: ScoreOptions) -> _Plan:
     outputs = batch_outputs(options.out)
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    on_dataflow.refuse_batch(options, beam_options)
-    target = batch.target_of(options, options.model)
-    planned = plan_scoring(options, outputs, beam_options, sys.stderr, streaming=False)
+    how = batch.plan(options)
+    planned = plan_scoring(options, outputs, how.beam_options, sys.stderr, streaming=False)
     scoring, channels = planned.scoring, planned.channels
-    inputs = batch.find(options, planned.features, outputs)
+    inputs = batch.find(how, planned.features, outputs)
     read = (*inputs.files, *inputs.history)
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
-    batch.refuse_pipeline(
-        target, options, lambda root: build_score(root, inputs, scoring), scoring.sink
-    )
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
-    return _Plan(inputs, scoring, channels, patience)
+    return _Plan(how, inputs, scoring, channels, patience)
 
 
 def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:

@@ -10,7 +10,6 @@ from typing import TextIO
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.url import parse_channel
@@ -23,12 +22,14 @@ from beam_fraud.outputs import UNDELIVERED
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import Outputs
 from beam_fraud.pseudonym import Pseudonyms
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema_toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.persistence import until_it_passes
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,24 +123,33 @@ def plan_scoring(
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
     rules = given_rules(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
-    sink = _sink(options, outputs, here=launch.is_local(beam_options), streaming=streaming)
+    sink = _sink(options, outputs, here=runner_of(beam_options).local, streaming=streaming)
     channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):
-        if outputs.outbox is None:
-            raise no_outbox(outputs.shown)
+        assert outputs.outbox is not None, "such a call is refused before"
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
     scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
     return ScoringPlan(scoring, features, channels, beam_options)
 
 
-def no_outbox(out: str) -> UsageError:
-    """What is said of alerts whose outbox would be at a URL."""
-    return UsageError(
-        f"--alert: alerts wait in a database, and --out {out} can hold none; give "
-        "--sink postgresql://USER@HOST/DATABASE"
-    )
+def refuse_no_outbox(options: ScoringOptions, out: str) -> None:
+    """See that there can be a database in which alerts wait.
+
+    Args:
+      options: of the call.
+      out: `--out`.
+
+    Raises:
+      UsageError: there can be none, or `--sink` names no sink.
+    """
+    sink = None if options.sink is None else parse_sink(options.sink)
+    if options.alerts and is_url(out) and (sink is None or sink.database is None):
+        raise UsageError(
+            f"--alert: alerts wait in a database, and --out {out} can hold none; give "
+            "--sink postgresql://USER@HOST/DATABASE"
+        )
 
 
 def _sink(

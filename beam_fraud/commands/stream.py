@@ -32,7 +32,8 @@ from beam_fraud.live.board import new_board, read_board
 from beam_fraud.live.exposition import serve_metrics
 from beam_fraud.live.snapshot import Snapshot
 from beam_fraud.outputs import DEAD_LETTERS, SCORES
-from beam_fraud.runners.dataflow import is_dataflow, template_location
+from beam_fraud.runners.dataflow import template_location
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.sinks.connection import prepare_database
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.stream_pipeline import archives, build_stream
@@ -115,7 +116,7 @@ def render(result: dict[str, object]) -> str:
 
 
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
-    if is_dataflow(planned.beam_options):
+    if runner_of(planned.beam_options).dataflow:
         return DataflowDraining()
     return Draining(planned.stream.outputs.stop, progress, _PATIENCE)
 

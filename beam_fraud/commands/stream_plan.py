@@ -18,11 +18,10 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud import launch
 from beam_fraud.alerts.channel import Channel
-from beam_fraud.commands import on_dataflow
 from beam_fraud.commands.dataflow_job import refuse_update_of_nothing
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_duration import given_duration
-from beam_fraud.commands.on_runner import refuse_pipeline, target_of
+from beam_fraud.commands.on_runner import target_of_stream
 from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
@@ -43,7 +42,7 @@ from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
-from beam_fraud.stream_pipeline import Stream, build_stream
+from beam_fraud.stream_pipeline import Stream
 from beam_fraud.urls import is_url
 
 _LOG = logging.getLogger(__name__)
@@ -134,24 +133,10 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
-    here = launch.is_local(beam_options)
+    target = target_of_stream(options, beam_options)
+    here = target.runner.local
     _refuse_workers(beam_options, here)
-    on_dataflow.refuse_stream(options, beam_options)
     outputs = _outputs(options, beam_options)
-    target = target_of(
-        beam_options,
-        files=options.history if options.watch is None else (*options.history, options.watch),
-        out=options.out,
-        streaming=True,
-        until_idle=options.until_idle is not None,
-        model=options.model,
-    )
-    if (
-        options.until_idle is not None
-        and target.runner.name != "FlinkRunner"
-        and not launch.ends_with_its_sources(beam_options)
-    ):
-        _LOG.warning("--until-idle: this runner may go on all the same; stop the stream by Ctrl-C")
     refuse_bundles(options.history)
     planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
     features, sink = planned.features, planned.scoring.sink
@@ -187,9 +172,6 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
-    refuse_pipeline(
-        target, beam_options, lambda root: build_stream(root, stream, planned.scoring), sink
-    )
     outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())

@@ -47,7 +47,7 @@ def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) 
     try:
         if runner.portable:
             yield from _portable(options, runner, streaming=streaming)
-        if runner.name == "DataflowRunner":
+        if runner.dataflow:
             yield _credentials()
             for problem in dataflow_problems(options):
                 yield refused("options", UsageError(problem))
@@ -86,7 +86,7 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
 
 def flink_of(options: PipelineOptions) -> FlinkRest | None:
     """The cluster that a pipeline goes to; None if that is none of Flink or is not told."""
-    if runner_of(options).name not in ("FlinkRunner", "PortableRunner"):
+    if not runner_of(options).may_be_flink:
         return None
     master = flink_master(options)
     given = str(options.view_as(FlinkRunnerOptions).flink_master).strip()
@@ -106,7 +106,7 @@ def _options(options: PipelineOptions, runner: Runner, *, streaming: bool, worke
         refuse_unsupported(options, streaming=streaming, workers=workers)
     except FraudError as error:
         return refused("options", error)
-    if streaming and runner.name in ("FlinkRunner", "PortableRunner"):
+    if streaming and runner.may_be_flink:
         interval = options.get_all_options(drop_default=True).get("checkpointing_interval")
         if interval is None:
             return warning(

@@ -44,13 +44,12 @@ def _owners() -> dict[str, tuple[str, ...]]:
     return owners
 
 
-def refuse_options_of_others(options: PipelineOptions, runner: Runner, *, named: bool) -> None:
+def refuse_options_of_others(options: PipelineOptions, runner: Runner) -> None:
     """Refuse options that the runner would drop without a word.
 
     Args:
       options: Beam's.
       runner: the chosen one; of one that nothing is known of all is taken.
-      named: whether the call names it.
 
     Raises:
       UsageError: there is one.
@@ -60,6 +59,6 @@ def refuse_options_of_others(options: PipelineOptions, runner: Runner, *, named:
         if name in given and runner.name not in runners and (runner.tried or runner.portable):
             looking = " or ".join(runners[:2])
             instead = f"--runner {runner.name} does not look at it; leave it out, or give --runner"
-            if not named:
+            if runner.local:
                 instead = "without --runner nothing looks at it; leave it out, or give --runner"
             raise UsageError(f"--{name}: {instead} {looking}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.errors import UsageError
-from beam_fraud.runners.runner import runner_named
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.urls import is_url
 
 #: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
@@ -27,33 +27,12 @@ _BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def is_dataflow(options: PipelineOptions) -> bool:
-    """Whether the pipeline goes to Dataflow."""
-    return runner_named(str(options.view_as(StandardOptions).runner)).name == "DataflowRunner"
-
-
 def template_location(options: PipelineOptions) -> str | None:
     """Where the job is left for someone else to start it, as a template's launcher has it done."""
-    if not is_dataflow(options):
+    if not runner_of(options).dataflow:
         return None
     location: str | None = options.view_as(GoogleCloudOptions).template_location
     return location
-
-
-@dataclass(frozen=True)
-class WorkerPlace:
-    """Something that workers read or write."""
-
-    #: The option that names it; empty for a file to read.
-    option: str
-    #: Its path or URL, as messages show it.
-    place: str
-    #: Whether workers write it.
-    written: bool = False
-    #: Whether it can only be on a disk.
-    on_disk: bool = False
-    #: What to give in its place.
-    fix: str = "put it in a bucket and give gs://BUCKET/PATH"
 
 
 def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
@@ -66,7 +45,7 @@ def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = 
     Returns:
       Nothing if the runner is another.
     """
-    if not is_dataflow(options):
+    if not runner_of(options).dataflow:
         return []
     return [*_missing(options), *_unseen(places)]
 
@@ -79,6 +58,24 @@ def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] =
     """
     for problem in dataflow_problems(options, places):
         raise UsageError(problem)
+
+
+def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) -> None:
+    """Refuse what needs the command when the job ends: that of a template has gone by then.
+
+    Args:
+      options: Beam's.
+      given: what needs it, by option; nothing of it is refused unless it is given.
+
+    Raises:
+      UsageError: there is such a thing, and the call describes a template.
+    """
+    for option in (name for name, value in given.items() if value):
+        if template_location(options):
+            raise UsageError(
+                f"{option}: needs this command to be there when the job ends, and that of a "
+                "template is not; leave it out, or launch without --template_location"
+            )
 
 
 def _missing(options: PipelineOptions) -> Iterator[str]:
@@ -106,7 +103,9 @@ def _missing(options: PipelineOptions) -> Iterator[str]:
         yield (
             f"--job_name {cloud.job_name}: small letters, digits and dashes alone, a letter first"
         )
-    if cloud.update and not cloud.job_name:
+    if cloud.update and not options.view_as(StandardOptions).streaming:
+        yield "--update: only a stream can be updated; start a new job"
+    elif cloud.update and not cloud.job_name:
         yield "--update: say of which job, by --job_name NAME"
 
 
@@ -127,10 +126,8 @@ def _unseen(places: Sequence[WorkerPlace]) -> Iterator[str]:
     """Places that only this machine sees."""
     for each in places:
         there = not each.written and not each.on_disk and _in_image(each.place)
-        if there or (is_url(each.place) and not each.on_disk):
-            continue
-        named = f"{each.option} {each.place}".strip()
-        yield f"{named}: Dataflow's workers do not see this machine's disk; {each.fix}"
+        if each.local and not there:
+            yield f"{each}: Dataflow's workers do not see this machine's disk; {each.fix}"
 
 
 def _in_image(place: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.errors import FraudError
-from beam_fraud.runners.dataflow import is_dataflow
+from beam_fraud.runners.runner import runner_of
 
 #: Whose errors say something of the service, of Google's libraries or of Beam's talk with them.
 _THEIRS = ("google.", "apache_beam.runners.dataflow")
@@ -21,7 +21,7 @@ def dataflow_failure(options: PipelineOptions, error: Exception) -> FraudError |
     is left alone.
     """
     text = str(error)
-    if not is_dataflow(options) or f"{FraudError.__module__}." in text:
+    if not runner_of(options).dataflow or f"{FraudError.__module__}." in text:
         return None
     if type(error).__module__.startswith(_THEIRS):
         said = text.partition("Error:\n")[2] or text

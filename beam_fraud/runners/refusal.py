@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     PipelineOptions,
@@ -25,28 +24,10 @@ from beam_fraud.runners.environment import refuse_environment
 from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
 from beam_fraud.runners.flink_master import flink_master, refuse_other_version
 from beam_fraud.runners.job_server import runner_behind
-from beam_fraud.runners.needs import needs_of
 from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
+from beam_fraud.runners.worker_place import WorkerPlace
 
 _LOG = logging.getLogger(__name__)
-#: How a runner is told how many workers share its work.
-_PARALLEL = {
-    "FlinkRunner": "give --parallelism=N",
-    "PortableRunner": "give --parallelism=N",
-    "DataflowRunner": "give --max_num_workers=N",
-}
-
-
-@dataclass(frozen=True)
-class Place:
-    """A file or directory that a call names."""
-
-    #: The option that names it, or what it is.
-    option: str
-    #: As it was given.
-    value: str
-    #: Whether only this machine has it, unless others share its disk.
-    local: bool
 
 
 @dataclass(frozen=True)
@@ -60,12 +41,18 @@ class Target:
 
 
 def refuse_unsupported(
-    options: PipelineOptions, *, streaming: bool, workers: int = 1, until_idle: bool = False
+    options: PipelineOptions,
+    places: Sequence[WorkerPlace] = (),
+    *,
+    streaming: bool,
+    workers: int = 1,
+    until_idle: bool = False,
 ) -> Target:
     """See that the runner takes these options, and that what it works with answers.
 
     Args:
       options: Beam's, the runner among them.
+      places: what workers read and write.
       streaming: whether the source has no end.
       workers: processes that were asked for.
       until_idle: whether the stream is to end when nothing comes.
@@ -80,62 +67,47 @@ def refuse_unsupported(
     runner = runner_of(options)
     option = f"--runner {runner.name}"
     refuse_unusable(runner.name)
-    named = not str(options.view_as(StandardOptions).runner).startswith("beam_fraud.")
-    local = runner.name in ("FnApiRunner", "EndlessRunner")
-    if workers > 1 and (runner.portable or runner.name in _PARALLEL):
-        instead = _PARALLEL.get(runner.name, "leave it out")
+    if workers > 1 and (runner.portable or runner.workers_option):
+        instead = f"give {runner.workers_option}=N" if runner.workers_option else "leave it out"
         raise UsageError(
             f"--workers {workers}: shares the work of this machine's own runner; with {option} "
             f"{instead}"
         )
-    refuse_options_of_others(options, runner, named=named and not local)
-    if local:
+    refuse_options_of_others(options, runner)
+    if runner.local:
         return Target(runner)
     if streaming:
-        _refuse_incapable(runner, {Capability.ENDLESS_SOURCE: "", Capability.CLOCK_TIMERS: ""})
+        _refuse_incapable_of_streams(runner)
     target = _target(options, runner) if runner.portable else Target(runner)
-    if runner.name == "DataflowRunner":
-        refuse_on_dataflow(options)
+    refuse_on_dataflow(options, places)
     _refuse_invalid(options, runner)
     if streaming:
-        _refuse_incapable(target.runner, {Capability.ENDLESS_SOURCE: ""})
+        _refuse_incapable_of_streams(target.runner)
         if target.runner.name == "FlinkRunner":
             _refuse_flink_stream(options, until_idle=until_idle)
+        elif until_idle and not target.runner.ends_streams:
+            _LOG.warning(
+                "--until-idle: this runner may go on all the same; stop the stream by Ctrl-C"
+            )
     if not target.runner.tried:
         _LOG.warning("%s has not been tried with this pipeline; try it on little data", option)
+    warn_of_unseen(target, places)
     return target
 
 
-def refuse_graph(target: Target, build: Callable[[beam.Pipeline], None]) -> None:
-    """See that the runner can do what the graph needs.
-
-    Args:
-      target: where it goes.
-      build: adds the graph to a pipeline, which is not run.
-
-    Raises:
-      UsageError: it cannot.
-    """
-    # The graph is the same on every runner; this one needs no options to be made.
-    pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([]))
-    build(pipeline)
-    _refuse_incapable(target.runner, needs_of(pipeline))
-
-
-def warn_of_unseen(target: Target, places: Sequence[Place]) -> None:
+def warn_of_unseen(target: Target, places: Sequence[WorkerPlace]) -> None:
     """Name the places that a cluster must see as this machine does: nobody here can tell."""
-    local = [place for place in places if place.local]
-    if target.cluster is not None and not target.cluster.here and local:
-        named = ", ".join(f"{place.option} {place.value}" for place in local)
+    named = ", ".join(str(place) for place in places if place.local)
+    if target.cluster is not None and not target.cluster.here and named:
         _LOG.warning("workers at %s must see the same files there: %s", target.cluster, named)
 
 
-def _refuse_incapable(runner: Runner, needs: dict[Capability, str]) -> None:
-    for capability, step in needs.items():
+def _refuse_incapable_of_streams(runner: Runner) -> None:
+    """Refuse a stream where a runner lacks what one needs, with one option or another."""
+    for capability in Capability:
         if capability not in runner.can:
-            where = f" ({step})" if step else ""
             raise UsageError(
-                f"--runner {runner.name}: cannot run this, which needs {capability.value}{where}; "
+                f"--runner {runner.name}: cannot run this, which needs {capability.value}; "
                 f"{INSTEAD}"
             )
 
@@ -150,8 +122,7 @@ def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
 def _target(options: PipelineOptions, runner: Runner) -> Target:
     """Where a runner with a job server sends the pipeline; what is on the way must answer."""
     endpoint = options.view_as(PortableOptions).job_endpoint
-    flink = runner.name in ("FlinkRunner", "PortableRunner")
-    master = flink_master(options) if flink else None
+    master = flink_master(options) if runner.may_be_flink else None
     server = None if endpoint in (None, "embed") else Address.parse("--job_endpoint", endpoint)
     if endpoint is None and runner.name == "PortableRunner":
         raise UsageError(

@@ -18,7 +18,10 @@ _ONLY_FILES = frozenset({Capability.STATE})
 
 @dataclass(frozen=True)
 class Runner:
-    """A runner of Beam as this package sees it."""
+    """A runner of Beam as this package sees it.
+
+    What the rest of the package asks of a runner is a field here; it asks by `runner_of`.
+    """
 
     #: As `--runner` has it.
     name: str
@@ -30,6 +33,19 @@ class Runner:
     tried: bool = True
     #: Whether a job server takes the pipeline and starts workers in an environment.
     portable: bool = False
+    #: Whether it is this machine's own: it works here, in processes that see its files.
+    local: bool = False
+    #: Whether it is known of it that a stream ends when its sources do. Flink's sources may stay up
+    #: for its checkpoints, so that its streams have to be stopped.
+    ends_streams: bool = False
+    #: Whether its pipelines run on Prism, or those of them that can.
+    on_prism: bool = False
+    #: Whether it is Flink, or may be; a job server of another runner drops what it does not know.
+    may_be_flink: bool = False
+    #: Whether it is Dataflow.
+    dataflow: bool = False
+    #: How it is told how many workers share its work, or "".
+    workers_option: str = ""
 
 
 #: Found out by running the same graphs on each of Beam 2.77:
@@ -43,16 +59,17 @@ class Runner:
 #: Prism, Flink, Dataflow | all | the tests of streams run there; Dataflow by its documentation
 #: Spark | only files | its documentation: a stream there has no splittable DoFn and no state
 RUNNERS = (
-    Runner("FnApiRunner", _IN_PROCESS),
-    Runner("EndlessRunner", _IN_PROCESS),
-    Runner("DirectRunner", _ONLY_FILES),
-    Runner("SwitchingDirectRunner", _ONLY_FILES),
+    Runner("FnApiRunner", _IN_PROCESS, local=True, ends_streams=True),
+    Runner("EndlessRunner", _IN_PROCESS, local=True, ends_streams=True),
+    Runner("DirectRunner", _ONLY_FILES, on_prism=True),
+    # What Beam takes for `DirectRunner`.
+    Runner("SwitchingDirectRunner", _ONLY_FILES, on_prism=True),
     Runner("BundleBasedDirectRunner", _ONLY_FILES),
-    Runner("PrismRunner", portable=True),
-    Runner("FlinkRunner", portable=True),
-    Runner("PortableRunner", portable=True),
+    Runner("PrismRunner", portable=True, ends_streams=True, on_prism=True),
+    Runner("FlinkRunner", portable=True, may_be_flink=True, workers_option="--parallelism"),
+    Runner("PortableRunner", portable=True, may_be_flink=True, workers_option="--parallelism"),
     Runner("SparkRunner", _ONLY_FILES, tried=False, portable=True),
-    Runner("DataflowRunner"),
+    Runner("DataflowRunner", dataflow=True, workers_option="--max_num_workers"),
     Runner("InteractiveRunner", unusable="is for notebooks"),
     Runner("KafkaStreamsRunner", unusable="is in no release of Beam"),
     Runner("TestDirectRunner", unusable="is for Beam's own tests"),

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,12 +24,11 @@ from sqlalchemy.pool import NullPool
 
 from beam_fraud.errors import FraudError
 from deploy.ports import free_port, is_free
+from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
 
 #: Seconds that a server may take until it answers; one is usual.
 START_SECONDS = 60.0
-#: Seconds that a server may take to shut down before it is killed.
-STOP_SECONDS = 30.0
 #: The server refuses to run as root.
 _USER_IN_PLACE_OF_ROOT = "postgres"
 _USER = "fraud"
@@ -71,7 +69,7 @@ class Server:
         self._home = data.absolute()
         self._settings = dict(settings or {})
         self._certificate = certificate
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self.user, self.password = _USER, password or secrets.token_hex(8)
         self.port = port or free_port()
 
@@ -133,20 +131,18 @@ class Server:
         settings |= {"unix_socket_directories": "", **self._settings}
         command = [str(program("postgres")), "-D", str(data)]
         command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                user=_user(),
-                group=_user(),
-                extra_groups=None if _user() is None else [],
-                # Ctrl-C is for the program that started the server, and that stops it.
-                start_new_session=True,
-            )
+        self._process = ServerProcess(
+            "PostgreSQL server",
+            command,
+            self.log,
+            user=_user(),
+            # By SIGTERM it would wait for its clients to go.
+            stop_signal=signal.SIGINT,
+        )
+        self._process.start()
         try:
-            self._wait_until_it_answers(self._process)
+            # Its log says so for certain: with TLS, only some clients may connect.
+            self._process.wait_until(lambda: _answers(self.port), START_SECONDS)
         except BaseException:
             self.kill()
             raise
@@ -154,10 +150,8 @@ class Server:
     def stop(self) -> None:
         """Shut the server down at once but in order; nothing if it does not run."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            self.kill()
+            self._process.stop()
+            self._process = None
 
     def restart(self) -> None:
         """Stop it and start it again."""
@@ -165,17 +159,15 @@ class Server:
         self.start()
 
     def kill(self) -> None:
-        """End the server and all of its processes, as a crash would; nothing if it does not run."""
+        """End the server, which its processes do not outlive, as a crash would; or do nothing."""
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self._process.kill()
             self._process = None
 
     def send(self, number: int) -> None:
         """Send a signal to the server and all of its processes; nothing if it does not run."""
-        if self._process is not None:
-            for process in (self._process.pid, *_children(self._process.pid)):
+        if self._process is not None and (server := self._process.pid) is not None:
+            for process in (server, *_children(server)):
                 with suppress(ProcessLookupError):
                     os.kill(process, number)
 
@@ -186,9 +178,7 @@ class Server:
           FraudError: It ended, and nobody asked it to.
         """
         assert self._process is not None, "the server does not run"
-        code = self._process.wait()
-        self._process = None
-        raise FraudError(f"PostgreSQL ended with code {code}: see {self.log}")
+        self._process.wait()
 
     def __enter__(self) -> Self:
         self.start()
@@ -236,18 +226,6 @@ class Server:
     def _give(self, path: Path) -> None:
         if (user := _user()) is not None:
             shutil.chown(path, user, user)
-
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            # Its log says so for certain: with TLS, only some clients may connect.
-            if _answers(self.port):
-                return
-            if (code := process.poll()) is not None:
-                raise FraudError(f"PostgreSQL ended with code {code}: see {self.log}")
-            if time.monotonic() > deadline:
-                raise FraudError(f"no PostgreSQL answers at port {self.port}: see {self.log}")
-            time.sleep(0.02)
 
 
 def _answers(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a graph needs of its runner, read off the graph."""
+"""What a graph needs of its runner, read off the graph: what refusals go by is checked by it."""
 
 from __future__ import annotations
 
