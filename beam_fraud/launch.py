@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The same for sources that have no end.
 ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
+#: Says something after every bundle, which elsewhere goes over the network into the runner's log.
+_QUIET = {"apache_beam.transforms.util": "WARNING"}
 #: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
 _PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
 
@@ -52,6 +54,8 @@ def pipeline_options(
     more: dict[str, object] = {**several} if workers > 1 else {}
     if streaming and runner.may_be_flink:
         more |= STREAM_DEFAULTS
+    if not runner.local:
+        more |= {"sdk_harness_log_level_overrides": _QUIET}
     if runner.on_prism:
         more |= _PRISM_DEFAULTS
     chosen = options.get_all_options(drop_default=True)

@@ -375,3 +375,5 @@ def test_a_stream_that_is_stopped_has_left_the_same_rows_and_alerts(
     if name == "cluster":
         cluster = request.getfixturevalue("flink_cluster")
         assert wait_until(lambda: "RUNNING" not in jobs(cluster).values())
+        log = cluster.parts["task manager 1"].log.read_text("utf-8")
+        assert "BatchElements statistics" not in log, "a line for every bundle"
