@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from pathlib import Path
 
 import apache_beam as beam
@@ -15,6 +16,7 @@ from beam_fraud.commandline.failure import line_of
 from beam_fraud.errors import FraudError
 from deploy.flink.cluster import FlinkCluster
 from deploy.flink.job_server_jar import job_server_jar
+from deploy.ports import listens
 from tests.fn_runner import until
 
 _LOG = logging.getLogger(__name__)
@@ -65,6 +67,14 @@ def test_a_jar_submits_without_a_job_server(flink_cluster: FlinkCluster, tmp_pat
         f"--environment_config={flink_cluster.worker_pool}",
     ]
     assert written(options, tmp_path) == "7"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.1 is the only loopback")
+def test_the_job_server_listens_at_one_address(flink_cluster: FlinkCluster) -> None:
+    port = flink_cluster.job_endpoint.rpartition(":")[2]
+    assert listens(f"127.0.0.1:{port}")
+    assert not listens(f"127.0.0.2:{port}")
 
 
 def broken(number: int) -> int:
