@@ -82,6 +82,7 @@ def test_sub_sources_share_the_partitions_out() -> None:
     source = KafkaSource(SETTINGS, (KafkaTopic("t"),), splits=3)
     parts = source.split(20)
     assert [part.index for part in parts] == [0, 1, 2]
+    assert [part.split(20) for part in parts] == [[part] for part in parts]
     readings = [Reading(SETTINGS, (), "g", EARLIEST, 1, 1.0, 3, part.index) for part in parts]
     for number in range(10):
         assert sum(reading.owns(("t", number)) for reading in readings) == 1

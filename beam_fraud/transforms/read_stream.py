@@ -12,7 +12,7 @@ from apache_beam.io.unbounded_source import ReadFromUnboundedSource, UnboundedSo
 from beam_fraud.live.recorder import recorder
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.transforms.counters import LABELS_IN, ROWS_IN, count
-from beam_fraud.transforms.read_rarely_finalized import ReadRarelyFinalized
+from beam_fraud.transforms.read_elsewhere import ReadElsewhere
 
 
 @dataclass
@@ -24,7 +24,7 @@ class ReadStream(beam.PTransform):
     #: Where the worker's file goes that shows a stream while it runs (`live.board`).
     live: str
     #: Seconds that at least pass between two bundles after which the source is told that what it
-    #: gave is kept (`ReadRarelyFinalized`); 0: it is told after each.
+    #: gave is kept (`ReadElsewhere`); 0: it is told after each.
     finalize_seconds: float = 0.0
     #: Seconds until a source without data is asked again.
     poll_interval: float = 0.05
@@ -41,7 +41,7 @@ class ReadStream(beam.PTransform):
 
     def _read(self) -> beam.PTransform:
         if self.finalize_seconds > 0:
-            return ReadRarelyFinalized(
+            return ReadElsewhere(
                 self.source, self.poll_interval, self.max_read_seconds, self.finalize_seconds
             )
         return ReadFromUnboundedSource(

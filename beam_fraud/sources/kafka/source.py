@@ -56,8 +56,8 @@ class KafkaSource(UnboundedSource):
     checkpoint: Path | None = None
     #: Seconds after which new partitions are looked for; they are read from their first message.
     discover_seconds: float = 30.0
-    #: Number of this sub-source.
-    index: int = 0
+    #: Number of this sub-source; None for the whole.
+    index: int | None = None
     #: Whether a batch may hold messages of several partitions: fewer and larger ones cost less.
     together: bool = False
 
@@ -100,7 +100,12 @@ class KafkaSource(UnboundedSource):
         self.__dict__.update(pickle.loads(state))  # noqa: S301 - within a pickle already
 
     def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
-        """`splits` sub-sources, whatever a runner desires: partitions keep their sub-source."""
+        """`splits` sub-sources, whatever a runner desires: partitions keep their sub-source.
+
+        A sub-source is not split again.
+        """
+        if self.index is not None:
+            return [self]
         return [replace(self, index=index) for index in range(self.splits)]
 
     def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> KafkaReader:
@@ -118,7 +123,7 @@ class KafkaSource(UnboundedSource):
             self.micro_batch,
             self.discover_seconds,
             self.splits,
-            self.index,
+            self.index or 0,
             self.together,
         )
         resumed = None if checkpoint_mark is None else checkpoint_mark.positions

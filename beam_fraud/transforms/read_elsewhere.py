@@ -1,4 +1,4 @@
-"""Beam's reading of an unbounded source with few finalized bundles."""
+"""Beam's reading of an unbounded source, as runners need it that spread it over workers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 
 #: What Beam's step asks for; a step says so in its signature.
 _TRACKER = beam.DoFn.RestrictionParam(unbounded_source._PROVIDER)
+#: More sub-sources than any stream has.
+_ALL = 1_000
 _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
 
 
 @dataclass
-class ReadRarelyFinalized(beam.PTransform):
-    """`ReadFromUnboundedSource`, under the same names, that seldom asks to hear of a bundle's end.
+class ReadElsewhere(beam.PTransform):
+    """`ReadFromUnboundedSource`, under the same names, with two differences.
 
-    A worker sets the steps of a bundle aside until the runner says that it is kept for good, and
-    makes new ones for the next bundle. Flink says so when a checkpoint is complete, and without
-    checkpoints never: asked each time, every bundle would open the model and find its place in the
-    source anew, and without checkpoints memory would grow for ever.
+    Each sub-source is an element of its own: Flink gives all that comes of one element to one
+    worker, however many there are.
+
+    It seldom asks to hear of a bundle's end. A worker sets the steps of a bundle aside until the
+    runner says that it is kept for good, and makes new ones for the next bundle. Flink says so when
+    a checkpoint is complete, and without checkpoints never: asked each time, every bundle would
+    open the model and find its place in the source anew, and memory would grow for ever.
     """
 
-    #: Has raw batches as its elements.
+    #: Has raw batches as its elements; its sub-sources are not split again.
     source: UnboundedSource
     #: Seconds until a source without data is asked again.
     poll_interval: float
@@ -46,7 +51,7 @@ class ReadRarelyFinalized(beam.PTransform):
         step.finalize_seconds = self.finalize_seconds
         return (
             root
-            | "Create" >> beam.Create([self.source])
+            | "Create" >> beam.Create(self.source.split(_ALL), reshuffle=False)
             | "ReadUnbounded" >> beam.ParDo(step).with_output_types(pa.RecordBatch)
         )
 

@@ -1,4 +1,4 @@
-"""A source on another runner gives every batch, and seldom asks to hear of a bundle's end."""
+"""On other runners sub-sources are spread, and bundles seldom finalized; every batch comes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
 from beam_fraud.launch import pipeline_options
-from beam_fraud.transforms.read_rarely_finalized import ReadRarelyFinalized
+from beam_fraud.transforms.read_elsewhere import ReadElsewhere
 
 BATCHES = 40
 #: What came of a run: numbers of the batches, of the finalized marks, and readers that were made.
@@ -82,7 +82,7 @@ def run(finalize_seconds: float) -> None:
     for found in (given, finalized, made):
         found.clear()
     pipeline = beam.Pipeline(options=pipeline_options((), workers=1, streaming=True))
-    read = ReadRarelyFinalized(Batches(), 0.01, 1e-9, finalize_seconds)
+    read = ReadElsewhere(Batches(), 0.01, 1e-9, finalize_seconds)
     _ = pipeline | read | beam.Map(keep)
     pipeline.run()
 
