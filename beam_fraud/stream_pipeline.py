@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 import pyarrow as pa
@@ -36,7 +37,6 @@ from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.rule_share import RuleShareShard
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stages import DEAD_LETTER, SCORED
@@ -60,6 +60,9 @@ from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from beam_fraud.velocity import Velocity
+
+if TYPE_CHECKING:
+    from beam_fraud.sources.kafka.source import KafkaSource
 
 #: Blocks that are predicted at once where shards have cut batches into small ones.
 _BLOCKS_TOGETHER = 16
