@@ -79,7 +79,7 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
         labels="known",
     )
     if dataset.rows_dead:
-        _LOG.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
+        _LOG.warning("%s", dataset.left_out)
     if not dataset.transactions.num_rows:
         raise FraudError("no rows to try the rules on in the files and times given")
     warning = _overlap(dataset.transactions, bundle)

@@ -131,10 +131,8 @@ def _refuse_inputs(out: Path, files: Sequence[str]) -> None:
 
 def _refuse_nothing(dataset: Dataset) -> None:
     if not dataset.transactions.num_rows:
-        dead = ", ".join(f"{n:,} {reason}" for reason, n in dataset.dead_reasons.items())
         raise FraudError(
             f"no transaction to explore among {dataset.rows_in:,} rows in the files and times given"
-            + (f"; dead letters: {dead}" if dead else "")
         )
 
 
