@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.records.faults import missing_columns
@@ -45,6 +45,12 @@ class Dataset:
         """Number of dead letters."""
         return sum(self.dead_reasons.values())
 
+    @property
+    def left_out(self) -> str:
+        """How many dead letters there are and why, for a warning."""
+        why = ", ".join(f"{rows:,} {reason}" for reason, rows in self.dead_reasons.items())
+        return f"{self.rows_dead:,} of {self.rows_in:,} rows left out: {why}"
+
 
 def load_dataset(
     files: Sequence[str],
@@ -69,7 +75,7 @@ def load_dataset(
 
     Raises:
       UsageError: labels are required and the schema has no label, or a file is its own history.
-      FraudError: a file cannot be read or lacks a column.
+      FraudError: a file cannot be read or lacks a column, or each of its rows is a dead letter.
     """
     if labels == "required" and schema.role("label") is None:
         raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
@@ -81,6 +87,7 @@ def load_dataset(
     seen_from = None if first is None else first - horizon
     past = _Rows(schema, seen_from, last, labels).read(earlier)
     given = _Rows(schema, seen_from, last, labels).read(inputs)
+    given.refuse_if_all_are_dead()
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
     table = pa.Table.from_batches(past.batches + given.batches, past.described)
@@ -115,6 +122,7 @@ class _Rows:
         self.duplicates = 0
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
+        self._first_dead = ""
 
     @property
     def rows_kept(self) -> int:
@@ -129,10 +137,21 @@ class _Rows:
             self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
             self.duplicates += block.duplicates
             self.reasons.update(block.dead_letters.column("reason").to_pylist())
+            if block.dead_letters and not self._first_dead:
+                dead = block.dead_letters.slice(0, 1).to_pylist()[0]
+                self._first_dead = f"{dead['source']}:{dead['position']}: {dead['detail']}"
             self.missing.update(missing_columns(block.dead_letters))
             batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
             self.batches.append(self._between(batch))
         return self
+
+    def refuse_if_all_are_dead(self) -> None:
+        dead = self.reasons.total()
+        if dead and dead == self.rows_in:
+            why = ", ".join(f"{rows:,} {reason}" for reason, rows in self.reasons.items())
+            raise FraudError(
+                f"none of {dead:,} records is a transaction ({why}); first: {self._first_dead}"
+            )
 
     def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         times = event_micros(batch)

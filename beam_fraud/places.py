@@ -87,6 +87,8 @@ def refuse_shared_places(
     own = list(_of_outputs(outputs, outbox=outbox))
     read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
     inputs = [_Place(path, _followed(Path(path))) for path in read]
+    if out and not is_url(bundle) and out.path.is_relative_to(_followed(Path(bundle))):
+        raise UsageError(f"--out {directory}: is in the model bundle {bundle}; give another place")
     for place in given:
         if out and out.path.is_relative_to(place.path):
             raise _refusal(place, out)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 import pyarrow as pa
@@ -37,7 +38,6 @@ from beam_fraud.shards.reorder import ReorderShard
 from beam_fraud.shards.rule_share import RuleShareShard
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stages import DEAD_LETTER, SCORED
@@ -61,6 +61,9 @@ from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_labels import WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from beam_fraud.velocity import Velocity
+
+if TYPE_CHECKING:
+    from beam_fraud.sources.kafka.source import KafkaSource
 
 #: Seconds between two bundles after which a source on another runner commits its positions there,
 #: which only those look at who want to know how far the stream is.

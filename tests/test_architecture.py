@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"duration", "velocity", "counter_names", "secret", "extras", "charts"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
-    {"urls", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
+    {"urls", "file_systems", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "object_outputs", "dead_letters"},

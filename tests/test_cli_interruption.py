@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.cli import main
+from beam_fraud.commandline import interruption
 from beam_fraud.commandline.interruption import descendants, stopped, stopped_by_signals
 from beam_fraud.commands import demo
 from beam_fraud.simulate.files import whole_file, write_transactions
@@ -119,6 +120,41 @@ def test_a_signal_takes_what_the_command_has_started_with_it() -> None:
         # It would end only when the sleeping one lets go of its output.
         assert shell.stdout.read() == b""
         assert shell.wait(5) == -signal.SIGKILL
+
+
+class Late:
+    """Interrupts while it is collected: an exception does not come out of that."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_gets_lost_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "_AGAIN", 0.2)
+    started = list[subprocess.Popen[bytes]]()
+    tidied = []
+
+    def command() -> None:
+        with stopped_by_signals():
+            try:
+                Late()
+                # As a thread does that was just about to when the signal came.
+                started.append(subprocess.Popen(["sleep", "60"]))
+                time.sleep(30)
+            finally:
+                # Whoever cleans up is left in peace, also by what goes wrong meanwhile.
+                try:
+                    raise OSError
+                except OSError:
+                    time.sleep(0.5)
+                tidied.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert tidied
+    assert started[0].wait(10) == -signal.SIGKILL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_an_interrupted_run_with_workers_leaves_one_line_and_nothing_else(

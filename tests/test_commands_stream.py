@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,3 +43,24 @@ def test_a_row_of_the_history_counts_once_whatever_reads_it(
     assert first["history_rows_left_out"] == len(repeated)
     # It is in the state by now.
     assert "history_rows" not in run(options)
+
+
+@pytest.mark.slow
+def test_a_directory_is_watched_without_the_client_library_of_kafka(
+    inbox: Path, tmp_path: Path
+) -> None:
+    rows = simulate(Simulation(days=10, accounts=40, merchants=40, seed=3, fraud_rate=0.05))
+    model, out = tmp_path / "model", tmp_path / "out"
+    pq.write_table(rows, inbox / "rows.parquet")
+    train(TrainOptions((str(inbox / "rows.parquet"),), "handbook", "logistic", str(model)))
+    program = "import sys; sys.modules['confluent_kafka'] = None; "
+    program += "from beam_fraud.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "stream", "--model", str(model), "--out", str(out)]
+    watching = [*command, "--watch", str(inbox), "--until-idle", "0.5"]
+    done = subprocess.run(watching, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"scored +{rows.num_rows}\n", done.stdout)
+    reading = [*command, "--kafka", "127.0.0.1:1", "--topic", "t"]
+    refused = subprocess.run(reading, capture_output=True, text=True, timeout=120)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "pip install 'beam-fraud[kafka]'" in refused.stderr

@@ -274,6 +274,15 @@ def test_a_bundle_is_not_taken_for_transactions(options: TrainOptions) -> None:
             run(given)  # type: ignore[operator]
 
 
+def test_what_the_file_system_refuses_to_look_at_is_one_line(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    # As a directory that somebody else may read.
+    given = str(tmp_path / ("x" * 300))
+    with pytest.raises(FraudError, match=r"x: cannot be read: File name too long$"):
+        train.run(replace(options, files=(given,)))
+
+
 def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOptions) -> None:
     train.run(options)
     pq.write_table(table(frauds=False), options.files[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.dataset import load_dataset
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.presets import PRESETS
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import Schema
@@ -33,9 +33,17 @@ def test_rows_are_sorted_counted_and_kept_between_two_times(tmp_path: Path) -> N
     assert data.transactions["transaction_id"].to_pylist() == ["dead", "tie", "late"]
     assert (data.rows_in, data.rows_dead, data.rows_duplicate) == (5, 1, 1)
     assert data.dead_reasons == {"wrong_type": 1}
+    assert data.left_out == "1 of 5 rows left out: 1 wrong_type"
     march = datetime(2024, 3, 1, tzinfo=UTC)
     assert load_dataset([path], BANK, since=march).transactions.num_rows == 1
     assert load_dataset([path], BANK, until=march).transactions.num_rows == 2
+
+
+def test_files_of_dead_letters_alone_are_refused_with_the_first(tmp_path: Path) -> None:
+    rows = [{**GOOD, "id": str(number), "amount": "x"} for number in range(3)]
+    path = str(write_text(tmp_path / "rows.csv", csv_of(*rows)))
+    with pytest.raises(FraudError, match=r"none of 3 records .*; first: rows\.csv:0: "):
+        load_dataset([path], BANK)
 
 
 def test_ids_may_repeat_in_another_file(tmp_path: Path) -> None:

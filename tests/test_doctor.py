@@ -163,6 +163,21 @@ def test_packages_of_this_environment_are_those_it_requires() -> None:
     assert "kafka" in extras.found
 
 
+def test_an_extra_is_there_if_all_is_that_its_packages_bring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs = {
+        "beam-fraud": ["beam>=1", 'beam[cloud]>=1; extra == "cloud"', 'log>=1; extra == "log"'],
+        "beam": ["log>=1", 'store>=1; extra == "cloud"'],
+    }
+    there = {"beam-fraud": "1", "beam": "1", "log": "1"}
+    monkeypatch.setattr("beam_fraud.doctor.installed.requires", lambda name: needs.get(name))
+    monkeypatch.setattr("beam_fraud.doctor.installed._installed", there.get)
+    assert check_packages()[1].found == "log; not installed: cloud"
+    there["store"] = "1"
+    assert check_packages()[1].found == "cloud, log"
+
+
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert check_disk(str(tmp_path / "a/b")).state in ("ok", "warning")
     (tmp_path / "file").touch()

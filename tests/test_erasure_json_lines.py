@@ -7,8 +7,11 @@ import json
 import threading
 from pathlib import Path
 
+import pytest
+
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.message import Message
+from beam_fraud.errors import FraudError
 from tests.erasing import GONE, NOW, STAYS, run
 from tests.flagged import alerts_of, flagged_batch
 
@@ -20,6 +23,17 @@ def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Pa
     assert run(files=(str(file),))["total"] == 1
     assert file.read_text() == '{"alert_id": "2", "account_id": "z"}\n'
     assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_without_json_lines_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "transactions.csv"
+    file.write_text(f"id,fraud\n{GONE},0\n{STAYS},1\n")
+    before = file.read_bytes()
+    with pytest.raises(FraudError, match=r"^--file .*transactions\.csv: holds no JSON lines; give"):
+        run(files=(str(file),))
+    assert file.read_bytes() == before
+    file.write_text("\n")
+    assert run(files=(str(file),))["total"] == 0
 
 
 def test_of_a_digest_only_the_alerts_of_the_account_go(tmp_path: Path) -> None:

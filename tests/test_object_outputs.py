@@ -153,7 +153,7 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(held: Any) -> None:
 
 
 def test_a_scheme_that_nobody_knows_is_a_wrong_call() -> None:
-    with pytest.raises(UsageError, match=r"^--out ftp://x/y: no file system is installed for ftp"):
+    with pytest.raises(UsageError, match=r"^--out ftp://x/y: no file system knows ftp"):
         ObjectOutputs("ftp://x/y", "r").check()
 
 

@@ -81,3 +81,12 @@ def test_places_that_meet(tmp_path: Path, places: tuple[str | None, ...], said: 
     assert said.replace("*", str(tmp_path)) in line
     assert line.startswith("--alert file:" if len(places) > 1 else "--sink ")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("out", ["model", "model/scored", "link"])
+def test_the_bundle_is_no_place_for_results(tmp_path: Path, out: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    outputs = RunOutputs(tmp_path / out, "r")
+    with pytest.raises(UsageError, match=r"is in the model bundle .*model; give another place"):
+        refuse_shared_places(outputs, None, [], [], str(tmp_path / "model"))

@@ -65,6 +65,7 @@ def test_a_condition_means_what_python_would_mean_by_it(text: str, condition: ob
     [
         ("score > amout", 9, "unknown name 'amout' (did you mean 'amount'?)"),
         ("währung == 'x' and amout > 1", 20, "unknown name 'amout'"),
+        ("merchant_risk_30d_delay_7d > 0.1", 1, "(define it by [[velocity]] in the schema)"),
         ("  amout > 1", 3, "unknown name 'amout'"),
         ("amount > 'x'", 10, "'x' is text, which cannot be compared; leave the quotes of 'x' out"),
         ("account_id == 12", 15, "12 is a number and account_id is text, which cannot be compared; "

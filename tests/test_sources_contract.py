@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.filesystem import FileMetadata, MatchResult
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.sources.filesystem import list_files
 from beam_fraud.sources.source import find_inputs, limit_files, read_segment, split_file
 from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
 
@@ -292,6 +296,46 @@ def test_files_by_url_are_read_through_beam(name: str, tmp_path: Path) -> None:
         assert len(result.transactions) == COUNT, given
 
 
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("s3://bucket/x.csv", "boto3", "aws"),
+        ("azfs://account/box/x.csv", "azure", "azure"),
+    ],
+)
+def test_a_url_whose_file_system_is_not_installed(
+    url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        UsageError, match=rf"{package}.*pip install 'beam-fraud\[{extra}\]'"
+    ) as said:
+        find_inputs([url], BANK, labels="required")
+    assert "\n" not in str(said.value)
+
+
+class Strict(LocalFileSystem):
+    """Refuses to work without options, as that of S3 does."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "strict"
+
+    def __init__(self, pipeline_options: object) -> None:
+        assert pipeline_options is not None
+        super().__init__(pipeline_options)
+
+    def match(self, patterns: list[str], limits: object = None) -> list[MatchResult]:
+        return [
+            MatchResult(pattern, [FileMetadata("strict://box/x.csv", 1)]) for pattern in patterns
+        ]
+
+
+def test_files_by_url_are_found_before_there_is_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileSystems, "_pipeline_options", None)
+    assert list_files("strict://box/x.csv")[0].path == "strict://box/x.csv"
+
+
 def test_a_url_that_no_file_system_knows() -> None:
-    with pytest.raises(UsageError, match="no file system is installed for nope://"):
+    with pytest.raises(UsageError, match="no file system knows nope://"):
         find_inputs(["nope://bucket/x.csv"], BANK, labels="required")

@@ -174,10 +174,14 @@ def test_only_this_machine_reaches_it(pool: Pool) -> None:
     assert not listens(f"127.0.0.2:{port}")
 
 
-def test_a_port_that_is_taken_is_an_error_in_one_line(pool: Pool) -> None:
+def test_a_port_that_is_taken_is_an_error_in_one_line(
+    pool: Pool, capfd: pytest.CaptureFixture[str]
+) -> None:
     host, _, port = pool.endpoint.rpartition(":")
     with pytest.raises(FraudError, match=f"^{pool.endpoint}: can't listen there"):
         WorkerPool(host, int(port)).start()
+    # gRPC would have more to say.
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGKILL, -9)])

@@ -14,6 +14,8 @@ from types import FrameType
 
 #: What stops a command, and the word that says so.
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+#: Seconds after which a command that was stopped is looked at again.
+_AGAIN = 2.0
 #: The signal that has stopped the command, if one has.
 _received: signal.Signals | None = None
 #: Processes that whoever called had started before: they are not the command's to end.
@@ -34,6 +36,7 @@ def stopped_by_signals() -> Iterator[None]:
         return
     _not_ours = frozenset(descendants(os.getpid()))
     before = {number: signal.getsignal(number) for number in _WORDS}
+    alarm = signal.signal(signal.SIGALRM, _insist)
     for number, handler in before.items():
         # A shell that starts a command in the background has it ignore Ctrl-C.
         if handler != signal.SIG_IGN:
@@ -41,6 +44,8 @@ def stopped_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, alarm)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -82,11 +87,29 @@ def _stop(number: int, frame: FrameType | None) -> None:
     global _received
     _received = signal.Signals(number)
     signal.signal(number, signal.SIG_DFL)
+    _end_workers()
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+    raise KeyboardInterrupt
+
+
+def _insist(number: int, frame: FrameType | None) -> None:
+    """End what was about to start when the signal came, and an interruption that got lost.
+
+    Some libraries run callbacks in the main thread, out of which no exception comes.
+    """
+    _end_workers()
+    handled = sys.exception()
+    while handled is not None and not isinstance(handled, KeyboardInterrupt):
+        handled = handled.__context__
+    if handled is None:
+        raise KeyboardInterrupt
+
+
+def _end_workers() -> None:
     # Beam waits for the workers to finish what they are at, which can take as long as the run.
     for pid in set(descendants(os.getpid())) - _not_ours:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-    raise KeyboardInterrupt
 
 
 def descendants(pid: int) -> list[int]:

@@ -18,6 +18,8 @@ from beam_fraud.commands.rules_table import rules_table
 from beam_fraud.dataset import load_dataset
 from beam_fraud.decision import decided_columns
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.evaluation.candidate import overlap_warning
+from beam_fraud.event_time import event_micros
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model, open_bundle
 from beam_fraud.models.manifest import Thresholds
@@ -77,9 +79,12 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
         labels="known",
     )
     if dataset.rows_dead:
-        _LOG.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
+        _LOG.warning("%s", dataset.left_out)
     if not dataset.transactions.num_rows:
         raise FraudError("no rows to try the rules on in the files and times given")
+    warning = _overlap(dataset.transactions, bundle)
+    if warning is not None:
+        _LOG.warning("%s", warning)
     figures = _tried(dataset.transactions, rules, features, bundle)
     everything = figures.everything
     told = figures.of_rules(model=bundle is not None)
@@ -146,6 +151,14 @@ def _tried(
         )
         figures.add(fired, counted)
     return figures
+
+
+def _overlap(transactions: pa.Table, bundle: Bundle | None) -> str | None:
+    """A warning if the model may know the labels that it is measured by."""
+    if bundle is None or "label" not in transactions.column_names:
+        return None
+    times = event_micros(transactions)
+    return overlap_warning(bundle, int(times.min()), int(times.max()))
 
 
 def _labels(rows: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

@@ -11,7 +11,7 @@ from typing import Any
 from beam_fraud.duration import microseconds
 from beam_fraud.erasure.database import erase_from_database
 from beam_fraud.erasure.directory import erase_from_directory, keeps_a_state
-from beam_fraud.erasure.json_lines import erase_from_lines
+from beam_fraud.erasure.json_lines import erase_from_lines, refuse_other_files
 from beam_fraud.erasure.parquet import erase_from_scored
 from beam_fraud.erasure.record import Erasure
 from beam_fraud.erasure.subject import Accounts, Before, Subject
@@ -72,8 +72,10 @@ def run(options: EraseOptions) -> dict[str, object]:
     outs = [local_directory(out) for out in options.outs]
     files = [absolute(Path(file)) for file in options.files]
     for file in files:
-        if not file.is_file():
-            raise FraudError(f"--file {file}: is not a file")
+        try:
+            refuse_other_files(file)
+        except FraudError as error:
+            raise FraudError(f"--file {error}") from None
     rows: dict[str, dict[str, int]] = {}
     notes = []
     for out in outs:

@@ -99,8 +99,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
         segments=options.segments,
     )
     if evaluated.dataset.rows_dead:
-        dead = evaluated.dataset
-        _log.warning("%d rows are left out: %s", dead.rows_dead, dead.dead_reasons)
+        _log.warning("%s", evaluated.dataset.left_out)
     candidates = [
         _candidate(evaluated, place, bundle, options.threshold)
         for place, bundle in enumerate(bundles)

@@ -127,14 +127,14 @@ def _refuse_inputs(out: Path, files: Sequence[str]) -> None:
         raise UsageError(f"--out {out}: is a directory, give a file")
     if os.path.realpath(out) in {os.path.realpath(file) for file in files}:
         raise UsageError(f"--out {out}: is one of the files to read")
+    if out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: must end in .html")
 
 
 def _refuse_nothing(dataset: Dataset) -> None:
     if not dataset.transactions.num_rows:
-        dead = ", ".join(f"{n:,} {reason}" for reason, n in dataset.dead_reasons.items())
         raise FraudError(
             f"no transaction to explore among {dataset.rows_in:,} rows in the files and times given"
-            + (f"; dead letters: {dead}" if dead else "")
         )
 
 
@@ -142,9 +142,11 @@ def _make_directory(directory: Path, option: str) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FraudError(f"{option}: cannot make {directory} ({error.strerror})") from None
+        raise FraudError(
+            f"{option} {directory}: cannot be made ({error.strerror}); give another directory"
+        ) from None
     if not os.access(directory, os.W_OK):
-        raise FraudError(f"{option}: cannot write into {directory}")
+        raise FraudError(f"{option} {directory}: cannot be written into; give another directory")
 
 
 def _write(out: Path, page: str) -> None:

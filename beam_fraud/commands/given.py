@@ -17,12 +17,18 @@ def refuse_bundles(given: Sequence[str]) -> None:
 
     Raises:
       UsageError: a directory is a model bundle.
+      FraudError: the file system refuses.
     """
     for name in given:
-        if not is_url(name) and all(
-            (Path(name) / f).is_file() for f in (MANIFEST_FILE, MODEL_FILE)
-        ):
+        if not is_url(name) and _is_bundle(Path(name)):
             raise UsageError(f"{name}: is a model bundle, not transactions; give it as --model")
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        return all((path / name).is_file() for name in (MANIFEST_FILE, MODEL_FILE))
+    except OSError as error:
+        raise FraudError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:

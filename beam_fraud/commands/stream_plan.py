@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -26,24 +26,22 @@ from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.kafka.check import topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.object_stream_outputs import object_stream_outputs
 from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
-from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sources.kafka.source import KafkaSource
-from beam_fraud.sources.kafka.start import Start
-from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.stream_pipeline import Stream
 from beam_fraud.urls import is_url
+
+if TYPE_CHECKING:
+    from beam_fraud.sources.kafka.source import KafkaSource
 
 _LOG = logging.getLogger(__name__)
 #: Parts of the state where workers share them; here one worker has all.
@@ -175,9 +173,10 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
-    for topic in (options.out_topic, options.dead_letter_topic):
-        if topic is not None and settings is not None:
-            topic_partitions(settings, topic)
+    if settings is not None:
+        from beam_fraud.commands.stream_topics import check_written_topics
+
+        check_written_topics(options, settings)
     return StreamPlan(
         stream=stream,
         scoring=planned.scoring,
@@ -290,24 +289,11 @@ def _source(
         )
         source.check()
         return source
-    assert options.topic is not None
-    topics = [KafkaTopic(options.topic, "transactions")]
-    if options.labels_topic is not None:
-        topics.append(KafkaTopic(options.labels_topic, "labels"))
-    partitions = [len(topic_partitions(settings, topic.name)) for topic in topics]
-    return KafkaSource(
-        settings=settings,
-        topics=tuple(topics),
-        start=Start.parse(options.start),
-        newest_event=NewestEvent.of(features.schema),
-        lateness=given_duration("--lateness", options.lateness),
-        # One worker does everything here, and one mark a bundle makes the commit atomic.
-        splits=1 if here else max(partitions),
-        # What puts rows in order looks at each partition by itself.
-        together=here and options.reorder is None,
-        stop_file=str(outputs.stop_file),
-        until_idle=until_idle,
-        checkpoint=checkpoint,
+    # Only here: a directory is watched without the client library.
+    from beam_fraud.commands.stream_topics import topic_source
+
+    return topic_source(
+        options, settings, features.schema, outputs, here=here, until_idle=until_idle
     )
 
 

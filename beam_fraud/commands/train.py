@@ -127,7 +127,7 @@ def run(options: TrainOptions) -> dict[str, object]:
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     dataset = load_dataset(options.files, schema, since=since, until=until, history=options.history)
     if dataset.rows_dead:
-        _log.warning("%d rows are left out: %s", dataset.rows_dead, dataset.dead_reasons)
+        _log.warning("%s", dataset.left_out)
     trained = train(dataset.transactions, schema, recipe)
     data = tuple(Path(file).name for file in options.files)
     bundle = write_bundle(

@@ -57,13 +57,22 @@ def _extras_of(requirement: Requirement) -> list[str]:
     ]
 
 
-def _needed(requirement: Requirement) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+def _needed(requirement: Requirement, extra: str = "") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _met(requirement: Requirement) -> bool:
+    """Whether a package is there, with what its own extras bring."""
     found = _installed(requirement.name)
-    return found is not None and requirement.specifier.contains(found, prereleases=True)
+    if found is None or not requirement.specifier.contains(found, prereleases=True):
+        return False
+    brought = [Requirement(line) for line in requires(requirement.name) or ()]
+    return all(
+        _met(package)
+        for extra in requirement.extras
+        for package in brought
+        if not _needed(package) and _needed(package, extra)
+    )
 
 
 def _installed(name: str) -> str | None:

@@ -49,6 +49,35 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
         unfinished.unlink(missing_ok=True)
 
 
+def refuse_other_files(file: Path) -> None:
+    """See that a file is one of JSON lines before anything is taken out of it.
+
+    In other files a word that equals the id means nothing: in a table of transactions an account
+    "1" would be each fraud.
+
+    Raises:
+      FraudError: it is not there, cannot be read, or none of its lines is a JSON object.
+    """
+    if not file.is_file():
+        raise FraudError(f"{file}: is not a file")
+    try:
+        with open(file, "rb") as lines:
+            filled = (line for line in lines if line.strip())
+            first = next(filled, None)
+            if first is None or _is_object(first) or any(map(_is_object, filled)):
+                return
+    except OSError as error:
+        raise FraudError(f"{file}: cannot be read ({reason_of(error)})") from None
+    raise FraudError(f"{file}: holds no JSON lines; give a file of `--alert file:FILE`")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.MsgspecError, UnicodeError):
+        return False
+
+
 def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
     """What is left of a line, nothing or a line, and how much went."""
     try:

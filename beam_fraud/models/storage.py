@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError
+from beam_fraud.file_systems import file_systems, missing_file_system
 from beam_fraud.sinks.folder import check_writable
 from beam_fraud.urls import is_url
 
@@ -116,14 +117,12 @@ def _write_url(directory: str, files: Mapping[str, bytes], last: str) -> None:
 
 
 def _file_systems(path: str) -> Any:
-    # Beam takes seconds to import: only a URL needs it.
-    from apache_beam.io.filesystems import FileSystems
-
+    beam = file_systems()
     try:
-        FileSystems.get_filesystem(path)
+        beam.get_filesystem(path)
     except ValueError as error:
-        raise FraudError(f"{path}: {_first_line(error)}") from None
-    return FileSystems
+        raise FraudError(f"{path}: {missing_file_system(path, error)}") from None
+    return beam
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -27,6 +28,7 @@ from beam_fraud.rules.condition import (
     Text,
     Value,
 )
+from beam_fraud.velocity import AGGREGATES
 
 #: Characters of a condition; longer lists of values have a file of their own.
 MAX_LENGTH = 4_000
@@ -52,6 +54,8 @@ _ALLOWED = (
     "names, numbers, texts, True, False, and or not, == != < <= > >=, + - * /, "
     "`in` a list, `is None` and parentheses"
 )
+#: What the names of velocity features end in, and hardly any column's does.
+_VELOCITY = re.compile(rf"_({'|'.join(AGGREGATES)})_\d+\w+$|_seconds_since_last$")
 _CONDITIONS = (Compare, Among, Missing, Always, All, Any, Not)
 
 
@@ -293,8 +297,11 @@ class _Reader:
     def _unknown(
         self, node: ast.expr, name: str, known: Mapping[str, object], what: str
     ) -> ConditionError:
-        near = get_close_matches(name, known, 1)
-        if near:
+        velocity = what == "name" and _VELOCITY.search(name) is not None
+        near = get_close_matches(name, [k for k in known if not velocity or _VELOCITY.search(k)], 1)
+        if velocity and not near:
+            hint = "define it by [[velocity]] in the schema"
+        elif near:
             hint = f"did you mean {near[0]!r}?"
         elif len(known) > 12:
             hint = f"known: {', '.join(list(known)[:12])} and {len(known) - 12} more"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from beam_fraud.errors import UsageError
+from beam_fraud.file_systems import file_systems, missing_file_system
 
 
 def check_scheme(option: str, url: str) -> None:
@@ -16,33 +17,29 @@ def check_scheme(option: str, url: str) -> None:
       UsageError: none does.
     """
     try:
-        _file_systems().get_filesystem(url)
+        file_systems().get_filesystem(url)
     except ValueError as error:
-        scheme = url.partition("://")[0]
-        raise UsageError(
-            f"{option}: no file system is installed for {scheme}:// (extras gcp, aws and azure "
-            f"bring theirs): {str(error).splitlines()[0]}"
-        ) from None
+        raise UsageError(f"{option}: {missing_file_system(url, error)}") from None
 
 
 def objects(pattern: str) -> list[str]:
     """URLs of the files that a pattern leads to: `*` within a folder, `**` below it as well."""
     with as_os_errors():
-        found = _file_systems().match([pattern])[0].metadata_list
+        found = file_systems().match([pattern])[0].metadata_list
         return [str(entry.path) for entry in found]
 
 
 def exists(url: str) -> bool:
     """Whether there is such a file."""
     with as_os_errors():
-        return bool(_file_systems().exists(url))
+        return bool(file_systems().exists(url))
 
 
 def create(url: str) -> BinaryIO:
     """A new file, seen under its URL once it is closed."""
     with as_os_errors():
         # Else an ending would have it compressed once more.
-        return cast(BinaryIO, _file_systems().create(url, compression_type="uncompressed"))
+        return cast(BinaryIO, file_systems().create(url, compression_type="uncompressed"))
 
 
 def write(url: str, data: bytes) -> None:
@@ -71,7 +68,7 @@ def give_up(file: BinaryIO) -> None:
 def move(url: str, to: str) -> None:
     """Give a file another URL; nothing is done if that has been done before."""
     with as_os_errors():
-        systems = _file_systems()
+        systems = file_systems()
         if not systems.exists(url) and systems.exists(to):
             return
         systems.copy([url], [to])
@@ -82,7 +79,7 @@ def remove(urls: Sequence[str]) -> None:
     """Delete files; those that are not there are no failure."""
     if urls:
         with as_os_errors():
-            _file_systems().delete(list(urls))
+            file_systems().delete(list(urls))
 
 
 @contextmanager
@@ -92,10 +89,3 @@ def as_os_errors() -> Iterator[None]:
         yield
     except Exception as error:  # each file system raises its own kinds
         raise OSError((str(error).splitlines() or [type(error).__name__])[0]) from None
-
-
-def _file_systems() -> Any:
-    # Beam takes seconds to import, and only a URL needs it.
-    from apache_beam.io.filesystems import FileSystems
-
-    return FileSystems

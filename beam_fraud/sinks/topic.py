@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.sinks.producer import TopicProducer
+
+if TYPE_CHECKING:
+    from beam_fraud.sinks.producer import TopicProducer
 
 #: Connections of this process that nobody uses: to connect anew takes longer than most bundles.
 _idle: defaultdict[KafkaSettings, list[TopicProducer]] = defaultdict(list)
@@ -65,5 +68,8 @@ class TopicWriter:
                 idle = _idle[self._settings]
                 self._producer = idle.pop() if idle else None
         if self._producer is None:
+            # Only here: streams without topics do without the client library.
+            from beam_fraud.sinks.producer import TopicProducer
+
             self._producer = TopicProducer(self._settings)
         return self._producer

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.file_systems import file_systems, is_missing, missing_file_system
 from beam_fraud.urls import is_url
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -39,10 +40,8 @@ def open_file(path: str) -> pa.NativeFile:
     try:
         if not is_url(path):
             return pa.OSFile(path, "rb")
-        from apache_beam.io.filesystem import CompressionTypes
-        from apache_beam.io.filesystems import FileSystems
-
-        stored = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        # Else an ending would have it decompressed here.
+        stored = file_systems().open(path, compression_type="uncompressed")
         return pa.PythonFile(stored, mode="r")
     except Exception as error:
         raise FraudError(f"{path}: cannot be opened: {_reason(error)}") from None
@@ -90,23 +89,20 @@ def _local(path: Path, relative_to: Path) -> FoundFile:
 
 
 def _list_remote(given: str) -> list[FoundFile]:
-    from apache_beam.io.filesystems import FileSystems
-
+    beam = file_systems()
     directory = given.rstrip("/") + "/"
     try:
         # What lies below comes first: some file systems match a directory as they do a file.
-        found = FileSystems.match([directory + "**"])[0].metadata_list
+        found = beam.match([directory + "**"])[0].metadata_list
         fixed = directory
         if not found:
-            found = FileSystems.match([given])[0].metadata_list
+            found = beam.match([given])[0].metadata_list
             fixed = _fixed_part(given) if _WILDCARD.search(given) else given.rpartition("/")[0]
     except ValueError as error:
-        scheme = given.partition("://")[0]
-        raise UsageError(
-            f"{given}: no file system is installed for {scheme}:// "
-            f"(extras gcp, aws and azure bring theirs): {_reason(error)}"
-        ) from None
+        raise UsageError(f"{given}: {missing_file_system(given, error)}") from None
     except Exception as error:
+        if is_missing(given):
+            raise UsageError(f"{given}: {missing_file_system(given, error)}") from None
         raise FraudError(f"{given}: cannot be listed: {_reason(error)}") from None
     fixed = fixed.rstrip("/") + "/"
     return [

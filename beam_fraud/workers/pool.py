@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import socket
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,7 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
           FraudError: Workers can't be started, or the port is taken.
         """
         endpoint = f"{self._host}:{self._port}"
+        _refuse_taken(self._host, self._port)
         try:
             port = self._server.add_insecure_port(endpoint)
         except RuntimeError:
@@ -150,3 +152,22 @@ class _Worker:
         if not self.ended.wait(seconds):
             self.process.kill()
             self.ended.wait()
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """See that one can listen there, before gRPC prints lines of its own about it.
+
+    Raises:
+      FraudError: the port is taken, or the host is none of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as tried:
+            # As gRPC does: a port that was left a moment ago is free.
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise FraudError(
+            f"{host}:{port}: can't listen there ({error.strerror}); give another --port or --host"
+        ) from None

@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
-
 from beam_fraud.errors import FraudError, UsageError
 from deploy.java import class_path, program
 from deploy.ports import free_port, is_free
 from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
+
+try:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+except ImportError as error:
+    sys.exit(f"beam-fraud: Kafka needs a client library ({error}): pip install -e '.[kafka]'")
 
 HERE = Path(__file__).parent
 #: Seconds that a broker may take until it answers; five are usual.

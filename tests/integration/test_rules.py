@@ -308,6 +308,8 @@ def test_rules_check_says_what_rules_catch_and_what_a_model_would_have(
     assert result["together"]["fired"] == table.num_rows - passed.num_rows
     assert result["model"]["fired"] == by_model.sum()
     assert "rule wide fires on" in caplog.text
+    # The day is one of those that the model was fitted on.
+    assert "promise too much; give later ones (--from)" in caplog.text
     shown = check_rules.render(result)
     assert "precision" in shown
     assert "(model and rules)" in shown

@@ -268,7 +268,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_scored(
         run(parquet, bundle, tmp_path / "out", schema="ulb")
     with pytest.raises(UsageError, match="redis"):
         run(parquet, bundle, tmp_path / "out", sink="redis://x")
-    with pytest.raises(UsageError, match="no file system is installed for nowhere://"):
+    with pytest.raises(UsageError, match="no file system knows nowhere://"):
         run(parquet, bundle, "nowhere://bucket/out")  # type: ignore[arg-type]
     with pytest.raises(FraudError, match="no such file"):
         run(tmp_path / "absent.parquet", bundle, tmp_path / "out")
