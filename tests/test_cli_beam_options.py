@@ -70,7 +70,8 @@ def test_values_of_our_options_and_what_follows_a_double_dash_are_not_options() 
         (["--flink_submit_uber_jar=1"], "option --flink_submit_uber_jar takes no value"),
         (["--direct_num_workers=x"], "--direct_num_workers: invalid int value: 'x'"),
         (["--direct_running_mode=x"], "--direct_running_mode: invalid choice: 'x'"),
-        (["--runner=Flnk"], "Unexpected pipeline runner: Flnk."),
+        (["--runner=FlnkRunner"], "--runner FlnkRunner: there is no such runner; did you mean Fl"),
+        (["--runner=X"], "--runner X: there is no such runner; leave --runner out, or give Prism"),
         (["--runner=no.such.Runner"], "No module named 'no'"),
     ],
 )

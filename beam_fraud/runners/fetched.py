@@ -2,44 +2,101 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     JobServerOptions,
     PipelineOptions,
     PrismRunnerOptions,
+    SparkRunnerOptions,
 )
 
 from beam_fraud.errors import FraudError, UsageError
 
+if TYPE_CHECKING:
+    from apache_beam.utils.subprocess_server import JavaJarServer
 
-def refuse_missing_job_server(options: PipelineOptions) -> None:
-    """See that Java and Flink's job server are there, where Beam is to start one.
+
+@dataclass(frozen=True)
+class _JobServer:
+    """A job server that Beam starts for one pipeline."""
+
+    #: As `module:class` of Beam.
+    server: str
+    #: Whose option names its jar.
+    options: type[PipelineOptions]
+    #: That option.
+    jar: str
+    #: How a user comes by one.
+    instead: str = ""
+
+
+_JOB_SERVERS = {
+    "FlinkRunner": _JobServer(
+        "apache_beam.runners.portability.flink_runner:FlinkJarJobServer",
+        FlinkRunnerOptions,
+        "flink_job_server_jar",
+        " (deploy/flink makes one for Flink 1.19)",
+    ),
+    "SparkRunner": _JobServer(
+        "apache_beam.runners.portability.spark_runner:SparkJarJobServer",
+        SparkRunnerOptions,
+        "spark_job_server_jar",
+    ),
+}
+
+
+def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
+    """See that Java and the runner's job server are there, where Beam is to start one.
+
+    Does nothing for a runner without one.
 
     Raises:
       UsageError: there is no Java, or no such file.
       FraudError: the job server could not be fetched.
     """
-    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
-
+    if runner not in _JOB_SERVERS:
+        return
+    wanted = _JOB_SERVERS[runner]
     java = options.view_as(JobServerOptions).job_server_java_launcher
     if shutil.which(java) is None:
         raise UsageError(
-            f"--runner FlinkRunner: its job server needs Java, and there is no program {java!r}; "
+            f"--runner {runner}: its job server needs Java, and there is no program {java!r}; "
             "install it, or give the --job_endpoint of one that runs"
         )
-    given = options.view_as(FlinkRunnerOptions).flink_job_server_jar
+    given = getattr(options.view_as(wanted.options), wanted.jar)
     if given and "://" not in given and not Path(given).exists():
-        raise UsageError(f"--flink_job_server_jar {given}: no such file")
+        raise UsageError(f"--{wanted.jar} {given}: no such file")
+    module, _, name = wanted.server.partition(":")
+    server: type[JavaJarServer] = getattr(import_module(module), name)
     try:
-        FlinkJarJobServer.local_jar(FlinkJarJobServer(options).path_to_jar(), _jar_cache(options))
+        with _told_once():
+            server.local_jar(server(options).path_to_jar(), _jar_cache(options))
     except Exception as error:
         raise FraudError(
-            f"--runner FlinkRunner: its job server could not be fetched ({_first_line(error)}); "
-            "give --flink_job_server_jar, or the --job_endpoint of one that runs"
+            f"--runner {runner}: its job server could not be fetched ({_first_line(error)}); "
+            f"give --{wanted.jar}{wanted.instead}, or the --job_endpoint of one that runs"
         ) from None
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Keep Beam from warning of what the command is about to say itself."""
+    logger = logging.getLogger("apache_beam.utils.subprocess_server")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _jar_cache(options: PipelineOptions) -> str | None:
@@ -73,4 +130,6 @@ def prism_program(options: PipelineOptions) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).splitlines()[0].split())[:300]
+    line = " ".join((str(error) or type(error).__name__).splitlines()[0].split())
+    # Beam goes on about each place that it has tried.
+    return line.partition(". ")[0][:300]

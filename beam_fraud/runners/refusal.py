@@ -135,11 +135,10 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
     if endpoint is None:
         if runner.name == "PrismRunner":
             prism_program(options)
-        if runner.name == "FlinkRunner":
-            if master is not None:
-                refuse_other_version(master, options)
-            if not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar:
-                refuse_missing_job_server(options)
+        if runner.name == "FlinkRunner" and master is not None:
+            refuse_other_version(master, options)
+        if not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar:
+            refuse_missing_job_server(runner.name, options)
     elif server is not None:
         behind = runner_behind(server)
         if runner.name not in ("PortableRunner", behind or runner.name):

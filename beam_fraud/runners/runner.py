@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
@@ -102,9 +103,13 @@ def refuse_unusable(name: str) -> None:
       name: as `--runner` gives it.
 
     Raises:
-      UsageError: it is one.
+      UsageError: it is one, or there is no such runner.
     """
     runner = runner_named(name)
+    if runner not in RUNNERS and "." not in name:
+        near = get_close_matches(name, [known.name for known in RUNNERS], 1)
+        fix = f"did you mean {near[0]}?" if near else INSTEAD
+        raise UsageError(f"--runner {name}: there is no such runner; {fix}")
     if runner.unusable:
         raise UsageError(f"--runner {runner.name}: {runner.unusable}; {INSTEAD}")
 
