@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     StandardOptions,
 )
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.commandline.failure import line_of
 
@@ -81,14 +81,18 @@ class FlinkJob(PipelineResult):
         """
         ended = threading.Event()
         threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
+        state = PipelineState.CANCELLED
         try:
-            return str(self._result.wait_until_finish(duration))
+            state = str(self._result.wait_until_finish(duration))
         except Exception:
-            if self._given_up:
-                raise RuntimeError(self._given_up) from None
-            raise
+            # Beam knows of a cancelled pipeline alone.
+            if not self._given_up:
+                raise
         finally:
             ended.set()
+        if self._given_up:
+            raise RuntimeError(self._given_up)
+        return state
 
     def metrics(self) -> Any:
         """As Beam has them."""
