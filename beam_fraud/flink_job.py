@@ -81,7 +81,7 @@ class FlinkJob(PipelineResult):
         """
         ended = threading.Event()
         threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
-        state = PipelineState.CANCELLED
+        state = str(PipelineState.CANCELLED)
         try:
             state = str(self._result.wait_until_finish(duration))
         except Exception:
