@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.commandline.failure import line_of
+from beam_fraud.runners.flink_failure import flink_failure
 
 _LOG = logging.getLogger(__name__)
 #: How often a job with an end may fail; what fails again after that fails for good.
@@ -63,6 +64,7 @@ class FlinkJob(PipelineResult):
         """
         super().__init__(result.state)
         self._result = result
+        self._options = options
         self._address = _address(options)
         self._name = name
         self._endless = bool(options.view_as(StandardOptions).streaming)
@@ -90,6 +92,8 @@ class FlinkJob(PipelineResult):
                 raise
         finally:
             ended.set()
+            if self._endless:
+                self._tell_what_is_kept()
         if self._given_up:
             raise RuntimeError(self._given_up)
         return state
@@ -109,9 +113,12 @@ class FlinkJob(PipelineResult):
             self._ask("PATCH", f"/jobs/{job}?mode=cancel")
 
     def _watch(self, ended: threading.Event) -> None:
-        failed, last = 0, -1
+        failed, last, told = 0, -1, False
         while not ended.wait(_LOOK_SECONDS):
             try:
+                for job in () if told else self._running():
+                    _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._address, job)
+                    told = True
                 failures = self._failures(after=last)
             except OSError:
                 # A job manager that starts again, or none any more: the wait itself will tell.
@@ -121,8 +128,23 @@ class FlinkJob(PipelineResult):
                 if not self._endless and failed >= MOST_FAILURES:
                     self._give_up(failure)
                     return
-                why = line_of(RuntimeError(failure))
+                raised = RuntimeError(failure)
+                why = str(flink_failure(self._options, raised) or line_of(raised))
                 _LOG.warning("the job failed, and Flink starts it again: %s", why)
+
+    def _tell_what_is_kept(self) -> None:
+        """Say with what another call goes on; Flink knows it for an hour after the end."""
+        try:
+            for job in self._jobs():
+                latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
+                kept = [each for name in ("completed", "savepoint") if (each := latest.get(name))]
+                if kept:
+                    newest = max(kept, key=lambda each: int(each["trigger_timestamp"]))
+                    path = newest["external_path"]
+                    _LOG.info("to go on where it stopped, give --savepoint_path=%s", path)
+        except (OSError, KeyError):
+            # Nothing has gone wrong but this look; the state is where it was before.
+            _LOG.debug("Flink does not tell what it keeps", exc_info=True)
 
     def _give_up(self, failure: str) -> None:
         self._given_up = failure
@@ -143,8 +165,12 @@ class FlinkJob(PipelineResult):
 
     def _running(self) -> list[str]:
         """Flink's ids for it; one once it has begun, none when it has ended."""
+        return [str(job["jid"]) for job in self._jobs() if job["end-time"] < 0]
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        """What Flink says of it, whether it runs or has ended."""
         jobs = self._ask("GET", "/jobs/overview")["jobs"]
-        return [job["jid"] for job in jobs if job["name"] == self._name and job["end-time"] < 0]
+        return [job for job in jobs if job["name"] == self._name]
 
     def _ask(self, method: str, path: str) -> Any:
         answer = requests.request(method, f"{self._address}{path}", timeout=_SECONDS)

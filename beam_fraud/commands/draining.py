@@ -70,7 +70,7 @@ class Draining:
         self._cancelled = True
         _LOG.info(
             "the runner does not end the stream by itself, so it is cancelled; what was not "
-            "written yet is in the runner's state, if it keeps a savepoint"
+            "written yet is in its last checkpoint, if it keeps any"
         )
         try:
             result.cancel()

@@ -15,6 +15,7 @@ from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.archive_places import claim_archives
+from beam_fraud.checkpoint.kept_elsewhere import refuse_other_stream, remember
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
@@ -64,8 +65,11 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
-        elif not launch.starts_from_savepoint(planned.beam_options):
+        elif launch.starts_from_savepoint(planned.beam_options):
+            refuse_other_stream(outputs.about, planned.about)
+        else:
             _claim_archives(planned, None)
+            remember(outputs.about, planned.about)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
