@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -29,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 MOST_FAILURES = 4
 #: Seconds that an answer of Flink may take.
 _SECONDS = 10.0
+#: Seconds that a savepoint may take.
+_SAVEPOINT_SECONDS = 60.0
 #: Seconds between two looks at what has failed.
 _LOOK_SECONDS = 2.0
 
@@ -69,6 +72,7 @@ class FlinkJob(PipelineResult):
         self._name = name
         self._endless = bool(options.view_as(StandardOptions).streaming)
         self._given_up = ""
+        self._ends, self._kept = False, ""
 
     @property
     def state(self) -> str:
@@ -114,6 +118,7 @@ class FlinkJob(PipelineResult):
 
     def _watch(self, ended: threading.Event) -> None:
         failed, last, told = 0, -1, False
+        reasons = set[str]()
         while not ended.wait(_LOOK_SECONDS):
             try:
                 for job in () if told else self._running():
@@ -130,21 +135,65 @@ class FlinkJob(PipelineResult):
                     return
                 raised = RuntimeError(failure)
                 why = str(flink_failure(self._options, raised) or line_of(raised))
-                _LOG.warning("the job failed, and Flink starts it again: %s", why)
+                # A job with an end soon says it once more, when it is given up.
+                if self._endless or why not in reasons:
+                    _LOG.warning("the job failed, and Flink starts it again: %s", why)
+                reasons.add(why)
+
+    def keep(self) -> None:
+        """Have Flink write down the state of a stream that is about to be told to end.
+
+        What is kept later than that knows sources that have ended, and would read no more.
+        """
+        self._ends = True
+        try:
+            for job in self._running():
+                self._kept = self._savepoint(job)
+        except Exception as error:
+            _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
+
+    def _savepoint(self, job: str) -> str:
+        """Where it is.
+
+        Raises:
+          Exception: there is none, for the reason in its text.
+        """
+        path = f"/jobs/{job}/savepoints"
+        request = self._ask("POST", path, {"cancel-job": False})["request-id"]
+        deadline = time.monotonic() + _SAVEPOINT_SECONDS
+        while time.monotonic() < deadline:
+            told = self._ask("GET", f"{path}/{request}")
+            if told["status"]["id"] == "COMPLETED":
+                done = told["operation"]
+                if "location" in done:
+                    return str(done["location"])
+                trace = str(done.get("failure-cause", {}).get("stack-trace", ""))
+                raise RuntimeError(line_of(RuntimeError(trace or "it does not say why")))
+            time.sleep(0.1)
+        raise TimeoutError(f"not done in {_SAVEPOINT_SECONDS:.0f} s")
 
     def _tell_what_is_kept(self) -> None:
         """Say with what another call goes on; Flink knows it for an hour after the end."""
         try:
-            for job in self._jobs():
-                latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
-                kept = [each for name in ("completed", "savepoint") if (each := latest.get(name))]
-                if kept:
-                    newest = max(kept, key=lambda each: int(each["trigger_timestamp"]))
-                    path = newest["external_path"]
-                    _LOG.info("to go on where it stopped, give --savepoint_path=%s", path)
+            kept = self._kept if self._ends else self._newest_kept()
         except (OSError, KeyError):
             # Nothing has gone wrong but this look; the state is where it was before.
-            _LOG.debug("Flink does not tell what it keeps", exc_info=True)
+            return
+        if kept:
+            _LOG.info("to go on where it stopped, give --savepoint_path=%s", kept)
+
+    def _newest_kept(self) -> str:
+        """The last savepoint or checkpoint of a stream that was not told to end, or ""."""
+        kept = list[tuple[int, str]]()
+        for job in self._jobs():
+            latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
+            found = [latest.get(name) for name in ("completed", "savepoint")]
+            kept += [
+                (int(each["trigger_timestamp"]), str(each["external_path"]))
+                for each in found
+                if each and not each.get("discarded")
+            ]
+        return max(kept, default=(0, ""))[1]
 
     def _give_up(self, failure: str) -> None:
         self._given_up = failure
@@ -172,8 +221,9 @@ class FlinkJob(PipelineResult):
         jobs = self._ask("GET", "/jobs/overview")["jobs"]
         return [job for job in jobs if job["name"] == self._name]
 
-    def _ask(self, method: str, path: str) -> Any:
-        answer = requests.request(method, f"{self._address}{path}", timeout=_SECONDS)
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        url = f"{self._address}{path}"
+        answer = requests.request(method, url, json=body, timeout=_SECONDS)
         answer.raise_for_status()
         return answer.json()
 

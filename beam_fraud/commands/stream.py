@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO, cast
 
+from apache_beam.runners.runner import PipelineResult
+
 from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
@@ -28,6 +30,7 @@ from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
 from beam_fraud.commands.undelivered import refuse_undelivered, undelivered_rows
 from beam_fraud.errors import FraudError
+from beam_fraud.flink_job import FlinkJob
 from beam_fraud.live.alert_counts import no_alerts
 from beam_fraud.live.board import new_board, read_board
 from beam_fraud.live.exposition import serve_metrics
@@ -122,7 +125,14 @@ def render(result: dict[str, object]) -> str:
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
     if runner_of(planned.beam_options).dataflow:
         return DataflowDraining()
-    return Draining(planned.stream.outputs.stop, progress, _PATIENCE)
+    keep = _keep if planned.stream.checkpoints else None
+    return Draining(planned.stream.outputs.stop, progress, _PATIENCE, keep)
+
+
+def _keep(result: PipelineResult) -> None:
+    """Flink's savepoint of a stream with checkpoints, where `--flink_master` says whom to ask."""
+    if isinstance(result, FlinkJob):
+        result.keep()
 
 
 def _template(planned: StreamPlan) -> dict[str, object]:
