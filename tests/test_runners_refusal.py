@@ -229,26 +229,28 @@ def test_what_answers_must_be_what_is_asked_for(refused: Refused) -> None:
         assert "does not answer as Flink's REST API does" in refused("score", 1, *options, at)
 
 
-def test_a_flink_must_have_the_slots_of_a_pipeline(
-    refused: Refused, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_flink_must_have_the_slots_of_a_pipeline(refused: Refused) -> None:
     with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
         flink.configure()
         at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
-        options = ("--runner=PortableRunner", *at)
-        line = refused("score", 2, *options, "--parallelism=3")
+        line = refused("score", 2, "--runner=PortableRunner", *at, "--parallelism=3")
         assert line == (
             f"--parallelism 3: Flink at {flink.address} has 2 task slots; give at most 2, or start "
             "more task managers"
         )
-        asked = pipeline_options([*options, "--parallelism=2"], workers=1)
-        refuse_unsupported(asked, streaming=False)
-        assert "task slots" not in caplog.text
-        # Task managers come by themselves there, and it may only take a while.
+
+
+@pytest.mark.parametrize("wanted", [2, 3])
+def test_a_flink_that_starts_task_managers_is_waited_for(
+    wanted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
         flink.configure(kubernetes__cluster_id="fraud")
-        asked = pipeline_options([*options, "--parallelism=3"], workers=1)
-        refuse_unsupported(asked, streaming=False)
-        assert "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
+        at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
+        given = ["--runner=PortableRunner", *at, f"--parallelism={wanted}"]
+        refuse_unsupported(pipeline_options(given, workers=1), streaming=False)
+    waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
+    assert waits is (wanted == 3)
 
 
 def test_a_pool_that_is_not_there_is_warned_of(
