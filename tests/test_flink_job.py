@@ -56,6 +56,34 @@ def test_a_stream_that_ends_says_with_what_another_goes_on(
     assert f"--savepoint_path=file:/{'older' if discarded else 'newer'}" in caplog.text
 
 
+def test_a_stream_that_was_told_to_end_goes_on_with_what_was_kept_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
+        flink.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "mine", "end-time": -1}]}
+        flink.answers["/jobs/7/savepoints"] = {"request-id": "r"}
+        done = {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/kept"}}
+        flink.answers["/jobs/7/savepoints/r"] = done
+        later = {"trigger_timestamp": 2, "external_path": "file:/of-sources-that-ended"}
+        flink.answers["/jobs/7/checkpoints"] = {"latest": {"completed": later}}
+        options = PipelineOptions([f"--flink_master={flink.address}", "--streaming"])
+        job = FlinkJob(Ended(PipelineState.RUNNING), options, "mine")
+        job.keep()
+        job.wait_until_finish()
+    assert caplog.messages == ["to go on where it stopped, give --savepoint_path=file:/kept"]
+
+
+def test_a_savepoint_that_fails_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
+        flink.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "mine", "end-time": -1}]}
+        options = PipelineOptions([f"--flink_master={flink.address}", "--streaming"])
+        job = FlinkJob(Ended(PipelineState.RUNNING), options, "mine")
+        job.keep()
+        job.wait_until_finish()
+    (said,) = caplog.messages
+    assert said.startswith("Flink keeps no savepoint (404")
+
+
 def test_a_cancelled_stream_keeps_its_checkpoints() -> None:
     options = launch.pipeline_options(["--runner=FlinkRunner"], workers=1, streaming=True)
     given = options.get_all_options(drop_default=True)
