@@ -118,7 +118,6 @@ class FlinkJob(PipelineResult):
 
     def _watch(self, ended: threading.Event) -> None:
         failed, last, told = 0, -1, False
-        reasons = set[str]()
         while not ended.wait(_LOOK_SECONDS):
             try:
                 for job in () if told else self._running():
@@ -135,10 +134,7 @@ class FlinkJob(PipelineResult):
                     return
                 raised = RuntimeError(failure)
                 why = str(flink_failure(self._options, raised) or line_of(raised))
-                # A job with an end soon says it once more, when it is given up.
-                if self._endless or why not in reasons:
-                    _LOG.warning("the job failed, and Flink starts it again: %s", why)
-                reasons.add(why)
+                _LOG.warning("the job failed, and Flink starts it again: %s", why)
 
     def keep(self) -> None:
         """Have Flink write down the state of a stream that is about to be told to end.
