@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -22,12 +23,15 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.commandline.failure import line_of
+from beam_fraud.runners.flink_failure import flink_failure
 
 _LOG = logging.getLogger(__name__)
 #: How often a job with an end may fail; what fails again after that fails for good.
 MOST_FAILURES = 4
 #: Seconds that an answer of Flink may take.
 _SECONDS = 10.0
+#: Seconds that a savepoint may take.
+_SAVEPOINT_SECONDS = 60.0
 #: Seconds between two looks at what has failed.
 _LOOK_SECONDS = 2.0
 
@@ -63,10 +67,12 @@ class FlinkJob(PipelineResult):
         """
         super().__init__(result.state)
         self._result = result
+        self._options = options
         self._address = _address(options)
         self._name = name
         self._endless = bool(options.view_as(StandardOptions).streaming)
         self._given_up = ""
+        self._ends, self._kept = False, ""
 
     @property
     def state(self) -> str:
@@ -90,6 +96,8 @@ class FlinkJob(PipelineResult):
                 raise
         finally:
             ended.set()
+            if self._endless:
+                self._tell_what_is_kept()
         if self._given_up:
             raise RuntimeError(self._given_up)
         return state
@@ -109,9 +117,12 @@ class FlinkJob(PipelineResult):
             self._ask("PATCH", f"/jobs/{job}?mode=cancel")
 
     def _watch(self, ended: threading.Event) -> None:
-        failed, last = 0, -1
+        failed, last, told = 0, -1, False
         while not ended.wait(_LOOK_SECONDS):
             try:
+                for job in () if told else self._running():
+                    _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._address, job)
+                    told = True
                 failures = self._failures(after=last)
             except OSError:
                 # A job manager that starts again, or none any more: the wait itself will tell.
@@ -121,8 +132,64 @@ class FlinkJob(PipelineResult):
                 if not self._endless and failed >= MOST_FAILURES:
                     self._give_up(failure)
                     return
-                why = line_of(RuntimeError(failure))
+                raised = RuntimeError(failure)
+                why = str(flink_failure(self._options, raised) or line_of(raised))
                 _LOG.warning("the job failed, and Flink starts it again: %s", why)
+
+    def keep(self) -> None:
+        """Have Flink write down the state of a stream that is about to be told to end.
+
+        What is kept later than that knows sources that have ended, and would read no more.
+        """
+        self._ends = True
+        try:
+            for job in self._running():
+                self._kept = self._savepoint(job)
+        except Exception as error:
+            _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
+
+    def _savepoint(self, job: str) -> str:
+        """Where it is.
+
+        Raises:
+          Exception: there is none, for the reason in its text.
+        """
+        path = f"/jobs/{job}/savepoints"
+        request = self._ask("POST", path, {"cancel-job": False})["request-id"]
+        deadline = time.monotonic() + _SAVEPOINT_SECONDS
+        while time.monotonic() < deadline:
+            told = self._ask("GET", f"{path}/{request}")
+            if told["status"]["id"] == "COMPLETED":
+                done = told["operation"]
+                if "location" in done:
+                    return str(done["location"])
+                trace = str(done.get("failure-cause", {}).get("stack-trace", ""))
+                raise RuntimeError(line_of(RuntimeError(trace or "it does not say why")))
+            time.sleep(0.1)
+        raise TimeoutError(f"not done in {_SAVEPOINT_SECONDS:.0f} s")
+
+    def _tell_what_is_kept(self) -> None:
+        """Say with what another call goes on; Flink knows it for an hour after the end."""
+        try:
+            kept = self._kept if self._ends else self._newest_kept()
+        except (OSError, KeyError):
+            # Nothing has gone wrong but this look; the state is where it was before.
+            return
+        if kept:
+            _LOG.info("to go on where it stopped, give --savepoint_path=%s", kept)
+
+    def _newest_kept(self) -> str:
+        """The last savepoint or checkpoint of a stream that was not told to end, or ""."""
+        kept = list[tuple[int, str]]()
+        for job in self._jobs():
+            latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
+            found = [latest.get(name) for name in ("completed", "savepoint")]
+            kept += [
+                (int(each["trigger_timestamp"]), str(each["external_path"]))
+                for each in found
+                if each and not each.get("discarded")
+            ]
+        return max(kept, default=(0, ""))[1]
 
     def _give_up(self, failure: str) -> None:
         self._given_up = failure
@@ -143,11 +210,16 @@ class FlinkJob(PipelineResult):
 
     def _running(self) -> list[str]:
         """Flink's ids for it; one once it has begun, none when it has ended."""
-        jobs = self._ask("GET", "/jobs/overview")["jobs"]
-        return [job["jid"] for job in jobs if job["name"] == self._name and job["end-time"] < 0]
+        return [str(job["jid"]) for job in self._jobs() if job["end-time"] < 0]
 
-    def _ask(self, method: str, path: str) -> Any:
-        answer = requests.request(method, f"{self._address}{path}", timeout=_SECONDS)
+    def _jobs(self) -> list[dict[str, Any]]:
+        """What Flink says of it, whether it runs or has ended."""
+        jobs = self._ask("GET", "/jobs/overview")["jobs"]
+        return [job for job in jobs if job["name"] == self._name]
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        url = f"{self._address}{path}"
+        answer = requests.request(method, url, json=body, timeout=_SECONDS)
         answer.raise_for_status()
         return answer.json()
 

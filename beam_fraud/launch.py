@@ -110,7 +110,7 @@ def run(
     try:
         return _run(options, build, wait)
     except Exception as error:
-        told = dataflow_failure(options, error) or flink_failure(error)
+        told = dataflow_failure(options, error) or flink_failure(options, error)
         if told is None:
             raise
         raise told from error

@@ -40,6 +40,11 @@ class StreamOutputs:
         return self.own / "state.db"
 
     @property
+    def about(self) -> Path:
+        """What the stream is whose state Beam's runner keeps."""
+        return self.own / "about.json"
+
+    @property
     def stop_file(self) -> Path:
         """A file that tells the readers to come to an end once it is there."""
         return self.own / "stop"
@@ -101,9 +106,10 @@ class StreamOutputs:
                     "directory"
                 )
             if parts and not taken_up and not (here and self.checkpoint.exists()):
+                with_it = "" if here else "give --savepoint_path to go on with it, or "
                 raise FraudError(
                     f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
-                    "there, so that none can go on; give another directory"
+                    f"there, so that none can go on; {with_it}give another directory"
                 )
             for part in parts:
                 if not part.name.startswith(".") and not is_ours(part):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,8 @@ def maven(pom: Path, *goal: str) -> None:
     command = [program("mvn"), "--quiet", "--batch-mode", "--file", str(pom)]
     # First without a look at any registry, which is quicker and works without a network.
     for offline in (["--offline"], []):
+        if not offline:
+            print(f"Maven fetches what {pom} names, once", file=sys.stderr)
         done = subprocess.run(
             [*command, *offline, *goal], capture_output=True, text=True, check=False
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import socket
 
@@ -28,6 +29,28 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def port(text: str) -> int:
+    """A port as people give one, for `argparse`.
+
+    Raises:
+      argparse.ArgumentTypeError: It is none.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text} is no port, which is from 1 to 65535")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """How many of something there are, for `argparse`.
+
+    Raises:
+      argparse.ArgumentTypeError: It is less than one, or no number.
+    """
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 1 on")
+    return int(text)
 
 
 def listens(endpoint: str) -> bool:

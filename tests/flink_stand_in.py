@@ -38,6 +38,10 @@ def flink_stand_in(version: str = "1.19.3", slots: int = 2) -> Iterator[FlinkSta
             self.end_headers()
             self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             pass
 

@@ -145,3 +145,16 @@ def test_what_a_worker_process_logs_is_cut_to_its_message(
     workers.error(row, "ERROR")
     (entry,) = (json.loads(row) for row in capsys.readouterr().err.splitlines())
     assert entry["message"] == 'lost \\"it\\"'
+
+
+def test_a_service_that_starts_and_ends_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    services = logging.getLogger("apache_beam.utils.subprocess_server")
+    services.warning("Really starting service at localhost:1 with cmd: %s", ("prism",))
+    prism = logging.getLogger("PrismRunner")
+    prism.setLevel(logging.INFO)
+    prism.info("pipeline done!")
+    assert capsys.readouterr().err == ""
+    services.warning("Error bringing up service")
+    prism.warning("no memory")
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -60,6 +60,19 @@ def test_a_job_that_ends_when_its_sources_do_is_not_cancelled() -> None:
     assert job.state == PipelineState.DONE
 
 
+def test_what_is_kept_is_kept_before_the_sources_end() -> None:
+    job, done = Job(), list[str]()
+
+    def stop() -> None:
+        done.append("stopped")
+        job.end()
+
+    draining = Draining(stop, int, NEVER, keep=lambda result: done.append(result.state))
+    when_waited_for(job, draining.ask)
+    draining.wait(job)
+    assert done == [PipelineState.RUNNING, "stopped"]
+
+
 def test_a_job_that_goes_on_is_cancelled_and_that_is_a_good_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -71,7 +84,7 @@ def test_a_job_that_goes_on_is_cancelled_and_that_is_a_good_end(
     assert job.state == PipelineState.CANCELLED
     assert time.monotonic() - stopped[0] >= 0.2
     assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert "savepoint" in caplog.text
+    assert "is cancelled" in caplog.text
 
 
 def test_a_job_is_not_cancelled_while_it_gets_on() -> None:

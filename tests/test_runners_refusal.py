@@ -17,13 +17,14 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli import main
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.launch import pipeline_options
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.object_outputs import batch_outputs
 from beam_fraud.outputs import FEATURES, SCORE_BRANCHES
 from beam_fraud.pipeline import Inputs, Scoring, build_features, build_score
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.capability import Capability
-from beam_fraud.runners.refusal import Target, warn_of_unseen
+from beam_fraud.runners.refusal import Target, refuse_unsupported, warn_of_unseen
 from beam_fraud.runners.runner import RUNNERS, runner_named
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.schema_toml import load_schema
@@ -180,6 +181,11 @@ def test_a_job_server_of_this_process_runs_no_stream(refused: Refused) -> None:
         ),
         (
             "score",
+            ("--runner=FlinkRunner", "--parallelism=0"),
+            "--parallelism 0: must be at least 1",
+        ),
+        (
+            "score",
             ("--runner=FlinkRunner", "--job_server_java_launcher=nojava"),
             "--runner FlinkRunner: its job server needs Java, and there is no program 'nojava'",
         ),
@@ -221,6 +227,61 @@ def test_what_answers_must_be_what_is_asked_for(refused: Refused) -> None:
         assert line.endswith(f"{flink.address} is Flink 1.19.3; give --flink_version=1.19")
         flink.answers.clear()
         assert "does not answer as Flink's REST API does" in refused("score", 1, *options, at)
+
+
+def test_a_flink_must_have_the_slots_of_a_pipeline(refused: Refused) -> None:
+    with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
+        flink.configure()
+        at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
+        line = refused("score", 2, "--runner=PortableRunner", *at, "--parallelism=3")
+        assert line == (
+            f"--parallelism 3: Flink at {flink.address} has 2 task slots; give at most 2, or start "
+            "more task managers"
+        )
+
+
+@pytest.mark.parametrize("wanted", [2, 3])
+def test_a_flink_that_starts_task_managers_is_waited_for(
+    wanted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
+        flink.configure(kubernetes__cluster_id="fraud")
+        at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
+        given = ["--runner=PortableRunner", *at, f"--parallelism={wanted}"]
+        refuse_unsupported(pipeline_options(given, workers=1), streaming=False)
+    waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
+    assert waits is (wanted == 3)
+
+
+def test_a_pool_that_is_not_there_is_warned_of(
+    silent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with job_server("flink_master") as endpoint:
+        pool = ("--environment_type=EXTERNAL", f"--environment_config={silent}")
+        at = ("--runner=PortableRunner", f"--job_endpoint={endpoint}")
+        refuse_unsupported(pipeline_options([*at, *pool], workers=1), streaming=False)
+    assert f"--environment_config {silent}: no pool of workers answers there (" in caplog.text
+
+
+def test_a_savepoint_must_be_there_and_is_for_streams(refused: Refused, tmp_path: Path) -> None:
+    with job_server("flink_master") as endpoint:
+        options = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", *EXTERNAL)
+        given = f"--savepoint_path={tmp_path.as_uri()}/gone"
+        assert "only a stream goes on from" in refused("score", 2, *options, given)
+        assert "no savepoint or checkpoint is there" in refused("stream", 2, *options, given)
+        given = "--savepoint_path=gone"
+        assert "must be absolute" in refused("stream", 2, *options, given)
+
+
+def test_a_file_that_is_no_program_is_no_prism(
+    refused: Refused, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    program = tmp_path_factory.mktemp("prism") / "prism"
+    program.write_text("no program")
+    for mode in (0o644, 0o755):
+        program.chmod(mode)
+        line = refused("score", 2, "--runner=PrismRunner", f"--prism_location={program}")
+        assert line.startswith(f"--prism_location {program}: is no program of this machine (")
 
 
 def test_a_stream_through_sparks_job_server_is_refused(refused: Refused) -> None:

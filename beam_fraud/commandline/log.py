@@ -22,7 +22,9 @@ PACKAGE = "beam_fraud"
 logger = logging.getLogger(__name__)
 #: Beam's logger of what worker processes log; warns with each worker of a directory it needs not.
 _WORKERS = "apache_beam.runners.portability.local_job_service"
-#: The message in one of its records, which hold a printed protocol buffer.
+#: Beam's loggers of the programs that it starts, and of what Prism says.
+_SERVICES, _PRISM = "apache_beam.utils.subprocess_server", "PrismRunner"
+#: The message in one of its workers' records, which hold a printed protocol buffer.
 _WORKER_MESSAGE = re.compile(r'^Worker: severity: .*? message: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
@@ -49,6 +51,7 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     if not debug:
         console.addFilter(_not_reported_as_failure)
         console.addFilter(_not_of_what_was_stopped)
+        console.addFilter(_not_of_a_service)
     if file is not None:
         handlers.append(_file_handler(file))
         handlers[-1].setFormatter(_formatter(form, tracebacks=True))
@@ -63,6 +66,13 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     threading.excepthook = _log_end_of_thread
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def _not_of_a_service(record: logging.LogRecord) -> bool:
+    """Drop what Beam says of a job server or Prism that it starts and ends as it should."""
+    if record.name == _SERVICES:
+        return not record.getMessage().startswith("Really ")
+    return record.name != _PRISM or record.levelno >= logging.WARNING
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

@@ -23,12 +23,19 @@ class Draining:
       stop: tells the sources to come to an end.
       progress: something that changes while the pipeline gets anything done.
       patience: seconds without progress after which a pipeline that was to end is cancelled.
+      keep: what is done with the running pipeline before its sources are told; None where the
+        runner starts and ends it in one call.
     """
 
     def __init__(
-        self, stop: Callable[[], None], progress: Callable[[], object], patience: float
+        self,
+        stop: Callable[[], None],
+        progress: Callable[[], object],
+        patience: float,
+        keep: Callable[[PipelineResult], None] | None = None,
     ) -> None:
         self._stop = stop
+        self._keep = keep
         self._progress = progress
         self._patience = patience
         self._asked = threading.Event()
@@ -37,7 +44,8 @@ class Draining:
 
     def ask(self) -> None:
         """Tell the sources to end; a signal may call this."""
-        self._stop()
+        if self._keep is None:
+            self._stop()
         self._asked.set()
 
     def wait(self, result: PipelineResult) -> None:
@@ -62,16 +70,16 @@ class Draining:
 
     def _cancel(self, result: PipelineResult) -> None:
         self._asked.wait()
+        if self._keep is not None and not self._ended.is_set():
+            self._keep(result)
+            self._stop()
         before: object = None
         while (now := self._progress()) != before:
             before = now
             if self._ended.wait(self._patience):
                 return
         self._cancelled = True
-        _LOG.info(
-            "the runner does not end the stream by itself, so it is cancelled; what was not "
-            "written yet is in the runner's state, if it keeps a savepoint"
-        )
+        _LOG.info("the runner does not end the stream by itself, so it is cancelled")
         try:
             result.cancel()
         except Exception as error:

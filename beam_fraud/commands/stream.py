@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO, cast
 
+from apache_beam.runners.runner import PipelineResult
+
 from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.archive_places import claim_archives
+from beam_fraud.checkpoint.kept_elsewhere import refuse_other_stream, remember
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
@@ -27,6 +30,7 @@ from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
 from beam_fraud.commands.undelivered import refuse_undelivered, undelivered_rows
 from beam_fraud.errors import FraudError
+from beam_fraud.flink_job import FlinkJob
 from beam_fraud.live.alert_counts import no_alerts
 from beam_fraud.live.board import new_board, read_board
 from beam_fraud.live.exposition import serve_metrics
@@ -64,8 +68,11 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
-        elif not launch.starts_from_savepoint(planned.beam_options):
+        elif launch.starts_from_savepoint(planned.beam_options):
+            refuse_other_stream(outputs.about, planned.about)
+        else:
             _claim_archives(planned, None)
+            remember(outputs.about, planned.about)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
@@ -118,7 +125,14 @@ def render(result: dict[str, object]) -> str:
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
     if runner_of(planned.beam_options).dataflow:
         return DataflowDraining()
-    return Draining(planned.stream.outputs.stop, progress, _PATIENCE)
+    keep = _keep if planned.stream.checkpoints else None
+    return Draining(planned.stream.outputs.stop, progress, _PATIENCE, keep)
+
+
+def _keep(result: PipelineResult) -> None:
+    """Flink's savepoint of a stream with checkpoints, where `--flink_master` says whom to ask."""
+    if isinstance(result, FlinkJob):
+        result.keep()
 
 
 def _template(planned: StreamPlan) -> dict[str, object]:

@@ -21,7 +21,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.dataflow import dataflow_problems
 from beam_fraud.runners.environment import environment_of, worker_pool
-from beam_fraud.runners.flink_master import flink_master
+from beam_fraud.runners.flink_master import flink_master, flink_scheme
 from beam_fraud.runners.flink_rest import FlinkRest
 from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.refusal import refuse_unsupported
@@ -89,9 +89,7 @@ def flink_of(options: PipelineOptions) -> FlinkRest | None:
     if not runner_of(options).may_be_flink:
         return None
     master = flink_master(options)
-    given = str(options.view_as(FlinkRunnerOptions).flink_master).strip()
-    scheme = "https" if given.startswith("https:") else "http"
-    return None if master is None else FlinkRest(master, scheme)
+    return None if master is None else FlinkRest(master, flink_scheme(options))
 
 
 def _job_server(server: Address) -> str:

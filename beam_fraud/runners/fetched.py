@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import is_zipfile
 
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -115,9 +118,11 @@ def prism_program(options: PipelineOptions) -> Path:
 
     given = options.view_as(PrismRunnerOptions).prism_location
     if given and Path(given).is_file():
+        _refuse_no_program(Path(given))
         return Path(given)
     if given and "://" not in given:
-        raise UsageError(f"--prism_location {given}: no such file; give Prism's program or zip")
+        what = "is a directory" if Path(given).is_dir() else "no such file"
+        raise UsageError(f"--prism_location {given}: {what}; give Prism's program or zip")
     try:
         command, _ = PrismJobServer(options).subprocess_cmd_and_endpoint()
         return Path(str(command[0]))
@@ -127,6 +132,29 @@ def prism_program(options: PipelineOptions) -> Path:
             "--prism_location, the program that `go install "
             "github.com/apache/beam/sdks/v2/go/cmd/prism` makes"
         ) from None
+
+
+def _refuse_no_program(prism: Path) -> None:
+    """See that this machine can run it, before Beam tries three times."""
+    if is_zipfile(prism):
+        return
+    try:
+        subprocess.run([prism, "--help"], capture_output=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        return
+    except OSError as error:
+        # Beam makes what may not be run a program, so that alone is no reason.
+        if error.errno != errno.EACCES or not _is_program(prism):
+            raise UsageError(
+                f"--prism_location {prism}: is no program of this machine ({error.strerror}); "
+                "give Prism's program or zip"
+            ) from None
+
+
+def _is_program(file: Path) -> bool:
+    with file.open("rb") as opened:
+        # Of Linux and of macOS.
+        return opened.read(4) in (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,27 +1,58 @@
-"""Why a job could not go on at Flink, in one line."""
+"""Why a job could not run or go on at Flink, in one line."""
 
 from __future__ import annotations
+
+import re
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 
 from beam_fraud.errors import FraudError
 
 _OF_SAVEPOINTS = "Failed to rollback to checkpoint/savepoint "
+_NO_SAVEPOINT = re.compile(r"Cannot find checkpoint or savepoint file/directory '([^']*)'")
+#: Of a task manager that asks a pool for a worker; a pool that answers says why it gives none.
+_ASKING_A_POOL = re.compile(r"StatusRuntimeException: (\w+: [^\n]*)")
+_REFUSED = re.compile(r"Caused by: [^\n]*?((?:Connection refused|connection timed out)[^\n]*)")
 
 
-def flink_failure(error: Exception) -> FraudError | None:
+def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | None:
     """What a user is told; None for what Flink does not say.
 
     Args:
+      options: Beam's, of the call.
       error: what Beam has raised; Flink's own words are somewhere in its text.
     """
     text = str(error)
-    if _OF_SAVEPOINTS not in text:
-        return None
-    path = text.partition(_OF_SAVEPOINTS)[2].split(". ")[0]
-    if "Cannot map checkpoint/savepoint state" in text:
-        why = (
-            "it is of a stream with other steps; give the same options as before, but for the "
-            "model, or start anew with another --out"
+    if _OF_SAVEPOINTS in text:
+        path = text.partition(_OF_SAVEPOINTS)[2].split(". ")[0]
+        if "Cannot map checkpoint/savepoint state" in text:
+            why = (
+                "it is of a stream with other steps; give the same options as before, but for the "
+                "model, or start anew with another --out"
+            )
+        else:
+            why = "Flink cannot read it, see its log"
+        return FraudError(f"--savepoint_path {path}: {why}")
+    if (missing := _NO_SAVEPOINT.search(text)) is not None:
+        return FraudError(
+            f"--savepoint_path {missing[1]}: Flink finds no savepoint or checkpoint there; give "
+            "the directory that holds _metadata, as Flink's machines see it"
         )
-    else:
-        why = "Flink cannot read it, see its log"
-    return FraudError(f"--savepoint_path {path}: {why}")
+    if "ExternalEnvironmentFactory" in text and (asked := _ASKING_A_POOL.search(text)) is not None:
+        pool = options.view_as(PortableOptions).environment_config
+        why = found[1] if (found := _REFUSED.search(text)) is not None else asked[1]
+        return FraudError(
+            f"--environment_config {pool}: no pool of workers answers a task manager there "
+            f"({why.strip()}); start beam-fraud workers on its machine, or mend the address"
+        )
+    if "NoResourceAvailableException" in text:
+        parallelism = options.view_as(FlinkRunnerOptions).parallelism
+        return FraudError(
+            f"--parallelism {parallelism}: too few task slots of Flink became free; give fewer, "
+            "start more task managers, or cancel other jobs"
+        )
+    return None

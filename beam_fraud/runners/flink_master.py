@@ -26,6 +26,12 @@ def flink_master(options: PipelineOptions) -> Address | None:
     return Address.parse("--flink_master", given, 443 if given.startswith("https:") else _REST_PORT)
 
 
+def flink_scheme(options: PipelineOptions) -> str:
+    """`https` where `--flink_master` says so, else `http`."""
+    given = str(options.view_as(FlinkRunnerOptions).flink_master).strip()
+    return "https" if given.startswith("https:") else "http"
+
+
 def refuse_other_version(master: Address, options: PipelineOptions) -> None:
     """See that Flink there is of the version that Beam's own job server is made for.
 
@@ -36,7 +42,7 @@ def refuse_other_version(master: Address, options: PipelineOptions) -> None:
     if options.view_as(FlinkRunnerOptions).flink_job_server_jar:
         # Somebody's own, made for whatever version.
         return
-    version = FlinkRest(master).version()
+    version = FlinkRest(master, flink_scheme(options)).version()
     wanted = options.view_as(FlinkRunnerOptions).flink_version
     if version.split(".")[:2] != str(wanted).split("."):
         minor = ".".join(version.split(".")[:2])

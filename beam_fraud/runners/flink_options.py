@@ -17,6 +17,7 @@ _NUMBERS = (
 _FLAGS = (
     "allow_non_restored_state",
     "disable_metrics",
+    "externalized_checkpoints_enabled",
     "faster_copy",
     "finish_bundle_before_checkpointing",
     "object_reuse",
@@ -43,7 +44,9 @@ STREAM_DEFAULTS = {
     "operator_chaining": False,
     # Elements are bytes to Flink, which nobody changes: they need no copies.
     "faster_copy": True,
-    # What was not stopped by a savepoint can go on from its last checkpoint.
+    # What was not stopped by a savepoint can go on from its last checkpoint. Beam's job server
+    # looks at the second only with the first, and never at what its cluster is configured with.
+    "externalized_checkpoints_enabled": True,
     "retain_externalized_checkpoints_on_cancellation": True,
 }
 

@@ -15,17 +15,20 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.belonging import refuse_options_of_others
 from beam_fraud.runners.capability import Capability
 from beam_fraud.runners.dataflow import refuse_on_dataflow
-from beam_fraud.runners.environment import refuse_environment
+from beam_fraud.runners.environment import environment_of, refuse_environment, worker_pool
 from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
-from beam_fraud.runners.flink_master import flink_master, refuse_other_version
+from beam_fraud.runners.flink_cluster import refuse_flink, refuse_parallelism, refuse_savepoint
+from beam_fraud.runners.flink_master import flink_master, flink_scheme, refuse_other_version
+from beam_fraud.runners.flink_rest import FlinkRest
 from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
 from beam_fraud.runners.worker_place import WorkerPlace
+from beam_fraud.runners.worker_pool import refuse_silent_pool
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,6 +81,8 @@ def refuse_unsupported(
         return Target(runner)
     if streaming:
         _refuse_incapable_of_streams(runner)
+    if runner.may_be_flink:
+        refuse_parallelism(options)
     target = _target(options, runner) if runner.portable else Target(runner)
     refuse_on_dataflow(options, places)
     _refuse_invalid(options, runner)
@@ -89,6 +94,8 @@ def refuse_unsupported(
             _LOG.warning(
                 "--until-idle: this runner may go on all the same; stop the stream by Ctrl-C"
             )
+    if target.runner.may_be_flink:
+        refuse_savepoint(options, streaming=streaming, cluster=target.cluster)
     if not target.runner.tried:
         _LOG.warning("%s has not been tried with this pipeline; try it on little data", option)
     warn_of_unseen(target, places)
@@ -132,6 +139,7 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
     refuse_environment(options, runner, cluster=master or server)
     if master is not None:
         master.refuse_silent("--flink_master", "Flink")
+        refuse_flink(options, FlinkRest(master, flink_scheme(options)))
     if endpoint is None:
         if runner.name == "PrismRunner":
             prism_program(options)
@@ -148,7 +156,20 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
             )
         if runner.name == "PortableRunner" and behind is not None:
             runner = runner_named(behind)
+    _warn_of_pool(options, runner, master or server)
     return Target(runner, master or server)
+
+
+def _warn_of_pool(options: PipelineOptions, runner: Runner, cluster: Address | None) -> None:
+    """Only a warning: what is reached through a tunnel looks as if it were here."""
+    if environment_of(options, runner) != "EXTERNAL" or (cluster and not cluster.here):
+        return
+    pool = worker_pool(options)
+    try:
+        if pool.here:
+            refuse_silent_pool(pool)
+    except FraudError as error:
+        _LOG.warning("%s", error)
 
 
 def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:

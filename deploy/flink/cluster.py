@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from beam_fraud.errors import FraudError
+from deploy.data_directory import held
 from deploy.java import class_path, program
-from deploy.ports import free_port, is_free, listens
+from deploy.ports import count, free_port, is_free, listens, port
 from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
 
@@ -108,6 +109,8 @@ class FlinkCluster:
           FraudError: Java or Maven is missing, a port is taken, or a part ends or stays silent.
         """
         assert not self.parts, "the cluster runs already"
+        for endpoint in (self.rest, self.worker_pool, self.job_endpoint):
+            _refuse_taken(endpoint)
         self._write_configuration()
         rpc = free_port()
         try:
@@ -217,10 +220,8 @@ class FlinkCluster:
         command: list[str],
         endpoint: str | None = None,
     ) -> None:
-        if endpoint is not None and not is_free(int(endpoint.rpartition(":")[2])):
-            raise FraudError(
-                f"{endpoint}: something listens there already; stop it or choose another port"
-            )
+        if endpoint is not None:
+            _refuse_taken(endpoint)
         log = self.data / f"{name.replace(' ', '-')}.log"
         part = ServerProcess(name, command, log)
         part.start()
@@ -306,6 +307,13 @@ class FlinkCluster:
             return 0
 
 
+def _refuse_taken(endpoint: str) -> None:
+    if not is_free(int(endpoint.rpartition(":")[2])):
+        raise FraudError(
+            f"{endpoint}: something listens there already; stop it or choose another port"
+        )
+
+
 def _opened(configuration: Path) -> list[str]:
     """Java's flags that the configuration has for every part."""
     key = "env.java.opts.all:"
@@ -319,25 +327,32 @@ def main() -> int:
     """Run a cluster until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="Run a Flink cluster to try pipelines out on.")
     parser.add_argument("--data", type=Path, required=True, help="directory of its state and logs")
-    parser.add_argument("--slots", type=int, default=2, help="slots of a task manager")
-    parser.add_argument("--task-managers", type=int, default=1, help="how many there are")
-    parser.add_argument("--rest-port", type=int, default=8081, help="of Flink's API and page")
-    parser.add_argument("--job-port", type=int, default=8099, help="of Beam's job server")
-    parser.add_argument("--pool-port", type=int, default=50000, help="of the Python workers")
+    parser.add_argument("--slots", type=count, default=2, help="slots of a task manager")
+    parser.add_argument("--task-managers", type=count, default=1, help="how many there are")
+    parser.add_argument("--rest-port", type=port, default=8081, help="of Flink's API and page")
+    parser.add_argument("--job-port", type=port, default=8099, help="of Beam's job server")
+    parser.add_argument("--pool-port", type=port, default=50000, help="of the Python workers")
     options = parser.parse_args()
 
     def serve() -> None:
-        with FlinkCluster(
+        cluster = FlinkCluster(
             options.data,
             slots=options.slots,
             task_managers=options.task_managers,
             rest_port=options.rest_port,
             job_port=options.job_port,
             pool_port=options.pool_port,
-        ) as cluster:
-            print(f"Flink answers at http://{cluster.rest}; Ctrl-C stops it", file=sys.stderr)
-            print(f"submit with {' '.join(cluster.beam_options)}", file=sys.stderr)
-            cluster.wait()
+        )
+        beside = [
+            f"--parallelism={options.slots * options.task_managers}",
+            f"--sdk_worker_parallelism={options.slots}",
+        ]
+        with held(options.data):
+            print(f"starting Flink; its logs are in {cluster.data}", file=sys.stderr)
+            with cluster:
+                print(f"Flink answers at http://{cluster.rest}; Ctrl-C stops it", file=sys.stderr)
+                print(f"submit with {' '.join(cluster.beam_options + beside)}", file=sys.stderr)
+                cluster.wait()
 
     return until_stopped(serve)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Self
 
 from beam_fraud.errors import FraudError, UsageError
+from deploy.data_directory import held
 from deploy.java import class_path, program
-from deploy.ports import free_port, is_free
+from deploy.ports import free_port, is_free, port
 from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
 
@@ -234,7 +235,7 @@ def main() -> int:
     """Run a broker until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="Run a Kafka broker to try streams out with.")
     parser.add_argument("--data", type=Path, required=True, help="directory of its messages")
-    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--port", type=port, default=9092)
     parser.add_argument("--heap", default="512m", help="memory of the broker, as in 512m")
     parser.add_argument(
         "--topic",
@@ -247,7 +248,10 @@ def main() -> int:
     options = parser.parse_args()
 
     def serve() -> None:
-        with Broker(options.data, options.port, heap=options.heap) as broker:
+        with (
+            held(options.data),
+            Broker(options.data, options.port, heap=options.heap) as broker,
+        ):
             present = broker.topics()
             for name, partitions in options.topic:
                 if name not in present:

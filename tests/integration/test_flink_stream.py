@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,3 +219,32 @@ def test_a_savepoint_goes_on_with_more_workers_and_another_model(
         assert ours.num_rows > 100
         theirs = pc.is_in(reference["transaction_id"], ours["transaction_id"])
         assert ours.equals(reference.filter(theirs))
+
+
+@pytest.mark.soak
+def test_a_stream_that_was_interrupted_goes_on_with_what_it_says(
+    broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path
+) -> None:
+    scored = Scored(broker, bundle, tmp_path, make_traffic(4, accounts=1_000, bad=100))
+    out = scored.out("interrupted")
+    messages = len(scored.traffic.keys)
+    first = scored.stream("interrupted", *on_flink(cluster, 2))
+    second = None
+    try:
+        first.start()
+        scored.feed.send(messages // 2)
+        assert wait_until(lambda: archived(out) > 100 or not first.runs), first.said()
+        first.stop()
+        first.wait_for_end()
+        (given,) = re.findall(r"--savepoint_path=\S+", first.said())
+        scored.feed.finish()
+        second = scored.stream("interrupted", *on_flink(cluster, 2), given)
+        second.start()
+        assert wait_until(lambda: archived(out) >= scored.rows() or not second.runs), second.said()
+        second.stop()
+        second.wait_for_end()
+    finally:
+        first.kill()
+        if second is not None:
+            second.kill()
+    assert_each_once(scored.outcome("interrupted"), scored.traffic)

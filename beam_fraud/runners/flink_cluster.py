@@ -1,0 +1,100 @@
+"""Whether a Flink cluster can take a pipeline, looked at before it is sent there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
+
+from beam_fraud.errors import UsageError
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.flink_rest import FlinkRest
+
+_LOG = logging.getLogger(__name__)
+#: Where Flink is configured like this it starts task managers when a job asks for them.
+_ON_DEMAND = ("kubernetes.", "yarn.")
+
+
+def refuse_flink(options: PipelineOptions, flink: FlinkRest) -> None:
+    """See that a Flink answers, and that it has the slots that the pipeline asks for.
+
+    Args:
+      options: Beam's.
+      flink: the REST API of `--flink_master`.
+
+    Raises:
+      UsageError: it will never have as many slots.
+      FraudError: what answers is no Flink.
+    """
+    flink.version()
+    wanted = options.view_as(FlinkRunnerOptions).parallelism
+    overview = flink.get("/overview")
+    total, free = overview["slots-total"], overview["slots-available"]
+    if wanted > total and not _may_grow(flink):
+        fix = f"give at most {total}, or start more task managers" if total else "start one"
+        raise UsageError(
+            f"--parallelism {wanted}: Flink at {flink.address} has {total} task slots; {fix}"
+        )
+    if max(wanted, 1) > free:
+        _LOG.warning(
+            "%d of %d task slots of Flink are free and the job takes %d: it waits for the others; "
+            "cancel other jobs, or start more task managers",
+            *(free, total, max(wanted, 1)),
+        )
+
+
+def refuse_parallelism(options: PipelineOptions) -> None:
+    """See that the parallelism is one.
+
+    Raises:
+      UsageError: it is not.
+    """
+    wanted = options.view_as(FlinkRunnerOptions).parallelism
+    # -1 is Beam's own default: as Flink is configured.
+    if wanted != -1 and wanted < 1:
+        raise UsageError(
+            f"--parallelism {wanted}: must be at least 1; leave it out for Flink's own"
+        )
+
+
+def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Address | None) -> None:
+    """See that a savepoint is given to a stream alone, and is there as far as can be told.
+
+    Args:
+      options: Beam's.
+      streaming: whether the source has no end.
+      cluster: where Flink is, or None for this machine.
+
+    Raises:
+      UsageError: it is not.
+    """
+    given = options.get_all_options(drop_default=True).get("savepoint_path")
+    if given is None:
+        return
+    if not streaming:
+        raise UsageError("--savepoint_path: only a stream goes on from a savepoint; leave it out")
+    parts = urlsplit(given)
+    if parts.scheme not in ("", "file"):
+        return
+    path = Path(unquote(parts.path))
+    if not path.is_absolute():
+        raise UsageError(
+            f"--savepoint_path {given}: must be absolute, as in file:///DIR/savepoint-1"
+        )
+    if (cluster is None or cluster.here) and not (path / "_metadata").exists() | path.is_file():
+        raise UsageError(
+            f"--savepoint_path {given}: no savepoint or checkpoint is there; it is the directory "
+            "that holds _metadata"
+        )
+
+
+def _may_grow(flink: FlinkRest) -> bool:
+    """Whether task managers come by themselves, or a job makes do with the slots that are there."""
+    config: Mapping[str, str] = {r["key"]: r["value"] for r in flink.get("/jobmanager/config")}
+    adaptive = {config.get(key, "").lower() for key in ("jobmanager.scheduler", "scheduler-mode")}
+    return bool(adaptive & {"adaptive", "reactive"}) or any(
+        key.startswith(_ON_DEMAND) for key in config
+    )

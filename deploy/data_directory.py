@@ -1,0 +1,38 @@
+"""The directory of a server that is tried out here, which belongs to one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.folder import make_directory, reason_of
+
+
+@contextmanager
+def held(data: Path) -> Iterator[None]:
+    """Make the directory, and let no other server of this machine have it meanwhile.
+
+    Raises:
+      FraudError: It can't be made or written to, or another server has it.
+    """
+    make_directory(data)
+    try:
+        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FraudError(
+            f"--data {data}: cannot be written to ({reason_of(error)}); give another directory"
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FraudError(
+                f"--data {data}: another server has it; stop that one, or give another directory"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
