@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
@@ -23,6 +24,8 @@ LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 ENDLESS_RUNNER = "beam_fraud.endless_runner.EndlessRunner"
 #: Says something after every bundle, which elsewhere goes over the network into the runner's log.
 _QUIET = {"apache_beam.transforms.util": "WARNING"}
+#: A source commits its positions then, which only those look at who want to know how far it is.
+_FINALIZE_SECONDS = 5.0
 #: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
 _PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
 
@@ -68,9 +71,13 @@ def takes_checkpoints(options: PipelineOptions) -> bool:
     return runner_of(options).may_be_flink and given.get("checkpointing_interval", -1) > 0
 
 
-def tells_what_is_kept(options: PipelineOptions) -> bool:
-    """Whether the runner ever tells its workers that a bundle is kept for good."""
-    return takes_checkpoints(options) or not runner_of(options).may_be_flink
+def finalize_seconds(options: PipelineOptions) -> float:
+    """How often a source asks to hear that a bundle is kept for good (`ReadElsewhere`), seconds."""
+    runner = runner_of(options)
+    if runner.on_prism or runner.local:
+        return 0.0
+    never = runner.may_be_flink and not takes_checkpoints(options)
+    return math.inf if never else _FINALIZE_SECONDS
 
 
 def starts_from_savepoint(options: PipelineOptions) -> bool:

@@ -12,7 +12,6 @@ GroupByKey, no window and no side input here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,9 +64,6 @@ from beam_fraud.velocity import Velocity
 if TYPE_CHECKING:
     from beam_fraud.sources.kafka.source import KafkaSource
 
-#: Seconds between two bundles after which a source on another runner commits its positions there,
-#: which only those look at who want to know how far the stream is.
-_FINALIZE_SECONDS = 5.0
 #: Blocks that are predicted at once where shards have cut batches into small ones.
 _BLOCKS_TOGETHER = 16
 
@@ -88,8 +84,8 @@ class Stream:
     here: bool
     #: Whether the runner takes checkpoints, and tells when one is complete.
     checkpoints: bool = False
-    #: Whether the runner ever tells that a bundle is kept for good.
-    tells_what_is_kept: bool = True
+    #: How often a source on another runner hears that what it gave is kept for good, seconds.
+    finalize_seconds: float = 0.0
     #: Parts of what is remembered that runners may spread over workers.
     shards: int = 1
     #: Files of earlier transactions, which fill windows of a stream that starts anew.
@@ -125,13 +121,6 @@ class Stream:
     def checkpoint(self) -> Path | None:
         """The file of the state, if it is kept here."""
         return self.outputs.checkpoint if self.here else None
-
-    @property
-    def finalize_seconds(self) -> float:
-        """How often the source hears that what it gave is kept; where state is here, each time."""
-        if self.here:
-            return 0.0
-        return _FINALIZE_SECONDS if self.tells_what_is_kept else math.inf
 
     def archive(self, schema: pa.Schema, directory: Path | str) -> MakeShard:
         """Makes the shards that write a directory of Parquet files."""
@@ -193,7 +182,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
 def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
     schema, labels = stream.features.schema, stream.labels
     raw = root | "Read" >> ReadStream(
-        stream.source, str(stream.outputs.live), stream.finalize_seconds
+        stream.source, str(stream.outputs.live), None if stream.here else stream.finalize_seconds
     )
     parsed = raw | "Parse" >> Parse(schema, labels)
     return parsed | "Validate" >> Validate(schema, labels, stream.ahead)
@@ -339,4 +328,14 @@ def _archive(
 def _stateful(
     stream: Stream, step: str, make: MakeShard, key: tuple[str, ...], *, waits: bool = False
 ) -> Stateful:
-    return Stateful(make, key, stream.shards, step, stream.checkpoint, stream.run_id, waits)
+    return Stateful(
+        make=make,
+        key=key,
+        shards=stream.shards,
+        step=step,
+        checkpoint=stream.checkpoint,
+        run=stream.run_id,
+        waits=waits,
+        # What waits may wait for a checkpoint.
+        afterwards=waits and stream.checkpoints,
+    )

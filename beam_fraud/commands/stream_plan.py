@@ -151,7 +151,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         run_id=new_run_id(),
         here=here,
         checkpoints=launch.takes_checkpoints(beam_options),
-        tells_what_is_kept=launch.tells_what_is_kept(beam_options),
+        finalize_seconds=launch.finalize_seconds(beam_options),
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=given_duration("--lateness", options.lateness),

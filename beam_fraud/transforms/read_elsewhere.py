@@ -30,7 +30,8 @@ class ReadElsewhere(beam.PTransform):
     It seldom asks to hear of a bundle's end. A worker sets the steps of a bundle aside until the
     runner says that it is kept for good, and makes new ones for the next bundle. Flink says so when
     a checkpoint is complete, and without checkpoints never: asked each time, every bundle would
-    open the model and find its place in the source anew, and memory would grow for ever.
+    open the model and find its place in the source anew, and memory would grow for ever. Prism says
+    so right after each bundle of a step that may ask, and then a worker fails that has not asked.
     """
 
     #: Has raw batches as its elements; its sub-sources are not split again.
@@ -40,7 +41,7 @@ class ReadElsewhere(beam.PTransform):
     #: Seconds after which a bundle ends.
     max_read_seconds: float
     #: Seconds that at least pass between two bundles of which the source hears
-    #: (`CheckpointMark.finalize_checkpoint`); infinite if it never does.
+    #: (`CheckpointMark.finalize_checkpoint`); infinite if it never does, 0 if all bundles ask.
     finalize_seconds: float
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
@@ -73,6 +74,8 @@ class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
         tracker: Any = _TRACKER,
         watermark_estimator: Any = _WATERMARK,
     ) -> Iterator[pa.RecordBatch]:
+        if self.finalize_seconds == 0:
+            bundle.register(_nothing)
         yield from super().process(element, _Seldom(self, bundle), tracker, watermark_estimator)
 
     def register(self, bundle: Any, callback: Callable[[], None]) -> None:
@@ -80,6 +83,10 @@ class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
         if now >= self._next:
             self._next = now + self.finalize_seconds
             bundle.register(callback)
+
+
+def _nothing() -> None:
+    """What a bundle asks for that has given nothing."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ class ReadStream(beam.PTransform):
     #: Where the worker's file goes that shows a stream while it runs (`live.board`).
     live: str
     #: Seconds that at least pass between two bundles after which the source is told that what it
-    #: gave is kept (`ReadElsewhere`); 0: it is told after each.
-    finalize_seconds: float = 0.0
+    #: gave is kept (`ReadElsewhere`); None on this machine, where it is told after each.
+    finalize_seconds: float | None = None
     #: Seconds until a source without data is asked again.
     poll_interval: float = 0.05
     #: Seconds after which a bundle ends, and what came of it is committed.
@@ -40,7 +40,7 @@ class ReadStream(beam.PTransform):
         )
 
     def _read(self) -> beam.PTransform:
-        if self.finalize_seconds > 0:
+        if self.finalize_seconds is not None:
             return ReadElsewhere(
                 self.source, self.poll_interval, self.max_read_seconds, self.finalize_seconds
             )

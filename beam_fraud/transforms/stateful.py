@@ -84,6 +84,8 @@ class Stateful(beam.PTransform):
     whole: bool = False
     #: Shards that wait give all they have, as often as they can, once this file is there.
     stop_file: Path | None = None
+    #: Whether shards want something done once a bundle is kept for good.
+    afterwards: bool = False
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step here; a split by shards and the step itself elsewhere."""
@@ -98,7 +100,7 @@ class Stateful(beam.PTransform):
             tuple[int, pa.RecordBatch]
         )
         state = beam.ParDo(remembering).with_output_types(pa.RecordBatch)
-        if not self.waits:
+        if not self.afterwards:
             return divided | "State" >> state | "Together" >> Join()
         given = divided | "State" >> state.with_outputs(_AFTERWARDS, main="rows")
         given[_AFTERWARDS] | "Afterwards" >> beam.ParDo(_Afterwards())
@@ -360,6 +362,9 @@ class _Waiting(_InRunner):
         with self._open(number, kept, token) as opened:
             effects = opened.shard.finish()
             given = self._keep(opened, effects, kept, token)
+            # Rows may come after this on Prism: those that are stamped with the end of time, as
+            # Beam does with what a bundle leaves over. They set both timers again.
+            opened.ticking = False
             # Who ends with its sources takes no more checkpoints.
             for action in effects.afterwards:
                 action()

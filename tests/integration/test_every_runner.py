@@ -354,7 +354,9 @@ def test_prism_ends_a_stream_that_gets_nothing_more(
     make_stream: MakeStream, tmp_path: Path, streamed: Left, request: pytest.FixtureRequest
 ) -> None:
     options = (*options_of("prism", request), "--shards=3", "--until-idle", "3")
-    make_stream(tmp_path / "out", *options).wait_for_end()
+    one = make_stream(tmp_path / "out", *options)
+    one.wait_for_end()
+    assert "Traceback" not in one.said()
     assert_same(left(tmp_path / "out"), streamed)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.launch import LOCAL_RUNNER
+from beam_fraud.launch import pipeline_options
 from beam_fraud.records.labels import read_labels
 from beam_fraud.sinks import patience
 from beam_fraud.sinks import topic as topic_module
@@ -173,7 +173,9 @@ def test_while_the_broker_is_down_a_writer_waits_and_says_so_once(
     ]
 
 
-def test_the_graph_writes_scores_and_dead_letters(broker: Broker, topic: Topic) -> None:
+def test_the_graph_writes_scores_and_dead_letters(
+    broker: Broker, topic: Topic, beam_args: tuple[str, ...]
+) -> None:
     scores, dead = topic(partitions=2), topic()
     settings = KafkaSettings(broker.bootstrap)
     scored = [flagged_batch(["t0", "t1"]), flagged_batch([]), flagged_batch(["t2"])]
@@ -185,7 +187,7 @@ def test_the_graph_writes_scores_and_dead_letters(broker: Broker, topic: Topic) 
         "payload": b"\xff" * 1_500_000,
     }
     letters = [pa.RecordBatch.from_pylist([letter], DEAD_LETTER)]
-    with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
+    with beam.Pipeline(options=pipeline_options(beam_args, 1)) as pipeline:
         _ = pipeline | "Scored" >> beam.Create(scored) | WriteScores(settings, scores)
         _ = pipeline | "Dead" >> beam.Create(letters) | WriteDeadLetters(settings, dead)
     found = {message.key(): json.loads(message.value()) for message in read_all(broker, scores)}
