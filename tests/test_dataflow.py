@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_fraud import launch
 from beam_fraud.commands.dataflow_job import DataflowDraining
 from beam_fraud.runners.dataflow import dataflow_problems
+from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.worker_place import WorkerPlace
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     IMAGE,
@@ -245,6 +246,13 @@ def test_files_that_workers_of_a_stream_read_are_in_the_image(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(f"{said}.*", line)
     assert "do not see this machine's disk" in line
+
+
+def test_options_are_looked_at_without_asking_anybody(held: Any) -> None:  # noqa: F811
+    options = PipelineOptions(runner("nightly"))
+    refuse_unsupported(options, streaming=False)
+    assert held.requests == []
+    assert "dry_run" not in options.get_all_options(drop_default=True)
 
 
 def test_what_is_in_the_image_can_be_read_but_not_written() -> None:
