@@ -179,6 +179,8 @@ def test_the_job_server_is_told_where_it_is_reached(tmp_path: Path) -> None:
     assert manifest("FlinkDeployment")["metadata"]["name"] == "beam-fraud"
     at = f"{service['metadata']['name']}:8099"
     assert flags(submitted())["--job_endpoint"] == at
+    # Without it a stream that is stopped keeps no savepoint.
+    assert flags(submitted())["--flink_master"] == flags(job_server()["args"])["--flink-master"]
 
 
 def test_the_service_finds_the_job_server() -> None:
