@@ -301,6 +301,19 @@ def test_flink_never_ends_a_stream_by_itself(
         assert "model: not a model bundle" in refused("stream", 1, *options)
 
 
+@pytest.mark.parametrize("more", [(), ("--flink_master",), ("--flink_master", "--job_name=mine")])
+def test_a_stream_whose_savepoint_nobody_can_ask_for_is_warned_of(
+    more: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    with flink_stand_in() as flink, job_server("flink_master") as endpoint:
+        flink.configure()
+        at = (f"--job_endpoint={endpoint}", *EXTERNAL, "--checkpointing_interval=1000")
+        there = [one.replace("_master", f"_master={flink.address}") for one in more]
+        given = ["--runner=PortableRunner", *at, *there]
+        refuse_unsupported(pipeline_options(given, 1, streaming=True), streaming=True)
+    assert ("Ctrl-C will keep no savepoint" in caplog.text) is (len(more) != 1)
+
+
 class _Waking(beam.DoFn):
     SEEN = ReadModifyWriteStateSpec("seen", BytesCoder())
     WAKE = TimerSpec("wake", TimeDomain.REAL_TIME)

@@ -193,3 +193,8 @@ def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
             "without --checkpointing_interval Flink keeps no checkpoints, and a failure loses "
             "windows and starts the stream anew; give --checkpointing_interval=10000"
         )
+    elif "job_endpoint" in given and (flink_master(options) is None or "job_name" in given):
+        _LOG.warning(
+            "Ctrl-C will keep no savepoint: give --flink_master HOST:PORT and no --job_name, or "
+            "stop the stream at Flink"
+        )
