@@ -6,7 +6,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -182,33 +182,54 @@ def other_bundle(bundle: Path, tmp_path: Path) -> Path:
     return tmp_path / "other"
 
 
-@pytest.mark.slow
-def test_a_savepoint_goes_on_with_more_workers_and_another_model(
-    broker: Broker, cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
+def score_in_two_parts(
+    scored: Scored, name: str, first: Stream, stop: Callable[[], str], then: Callable[[str], Stream]
 ) -> None:
-    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
-    out = scored.out("moved")
-    messages = len(scored.traffic.keys)
-    first = scored.stream("moved", *on_flink(cluster, 1))
-    second = None
+    """Half of the messages by one stream, and the rest by another that goes on with its state.
+
+    Args:
+      scored: what is scored.
+      name: of the directory that both write.
+      first: not started yet.
+      stop: ends the first one, and tells the savepoint that it leaves.
+      then: the second one, of a savepoint.
+    """
+    out, streams = scored.out(name), [first]
     try:
         first.start()
-        scored.feed.send(messages // 2)
+        scored.feed.send(len(scored.traffic.keys) // 2)
         assert wait_until(lambda: archived(out) > 100 or not first.runs), first.said()
-        (job,) = cluster.jobs("RUNNING")
-        savepoint = cluster.stop_with_savepoint(job)
-        first.wait_for_end()
+        savepoint = stop()
         scored.feed.finish()
-        options = (*on_flink(cluster, 2), f"--savepoint_path={savepoint}")
-        second = scored.stream("moved", *options, bundle=other_bundle)
+        second = then(savepoint)
+        streams.append(second)
         second.start()
         assert wait_until(lambda: archived(out) >= scored.rows() or not second.runs), second.said()
         second.stop()
         second.wait_for_end()
     finally:
-        first.kill()
-        if second is not None:
-            second.kill()
+        for each in streams:
+            each.kill()
+
+
+@pytest.mark.slow
+def test_a_savepoint_goes_on_with_more_workers_and_another_model(
+    broker: Broker, cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
+    first = scored.stream("moved", *on_flink(cluster, 1))
+
+    def stop() -> str:
+        (job,) = cluster.jobs("RUNNING")
+        savepoint = cluster.stop_with_savepoint(job)
+        first.wait_for_end()
+        return savepoint
+
+    def then(savepoint: str) -> Stream:
+        options = (*on_flink(cluster, 2), f"--savepoint_path={savepoint}")
+        return scored.stream("moved", *options, bundle=other_bundle)
+
+    score_in_two_parts(scored, "moved", first, stop, then)
     found = scored.outcome("moved")
     assert_each_once(found, scored.traffic)
     # Each row has the score that its model gives when nothing is ever stopped.
@@ -226,25 +247,17 @@ def test_a_stream_that_was_interrupted_goes_on_with_what_it_says(
     broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path
 ) -> None:
     scored = Scored(broker, bundle, tmp_path, make_traffic(4, accounts=1_000, bad=100))
-    out = scored.out("interrupted")
-    messages = len(scored.traffic.keys)
     first = scored.stream("interrupted", *on_flink(cluster, 2))
-    second = None
-    try:
-        first.start()
-        scored.feed.send(messages // 2)
-        assert wait_until(lambda: archived(out) > 100 or not first.runs), first.said()
+
+    def stop() -> str:
         first.stop()
         first.wait_for_end()
-        (given,) = re.findall(r"--savepoint_path=\S+", first.said())
-        scored.feed.finish()
-        second = scored.stream("interrupted", *on_flink(cluster, 2), given)
-        second.start()
-        assert wait_until(lambda: archived(out) >= scored.rows() or not second.runs), second.said()
-        second.stop()
-        second.wait_for_end()
-    finally:
-        first.kill()
-        if second is not None:
-            second.kill()
+        (savepoint,) = re.findall(r"--savepoint_path=(\S+)", first.said())
+        return str(savepoint)
+
+    def then(savepoint: str) -> Stream:
+        options = (*on_flink(cluster, 2), f"--savepoint_path={savepoint}")
+        return scored.stream("interrupted", *options)
+
+    score_in_two_parts(scored, "interrupted", first, stop, then)
     assert_each_once(scored.outcome("interrupted"), scored.traffic)
