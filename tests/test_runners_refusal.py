@@ -17,14 +17,13 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli import main
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.launch import pipeline_options
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.object_outputs import batch_outputs
 from beam_fraud.outputs import FEATURES, SCORE_BRANCHES
 from beam_fraud.pipeline import Inputs, Scoring, build_features, build_score
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.capability import Capability
-from beam_fraud.runners.refusal import Target, refuse_unsupported, warn_of_unseen
+from beam_fraud.runners.refusal import Target, warn_of_unseen
 from beam_fraud.runners.runner import RUNNERS, runner_named
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.schema_toml import load_schema
@@ -240,29 +239,6 @@ def test_a_flink_must_have_the_slots_of_a_pipeline(refused: Refused) -> None:
         )
 
 
-@pytest.mark.parametrize("wanted", [2, 3])
-def test_a_flink_that_starts_task_managers_is_waited_for(
-    wanted: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
-        flink.configure(kubernetes__cluster_id="fraud")
-        at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
-        given = ["--runner=PortableRunner", *at, f"--parallelism={wanted}"]
-        refuse_unsupported(pipeline_options(given, workers=1), streaming=False)
-    waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
-    assert waits is (wanted == 3)
-
-
-def test_a_pool_that_is_not_there_is_warned_of(
-    silent: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with job_server("flink_master") as endpoint:
-        pool = ("--environment_type=EXTERNAL", f"--environment_config={silent}")
-        at = ("--runner=PortableRunner", f"--job_endpoint={endpoint}")
-        refuse_unsupported(pipeline_options([*at, *pool], workers=1), streaming=False)
-    assert f"--environment_config {silent}: no pool of workers answers there (" in caplog.text
-
-
 def test_a_savepoint_must_be_there_and_is_for_streams(refused: Refused, tmp_path: Path) -> None:
     with job_server("flink_master") as endpoint:
         options = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", *EXTERNAL)
@@ -299,19 +275,6 @@ def test_flink_never_ends_a_stream_by_itself(
         assert line.startswith("--until-idle: Flink keeps a stream up when its source has ended")
         # It goes on as far as the model, which is not there.
         assert "model: not a model bundle" in refused("stream", 1, *options)
-
-
-@pytest.mark.parametrize("more", [(), ("--flink_master",), ("--flink_master", "--job_name=mine")])
-def test_a_stream_whose_savepoint_nobody_can_ask_for_is_warned_of(
-    more: tuple[str, ...], caplog: pytest.LogCaptureFixture
-) -> None:
-    with flink_stand_in() as flink, job_server("flink_master") as endpoint:
-        flink.configure()
-        at = (f"--job_endpoint={endpoint}", *EXTERNAL, "--checkpointing_interval=1000")
-        there = [one.replace("_master", f"_master={flink.address}") for one in more]
-        given = ["--runner=PortableRunner", *at, *there]
-        refuse_unsupported(pipeline_options(given, 1, streaming=True), streaming=True)
-    assert ("Ctrl-C will keep no savepoint" in caplog.text) is (len(more) != 1)
 
 
 class _Waking(beam.DoFn):

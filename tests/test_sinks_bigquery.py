@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -331,7 +332,7 @@ def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
     bigquery.requests.clear()
     with pytest.raises(UsageError, match="--temp_location"):
         score.run(replace(options, beam_args=(), dry_run=True))
-    elsewhere = ("--runner=PrismRunner", f"--prism_location={options.files[0]}", TEMP)
+    elsewhere = ("--runner=PrismRunner", f"--prism_location={sys.executable}", TEMP)
     assert score.run(replace(options, beam_args=elsewhere, dry_run=True))["dry_run"]
     assert bigquery.asked("^(POST|DELETE) .*/tables") == []
     assert bigquery.names() == ["cases"]

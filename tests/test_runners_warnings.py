@@ -1,0 +1,48 @@
+"""What may not work on a runner is warned of before submission, and tried all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from beam_fraud.launch import pipeline_options
+from beam_fraud.runners.refusal import refuse_unsupported
+from deploy.ports import free_port
+from tests.flink_stand_in import flink_stand_in
+from tests.job_server import job_server
+
+EXTERNAL = ("--environment_type=EXTERNAL", "--environment_config=127.0.0.1:50000")
+
+
+@pytest.mark.parametrize("wanted", [2, 3])
+def test_a_flink_that_starts_task_managers_is_waited_for(
+    wanted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
+        flink.configure(kubernetes__cluster_id="fraud")
+        at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
+        given = ["--runner=PortableRunner", *at, f"--parallelism={wanted}"]
+        refuse_unsupported(pipeline_options(given, workers=1), streaming=False)
+    waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
+    assert waits is (wanted == 3)
+
+
+def test_a_pool_that_is_not_there_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    silent = f"127.0.0.1:{free_port()}"
+    with job_server("flink_master") as endpoint:
+        pool = ("--environment_type=EXTERNAL", f"--environment_config={silent}")
+        at = ("--runner=PortableRunner", f"--job_endpoint={endpoint}")
+        refuse_unsupported(pipeline_options([*at, *pool], workers=1), streaming=False)
+    assert f"--environment_config {silent}: no pool of workers answers there (" in caplog.text
+
+
+@pytest.mark.parametrize("more", [(), ("--flink_master",), ("--flink_master", "--job_name=mine")])
+def test_a_stream_whose_savepoint_nobody_can_ask_for_is_warned_of(
+    more: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    with flink_stand_in() as flink, job_server("flink_master") as endpoint:
+        flink.configure()
+        at = (f"--job_endpoint={endpoint}", *EXTERNAL, "--checkpointing_interval=1000")
+        there = [one.replace("_master", f"_master={flink.address}") for one in more]
+        given = ["--runner=PortableRunner", *at, *there]
+        refuse_unsupported(pipeline_options(given, 1, streaming=True), streaming=True)
+    assert ("Ctrl-C will keep no savepoint" in caplog.text) is (len(more) != 1)
