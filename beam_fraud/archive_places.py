@@ -7,6 +7,7 @@ from pathlib import Path
 
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
+from beam_fraud.sinks.staging import UNFINISHED_PARTS
 
 #: How the archives of streams name their parts (`shards.archive`).
 _PARTS = "part-[0-9][0-9][0-9]-*.parquet"
@@ -33,7 +34,7 @@ def claim_archives(
         name = f"parts in {directory.relative_to(out) if inside else directory}"
         if checkpoint is not None and checkpoint.knows(name):
             continue
-        if any(directory.glob(_PARTS)):
+        if any(any(directory.glob(parts)) for parts in (_PARTS, UNFINISHED_PARTS)):
             raise FraudError(
                 f"{directory}: holds what another stream wrote, or one whose state is lost, and "
                 "would be replaced; give another directory"

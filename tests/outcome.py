@@ -6,7 +6,9 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,21 +24,31 @@ class Outcome:
     scores: pa.Table
     #: Rows of `stages.DEAD_LETTER`.
     dead_letters: pa.Table
-    #: Rows of the table `flagged_transactions`.
+    #: Flagged transactions with their score and decision.
     flagged: list[tuple[object, ...]]
     #: Transactions and channels of the table `alerts`.
     alerts: list[tuple[object, ...]]
 
 
-def outcome(out: Path, database: Path) -> Outcome:
-    """Read what a stream has left."""
-    with closing(sqlite3.connect(database)) as connection:
-        flagged = connection.execute(
-            "SELECT * FROM flagged_transactions ORDER BY transaction_id, model_id"
-        ).fetchall()
-        alerts = connection.execute(
-            "SELECT transaction_id, channel FROM alerts ORDER BY transaction_id, channel"
-        ).fetchall()
+_FLAGGED = "SELECT * FROM flagged_transactions ORDER BY transaction_id, model_id"
+_ALERTS = "SELECT transaction_id, channel FROM alerts ORDER BY transaction_id, channel"
+
+
+def outcome(out: Path, sink: str) -> Outcome:
+    """Read what a stream has left under `--out` and in the sink of a URL."""
+    if sink.startswith("postgresql:"):
+        with psycopg.connect(sink) as postgresql:
+            flagged = postgresql.execute(_FLAGGED).fetchall()
+            alerts = postgresql.execute(_ALERTS).fetchall()
+    else:
+        parquet = sink.startswith("parquet:")
+        database = out / "outbox.db" if parquet else Path(urlsplit(sink).path)
+        with closing(sqlite3.connect(database)) as sqlite:
+            alerts = sqlite.execute(_ALERTS).fetchall()
+            flagged = [] if parquet else sqlite.execute(_FLAGGED).fetchall()
+        if parquet:
+            rows = pq.read_table(sink.removeprefix("parquet:")).sort_by("transaction_id")
+            flagged = [tuple(row.values()) for row in rows.to_pylist()]
     scores = pq.read_table(out / "scores").sort_by("transaction_id")
     by = [("source", "ascending"), ("position", "ascending")]
     return Outcome(scores, pq.read_table(out / "dead_letters").sort_by(by), flagged, alerts)

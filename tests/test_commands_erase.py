@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import RunOutputs
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter, is_ours
 from beam_fraud.sinks.tables import (
     ALERTS,
@@ -33,6 +37,7 @@ from beam_fraud.sinks.tables import (
 from beam_fraud.sinks.upsert import upsert
 from beam_fraud.stages import SCORED
 from beam_fraud.stream_outputs import StreamOutputs
+from tests.crash import run_and_die_at
 from tests.erasing import GONE, NOW, STAYS, filled, run, traces
 from tests.flagged import flagged_batch
 from tests.test_commands_score import bundle
@@ -217,6 +222,38 @@ def test_what_a_killed_run_has_left_goes_first(tmp_path: Path) -> None:
     (left / "lock").touch()
     run(outs=(str(out),), sinks=(f"parquet:{tmp_path / 'flagged'}",))
     assert traces(tmp_path) == []
+
+
+def test_an_erasure_killed_at_any_step_bars_neither_the_next_one_nor_a_run(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    scored(tmp_path / "before", rows=10)
+    for step in itertools.count():
+        place = tmp_path / str(step)
+        shutil.copytree(tmp_path / "before", place)
+        out, flagged = place / "out", ParquetSink(place / "flagged")
+        erase = partial(run, outs=(str(out),), sinks=(flagged.describe(),))
+        killed = run_and_die_at(step, erase)
+        RunOutputs(out, "r").check()
+        flagged.check()
+        erase()
+        assert traces(place) == []
+        left = [path.name for path in place.rglob("*") if path.name.startswith(".")]
+        assert [name for name in left if name != ".headers.json"] == []
+        if not killed:
+            break
+    assert step > 8
+
+
+def test_parts_that_a_savepoint_names_are_not_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("scores", "stream"):
+        (out / name).mkdir(parents=True)
+    part = out / "scores/.part-000-0123456789ab.unfinished"
+    with part.open("wb") as file:
+        ParquetBlockWriter(file, SCORED).close()
+    with pytest.raises(FraudError, match="parts in scores that nobody sees yet; go on from its"):
+        run(outs=(str(out),))
+    assert part.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.archive_places import claim_archives
+from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.stages import SCORED
@@ -97,3 +99,29 @@ def test_a_commit_killed_at_any_step_is_undone_or_finished_by_the_next_run(tmp_p
             assert _ids(sink) == ["c", "d"]
             break
     assert step > 5
+
+
+def test_only_the_stream_takes_its_unfinished_parts_for_its_own(sink):
+    sink.directory.mkdir()
+    part = sink.directory / ".part-000-0123456789ab.unfinished"
+    part.write_bytes(b"PAR1")
+    with pytest.raises(FraudError, match="a stream is writing there, or one that was killed"):
+        sink.begin("r1")
+    stream = sink.streaming(here=True)
+    stream.check()
+    (sink.directory / ".part-mine.unfinished").touch()
+    with pytest.raises(FraudError, match=r"holds \.part-mine\.unfinished, which no run wrote"):
+        stream.check()
+    assert part.exists()
+
+
+def test_a_second_stream_leaves_the_unfinished_parts_of_the_first(sink, tmp_path):
+    sink.directory.mkdir()
+    checkpoint = LocalCheckpoint(tmp_path / "first/state.db")
+    claim_archives([sink.directory], tmp_path, checkpoint)
+    (sink.directory / ".part-000-0123456789ab.unfinished").touch()
+    claim_archives([sink.directory], tmp_path, checkpoint)
+    checkpoint.close()
+    for other in (LocalCheckpoint(tmp_path / "second/state.db"), None):
+        with pytest.raises(FraudError, match="holds what another stream wrote"):
+            claim_archives([sink.directory], tmp_path, other)

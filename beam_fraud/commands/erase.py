@@ -12,7 +12,7 @@ from beam_fraud.duration import microseconds
 from beam_fraud.erasure.database import erase_from_database
 from beam_fraud.erasure.directory import erase_from_directory, keeps_a_state
 from beam_fraud.erasure.json_lines import erase_from_lines, refuse_other_files
-from beam_fraud.erasure.parquet import erase_from_scored
+from beam_fraud.erasure.parquet import erase_from_scored, remove_unfinished
 from beam_fraud.erasure.record import Erasure
 from beam_fraud.erasure.subject import Accounts, Before, Subject
 from beam_fraud.errors import FraudError, UsageError
@@ -191,14 +191,11 @@ def _is_there(sink: DatabaseSink) -> bool:
 
 
 def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:
-    if any(sink.directory.glob(".part-*.unfinished")):
-        raise FraudError(
-            f"--sink {sink.describe()}: a stream is writing there, or one that was killed has left "
-            "a part unfinished; let it come to its end first"
-        )
     # It finishes what a killed run has left, and holds the place against others.
     sink.begin(erasure.erasure_id)
     try:
+        if not dry_run:
+            remove_unfinished(sink.directory)
         return erase_from_scored(sink.directory, subject, dry_run=dry_run)
     finally:
         sink.discard(erasure.erasure_id)

@@ -26,6 +26,8 @@ from beam_fraud.outputs import (
     new_run_id,
 )
 from beam_fraud.sinks.connection import prepare_database, sqlite_url
+from beam_fraud.sinks.parquet_writer import is_ours
+from beam_fraud.sinks.staging import UNFINISHED_PARTS
 from beam_fraud.stream_outputs import StreamOutputs
 
 
@@ -51,6 +53,7 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
         raise FraudError(f"--out {out}: holds nothing of a run or a stream")
     with _held(out):
         if not dry_run:
+            _refuse_hidden_rows(out)
             for name in (SCORES, DEAD_LETTERS, UNDELIVERED):
                 remove_unfinished(out / name)
         counts = {
@@ -72,6 +75,19 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
 def keeps_a_state(out: Path) -> bool:
     """Whether a stream keeps accounts there that its windows still reach."""
     return StreamOutputs(out).checkpoint.exists()
+
+
+def _refuse_hidden_rows(out: Path) -> None:
+    """Refuse parts that Flink's savepoint names: a stream that goes on from it publishes them."""
+    if keeps_a_state(out):
+        # It makes them again of the rows in its state.
+        return
+    for name in (SCORES, DEAD_LETTERS):
+        if any(is_ours(part) for part in (out / name).glob(UNFINISHED_PARTS)):
+            raise FraudError(
+                f"--out {out}: a stream has left parts in {name} that nobody sees yet; go on from "
+                "its savepoint and stop it, then erase again"
+            )
 
 
 @contextmanager

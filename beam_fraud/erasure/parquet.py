@@ -17,6 +17,7 @@ from beam_fraud.erasure.subject import Accounts, Before, Subject
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
+from beam_fraud.sinks.staging import REWRITTEN
 
 #: Rows in memory at once, and of those that may be megabytes each.
 _ROWS, _RECORDS = 50_000, 1_000
@@ -96,7 +97,7 @@ def _rewrite(file: Path, old: pq.ParquetFile, goes: Test, rows: int) -> None:
     metadata = {k: v for k, v in (schema.metadata or {}).items() if k != b"written_by"}
     schema = schema.with_metadata(metadata or None)
     times = file.stat()
-    unfinished = file.with_name(f"{file.name}.unfinished")
+    unfinished = file.with_name(f"{REWRITTEN}{file.name}")
     try:
         with open(unfinished, "wb") as new:
             writer = ParquetBlockWriter(new, schema)
@@ -122,8 +123,9 @@ def remove_unfinished(directory: Path) -> None:
       FraudError: the file system refuses.
     """
     try:
-        for unfinished in directory.glob("*.unfinished"):
-            unfinished.unlink()
+        for pattern in ("*.unfinished", f"{REWRITTEN}*"):
+            for unfinished in directory.glob(pattern):
+                unfinished.unlink()
     except OSError as error:
         raise FraudError(f"{directory}: cannot be written ({reason_of(error)})") from None
 

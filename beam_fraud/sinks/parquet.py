@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.sinks.staging import Staging, abandoned, foreign_entry
+from beam_fraud.sinks.staging import UNFINISHED_PARTS, Staging, abandoned, foreign_entry
 from beam_fraud.stages import SCORED
 
 
@@ -22,6 +22,8 @@ class ParquetSink:
 
     #: The directory, absolute.
     directory: Path
+    #: Whether a stream writes to it, which goes on with the parts that it has left unfinished.
+    of_stream: bool = False
     #: It keeps no alerts and no labels.
     database: ClassVar[None] = None
 
@@ -31,17 +33,23 @@ class ParquetSink:
         return self.directory
 
     def streaming(self, *, here: bool) -> ParquetSink:
-        """The sink itself."""
-        return self
+        """The sink that takes a stream's unfinished parts for its own."""
+        return replace(self, of_stream=True)
 
     def check(self) -> None:
         """See that the directory can be written to and holds nothing of anyone else.
 
         Raises:
-          FraudError: it is a file, not writable, or holds other files.
+          FraudError: it is a file, not writable, holds other files, or a run would replace the
+            rows of a stream that has not come to its end.
         """
         check_writable(self.directory)
-        foreign = foreign_entry(self.directory)
+        if not self.of_stream and any(self.directory.glob(UNFINISHED_PARTS)):
+            raise FraudError(
+                f"--sink {self.describe()}: a stream is writing there, or one that was killed has "
+                "left a part unfinished; let it come to its end first, or give another directory"
+            )
+        foreign = foreign_entry(self.directory, of_stream=self.of_stream)
         if foreign is not None:
             raise FraudError(
                 f"--sink {self.describe()}: holds {foreign.name}, which no run wrote; "

@@ -15,6 +15,10 @@ from beam_fraud.sinks.parquet_writer import is_ours
 
 _PREFIX = ".incoming-"
 _STARTING = ".starting-"
+#: Parts of a stream that nobody sees yet; it publishes or replaces them when it goes on.
+UNFINISHED_PARTS = ".part-[0-9][0-9][0-9]-*.unfinished"
+#: Beginning of the name of a file that an erasure writes, until it replaces the old one.
+REWRITTEN = ".rewritten-"
 #: In a directory of dead letters: the headers of the CSV files that they came from, and the
 #: beginning of names of files that say which were put through again.
 HEADERS, REPLAYED = ".headers.json", ".replayed-"
@@ -139,12 +143,19 @@ def at_work(directory: Path) -> bool:
     return any(_incoming(directory)) or any(directory.glob(f"{_STARTING}*"))
 
 
-def foreign_entry(directory: Path) -> Path | None:
-    """Something in `directory` that is neither a part of an earlier run nor a staging."""
+def foreign_entry(directory: Path, *, of_stream: bool = False) -> Path | None:
+    """Something in `directory` that neither a run nor an erasure has put there.
+
+    Args:
+      directory: of the parts of runs.
+      of_stream: whether a stream writes there, whose unfinished parts are no foreign ones.
+    """
     if not directory.is_dir():
         return directory if directory.exists() else None
     for entry in sorted(directory.iterdir()):
-        if entry.name.startswith((_PREFIX, _STARTING, HEADERS, REPLAYED)):
+        if entry.name.startswith((_PREFIX, _STARTING, HEADERS, REPLAYED, REWRITTEN)):
+            continue
+        if of_stream and entry.match(UNFINISHED_PARTS):
             continue
         if not (entry.match("part-*.parquet") and entry.is_file() and is_ours(entry)):
             return entry

@@ -73,7 +73,7 @@ class Scored:
         return self.traffic.transactions + self.traffic.bad
 
     def outcome(self, name: str) -> Outcome:
-        return outcome(self.out(name), self._directory / f"{name}.db")
+        return outcome(self.out(name), f"sqlite:///{self._directory / name}.db")
 
     def reference(self, bundle: Path | None = None) -> Outcome:
         """What a stream leaves that nobody disturbs, on no cluster."""

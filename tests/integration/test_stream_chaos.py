@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
 
 from deploy.kafka.broker import Broker
+from deploy.postgres.server import Server
 from tests.chaos import Disturbance, disturb
 from tests.outcome import assert_each_once, assert_same, outcome
 from tests.requirements import need
@@ -37,10 +39,22 @@ def seed() -> int:
     return chosen
 
 
+# PostgreSQL in the soak only: `test_operations_chaos.py` kills a stream that writes there.
+@pytest.fixture(params=["sqlite", "parquet", pytest.param("postgresql", marks=pytest.mark.soak)])
+def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Name to the URL of a sink of one kind that nothing has written to."""
+    if request.param == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        return lambda name: server.create_database(f"{name}_{uuid4().hex}")
+    form = "sqlite:///{}.db" if request.param == "sqlite" else "parquet:{}-flagged"
+    return lambda name: form.format(tmp_path / name)
+
+
 def survive(
     broker: Broker,
     bundle: Path,
     directory: Path,
+    sink: Callable[[str], str],
     *,
     accounts: int,
     bad: int,
@@ -54,9 +68,9 @@ def survive(
     broker.create_topic("transactions", PARTITIONS)
     found = []
     for name in ("disturbed", "reference"):
-        out, database = directory / name, directory / f"{name}.db"
+        out, url = directory / name, sink(name)
         # One partition may be read to its end before another is begun: they are a day apart then.
-        options = ["--lateness", "1d", "--history", str(history), "--sink", f"sqlite:///{database}"]
+        options = ["--lateness", "1d", "--history", str(history), "--sink", url]
         # Of one channel: its name is in every alert.
         options += ["--alert", f"file:{directory / 'alerts.jsonl'}"]
         command = stream_command(broker, "transactions", bundle, out, *options)
@@ -70,7 +84,7 @@ def survive(
                 stream.wait_for_end()
         finally:
             stream.kill()
-        found.append(outcome(out, database))
+        found.append(outcome(out, url))
     disturbed, reference = found
     assert len(reference.flagged) > 10, "the comparison must be about something"
     assert_each_once(reference, traffic)
@@ -80,15 +94,15 @@ def survive(
 
 @pytest.mark.slow
 def test_two_kills_and_a_broker_away_for_seconds_change_nothing(
-    own_broker: Broker, bundle: Path, tmp_path: Path, seed: int
+    own_broker: Broker, bundle: Path, tmp_path: Path, sink: Callable[[str], str], seed: int
 ) -> None:
     what = Disturbance(kills=2, outage=3.0)
-    survive(own_broker, bundle, tmp_path, accounts=2_000, bad=300, what=what, seed=seed)
+    survive(own_broker, bundle, tmp_path, sink, accounts=2_000, bad=300, what=what, seed=seed)
 
 
 @pytest.mark.soak
 def test_ten_kills_and_a_broker_away_for_long_change_nothing(
-    own_broker: Broker, bundle: Path, tmp_path: Path, seed: int
+    own_broker: Broker, bundle: Path, tmp_path: Path, sink: Callable[[str], str], seed: int
 ) -> None:
     what = Disturbance(kills=10, outage=20.0, at_work=4.0)
-    survive(own_broker, bundle, tmp_path, accounts=30_000, bad=20_000, what=what, seed=seed)
+    survive(own_broker, bundle, tmp_path, sink, accounts=30_000, bad=20_000, what=what, seed=seed)
