@@ -20,7 +20,7 @@ class Reason:
     value: float | None
     #: What it added, in the units of the reason codes.
     contribution: float | None
-    #: Feature and value in plain words, such as "7 transactions in 1 hour, usually 1".
+    #: In plain words, such as "7 transactions of the account in the last hour, usually 1".
     text: str | None = None
     #: Whether the contribution is an estimate.
     approximate: bool | None = None

@@ -10,7 +10,7 @@ REASON = pa.struct(
         pa.field("feature", pa.string()),
         pa.field("value", pa.float64()),
         pa.field("contribution", pa.float64()),
-        # In plain words, such as "7 transactions in 1 hour, usually 1".
+        # In plain words, such as "7 transactions of the account in the last hour, usually 1".
         pa.field("text", pa.string()),
         # Whether the contribution is an estimate.
         pa.field("approximate", pa.bool_()),

@@ -36,52 +36,53 @@ DAY = 86_400.0
 @pytest.mark.parametrize(
     ("feature", "value", "usual", "text"),
     [
-        ("account_count_1h", 7, 1, "7 transactions of the account in 1 hour, usually 1"),
-        ("account_count_1h", 1, 3, "1 transaction of the account in 1 hour, usually 3"),
-        ("account_count_1h", 1, 1, "1 transaction of the account in 1 hour, as usual"),
-        ("account_count_1h", 7, None, "7 transactions of the account in 1 hour"),
+        ("account_count_1h", 7, 1, "7 transactions of the account in the last hour, usually 1"),
+        ("account_count_1h", 1, 3, "1 transaction of the account in the last hour, usually 3"),
+        ("account_count_1h", 1, 1, "1 transaction of the account in the last hour, as usual"),
+        ("account_count_1h", 7, None, "7 transactions of the account in the last hour"),
         ("amount", 2310, 21.5, "amount 2,310.00, usually 21.50"),
         (
             "account_sum_1h",
             2310,
             21.5,
-            "the account's transactions in 1 hour total 2,310.00, usually 21.50",
+            "the account's transactions in the last hour total 2,310.00, usually 21.50",
         ),
         (
             "account_mean_30d",
             310,
             50,
-            "mean amount of the account in 30 days 310.00, usually 50.00",
+            "the account's mean amount in the last 30 days is 310.00, usually 50.00",
         ),
         (
             "account_max_30d",
             310,
             50,
-            "largest amount of the account in 30 days 310.00, usually 50.00",
+            "the account's largest amount in the last 30 days is 310.00, usually 50.00",
         ),
         (
             "account_min_30d",
             310,
             50,
-            "smallest amount of the account in 30 days 310.00, usually 50.00",
+            "the account's smallest amount in the last 30 days is 310.00, usually 50.00",
         ),
         (
             "account_std_30d",
             120,
             8,
-            "amounts of the account in 30 days vary by 120.00, usually 8.00",
+            "the account's amounts in the last 30 days vary by 120.00, usually 8.00",
         ),
         (
             "account_std_30d",
             None,
             8,
-            "fewer than two transactions of the account in 30 days, usually 8.00",
+            "fewer than two transactions of the account in the last 30 days",
         ),
         (
             "account_ratio_30d",
             6.21,
             1,
-            "amount 6.21 times the account's mean in 30 days, usually 1 times",
+            "the amount is 6.2 times the account's mean amount in the last 30 days, "
+            "usually 1.0 times",
         ),
         (
             "account_seconds_since_last",
@@ -93,40 +94,44 @@ DAY = 86_400.0
             "account_seconds_since_last",
             None,
             None,
-            "first transaction of the account in 30 days",
+            "no earlier transaction of the account in the last 30 days",
         ),
         (
             "account_distinct_merchant_1h",
             5,
             1,
-            "5 merchants of the account in 1 hour, usually 1",
+            "the account used 5 merchants in the last hour, usually 1",
         ),
         (
             "merchant_count_30d_delay_7d",
             90,
             10,
-            "90 transactions of the merchant in 30 days until 7 days ago, usually 10",
+            "90 transactions of the merchant between 37 and 7 days ago, usually 10",
         ),
         (
             "merchant_risk_30d_delay_7d",
             0.384,
             0,
-            "38 % of the merchant's transactions in 30 days until 7 days ago were fraud, "
-            "usually 0 %",
+            "38 % of the merchant's transactions between 37 and 7 days ago were fraud, usually 0 %",
         ),
         (
             "merchant_mean_30d_delay_7d",
             None,
             20,
-            "no transaction of the merchant in 30 days until 7 days ago, usually 20.00",
+            "no transaction of the merchant between 37 and 7 days ago",
         ),
         (
             "account_merchant_count_2w",
             1,
             4,
-            "1 transaction of the account and merchant in 2 weeks, usually 4",
+            "1 transaction of the account and merchant in the last 2 weeks, usually 4",
         ),
-        ("device_distinct_merchant_1d", 9, 1, "9 merchants of the device in 1 day, usually 1"),
+        (
+            "device_distinct_merchant_1d",
+            9,
+            1,
+            "the device used 9 merchants in the last day, usually 1",
+        ),
         ("is_night", 1, 0, "at night"),
         ("is_night", 0, 0, "by day"),
         ("is_weekend", 1, 0, "at the weekend"),
@@ -146,6 +151,46 @@ def test_words(feature: str, value: float | None, usual: float | None, text: str
     values = np.full(len(FEATURES.names), math.nan if usual is None else float(usual))
     given = math.nan if value is None else float(value)
     assert Wording(FEATURES, values).text(place, given) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "text"),
+    [
+        (1.0, 12, "12 of the merchant's 12 transactions between 37 and 7 days ago were fraud"),
+        (
+            0.25,
+            1200,
+            "300 of the merchant's 1,200 transactions between 37 and 7 days ago were fraud",
+        ),
+        (0.0, 3, "none of the merchant's 3 transactions between 37 and 7 days ago were fraud"),
+        (1.0, 1, "the merchant's only transaction between 37 and 7 days ago was fraud"),
+    ],
+)
+def test_a_share_is_told_by_its_counts_where_the_model_has_them(
+    share: float, total: float, text: str
+) -> None:
+    wording = Wording(FEATURES, np.full(len(FEATURES.names), 0.5))
+    risk = FEATURES.names.index("merchant_risk_30d_delay_7d")
+    assert FEATURES.names[wording.totals[risk]] == "merchant_count_30d_delay_7d"
+    assert wording.text(risk, share, float(total)) == f"{text}, usually 50 %"
+
+
+def test_of_no_transaction_there_is_no_share() -> None:
+    wording = Wording(FEATURES, np.full(len(FEATURES.names), 0.5))
+    risk = FEATURES.names.index("merchant_risk_30d_delay_7d")
+    said = "no transaction of the merchant between 37 and 7 days ago"
+    assert wording.text(risk, 0.0, 0.0) == said
+
+
+def test_a_delay_in_another_unit_than_its_window_says_when_it_ended() -> None:
+    velocity = (Velocity(("account_id",), ("1h", "3d"), ("count",), delay="1d"),)
+    features = FeatureSet(Schema(name="test", roles=SCHEMA.roles, velocity=velocity))
+    wording = Wording(features, np.full(len(features.names), 1.0))
+    texts = [wording.text(features.names.index(n), 2.0) for n in velocity[0].names]
+    assert texts == [
+        "2 transactions of the account in the hour that ended 1 day ago, usually 1",
+        "2 transactions of the account between 4 and 1 day ago, usually 1",
+    ]
 
 
 def test_what_lowered_the_score_says_so() -> None:

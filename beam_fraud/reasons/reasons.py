@@ -81,11 +81,11 @@ class Reasons:
         row, rank = np.nonzero(chosen >= 0)
         feature = chosen[row, rank]
         value, contribution = block[row, feature], contributions[row, feature]
+        total = block[row, self._wording.totals[feature]]
+        given = (feature, value, total, contribution)
         text = [
-            self._wording.text(at, number, lowers=added < 0)
-            for at, number, added in zip(
-                feature.tolist(), value.tolist(), contribution.tolist(), strict=True
-            )
+            self._wording.text(at, number, of, lowers=added < 0)
+            for at, number, of, added in zip(*(column.tolist() for column in given), strict=True)
         ]
         columns = [
             self._names.take(pa.array(feature)),

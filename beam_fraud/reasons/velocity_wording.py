@@ -12,11 +12,11 @@ from beam_fraud.velocity import Velocity
 _ROLES = {"account_id": "account", "merchant_id": "merchant"}
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _AMOUNTS = {
-    "sum": "the {key}'s transactions {when} total",
-    "mean": "mean amount of the {key} {when}",
-    "max": "largest amount of the {key} {when}",
-    "min": "smallest amount of the {key} {when}",
-    "std": "amounts of the {key} {when} vary by",
+    "sum": "{whose} transactions {when} total",
+    "mean": "{whose} mean amount {when} is",
+    "max": "{whose} largest amount {when} is",
+    "min": "{whose} smallest amount {when} is",
+    "std": "{whose} amounts {when} vary by",
 }
 
 
@@ -41,42 +41,91 @@ def duration_in_words(duration: str) -> str:
 
 
 def _words(definition: Velocity, aggregate: str, window: str) -> Words:
-    key = " and ".join(_ROLES.get(column, column) for column in definition.key)
-    before = ""
-    if definition.delay_microseconds:
-        before = f" until {duration_in_words(definition.delay)} ago"
+    key = "the " + " and ".join(_ROLES.get(column, column) for column in definition.key)
+    whose = f"{key}'s"
     if aggregate == "seconds_since_last":
         # It looks as far back as the longest window does.
         window = max(definition.windows, key=microseconds)
-    when = f"in {duration_in_words(window)}{before}"
+    when = _when(window, definition)
     match aggregate:
         case "count":
-            return _counted("transaction", f"of the {key} {when}")
+            return _count("transaction", f"{{}} of {key} {when}")
         case "distinct_merchant":
-            return _counted("merchant", f"of the {key} {when}")
+            return _count("merchant", f"{key} used {{}} {when}")
         case "risk":
-            whose = f"of the {key}'s transactions {when} were fraud"
-            return Words(as_percent, lambda _, short: f"{short} {whose}", f"no share {whose}")
+            return _risk(definition.name("count", window), key, when)
         case "seconds_since_last":
-            last = f"since the {key}'s last transaction{before}"
-            first = f"first transaction of the {key} {when}"
-            return Words(as_span, lambda _, short: f"{short} {last}", first)
+            before = ""
+            if definition.delay_microseconds:
+                before = f" that is at least {duration_in_words(definition.delay)} old"
+            last = f"since {whose} last transaction{before}"
+            return Words(
+                as_span,
+                lambda _, short: f"{short} {last}",
+                f"no earlier transaction of {key} {when}",
+                compared_if_absent=False,
+            )
         case "ratio":
-            mean = f"the {key}'s mean {when}"
-            none = f"nothing to compare the amount with: {mean}"
-            return Words(_times, lambda _, short: f"amount {short} {mean}", none)
-    what = _AMOUNTS[aggregate].format(key=key, when=when)
+            mean = f"{whose} mean amount {when}"
+            return Words(
+                _times,
+                lambda _, short: f"the amount is {short} {mean}",
+                f"{mean} is not known, so there is nothing to compare the amount with",
+                compared_if_absent=False,
+            )
+    what = _AMOUNTS[aggregate].format(whose=whose, when=when)
     few = "fewer than two transactions" if aggregate == "std" else "no transaction"
-    return Words(as_money, lambda _, short: f"{what} {short}", f"{few} of the {key} {when}")
+    return Words(
+        as_money,
+        lambda _, short: f"{what} {short}",
+        f"{few} of {key} {when}",
+        compared_if_absent=False,
+    )
 
 
-def _counted(what: str, whose: str) -> Words:
+def _when(window: str, definition: Velocity) -> str:
+    """When the transactions of a window were.
+
+    They end now, or so long ago as the delay says, and begin a window before that.
+    """
+    delay = definition.delay
+    if not definition.delay_microseconds:
+        words = duration_in_words(window)
+        return f"in the last {words.removeprefix('1 ')}"
+    both = definition.delay_microseconds + microseconds(window)
+    unit = microseconds(f"1{delay[-1]}")
+    if both % unit:
+        long = duration_in_words(window).removeprefix("1 ")
+        return f"in the {long} that ended {duration_in_words(delay)} ago"
+    return f"between {as_number(both / unit)} and {duration_in_words(delay)} ago"
+
+
+def _count(what: str, said: str) -> Words:
+    none = said.format(f"no {what}")
     return Words(
         as_number,
-        lambda value, short: f"{short} {what}{'' if value == 1 else 's'} {whose}",
-        f"no {what} {whose}",
+        lambda value, _: said.format(counted(value, what)) if value else none,
+        none,
+    )
+
+
+def _risk(total: str, key: str, when: str) -> Words:
+    def of_total(share: float, total: float) -> str:
+        if total == 1:
+            was = "was" if round(share) else "was not"
+            return f"{key}'s only transaction {when} {was} fraud"
+        frauds = as_number(float(round(share * total))) if share else "none"
+        return f"{frauds} of {key}'s {as_number(total)} transactions {when} were fraud"
+
+    return Words(
+        as_percent,
+        lambda _, short: f"{short} of {key}'s transactions {when} were fraud",
+        f"no transaction of {key} {when}",
+        compared_if_absent=False,
+        total=total,
+        of_total=of_total,
     )
 
 
 def _times(ratio: float) -> str:
-    return f"{as_number(ratio)} times"
+    return f"{as_number(ratio) if ratio >= 10 else f'{ratio:.1f}'} times"

@@ -18,3 +18,9 @@ class Words:
     absent: str
     #: Whether a value means more beside what is usual.
     compared: bool = True
+    #: Whether what is usual says something where there is no value.
+    compared_if_absent: bool = True
+    #: The feature that counts what the value is a share of, if there may be one.
+    total: str | None = None
+    #: All of it of a share and that count, in the place of `long`.
+    of_total: Callable[[float, float], str] | None = None
