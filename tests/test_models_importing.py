@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from beam_fraud.cli import main
 from beam_fraud.errors import FraudError
 from beam_fraud.models.importing import ImportedModel, open_trusted, read_model_file
 from beam_fraud.models.predict import predict_scores
@@ -139,3 +142,204 @@ def test_a_schema_with_categories_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(FraudError, match="the codes of 'mcc'"):
         imported(LogisticRegression().fit(X, Y), tmp_path / "m", schema)
+
+
+OLD = Path(__file__).parent / "data"
+TOML = """name = "test"
+calendar = false
+[roles]
+event_time = "t"
+amount = "Amount"
+[[feature]]
+column = "V1"
+"""
+
+
+class SpeechlessError(Exception):
+    """Cannot even say what is wrong."""
+
+    def __str__(self) -> str:
+        raise OSError("no words")
+
+
+RAISED = [
+    AttributeError("'Thing' object has no attribute 'x'"),
+    ModuleNotFoundError("No module named 'ghost'", name="ghost"),
+    RecursionError("maximum recursion depth exceeded"),
+    SystemExit(0),
+    GeneratorExit(),
+    StopIteration(),
+    MemoryError(),
+    OSError(2, "No such file or directory"),
+    KeyError("x"),
+    ValueError("one\ntwo"),
+    SpeechlessError(),
+]
+
+
+class Hostile:
+    """A classifier that raises wherever one of its attributes is looked up, once it is opened."""
+
+    classes_ = np.array([0, 1])
+    n_features_in_ = 2
+    feature_names_in_ = np.array(["V1", "Amount"])
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        self.where, self.error = where, error
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, armed=True)
+        if self.where == "__setstate__":
+            raise self.error
+
+    def __getattribute__(self, name: str) -> Any:
+        known = object.__getattribute__(self, "__dict__")
+        if known.get("armed") and known["where"] == name:
+            raise known["error"]
+        return object.__getattribute__(self, name)
+
+    def __reduce__(self) -> Any:
+        return Hostile, (self.where, self.error), {"where": self.where, "error": self.error}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {}
+
+    def set_params(self, **values: Any) -> None:
+        pass
+
+    def predict_proba(self, matrix: Any) -> Any:
+        return np.tile([0.75, 0.25], (len(matrix), 1))
+
+
+class Shapeless(Hostile):
+    """A classifier whose probabilities are none."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.where = answer, ""
+
+    def __reduce__(self) -> Any:
+        return Shapeless, (self.answer,)
+
+    def predict_proba(self, matrix: Any) -> Any:
+        return self.answer
+
+
+def import_by_command(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[str]]:
+    """What `models import` ends with, and its lines on standard error."""
+    (tmp_path / "s.toml").write_text(TOML)
+    call = [*("--schema", str(tmp_path / "s.toml")), "--trust", "--out", str(tmp_path / "out")]
+    code = main(["models", "import", str(file), *call])
+    return code, capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("__setstate__", "predict_proba", "classes_", "n_features_in_", "feature_names_in_"),
+        *("get_params", "set_params", "__reduce_ex__"),
+    ],
+)
+def test_whatever_an_object_raises_is_one_line(
+    where: str, error: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m").write_bytes(pickle.dumps(Hostile(where, error)))
+    code, lines = import_by_command(tmp_path / "m", tmp_path, capsys)
+    assert code in (0, 1)
+    # An AttributeError says that something is absent, and much may be.
+    needed = where in ("__setstate__", "predict_proba", "classes_")
+    if code or needed or not isinstance(error, AttributeError):
+        assert code == 1
+        (line,) = lines
+        assert line.startswith(f"beam-fraud: {tmp_path}")
+        assert "internal error" not in line
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, 0.5, [], "text", np.zeros(100), np.zeros((100, 1)), np.zeros((99, 2))),
+        *(np.full((100, 2), np.nan), np.full((100, 2), 7.0), pd.DataFrame({"a": [1]})),
+    ],
+    ids=str,
+)
+def test_probabilities_that_are_none_are_refused(answer: Any, tmp_path: Path) -> None:
+    with pytest.raises(FraudError) as caught:
+        imported(Shapeless(answer), tmp_path / "m")
+    assert str(caught.value).startswith(str(tmp_path / "m"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compress", [0, 3, "gzip", "bz2", "lzma", "xz"])
+@pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.99])
+def test_a_file_that_is_cut_off_is_an_error_of_one_line(
+    compress: int | str, left: float, tmp_path: Path
+) -> None:
+    joblib.dump(RandomForestClassifier(3).fit(X, Y), tmp_path / "m", compress=compress)
+    data = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(data[: int(len(data) * left)])
+    with pytest.raises(FraudError, match="can't be opened") as caught:
+        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_pickle_at_all_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"learner": {}}')
+    with pytest.raises(FraudError, match="is no file of joblib or pickle"):
+        open_trusted(read_model_file(str(tmp_path / "m.json")), SCHEMA)
+
+
+def test_a_model_of_an_older_scikit_learn_that_cannot_serve_names_both_versions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = import_by_command(OLD / "scikit_learn_1_4_2_pipeline.pkl", tmp_path, capsys)
+    assert code == 1
+    (line,) = lines
+    assert "saved by scikit-learn 1.4.2, can't be used by the installed " in line
+    assert f"the installed {version('scikit-learn')} (" in line
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_the_version_is_named_where_opening_fails_before_any_estimator(
+    compress: int, tmp_path: Path
+) -> None:
+    saved = {"_sklearn_version": "1.3.1", "model": Hostile("__setstate__", ValueError("no"))}
+    joblib.dump(saved, tmp_path / "m", compress=compress)
+    with pytest.raises(FraudError, match=r"saved by scikit-learn 1\.3\.1, can't be opened by"):
+        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+
+
+def test_an_older_forest_serves_with_one_warning_and_a_card_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = import_by_command(OLD / "scikit_learn_1_4_2_forest.joblib", tmp_path, capsys)
+    assert code == 0
+    (line,) = lines
+    assert f"saved by scikit-learn 1.4.2, {version('scikit-learn')} is installed" in line
+    assert "saved by scikit-learn `1.4.2`" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_a_warning_is_said_once_with_how_often_it_came(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    imported(Warns(), tmp_path / "m")
+    assert [r.getMessage() for r in caplog.records if "beware" in r.getMessage()] == [
+        f"{tmp_path / 'm'}: beware of this (3 times)"
+    ]
+
+
+class Warns(Hostile):
+    """A classifier that warns whenever its state is set."""
+
+    def __init__(self) -> None:
+        super().__init__("", ValueError())
+
+    def __reduce__(self) -> Any:
+        return Warns, (), {"where": "", "error": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for _ in range(3):
+            warnings.warn("beware of this", UserWarning, stacklevel=1)

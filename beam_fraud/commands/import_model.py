@@ -70,12 +70,13 @@ def run(options: ImportOptions) -> dict[str, object]:
         microseconds_per_row=imported.microseconds_per_row,
     )
     source = Path(options.file).name
-    card = imported_card(name, imported.model, source, saved.sha256, thresholds)
+    card = imported_card(name, imported, source, saved.sha256, thresholds)
     bundle = write_bundle(options.out, imported.model, manifest, Reference(), card)
     return {
         "model_id": bundle.model_id,
         "out": bundle.path,
         "sha256": saved.sha256,
+        "saved_by": imported.saved_by,
         "features": list(imported.features.names),
         "threshold": options.threshold,
         "decline": options.decline,

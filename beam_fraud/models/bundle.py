@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 import msgspec
+import numpy as np
+from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.extras import missing_extra
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.foreign import in_words
 from beam_fraud.models.manifest import (
     Manifest,
     Thresholds,
@@ -26,7 +28,7 @@ from beam_fraud.models.manifest import (
     model_id,
 )
 from beam_fraud.models.packages import packages_of, saved_and_here
-from beam_fraud.models.predict import check_classifier
+from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.storage import read_bytes, write_directory
 from beam_fraud.schema import Schema
 from beam_fraud.urls import absolute, is_url
@@ -134,7 +136,9 @@ def write_bundle(
       FraudError: something that is no bundle is there, or it can't be written.
     """
     saved = io.BytesIO()
-    joblib.dump(model, saved)
+    with in_words(directory, lambda reason: f"the model can't be saved ({reason})"):
+        joblib.dump(model, saved)
+        versions = installed_versions(packages_of(model))
     files = {
         **(files or {}),
         MODEL_FILE: saved.getvalue(),
@@ -142,7 +146,7 @@ def write_bundle(
         CARD_FILE: card.encode(),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = replace(manifest, files=digests, versions=installed_versions(packages_of(model)))
+    manifest = replace(manifest, files=digests, versions=versions)
     data = encode_manifest(manifest)
     write_directory(directory, {**files, MANIFEST_FILE: data}, last=MANIFEST_FILE)
     return Bundle(_anywhere(directory), model_id(manifest.name, data), manifest)
@@ -191,27 +195,23 @@ def load_model(bundle: Bundle) -> Any:
         it, or it is no classifier of the manifest's features.
     """
     data = _read_checked(bundle, MODEL_FILE)
-    try:
-        with warnings.catch_warnings():
-            # The manifest says which version saved it; a major one was refused on opening.
-            warnings.filterwarnings("ignore", message="Trying to unpickle estimator")
-            model = joblib.load(io.BytesIO(data))
-    except ModuleNotFoundError as error:
-        what = missing_extra(error) or f"needs the module {error.name}, which is not installed"
-        raise FraudError(f"{bundle.path}: {MODEL_FILE} {what}") from None
-    except FraudError as error:  # by a part of the model that says itself what it lacks
-        raise FraudError(f"{bundle.path}: {MODEL_FILE}: {error}") from None
-    except Exception as error:  # whatever an object of another version does when it is set up
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+
+    def line(reason: str) -> str:
         saved, here, fix = saved_and_here(bundle.manifest.versions)
-        raise FraudError(
-            f"{bundle.path}: {MODEL_FILE}, saved by {saved}, can't be opened by {here} "
-            f"({reason}){fix}"
-        ) from None
-    try:
-        check_classifier(model, len(bundle.manifest.features))
-    except FraudError as error:
-        raise FraudError(f"{bundle.path}: {MODEL_FILE}: {error}") from None
+        return f"saved by {saved}, can't be opened by {here} ({reason}){fix}"
+
+    features = len(bundle.manifest.features)
+    with (
+        in_words(f"{bundle.path}: {MODEL_FILE}", line),
+        warnings.catch_warnings(),
+        threadpool_limits(1),
+    ):
+        # The manifest says which version saved it; a major one was refused on opening.
+        warnings.filterwarnings("ignore", message="Trying to unpickle estimator")
+        model = joblib.load(io.BytesIO(data))
+        check_classifier(model, features)
+        # An object of another version may open and lack what a prediction needs.
+        predict_scores(model, np.zeros((1, features)))
     return model
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
 import logging
+import lzma
+import re
 import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import InconsistentVersionWarning
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.foreign import in_words, reason_of
 from beam_fraud.models.predict import (
     TIMED_ROWS,
     check_classifier,
@@ -26,6 +37,19 @@ from beam_fraud.models.threads import set_single_threaded
 from beam_fraud.schema import ID_ROLES, Schema
 
 _log = logging.getLogger(__name__)
+#: What tells the compressions that joblib knows by their first bytes, and undoes them.
+_COMPRESSIONS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ": lzma.decompress,
+    b"x": zlib.decompress,
+}
+#: How files of joblib and pickle begin, other than by the oldest protocol of pickle.
+_BEGINNINGS = (b"\x80", *_COMPRESSIONS)
+#: How every estimator's pickle holds the version of scikit-learn, whatever pickle's protocol.
+_SAVED_BY = re.compile(rb"_sklearn_version.{0,12}?(\d+\.\d+(?:\.[0-9a-z]+)*)", re.DOTALL)
+#: Rows of the trial prediction.
+_TRIED_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,8 @@ class ImportedModel:
     features: FeatureSet
     #: What a prediction costs on one thread, on rows of normal random numbers.
     microseconds_per_row: float
+    #: The version of scikit-learn that saved it; None if the file does not say.
+    saved_by: str | None
 
 
 def read_model_file(path: str) -> SavedModel:
@@ -84,50 +110,98 @@ def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
             f"schema {schema.name}: the codes of {offered.names[offered.categorical[0]]!r} that "
             "the model was trained with are unknown; only numeric features can be imported"
         )
-    model = _open(saved)
-    try:
-        check_classifier(model, len(offered.names))
-        features = FeatureSet(schema, order=_order(model, schema))
-    except FraudError as error:
-        raise FraudError(f"{saved.path}: {error}") from None
-    set_single_threaded(model)
-    rows = np.random.default_rng(0).normal(size=(TIMED_ROWS, len(features.names)))
-    try:
-        scores = predict_scores(model, rows[:100])
-    except Exception as error:  # whatever a foreign model raises
-        raise FraudError(f"{saved.path}: can't score a plain matrix ({_line(error)})") from None
-    if scores.min() < 0 or scores.max() > 1:
-        raise FraudError(f"{saved.path}: predict_proba gives values outside 0 to 1")
-    _check_missing(saved, model, features, rows[:1])
-    return ImportedModel(model, features, microseconds_per_row(model, rows))
+    with _warnings(saved) as caught:
+        with _refused(saved, "can't be opened", caught):
+            model = joblib.load(io.BytesIO(saved.data))
+        with _refused(saved, "can't be used", caught):
+            check_classifier(model, len(offered.names))
+            features = FeatureSet(schema, order=_order(model, schema))
+            set_single_threaded(model)
+            rows = np.random.default_rng(0).normal(size=(TIMED_ROWS, len(features.names)))
+        with _refused(saved, "can't score a plain matrix", caught):
+            _check_scores(predict_scores(model, rows[:_TRIED_ROWS]))
+            _check_missing(model, features, rows[:1])
+            cost = microseconds_per_row(model, rows)
+    return ImportedModel(model, features, cost, _saved_by(saved, caught))
 
 
-def _open(saved: SavedModel) -> Any:
+@contextmanager
+def _warnings(saved: SavedModel) -> Iterator[list[warnings.WarningMessage]]:
+    """Collect what the model warns of, and log each kind once if it is of use."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
-            model = joblib.load(io.BytesIO(saved.data))
-        except Exception as error:  # whatever is in the file
-            raise FraudError(f"{saved.path}: can't be opened ({_line(error)})") from None
+        yield caught
+    here, by = version("scikit-learn"), _saved_by(saved, caught)
+    if by is not None and by != here:
+        _log.warning(
+            "%s: saved by scikit-learn %s, %s is installed: scores may differ; compare "
+            "those of some rows with its maker's before relying on it",
+            *(saved.path, by, here),
+        )
+    others = Counter(
+        reason_of(warning.message)
+        for warning in caught
+        if isinstance(warning.message, Warning)
+        and not isinstance(warning.message, InconsistentVersionWarning)
+    )
+    for line, times in others.items():
+        _log.warning("%s: %s%s", saved.path, line, f" ({times} times)" if times > 1 else "")
+
+
+@contextmanager
+def _refused(
+    saved: SavedModel, what: str, caught: Sequence[warnings.WarningMessage]
+) -> Iterator[None]:
+    """Name the file and, where they differ, the versions in whatever the body raises."""
+
+    def line(reason: str) -> str:
+        here, by = version("scikit-learn"), _saved_by(saved, caught)
+        if by is not None and by != here:
+            return (
+                f"saved by scikit-learn {by}, {what} by the installed {here} ({reason}); train and "
+                f"save it again with scikit-learn {here}, or with `beam-fraud train`"
+            )
+        doubt = "" if saved.data.startswith(_BEGINNINGS) else "is no file of joblib or pickle, "
+        return f"{doubt}{what} ({reason})"
+
+    with in_words(saved.path, line):
+        yield
+
+
+def _saved_by(saved: SavedModel, caught: Sequence[warnings.WarningMessage]) -> str | None:
     for warning in caught:
-        _log.warning("%s: %s", saved.path, str(warning.message).splitlines()[0])
-    return model
+        if isinstance(warning.message, InconsistentVersionWarning):
+            return str(warning.message.original_sklearn_version)
+    data = saved.data
+    for magic, decompress in _COMPRESSIONS.items():
+        if data.startswith(magic):
+            try:
+                data = decompress(data)
+            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
+                return None  # cut off, or something else that begins so
+    found = _SAVED_BY.search(data)
+    return None if found is None else found[1].decode()
 
 
-def _check_missing(
-    saved: SavedModel, model: Any, features: FeatureSet, row: npt.NDArray[np.float64]
-) -> None:
-    """See that the model scores rows without what the schema lets be absent."""
+def _check_scores(scores: npt.NDArray[np.float64]) -> None:
+    if scores.shape != (_TRIED_ROWS,) or not np.isfinite(scores).all():
+        raise FraudError("predict_proba does not give each row a probability")
+    if scores.min() < 0 or scores.max() > 1:
+        raise FraudError("predict_proba gives values outside 0 to 1")
+
+
+def _check_missing(model: Any, features: FeatureSet, row: npt.NDArray[np.float64]) -> None:
+    """Check that the model scores rows without what the schema lets be absent."""
     row, absent = row.copy(), _may_be_absent(features)
     row[:, [features.names.index(name) for name in absent]] = np.nan
     try:
         scores = predict_scores(model, row)
         reason = "" if np.isfinite(scores).all() else "the score is not a number"
     except Exception as error:  # whatever a foreign model raises
-        reason = _line(error)
+        reason = reason_of(error)
     if reason:
         raise FraudError(
-            f"{saved.path}: can't score a row without {', '.join(map(repr, absent))}, which the "
+            f"can't score a row without {', '.join(map(repr, absent))}, which the "
             f"schema {features.schema.name} lets be absent ({reason}); put an imputer before the "
             "model, or reject such rows in the schema"
         )
@@ -154,7 +228,3 @@ def _order(model: Any, schema: Schema) -> tuple[str, ...]:
                 f"it takes the feature {name!r}, which the schema {schema.name} doesn't have"
             )
     return order
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -10,6 +10,7 @@ from beam_fraud.models.card.markdown import bullets, code, plain
 from beam_fraud.models.card.resampling import resampling_section
 from beam_fraud.models.card.validation import validation_sections
 from beam_fraud.models.card.weaknesses import weaknesses_section
+from beam_fraud.models.importing import ImportedModel
 from beam_fraud.models.manifest import Thresholds, installed_versions
 from beam_fraud.models.training import Recipe, Trained
 
@@ -66,13 +67,13 @@ def model_card(
 
 
 def imported_card(
-    name: str, model: object, source: str, digest: str, thresholds: Thresholds
+    name: str, imported: ImportedModel, source: str, digest: str, thresholds: Thresholds
 ) -> str:
     """The card of a model that someone else saved, of which little is known.
 
     Args:
       name: of the model.
-      model: the classifier.
+      imported: the classifier.
       source: name of the file it came from.
       digest: SHA-256 of that file, in hexadecimal.
       thresholds: the scores from which to flag and to decline.
@@ -80,12 +81,14 @@ def imported_card(
     Returns:
       Markdown.
     """
+    by = imported.saved_by
+    saved = "" if by is None else f", saved by scikit-learn {code(by)}"
     declined = "" if thresholds.decline is None else f", of {thresholds.decline:g} or more declined"
     return (
-        f"# {plain(name)}\n\nA `{type(model).__name__}` that was imported from {code(source)} "
-        f"(SHA-256 `{digest}`).\n\nNothing is known of the rows it was trained on, so there are no "
-        f"figures and no reference for drift: evaluate it before relying on it. A score of "
-        f"{thresholds.review:g} or more is flagged{declined}, as whoever imported it said."
-        f"\n\n## Versions\n\n"
+        f"# {plain(name)}\n\nA {code(type(imported.model).__name__)} that was imported from "
+        f"{code(source)} (SHA-256 `{digest}`{saved}).\n\nNothing is known of the rows it was "
+        "trained on, so there are no figures and no reference for drift: evaluate it before "
+        f"relying on it. A score of {thresholds.review:g} or more is flagged{declined}, as whoever "
+        f"imported it said.\n\n## Versions\n\n"
         f"{bullets(installed_versions())}\n"
     )

@@ -1,0 +1,55 @@
+"""Objects that someone else made: whatever they raise becomes one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from beam_fraud.errors import FraudError
+from beam_fraud.extras import missing_extra
+
+#: Characters that a reason has at most: some errors quote whole objects.
+_MOST = 300
+
+
+@contextmanager
+def in_words(what: str, line: Callable[[str], str]) -> Iterator[None]:
+    """Run code that may raise anything, and raise a `FraudError` in its place.
+
+    Even `SystemExit` is a failure of that code; only Ctrl-C ends the command.
+
+    Args:
+      what: begins every message, as in `model.pkl`.
+      line: makes the rest of it of a reason; an own error and an absent extra need no more words.
+
+    Raises:
+      FraudError: the body raised something.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except FraudError as error:
+        raise FraudError(f"{what}: {error}") from None
+    except BaseException as error:
+        extra = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        raise FraudError(f"{what}: {extra or line(reason_of(error))}") from None
+
+
+def reason_of(error: BaseException) -> str:
+    r"""What was raised, in one line of bounded length: the first line it says, or its type as well.
+
+    Example:
+      >>> reason_of(ValueError("no such column\n...")), reason_of(KeyError(110))
+      ('no such column', 'KeyError: 110')
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"needs the module {error.name}, which is not installed"
+    try:
+        text = str(error)
+    except BaseException as worse:
+        text = f"its message raises {type(worse).__name__}"
+    text = " ".join(text.strip().partition("\n")[0].split())
+    if " " not in text:
+        text = f"{type(error).__name__}: {text}".rstrip(": ")
+    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
