@@ -1,15 +1,48 @@
 """What all tests share."""
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from deploy.postgres.server import Server
-from tests.integration.prism import prism_binary, prism_options
-from tests.requirements import postgres_home
+from tests.requirements import ENVIRONMENT, need_prism, postgres_home, started_environment
+
+#: Variables that pytest, OpenMP (by scikit-learn and XGBoost) and JAX set for themselves.
+LIBRARIES = {
+    "PYTEST_CURRENT_TEST",
+    "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
+    "TF_CPP_MIN_LOG_LEVEL",
+    "TF_FORCE_GPU_ALLOW_GROWTH",
+    "TPU_SKIP_MDS_QUERY",
+}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Set up what many tests share as if no test had run before."""
+    if fixturedef.scope != "session":
+        return (yield)
+    with started_environment():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Fail the last test of a file that leaves the environment changed."""
+    done = yield
+    if nextitem is None or nextitem.path != item.path:
+        left = {name for name, value in os.environ.items() if ENVIRONMENT.get(name) != value}
+        left |= ENVIRONMENT.keys() - os.environ.keys()
+        left -= LIBRARIES
+        assert not left, f"{item.path.name} leaves variables changed: {', '.join(sorted(left))}"
+    return done
 
 
 @pytest.fixture(autouse=True)
@@ -69,12 +102,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def prism() -> Path:
-    """Beam's Prism runner, for `--prism_location`."""
-    return prism_binary()
+def prism() -> Iterator[tuple[str, ...]]:
+    """What a command is given to run on Beam's Prism runner."""
+    from apache_beam.runners.portability.prism_runner import PrismRunner
+
+    yield ("--runner=PrismRunner", f"--prism_location={need_prism()}")
+    # Beam stops its server when the process exits, which a worker of pytest-xdist does without.
+    server = PrismRunner.shared_handle.acquire(lambda: None)
+    if server is not None:
+        server.stop()
 
 
 @pytest.fixture(params=["here", pytest.param("prism", marks=pytest.mark.slow)])
 def beam_args(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Options of Beam for the runner in this process, and for Prism: the test runs on both."""
-    return () if request.param == "here" else prism_options(request.getfixturevalue("prism"))
+    options: tuple[str, ...] = ()
+    if request.param == "prism":
+        options = request.getfixturevalue("prism")
+    return options

@@ -1,27 +1,135 @@
-"""Programs and extras that some tests need."""
+"""Programs, their parts and extras that some tests need.
+
+What is missing skips a test with the reason on a user's machine and fails it in CI (`CI=true`).
+"""
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from beam_fraud.errors import FraudError
+from deploy.java import class_path
 from deploy.postgres.server import program as server_program
+
+DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+#: The environment that pytest was started in. Tests change theirs; downloads and the servers that
+#: tests share get this one.
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(dict(os.environ))
+
+
+@contextmanager
+def started_environment() -> Iterator[None]:
+    """Give back the environment that pytest was started in, for a while."""
+    changed = dict(os.environ)
+    _set_environment(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        _set_environment(changed)
+
+
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    # Without a moment in which PATH or HOME is absent: other threads may look.
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 def need(program: str) -> Path:
-    """Where a program is; without it the test is skipped, in CI (`CI=true`) it fails."""
+    """Where a program is."""
     found = shutil.which(program)
     if found is None:
         missing(f"{program} is not on PATH")
     return Path(str(found))
+
+
+def need_kafka() -> None:
+    """Fetch a Kafka broker's jars, once on a machine."""
+    _need_jars(DEPLOY / "kafka/pom.xml")
+
+
+def need_flink() -> None:
+    """Fetch the jars of a Flink cluster and its job server, once on a machine."""
+    _need_jars(DEPLOY / "flink/cluster.xml")
+
+
+def need_job_server() -> None:
+    """Fetch the jars of a job server with a Flink inside, once on a machine."""
+    _need_jars(DEPLOY / "flink/pom.xml")
+
+
+def need_prism() -> Path:
+    """Beam's Prism runner, built from its Go module in some minutes, once on a machine."""
+    binary = _cache_directory() / f"prism-{version('apache-beam')}" / "prism"
+    if not binary.exists():
+        _need_fetched(_build_prism, binary, need("go"))
+    return binary
+
+
+def _need_jars(*poms: Path) -> None:
+    need("java")
+    need("mvn")
+    for pom in poms:
+        _need_fetched(class_path, pom)
+
+
+def _need_fetched(fetch: Callable[..., object], *arguments: object) -> None:
+    if (reason := _fetch_failure(fetch, *arguments)) is not None:
+        missing(reason)
+
+
+@cache
+def _fetch_failure(fetch: Callable[..., object], *arguments: object) -> str | None:
+    """Why something could not be fetched; asked once, as each attempt may take minutes."""
+    caches = _cache_directory()
+    caches.mkdir(parents=True, exist_ok=True)
+    # One process at a time: Maven's repository is not made for two that write.
+    with started_environment(), (caches / "fetch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fetch(*arguments)
+        except FraudError as error:
+            return str(error)
+    return None
+
+
+def _build_prism(binary: Path, go: Path) -> None:
+    if binary.exists():
+        return
+    module = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{version('apache-beam')}"
+    binary.parent.mkdir(exist_ok=True)
+    # Beside its place and moved there whole: another run may look at the same time.
+    with tempfile.TemporaryDirectory(dir=binary.parent) as building:
+        done = subprocess.run(
+            [go, "install", module],
+            env={**os.environ, "GOBIN": building},
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = done.stderr.strip().rpartition("\n")[2]
+            raise FraudError(f"go install {module}: {last}")
+        (Path(building) / "prism").rename(binary)
+
+
+def _cache_directory() -> Path:
+    """Where what is built once stays: outside the clone, so that a new clone finds it."""
+    caches = ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT["HOME"]) / ".cache"
+    return Path(caches) / "beam-fraud"
 
 
 def missing(what: str) -> None:

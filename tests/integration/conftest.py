@@ -16,7 +16,7 @@ from beam_fraud.simulate.simulation import Simulation, simulate
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink import running_job_server
-from tests.requirements import need
+from tests.requirements import need_flink, need_kafka
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +43,7 @@ def bundle(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A Kafka broker; a test that stops one starts its own."""
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path_factory.mktemp("kafka")) as running:
         yield running
 
@@ -71,7 +70,6 @@ def flink_job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
     """A Flink cluster of two slots; a test that kills a part of one starts its own."""
-    need("java")
-    need("mvn")
+    need_flink()
     with FlinkCluster(tmp_path_factory.mktemp("flink-cluster")) as running:
         yield running

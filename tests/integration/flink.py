@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.java import class_path
 from deploy.ports import free_port, listens
-from tests.requirements import need
+from tests.requirements import need, need_job_server
 
 POM = Path(__file__).resolve().parents[2] / "deploy/flink/pom.xml"
 #: Seconds that the job server may take until it listens.
@@ -27,7 +27,7 @@ def running_job_server(directory: Path, heap: str = "1g") -> Iterator[str]:
       directory: Where its artefacts and `flink.log` go.
       heap: Memory of the server and of its Flink, as Java writes it.
     """
-    need("mvn")
+    need_job_server()
     port = free_port()
     endpoint = f"127.0.0.1:{port}"
     with (directory / "flink.log").open("wb") as log:

@@ -19,7 +19,7 @@ from beam_fraud.errors import FraudError
 from deploy.kafka.broker import HERE, Broker
 from deploy.ports import free_port, listens
 from tests.integration.kafka import produce, read_all
-from tests.requirements import need
+from tests.requirements import need_kafka
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +29,7 @@ ROOT = HERE.parent.parent
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker to stop and kill, which the others are spared."""
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path / "kafka") as broker:
         yield broker
 
@@ -72,8 +71,7 @@ def test_messages_outlive_a_stop_and_a_crash(own_broker: Broker) -> None:
 
 
 def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path / "kafka", sasl={"alice": "s3cret", "bob": "other"}) as broker:
         broker.create_topic("guarded")
         assert produce(broker, "guarded", [b"by alice"]) == 1
@@ -112,8 +110,7 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_a_broker_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
-    need("java")
-    need("mvn")
+    need_kafka()
     (tmp_path / "logs").write_text("no directory")
     broker = Broker(tmp_path)
     with pytest.raises(FraudError, match=r"ended with code 1: see .*broker\.log"):
@@ -122,8 +119,7 @@ def test_a_broker_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
-    need("java")
-    need("mvn")
+    need_kafka()
     readme = (HERE / "README.md").read_text("utf-8")
     (start,) = re.findall(r"```sh\n(.*?)\n```", readme, re.DOTALL)
     (send,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)

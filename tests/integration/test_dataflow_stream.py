@@ -96,7 +96,7 @@ def test_a_job_is_updated_only_if_it_runs(
 @pytest.mark.slow
 def test_a_stream_archives_at_a_url(
     held: Any,  # noqa: F811
-    prism: Path,
+    prism: tuple[str, ...],
     inbox: Path,
     tmp_path: Path,
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_stream_archives_at_a_url(
     (inbox / "day.csv").write_text("id,t,a\n" + lines)
     command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
     command += ["--model", bundle(tmp_path / "b"), "--out", "gs://bucket/out", "--until-idle", "2"]
-    command += ["--runner=PrismRunner", f"--prism_location={prism}", "--shards=2"]
+    command += [*prism, "--shards=2"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, timeout=90)
     assert done.returncode == 0, done.stderr.decode()
     parts = [data for key, data in held.objects.items() if key.startswith("bucket/out/scores/")]

@@ -28,7 +28,6 @@ from benchmarks.hostile import hostile_messages
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
-from tests.integration.prism import prism_options
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 
 pytestmark = pytest.mark.slow
@@ -75,7 +74,7 @@ def options_of(name: str, request: pytest.FixtureRequest) -> list[str]:
     if name == "processes":
         return ["--workers=2"]
     if name == "prism":
-        return [*prism_options(request.getfixturevalue("prism"))]
+        return [*request.getfixturevalue("prism")]
     if name == "embedded":
         endpoint = request.getfixturevalue("flink_job_server")
         embedded = ["--runner=PortableRunner", f"--job_endpoint={endpoint}"]

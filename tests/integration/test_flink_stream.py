@@ -19,7 +19,7 @@ from beam_fraud.live.board import read_board
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.outcome import Outcome, assert_each_once, assert_same, outcome
-from tests.requirements import need
+from tests.requirements import need_flink
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 from tests.traffic import Feed, Traffic, make_traffic
 
@@ -29,8 +29,7 @@ PARTITIONS = 4
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[FlinkCluster]:
     """A cluster of which parts may be killed."""
-    need("java")
-    need("mvn")
+    need_flink()
     with FlinkCluster(tmp_path / "flink") as running:
         yield running
 

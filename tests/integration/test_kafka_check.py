@@ -13,7 +13,7 @@ from beam_fraud.kafka.check import topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
 from deploy.kafka.broker import Broker
 from deploy.ports import free_port
-from tests.requirements import need
+from tests.requirements import need_kafka
 
 pytestmark = pytest.mark.slow
 
@@ -21,8 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker that wants a login."""
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path_factory.mktemp("guarded"), sasl={"alice": "s3cret"}) as broker:
         broker.create_topic("t", 3)
         yield broker

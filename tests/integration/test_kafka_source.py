@@ -32,7 +32,7 @@ from beam_fraud.sources.raw import PAYLOAD
 from beam_fraud.transforms.counters import read_counters
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
-from tests.requirements import need
+from tests.requirements import need_kafka
 from tests.streaming import collected, payloads, read_stream, streaming, wait_until
 
 pytestmark = pytest.mark.slow
@@ -43,8 +43,7 @@ HOSTILE = [b"", b"\x00", b"\xff\xfe{", b'{"id": 1}\r\n', "é😀".encode(), b"["
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker to stop, which the others are spared."""
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path / "kafka") as broker:
         yield broker
 

@@ -52,9 +52,9 @@ def test_the_local_runner_is_refused_before_anything_is_done(
 
 @pytest.mark.slow
 def test_a_runner_that_groups_while_it_reads_inserts_every_flagged_row(
-    command: list[str], stand_in: Any, prism: Path, tmp_path: Path
+    command: list[str], stand_in: Any, prism: tuple[str, ...], tmp_path: Path
 ) -> None:
-    runner = ["--runner=PrismRunner", f"--prism_location={prism}", "--shards=2"]
+    runner = [*prism, "--shards=2"]
     stream = Stream([*command, *runner], tmp_path / "out")
     stream.start()
     try:

@@ -15,7 +15,7 @@ from deploy.kafka.broker import Broker
 from deploy.postgres.server import Server
 from tests.chaos import Disturbance, disturb
 from tests.outcome import assert_each_once, assert_same, outcome
-from tests.requirements import need
+from tests.requirements import need_kafka
 from tests.stream_process import UNTIL_IDLE, Stream, stream_command
 from tests.traffic import Feed, make_traffic
 
@@ -25,8 +25,7 @@ PARTITIONS = 4
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker to stop, which the other tests are spared."""
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path / "kafka") as broker:
         yield broker
 

@@ -19,7 +19,7 @@ from benchmarks.stream_load import Sent
 from benchmarks.topic_moments import moments, of_transaction
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import read_all
-from tests.requirements import need
+from tests.requirements import need_kafka
 
 
 @pytest.mark.slow
@@ -58,8 +58,7 @@ def test_messages_arrive_evenly_in_order_and_keyed_by_account(
 
 @pytest.mark.soak
 def test_every_measurement_of_a_stream_runs(tmp_path: Path) -> None:
-    need("java")
-    need("mvn")
+    need_kafka()
     command = [sys.executable, "-m", "benchmarks", "--json", "--repeat", "1", "--rows", "3000"]
     command += ["--only", "stream,stream-latency,stream-hostile,stream-memory", "--full"]
     measured = printed([*command, "--seconds", "2", "--work", str(tmp_path)])

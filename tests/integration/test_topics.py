@@ -29,7 +29,7 @@ from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from deploy.kafka.broker import Broker
 from tests.flagged import flagged_batch
 from tests.integration.kafka import produce, read_all
-from tests.requirements import need
+from tests.requirements import need_kafka
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +39,7 @@ Topic = Callable[..., str]
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker to stop, which the others are spared."""
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path / "kafka") as running:
         yield running
 
@@ -133,8 +132,7 @@ def test_an_unknown_property_is_a_wrong_call() -> None:
 
 
 def test_a_refused_login_is_one_line(tmp_path: Path) -> None:
-    need("java")
-    need("mvn")
+    need_kafka()
     with Broker(tmp_path / "kafka", sasl={"alice": "s3cret"}) as guarded:
         guarded.create_topic("t")
         right, wrong = tmp_path / "right", tmp_path / "wrong"
