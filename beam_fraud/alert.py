@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,75 @@ class Reason:
     text: str | None = None
     #: Whether the contribution is an estimate.
     approximate: bool | None = None
+
+
+@dataclass(frozen=True)
+class FiredRule:
+    """A rule that holds for a flagged transaction."""
+
+    #: Its name.
+    rule: str
+    #: Whether the decision is its: the model and other rules alone led to a milder one.
+    raised: bool
+    #: What it asks for, as its file has it; shortened.
+    condition: str | None = None
+    #: What its author says of it.
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class RuleTerms:
+    """A rule, as far as alerts need to know it."""
+
+    name: str
+    decision: str
+    priority: int
+    condition: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class AlertContext:
+    """What the alerts of a run tell beside their rows."""
+
+    #: IANA time zone in which people are told times.
+    timezone: str = "UTC"
+    #: The scores from which the model reviews and declines.
+    review: float = 1.0
+    decline: float | None = None
+    #: The rules beside the model.
+    rules: tuple[RuleTerms, ...] = ()
+
+    def model_decision(self, score: float) -> str:
+        """What the model alone decides on a score."""
+        if self.decline is not None and score >= self.decline:
+            return "decline"
+        return "review" if score >= self.review else "approve"
+
+    def fired(self, names: Sequence[str], decision: str, by_model: str) -> tuple[FiredRule, ...]:
+        """The rules of a flagged row, those that raised it first.
+
+        Args:
+          names: of the rules that hold.
+          decision: what all together decided.
+          by_model: what the model alone decided.
+        """
+        holding = [rule for rule in self.rules if rule.name in names]
+        passing = [rule.priority for rule in holding if rule.decision == "approve"]
+        # A rule that lets pass has taken the model's decision back.
+        of_model = by_model == decision and not passing
+        fired = [
+            FiredRule(
+                rule.name,
+                not of_model
+                and rule.decision == decision
+                and rule.priority >= max(passing, default=rule.priority),
+                rule.condition,
+                rule.description,
+            )
+            for rule in holding
+        ]
+        return tuple(sorted(fired, key=lambda rule: not rule.raised))
 
 
 @dataclass(frozen=True)
@@ -54,12 +123,17 @@ class Alert:
     reasons: tuple[Reason, ...]
     #: The model that scored it.
     model_id: str
+    #: What is known of `rules`, those that raised the decision first; may be empty.
+    fired_rules: tuple[FiredRule, ...] = ()
+    #: IANA time zone in which people are told times.
+    timezone: str = "UTC"
 
     def row(self) -> dict[str, object]:
         """The alert as a row of the table `alerts`: the lists as JSON text, `sent_at` left out."""
         row = {name: getattr(self, name) for name in self.__dataclass_fields__}
         row["rules"] = msgspec.json.encode(self.rules).decode()
         row["reasons"] = msgspec.json.encode(self.reasons).decode()
+        row["fired_rules"] = msgspec.json.encode(self.fired_rules).decode()
         return row
 
     @classmethod
@@ -68,6 +142,10 @@ class Alert:
         values = {name: row[name] for name in cls.__dataclass_fields__}
         values["rules"] = msgspec.json.decode(str(row["rules"]), type=tuple[str, ...])
         values["reasons"] = msgspec.json.decode(str(row["reasons"]), type=tuple[Reason, ...])
+        # Null in rows of earlier versions.
+        fired = str(row["fired_rules"] or "[]")
+        values["fired_rules"] = msgspec.json.decode(fired, type=tuple[FiredRule, ...])
+        values["timezone"] = row["timezone"] or "UTC"
         return msgspec.convert(values, cls)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import apache_beam as beam
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
@@ -90,6 +91,8 @@ class Scoring:
     outbox: Outbox | None = None
     #: What may overrule the model, or None.
     rules: RuleSet | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
 
     @property
     def alerts_database(self) -> str | None:
@@ -103,8 +106,11 @@ class Scoring:
         bundle = self.bundle
         return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
 
-    #: Reasons of a flagged row at most; 0 for none.
-    reasons: int = 5
+    def alert_context(self, features: FeatureSet) -> AlertContext:
+        """What alerts of transactions with these features tell beside their rows."""
+        rules = () if self.rules is None else self.rules.terms
+        thresholds = self.bundle.thresholds
+        return AlertContext(features.schema.timezone, thresholds.review, thresholds.decline, rules)
 
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
@@ -120,13 +126,13 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     )
     parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()
-    sunk = []
+    sunk, context = [], scoring.alert_context(inputs.features)
     if scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()
-        write = WriteFlagged(scoring.sink, inputs.outputs.run_id, queued)
+        write = WriteFlagged(scoring.sink, inputs.outputs.run_id, queued, context)
         sunk.append(flagged | "Sink" >> write)
     if scoring.outbox is not None:
-        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels)
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, context)
     # What BigQuery's own transform gives is no collection: its rows wait for the run's end anyway.
     _publish(inputs, parts, [done for done in sunk if isinstance(done, beam.PCollection)])
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from beam_fraud.alert import Alert, Reason
+from beam_fraud.alert import Alert, FiredRule, Reason
 from beam_fraud.errors import FraudError
 
 #: Where the key is.
@@ -71,12 +71,14 @@ class Pseudonyms:
         """An alert with pseudonyms for its ids.
 
         Its own id goes too: it is a hash of the transaction's that everyone can compute. So do the
-        words of a reason that name an id, as where a model has the merchant for a feature.
+        words of a reason that name an id, as where a model has the merchant for a feature, and
+        those of a rule that do; of a condition any text, for it may be the id of somebody else.
         """
         ids = {alert.transaction_id, alert.account_id, alert.merchant_id} - {None, ""}
         return replace(
             alert,
             reasons=tuple(_without(ids, reason) for reason in alert.reasons),
+            fired_rules=tuple(_unnamed(ids, rule) for rule in alert.fired_rules),
             alert_id=self.of("alert", alert.alert_id),
             transaction_id=self.of("transaction", alert.transaction_id),
             account_id=self._maybe("account", alert.account_id),
@@ -88,6 +90,17 @@ class Pseudonyms:
 
 
 def _without(ids: Iterable[str | None], reason: Reason) -> Reason:
-    text = reason.text or ""
-    named = any(re.search(rf"(?<!\w){re.escape(str(one))}(?!\w)", text) for one in ids)
-    return replace(reason, text=None) if named else reason
+    return replace(reason, text=None) if _names(ids, reason.text) else reason
+
+
+def _unnamed(ids: Iterable[str | None], rule: FiredRule) -> FiredRule:
+    texts = rule.condition is not None and any(quote in rule.condition for quote in "\"'")
+    return replace(
+        rule,
+        condition=None if texts or _names(ids, rule.condition) else rule.condition,
+        description=None if _names(ids, rule.description) else rule.description,
+    )
+
+
+def _names(ids: Iterable[str | None], text: str | None) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(str(one))}(?!\w)", text or "") for one in ids)

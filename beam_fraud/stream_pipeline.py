@@ -168,14 +168,14 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     )
     if stream.out_topic and stream.kafka:
         scored | "OutTopic" >> WriteScores(stream.kafka, stream.out_topic)
-    flagged = scored | "Flagged" >> Flagged()
+    flagged, context = scored | "Flagged" >> Flagged(), scoring.alert_context(stream.features)
     if "sink" in writers:
         _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
     elif scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()
-        flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued)
+        flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued, context)
     if scoring.outbox is not None:
-        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels)
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, context)
     _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
 
 

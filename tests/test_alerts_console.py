@@ -19,7 +19,7 @@ def _alert(account="a"):
 
 def test_a_line_reads_as_what_happened():
     assert alert_line(_alert()) == (
-        "ALERT review score=0.9000 amount=12.50 time=2024-05-01T12:00:00Z transaction=t0 "
+        'ALERT review score=0.9000 amount=12.50 time="2024-05-01 12:00 +00:00" transaction=t0 '
         "account=a rules=large,ünusual reasons=V14(+0.4) model=m@1"
     )
 

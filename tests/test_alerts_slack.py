@@ -79,7 +79,7 @@ def test_no_name_mentions_anyone_nor_links_nor_formats():
 
 def test_reasons_are_in_words():
     text = json.dumps(message_blocks(message_of([sample_alert()])))
-    assert "7 transactions in 1 hour, usually 1" in text
+    assert "7 transactions of the account in the last hour, usually 1" in text
     assert "usually 38.20 (estimated)" in text
 
 

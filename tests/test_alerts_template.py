@@ -54,7 +54,8 @@ def test_a_template_sees_all_fields():
     )
     assert template.render(SAMPLES[0]) == (
         "decline 1.0 1234.5 2024 test-account test-merchant large_and_fast "
-        "7 transactions in 1 hour, usually 1;amount 1,234.50, usually 38.20;"
+        "7 transactions of the account in the last hour, usually 1;"
+        "amount 1,234.50, usually 38.20;"
         "merchant_risk_7d is missing; test@000000000000"
     )
 

@@ -7,6 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
+from beam_fraud.alert import AlertContext, RuleTerms
 from beam_fraud.sinks.flagged_columns import alert_columns, flagged_columns
 from beam_fraud.stages import SCORED
 from tests.flagged import alerts_of, flagged_batch
@@ -52,9 +53,21 @@ def test_a_slice_has_the_columns_of_its_own_rows(
 
 def test_columns_of_alerts_are_those_of_alerts_one_by_one(batch: pa.RecordBatch) -> None:
     channels = ["console", "file:x"]
-    columns = alert_columns(flagged_columns(batch), channels)
+    columns = alert_columns(flagged_columns(batch), channels, AlertContext())
     by_id = {row["alert_id"]: row for row in pa.table(columns).to_pylist()}
     expected = {alert.alert_id: alert.row() for alert in alerts_of(batch, channels)}
     assert by_id.keys() == expected.keys()
     for key, row in expected.items():
         assert by_id[key] == row
+
+
+def test_alerts_carry_their_rules_and_the_time_zone(batch: pa.RecordBatch) -> None:
+    rules = (RuleTerms("large", "review", 0, "amount > 10", "A large amount"),)
+    context = AlertContext("Europe/Brussels", review=0.95, decline=None, rules=rules)
+    columns = alert_columns(flagged_columns(batch), ["console"], context)
+    assert set(columns["timezone"].to_pylist()) == {"Europe/Brussels"}
+    told = [json.loads(text) for text in columns["fired_rules"].to_pylist()]
+    fired = [[rule["rule"] for rule in rules] for rules in told]
+    assert fired == [
+        ["large"] if "large" in (row["rules"] or []) else [] for row in batch.to_pylist()
+    ]

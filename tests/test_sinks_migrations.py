@@ -127,7 +127,7 @@ def test_a_newer_version_is_refused_in_one_line(url: str) -> None:
     with writing(url) as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0999'")
     for refuses in (check_database, prepare_database):
-        with pytest.raises(FraudError, match=r"of version 0999.*up to 0002; install a newer one"):
+        with pytest.raises(FraudError, match=r"of version 0999.*up to 0003; install a newer one"):
             refuses(url)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from beam_fraud.alert import Alert, Reason
 from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.visible import visible
+from beam_fraud.alerts.wording import clock_time, raised_by
 
 
 def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
@@ -19,18 +20,21 @@ def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
       alert: what to show.
       fields: of the alert that may be shown.
     """
+    raised, decision = raised_by(alert), _word(alert.decision)
+    if raised is not None and "rules" in fields:
+        decision = f"{decision} by={_word(raised)}"
     words = {
-        "decision": _word(alert.decision),
+        "decision": decision,
         "score": f"score={alert.score:.4f}",
         "amount": f"amount={alert.amount:.2f}",
-        "event_time": f"time={alert.event_time:%Y-%m-%dT%H:%M:%SZ}",
+        "event_time": f"time={_word(clock_time(alert.event_time, alert.timezone))}",
         "transaction_id": f"transaction={_word(alert.transaction_id)}",
     }
     if alert.account_id is not None:
         words["account_id"] = f"account={_word(alert.account_id)}"
     if alert.merchant_id is not None:
         words["merchant_id"] = f"merchant={_word(alert.merchant_id)}"
-    if alert.rules:
+    if alert.rules and raised is None:
         words["rules"] = f"rules={','.join(_word(rule) for rule in alert.rules)}"
     if alert.reasons:
         estimated = any(reason.approximate for reason in alert.reasons)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from beam_fraud.alert import Alert, Reason, alert_id
+from beam_fraud.alert import Alert, FiredRule, Reason, alert_id
 from beam_fraud.alerts.message import Message
 
 _WHEN = datetime(2024, 5, 1, 12, 30, 15, tzinfo=UTC)
@@ -32,11 +32,18 @@ def sample_alert(
         decision="decline",
         rules=("large_and_fast",),
         reasons=(
-            Reason("account_count_1h", 7.0, 0.31, "7 transactions in 1 hour, usually 1", False),
+            Reason(
+                "account_count_1h",
+                7.0,
+                0.31,
+                "7 transactions of the account in the last hour, usually 1",
+                False,
+            ),
             Reason("amount", 1234.5, 0.22, "amount 1,234.50, usually 38.20", True),
             Reason("merchant_risk_7d", None, 0.05),
         ),
         model_id="test@000000000000",
+        fired_rules=(FiredRule("large_and_fast", False, "amount > 1000 and account_count_1h > 5"),),
     )
 
 
@@ -44,7 +51,13 @@ def _bare() -> Alert:
     """An alert in which all is absent that may be."""
     alert = sample_alert("test-2")
     values = {name: getattr(alert, name) for name in alert.__dataclass_fields__}
-    values |= {"account_id": None, "merchant_id": None, "rules": (), "reasons": ()}
+    values |= {
+        "account_id": None,
+        "merchant_id": None,
+        "rules": (),
+        "reasons": (),
+        "fired_rules": (),
+    }
     return Alert(**values)
 
 

@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.samples import SAMPLES
-from beam_fraud.alerts.wording import headline, intro, shown
+from beam_fraud.alerts.wording import clock_time, headline, intro, shown, timezone_of
 from beam_fraud.errors import FraudError
 
 #: What a template is given.
@@ -25,6 +25,7 @@ VARIABLES = (
     "alerts",
     "total",
     "created_at",
+    "time",
     "delivery_id",
 )
 #: Makes what a value becomes in the text.
@@ -90,6 +91,7 @@ class MessageTemplate:
             alerts=[shown(alert, self._fields) for alert in message.alerts],
             total=message.total,
             created_at=message.created_at,
+            time=clock_time(message.created_at, timezone_of(message)),
             delivery_id=message.delivery_id,
         )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from beam_fraud.alert import Alert, Reason
+from beam_fraud.alert import Alert, FiredRule, Reason
 from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.visible import visible
@@ -16,6 +17,8 @@ NAME_LENGTH = 120
 #: Characters of a headline, which is also the subject of a letter.
 _HEADLINE_LENGTH = 150
 _TEXT_LENGTH = 2_000
+#: Characters of what a rule asks for in a headline.
+_RULE_LENGTH = 80
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class ShownAlert:
     rules: tuple[str, ...]
     reasons: tuple[ShownReason, ...]
     model_id: str
-    #: Decision, score and amount.
+    #: `event_time` as clocks in the schema's time zone show it, with the offset.
+    time: str
+    #: The rules that raised the decision and what they ask for, None if the model did.
+    raised_by: str | None
+    #: Decision, what raised it, score and amount.
     title: str
     #: Label and value of the other fields that are shown.
     rows: tuple[tuple[str, str], ...]
@@ -64,6 +71,41 @@ def headline(message: Message, fields: Collection[str] = FIELDS) -> str:
     """
     said = _headline(message, fields)
     return said if len(said) <= _HEADLINE_LENGTH else said[: _HEADLINE_LENGTH - 1] + "…"
+
+
+def clock_time(moment: datetime, timezone: str = "UTC") -> str:
+    """A time for people, to the minute.
+
+    Example:
+      >>> clock_time(datetime(2024, 3, 1, 13, 5, tzinfo=UTC), "Europe/Brussels")
+      '2024-03-01 14:05 +01:00'
+    """
+    try:
+        local = moment.astimezone(ZoneInfo(timezone))
+    except (ZoneInfoNotFoundError, OSError, ValueError):
+        # This machine does not know the zone.
+        local = moment.astimezone(UTC)
+    text = local.isoformat(" ", "minutes")
+    return f"{text[:16]} {text[16:]}"
+
+
+def timezone_of(message: Message) -> str:
+    """The time zone in which the times of a message are told."""
+    return next((alert.timezone for alert in message.alerts), "UTC")
+
+
+def raised_by(alert: Alert, most: int = _RULE_LENGTH) -> str | None:
+    """The rules that raised the decision, each with what it asks for; None if the model did.
+
+    Args:
+      alert: whose rules come from outside.
+      most: characters of what a rule asks for.
+    """
+    raising = [rule for rule in alert.fired_rules if rule.raised]
+    if not raising:
+        return None
+    kind = "rule" if len(raising) == 1 else "rules"
+    return f"{kind} {', '.join(_rule(rule, most) for rule in raising)}"
 
 
 def intro(message: Message) -> str | None:
@@ -89,11 +131,16 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
     reasons = tuple(_shown_reason(reason) for reason in alert.reasons)
     account, merchant = _name(alert.account_id), _name(alert.merchant_id)
     rules = tuple(visible(rule, NAME_LENGTH) for rule in alert.rules)
+    time = clock_time(alert.event_time, alert.timezone)
+    # What raised the decision is in the title.
+    others = [
+        _rule(rule) for rule in alert.fired_rules if not rule.raised or "decision" not in fields
+    ]
     values = {
-        "event_time": f"{alert.event_time:%Y-%m-%d %H:%M:%S} UTC",
+        "event_time": time,
         "account_id": account,
         "merchant_id": merchant,
-        "rules": ", ".join(rules),
+        "rules": ", ".join(others if alert.fired_rules else rules),
         "transaction_id": _name(alert.transaction_id),
         "model_id": _name(alert.model_id),
         "alert_id": _name(alert.alert_id),
@@ -111,6 +158,8 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
         rules=rules,
         reasons=reasons,
         model_id=visible(alert.model_id, NAME_LENGTH),
+        time=time,
+        raised_by=raised_by(alert),
         title=_title(alert, fields),
         rows=tuple((_LABELS[n], v) for n, v in values.items() if v and n in fields),
         reason_lines=tuple(_in_words(reason) for reason in reasons) if "reasons" in fields else (),
@@ -147,8 +196,11 @@ def _headline(message: Message, fields: Collection[str]) -> str:
 
 
 def _title(alert: Alert, fields: Collection[str]) -> str:
+    decision, raised = visible(alert.decision, NAME_LENGTH), raised_by(alert)
+    if raised is not None and "rules" in fields:
+        decision = f"{decision} by {raised}"
     parts = {
-        "decision": visible(alert.decision, NAME_LENGTH),
+        "decision": decision,
         "score": f"score {_score(alert.score)}",
         "amount": f"amount {alert.amount:,.2f}",
     }
@@ -158,6 +210,11 @@ def _title(alert: Alert, fields: Collection[str]) -> str:
 def _score(score: float) -> str:
     """Two digits that say something: models with few frauds have thresholds near 0."""
     return f"{score:.2f}" if score >= 0.1 or not score else f"{score:.2g}"
+
+
+def _rule(rule: FiredRule, most: int = _RULE_LENGTH) -> str:
+    name, about = visible(rule.rule, NAME_LENGTH), rule.description or rule.condition
+    return f"{name} ({visible(about, most)})" if about else name
 
 
 def _name(text: str | None) -> str | None:

@@ -27,7 +27,14 @@ def rules_table(figures: dict[str, Any]) -> str:
     together = "(model and rules)" if figures["model"] is not None else "(all rules)"
     lines.append(_line(together, "", figures["together"], bool(labelled)))
     model = f"\n{figures['model_id']}" if figures["model_id"] else ""
-    return f"{figures['rules_file']} on {rows:,} rows{known}{model}\n\n{_aligned(lines)}"
+    described = [
+        f"{name}: {rule['description']}"
+        for name, rule in figures["rules"].items()
+        if rule["description"]
+    ]
+    about = "\n\n" + "\n".join(described) if described else ""
+    table = f"{_aligned(lines)}{about}"
+    return f"{figures['rules_file']} on {rows:,} rows{known}{model}\n\n{table}"
 
 
 def _line(name: str, decision: str, figures: dict[str, Any], labelled: bool) -> tuple[str, ...]:

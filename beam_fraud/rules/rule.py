@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.alert import RuleTerms
 from beam_fraud.rules.condition import Condition, columns_of
 
 #: What a rule says: `review` and `decline` raise to it, `approve` lets pass.
@@ -29,6 +30,10 @@ class Rule:
     decision: Verdict
     #: Of rules that contradict each other, the higher number wins.
     priority: int = 0
+    #: The condition as the file has it, on one line and shortened.
+    written: str | None = None
+    #: What it is about, in its author's words.
+    description: str | None = None
 
     @property
     def raises(self) -> bool:
@@ -53,6 +58,14 @@ class RuleSet:
         """Every column and feature that any rule looks at, each once."""
         found = (column.name for rule in self.rules for column in columns_of(rule.condition))
         return tuple(dict.fromkeys(found))
+
+    @property
+    def terms(self) -> tuple[RuleTerms, ...]:
+        """What alerts tell of each rule."""
+        return tuple(
+            RuleTerms(rule.name, rule.decision, rule.priority, rule.written, rule.description)
+            for rule in self.rules
+        )
 
     @property
     def raising(self) -> tuple[str, ...]:

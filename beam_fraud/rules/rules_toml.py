@@ -16,12 +16,14 @@ from beam_fraud.rules.rule import VERDICTS, Rule, RuleSet, Verdict
 from beam_fraud.rules.value_list import Lists, read_lists
 
 _TOP_LEVEL = ("rule", "list")
-_KEYS = ("name", "when", "decision", "priority")
+_KEYS = ("name", "when", "decision", "priority", "description")
 #: Names that counters, tables and messages can show as they are.
 _NAME = re.compile(r"\w[\w .-]{0,79}")
 _HEADING = re.compile(r"^[ \t]*\[\[[ \t]*rule[ \t]*\]\]", re.MULTILINE)
 #: Priorities are whole numbers of at most this size.
 _MOST = 1_000_000_000
+#: Characters of a description at most, and of a condition that are told of it.
+_LONGEST = 200
 
 
 def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
@@ -152,7 +154,28 @@ def _rule(
     except ConditionError as error:
         line = f"line {error.line}, " if error.line > 1 else ""
         raise UsageError(f"{where}: when, {line}column {error.column}: {error}") from None
-    return Rule(name, condition, cast(Verdict, decision), priority)
+    written = " ".join(when.split())
+    return Rule(
+        name,
+        condition,
+        cast(Verdict, decision),
+        priority,
+        written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…",
+        _description(table, where),
+    )
+
+
+def _description(table: dict[str, Any], where: str) -> str | None:
+    given = table.get("description")
+    if given is None:
+        return None
+    text = " ".join(given.split()) if isinstance(given, str) else ""
+    if not text or len(text) > _LONGEST or not text.isprintable():
+        raise UsageError(
+            f"{where}: description must be text of at most {_LONGEST} characters, "
+            f"not {_short(given)}"
+        )
+    return text
 
 
 def _short(value: object) -> str:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import pyarrow as pa
 from sqlalchemy import Connection
 
+from beam_fraud.alert import AlertContext
 from beam_fraud.sinks.connection import check_database, masked, prepare_database
 from beam_fraud.sinks.database_errors import PassingDatabaseError
 from beam_fraud.sinks.database_url import DatabaseUrl, database_file
@@ -134,7 +135,12 @@ class DatabaseWriter:
         if database_file(url) is None:
             self._connections.append(PersistentConnection(url, patience))
 
-    def write(self, batch: pa.RecordBatch, channels: Sequence[str] = ()) -> None:
+    def write(
+        self,
+        batch: pa.RecordBatch,
+        channels: Sequence[str] = (),
+        context: AlertContext | None = None,
+    ) -> None:
         """Write flagged rows and queue their alerts: a row with its alerts, or neither.
 
         Up to `_TOGETHER` rows are one transaction.
@@ -143,6 +149,7 @@ class DatabaseWriter:
           batch: rows of the schema `stages.SCORED`.
           channels: names of channels that are alerted of each row, through the outbox of the same
             database; alerts that are in a delivery stay as they are.
+          context: what alerts tell beside their rows, if that is known.
 
         Raises:
           FraudError: the database refuses, or it cannot be reached and there is no place on disk
@@ -150,12 +157,12 @@ class DatabaseWriter:
         """
         connections = self._connections if len(batch) > _TOGETHER else self._connections[:1]
         if len(connections) == 1:
-            self.undelivered += self._write(connections[0], batch, channels)
+            self.undelivered += self._write(connections[0], batch, channels, context)
             return
         # Both at once cannot wait for each other: they have no row in common.
         parts = key_ranges(batch, "transaction_id", len(connections))
         with ThreadPoolExecutor(len(connections)) as threads:
-            kept = threads.map(self._write, connections, parts, repeat(channels))
+            kept = threads.map(self._write, connections, parts, repeat(channels), repeat(context))
             self.undelivered += sum(kept)
 
     def close(self) -> None:
@@ -164,21 +171,25 @@ class DatabaseWriter:
             connection.close()
 
     def _write(
-        self, connection: PersistentConnection, batch: pa.RecordBatch, channels: Sequence[str]
+        self,
+        connection: PersistentConnection,
+        batch: pa.RecordBatch,
+        channels: Sequence[str],
+        context: AlertContext | None,
     ) -> int:
         """How many of the rows went to the disk in place of the database."""
         flagged = flagged_columns(batch)
 
         def work(connection: Connection) -> None:
             upsert_columns(connection, FLAGGED, flagged)
-            queue_alerts(connection, flagged, channels)
+            queue_alerts(connection, flagged, channels, context)
 
         try:
             connection.write(work)
         except PassingDatabaseError as error:
             if self._spill is None:
                 raise
-            part = keep_undelivered(self._spill, batch, channels, masked(self._url))
+            part = keep_undelivered(self._spill, batch, channels, masked(self._url), context)
             _LOG.error("%d flagged rows wait in %s: %s", len(batch), part, error)
             return len(batch)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
 #: The version of the tables as `tables.py` has them: the last of `migrations/versions`.
-VERSION = "0002"
+VERSION = "0003"
 #: Not Alembic's own name for it, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.alert import alert_id
+from beam_fraud.alert import AlertContext, alert_id
 from beam_fraud.sinks.column_values import values_of
 from beam_fraud.sinks.tables import FLAGGED
 from beam_fraud.stages import REASON
@@ -30,16 +30,21 @@ def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     }
 
 
-def alert_columns(flagged: dict[str, pa.Array], channels: Sequence[str]) -> dict[str, pa.Array]:
+def alert_columns(
+    flagged: dict[str, pa.Array], channels: Sequence[str], context: AlertContext | None = None
+) -> dict[str, pa.Array]:
     """The columns of `alerts` that are known at first, of c channels.
 
     Args:
       flagged: `flagged_columns` of n rows.
       channels: names.
+      context: what they tell beside their rows, if that is known.
 
     Returns:
       n * c values each, one channel after the other.
     """
+    if context is not None:
+        flagged = {**flagged, **_context_columns(flagged, context)}
     columns = {name: pa.concat_arrays([values] * len(channels)) for name, values in flagged.items()}
     ids = values_of(flagged["transaction_id"])
     keys = [alert_id(str(key), channel) for channel in channels for key in ids]
@@ -48,6 +53,22 @@ def alert_columns(flagged: dict[str, pa.Array], channels: Sequence[str]) -> dict
         np.repeat(np.arange(len(channels)), len(ids))
     )
     return columns
+
+
+def _context_columns(flagged: dict[str, pa.Array], context: AlertContext) -> dict[str, pa.Array]:
+    @cache
+    def encoded(rules: str, decision: str, by_model: str) -> str:
+        names = msgspec.json.decode(rules, type=list[str])
+        return msgspec.json.encode(context.fired(names, decision, by_model)).decode()
+
+    rows = zip(*(values_of(flagged[name]) for name in ("rules", "decision", "score")), strict=True)
+    fired = [
+        encoded(rules, decision, context.model_decision(score)) for rules, decision, score in rows
+    ]
+    return {
+        "fired_rules": pa.array(fired, pa.string()),
+        "timezone": pa.repeat(pa.scalar(context.timezone), len(fired)),
+    }
 
 
 def _rules_json(rules: pa.ListArray) -> pa.Array:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from sqlalchemy import Connection
 
+from beam_fraud.alert import AlertContext
 from beam_fraud.sinks.flagged_columns import alert_columns
 from beam_fraud.sinks.tables import ALERTS
 from beam_fraud.sinks.upsert import upsert_columns
@@ -16,7 +17,10 @@ _UNDELIVERED = ALERTS.c.delivery_id.is_(None)
 
 
 def queue_alerts(
-    connection: Connection, flagged: dict[str, pa.Array], channels: Sequence[str]
+    connection: Connection,
+    flagged: dict[str, pa.Array],
+    channels: Sequence[str],
+    context: AlertContext | None = None,
 ) -> None:
     """Queue an alert a row and channel: one in a delivery stays, others take the newest scoring.
 
@@ -24,6 +28,8 @@ def queue_alerts(
       connection: in a transaction.
       flagged: `flagged_columns` of the rows.
       channels: names.
+      context: what alerts tell beside their rows, if that is known.
     """
     if channels:
-        upsert_columns(connection, ALERTS, alert_columns(flagged, channels), where=_UNDELIVERED)
+        columns = alert_columns(flagged, channels, context)
+        upsert_columns(connection, ALERTS, columns, where=_UNDELIVERED)

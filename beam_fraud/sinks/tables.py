@@ -99,6 +99,9 @@ ALERTS = Table(
     Column("model_id", Text, nullable=False),
     Column("delivery_id", Text, info={"since": "0002"}),
     Column("sent_at", UtcDateTime),
+    # A JSON list, and the time zone in which people are told `event_time`.
+    Column("fired_rules", Text, info={"since": "0003"}),
+    Column("timezone", Text, info={"since": "0003"}),
     # Of what waits alone: what was sent does not slow it down.
     Index(
         "alerts_waiting",

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_fraud.alert import AlertContext
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import make_directory, reason_of
 from beam_fraud.stages import SCORED
@@ -19,12 +21,17 @@ from beam_fraud.stages import SCORED
 if TYPE_CHECKING:
     from beam_fraud.sinks.database import DatabaseSink
 
-#: Keys of a file's metadata: where its rows should have gone, and who is to be alerted of them.
-_SINK, _CHANNELS = b"beam_fraud.sink", b"beam_fraud.channels"
+#: Keys of a file's metadata: where its rows should have gone, who is to be alerted of them, and
+#: what alerts tell beside them.
+_SINK, _CHANNELS, _CONTEXT = (b"beam_fraud.sink", b"beam_fraud.channels", b"beam_fraud.alerts")
 
 
 def keep_undelivered(
-    directory: Path, batch: pa.RecordBatch, channels: Sequence[str], sink: str
+    directory: Path,
+    batch: pa.RecordBatch,
+    channels: Sequence[str],
+    sink: str,
+    context: AlertContext | None = None,
 ) -> Path:
     """Write rows to a new Parquet file that survives a loss of power once this returns.
 
@@ -33,6 +40,7 @@ def keep_undelivered(
       batch: rows of the schema `stages.SCORED`.
       channels: whose alerts were to be queued with the rows.
       sink: where they should have gone, without secrets.
+      context: what alerts tell beside their rows, if that is known.
 
     Raises:
       FraudError: the file system refuses.
@@ -41,6 +49,7 @@ def keep_undelivered(
     path = directory / f"part-{uuid.uuid4().hex}.parquet"
     unfinished = path.with_name(path.name + ".unfinished")
     metadata = {_SINK: sink.encode(), _CHANNELS: json.dumps(list(channels)).encode()}
+    metadata[_CONTEXT] = msgspec.json.encode(context)
     table = pa.Table.from_batches([batch]).replace_schema_metadata(metadata)
     try:
         with unfinished.open("wb") as file:
@@ -85,8 +94,8 @@ def replay_undelivered(directory: Path, sink: DatabaseSink) -> int:
     writer = sink.writer(spill=None)
     try:
         for part in parts:
-            batch, channels = _read(part)
-            writer.write(batch, channels)
+            batch, channels, context = _read(part)
+            writer.write(batch, channels, context)
             part.unlink()
             rows += len(batch)
     finally:
@@ -94,7 +103,7 @@ def replay_undelivered(directory: Path, sink: DatabaseSink) -> int:
     return rows
 
 
-def _read(part: Path) -> tuple[pa.RecordBatch, list[str]]:
+def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
     try:
         table = pq.read_table(part)
     except (OSError, pa.ArrowException) as error:
@@ -104,7 +113,9 @@ def _read(part: Path) -> tuple[pa.RecordBatch, list[str]]:
     if not table.schema.equals(SCORED) or _CHANNELS not in metadata:
         raise FraudError(f"{part}: holds no undelivered rows; move it away to go on")
     [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=SCORED)]
-    return batch, json.loads(metadata[_CHANNELS])
+    # Files of earlier versions have none.
+    context = msgspec.json.decode(metadata.get(_CONTEXT, b"null"), type=AlertContext | None)
+    return batch, json.loads(metadata[_CHANNELS]), context
 
 
 def _sync(directory: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.sinks.queue_flagged import queue_flagged
 
@@ -22,16 +23,21 @@ class Alert(beam.PTransform):
     outbox: Outbox
     #: Names of the channels.
     channels: tuple[str, ...]
+    #: What alerts tell beside their rows.
+    context: AlertContext | None = None
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
         """One step."""
-        return flagged | beam.ParDo(_Alert(self.outbox, self.channels))
+        return flagged | beam.ParDo(_Alert(self.outbox, self.channels, self.context))
 
 
 class _Alert(beam.DoFn):
-    def __init__(self, outbox: Outbox, channels: tuple[str, ...]) -> None:
+    def __init__(
+        self, outbox: Outbox, channels: tuple[str, ...], context: AlertContext | None
+    ) -> None:
         self._outbox = outbox
         self._channels = channels
+        self._context = context
 
     def start_bundle(self) -> None:
         self._waiting: list[pa.RecordBatch] = []
@@ -49,4 +55,4 @@ class _Alert(beam.DoFn):
         batches = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
         self._waiting = []
         for batch in batches:
-            queue_flagged(self._outbox.url, batch, self._channels)
+            queue_flagged(self._outbox.url, batch, self._channels, self._context)

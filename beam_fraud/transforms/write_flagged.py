@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.alert import AlertContext
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter, TransformSink, WriterSink
 from beam_fraud.sinks.database import DatabaseWriter
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
@@ -25,22 +26,33 @@ class WriteFlagged(beam.PTransform):
     run_id: str
     #: Names of channels whose alerts are queued in the same transaction, if the sink is a database.
     channels: tuple[str, ...] = ()
+    #: What these alerts tell beside their rows.
+    context: AlertContext | None = None
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
         """One step, or the sink's own transform."""
         if isinstance(self.sink, TransformSink):
             return flagged | self.sink.transform(self.run_id)
         assert isinstance(self.sink, WriterSink)
-        return flagged | beam.ParDo(_WriteFlagged(self.sink, self.run_id, self.channels))
+        return flagged | beam.ParDo(
+            _WriteFlagged(self.sink, self.run_id, self.channels, self.context)
+        )
 
 
 class _WriteFlagged(beam.DoFn):
     """Writes many rows at a time: every transaction of a database waits for the disk."""
 
-    def __init__(self, sink: WriterSink, run_id: str, channels: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        sink: WriterSink,
+        run_id: str,
+        channels: tuple[str, ...],
+        context: AlertContext | None,
+    ) -> None:
         self._sink = sink
         self._run_id = run_id
         self._channels = channels
+        self._context = context
 
     def start_bundle(self) -> None:
         self._writer: SinkWriter | None = None
@@ -66,6 +78,6 @@ class _WriteFlagged(beam.DoFn):
             self._writer = self._sink.open(self._run_id)
         for batch in batches:
             if isinstance(self._writer, DatabaseWriter):
-                self._writer.write(batch, self._channels)
+                self._writer.write(batch, self._channels, self._context)
             else:
                 self._writer.write(batch)
