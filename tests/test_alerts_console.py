@@ -71,5 +71,5 @@ def test_a_digest_says_how_many_there_were():
     stream = io.StringIO()
     ConsoleChannel(stream).send(Message("d", "digest", NOW, (_alert(),), 132))
     head, alert = stream.getvalue().splitlines()
-    assert head == "DIGEST Fraud alerts: 132 more, held back by the rate limit"
+    assert head == "DIGEST Fraud alerts: 132, highest score 0.90"
     assert "transaction=t0" in alert

@@ -4,12 +4,13 @@ import threading
 
 import pytest
 
+from beam_fraud.alert import AlertContext, RuleTerms
 from beam_fraud.alerts.clock import Clock
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.dispatch import ChannelReport, send_pending
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy, Rate
 from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url
@@ -161,3 +162,51 @@ def test_an_empty_outbox_is_nothing_to_report(outbox):
 def test_an_outbox_that_is_gone_is_one_line(tmp_path):
     with pytest.raises(FraudError, match="no such table"):
         _send(Outbox(sqlite_url(tmp_path / "x.db")), Postman(), patience=60)
+
+
+IN_ONE = Policy(group=300.0, most=50, rate=Rate(60, 3600.0), digest=20)
+
+
+@pytest.mark.parametrize("policy", [IN_ONE, BATCH_IN_ONE])
+def test_a_batch_of_a_hundred_alerts_is_one_digest(outbox, policy):
+    postman = Postman(policy=policy)
+    for account in range(100):
+        batch = flagged_batch([f"t{account}"], account=f"a{account}", score=account / 100)
+        queue_flagged(outbox.url, batch, ["postman"])
+    report = _send(outbox, postman).channels["postman"]
+    assert (report.sent, report.digested) == (100, 100)
+    [message] = postman.delivered
+    assert (message.kind, message.total) == ("digest", 100)
+    assert [alert.transaction_id for alert in message.alerts] == [
+        f"t{n}" for n in range(99, 79, -1)
+    ]
+    assert message.text.startswith("100 alerts: 100 review. These 20 have the highest scores")
+
+
+def test_a_batch_of_a_few_alerts_is_one_message_of_all(outbox):
+    postman = Postman(policy=IN_ONE)
+    for account in range(20):
+        queue_flagged(
+            outbox.url, flagged_batch([f"{account % 10}"], account=f"a{account}"), ["postman"]
+        )
+    _queue(outbox, "abcdefghij", postman)
+    _send(outbox, postman)
+    [message] = postman.delivered
+    assert (message.kind, message.total) == ("alerts", 20)
+
+
+def test_a_stream_is_grouped_as_before_though_a_batch_would_be_one_digest(outbox):
+    postman = Postman(policy=Policy(most=2, digest=3))
+    _queue(outbox, "abcdefg", postman)
+    ChannelSender(outbox.url, postman, Clock()).attempt()
+    assert postman.ids() == ["ab", "cd", "ef", "g"]
+
+
+def test_a_digest_says_how_many_alerts_rules_raised(outbox):
+    rules = (RuleTerms("large", "review", 0),)
+    context = AlertContext(review=0.95, rules=rules)
+    queue_flagged(outbox.url, flagged_batch(list("abcd")), ["postman"], context)
+    postman = Postman(policy=Policy(digest=2))
+    _send(outbox, postman)
+    [message] = postman.delivered
+    assert message.text.startswith("4 alerts: 4 review, 4 of them by rules. These 2 have")

@@ -8,7 +8,7 @@ from beam_fraud.alert import Alert
 from beam_fraud.alerts.deliveries import due_deliveries, mark_refused, mark_sent
 from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.outbox import Counts, Outbox
-from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.policy import AS_THEY_COME, Policy, Rate
 from beam_fraud.alerts.snoozes import Snooze, snooze
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import sqlite_url, transaction, writing
@@ -36,7 +36,7 @@ def _fix(outbox, channel="console"):
     with engine(outbox.url).connect() as connection:
         fix(outbox.url, connection, channel, Policy(), NOW)
     with transaction(outbox.url) as connection:
-        return due_deliveries(connection, channel, NOW, 500)
+        return due_deliveries(connection, channel, NOW, AS_THEY_COME)
 
 
 def _send(outbox, channel="console"):
@@ -122,12 +122,12 @@ def test_a_digest_is_counts_and_the_highest_scores(outbox):
     with engine(outbox.url).connect() as connection:
         fix(outbox.url, connection, "console", Policy(group=60, rate=Rate(1, 60)), NOW)
     with transaction(outbox.url) as connection:
-        [delivery] = due_deliveries(connection, "console", NOW, 500)
+        [delivery] = due_deliveries(connection, "console", NOW, AS_THEY_COME)
     message = delivery.message
     assert (message.kind, message.total) == ("digest", 30)
     assert message.text == (
-        "30 alerts were held back: 30 review. "
-        "These 20 have the highest scores; all are in the database."
+        "30 alerts: 30 review. These 20 have the highest scores; "
+        "`beam-fraud alerts list` shows all."
     )
     assert [alert.score for alert in message.alerts] == [n / 100 for n in range(29, 9, -1)]
     assert isinstance(message.alerts[0], Alert)

@@ -130,7 +130,7 @@ def test_a_bound_on_messages_holds_and_what_was_held_back_is_a_digest(office):
     assert office.attempt(after=1.1) == ["defg"]
     [digest] = office.postman.delivered[3:]
     assert (digest.kind, digest.total) == ("digest", 4)
-    assert digest.text == "4 alerts were held back: 4 review"
+    assert digest.text == "4 alerts: 4 review."
     assert office.counts() == Counts(0, 7)
 
 

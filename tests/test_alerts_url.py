@@ -97,3 +97,32 @@ def test_the_properties_of_a_topic_are_librdkafkas():
     assert channel.policy.most == 7
     properties = dict(channel.settings.properties)
     assert (properties["security.protocol"], properties["client.id"]) == ("SSL", "x")
+
+
+@pytest.mark.parametrize(
+    ("url", "digest"),
+    [
+        ("console:", 20),
+        ("console:?digest=5", 5),
+        ("console:?digest=none", None),
+        ("smtp://u@h/?from=a@b.c&to=a@b.c", 20),
+        ("slack://h/x", 20),
+        ("slack://h/x#digest=7", 7),
+        # Whoever says how messages are cut gets them so, of a batch too.
+        ("smtp://u@h/?from=a@b.c&to=a@b.c&group=10m", None),
+        ("smtp://u@h/?from=a@b.c&to=a@b.c&rate=9/1h", None),
+        ("console:?most=1", None),
+        ("smtp://u@h/?from=a@b.c&to=a@b.c&group=10m&digest=30", 30),
+        # Machines get every alert.
+        ("file:x", None),
+        ("https://h/x", None),
+    ],
+)
+def test_people_get_a_batch_in_one_message(url, digest):
+    assert parse_channel(url, io.StringIO()).policy.digest == digest
+
+
+@pytest.mark.parametrize("value", ["0", "x", "51"])
+def test_a_digest_is_of_a_number_of_alerts(value):
+    with pytest.raises(UsageError, match=r"digest=.*: write a number from 1 to 50, or none"):
+        parse_channel(f"slack://h/x#digest={value}", io.StringIO())

@@ -8,7 +8,7 @@ from typing import TextIO
 from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.policy import AS_THEY_COME, Policy
+from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy
 from beam_fraud.alerts.visible import visible
 from beam_fraud.alerts.wording import headline
 from beam_fraud.errors import FraudError
@@ -20,8 +20,8 @@ class ConsoleChannel:
 
     #: Where to: standard output or error, as the command sees fit.
     stream: TextIO
-    #: By default as they come: every alert is a line of its own.
-    policy: Policy = AS_THEY_COME
+    #: By default as they come, every alert on a line of its own; of a batch those that matter.
+    policy: Policy = BATCH_IN_ONE
     #: What of an alert is shown.
     fields: tuple[str, ...] = FIELDS
 

@@ -11,11 +11,10 @@ from sqlalchemy import Connection, Row, bindparam, func, or_, select
 
 from beam_fraud.alert import Alert
 from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy
 from beam_fraud.alerts.snoozes import snoozed
 from beam_fraud.sinks.tables import ALERTS, DELIVERIES
 
-#: Alerts of a digest that are shown.
-SHOWN_IN_DIGEST = 20
 #: Alerts that are read at a time, about; and deliveries at most.
 _ALERTS_AT_ONCE, _DELIVERIES_AT_ONCE = 5_000, 200
 
@@ -39,7 +38,7 @@ def due_deliveries(
     connection: Connection,
     channel: str,
     now: datetime,
-    most: int,
+    policy: Policy,
     only: Collection[str] | None = None,
 ) -> list[Delivery]:
     """Deliveries of `channel` that may be tried at `now`, in the order in which they were made.
@@ -48,7 +47,7 @@ def due_deliveries(
       connection: in a transaction.
       channel: its name.
       now: the moment.
-      most: alerts in a message, by the channel's policy: the fewer they are the more are read.
+      policy: of the channel: the fewer alerts are in a message the more messages are read.
       only: ids of those that are meant; all of them if None.
     """
     table = DELIVERIES.c
@@ -60,7 +59,7 @@ def due_deliveries(
             or_(table.next_try_at.is_(None), table.next_try_at <= now),
         )
         .order_by(table.created_at, table.delivery_id)
-        .limit(max(1, min(_ALERTS_AT_ONCE // most, _DELIVERIES_AT_ONCE)))
+        .limit(max(1, min(_ALERTS_AT_ONCE // policy.most, _DELIVERIES_AT_ONCE)))
     )
     if only is not None:
         query = query.where(table.delivery_id.in_(only))
@@ -69,7 +68,7 @@ def due_deliveries(
     found = []
     for row in rows:
         if row.kind == "digest":
-            message = _digest(connection, row)
+            message = _digest(connection, row, policy.digest or SHOWN_IN_DIGEST)
         else:
             own = tuple(alerts[row.delivery_id])
             message = Message(row.delivery_id, row.kind, row.created_at, own, len(own), row.text)
@@ -182,8 +181,8 @@ def _alerts(connection: Connection, delivery_ids: list[str]) -> dict[str, list[A
     return alerts
 
 
-def _digest(connection: Connection, row: Row[tuple[object, ...]]) -> Message:
-    """The counts, and the alerts with the highest scores."""
+def _digest(connection: Connection, row: Row[tuple[object, ...]], shown: int) -> Message:
+    """The counts, and the `shown` alerts with the highest scores."""
     of_it = ALERTS.c.delivery_id == row.delivery_id
     count = func.count()
     counts = connection.execute(
@@ -196,13 +195,17 @@ def _digest(connection: Connection, row: Row[tuple[object, ...]]) -> Message:
         select(ALERTS)
         .where(of_it)
         .order_by(ALERTS.c.score.desc(), ALERTS.c.event_time, ALERTS.c.alert_id)
-        .limit(SHOWN_IN_DIGEST)
+        .limit(shown)
     )
     total = sum(number for _, number in counts)
-    text = f"{total:,} alerts were held back: " + ", ".join(
-        f"{number:,} {decision}" for decision, number in counts
-    )
-    if total > SHOWN_IN_DIGEST:
-        text += f". These {SHOWN_IN_DIGEST} have the highest scores; all are in the database."
-    shown = tuple(Alert.from_row(alert._asdict()) for alert in highest)
-    return Message(row.delivery_id, "digest", row.created_at, shown, total, text)
+    by_rules = connection.execute(
+        select(count).where(of_it, ALERTS.c.fired_rules.contains('"raised":true'))
+    ).scalar_one()
+    parts = [f"{number:,} {decision}" for decision, number in counts]
+    if by_rules:
+        parts.append(f"{by_rules:,} of them by rules")
+    text = f"{total:,} alerts: {', '.join(parts)}."
+    if total > shown:
+        text += f" These {shown} have the highest scores; `beam-fraud alerts list` shows all."
+    alerts = tuple(Alert.from_row(alert._asdict()) for alert in highest)
+    return Message(row.delivery_id, "digest", row.created_at, alerts, total, text)

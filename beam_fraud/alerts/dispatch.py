@@ -78,8 +78,9 @@ def send_pending(
 ) -> DispatchReport:
     """Send every waiting alert of `channels` that nobody has snoozed, each channel on its own.
 
-    Nobody comes back soon: the alerts of an account go together whatever its span, and what a bound
-    on messages holds back goes out as one digest. A channel that fails keeps its alerts waiting.
+    Nobody comes back soon: a channel that people read gets one message, by default; others get the
+    alerts of an account together whatever its span, and what a bound on messages holds back goes
+    out as one digest. A channel that fails keeps its alerts waiting.
 
     Args:
       outbox: what waits.
@@ -117,7 +118,7 @@ def _flush(senders: Sequence[ChannelSender], patience: float, only: Collection[s
 
     def flush(sender: ChannelSender) -> None:
         try:
-            sender.flush(patience, only, stop)
+            sender.flush(patience, only, stop, batch=True)
         except BaseException as error:
             broken.append(error)
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, select
 
 from beam_fraud.alerts.budget import budget
-from beam_fraud.alerts.grouping import Group, grouped, plan
+from beam_fraud.alerts.grouping import Group, grouped, plan, together
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.snoozes import snoozed
 from beam_fraud.sinks.connection import writing
@@ -42,6 +42,7 @@ def fix(
     now: datetime,
     *,
     final: bool = False,
+    batch: bool = False,
 ) -> Fixed:
     """Make deliveries of the alerts of `channel` that are due, the first ones if there are many.
 
@@ -57,6 +58,7 @@ def fix(
         keeps their order.
       final: whether nobody comes back soon: spans are not waited for, and what a bound holds back
         goes out as one more message.
+      batch: whether they are all of a batch, which a channel may want in one message.
 
     Raises:
       FraudError: the database refuses or cannot be reached.
@@ -73,9 +75,13 @@ def fix(
             if left.free <= 0 and not final:
                 return Fixed(0, left.next_at)
             free = max(left.free, 1)
-        if more and policy.group is not None:
+        in_one = batch and policy.digest is not None
+        if more and policy.group is not None and not in_one:
             page = _whole_accounts(connection, due, page)
-    chosen = plan(grouped(page, policy), free, more=more)
+    if in_one:
+        chosen = together(page, policy, more=more)
+    else:
+        chosen = plan(grouped(page, policy), free, more=more)
     with writing(url, connection):
         return Fixed(
             _store(connection, channel, chosen.groups, now, due if chosen.digest else None)

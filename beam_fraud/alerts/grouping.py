@@ -49,6 +49,23 @@ def grouped(due: Iterable[tuple[str, str | None]], policy: Policy) -> list[Group
     ]
 
 
+def together(due: list[tuple[str, str | None]], policy: Policy, *, more: bool) -> Plan:
+    """Fit the alerts of a batch into one message, or into a digest where they are too many.
+
+    Args:
+      due: key and account of each alert, by event time.
+      policy: of the channel, with a bound on what is shown.
+      more: whether others are due besides.
+    """
+    if more or len(due) > (policy.digest or 0):
+        return Plan([], digest=True)
+    accounts = {account_id for _, account_id in due}
+    of_one = accounts.pop() if len(accounts) == 1 else None
+    keys = tuple(alert_id for alert_id, _ in due)
+    starts = range(0, len(keys), policy.most)
+    return Plan([Group(of_one, keys[s : s + policy.most]) for s in starts], digest=False)
+
+
 def plan(groups: list[Group], free: int | None, *, more: bool) -> Plan:
     """Fit groups into what a channel may be sent.
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from beam_fraud.alert import Alert
 
-#: `alerts`; a `digest` of alerts that a rate limit held back; a `notice` of something else than a
+#: `alerts`; a `digest` of more alerts than it shows; a `notice` of something else than a
 #: transaction; a `test`.
 Kind = Literal["alerts", "digest", "notice", "test"]
 

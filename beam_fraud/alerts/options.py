@@ -17,7 +17,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.urls import absolute
 
 #: What every channel takes.
-COMMON = ("group", "rate", "most", "fields")
+COMMON = ("group", "rate", "most", "digest", "fields")
 #: What may be given more than once.
 _REPEATED = ("config",)
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(\w+)", re.ASCII)
@@ -40,12 +40,17 @@ class ChannelOptions:
         return self.values.get(name)
 
     def policy(self, default: Policy, most_at_most: int = 10_000) -> Policy:
-        """`default` with what `group`, `rate` and `most` change in it.
+        """`default` with what `group`, `rate`, `most` and `digest` change in it.
+
+        One of the first three says how messages are cut, so that no batch goes in one unless
+        `digest` asks for it.
 
         Raises:
           UsageError: one of them cannot be read.
         """
         policy = default
+        if any(self.get(name) is not None for name in ("group", "rate", "most")):
+            policy = replace(policy, digest=None)
         if (group := self.get("group")) is not None:
             policy = replace(policy, group=None if group == "none" else self._span("group", group))
         if (rate := self.get("rate")) is not None:
@@ -54,6 +59,8 @@ class ChannelOptions:
             if not _COUNT.fullmatch(most) or int(most) > most_at_most:
                 raise self.wrong("most", most, f"a number from 1 to {most_at_most:,}")
             policy = replace(policy, most=int(most))
+        if (digest := self.get("digest")) is not None:
+            policy = replace(policy, digest=self._digest(digest, most_at_most))
         return policy
 
     def fields(self, default: tuple[str, ...] = FIELDS) -> tuple[str, ...]:
@@ -100,6 +107,13 @@ class ChannelOptions:
     def wrong(self, name: str, value: str, wanted: str) -> UsageError:
         """What is wrong with the value of an option."""
         return UsageError(f"{self.where}: {name}={visible(value, 100)}: write {wanted}")
+
+    def _digest(self, text: str, most_at_most: int) -> int | None:
+        if text == "none":
+            return None
+        if not _COUNT.fullmatch(text) or int(text) > most_at_most:
+            raise self.wrong("digest", text, f"a number from 1 to {most_at_most:,}, or none")
+        return int(text)
 
     def _span(self, name: str, text: str) -> float:
         try:

@@ -26,7 +26,14 @@ class Policy:
     most: int = 500
     #: Messages at most: the last that may go is a digest of all the rest. None: no bound.
     rate: Rate | None = None
+    #: Alerts of a batch go in one message: all of so many, of more a digest of those with the
+    #: highest scores. None: as those of a stream.
+    digest: int | None = None
 
 
 #: Alerts go as they come.
 AS_THEY_COME = Policy()
+#: Alerts of a digest that a person is shown.
+SHOWN_IN_DIGEST = 20
+#: Alerts go as they come, but those of a batch in one message.
+BATCH_IN_ONE = Policy(digest=SHOWN_IN_DIGEST)

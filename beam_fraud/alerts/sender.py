@@ -66,6 +66,7 @@ class ChannelSender:
         self._database_error: str | None = None
         self._look_for_claim_at = 0.0
         self._held_until: datetime | None = None
+        self._batch = False
         #: Deliveries that were taken and when, of which the database does not know yet.
         self._taken: dict[str, datetime] = {}
         self._mark_at = 0.0
@@ -91,6 +92,8 @@ class ChannelSender:
         patience: float,
         only: Collection[str] | None = None,
         stop: threading.Event | None = None,
+        *,
+        batch: bool = False,
     ) -> None:
         """Send all that waits and is not snoozed, whatever pauses and spans are on.
 
@@ -99,11 +102,12 @@ class ChannelSender:
             that it took.
           only: ids of the deliveries that are meant; what waits otherwise is let be.
           stop: ends the waiting.
+          batch: whether what waits is all of a batch, which a channel may want in one message.
 
         Raises:
           FraudError: the database cannot be reached.
         """
-        stop = threading.Event() if stop is None else stop
+        stop, self._batch = threading.Event() if stop is None else stop, batch
         deadline = self._clock.elapsed() + patience
         self._circuit.next_try = 0.0
         first, sent = True, self.state.sent
@@ -158,7 +162,7 @@ class ChannelSender:
                     connection,
                     self.channel.name,
                     self._clock.now(),
-                    self.channel.policy.most,
+                    self.channel.policy,
                     only,
                 )
             for delivery in due:
@@ -177,7 +181,13 @@ class ChannelSender:
         # Of one moment only once: the order of deliveries is that of their moments.
         moment = now if self._newest is None else max(now, self._newest)
         fixed = fix(
-            self._url, connection, self.channel.name, self.channel.policy, moment, final=final
+            self._url,
+            connection,
+            self.channel.name,
+            self.channel.policy,
+            moment,
+            final=final,
+            batch=self._batch,
         )
         self._held_until = fixed.held_until
         if fixed.deliveries:

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from beam_fraud.alerts.letter import LetterForm
 from beam_fraud.alerts.options import ChannelOptions, parse_options
-from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
 from beam_fraud.alerts.server import is_loopback, server_of
 from beam_fraud.alerts.smtp import SmtpChannel
 from beam_fraud.alerts.smtp_session import SmtpServer
@@ -22,7 +22,7 @@ _PORTS = {"smtp": 587, "smtps": 465}
 _OPTIONS = ("from", "to", "starttls", "cafile", "password_file", "password_env")
 _TEMPLATES = ("template", "html_template")
 #: A person reads them: what an account does in five minutes in one, and not more than one a minute.
-_POLICY = Policy(group=300.0, most=50, rate=Rate(60, 3600.0))
+_POLICY = Policy(group=300.0, most=50, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
 
 
 def smtp_channel(url: str) -> SmtpChannel:

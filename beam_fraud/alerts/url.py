@@ -9,7 +9,7 @@ from beam_fraud.alerts.channel import Channel
 from beam_fraud.alerts.console import ConsoleChannel
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.options import parse_options
-from beam_fraud.alerts.policy import AS_THEY_COME
+from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE
 from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
 from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError, UsageError
@@ -76,9 +76,10 @@ def _channel(url: str, console: TextIO) -> Channel:
         return topic_channel(rest)
     place, _, query = rest.partition("?")
     options = parse_options(f"--alert {scheme}:", query, ())
-    policy, fields = options.policy(AS_THEY_COME), options.fields()
+    fields = options.fields()
     if scheme == "file":
-        return FileChannel(local_path("--alert", place, _FORMS[scheme]), policy, fields)
+        path = local_path("--alert", place, _FORMS[scheme])
+        return FileChannel(path, options.policy(AS_THEY_COME), fields)
     if place:
         raise UsageError(f"--alert: {_FORMS[scheme]} takes nothing after the colon")
-    return ConsoleChannel(console, policy, fields)
+    return ConsoleChannel(console, options.policy(BATCH_IN_ONE), fields)

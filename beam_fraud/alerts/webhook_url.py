@@ -6,7 +6,7 @@ import hashlib
 from urllib.parse import urlsplit, urlunsplit
 
 from beam_fraud.alerts.options import ChannelOptions, parse_options
-from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
 from beam_fraud.alerts.server import UrlServer, is_loopback, server_of
 from beam_fraud.alerts.slack import SlackChannel
 from beam_fraud.alerts.slack_blocks import MOST_ALERTS, escaped
@@ -19,7 +19,7 @@ SLACK_FORM = "slack://hooks.slack.com/services/..."
 #: A machine reads it: each alert at once.
 _WEBHOOK_POLICY = Policy(most=1)
 #: People read it: as for letters.
-_SLACK_POLICY = Policy(group=300.0, most=MOST_ALERTS, rate=Rate(60, 3600.0))
+_SLACK_POLICY = Policy(group=300.0, most=MOST_ALERTS, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
 
 
 def webhook_channel(url: str) -> WebhookChannel:

@@ -114,9 +114,8 @@ def intro(message: Message) -> str | None:
         return visible(message.text, _TEXT_LENGTH)
     if message.kind == "digest":
         return (
-            f"So many alerts came that they would have been too many messages. These "
-            f"{len(message.alerts):,} of {message.total:,} have the highest scores; "
-            "all of them are in the database."
+            f"These {len(message.alerts):,} of {message.total:,} have the highest scores; "
+            "`beam-fraud alerts list` shows all."
         )
     return None
 
@@ -182,17 +181,20 @@ def _headline(message: Message, fields: Collection[str]) -> str:
         return f"Fraud scoring: {visible(message.text or 'a notice', _HEADLINE_LENGTH)}"
     if message.kind == "test":
         return "Fraud alert: a test"
-    if message.kind == "digest":
-        return f"Fraud alerts: {message.total:,} more, held back by the rate limit"
-    if len(message.alerts) == 1:
+    if len(message.alerts) == 1 and message.total == 1:
         return f"Fraud alert: {_title(message.alerts[0], fields)}"
     accounts = {alert.account_id for alert in message.alerts}
     whose = ""
-    if len(accounts) == 1 and None not in accounts and "account_id" in fields:
+    if (
+        message.kind == "alerts"
+        and len(accounts) == 1
+        and None not in accounts
+        and "account_id" in fields
+    ):
         whose = f" of account {visible(str(accounts.pop()), 60)}"
     highest = max((alert.score for alert in message.alerts), default=0.0)
     score = f", highest score {_score(highest)}" if "score" in fields else ""
-    return f"Fraud alerts: {len(message.alerts):,}{whose}{score}"
+    return f"Fraud alerts: {message.total:,}{whose}{score}"
 
 
 def _title(alert: Alert, fields: Collection[str]) -> str:

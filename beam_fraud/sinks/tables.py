@@ -124,7 +124,7 @@ DELIVERIES = Table(
     # Also the first half of the Message-ID.
     Column("delivery_id", Text, primary_key=True),
     Column("channel", Text, nullable=False),
-    # `alerts`, `digest` (of alerts that a rate limit held back) or `notice` (text alone).
+    # `alerts`, `digest` (of more alerts than it shows) or `notice` (text alone).
     Column("kind", Text, nullable=False),
     # Whose alerts it groups, or null.
     Column("account_id", Text),
