@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.commands import evaluate, import_model, train
+from beam_fraud.commands import compare_models, evaluate, import_model, train
+from beam_fraud.commands.compare_models import CompareModelsOptions
 from beam_fraud.commands.evaluate import EvaluateOptions
 from beam_fraud.commands.import_model import ImportOptions
 from beam_fraud.commands.train import TrainOptions
@@ -263,6 +264,50 @@ def test_ten_rows_and_constant_scores_make_a_report(
     assert [m["metrics"]["frauds"] for m in report["models"]] == [frauds] * 2
     both = 0 < frauds < 10
     assert (report["models"][0]["intervals"]["roc_auc"] is not None) == both
+
+
+@pytest.mark.parametrize(
+    ("label", "rows", "figure", "said"),
+    [
+        (0, 1200, "recall", "none of the 1,200"),
+        (1, 1200, "roc_auc", "each of the 1,200"),
+        (0, 1, "recall", "none of the 1 rows"),
+        (1, 1, "roc_auc", "each of the 1 rows"),
+    ],
+)
+def test_rows_of_one_class_make_reports_that_say_what_is_undefined(
+    shop: Shop, tmp_path: Path, label: int, rows: int, figure: str, said: str
+) -> None:
+    """1,200 rows are of three weeks: a figure by week is undefined in all of them."""
+    data = table().slice(0, rows)
+    labels = pa.array([label] * rows)
+    data = data.set_column(data.column_names.index("fraud"), "fraud", labels)
+    pq.write_table(data, tmp_path / "one.parquet")
+    out = tuple(str(tmp_path / f"r{ending}") for ending in (".html", ".json", ".md"))
+    options = replace(
+        shop.options,
+        files=(str(tmp_path / "one.parquet"),),
+        others=(shop.models[1],),
+        since=None,
+        out=out,
+        png=str(tmp_path / "png"),
+    )
+    result: dict[str, Any] = evaluate.run(options)
+    assert any(said in warning for warning in result["warnings"])
+    assert [model[figure] for model in result["models"]] == [None, None]
+    assert json.loads(Path(out[1]).read_text())["models"][0]["metrics"][figure] is None
+    why = "undefined: only frauds" if label else "undefined: no frauds"
+    for page in (out[0], out[2]):
+        text = Path(page).read_text("utf-8")
+        assert why in text
+        assert said in text
+    assert why in evaluate.render(evaluate.run(replace(options, others=(), out=(), png=None)))
+    on = (str(tmp_path / "one.parquet"),)
+    compared = compare_models.run(CompareModelsOptions(tuple(shop.models), on))
+    assert compare_models.render(compared)
+    measured = cast(dict[str, Any], compared["measured"])
+    assert any(said in warning for warning in measured["warnings"])
+    assert measured["models"][0][figure] is None
 
 
 def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Shop) -> None:

@@ -22,7 +22,7 @@ from beam_fraud.event_time import event_micros
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model, open_bundle
 from beam_fraud.models.differences import differences
-from beam_fraud.models.metrics import measure
+from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
 
 _log = logging.getLogger(__name__)
@@ -122,10 +122,12 @@ def _measured(bundles: list[Bundle], options: CompareModelsOptions) -> dict[str,
     )
     times = event_micros(evaluated.transactions[0])
     first, last = int(times.min()), int(times.max())
+    labels = evaluated.rows.labels
+    alone = one_class_warning(len(labels), int(labels.sum()))
     warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
+    warnings += [] if alone is None else [alone]
     for warning in warnings:
         _log.warning("%s", warning)
-    labels = evaluated.rows.labels
     scores = [_scores(bundle, evaluated, place) for place, bundle in enumerate(bundles)]
     thresholds = [bundle.thresholds.review for bundle in bundles]
     return {

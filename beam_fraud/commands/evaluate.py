@@ -28,7 +28,7 @@ from beam_fraud.event_time import event_micros, moment_of
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model, open_bundle, read_reference
 from beam_fraud.models.handbook_protocol import CARDS, card_precision
-from beam_fraud.models.metrics import measure
+from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.threshold import LeastCost
 
@@ -106,10 +106,12 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     ]
     times = event_micros(evaluated.transactions[0])
     first, last = int(times.min()), int(times.max())
+    rows = evaluated.rows
+    alone = one_class_warning(len(rows.labels), int(rows.labels.sum()))
     warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
+    warnings += [] if alone is None else [alone]
     for warning in warnings:
         _log.warning("%s", warning)
-    rows = evaluated.rows
     found = bootstrap(
         rows.labels,
         [candidate.scores for candidate in candidates],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from beam_fraud.models.metrics import undefined
+
 _CARD_PRECISION = "card_precision_at_"
 _FIGURES = ("average_precision", "roc_auc", "precision", "recall", "f1")
 _NAMES = {"average_precision": "average precision", "roc_auc": "ROC AUC", "f1": "F1"}
@@ -23,8 +25,8 @@ def render_metrics(metrics: dict[str, Any], which: str) -> str:
         f"{metrics['rows']:,} {kind}, {metrics['frauds']:,} of them frauds"
         + (f" ({metrics['frauds'] / metrics['rows']:.3%})" if metrics["rows"] else ""),
         "",
-        f"  average precision  {_figure(metrics['average_precision'])}",
-        f"  ROC AUC            {_figure(metrics['roc_auc'])}",
+        f"  average precision  {_defined(metrics, 'average_precision')}",
+        f"  ROC AUC            {_defined(metrics, 'roc_auc')}",
         "",
         f"Flagged from a score of {metrics['threshold']:.6g}",
         "",
@@ -105,6 +107,12 @@ def _resampled(bootstrapped: dict[str, Any]) -> str:
         f"In 95 % of {bootstrapped['resamples']:,} resamples of the {bootstrapped['unit']} "
         f"(seed {bootstrapped['seed']})"
     )
+
+
+def _defined(metrics: dict[str, Any], name: str) -> str:
+    if metrics[name] is None:
+        return undefined(name, metrics["rows"], metrics["frauds"])
+    return _figure(metrics[name])
 
 
 def _figure(value: float | None) -> str:

@@ -79,6 +79,29 @@ def measure(
     )
 
 
+def undefined(figure: str, rows: int, frauds: int) -> str:
+    """Why a ranking figure has no value on `rows` rows with `frauds` frauds.
+
+    Example:
+      >>> undefined("recall", 10, 0), undefined("roc_auc", 10, 10)
+      ('undefined: no frauds', 'undefined: only frauds')
+    """
+    if figure == "precision":
+        return "undefined: nothing flagged"
+    return f"undefined: {'only' if rows and frauds == rows else 'no'} frauds"
+
+
+def one_class_warning(rows: int, frauds: int) -> str | None:
+    """What rows of one class leave undefined; None where there are both."""
+    if not frauds:
+        return (
+            f"none of the {rows:,} rows is a fraud: all figures of ranking and recall are undefined"
+        )
+    if frauds == rows:
+        return f"each of the {rows:,} rows is a fraud: average precision and ROC AUC are undefined"
+    return None
+
+
 def _per_class(
     labels: npt.NDArray[np.int8], flagged: npt.NDArray[np.int8]
 ) -> dict[str, dict[str, float | int | None]]:

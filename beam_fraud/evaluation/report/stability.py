@@ -32,6 +32,7 @@ def stability_section(report: Report) -> Section:
 def _plot(report: Report) -> Plot:
     def draw(axes: Any) -> None:
         starts = [week.start[5:] for week in report.models[0].stability.weeks]
+        highest = [0.0] * len(axes)
         for model, name, colour in in_colours(report.models):
             weeks = model.stability.weeks
             series = (
@@ -39,15 +40,17 @@ def _plot(report: Report) -> Plot:
                 [w.alert_rate * 100 for w in weeks],
                 [w.score_shift for w in weeks],
             )
-            for panel, values in zip(axes, series, strict=True):
+            for place, (panel, values) in enumerate(zip(axes, series, strict=True)):
+                # A figure may be undefined in every week.
+                highest[place] = np.nanmax([highest[place], *values])
                 panel.plot(range(len(weeks)), values, "o-", color=colour, ms=4, lw=1.2, label=name)
         titles = ("average precision", "rows flagged, %", "shift of scores")
         step = max(1, len(starts) // 6)
-        for panel, title in zip(axes, titles, strict=True):
+        for panel, title, most in zip(axes, titles, highest, strict=True):
             panel.set(title=title)
             panel.set_xticks(range(0, len(starts), step), starts[::step], rotation=30)
             panel.margins(x=0.08)
-            panel.set_ylim(0, panel.dataLim.ymax * 1.15 if panel.dataLim.ymax > 0 else 1)
+            panel.set_ylim(0, most * 1.15 or 1)
         if len(report.models) > 1:
             axes[0].legend(fontsize=7)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text
-from beam_fraud.evaluation.evaluation import Report
+from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import FIGURE_NAMES, with_interval
-from beam_fraud.models.metrics import CLASSES
+from beam_fraud.models.metrics import CLASSES, undefined
 
 
 def summary_section(report: Report) -> Section:
@@ -49,10 +49,7 @@ def _figures(report: Report) -> Table:
     rows: list[tuple[str | float | None, ...]] = [
         (
             title,
-            *(
-                with_interval(getattr(model.metrics, name), model.intervals.get(name))
-                for model in report.models
-            ),
+            *(_defined(model, name) for model in report.models),
         )
         for name, title in FIGURE_NAMES.items()
     ]
@@ -60,6 +57,13 @@ def _figures(report: Report) -> Table:
         cards = (_plain(model.card_precision) for model in report.models)
         rows.append((f"card precision@{report.cards}", *cards))
     return Table(("figure", *(model.model_id for model in report.models)), tuple(rows))
+
+
+def _defined(model: Evaluation, name: str) -> str:
+    value = getattr(model.metrics, name)
+    if value is None:
+        return undefined(name, model.metrics.rows, model.metrics.frauds)
+    return with_interval(value, model.intervals.get(name))
 
 
 def _plain(value: float | None) -> str:
