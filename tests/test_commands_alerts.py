@@ -71,7 +71,8 @@ def ids(found):
     return [one["transaction_id"] for one in found["alerts"]]
 
 
-def test_list_shows_the_newest_first_with_what_has_become_of_them(desk):
+def test_list_shows_the_newest_first_with_what_has_become_of_them(desk, monkeypatch):
+    monkeypatch.chdir(desk.path)
     desk.queue("ab")
     desk.send()
     desk.queue("cd", account="other", minutes=[10, 11])
@@ -89,19 +90,52 @@ def test_list_shows_the_newest_first_with_what_has_become_of_them(desk):
     }
     assert ids(desk.list("--state", "sent", "--limit", "1")) == ["b"]
     assert ids(desk.list("--account", "other")) == ["d", "c"]
-    assert ids(desk.list("--channel", "console")) == []
+    for given in (desk.channel.name, "file:alerts.jsonl", "file"):
+        assert ids(desk.list("--channel", given)) == ["d", "c", "b", "a"]
     assert ids(desk.list("--merchant", "nobody")) == []
 
 
-def test_list_is_lines_that_a_terminal_can_be_trusted_with(desk):
+def test_a_channel_without_alerts_is_told_without_its_secret(desk):
+    desk.queue("a")
+    secret = "slack://hooks.slack.com/services/T0/B0/hunter2"
+    for given in ("console", "console:", secret):
+        said = desk.call("list", "--out", str(desk.path), "--channel", given, code=1)
+        assert "no alert was ever for it" in said
+        assert desk.channel.name in said
+        assert "hunter2" not in said
+
+
+def test_list_is_a_table_that_a_terminal_can_be_trusted_with(desk):
     desk.queue("a", account=HOSTILE)
     desk.snooze("--account", HOSTILE, "--for", "1h")
     lines = desk.call("list", "--sink", f"sqlite:///{desk.path}/outbox.db").splitlines()
-    assert len(lines) == 3
     assert "\x1b" not in "".join(lines)
-    assert lines[0].startswith(f"snoozed  {desk.key('a')} review score=")
-    assert lines[1] == f"channel {desk.channel.name}: 0 waiting, 0 sent, 1 snoozed"
-    assert lines[2].startswith(r"snoozed account x\x1b[2J\nsent until 20")
+    assert lines[0].split() == [
+        *("state", "time", "decision", "score", "amount", "account", "transaction", "channel")
+    ]
+    account = r"x\x1b[2J\nsent"
+    assert lines[1].split("  ")[:2] == ["snoozed", "2024-05-01 12:00 +00:00"]
+    assert account in lines[1]
+    assert lines[1].endswith("  file")
+    assert lines[2:4] == ["", f"channel {desk.channel.name}: 0 waiting, 0 sent, 1 snoozed"]
+    assert lines[4].startswith(f"snoozed account {account} until 20")
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("size", [1, 36, 300])
+def test_the_table_fits_the_terminal(desk, monkeypatch, columns, size):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    desk.queue([f"{number:0{size}}" for number in range(3)], account="k" * size)
+    for name in ("slack://h/***012345678901", "slack://other.example/***fedcba987654"):
+        queue_flagged(desk.outbox.url, flagged_batch(["z" * size], account="k"), [name])
+    lines = desk.call("list", "--out", str(desk.path)).splitlines()
+    table = lines[: lines.index("")]
+    assert len(table) == 6
+    assert max(map(len, table)) <= columns
+    starts = [line.index(word) for line, word in ((table[0], "decision"), (table[1], "review"))]
+    assert starts[0] == starts[1]
+    # Two channels of one scheme can be told apart.
+    assert len({line.split()[-1] for line in table[1:]}) == 3
 
 
 def test_an_empty_outbox_says_so(desk):

@@ -21,8 +21,8 @@ class Wanted:
 
     #: What has become of them.
     state: State | None = None
-    #: Name of the channel.
-    channel: str | None = None
+    #: Names of channels; of any if None.
+    channels: tuple[str, ...] | None = None
     #: Whose they are.
     account_id: str | None = None
     #: Who was to get the money.
@@ -65,11 +65,12 @@ def listed(connection: Connection, wanted: Wanted, limit: int, now: datetime) ->
     )
     given = {
         state: wanted.state,
-        ALERTS.c.channel: wanted.channel,
         ALERTS.c.account_id: wanted.account_id,
         ALERTS.c.merchant_id: wanted.merchant_id,
     }
     query = query.where(*(column == value for column, value in given.items() if value is not None))
+    if wanted.channels is not None:
+        query = query.where(ALERTS.c.channel.in_(wanted.channels))
     return [
         Listed(
             Alert.from_row(row._asdict()),

@@ -38,7 +38,12 @@ def list_(
         typer.Option("--state", help="What has become of them."),
     ] = None,
     channel: Annotated[
-        str | None, typer.Option("--channel", metavar="NAME", help="As this command shows it.")
+        str | None,
+        typer.Option(
+            "--channel",
+            metavar="URL",
+            help="A channel as --alert takes it, or its scheme alone, as in smtp.",
+        ),
     ] = None,
     account: _Account = None,
     merchant: _Merchant = None,
@@ -48,8 +53,11 @@ def list_(
     from beam_fraud.alerts.listing import Wanted
     from beam_fraud.commands.list_alerts import ListAlertsOptions, render, run
 
-    wanted = Wanted(state, channel, account, merchant)
-    return Outcome(run(ListAlertsOptions(sink=sink, out=out, wanted=wanted, limit=limit)), render)
+    wanted = Wanted(state, None, account, merchant)
+    return Outcome(
+        run(ListAlertsOptions(sink=sink, out=out, wanted=wanted, channel=channel, limit=limit)),
+        render,
+    )
 
 
 @command(alerts, "resend")

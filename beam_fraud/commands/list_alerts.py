@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
 
-from beam_fraud.alert import Alert
-from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.listing import Listed, Wanted, last_errors, listed
+from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.snoozes import snoozes_in_force
+from beam_fraud.alerts.url import parse_channel
 from beam_fraud.alerts.visible import visible
+from beam_fraud.alerts.wording import clock_time
 from beam_fraud.commands.alert_outbox import given_outbox
+from beam_fraud.commands.columns import aligned
+from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import transaction
+
+#: Characters of a line, where nobody says how wide the terminal is.
+_WIDTH = 100
+#: Characters that a cut cell keeps at least.
+_NARROWEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +37,10 @@ class ListAlertsOptions:
     sink: str | None = None
     #: Or the directory of a run without one.
     out: str | None = None
-    #: Which alerts.
+    #: Which alerts, but for their channels.
     wanted: Wanted = field(default_factory=Wanted)
+    #: A channel as `--alert` takes it, its name in the outbox or its scheme alone; all if None.
+    channel: str | None = None
     #: How many at most.
     limit: int = 50
 
@@ -40,13 +54,16 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
 
     Raises:
       UsageError: no database is named.
-      FraudError: it cannot be read.
+      FraudError: it cannot be read, or knows nothing of the channel that is asked for.
     """
     outbox = given_outbox(options.sink, options.out)
     now = datetime.now(UTC)
     counts = outbox.counts(now)
+    wanted = options.wanted
+    if options.channel is not None:
+        wanted = replace(wanted, channels=_named(options.channel, counts, outbox))
     with transaction(outbox.url) as connection:
-        alerts = listed(connection, options.wanted, options.limit, now)
+        alerts = listed(connection, wanted, options.limit, now)
         errors = last_errors(connection)
         snoozes = snoozes_in_force(connection, now)
     found = {
@@ -67,12 +84,13 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """A line an alert, a channel and a snooze."""
+    """A table of the alerts that fits the terminal, then a line a channel and a snooze."""
     found = cast(dict[str, Any], result)
-    lines = [_alert_line(one) for one in found["alerts"]]
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns
+    lines = _table(found["alerts"], _short_names(found["channels"]), width)
     lines += [_channel_line(name, counts) for name, counts in found["channels"].items()]
     lines += [
-        f"snoozed {one['kind']} {visible(one['value'])} until {one['until']}"
+        f"snoozed {one['kind']} {visible(one['value'])} until {_clock(one['until'])}"
         for one in found["snoozes"]
     ]
     return "\n".join(lines) or "There are no alerts."
@@ -84,10 +102,101 @@ def _as_object(one: Listed) -> dict[str, object]:
     return {**alert, **made}
 
 
-def _alert_line(one: dict[str, Any]) -> str:
-    line = alert_line(msgspec.convert(one, Alert)).removeprefix("ALERT ")
-    error = f" error={visible(one['last_error'])}" if one["last_error"] else ""
-    return f"{one['state']:<8} {one['alert_id']} {line}{error}"
+def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...]:
+    """The names of channels that `--channel` means.
+
+    Raises:
+      UsageError: it is a URL that cannot be read.
+      FraudError: no alert was ever for it, or its URL is in a variable that is not set.
+    """
+    shown = given
+    if given in known:
+        return (given,)
+    # `console:` is a URL and a scheme.
+    if named := tuple(name for name in known if _scheme(name) == given.removesuffix(":")):
+        return named
+    if ":" in given:
+        channel = parse_channel(given, sys.stderr)
+        if channel.name in known:
+            return (channel.name,)
+        # Without what is secret in a URL.
+        shown = channel.describe()
+    there = ", ".join(map(visible, sorted(known))) or "none"
+    raise FraudError(
+        f"--channel {visible(shown)}: no alert was ever for it in {outbox.describe()} "
+        f"(there are some for: {there})"
+    )
+
+
+def _scheme(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _short_names(channels: Collection[str]) -> dict[str, str]:
+    """Name of a channel to its scheme, or to itself where several have that scheme."""
+    schemes = Counter(map(_scheme, channels))
+    return {name: _scheme(name) if schemes[_scheme(name)] == 1 else name for name in channels}
+
+
+def _table(alerts: list[dict[str, Any]], short: dict[str, str], width: int) -> list[str]:
+    if not alerts:
+        return []
+    rows = [
+        (
+            one["state"],
+            _clock(one["event_time"], one["timezone"]),
+            visible(one["decision"]),
+            f"{one['score']:.2f}",
+            f"{one['amount']:,.2f}",
+            visible(one["account_id"] or "-"),
+            visible(one["transaction_id"]),
+            visible(short.get(one["channel"], one["channel"])),
+        )
+        for one in alerts
+    ]
+    head = ("state", "time", "decision", "score", "amount", "account", "transaction", "channel")
+    columns = [list(column) for column in zip(head, *rows, strict=True)]
+    offsets = {time[-7:] for time in columns[1][1:]}
+    if len(offsets) == 1 and _line_width(columns) > width:
+        # Of one offset it is enough to say it once.
+        columns[1] = [f"time{offsets.pop()}", *(time[:-7] for time in columns[1][1:])]
+        columns[6][0] = "transact."
+    for number in (3, 4):
+        longest = max(map(len, columns[number]))
+        columns[number] = [cell.rjust(longest) for cell in columns[number]]
+    return [*aligned(list(zip(*_fitted(columns, width), strict=True))), ""]
+
+
+def _line_width(columns: list[list[str]]) -> int:
+    return sum(max(map(len, column)) for column in columns) + 2 * (len(columns) - 1)
+
+
+def _fitted(columns: list[list[str]], width: int) -> list[list[str]]:
+    """The columns, ids and channels cut in the middle until a line has `width` characters."""
+    widths = [max(map(len, column)) for column in columns]
+    may_give = range(len(columns) - 3, len(columns))
+    spare = width - _line_width(columns)
+    while spare < 0:
+        widest = max(may_give, key=lambda number: widths[number])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+        spare += 1
+    return [
+        [_cut(cell, most) for cell in column] for column, most in zip(columns, widths, strict=True)
+    ]
+
+
+def _cut(cell: str, most: int) -> str:
+    if len(cell) <= most:
+        return cell
+    # Ids differ at their ends as a rule.
+    end = most // 2
+    return f"{cell[: most - 1 - end]}…{cell[-end:]}"
+
+
+def _clock(text: str, timezone: str = "UTC") -> str:
+    return clock_time(datetime.fromisoformat(text), timezone)
 
 
 def _channel_line(name: str, counts: dict[str, Any]) -> str:
