@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
+from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema import EVENT_TIME, Labels, Schema
@@ -39,6 +40,8 @@ class Dataset:
     rows_duplicate: int
     #: Dead letters for want of a value, by the column that has none.
     dead_missing: dict[str, int] = field(default_factory=dict)
+    #: Source, position and fault of the first dead letter, if there is one.
+    first_dead: tuple[str, int, str] | None = None
 
     @property
     def rows_dead(self) -> int:
@@ -48,8 +51,8 @@ class Dataset:
     @property
     def left_out(self) -> str:
         """How many dead letters there are and why, for a warning."""
-        why = ", ".join(f"{rows:,} {reason}" for reason, rows in self.dead_reasons.items())
-        return f"{self.rows_dead:,} of {self.rows_in:,} rows left out: {why}"
+        share = DeadShare(self.rows_in, self.dead_reasons, self.first_dead)
+        return f"{self.rows_dead:,} of {self.rows_in:,} rows left out {share.why}"
 
 
 def load_dataset(
@@ -87,6 +90,7 @@ def load_dataset(
     seen_from = None if first is None else first - horizon
     past = _Rows(schema, seen_from, last, labels).read(earlier)
     given = _Rows(schema, seen_from, last, labels).read(inputs)
+    past.refuse_if_all_are_dead("--history: ")
     given.refuse_if_all_are_dead()
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
@@ -105,6 +109,7 @@ def load_dataset(
         dict(given.reasons),
         given.duplicates,
         dict(given.missing),
+        given.first_dead,
     )
 
 
@@ -122,7 +127,7 @@ class _Rows:
         self.duplicates = 0
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
-        self._first_dead = ""
+        self.first_dead: tuple[str, int, str] | None = None
 
     @property
     def rows_kept(self) -> int:
@@ -137,21 +142,17 @@ class _Rows:
             self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
             self.duplicates += block.duplicates
             self.reasons.update(block.dead_letters.column("reason").to_pylist())
-            if block.dead_letters and not self._first_dead:
-                dead = block.dead_letters.slice(0, 1).to_pylist()[0]
-                self._first_dead = f"{dead['source']}:{dead['position']}: {dead['detail']}"
+            if self.first_dead is None:
+                self.first_dead = first_dead_letter([block.dead_letters])
             self.missing.update(missing_columns(block.dead_letters))
             batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
             self.batches.append(self._between(batch))
         return self
 
-    def refuse_if_all_are_dead(self) -> None:
-        dead = self.reasons.total()
-        if dead and dead == self.rows_in:
-            why = ", ".join(f"{rows:,} {reason}" for reason, rows in self.reasons.items())
-            raise FraudError(
-                f"none of {dead:,} records is a transaction ({why}); first: {self._first_dead}"
-            )
+    def refuse_if_all_are_dead(self, whose: str = "") -> None:
+        refusal = DeadShare(self.rows_in, self.reasons, self.first_dead).refusal(None)
+        if refusal is not None:
+            raise FraudError(f"{whose}{refusal}")
 
     def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         times = event_micros(batch)

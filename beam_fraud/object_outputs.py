@@ -153,16 +153,13 @@ class ObjectOutputs:
         """Write `summary.json`, unless the files beside it are no longer this run's.
 
         Returns:
-          Whether it was written. If not, another run has published since, and a warning says so.
+          Whether it was written. If not, another run has published at the same time or since.
         """
-        if not all(self.parts(branch) for branch in self.branches):
-            _LOG.warning(
-                "--out %s: another run has replaced the files of run %s; no summary of this one is "
-                "left there",
-                self.directory,
-                self.run_id,
-            )
-            return False
+        for branch in self.branches:
+            there = self._found(f"{self.place(branch)}/part-*.parquet")
+            own = set(self.parts(branch))
+            if not own or own != set(there):
+                return False
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         try:
             objects.write(f"{self.directory}/{_SUMMARY}", text)

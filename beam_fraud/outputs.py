@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +16,10 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.sinks.staging import Staging, abandoned, at_work, foreign_entry
+from beam_fraud.sinks.staging import Staging, abandoned, at_work, foreign_entry, locked
 from beam_fraud.stages import DEAD_LETTER, SCORED
 from beam_fraud.urls import absolute, is_url
 
-_LOG = logging.getLogger(__name__)
 SCORES = "scores"
 FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
@@ -136,13 +133,18 @@ class RunOutputs:
             raise FraudError(f"--out {self.directory}: {_SUMMARY} is a directory; move it away")
 
     def begin(self) -> None:
-        """Make the staging, after finishing or clearing what killed runs left."""
+        """Make the staging, after finishing or clearing what killed runs left.
+
+        Raises:
+          FraudError: another run is at work there, or the file system refuses.
+        """
         self.check()
         make_directory(self.directory)
         try:
-            with self._alone():
+            with locked(self.directory):
                 self._finish_abandoned()
-            self._staging.claim()
+                self._refuse_company(", or give another directory")
+                self._staging.claim()
             for branch in self.branches:
                 (self.staging / branch).mkdir()
         except OSError as error:
@@ -160,7 +162,7 @@ class RunOutputs:
                 if not any((self.staging / branch).glob("part-*.parquet")):
                     ParquetBlockWriter(self.part(branch), schema).close()
             self._staging.mark_ready()
-            with self._alone():
+            with locked(self.directory):
                 self._swap_in(self._staging)
         except OSError as error:
             self._staging.release()
@@ -176,20 +178,14 @@ class RunOutputs:
         """Write `summary.json`, unless the files beside it are no longer this run's.
 
         Returns:
-          Whether it was written. If not, another run has published since, and a warning says so.
+          Whether it was written. If not, another run has published since.
         """
         path = self.directory / _SUMMARY
         unfinished = self.directory / f".{_SUMMARY}-{self.run_id}"
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         try:
-            with self._alone():
+            with locked(self.directory):
                 if not self._published():
-                    _LOG.warning(
-                        "--out %s: another run has replaced the files of run %s; "
-                        "no summary of this one is left there",
-                        self.directory,
-                        self.run_id,
-                    )
                     return False
                 with open(unfinished, "wb") as file:
                     file.write(text)
@@ -209,12 +205,9 @@ class RunOutputs:
           FraudError: a run is at work there.
         """
         try:
-            with self._alone():
+            with locked(self.directory):
                 self._finish_abandoned()
-                if at_work(self.directory):
-                    raise FraudError(
-                        f"--out {self.directory}: a run is writing there; wait for its end"
-                    )
+                self._refuse_company()
                 yield
         except OSError as error:
             raise self.failure(error) from None
@@ -223,6 +216,12 @@ class RunOutputs:
         """The one line for a file system that refuses; for workers that write to `part`."""
         return FraudError(f"--out {self.directory}: cannot be written ({reason_of(error)})")
 
+    def _refuse_company(self, otherwise: str = "") -> None:
+        if at_work(self.directory):
+            raise FraudError(
+                f"--out {self.directory}: a run is writing there; wait for its end{otherwise}"
+            )
+
     def _published(self) -> bool:
         """Whether the files in every branch are this run's; each has one at least."""
         for branch in self.branches:
@@ -230,18 +229,6 @@ class RunOutputs:
             if not parts or not all(part.name.startswith(self._prefix) for part in parts):
                 return False
         return True
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold other runs off what is published, for the moment that it is looked at or changed."""
-        descriptor = os.open(self.directory, os.O_RDONLY)
-        try:
-            # Not every file system locks directories; without that, names alone tell runs apart.
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _finish_abandoned(self) -> None:
         for staging in abandoned(self.directory):

@@ -28,6 +28,7 @@ from beam_fraud.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.transforms.accept import Accept, Accepted
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
 from beam_fraud.transforms.deduplicate import Deduplicate, FindRepeated
@@ -62,6 +63,8 @@ class Inputs:
     segments: tuple[Segment, ...] | None = None
     #: Bytes of a segment, or None to read each file from start to end.
     segment_bytes: int | None = None
+    #: The largest share of dead letters with which the run succeeds; None: any but all.
+    max_dead: float | None = None
     #: Whether an id may occur once in all files together, or once in each.
     dedupe_across_files: bool = False
     #: Rows of a block.
@@ -115,10 +118,11 @@ class Scoring:
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     """Add the graph of `score` to a pipeline."""
-    dead = scoring.sink if isinstance(scoring.sink, DatabaseSink) else None
+    database = scoring.sink if isinstance(scoring.sink, DatabaseSink) else None
     parts: dict[str, beam.PCollection[str]] = {}
+    transactions, accepted = _transactions(root, inputs, parts, database)
     scored = (
-        _transactions(root, inputs, parts, dead)
+        transactions
         | "Features" >> Features(inputs.features)
         | "Infer" >> Infer(scoring.bundle)
         | "Decide" >> scoring.decide(inputs.features)
@@ -126,7 +130,10 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     )
     parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()
-    sunk, context = [], scoring.alert_context(inputs.features)
+    if accepted is not None and (scoring.sink is not None or scoring.outbox is not None):
+        flagged |= "Accepted" >> Accepted(accepted)
+    sunk = [] if accepted is None else [accepted]
+    context = scoring.alert_context(inputs.features)
     if scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()
         write = WriteFlagged(scoring.sink, inputs.outputs.run_id, queued, context)
@@ -140,9 +147,10 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
 def build_features(root: beam.Pipeline, inputs: Inputs) -> None:
     """Add the graph of `features` to a pipeline."""
     parts: dict[str, beam.PCollection[str]] = {}
-    table = _transactions(root, inputs, parts) | "Features" >> FeatureTable(inputs.features)
+    transactions, accepted = _transactions(root, inputs, parts)
+    table = transactions | "Features" >> FeatureTable(inputs.features)
     parts[FEATURES] = table | "Table" >> WriteParquet(inputs.outputs, FEATURES)
-    _publish(inputs, parts)
+    _publish(inputs, parts, [] if accepted is None else [accepted])
 
 
 def _publish(
@@ -160,23 +168,35 @@ def _transactions(
     inputs: Inputs,
     parts: dict[str, beam.PCollection[str]],
     database: DatabaseSink | None = None,
-) -> beam.PCollection:
+) -> tuple[beam.PCollection, beam.PCollection[bool] | None]:
     """Every transaction once, with its velocity features; what is none becomes a dead letter.
 
     The names of the parts with those are added to `parts`.
+
+    Returns:
+      The transactions; and what tells that there are not too many dead letters, where something
+      leaves the graph that could not be taken back (None elsewhere: the launcher looks at the end).
     """
     schema, labels = inputs.features.schema, inputs.labels
     segments = _segments(root, inputs)
     raw = segments | "Read" >> ReadSegments(schema, labels, inputs.block_rows, inputs.progress)
     checked = raw | "Parse" >> Parse(schema, labels) | "Validate" >> Validate(schema, labels)
     write = WriteParquet(inputs.outputs, DEAD_LETTERS)
-    parts[DEAD_LETTERS] = checked.dead_letters | "DeadLetters" >> write
+    transactions, dead_letters = checked.transactions, checked.dead_letters
+    parts[DEAD_LETTERS] = dead_letters | "DeadLetters" >> write
+    accepted = None
+    if inputs.max_dead is not None or isinstance(inputs.outputs, ObjectOutputs):
+        accepted = (transactions, dead_letters) | "Accept" >> Accept(inputs.max_dead)
     if database is not None:
-        checked.dead_letters | "DeadLettersTable" >> WriteDeadLettersTable(database)
-    transactions = checked.transactions
+        table = WriteDeadLettersTable(database)
+        if inputs.max_dead is not None:
+            dead_letters |= "AcceptedDead" >> Accepted(accepted)
+        dead_letters | "DeadLettersTable" >> table
     if schema.role("transaction_id"):
         transactions |= "Deduplicate" >> Deduplicate(_repeated(inputs, segments))
-    return _with_velocity(root, inputs, transactions) if inputs.features.velocity else transactions
+    if inputs.features.velocity:
+        transactions = _with_velocity(root, inputs, transactions)
+    return transactions, accepted
 
 
 def _with_velocity(

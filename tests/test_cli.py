@@ -264,7 +264,7 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
         ("score", ["--schema="], "--schema"),
         ("score", ["--alert", "console:", "--alert", ""], "--alert"),
         ("score", ["--history", ""], "--history"),
-        ("score", ["--out", ""], "--out"),
+        ("explore", ["--png", ""], "--png"),
         ("score", [""], "FILE"),
         ("train", ["--from", ""], "--from"),
         ("demo", ["--log-file", ""], "--log-file"),
@@ -277,6 +277,36 @@ def test_an_empty_value_is_a_wrong_call(
     said = capsys.readouterr().err
     assert said == f"beam-fraud: {name}: nothing was given, the value is empty\n"
     assert calls.options is None
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "name"),
+    [
+        ("evaluate", ["--cost", "1:1", "--cost", "100:1"], "--cost"),
+        ("evaluate", ["--cost=1:1", "--cost", "1:1"], "--cost"),
+        ("score", ["--out", "p"], "--out"),
+        ("score", ["--runner=FnApiRunner", "--runner", "PrismRunner"], "--runner"),
+        ("score", ["--flink-master=a:1", "--flink_master", "b:1"], "--flink_master"),
+        ("train", ["--model", "logistic"], "--model"),
+        ("demo", ["--log-level", "info", "--log-level", "error"], "--log-level"),
+        ("check_rules", ["--from", "2024-01-01", "--from", "2024-02-01"], "--from"),
+    ],
+)
+def test_an_option_with_one_value_is_given_once(
+    calls: Calls, capsys: pytest.CaptureFixture[str], command: str, args: list[str], name: str
+) -> None:
+    assert main([*MINIMAL[command], *args]) == 2
+    said = capsys.readouterr().err
+    assert said == f"beam-fraud: option {name} is given twice; give it once\n"
+    assert calls.options is None
+
+
+def test_options_that_collect_values_may_be_repeated(calls: Calls) -> None:
+    args = ["--alert", "console:", "--alert", "file:a", "--json", "--json"]
+    args += ["--experiments", "one", "--experiments=two"]
+    assert main([*MINIMAL["score"], *args]) == 0
+    assert calls.options.alerts == ("console:", "file:a")
+    assert calls.options.beam_args == ("--experiments=one", "--experiments=two")
 
 
 @pytest.mark.parametrize(

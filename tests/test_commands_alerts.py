@@ -148,9 +148,26 @@ def test_snoozed_alerts_wait_until_it_is_lifted(desk):
     assert desk.resend() == "alerts sent: 0; 2 are snoozed\n"
     assert [one["state"] for one in desk.list()["alerts"]] == ["snoozed", "snoozed"]
     assert desk.snooze("--account", "a", "--lift") == "account a: no longer snoozed\n"
-    assert desk.snooze("--account", "a", "--lift") == "account a: was not snoozed\n"
+    said = desk.snooze("--account", "a", "--lift", code=1)
+    assert "--account a: is not snoozed in sqlite" in said
     assert desk.resend() == "alerts sent: 2\n"
     assert desk.told() == ["x", "y"]
+
+
+def test_a_snooze_of_an_id_without_alerts_says_so(desk):
+    desk.queue("xy")
+    for account, known in (("a", True), ("A", False)):
+        given = ("--out", str(desk.path), "--account", account, "--for", "8h", "--json")
+        assert main(["alerts", "snooze", *given]) == 0
+        said = desk.capsys.readouterr()
+        assert json.loads(said.out)["known"] == known
+        assert ("--account A: no alert in sqlite" in said.err) == (not known)
+
+
+def test_a_list_without_such_alerts_says_so(desk):
+    desk.queue("xy")
+    listed = desk.call("list", "--out", str(desk.path), "--account", "nobody")
+    assert listed.startswith("No such alerts.\n")
 
 
 def test_a_merchant_can_be_snoozed_as_well(desk):

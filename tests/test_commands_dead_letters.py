@@ -87,6 +87,29 @@ def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_pa
     assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
     # Dies again, which the database is told as well, and stays to be repaired.
     scoring = replace(scoring, out=str(tmp_path / "third"))
-    assert replay.run(replace(given, scoring=scoring))["rows_dead"] == 1
+    with pytest.raises(FraudError, match=r"^none of 1 records is a transaction"):
+        replay.run(replace(given, scoring=scoring))
     left = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}
+
+
+def test_a_choice_without_a_dead_letter_is_told(tmp_path: Path) -> None:
+    scored(tmp_path)
+    out = str(tmp_path / "out")
+    with pytest.raises(
+        UsageError, match=r"--reason wrong_typ: no such reason; did you mean wrong_"
+    ):
+        listed(tmp_path, reason="wrong_typ")
+    for run in (
+        lambda **chosen: listed(tmp_path, **chosen),
+        lambda **chosen: run_export(ExportOptions(out=out, to=str(tmp_path / "x"), **chosen)),
+        lambda **chosen: replay.run(again(tmp_path, **chosen)),
+    ):
+        with pytest.raises(FraudError, match=r"--source dya.csv: no dead .*are some of: day.csv\)"):
+            run(source="dya.csv")
+    # No dead letter of a reason is good news for whoever looks, and nothing to go on with.
+    result = listed(tmp_path, reason="too_long")
+    assert render_list(result).endswith(f"no dead letter of this reason in {result['place']}")
+    with pytest.raises(FraudError, match="--reason too_long: no dead letter of this reason"):
+        run_export(ExportOptions(out=out, to=str(tmp_path / "x"), reason="too_long"))
+    assert not (tmp_path / "x").exists()

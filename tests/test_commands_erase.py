@@ -112,6 +112,19 @@ def test_an_unknown_account_changes_no_byte_of_the_files(tmp_path: Path) -> None
     assert len((out / "erasures.jsonl").read_text().splitlines()) == 1
 
 
+def test_an_unknown_account_is_told_by_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["erase", "--out", str(scored(tmp_path)), "--account"]
+    for account, code in (("nobody", 1), (GONE, 0)):
+        for how in ("--dry-run", "--yes"):
+            capsys.readouterr()
+            assert main([*call, account, how]) == code
+            said = capsys.readouterr().out
+            assert ("nothing is known of the account in these places" in said) == bool(code)
+            assert account not in said
+
+
 def test_what_is_old_goes_and_what_is_younger_stays(tmp_path: Path) -> None:
     out = scored(tmp_path, rows=20)
     url = sqlite_url(tmp_path / "cases.db")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from beam_fraud.cli import main
+from beam_fraud.cli.app import app
+from beam_fraud.commands import replay, score
 from tests.test_commands_replay import export, scored
 
 
@@ -76,3 +81,60 @@ def test_undelivered_rows_need_a_place_where_they_wait(
     call = ["dead-letters", "replay", str(out), "--sink", f"sqlite:///{tmp_path}/x.db"]
     assert main(call) == 1
     assert capsys.readouterr().err == f"beam-fraud: {out}: no rows wait there for a database\n"
+
+
+def test_alerts_of_a_replay_carry_pseudonyms_if_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEAM_FRAUD_PSEUDONYM_KEY", "k" * 32)
+    out, alerts = str(scored(tmp_path)), tmp_path / "alerts.jsonl"
+    file = str(tmp_path / "r.jsonl")
+    assert main(["dead-letters", "export", out, "--to", file, "--reason", "wrong_type"]) == 0
+    Path(file).write_text(Path(file).read_text().replace("ten", "10"))
+    call = ["dead-letters", "replay", out, "--from", file, "--model", str(tmp_path / "model")]
+    call += ["--out", str(tmp_path / "again"), "--alert", f"file:{alerts}"]
+    assert main([*call, "--pseudonymise"]) == 0
+    (line,) = alerts.read_text().splitlines()
+    assert json.loads(line)["transaction_id"] != "x2"
+    assert "x2" not in line
+
+
+def options_of(*path: str) -> dict[str, tuple[str, str | None, object]]:
+    """Options of a command to how they are called in the program, what they say and default to."""
+    found: Any = typer.main.get_command(app)
+    for name in path:
+        found = found.commands[name]
+    return {
+        parameter.opts[-1]: (parameter.name, parameter.help, parameter.default)
+        for parameter in found.params
+        if parameter.param_type_name == "option"
+    }
+
+
+def test_a_replay_has_every_option_of_score() -> None:
+    of_score, of_replay = options_of("score"), options_of("dead-letters", "replay")
+    assert {"--pseudonymise", "--alert", "--max-dead", "--sink-patience"} <= of_score.keys()
+    assert of_score.keys() - of_replay.keys() == set()
+    # Its own words: a replay may go to a topic instead, and takes records where `score` takes rows.
+    own = {"--model", "--out", "--limit"}
+    shared = of_score.keys() - own
+    assert {name: of_replay[name] for name in shared} == {name: of_score[name] for name in shared}
+
+
+def test_options_of_score_reach_it_from_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is no list or flag, with another value than its default, and the flags turned."""
+    seen: list[Any] = []
+    for module in (score, replay):
+        monkeypatch.setattr(module, "run", lambda options: seen.append(options) or {})
+        monkeypatch.setattr(module, "render", str)
+    given = ["--schema", "s", "--sink", "k", "--sink-patience", "1s", "--alert", "console:"]
+    given += ["--alert-patience", "2s", "--pseudonymise", "--rules", "r", "--reasons", "1"]
+    given += ["--history", "h", "--workers", "2", "--dedupe", "run", "--block-rows", "7"]
+    given += ["--max-dead", "0.25", "--dry-run", "--model", "m", "--out", "o"]
+    # Those of Beam and of every command, and the rows that `--limit` bounds, aside.
+    every = {"--json", "--log-level", "--log-format", "--log-file", "--limit"}
+    assert options_of("score").keys() - every == {arg for arg in given if arg[:2] == "--"}
+    assert main(["score", "f", *given]) == 0
+    assert main(["dead-letters", "replay", "d", *given]) == 0
+    assert seen[1].scoring == dataclasses.replace(seen[0], files=())
+    assert seen[1].scoring.pseudonymise

@@ -103,9 +103,12 @@ def test_what_dies_again_keeps_its_place_and_is_offered_again(tmp_path: Path) ->
     # By either directory: that of the first run, and that of the replay.
     assert [row["position"] for row in listed(tmp_path)["rows"]] == [2]
     second = replace(again(tmp_path, "third"), out=str(tmp_path / "again"))
-    assert replay.run(second)["rows_dead"] == 1
+    with pytest.raises(FraudError, match=r"^none of 1 records is a transaction .*day\.csv:2: t: "):
+        replay.run(second)
+    assert not (tmp_path / "third").exists()
+    file.write_text(file.read_text().replace("yesterday", "2024-01-03"))
     third = replay.run(again(tmp_path, "fourth", repaired=str(file)))
-    assert (third["offered"], third["already_replayed"], third["rows_dead"]) == (1, 1, 1)
+    assert (third["offered"], third["already_replayed"], third["rows_scored"]) == (1, 1, 1)
 
 
 def test_a_second_replay_of_all_finds_nothing_to_do(tmp_path: Path) -> None:
@@ -120,6 +123,7 @@ def test_a_second_replay_of_all_finds_nothing_to_do(tmp_path: Path) -> None:
 
 def test_json_lines_and_rows_of_parquet_go_through_as_json(tmp_path: Path) -> None:
     rows = [{"id": "x1", "t": "2024-01-01", "a": "ten"}, {"id": "x2", "t": None, "a": 2.5}]
+    rows.append({"id": "x3", "t": "2024-01-01", "a": 1})
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "not json\n"
     scored(tmp_path, "day.jsonl", lines)
     file = export(

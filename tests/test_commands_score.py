@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.commands import score
+from beam_fraud.commands import features, score
+from beam_fraud.commands.features import FeaturesOptions
 from beam_fraud.commands.given import refuse_own_outputs
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
@@ -92,14 +95,105 @@ def test_the_summary_is_there_while_alerts_are_sent(
     assert (seen["rows_flagged"], seen["alerts"]) == (5, {})
 
 
-def test_a_run_without_any_transaction_says_why(
-    options: ScoreOptions, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_without_any_transaction_says_why(options: ScoreOptions, tmp_path: Path) -> None:
+    good, out = tmp_path / "good.csv", Path(options.out)
+    good.write_text("id,t,a\nx1,2024-01-01,1\n")
     Path(options.files[0]).write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,twenty\n")
+    score.run(replace(options, files=(str(good),)))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    why = r"^none of 2 records is a transaction \(2 wrong_type\); first: day\.csv:0: a: not of the"
+    with pytest.raises(FraudError, match=why):
+        score.run(options)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_features_of_no_transaction_fail_as_well(tmp_path: Path) -> None:
+    file, schema = tmp_path / "day.csv", tmp_path / "schema.toml"
+    file.write_text("id,t,a\nx1,2024-01-01,ten\n")
+    schema.write_text(
+        'name = "s"\n[roles]\ntransaction_id = "id"\nevent_time = "t"\namount = "a"\n'
+    )
+    given = FeaturesOptions(files=(str(file),), schema=str(schema), out=str(tmp_path / "out"))
+    with pytest.raises(FraudError, match=r"^none of 1 records is a transaction \(1 wrong_type\)"):
+        features.run(given)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_input_without_rows_or_with_repeated_ones_alone_is_no_failure(
+    options: ScoreOptions,
+) -> None:
+    file = Path(options.files[0])
+    file.write_text("id,t,a\n")
+    assert score.run(options)["rows_in"] == 0
+    file.write_text("id,t,a\n" + "x1,2024-01-01,1\n" * 3)
+    summary = score.run(replace(options, max_dead=0.0))
+    assert (summary["rows_scored"], summary["rows_duplicate"]) == (1, 2)
+
+
+@pytest.mark.parametrize(("good", "warned"), [(19, True), (20, False)])
+def test_many_dead_letters_are_warned_of(
+    options: ScoreOptions, caplog: pytest.LogCaptureFixture, good: int, warned: bool
+) -> None:
+    rows = "".join(f"x{i},2024-01-01,1\n" for i in range(good))
+    Path(options.files[0]).write_text(f"id,t,a\n{rows}bad,2024-01-01,ten\n")
     with caplog.at_level(logging.WARNING):
-        assert score.run(options)["rows_dead"] == 2
-    (said,) = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
-    assert said.startswith("none of 2 records is a transaction; first: day.csv:0: a: not of the")
+        assert score.run(options)["rows_dead"] == 1
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
+    line = "1 of 20 records (5.0%) are dead letters (1 wrong_type); first: day.csv:19: a: not of"
+    assert [text[: len(line)] for text in said] == [line] * warned
+
+
+@pytest.mark.parametrize("sink", ["sqlite:///cases.db", "parquet:flagged", None])
+def test_too_many_dead_letters_fail_a_run_of_which_nothing_gets_out(
+    options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, alerts = Path(options.files[0]), tmp_path / "alerts.jsonl"
+    file.write_text(file.read_text() + "bad,2024-01-01,ten\n")
+    given = replace(options, sink=sink, alerts=(f"file:{alerts}",), max_dead=0.1)
+    why = r"1 of 6 records are dead letters, more than --max-dead 0\.1 \(1 wrong_type\); first: day"
+    with pytest.raises(FraudError, match=why) as failed:
+        score.run(given)
+    assert failed.value.exit_code == 1
+    assert not (tmp_path / "out/scores").exists()
+    assert not list((tmp_path / "flagged").glob("*.parquet"))
+    database = tmp_path / ("cases.db" if sink == "sqlite:///cases.db" else "out/outbox.db")
+    with closing(sqlite3.connect(database)) as connection:
+        for table in ("alerts", "flagged_transactions", "dead_letters"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    # Nothing of it waits to be sent by a run that succeeds.
+    file.write_text("id,t,a\n")
+    score.run(given)
+    assert not alerts.exists() or alerts.read_text() == ""
+    file.write_text("id,t,a\ny1,2024-01-01,1\nbad,2024-01-01,ten\n")
+    assert score.run(replace(given, max_dead=0.5))["alerts"] == {**NONE, "sent": 1}
+
+
+def test_a_second_run_into_one_place_is_refused_at_its_start(
+    options: ScoreOptions, tmp_path: Path
+) -> None:
+    working = RunOutputs(tmp_path / "out", "r1")
+    working.begin()
+    with pytest.raises(FraudError, match=r"--out .*/out: a run is writing there; wait for its end"):
+        score.run(options)
+    working.abandon()
+    score.run(options)
+
+
+def test_a_run_whose_rows_another_has_replaced_fails(
+    options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_pending = score.send_pending
+
+    def send(*given: Any) -> Any:
+        score.run(options)
+        return send_pending(*given)
+
+    monkeypatch.setattr(score, "send_pending", send)
+    alerts = (f"file:{tmp_path}/alerts.jsonl",)
+    with pytest.raises(FraudError, match=r"another run has replaced the files of run 2"):
+        score.run(replace(options, alerts=alerts))
+    assert json.loads((tmp_path / "out/summary.json").read_text())["alerts"] == {}
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +17,9 @@ import pytest
 from beam_fraud.commands.stream import StreamOptions, run
 from beam_fraud.commands.train import TrainOptions
 from beam_fraud.commands.train import run as train
+from beam_fraud.errors import FraudError
 from beam_fraud.simulate.simulation import Simulation, simulate
+from tests.test_commands_score import bundle
 
 
 @pytest.mark.slow
@@ -64,3 +69,30 @@ def test_a_directory_is_watched_without_the_client_library_of_kafka(
     refused = subprocess.run(reading, capture_output=True, text=True, timeout=120)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "pip install 'beam-fraud[kafka]'" in refused.stderr
+
+
+def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_if_told_to(
+    inbox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = StreamOptions(
+        watch=str(inbox),
+        model=bundle(tmp_path / "model"),
+        out=str(tmp_path / "out"),
+        until_idle=0.2,
+    )
+    (inbox / "bad.csv").write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,eleven\n")
+    with caplog.at_level(logging.WARNING):
+        assert run(options)["rows_dead"] == 2
+    assert "none of 2 records is a transaction (2 wrong_type); first: bad.csv:0: a:" in caplog.text
+    caplog.clear()
+    (inbox / "few.csv").write_text("id,t,a\nx1,2024-01-01,ten\n" + "x2,2024-01-01,1\n" * 30)
+    with caplog.at_level(logging.WARNING):
+        run(options)
+    assert "dead letters" not in caplog.text
+    (inbox / "some.csv").write_text("id,t,a\nx3,2024-01-01,ten\nx4,2024-01-01,1\n")
+    with pytest.raises(FraudError, match=r"^1 of 2 records are dead .* --max-dead 0\.1"):
+        run(replace(options, max_dead=0.1))
+    # What came is kept all the same, and counted.
+    scores = pq.read_table(tmp_path / "out/scores")["transaction_id"].to_pylist()
+    assert sorted(scores) == ["x2", "x4"]
+    assert json.loads((tmp_path / "out/summary.json").read_text())["rows_dead"] == 1

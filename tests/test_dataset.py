@@ -33,7 +33,10 @@ def test_rows_are_sorted_counted_and_kept_between_two_times(tmp_path: Path) -> N
     assert data.transactions["transaction_id"].to_pylist() == ["dead", "tie", "late"]
     assert (data.rows_in, data.rows_dead, data.rows_duplicate) == (5, 1, 1)
     assert data.dead_reasons == {"wrong_type": 1}
-    assert data.left_out == "1 of 5 rows left out: 1 wrong_type"
+    assert data.left_out == (
+        "1 of 5 rows left out (1 wrong_type); first: rows.csv:1: amount: not of the type it should "
+        "be"
+    )
     march = datetime(2024, 3, 1, tzinfo=UTC)
     assert load_dataset([path], BANK, since=march).transactions.num_rows == 1
     assert load_dataset([path], BANK, until=march).transactions.num_rows == 2

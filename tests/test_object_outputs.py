@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,16 +118,43 @@ def test_publishing_again_changes_nothing(held: Any) -> None:
     assert names(held) == ["dead_letters/part-r1-empty.parquet", f"scores/{Path(kept).name}"]
 
 
-def test_another_run_that_has_published_since_keeps_its_place(
-    held: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_run_that_has_published_since_keeps_its_place(held: Any) -> None:
     first, second = ObjectOutputs(OUT, "r1"), ObjectOutputs(OUT, "r2")
     first.publish_parts({})
     second.publish_parts({})
-    with caplog.at_level(logging.WARNING):
-        assert not first.write_summary({})
-    assert "another run has replaced the files of run r1" in caplog.text
+    assert not first.write_summary({})
     assert second.write_summary({})
+    # Both at once: neither has seen what the other was about to move there.
+    objects.write(f"{OUT}/scores/part-r1-x.parquet", b"rows")
+    assert not second.write_summary({})
+
+
+def test_a_run_beside_whose_rows_those_of_another_stand_fails(
+    held: Any, options: ScoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = ObjectOutputs.publish
+
+    def both(self: ObjectOutputs) -> None:
+        publish(self)
+        objects.write(f"{OUT}/scores/part-r1-x.parquet", b"rows")
+
+    monkeypatch.setattr(ObjectOutputs, "publish", both)
+    with pytest.raises(FraudError, match=r"--out gs://bucket/out: another run has replaced"):
+        score.run(options)
+    assert "summary.json" not in names(held)
+
+
+def test_too_many_dead_letters_leave_what_was_there(held: Any, options: ScoreOptions) -> None:
+    score.run(options)
+    before = dict(held.objects)
+    file = Path(options.files[0])
+    file.write_text(file.read_text() + "bad,2024-01-01,ten\n")
+    with pytest.raises(FraudError, match=r"1 of 6 records are dead letters.*first: day\.csv:5: a"):
+        score.run(replace(options, max_dead=0.1))
+    file.write_text("id,t,a\nbad,2024-01-01,ten\n")
+    with pytest.raises(FraudError, match=r"none of 1 records is a transaction"):
+        score.run(options)
+    assert dict(held.objects) == before
 
 
 @pytest.mark.parametrize(

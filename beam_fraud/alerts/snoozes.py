@@ -56,6 +56,12 @@ def lift(connection: Connection, kind: Subject, value: str, now: datetime) -> bo
     return there
 
 
+def is_alerted(connection: Connection, kind: Subject, value: str) -> bool:
+    """Whether there is, or was, an alert of an account or a merchant."""
+    column = {"account": ALERTS.c.account_id, "merchant": ALERTS.c.merchant_id}[kind]
+    return connection.execute(select(ALERTS.c.alert_id).where(column == value)).first() is not None
+
+
 def snoozes_in_force(connection: Connection, now: datetime) -> list[Snooze]:
     """All of them, the first to end first."""
     query = (

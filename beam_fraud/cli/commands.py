@@ -12,8 +12,6 @@ import typer
 from beam_fraud.cli.app import app
 from beam_fraud.cli.imbalance_options import ClassWeight, Resample
 from beam_fraud.cli.options import (
-    AlertPatience,
-    Alerts,
     BlockRows,
     Bundle,
     Dedupe,
@@ -23,17 +21,14 @@ from beam_fraud.cli.options import (
     KafkaConfig,
     KafkaProperties,
     Limit,
+    MaxDead,
     Name,
     NewBundle,
-    Pseudonymise,
-    Reasons,
-    Rules,
     SchemaName,
     SchemaOfBundle,
+    ScoringChoices,
     Seed,
     Since,
-    Sink,
-    SinkPatience,
     Until,
     Workers,
 )
@@ -320,6 +315,7 @@ def features(
     limit: Limit = None,
     dedupe: Dedupe = "file",
     block_rows: BlockRows = 50_000,
+    max_dead: MaxDead = None,
     dry_run: DryRun = False,
 ) -> Outcome:
     """Compute the features of files, a column each.
@@ -337,6 +333,7 @@ def features(
         limit=limit,
         dedupe=dedupe,
         block_rows=block_rows,
+        max_dead=max_dead,
         dry_run=dry_run,
         beam_args=context.meta[BEAM_ARGS],
     )
@@ -350,20 +347,8 @@ def score(
     files: Files,
     model: Bundle,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the scores go.")],
-    schema: SchemaOfBundle = None,
-    sink: Sink = None,
-    sink_patience: SinkPatience = "5m",
-    alert: Alerts = None,
-    alert_patience: AlertPatience = "1m",
-    pseudonymise: Pseudonymise = False,
-    rules: Rules = None,
-    reasons: Reasons = 5,
-    history: History = None,
-    workers: Workers = 1,
+    how: ScoringChoices,
     limit: Limit = None,
-    dedupe: Dedupe = "file",
-    block_rows: BlockRows = 50_000,
-    dry_run: DryRun = False,
 ) -> Outcome:
     """Score files and alert people to the suspicious ones.
 
@@ -377,20 +362,8 @@ def score(
         files=tuple(files),
         model=model,
         out=out,
-        schema=schema,
-        sink=sink,
-        sink_patience=sink_patience,
-        alerts=tuple(alert or ()),
-        alert_patience=alert_patience,
-        pseudonymise=pseudonymise,
-        rules=rules,
-        reasons=reasons,
-        history=tuple(history or ()),
-        workers=workers,
+        **how.given(),
         limit=limit,
-        dedupe=dedupe,
-        block_rows=block_rows,
-        dry_run=dry_run,
         beam_args=context.meta[BEAM_ARGS],
     )
     with worker_output_logged():

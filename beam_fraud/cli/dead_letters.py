@@ -7,20 +7,7 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import dead_letters
-from beam_fraud.cli.options import (
-    Alerts,
-    BlockRows,
-    Dedupe,
-    DryRun,
-    History,
-    KafkaConfig,
-    KafkaProperties,
-    Reasons,
-    Rules,
-    SchemaOfBundle,
-    Sink,
-    Workers,
-)
+from beam_fraud.cli.options import KafkaConfig, KafkaProperties, ScoringChoices
 from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.worker_output import worker_output_logged
 from beam_fraud.errors import UsageError
@@ -111,16 +98,8 @@ def replay(
         str | None,
         typer.Option("--out", metavar="DIR", help="A new directory for the results."),
     ] = None,
-    schema: SchemaOfBundle = None,
-    sink: Sink = None,
-    alert: Alerts = None,
-    rules: Rules = None,
-    reasons: Reasons = 5,
-    history: History = None,
-    workers: Workers = 1,
-    dedupe: Dedupe = "file",
-    block_rows: BlockRows = 50_000,
-    dry_run: DryRun = False,
+    *,
+    how: ScoringChoices,
     topic: Annotated[
         str | None,
         typer.Option("--to-topic", metavar="T", help="Instead of --model: send them to a stream."),
@@ -151,10 +130,10 @@ def replay(
             kafka_properties=kafka_properties,
         )
         return Outcome(replay_topic.run(sent), replay_topic.render)
-    if model is None and results is None and out is not None and sink is not None:
+    if model is None and results is None and out is not None and how.sink is not None:
         from beam_fraud.commands import replay_undelivered
 
-        return Outcome(replay_undelivered.run(out, sink), replay_undelivered.render)
+        return Outcome(replay_undelivered.run(out, how.sink), replay_undelivered.render)
     if model is None or results is None:
         raise UsageError(
             "give --model and --out, or --to-topic; see beam-fraud dead-letters replay --help"
@@ -162,21 +141,7 @@ def replay(
     from beam_fraud.commands import replay as replaying
     from beam_fraud.commands.score import ScoreOptions
 
-    scoring = ScoreOptions(
-        files=(),
-        model=model,
-        out=results,
-        schema=schema,
-        sink=sink,
-        alerts=tuple(alert or ()),
-        rules=rules,
-        reasons=reasons,
-        history=tuple(history or ()),
-        workers=workers,
-        dedupe=dedupe,
-        block_rows=block_rows,
-        dry_run=dry_run,
-    )
+    scoring = ScoreOptions(files=(), model=model, out=results, **how.given())
     options = replaying.ReplayOptions(**chosen, **repairs, scoring=scoring)  # type: ignore[arg-type]
     with worker_output_logged():
         return Outcome(replaying.run(options), replaying.render)

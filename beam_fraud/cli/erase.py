@@ -39,7 +39,7 @@ def erase(
     dry_run: DryRun = False,
 ) -> Outcome:
     """Delete what is known of accounts, or what is too old, for good."""
-    from beam_fraud.commands.erase import EraseOptions, render, run
+    from beam_fraud.commands.erase import EraseOptions, render, run, unknown
 
     def options(*, dry_run: bool) -> EraseOptions:
         return EraseOptions(
@@ -55,6 +55,8 @@ def erase(
         if not sys.stdin.isatty():
             raise UsageError("erase: deletes for good; add --yes, or --dry-run to count first")
         counted = run(options(dry_run=True))
+        if unknown(counted):
+            return Outcome(counted, render, exit_code=1)
         print(
             f"Delete {counted['total']:,} rows for good? [y/N] ",
             end="",
@@ -63,4 +65,5 @@ def erase(
         )
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise FraudError("nothing was deleted")
-    return Outcome(run(options(dry_run=dry_run)), render)
+    result = run(options(dry_run=dry_run))
+    return Outcome(result, render, exit_code=1 if unknown(result) else 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -99,6 +100,16 @@ Dedupe = Annotated[
 BlockRows = Annotated[
     int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
 ]
+MaxDead = Annotated[
+    float | None,
+    typer.Option(
+        "--max-dead",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help="Fail if more of the records than this share, from 0 to 1, are no transactions.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
 Name = Annotated[
@@ -116,3 +127,31 @@ KafkaProperties = Annotated[
     str | None,
     typer.Option("--kafka-properties", metavar="FILE", help="More of them, a line each."),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringChoices:
+    """How files are scored, and where results go: the options of `score` and of all like it.
+
+    Each is called as in `commands.score.ScoreOptions`.
+    """
+
+    schema: SchemaOfBundle = None
+    sink: Sink = None
+    sink_patience: SinkPatience = "5m"
+    alerts: Alerts = None
+    alert_patience: AlertPatience = "1m"
+    pseudonymise: Pseudonymise = False
+    rules: Rules = None
+    reasons: Reasons = 5
+    history: History = None
+    workers: Workers = 1
+    dedupe: Dedupe = "file"
+    block_rows: BlockRows = 50_000
+    max_dead: MaxDead = None
+    dry_run: DryRun = False
+
+    def given(self) -> dict[str, Any]:
+        """Arguments of `ScoreOptions`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {name: tuple(values[name] or ()) for name in ("alerts", "history")}

@@ -13,6 +13,7 @@ from beam_fraud.cli.options import (
     History,
     KafkaConfig,
     KafkaProperties,
+    MaxDead,
     Pseudonymise,
     Reasons,
     Rules,
@@ -127,6 +128,7 @@ def stream(
             "--until-idle", metavar="S", min=0.0, help="End when nothing has come for S seconds."
         ),
     ] = None,
+    max_dead: MaxDead = None,
     roll_rows: Annotated[
         int, typer.Option("--roll-rows", min=1, help="Rows of a Parquet file of the archive.")
     ] = 1_000_000,
@@ -176,6 +178,7 @@ def stream(
         dedupe_horizon=dedupe_horizon,
         metrics_port=metrics_port,
         until_idle=until_idle,
+        max_dead=max_dead,
         roll_rows=roll_rows,
         roll_seconds=roll_seconds,
         shards=shards,

@@ -6,8 +6,7 @@ import argparse
 from functools import cache
 from typing import TYPE_CHECKING
 
-from typer.core import TyperCommand
-
+from beam_fraud.commandline.command import StrictCommand
 from beam_fraud.commandline.wrong_call import unknown_option
 from beam_fraud.errors import UsageError
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 BEAM_ARGS = "beam_fraud.beam_args"
 
 
-class BeamCommand(TyperCommand):
+class BeamCommand(StrictCommand):
     """A command that hands options to Beam if some runner of Beam declares them.
 
     An option is ours if we have it, else Beam's if Beam has it under its full name (dashes may
@@ -138,6 +137,7 @@ def _check(args: list[str]) -> None:
 
     from beam_fraud.runners.runner import refuse_unusable
 
+    _refuse_repeated(args)
     try:
         runner = _parser().parse_args(args).runner
         if runner is not None:
@@ -147,3 +147,18 @@ def _check(args: list[str]) -> None:
     except (argparse.ArgumentError, ValueError, ImportError, AttributeError) as error:
         line = " ".join(str(error).split())
         raise UsageError(line.removeprefix("argument ")) from None
+
+
+def _refuse_repeated(args: list[str]) -> None:
+    """Refuse one of Beam's options that is given twice, unless Beam collects its values."""
+    actions = {name: action for action in _parser()._actions for name in action.option_strings}
+    seen: set[str] = set()
+    for arg in args:
+        name = arg.partition("=")[0]
+        action = actions[name]
+        if not isinstance(action, argparse._StoreAction):
+            # A flag, or one that collects its values.
+            continue
+        if action.dest in seen:
+            raise UsageError(f"option {name} is given twice; give it once")
+        seen.add(action.dest)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
 from beam_fraud.commandline import log
 from beam_fraud.errors import UsageError
+
+if TYPE_CHECKING:
+    # The context that Typer gives its commands is of a base class that it does not export.
+    from typer._click import Context
 
 P = ParamSpec("P")
 
@@ -28,6 +32,23 @@ class Outcome:
     render: Callable[[dict[str, object]], str]
     #: What the program ends with once it is printed.
     exit_code: int = 0
+
+
+class StrictCommand(TyperCommand):
+    """A command that refuses an option with one value that is given twice; Typer takes the last."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Refuse repeated options, then parse as Typer does."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        seen: set[str] = set()
+        for parameter in given:
+            if parameter.param_type_name != "option" or getattr(parameter, "is_flag", False):
+                continue
+            name = str(parameter.opts[-1])
+            if name in seen and not getattr(parameter, "multiple", False):
+                raise UsageError(f"option {name} is given twice; give it once")
+            seen.add(name)
+        return super().parse_args(ctx, args)
 
 
 def _shared(
@@ -48,6 +69,29 @@ def _shared(
     return json_
 
 
+def _spread(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The options of a parameter: itself, or a dataclass's fields, which several commands have."""
+    group = parameter.annotation
+    if not is_dataclass(group):
+        return [parameter]
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        parameter.replace(name=field.name, default=field.default, annotation=hints[field.name])
+        for field in fields(group)
+    ]
+
+
+def _gathered(values: dict[str, Any], parameters: Iterable[inspect.Parameter]) -> dict[str, Any]:
+    """The values of options as arguments of the function, those of a dataclass together in one."""
+    arguments = dict(values)
+    for parameter in parameters:
+        group = parameter.annotation
+        if is_dataclass(group):
+            own = {field.name: arguments.pop(field.name) for field in fields(group)}
+            arguments[parameter.name] = parameter.annotation(**own)
+    return arguments
+
+
 def _refuse_empty(values: dict[str, Any], parameters: Iterable[inspect.Parameter]) -> None:
     """Refuse an empty text, which a shell makes of a variable that is not set."""
     for parameter in parameters:
@@ -60,13 +104,16 @@ def _refuse_empty(values: dict[str, Any], parameters: Iterable[inspect.Parameter
 
 
 def command(
-    app: typer.Typer, name: str, cls: type[TyperCommand] = TyperCommand
+    app: typer.Typer, name: str, cls: type[TyperCommand] = StrictCommand
 ) -> Callable[[Callable[P, Outcome]], Callable[..., Callable[[], tuple[str, int]]]]:
     """Register a function as the command `name` of `app`.
 
     What is registered parses the call and returns what is left to do: a function without arguments
     that runs the command and returns the text to print and the exit code. Typer shall not run it
     itself: it ends the program without a word where a connection of the command's breaks.
+
+    A parameter whose type is a dataclass stands for the options that its fields declare, so that
+    commands share a declaration.
     """
     shared = inspect.signature(_shared, eval_str=True).parameters
 
@@ -74,8 +121,9 @@ def command(
         own = inspect.signature(function, eval_str=True).parameters
 
         parameters = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in (*own.values(), *shared.values())
+            for option in _spread(parameter)
         ]
 
         @wraps(function)
@@ -84,7 +132,8 @@ def command(
             as_json = _shared(**{key: values.pop(key) for key in shared})
 
             def run() -> tuple[str, int]:
-                outcome = function(**values)  # type: ignore[call-arg]  # Typer has checked them
+                arguments = _gathered(values, own.values())
+                outcome = function(**arguments)  # type: ignore[call-arg]  # Typer has checked them
                 result = outcome.result
                 text = json.dumps(result) if as_json else outcome.render(result)
                 return text, outcome.exit_code

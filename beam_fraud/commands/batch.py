@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import apache_beam as beam
 import pyarrow.parquet as pq
@@ -17,10 +18,12 @@ from beam_fraud.commandline.progress import progress_of
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
 from beam_fraud.commands.on_runner import target_of_batch
 from beam_fraud.dead_letters.headers import note_headers
+from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
 from beam_fraud.outputs import DEAD_LETTERS
 from beam_fraud.pipeline import Inputs
+from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.run_progress import rows_done
 from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.refusal import Target
@@ -58,6 +61,8 @@ class BatchOptions:
     dedupe: str = "file"
     #: Rows of a block.
     block_rows: int = 50_000
+    #: The largest share of dead letters (0 to 1) with which the run succeeds; None: any but all.
+    max_dead: float | None = None
     #: Check everything and compute nothing.
     dry_run: bool = False
     #: Options for Beam.
@@ -111,6 +116,7 @@ def find(planned: BatchPlan, features: FeatureSet, outputs: BatchOutputs) -> Inp
         history=tuple(history),
         segments=tuple(limit_files(files, options.limit)) if options.limit else None,
         segment_bytes=_segment_bytes(files, options.workers) if here else _CLUSTER_SEGMENT_BYTES,
+        max_dead=options.max_dead,
         dedupe_across_files=options.dedupe == "run",
         block_rows=options.block_rows,
         spill=outputs.scratch / "spill" if here else None,
@@ -189,27 +195,58 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
         name: counted.get(name, 0)
         for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
     }
-    counts["dead_reasons"] = {
-        name.removeprefix(counters.DEAD_PREFIX): rows
-        for name, rows in sorted(counted.items())
-        if name.startswith(counters.DEAD_PREFIX)
-    }
+    counts["dead_reasons"] = _dead_reasons(counted)
     if counters.HISTORY_ROWS in counted or counters.HISTORY_ROWS_LEFT_OUT in counted:
         names = (counters.HISTORY_ROWS, counters.HISTORY_ROWS_LEFT_OUT)
         counts |= {name: counted.get(name, 0) for name in names}
     return counts
 
 
-def warn_if_all_are_dead(counted: dict[str, int], outputs: BatchOutputs) -> None:
-    """Say so where no record is a transaction, as with another file's schema; before publishing."""
-    rows = counted.get(counters.ROWS_IN, 0)
-    if not rows or rows > counted.get(counters.ROWS_DEAD, 0):
+def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
+    """Fail where too many records are dead letters, and warn where they are many.
+
+    Before publishing: what an earlier run left stays.
+
+    Raises:
+      FraudError: none is a transaction, as with the schema of another file, or more are dead
+        letters than `--max-dead` says.
+    """
+    share = counted_share(counted)
+    if not share.remarkable and share.refusal(inputs.max_dead) is None:
         return
-    for part in outputs.parts(DEAD_LETTERS)[:1]:
-        with pq.ParquetFile(open_file(part)) as file:
-            row = next(file.iter_batches(1)).to_pylist()[0]
-        why = f"{row['source']}:{row['position']}: {row['detail'] or row['reason']}"
-        _LOG.warning("none of %d records is a transaction; first: %s", rows, why)
+    for part in inputs.outputs.parts(DEAD_LETTERS)[:1]:
+        share = replace(share, first=first_of_file(part))
+    refusal = share.refusal(inputs.max_dead)
+    if refusal is not None:
+        raise FraudError(f"{refusal}; nothing was written, what was in --out stays")
+    _LOG.warning("%s", share.warning())
+
+
+def refuse_replaced(outputs: BatchOutputs) -> NoReturn:
+    """Say that another run's files are where those of this run were to be."""
+    raise FraudError(
+        f"--out {outputs.shown}: another run has replaced the files of run {outputs.run_id}, or "
+        "stands beside them; run again, with an --out of its own for each"
+    )
+
+
+def counted_share(counted: Mapping[str, int]) -> DeadShare:
+    """The share of dead letters, as counters have it."""
+    return DeadShare(counted.get(counters.ROWS_IN, 0), _dead_reasons(counted))
+
+
+def first_of_file(part: str) -> tuple[str, int, str] | None:
+    """The first dead letter of a Parquet file of them."""
+    with pq.ParquetFile(open_file(part)) as file:
+        return first_dead_letter(file.iter_batches(1))
+
+
+def _dead_reasons(counted: Mapping[str, int]) -> dict[str, int]:
+    return {
+        name.removeprefix(counters.DEAD_PREFIX): rows
+        for name, rows in sorted(counted.items())
+        if name.startswith(counters.DEAD_PREFIX)
+    }
 
 
 def dry_run(inputs: Inputs) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from beam_fraud.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.dead_letters.repaired import write_json_lines
 from beam_fraud.dead_letters.store import Choice, DeadLetters
 from beam_fraud.dead_letters.undelivered import undelivered_rows
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import local_directory
+from beam_fraud.records.faults import REASONS
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.urls import absolute
@@ -81,12 +83,14 @@ def run_list(options: ListOptions) -> dict[str, object]:
     """Count dead letters, and show the first of them.
 
     Returns:
-      `dead_letters`, `replayed` and `undelivered` rows; `by_reason` and `by_source`; `rows`.
+      `dead_letters`, `replayed` and `undelivered` rows; `by_reason` and `by_source`; `rows`; a
+      `note` if `--reason` has none.
 
     Raises:
       UsageError, FraudError: as `place`.
     """
     letters = place(options.out, options.sink)
+    missed = _missed(letters, options.choice)
     reasons, sources = Counter[str](), Counter[str]()
     rows: list[dict[str, object]] = []
     replayed = 0
@@ -109,6 +113,7 @@ def run_list(options: ListOptions) -> dict[str, object]:
         "undelivered": undelivered,
         "by_reason": dict(reasons.most_common()),
         "by_source": dict(sources.most_common()),
+        "note": missed,
         "rows": rows,
     }
 
@@ -120,6 +125,7 @@ def run_export(options: ExportOptions) -> dict[str, object]:
       UsageError, FraudError: as `place`; or the file is there already.
     """
     letters = place(options.out, options.sink)
+    refuse_missed(letters, options.choice)
     file = absolute(Path(options.to))
     rows = write_json_lines(file, _waiting(letters, options.choice))
     return {"exported": rows, "file": str(file)}
@@ -141,6 +147,8 @@ def render_list(result: dict[str, Any]) -> str:
         where = f"{row['source']}:{row['position']}"
         text = " ".join(str(row.get(n) or "") for n in ("reason", "detail", "payload")).rstrip()
         lines.append(printable(f"{where} {text}") + (" (replayed)" if row["replayed"] else ""))
+    if result["note"]:
+        lines.append(result["note"])
     left = result["dead_letters"] - len(result["rows"])
     if left:
         lines.append(f"... and {left:,} more; --limit shows more of them")
@@ -154,6 +162,18 @@ def render_export(result: dict[str, Any]) -> str:
         "It holds whole records, so personal data. Repair the payloads, then put them through "
         "again: dead-letters replay ... --from FILE"
     )
+
+
+def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
+    """See that a choice has a dead letter, of those too that were put through again.
+
+    Raises:
+      UsageError: there is no such reason.
+      FraudError: no dead letter is of the reason or the source.
+    """
+    missed = _missed(letters, choice)
+    if missed is not None:
+        raise FraudError(missed)
 
 
 def printable(text: str) -> str:
@@ -173,6 +193,30 @@ def _table(url: str) -> DeadLetterTable:
 def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:
     for batch in letters.read(choice):
         yield batch.filter(pc.invert(batch.column("replayed")))
+
+
+def _missed(letters: DeadLetters, choice: Choice) -> str | None:
+    """Why a choice has no dead letter; None if it has one, or chooses nothing."""
+    if choice.reason is not None and choice.reason not in REASONS:
+        near = get_close_matches(choice.reason, REASONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REASONS)}"
+        raise UsageError(f"--reason {choice.reason}: no such reason; {hint}")
+    if choice == Choice() or any(map(len, letters.read(choice, payloads=False))):
+        return None
+    if choice.source is None:
+        return f"--reason {choice.reason}: no dead letter of this reason in {letters.describe()}"
+    sources = {
+        source
+        for batch in letters.read(Choice(), payloads=False)
+        for source in batch.column("source").unique().to_pylist()
+    }
+    if choice.source in sources:
+        return f"--source {choice.source}: none of its dead letters is {choice.reason}"
+    there = ", ".join(sorted(map(printable, sources))) or "none"
+    raise FraudError(
+        f"--source {choice.source}: no dead letter in {letters.describe()} is of it "
+        f"(there are some of: {there})"
+    )
 
 
 def _shown(row: dict[str, Any], *, payload: bool) -> dict[str, object]:

@@ -117,11 +117,18 @@ def render(result: dict[str, Any]) -> str:
     for place, counts in result["rows"].items():
         lines.append(place)
         lines += [f"  {name:<28} {rows:>10,}" for name, rows in counts.items()]
+    if unknown(result):
+        lines.append("nothing is known of the account in these places; check the id and the places")
     done = "would be deleted" if result["dry_run"] else "deleted"
     lines.append(f"{result['total']:,} rows {done}")
     if result["erasure_id"]:
         lines.append(f"recorded as {result['erasure_id']}")
     return "\n".join([*lines, *result["notes"]])
+
+
+def unknown(result: dict[str, Any]) -> bool:
+    """Whether accounts were named of which no place knows anything."""
+    return result["kind"] == "account" and not result["total"]
 
 
 def _subject(options: EraseOptions) -> Subject:

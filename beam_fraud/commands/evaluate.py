@@ -19,6 +19,7 @@ from beam_fraud.commands.figures import (
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.commands.report_files import png_directory, report_files, write_whole
+from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
 from beam_fraud.evaluation.candidate import Candidate, overlap_warning
@@ -75,6 +76,7 @@ class EvaluateOptions:
     seed: int = 0
 
 
+@sole_writer("--out", "out")
 def run(options: EvaluateOptions) -> dict[str, object]:
     """Score the rows and compare with their labels.
 

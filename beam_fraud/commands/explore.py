@@ -14,6 +14,7 @@ from uuid import uuid4
 from beam_fraud.charts.page import Section, render_page, save_plots
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
+from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.dataset import Dataset, load_dataset
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.explore.exploration import explore
@@ -46,6 +47,7 @@ class ExploreOptions:
     png: str | None = None
 
 
+@sole_writer("--out", "out")
 def run(options: ExploreOptions) -> dict[str, object]:
     """Explore the rows, and write the page.
 

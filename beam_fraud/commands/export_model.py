@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.onnx.export import export_onnx
 
@@ -18,6 +19,7 @@ class ExportOptions:
     onnx: str
 
 
+@sole_writer("--onnx", "onnx")
 def run(options: ExportOptions) -> dict[str, object]:
     """Convert the model, compare the scores and write the file.
 

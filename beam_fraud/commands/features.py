@@ -49,7 +49,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
         return batch.leave_template(plan, inputs, build_features)
     try:
         counted = batch.run(plan, inputs, build_features, "computing")
-        batch.warn_if_all_are_dead(counted, outputs)
+        batch.check_dead_letters(counted, inputs)
         outputs.publish()
     except BaseException:
         outputs.abandon()
@@ -65,7 +65,8 @@ def run(options: FeaturesOptions) -> dict[str, object]:
         "run_id": outputs.run_id,
         "outputs": {name: outputs.place(name) for name in (FEATURES, DEAD_LETTERS)},
     }
-    outputs.write_summary(summary)
+    if not outputs.write_summary(summary):
+        batch.refuse_replaced(outputs)
     return summary
 
 

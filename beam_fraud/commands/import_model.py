@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.card import imported_card
@@ -36,6 +37,7 @@ class ImportOptions:
     decline: float | None = None
 
 
+@sole_writer("--out", "out")
 def run(options: ImportOptions) -> dict[str, object]:
     """Open the model if it is trusted, check it against the schema and write the bundle.
 

@@ -88,6 +88,8 @@ def render(result: dict[str, object]) -> str:
     found = cast(dict[str, Any], result)
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
     lines = _table(found["alerts"], _short_names(found["channels"]), width)
+    if not lines and found["channels"]:
+        lines.append("No such alerts.")
     lines += [_channel_line(name, counts) for name, counts in found["channels"].items()]
     lines += [
         f"snoozed {one['kind']} {visible(one['value'])} until {_clock(one['until'])}"

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_fraud.commands import score
-from beam_fraud.commands.dead_letters import ChoiceOptions, place
+from beam_fraud.commands.dead_letters import ChoiceOptions, place, refuse_missed
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.dead_letters.database import DeadLetterTable
 from beam_fraud.dead_letters.directory import DeadLetterDirectory
@@ -19,11 +19,18 @@ from beam_fraud.dead_letters.repaired import read_repaired
 from beam_fraud.dead_letters.staged import StagedCounts, StagedReplay
 from beam_fraud.dead_letters.store import KEY, Choice
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, STREAM, local_directory, new_run_id
+from beam_fraud.outputs import (
+    DEAD_LETTERS,
+    SCORES,
+    STREAM,
+    RunOutputs,
+    local_directory,
+    new_run_id,
+)
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.folder import make_directory, reason_of
 from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.sinks.staging import Staging, abandoned
+from beam_fraud.sinks.staging import REPLAYING, Staging
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
@@ -104,6 +111,7 @@ def stage(
     staged = StagedReplay(directory / f"records{REPLAY}")
     staged.create()
     if options.repaired is None:
+        refuse_missed(letters, options.choice)
         counts = staged.take(letters, options.choice, options.limit)
     else:
         if options.choice != Choice():
@@ -147,10 +155,9 @@ def _workplace(out: Path) -> Iterator[Path]:
     there = out.exists()
     make_directory(out)
     try:
-        for staging in abandoned(out):
-            staging.remove()
-        staging = Staging(out, f"replay-{new_run_id()}")
-        staging.claim()
+        with RunOutputs(out, new_run_id()).held():
+            staging = Staging(out, f"{REPLAYING}{new_run_id()}")
+            staging.claim()
     except OSError as error:
         raise FraudError(f"--out {out}: cannot be written ({reason_of(error)})") from None
     staging.path.chmod(0o700)

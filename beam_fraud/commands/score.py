@@ -85,7 +85,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
         if plan.scoring.outbox is not None:
             plan.scoring.outbox.begin()
         counted = batch.run(plan.batch, plan.inputs, build, "scoring")
-        batch.warn_if_all_are_dead(counted, plan.outputs)
+        batch.check_dead_letters(counted, plan.inputs)
         warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()
         if plan.sink is not None:
@@ -99,7 +99,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
             raise known from None
         raise
     summary = _summary(plan, counted, {}, time.monotonic() - started)
-    plan.outputs.write_summary(summary)
+    alone = plan.outputs.write_summary(summary)
     if plan.channels:
         try:
             alerts = _send(plan)
@@ -108,10 +108,12 @@ def run(options: ScoreOptions) -> dict[str, object]:
             refuse_undelivered(plan.sink, counted, plan.outputs.directory)
             raise
         summary = _summary(plan, counted, alerts, time.monotonic() - started)
-        plan.outputs.write_summary(summary)
+        alone = plan.outputs.write_summary(summary)
         if not counted.get(counters.ROWS_UNDELIVERED):
             _refuse_unsent(plan, alerts["failed"])
     refuse_undelivered(plan.sink, counted, plan.outputs.directory)
+    if not alone:
+        batch.refuse_replaced(plan.outputs)
     return summary
 
 

@@ -14,6 +14,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.errors import UsageError
 from beam_fraud.simulate.files import file_format, whole_file, write_transactions
 from beam_fraud.simulate.fraud import MIX
@@ -54,6 +55,7 @@ class SimulateOptions:
     kafka_properties: str | None = None
 
 
+@sole_writer("--out", "out")
 def run(options: SimulateOptions) -> dict[str, object]:
     """Simulate and write the file, or send messages in the order of their event times.
 

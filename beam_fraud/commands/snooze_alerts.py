@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from beam_fraud.alerts.snoozes import Snooze, Subject, lift, snooze
+from beam_fraud.alerts.snoozes import Snooze, Subject, is_alerted, lift, snooze
 from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.commands.given_duration import given_duration
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.connection import writing
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +38,12 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
     """Begin a snooze, or end it.
 
     Returns:
-      `kind` and `value` of whose it is; `until`, None if it was lifted; `lifted`: whether there was
-      one that was.
+      `kind` and `value` of whose it is; `until`, None if it was lifted; `lifted`; `known`: whether
+      there ever was an alert of it.
 
     Raises:
       UsageError: not one account or merchant is named, or not one of a time and `lift`.
-      FraudError: the outbox cannot be used.
+      FraudError: the outbox cannot be used, or there is no snooze to lift.
     """
     kind, value = _subject(options)
     if options.lift == (options.span is not None):
@@ -49,14 +52,26 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
     if options.span is not None:
         until = now + timedelta(microseconds=_length(options.span))
     outbox = given_outbox(options.sink, options.out)
-    lifted = False
+    lifted, known = False, True
     with writing(outbox.url) as connection:
         if until is None:
             lifted = lift(connection, kind, value, now)
+            if not lifted:
+                raise FraudError(
+                    f"--{kind} {visible(value)}: is not snoozed in {outbox.describe()}"
+                )
         else:
             snooze(connection, [Snooze(kind, value, until)], now)
+            known = is_alerted(connection, kind, value)
+    if not known:
+        _LOG.warning(
+            "--%s %s: no alert in %s is of it, so check the id; its alerts to come will wait",
+            kind,
+            visible(value),
+            outbox.describe(),
+        )
     shown = None if until is None else until.isoformat(timespec="seconds")
-    return {"kind": kind, "value": value, "until": shown, "lifted": lifted}
+    return {"kind": kind, "value": value, "until": shown, "lifted": lifted, "known": known}
 
 
 def render(result: dict[str, object]) -> str:
@@ -64,7 +79,7 @@ def render(result: dict[str, object]) -> str:
     whose = f"{result['kind']} {visible(str(result['value']))}"
     if result["until"] is not None:
         return f"alerts of {whose} wait until {result['until']}"
-    return f"{whose}: {'no longer' if result['lifted'] else 'was not'} snoozed"
+    return f"{whose}: no longer snoozed"
 
 
 def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:

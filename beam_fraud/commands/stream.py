@@ -22,7 +22,7 @@ from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
-from beam_fraud.commands.batch import row_counts
+from beam_fraud.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.commands.dataflow_job import DataflowDraining
 from beam_fraud.commands.draining import Draining
 from beam_fraud.commands.given_rules import rule_counts
@@ -40,6 +40,7 @@ from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.sinks.connection import prepare_database
 from beam_fraud.sinks.folder import make_directory
+from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.stream_pipeline import archives, build_stream
 from beam_fraud.transforms import counters
 
@@ -107,6 +108,7 @@ def run(options: StreamOptions) -> dict[str, object]:
     summary = _summary(planned, counted, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)
     refuse_undelivered(planned.scoring.sink, counted, outputs.shown)
+    _judge_dead_letters(options, outputs, counted)
     if sent.get("waiting"):
         raise FraudError(
             f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
@@ -120,6 +122,31 @@ def render(result: dict[str, object]) -> str:
     from beam_fraud.commandline.summary import summary
 
     return summary(result)
+
+
+def _judge_dead_letters(
+    options: StreamOptions, outputs: StreamOutputs, counted: dict[str, int]
+) -> None:
+    """Warn of many dead letters at the end of a stream; more than `--max-dead` is a failure.
+
+    It does not end a stream: whoever may write to the topic could stop it with a few bad messages.
+    """
+    share = counted_share(counted)
+    refusal = None if options.max_dead is None else share.refusal(options.max_dead)
+    if refusal is None and not share.remarkable:
+        return
+    share = replace(share, first=_newest_dead_letter(outputs))
+    if refusal is not None:
+        refusal = share.refusal(options.max_dead)
+        raise FraudError(f"{refusal}; what was scored is in {outputs.shown}")
+    _LOG.warning("%s", share.refusal(None) or share.warning())
+
+
+def _newest_dead_letter(outputs: StreamOutputs) -> tuple[str, int, str] | None:
+    archive = outputs.archive(DEAD_LETTERS)
+    parts = archive.glob("part-*.parquet") if isinstance(archive, Path) else ()
+    newest = max(parts, key=lambda part: part.stat().st_mtime_ns, default=None)
+    return None if newest is None else first_of_file(str(newest))
 
 
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:

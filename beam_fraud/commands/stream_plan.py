@@ -88,6 +88,8 @@ class StreamOptions(ScoringOptions):
     metrics_port: int | None = None
     #: Seconds without anything new after which the stream ends; None: never.
     until_idle: float | None = None
+    #: The largest share of dead letters, from 0 to 1, with which the stream ends in success.
+    max_dead: float | None = None
     #: Rows and seconds after which a file of the archive is finished.
     roll_rows: int = 1_000_000
     roll_seconds: float = 300.0

@@ -12,6 +12,7 @@ from beam_fraud.commands.figures import render_metrics
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
 from beam_fraud.commands.resampling_table import render_tried
+from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.commands.validation import (
     check_division,
     delay_of,
@@ -91,6 +92,7 @@ class TrainOptions:
     class_weight: str | None = None
 
 
+@sole_writer("--out", "out")
 def run(options: TrainOptions) -> dict[str, object]:
     """Train, and write the bundle.
 

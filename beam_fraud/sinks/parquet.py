@@ -12,7 +12,14 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.sinks.staging import UNFINISHED_PARTS, Staging, abandoned, foreign_entry
+from beam_fraud.sinks.staging import (
+    UNFINISHED_PARTS,
+    Staging,
+    abandoned,
+    at_work,
+    foreign_entry,
+    locked,
+)
 from beam_fraud.stages import SCORED
 
 
@@ -57,15 +64,25 @@ class ParquetSink:
             )
 
     def begin(self, run_id: str) -> None:
-        """Make the directory, finish what a killed run had to publish, drop what it had not."""
+        """Make the directory, finish what a killed run had to publish, drop what it had not.
+
+        Raises:
+          FraudError: another run is at work there, or the file system refuses.
+        """
         self.check()
         make_directory(self.directory)
         try:
-            for staging in abandoned(self.directory):
-                if staging.ready:
-                    self._move_in(staging)
-                staging.remove()
-            Staging(self.directory, run_id).claim()
+            with locked(self.directory):
+                for staging in abandoned(self.directory):
+                    if staging.ready:
+                        self._move_in(staging)
+                    staging.remove()
+                if at_work(self.directory):
+                    raise FraudError(
+                        f"--sink {self.describe()}: a run is writing there; wait for its end, or "
+                        "give another directory"
+                    )
+                Staging(self.directory, run_id).claim()
         except OSError as error:
             raise self._failure(error) from None
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ REWRITTEN = ".rewritten-"
 #: In a directory of dead letters: the headers of the CSV files that they came from, and the
 #: beginning of names of files that say which were put through again.
 HEADERS, REPLAYED = ".headers.json", ".replayed-"
+#: How names of runs begin that only hold the records which another run of their process scores.
+REPLAYING = "replay-"
 #: Times that a staging is started anew if another run takes its beginning for a dead one's.
 _TRIES = 20
 #: Staging directories that this process holds, with the descriptor of each lock.
@@ -138,9 +140,30 @@ def _remove_dead_start(starting: Path) -> None:
     shutil.rmtree(dead, ignore_errors=True)
 
 
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold other runs off what is published, for the moment that it is looked at or changed."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        # Not every file system locks directories; without that, names alone tell runs apart.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def at_work(directory: Path) -> bool:
-    """Whether runs write to `directory`, once `abandoned` has gone through what dead ones left."""
-    return any(_incoming(directory)) or any(directory.glob(f"{_STARTING}*"))
+    """Whether runs write to `directory`, once `abandoned` has gone through what dead ones left.
+
+    What this process itself holds there for a replay does not count.
+    """
+    others = [
+        path
+        for path in _incoming(directory)
+        if not (path in _held and path.name.startswith(f"{_PREFIX}{REPLAYING}"))
+    ]
+    return bool(others) or any(directory.glob(f"{_STARTING}*"))
 
 
 def foreign_entry(directory: Path, *, of_stream: bool = False) -> Path | None:

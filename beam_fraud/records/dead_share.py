@@ -1,0 +1,102 @@
+"""How much of an input is no transaction, and when that is too much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+#: Share of dead letters from which a run warns.
+WARNING_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class DeadShare:
+    """The rows of an input, and those of them that are dead letters."""
+
+    #: All rows, repeated ones too.
+    rows: int = 0
+    #: Dead letters by reason.
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    #: Source, position and fault of the first dead letter that is known, or None.
+    first: tuple[str, int, str] | None = None
+
+    @property
+    def dead(self) -> int:
+        """Number of dead letters."""
+        return sum(self.reasons.values())
+
+    @property
+    def share(self) -> float:
+        """Dead letters to all rows; 0.0 of an empty input."""
+        return self.dead / self.rows if self.rows else 0.0
+
+    @property
+    def remarkable(self) -> bool:
+        """Whether there are enough dead letters to warn of."""
+        return self.dead > 0 and self.share >= WARNING_SHARE
+
+    def refusal(self, most: float | None) -> str | None:
+        """Why a run over this input fails, in one line; None if it does not.
+
+        Args:
+          most: the largest share of dead letters (0 to 1), `--max-dead`; any but all if None.
+
+        >>> DeadShare(4, {"malformed": 4}).refusal(None)
+        'none of 4 records is a transaction (4 malformed)'
+        >>> DeadShare(4, {"malformed": 1}).refusal(0.2)
+        '1 of 4 records are dead letters, more than --max-dead 0.2 (1 malformed)'
+        """
+        if most is not None and self.share > most:
+            more = f"more than --max-dead {most:g}"
+            return f"{self.dead:,} of {self.rows:,} records are dead letters, {more} {self.why}"
+        if self.rows and self.dead == self.rows:
+            return f"none of {self.rows:,} records is a transaction {self.why}"
+        return None
+
+    def warning(self) -> str:
+        """How many dead letters there are and why, in one line."""
+        return (
+            f"{self.dead:,} of {self.rows:,} records ({self.share:.1%}) are dead letters {self.why}"
+        )
+
+    def merged(self, other: DeadShare) -> DeadShare:
+        """Both inputs together."""
+        known = [one for one in (self.first, other.first) if one is not None]
+        reasons = dict(Counter(self.reasons) + Counter(other.reasons))
+        return DeadShare(self.rows + other.rows, reasons, min(known, default=None))
+
+    @property
+    def why(self) -> str:
+        """How many there are of each reason, and the first."""
+        most_first = sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))
+        why = ", ".join(f"{rows:,} {reason}" for reason, rows in most_first)
+        if self.first is None:
+            return f"({why})"
+        source, position, fault = self.first
+        return f"({why}); first: {source}:{position}: {fault}"
+
+
+def dead_share(rows: int, dead_letters: pa.RecordBatch | None = None) -> DeadShare:
+    """The share of a batch.
+
+    Args:
+      rows: of the input, dead letters included.
+      dead_letters: of the schema `stages.DEAD_LETTER`.
+    """
+    if not dead_letters:
+        return DeadShare(rows)
+    reasons = Counter[str](dead_letters.column("reason").to_pylist())
+    return DeadShare(rows, dict(reasons), first_dead_letter([dead_letters]))
+
+
+def first_dead_letter(batches: Iterable[pa.RecordBatch]) -> tuple[str, int, str] | None:
+    """Source, position and fault of the first row of batches of `stages.DEAD_LETTER`."""
+    for batch in batches:
+        if len(batch):
+            columns = ["source", "position", "detail", "reason"]
+            row = batch.slice(0, 1).select(columns).to_pylist()[0]
+            return row["source"], row["position"], row["detail"] or row["reason"]
+    return None
