@@ -34,6 +34,7 @@ from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
+from beam_fraud.models.unlabelled import has_both_classes, train_unlabelled
 from beam_fraud.schema import Schema
 from beam_fraud.schema_toml import load_schema
 
@@ -127,10 +128,26 @@ def run(options: TrainOptions) -> dict[str, object]:
     refuse_bundles((*options.files, *options.history))
     check_directory(options.out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    dataset = load_dataset(options.files, schema, since=since, until=until, history=options.history)
+    # A kind that looks at no labels takes rows without any; those of both classes judge it.
+    dataset = load_dataset(
+        options.files,
+        schema,
+        since=since,
+        until=until,
+        history=options.history,
+        labels="required" if kind.supervised else "known",
+    )
+    judged = kind.supervised or has_both_classes(dataset.transactions)
+    if judged and not kind.supervised and dataset.transactions.column("label").null_count:
+        dataset = load_dataset(
+            options.files, schema, since=since, until=until, history=options.history
+        )
     if dataset.rows_dead:
         _log.warning("%s", dataset.left_out)
-    trained = train(dataset.transactions, schema, recipe)
+    fit = train if judged else train_unlabelled
+    trained = fit(dataset.transactions, schema, recipe)
+    for warning in trained.warnings:
+        _log.warning("%s", warning)
     data = tuple(Path(file).name for file in options.files)
     bundle = write_bundle(
         options.out,
@@ -151,7 +168,8 @@ def run(options: TrainOptions) -> dict[str, object]:
         "decline": trained.decline,
         "calibration": trained.calibration and trained.calibration.method,
         "reported_on": trained.reported_on,
-        "metrics": trained.metrics.to_dict(),
+        "metrics": None if trained.metrics is None else trained.metrics.to_dict(),
+        "warnings": list(trained.warnings),
         "rows_in": dataset.rows_in,
         "rows_dead": dataset.rows_dead,
         "rows_duplicate": dataset.rows_duplicate,
@@ -172,7 +190,9 @@ def render(result: dict[str, Any]) -> str:
         [
             f"{result['model_id']} is in {result['out']}",
             "",
-            render_metrics(result["metrics"], which),
+            f"Flagged from a score of {result['threshold']:.6g}"
+            if result["metrics"] is None
+            else render_metrics(result["metrics"], which),
             *(
                 []
                 if result["decline"] is None
@@ -199,6 +219,8 @@ def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
         categories=trained.features.categories,
         settings=trained.settings,
         trained_on=trained.trained_on,
-        metrics={"rows_of": trained.reported_on, **trained.metrics.to_dict()},
+        metrics={}
+        if trained.metrics is None
+        else {"rows_of": trained.reported_on, **trained.metrics.to_dict()},
         microseconds_per_row=trained.microseconds_per_row,
     )

@@ -54,6 +54,8 @@ from beam_fraud.schema import Schema
 _log = logging.getLogger(__name__)
 #: What gives the rule for the threshold to decline from.
 DECLINE_OPTION = "--decline"
+#: With fewer frauds to choose by, and to measure by, a warning says so.
+FEW_FRAUDS = 10
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ class Trained:
     threshold: float
     #: The score from which to decline, or None.
     decline: float | None
-    #: Figures of the rows in `reported_on`.
-    metrics: Metrics
+    #: Figures of the rows in `reported_on`; None where there were no labels.
+    metrics: Metrics | None
     #: Which rows the figures are of, and what they were not used for.
     reported_on: Literal["validation", "held_out"]
     #: int8[n] and float64[n]: labels and scores of those rows.
@@ -123,8 +125,8 @@ class Trained:
     #: Number of rows that candidates are fitted on (`train`, in the last fold), that chose
     #: (`valid`, in all folds), `held_out`, and fitted on in the end (`refit`).
     sizes: dict[str, int]
-    #: Frauds among the rows fitted on in the end.
-    frauds: int
+    #: Frauds among the rows fitted on in the end; None where there were no labels.
+    frauds: int | None
     #: Distribution of the features fitted on, and of scores of rows not fitted on.
     reference: Reference
     #: What a prediction costs on one thread.
@@ -139,6 +141,8 @@ class Trained:
     tried: tuple[Tried, ...] = ()
     #: What was tried to find the settings; None: nothing.
     tuned: Tuned | None = None
+    #: What whoever relies on the model should know first.
+    warnings: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -185,7 +189,7 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     amounts = examples.amounts(division.valid)
     points = operating_points(valid_labels, valid_scores, days, amounts)
     threshold = recipe.rule.choose(points)
-    decline = _decline(recipe, points, threshold)
+    decline = choose_decline(recipe, points, threshold)
 
     features, fitted_on = examples.learn(division.refit)
     _log.info("fitting %s again on %d rows", chosen.kind.name, len(division.refit))
@@ -208,8 +212,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         labels=labels,
         scores=scores,
         amounts=examples.amounts(reported),
-        validated_on=_span(transactions, division.valid),
-        trained_on=_span(transactions, division.refit),
+        validated_on=span_of(transactions, division.valid),
+        trained_on=span_of(transactions, division.refit),
         sizes={
             "train": len(division.folds[-1].train),
             "valid": len(division.valid),
@@ -224,7 +228,28 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         seconds=round(time.perf_counter() - start, 3),
         tried=tried,
         tuned=tuned,
+        warnings=_few_frauds(recipe, points.frauds, int(labels.sum())),
     )
+
+
+def _few_frauds(recipe: Recipe, valid: int, reported: int) -> tuple[str, ...]:
+    said = []
+    if valid < FEW_FRAUDS:
+        rests = "the settings" if isinstance(recipe.rule, Given) else "the threshold, the settings"
+        said.append(
+            f"the validation rows hold {valid} {_frauds(valid)} only: {rests} and the figures rest "
+            f"on fewer than {FEW_FRAUDS} and mean little; give an earlier --valid-from, --folds or "
+            "more rows"
+        )
+    if reported < min(valid, FEW_FRAUDS):
+        said.append(
+            f"the held-out rows hold {reported} {_frauds(reported)} only: figures mean little"
+        )
+    return tuple(said)
+
+
+def _frauds(count: int) -> str:
+    return "fraud" if count == 1 else "frauds"
 
 
 def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
@@ -275,7 +300,8 @@ def _sizes(division: Division) -> str:
     return ", ".join(str(len(fold.train)) for fold in division.folds)
 
 
-def _decline(recipe: Recipe, points: Operating, review: float) -> float | None:
+def choose_decline(recipe: Recipe, points: Operating, review: float) -> float | None:
+    """The score to decline from, not below that of review; None if nothing is declined."""
     if recipe.decline is None:
         return None
     decline = recipe.decline.choose(points, DECLINE_OPTION)
@@ -287,7 +313,8 @@ def _decline(recipe: Recipe, points: Operating, review: float) -> float | None:
     return decline
 
 
-def _span(transactions: pa.Table, at: npt.NDArray[np.int64]) -> tuple[str, str]:
+def span_of(transactions: pa.Table, at: npt.NDArray[np.int64]) -> tuple[str, str]:
+    """First and last event time of the rows at these positions, ISO 8601."""
     times = transactions.column("event_time").take(pa.array(at))
     first, last = (value.as_py().isoformat() for value in pc.min_max(times).values())
     return first, last

@@ -45,6 +45,7 @@ def model_card(
     """
     importance = importance_of(trained.model, len(trained.features.names))
     sections = {
+        "Warnings": "\n".join(f"- {plain(said)}." for said in trained.warnings),
         "Intended use": _USE,
         "Data": data_section(trained, recipe, data),
         **validation_sections(trained, random=recipe.split == "stratified"),

@@ -18,15 +18,26 @@ def data_section(trained: Trained, recipe: Recipe, data: tuple[str, ...]) -> str
     shown = ", ".join(code(name) for name in data)
     sizes, (first, last) = trained.sizes, trained.trained_on
     rows = sizes["refit"]
+    frauds = (
+        "without regard to labels"
+        if trained.frauds is None
+        else f"{trained.frauds:,} of them frauds ({trained.frauds / rows:.3%})"
+    )
     return (
         f"{shown}, schema {code(trained.features.schema.name)}. The model was fitted on {rows:,} "
-        f"rows from {first} to {last}, {trained.frauds:,} of them frauds "
-        f"({trained.frauds / rows:.3%}).\n\n{_chosen(trained, recipe)}"
+        f"rows from {first} to {last}, {frauds}."
+        f"\n\n{_chosen(trained, recipe)}"
     )
 
 
 def _chosen(trained: Trained, recipe: Recipe) -> str:
     sizes, (first, last) = trained.sizes, trained.validated_on
+    if trained.metrics is None:
+        return (
+            f"The threshold was set by fitting on the first {sizes['train']:,} rows and looking at "
+            f"the scores of the {sizes['valid']:,} that followed, from {first} to {last}. Then the "
+            "model was fitted on all of them."
+        )
     what = "Settings" if isinstance(recipe.rule, Given) else "Settings and threshold"
     if recipe.split == "time":
         earlier = "earlier rows" if len(trained.folds) > 1 else f"the first {sizes['train']:,} rows"

@@ -17,6 +17,12 @@ def rows_of(trained: Trained) -> str:
 def figures_section(trained: Trained) -> str:
     """The figures at the threshold of review."""
     metrics = trained.metrics
+    if metrics is None:
+        return (
+            "None: no rows were labelled as frauds and others as genuine, so precision, recall, "
+            "average precision and ROC AUC are unknown. Label what it flags, and some of what it "
+            "passes, then run `beam-fraud evaluate`."
+        )
     return (
         f"On {metrics.rows:,} {rows_of(trained)} rows with {metrics.frauds:,} frauds, which the "
         f"scored model was not fitted on:\n\n{table(['figure', 'value'], _rows(metrics))}"
@@ -31,6 +37,12 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
     days = _days(trained)
     per = "a day" if days else "of 10,000 transactions"
     rows = []
+    if trained.metrics is None:
+        unit = days or len(trained.scores) / 10_000
+        alerts = {name: int((trained.scores >= t).sum()) / unit for name, t, _ in at}
+        rows = [[name, f"{t:.6g}", code(asked), f"{alerts[name]:,.1f}"] for name, t, asked in at]
+        head = ["decision", "from a score of", "chosen by", f"alerts {per}"]
+        return f"On the validation rows thresholds mean:\n\n{table(head, rows)}"
     for name, threshold, asked in at:
         metrics = measure(trained.labels, trained.scores, threshold)
         confusion = metrics.confusion
@@ -55,6 +67,11 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
 
 def scores_section(trained: Trained) -> str:
     """Whether a score can be read as a probability."""
+    if trained.metrics is None:
+        return (
+            "A score is a rank: the share of the rows fitted on that are less unusual. It says "
+            "nothing of how probable a fraud is."
+        )
     mean = float(trained.scores.mean())
     share = float(trained.labels.mean())
     seen = (

@@ -14,6 +14,11 @@ _QUANTILES = (0.25, 0.5, 0.75)
 
 def weaknesses_section(trained: Trained) -> str:
     """What not to rely on."""
+    if trained.metrics is None:
+        return (
+            "Nothing was measured. What is unusual need not be fraud, and fraud that looks usual "
+            "is not found; a kind that learns from labels finds far more once there are some."
+        )
     optimism = (
         "The threshold was chosen on the very rows that the figures are of, so expect a little "
         "less on new ones."
