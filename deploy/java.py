@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +37,39 @@ def class_path(pom: Path) -> str:
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as file:
         maven(pom, "dependency:build-classpath", f"-Dmdep.outputFile={file.name}")
         return Path(file.name).read_text("utf-8").strip()
+
+
+def compiled(sources: Sequence[Path], into: Path, class_path: str) -> Path:
+    """The directory that holds the classes of some source files, for a class path.
+
+    Args:
+      sources: the files; they are compiled again only if they have changed.
+      into: where such directories are.
+      class_path: what the files refer to.
+
+    Raises:
+      FraudError: there is no compiler, or it refuses a file.
+    """
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    classes = into / f"classes-{digest}"
+    if not classes.exists():
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into) as directory:
+            made = Path(directory) / "classes"
+            command = [program("javac"), "--release=17", "-proc:none", "-nowarn", "-d", str(made)]
+            done = subprocess.run(
+                [*command, "-cp", class_path, *map(str, sources)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                said = (done.stderr.strip() or "it said nothing").splitlines()[0]
+                raise FraudError(f"javac can't compile what stands before Beam's classes: {said}")
+            # Another process may have been quicker; it has the same.
+            with suppress(OSError):
+                made.rename(classes)
+    return classes
 
 
 def maven(pom: Path, *goal: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,13 @@ from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink_rest import FlinkRest
 
 _LOG = logging.getLogger(__name__)
+#: The class of a job server that names what a source has not read yet, and what it holds where the
+#: names are few: since Beam 2.76.0, and in the jar of `deploy/flink`.
+_RESIDUALS = (
+    "org/apache/beam/runners/fnexecution/control/"
+    "BundleCheckpointHandlers$StateAndTimerBundleCheckpointHandler.class"
+)
+_FEW_NAMES = (b"sdf_checkpoint_residuals", b":slot:")
 #: Where Flink is configured like this it starts task managers when a job asks for them.
 _ON_DEMAND = ("kubernetes.", "yarn.")
 
@@ -88,6 +96,24 @@ def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Addr
         raise UsageError(
             f"--savepoint_path {given}: no savepoint or checkpoint is there; it is the directory "
             "that holds _metadata"
+        )
+
+
+def warn_of_growth(options: PipelineOptions) -> None:
+    """Say so if a stream by this `--flink_job_server_jar` would leave a state for each bundle."""
+    jar = options.view_as(FlinkRunnerOptions).flink_job_server_jar
+    try:
+        with zipfile.ZipFile(jar or "") as archive:
+            bounded = any(name in archive.read(_RESIDUALS) for name in _FEW_NAMES)
+    except (OSError, KeyError, zipfile.BadZipFile):
+        # At a URL, or somebody's own, made in whatever way.
+        return
+    if not bounded:
+        _LOG.warning(
+            "--flink_job_server_jar %s: is of Beam 2.75.0 or before, by which a stream grows "
+            "without end, also an idle one; give what python -m deploy.flink.job_server_jar "
+            "prints, or one of Beam 2.76.0 or newer",
+            jar,
         )
 
 

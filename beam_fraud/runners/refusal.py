@@ -23,7 +23,12 @@ from beam_fraud.runners.capability import Capability
 from beam_fraud.runners.dataflow import refuse_on_dataflow
 from beam_fraud.runners.environment import environment_of, refuse_environment, worker_pool
 from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
-from beam_fraud.runners.flink_cluster import refuse_flink, refuse_parallelism, refuse_savepoint
+from beam_fraud.runners.flink_cluster import (
+    refuse_flink,
+    refuse_parallelism,
+    refuse_savepoint,
+    warn_of_growth,
+)
 from beam_fraud.runners.flink_master import flink_master, flink_scheme, refuse_other_version
 from beam_fraud.runners.flink_rest import FlinkRest
 from beam_fraud.runners.job_server import runner_behind
@@ -198,3 +203,4 @@ def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
             "Ctrl-C will keep no savepoint: give --flink_master HOST:PORT and no --job_name, or "
             "stop the stream at Flink"
         )
+    warn_of_growth(options)

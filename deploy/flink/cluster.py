@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from beam_fraud.errors import FraudError
 from deploy.data_directory import held
+from deploy.flink.job_server_jar import patched_class_path
 from deploy.java import class_path, program
 from deploy.ports import count, free_port, is_free, listens, port
 from deploy.process import ServerProcess
@@ -264,7 +265,7 @@ class FlinkCluster:
             *_opened(CONFIGURATION),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            *("-cp", class_path(_CLUSTER), entry, *given, *computed),
+            *("-cp", patched_class_path(_CLUSTER), entry, *given, *computed),
         ]
 
     def _memory(self, kind: str, given: list[str]) -> tuple[list[str], list[str]]:
@@ -287,7 +288,7 @@ class FlinkCluster:
             "-Xmx1g",
             *_opened(CONFIGURATION),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            *("-cp", class_path(_CLUSTER), str(_JOB_SERVER)),
+            *("-cp", patched_class_path(_CLUSTER), str(_JOB_SERVER)),
             f"--flink-master={self.rest}",
             "--job-host=127.0.0.1",
             f"--job-port={port}",

@@ -73,3 +73,11 @@ def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkClu
     need_flink()
     with FlinkCluster(tmp_path_factory.mktemp("flink-cluster")) as running:
         yield running
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[FlinkCluster]:
+    """A Flink cluster for one test alone, of which parts may be killed."""
+    need_flink()
+    with FlinkCluster(tmp_path / "flink") as running:
+        yield running

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.java import class_path
+from deploy.flink.job_server_jar import patched_class_path
 from deploy.ports import free_port, listens
 from tests.requirements import need, need_job_server
 
-POM = Path(__file__).resolve().parents[2] / "deploy/flink/pom.xml"
 #: Seconds that the job server may take until it listens.
 START_SECONDS = 90.0
 #: What Flink reaches into and Java has closed since version 16.
@@ -37,7 +36,7 @@ def running_job_server(directory: Path, heap: str = "1g") -> Iterator[str]:
                 f"-Xmx{heap}",
                 *(f"--add-opens=java.base/java.{part}=ALL-UNNAMED" for part in OPENED),
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                *("-cp", class_path(POM)),
+                *("-cp", patched_class_path()),
                 "org.apache.beam.runners.flink.FlinkJobServerDriver",
                 "--flink-master=[local]",
                 "--job-host=127.0.0.1",

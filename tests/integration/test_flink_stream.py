@@ -6,7 +6,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -18,20 +18,12 @@ from beam_fraud.commands.train import run as train
 from beam_fraud.live.board import read_board
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
+from tests.integration.flink_usage import workers
 from tests.outcome import Outcome, assert_each_once, assert_same, outcome
-from tests.requirements import need_flink
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 from tests.traffic import Feed, Traffic, make_traffic
 
 PARTITIONS = 4
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[FlinkCluster]:
-    """A cluster of which parts may be killed."""
-    need_flink()
-    with FlinkCluster(tmp_path / "flink") as running:
-        yield running
 
 
 @pytest.fixture
@@ -91,23 +83,6 @@ def on_flink(cluster: FlinkCluster, parallelism: int) -> tuple[str, ...]:
 def counted(out: Path, name: str) -> int:
     """What the workers have counted so far, also what they counted twice."""
     return dict(read_board(out / "stream" / "live").counters).get(name, 0)
-
-
-def workers(cluster: FlinkCluster) -> list[int]:
-    """Processes that the pool of workers has started, theirs first."""
-    parent = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
-    found, level = list[int](), [cluster.parts["worker pool"].pid]
-    while level:
-        level = [pid for pid, of in parent.items() if of in level]
-        found = level + found
-    return found
-
-
-def _parent(stat: Path) -> int | None:
-    try:
-        return int(stat.read_text("utf-8").rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return None
 
 
 def kill_a_worker(cluster: FlinkCluster) -> None:

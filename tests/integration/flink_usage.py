@@ -1,0 +1,102 @@
+"""What a job on a Flink cluster of this machine holds and spends."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from deploy.flink.cluster import FlinkCluster
+
+_TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+_FAMILY = re.compile(r'^\[CFOptions "(.*)"\]$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """At one moment; processor seconds are since the processes' start."""
+
+    #: When, in seconds of no particular beginning.
+    at: float
+    #: Names of states, over all tasks: column families of RocksDB.
+    states: int
+    #: Seconds of a core that task managers, and Python workers, have had.
+    task_manager_seconds: float
+    worker_seconds: float
+    #: Bytes of memory that are resident.
+    task_manager_bytes: int
+    worker_bytes: int
+    #: Bytes of the state of the last complete checkpoint; 0 before the first.
+    checkpoint_bytes: int
+    #: Complete and failed checkpoints.
+    checkpoints: int
+    failed_checkpoints: int
+
+
+def usage(cluster: FlinkCluster) -> Usage:
+    """That of a cluster with one running job."""
+    (job,) = cluster.jobs("RUNNING")
+    told = cluster.get(f"/jobs/{job}/checkpoints")
+    last = told["latest"]["completed"]
+    java = [part.pid for name, part in cluster.parts.items() if name.startswith("task manager")]
+    managers, python = [pid for pid in java if pid is not None], workers(cluster)
+    return Usage(
+        at=monotonic(),
+        states=len(state_names(cluster)),
+        task_manager_seconds=sum(map(_seconds, managers)),
+        worker_seconds=sum(map(_seconds, python)),
+        task_manager_bytes=sum(map(_resident, managers)),
+        worker_bytes=sum(map(_resident, python)),
+        checkpoint_bytes=int(last["state_size"]) if last else 0,
+        checkpoints=int(told["counts"]["completed"]),
+        failed_checkpoints=int(told["counts"]["failed"]),
+    )
+
+
+def state_names(cluster: FlinkCluster) -> list[str]:
+    """Names of the states of each task: one that two tasks have is there twice."""
+    found = list[str]()
+    for database in cluster.data.glob("temporary/tm_*/tmp/job_*/db"):
+        # RocksDB writes the next file before it removes the last.
+        with suppress(OSError, ValueError):
+            newest = max(database.glob("OPTIONS-[0-9]*[0-9]"))
+            found += _FAMILY.findall(newest.read_text("utf-8", errors="replace"))
+    return found
+
+
+def workers(cluster: FlinkCluster) -> list[int]:
+    """Processes that the pool of workers has started, theirs first."""
+    parent = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
+    found, level = list[int](), [cluster.parts["worker pool"].pid]
+    while level:
+        level = [pid for pid, of in parent.items() if of in level]
+        found = level + found
+    return found
+
+
+def _fields(stat: Path) -> list[str]:
+    """Those after the name, which may hold spaces."""
+    return stat.read_text("utf-8").rpartition(")")[2].split()
+
+
+def _parent(stat: Path) -> int | None:
+    try:
+        return int(_fields(stat)[1])
+    except (OSError, IndexError):
+        return None
+
+
+def _seconds(pid: int) -> float:
+    with suppress(OSError):
+        fields = _fields(Path(f"/proc/{pid}/stat"))
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    return 0.0
+
+
+def _resident(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * _PAGE
+    return 0
