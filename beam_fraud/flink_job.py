@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from typing import Any
 
 import requests
@@ -73,6 +74,9 @@ class FlinkJob(PipelineResult):
         self._endless = bool(options.view_as(StandardOptions).streaming)
         self._given_up = ""
         self._ends, self._kept = False, ""
+        self._begun = False
+        #: What Flink does before the job runs, or between two runs of it; "" while it runs.
+        self.phase = ""
 
     @property
     def state(self) -> str:
@@ -123,6 +127,7 @@ class FlinkJob(PipelineResult):
                 for job in () if told else self._running():
                     _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._address, job)
                     told = True
+                self.phase = self._phase()
                 failures = self._failures(after=last)
             except OSError:
                 # A job manager that starts again, or none any more: the wait itself will tell.
@@ -143,10 +148,52 @@ class FlinkJob(PipelineResult):
         """
         self._ends = True
         try:
-            for job in self._running():
+            jobs = self._running()
+            for job in jobs:
                 self._kept = self._savepoint(job)
-        except Exception as error:
+            if jobs:
+                return
+            error: object = "the job has not begun"
+        except Exception as raised:
+            error = raised
+        if stands := self._restored():
+            _LOG.warning(
+                "Flink takes no savepoint (%s); what the stream went on from still stands: "
+                "--savepoint_path=%s",
+                error,
+                stands,
+            )
+        else:
             _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
+
+    def _restored(self) -> str:
+        """The savepoint or checkpoint that the job began with, or ""."""
+        try:
+            for job in self._running():
+                restored = self._ask("GET", f"/jobs/{job}/checkpoints")["latest"].get("restored")
+                if restored and restored.get("external_path"):
+                    return str(restored["external_path"])
+        except (OSError, KeyError):
+            # What the call has given is as good.
+            pass
+        return str(self._options.get_all_options(drop_default=True).get("savepoint_path", ""))
+
+    def _phase(self) -> str:
+        """What the tasks of a job wait for that does not run, or ""."""
+        for job in self._running():
+            told = self._ask("GET", f"/jobs/{job}")
+            tasks = Counter[str]()
+            for vertex in told["vertices"]:
+                tasks.update(vertex["tasks"])
+            running = tasks["RUNNING"] + tasks["FINISHED"]
+            if running == tasks.total():
+                self._begun = True
+                return ""
+            shown = f"{running} of {tasks.total()} tasks run"
+            if tasks["INITIALIZING"] and (restored := self._restored()):
+                return f"Flink restores {restored} ({shown})"
+            return f"Flink starts the job{' again' if self._begun else ''} ({shown})"
+        return ""
 
     def _savepoint(self, job: str) -> str:
         """Where it is.

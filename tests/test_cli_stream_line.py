@@ -48,6 +48,15 @@ def test_elsewhere_there_are_log_lines(capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
+def test_a_stream_that_does_not_read_yet_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    stream = Stream()
+    with live_line(stream.read, phase=lambda: "Flink restores file:/x", line_every=0.001):
+        assert stream.seen.wait(10)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.endswith("streaming: Flink restores file:/x")
+
+
 def test_a_short_stream_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     with live_line(Stream().read):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
@@ -10,7 +11,8 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud import launch
 from beam_fraud.flink_job import FlinkJob, name_of_own
-from tests.flink_stand_in import flink_stand_in
+from tests.flink_stand_in import FlinkStandIn, flink_stand_in
+from tests.fn_runner import until
 
 
 def named(*args: str) -> tuple[str | None, str | None]:
@@ -82,6 +84,65 @@ def test_a_savepoint_that_fails_is_said(caplog: pytest.LogCaptureFixture) -> Non
         job.wait_until_finish()
     (said,) = caplog.messages
     assert said.startswith("Flink keeps no savepoint (404")
+
+
+class Runs(PipelineResult):  # type: ignore[misc]
+    """A pipeline that runs until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__(PipelineState.RUNNING)
+        self.end = threading.Event()
+
+    def wait_until_finish(self, duration: int | None = None) -> str:
+        self.end.wait()
+        return str(PipelineState.DONE)
+
+
+def restoring(flink: FlinkStandIn, runs: Runs) -> FlinkJob:
+    """A job whose tasks fetch their state."""
+    flink.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "mine", "end-time": -1}]}
+    flink.answers["/jobs/7/exceptions?maxExceptions=8"] = {"exceptionHistory": {"entries": []}}
+    flink.answers["/jobs/7"] = {"vertices": [{"tasks": {"RUNNING": 3, "INITIALIZING": 1}}]}
+    restored = {"external_path": "file:/of-before"}
+    flink.answers["/jobs/7/checkpoints"] = {"latest": {"restored": restored}}
+    options = PipelineOptions([f"--flink_master={flink.address}", "--streaming"])
+    return FlinkJob(runs, options, "mine")
+
+
+def test_a_job_says_that_it_restores_until_it_runs() -> None:
+    with flink_stand_in() as flink:
+        runs = Runs()
+        job = restoring(flink, runs)
+        waits = threading.Thread(target=job.wait_until_finish)
+        waits.start()
+        until(lambda: job.phase == "Flink restores file:/of-before (3 of 4 tasks run)")
+        flink.answers["/jobs/7"] = {"vertices": [{"tasks": {"RUNNING": 4}}]}
+        until(lambda: job.phase == "")
+        runs.end.set()
+        waits.join()
+
+
+def test_a_stream_that_ends_while_it_restores_says_what_still_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
+        restoring(flink, Runs()).keep()
+    (said,) = caplog.messages
+    assert said.startswith("Flink takes no savepoint (404")
+    assert said.endswith("still stands: --savepoint_path=file:/of-before")
+
+
+@pytest.mark.parametrize("given", [(), ("--savepoint_path=file:/given",)])
+def test_a_stream_that_ends_before_its_job_begins_says_what_still_stands(
+    given: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
+        flink.answers["/jobs/overview"] = {"jobs": []}
+        options = PipelineOptions([f"--flink_master={flink.address}", "--streaming", *given])
+        FlinkJob(Runs(), options, "mine").keep()
+    (said,) = caplog.messages
+    assert "the job has not begun" in said
+    assert said.endswith("--savepoint_path=file:/given" if given else "no other stream can go on")
 
 
 def test_a_cancelled_stream_keeps_its_checkpoints() -> None:

@@ -26,6 +26,7 @@ _SECONDS_BETWEEN_COUNTS_OF_ALERTS = 2.0
 def live_line(
     read: Callable[[], Snapshot],
     alerts: ReadAlerts = no_alerts,
+    phase: Callable[[], str] = str,
     *,
     line_every: float = 10.0,
 ) -> Iterator[None]:
@@ -34,9 +35,10 @@ def live_line(
     Args:
       read: tells how the stream is doing; called from another thread.
       alerts: tells how many alerts went out; called from that thread as well.
+      phase: tells what the runner does before the stream reads, or "".
       line_every: seconds between log lines, where standard error is no terminal.
     """
-    status = _Status(read, alerts)
+    status = _Status(read, alerts, phase)
 
     def watch(done: threading.Event) -> None:
         if sys.stderr.isatty():
@@ -49,8 +51,11 @@ def live_line(
 
 
 class _Status:
-    def __init__(self, read: Callable[[], Snapshot], alerts: ReadAlerts) -> None:
+    def __init__(
+        self, read: Callable[[], Snapshot], alerts: ReadAlerts, phase: Callable[[], str]
+    ) -> None:
         self._read = read
+        self._phase = phase
         self._alerts = alerts
         self._counts: Mapping[str, AlertCounts] = {}
         self._counted_at: float | None = None
@@ -65,6 +70,8 @@ class _Status:
     def text(self, width: int | None = None) -> str:
         """The line, of at most `width` columns where that can be."""
         snapshot = self.look()
+        if phase := self._phase():
+            return phase
         self._count_alerts()
         return stream_status(
             snapshot, self._trend.rate, self._trend.latency, self._counts, width=width

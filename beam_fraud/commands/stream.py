@@ -83,14 +83,20 @@ def run(options: StreamOptions) -> dict[str, object]:
             build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
             page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
             _LOG.info("metrics at %s", page)
-        stack.enter_context(live_line(read, alerts))
+        jobs = list[PipelineResult]()
+        stack.enter_context(live_line(read, alerts, lambda: _phase(jobs)))
         draining = _draining(planned, lambda: read().done)
         stack.enter_context(drained_by_signals(draining.ask))
+
+        def waited(job: PipelineResult) -> None:
+            jobs.append(job)
+            draining.wait(job)
+
         _LOG.info("reading %s into %s", planned.what, outputs.shown)
         result = launch.run(
             planned.beam_options,
             lambda root: build_stream(root, planned.stream, planned.scoring),
-            draining.wait,
+            waited,
         )
         if template_location(planned.beam_options) is not None:
             return _template(planned)
@@ -160,6 +166,11 @@ def _keep(result: PipelineResult) -> None:
     """Flink's savepoint of a stream with checkpoints, where `--flink_master` says whom to ask."""
     if isinstance(result, FlinkJob):
         result.keep()
+
+
+def _phase(jobs: list[PipelineResult]) -> str:
+    """What Flink does before the stream reads, where `--flink_master` says whom to ask."""
+    return next((job.phase for job in jobs if isinstance(job, FlinkJob)), "")
 
 
 def _template(planned: StreamPlan) -> dict[str, object]:
