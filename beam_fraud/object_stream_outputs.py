@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, new_run_id
+from beam_fraud.outputs import DEAD_LETTERS, SCORES, STREAM, new_run_id
 from beam_fraud.sinks import objects
 from beam_fraud.sinks.folder import make_directory, reason_of
 from beam_fraud.stream_outputs import StreamOutputs
@@ -73,6 +73,31 @@ class ObjectStreamOutputs(StreamOutputs):
     def begin(self) -> None:
         """Make the directory of this machine."""
         make_directory(self.own)
+
+    def read_about(self) -> bytes | None:
+        """What `write_about` has written there.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        place = f"{self.url}/{STREAM}/about.json"
+        try:
+            return objects.read(place) if objects.exists(place) else None
+        except OSError as error:
+            why = reason_of(error)
+            raise FraudError(f"--out {self.url}: cannot be read ({why})") from None
+
+    def write_about(self, about: bytes) -> None:
+        """Write what the stream is whose state Beam's runner keeps.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        try:
+            objects.write(f"{self.url}/{STREAM}/about.json", about)
+        except OSError as error:
+            why = reason_of(error)
+            raise FraudError(f"--out {self.url}: cannot be written ({why})") from None
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Write `summary.json`.

@@ -15,6 +15,8 @@ from beam_fraud.outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import is_ours
 
+#: Holds what a stream is whose state Beam's runner keeps.
+_ABOUT = "about.json"
 #: Locks that this process holds, by directory.
 _held: dict[Path, int] = {}
 
@@ -38,11 +40,6 @@ class StreamOutputs:
     def checkpoint(self) -> Path:
         """Where a stream on this machine keeps its state."""
         return self.own / "state.db"
-
-    @property
-    def about(self) -> Path:
-        """What the stream is whose state Beam's runner keeps."""
-        return self.own / "about.json"
 
     @property
     def stop_file(self) -> Path:
@@ -145,6 +142,33 @@ class StreamOutputs:
     def stop(self) -> None:
         """Tell the readers to come to an end."""
         self.stop_file.touch()
+
+    def read_about(self) -> bytes | None:
+        """What `write_about` has written there.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        try:
+            return (self.own / _ABOUT).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FraudError(f"{self.own / _ABOUT}: cannot be read ({reason_of(error)})") from None
+
+    def write_about(self, about: bytes) -> None:
+        """Write what the stream is whose state Beam's runner keeps, whole or not at all.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        file = self.own / _ABOUT
+        unfinished = file.with_suffix(".unfinished")
+        try:
+            unfinished.write_bytes(about)
+            unfinished.replace(file)
+        except OSError as error:
+            raise FraudError(f"{file}: cannot be written ({reason_of(error)})") from None
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Write `summary.json`, whole or not at all.

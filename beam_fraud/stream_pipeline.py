@@ -13,7 +13,7 @@ GroupByKey, no window and no side input here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ import pyarrow as pa
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.duration import DAY
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.kafka.settings import KafkaSettings
@@ -84,6 +85,8 @@ class Stream:
     here: bool
     #: Whether the runner takes checkpoints, and tells when one is complete.
     checkpoints: bool = False
+    #: Of ids and keys: the same as long as anything is remembered.
+    hashing: IdHash = field(default_factory=IdHash.random)
     #: How often a source on another runner hears that what it gave is kept for good, seconds.
     finalize_seconds: float = 0.0
     #: Parts of what is remembered that runners may spread over workers.
@@ -216,7 +219,7 @@ class _Step:
 def _steps(stream: Stream) -> list[_Step]:
     steps = []
     if stream.features.schema.role("transaction_id"):
-        once = partial(_deduplicating, horizon=stream.dedupe_horizon)
+        once = partial(_deduplicating, horizon=stream.dedupe_horizon, hashing=stream.hashing)
         # By account, if there are any: rows are together by it in the next step as well.
         account = stream.features.schema.role("account_id")
         together = "account_id" if account else "transaction_id"
@@ -229,6 +232,7 @@ def _steps(stream: Stream) -> list[_Step]:
         make = partial(
             _adding_velocity,
             definitions=definitions,
+            hashing=stream.hashing,
             lateness=stream.lateness,
             shards=stream.shards,
             history=history if stream.history else None,
@@ -281,8 +285,8 @@ def _archiving(
     return ArchiveShard(directory, schema, shard, rows, seconds, deferred=deferred)
 
 
-def _deduplicating(shard: int, horizon: int) -> DeduplicateShard:
-    return DeduplicateShard(horizon, partial(count, ROWS_DUPLICATE))
+def _deduplicating(shard: int, horizon: int, hashing: IdHash) -> DeduplicateShard:
+    return DeduplicateShard(horizon, partial(count, ROWS_DUPLICATE), hashing)
 
 
 def _chaining(shard: int, makers: Sequence[MakeShard]) -> ChainShard:
@@ -296,6 +300,7 @@ def _reordering(shard: int, wait: float) -> ReorderShard:
 def _adding_velocity(
     shard: int,
     definitions: Sequence[Velocity],
+    hashing: IdHash,
     lateness: int,
     shards: int,
     history: partial[Iterator[pa.RecordBatch]] | None,
@@ -306,6 +311,7 @@ def _adding_velocity(
     return VelocityShard(
         shard,
         definitions=definitions,
+        hashing=hashing,
         lateness=lateness,
         shards=shards,
         history=history and partial(history, count_left_out=counts and shard == 0),
@@ -333,6 +339,7 @@ def _stateful(
         key=key,
         shards=stream.shards,
         step=step,
+        hashing=stream.hashing,
         checkpoint=stream.checkpoint,
         run=stream.run_id,
         waits=waits,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.duration import DAY
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.columns import keyed_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
@@ -37,7 +38,7 @@ def batch(transactions: pa.Table) -> Features:
     features: Features = {}
     for key in ("account_id", "merchant_id"):
         specs = _specs(key)
-        keyed = keyed_rows(transactions, specs)
+        keyed = keyed_rows(transactions, specs, IdHash.random())
         found = batch_features(keyed.rows, keyed.frauds, specs)
         features |= {name: keyed.spread(feature) for name, feature in found.items()}
     return features
@@ -45,11 +46,12 @@ def batch(transactions: pa.Table) -> Features:
 
 def stream(transactions: pa.Table, rows: int) -> Features:
     """The state engine: micro-batches of so many rows, both keys' states in one process."""
+    hashing = IdHash.random()
     states = {key: VelocityState(_specs(key)) for key in ("account_id", "merchant_id")}
     parts: dict[str, list[npt.NDArray[np.float64]]] = {}
     for block in transactions.to_batches(max_chunksize=rows):
         for state in states.values():
-            keyed = keyed_rows(block, state.specs)
+            keyed = keyed_rows(block, state.specs, hashing)
             for name, feature in state.update(keyed.rows, keyed.frauds).items():
                 parts.setdefault(name, []).append(keyed.spread(feature))
     return {name: np.concatenate(blocks) for name, blocks in parts.items()}

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import by_key, keyed_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK
@@ -70,14 +71,15 @@ def measure(
     table: pa.Table, size: int, specs: Sequence[Velocity] = HANDBOOK.velocity
 ) -> StateFigure:
     """Walk the last third of the rows through the states, in micro-batches of this size."""
+    hashing = IdHash.random()
     states = {key: VelocityState(of_key) for key, of_key in by_key(specs).items()}
     first = int(len(table) * FILLED)
     for batch in table.slice(0, first).to_batches(50_000):
-        _walk(states, batch)
+        _walk(states, batch, hashing)
     batches = table.slice(first).to_batches(size)
     done, start = 0, time.process_time()
     for batch in batches:
-        _walk(states, batch)
+        _walk(states, batch, hashing)
         done += len(batch)
         if time.process_time() - start > _ENOUGH:
             break
@@ -91,9 +93,11 @@ def measure(
     return StateFigure(size, done, seconds, done / seconds, per_row)
 
 
-def _walk(states: dict[tuple[str, ...], VelocityState], batch: pa.RecordBatch) -> None:
+def _walk(
+    states: dict[tuple[str, ...], VelocityState], batch: pa.RecordBatch, hashing: IdHash
+) -> None:
     for state in states.values():
-        keyed = keyed_rows(batch, state.specs)
+        keyed = keyed_rows(batch, state.specs, hashing)
         for feature in state.update(keyed.rows, keyed.frauds).values():
             keyed.spread(feature)
 

@@ -1,27 +1,50 @@
-"""A savepoint is taken up by a stream of the same kind alone."""
+"""A savepoint is taken up by a stream of the same kind alone, with the hash it began with."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from beam_fraud.checkpoint.kept_elsewhere import refuse_other_stream, remember
+from beam_fraud.checkpoint.kept_elsewhere import remember, taken_up
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import UNKEYED, IdHash
+from beam_fraud.stream_outputs import StreamOutputs
 
 ABOUT = {"source": "topic t", "number of shards": "16"}
+HASH = IdHash.random()
 
 
-def test_the_same_stream_goes_on(tmp_path: Path) -> None:
-    remember(tmp_path / "about.json", ABOUT)
-    refuse_other_stream(tmp_path / "about.json", ABOUT)
+@pytest.fixture
+def outputs(tmp_path: Path) -> StreamOutputs:
+    (tmp_path / "stream").mkdir()
+    return StreamOutputs(tmp_path)
 
 
-def test_another_number_of_shards_is_refused(tmp_path: Path) -> None:
-    remember(tmp_path / "about.json", ABOUT)
+def test_the_same_stream_goes_on_with_its_hash(outputs: StreamOutputs) -> None:
+    remember(outputs, ABOUT, HASH)
+    assert taken_up(outputs, ABOUT) == HASH
+
+
+def test_another_number_of_shards_is_refused(outputs: StreamOutputs) -> None:
+    remember(outputs, ABOUT, HASH)
     with pytest.raises(FraudError, match=r"another number of shards \(16, now 8\); give what"):
-        refuse_other_stream(tmp_path / "about.json", {**ABOUT, "number of shards": "8"})
+        taken_up(outputs, {**ABOUT, "number of shards": "8"})
 
 
-def test_a_place_of_which_nothing_is_known_takes_any(tmp_path: Path) -> None:
-    refuse_other_stream(tmp_path / "about.json", ABOUT)
+def test_a_place_of_which_nothing_is_known_takes_any_that_is_older_than_keys(
+    outputs: StreamOutputs,
+) -> None:
+    assert taken_up(outputs, ABOUT) == UNKEYED
+
+
+def test_a_stream_that_an_earlier_version_began_keeps_its_hash(outputs: StreamOutputs) -> None:
+    outputs.write_about(json.dumps(ABOUT).encode())
+    assert taken_up(outputs, ABOUT) == UNKEYED
+
+
+def test_a_key_that_is_none_is_one_line(outputs: StreamOutputs) -> None:
+    outputs.write_about(json.dumps({**ABOUT, "key of ids": "abc"}).encode())
+    with pytest.raises(FraudError, match="damaged"):
+        taken_up(outputs, ABOUT)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import key_rows
 from beam_fraud.presets import HANDBOOK
@@ -43,7 +44,7 @@ def features(sample: pd.DataFrame, key: str) -> dict[str, np.ndarray]:
             "label": pa.array(sample["TX_FRAUD"]).cast(pa.int8()),
         }
     )
-    keyed = key_rows(transactions, [key], labels=True)
+    keyed = key_rows(transactions, [key], IdHash.random(), labels=True)
     specs = [spec for spec in HANDBOOK.velocity if spec.key == (key,)]
     return batch_features(keyed.rows, keyed.frauds, specs)
 

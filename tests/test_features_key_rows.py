@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.hashing import hash_ids, hash_keys
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.key_rows import key_rows
 from beam_fraud.schema import EVENT_TIME
 
+HASH = IdHash.random()
 TRANSACTIONS = pa.table(
     {
         "transaction_id": ["t0", "t1", "t2", "t3"],
@@ -22,51 +23,51 @@ TRANSACTIONS = pa.table(
 
 
 def test_rows_without_a_key_enter_nothing() -> None:
-    keyed = key_rows(TRANSACTIONS, ["account_id"], merchants=True, labels=True)
+    keyed = key_rows(TRANSACTIONS, ["account_id"], HASH, merchants=True, labels=True)
     assert keyed.rows.time.tolist() == [10, 30, 40]
     assert keyed.rows.amount.tolist() == [10_000, -30_000, 42_500]
-    assert keyed.rows.key.tolist() == hash_ids(pa.array(["a", "b", "a"])).tolist()
+    assert keyed.rows.key.tolist() == HASH.of(pa.array(["a", "b", "a"])).tolist()
     assert keyed.frauds is not None
     assert keyed.frauds.row.tolist() == [1, 2]
-    assert keyed.frauds.transaction.tolist() == hash_ids(pa.array(["t2", "t3"])).tolist()
+    assert keyed.frauds.transaction.tolist() == HASH.of(pa.array(["t2", "t3"])).tolist()
     np.testing.assert_array_equal(keyed.spread(np.array([1.0, 2, 3])), [1, np.nan, 2, 3])
 
 
 def test_a_row_without_a_merchant_has_merchant_zero() -> None:
-    merchants = key_rows(TRANSACTIONS, ["account_id"], merchants=True).rows.merchant
+    merchants = key_rows(TRANSACTIONS, ["account_id"], HASH, merchants=True).rows.merchant
     assert merchants is not None
     assert merchants[1] == 0
     assert 0 not in merchants[[0, 2]]
 
 
 def test_a_key_of_two_columns_needs_both_and_minds_their_order() -> None:
-    keyed = key_rows(TRANSACTIONS, ["account_id", "merchant_id"])
+    keyed = key_rows(TRANSACTIONS, ["account_id", "merchant_id"], HASH)
     assert keyed.rows.time.tolist() == [10, 40]
-    turned = key_rows(TRANSACTIONS, ["merchant_id", "account_id"])
+    turned = key_rows(TRANSACTIONS, ["merchant_id", "account_id"], HASH)
     assert not set(keyed.rows.key.tolist()) & set(turned.rows.key.tolist())
 
 
 def test_pairs_that_read_the_same_differ() -> None:
-    left, right = hash_ids(pa.array(["ab", "a"])), hash_ids(pa.array(["c", "bc"]))
-    first, second = hash_keys([left, right]).tolist()
+    left, right = HASH.of(pa.array(["ab", "a"])), HASH.of(pa.array(["c", "bc"]))
+    first, second = HASH.of_words([left, right]).tolist()
     assert first != second
 
 
 @pytest.mark.parametrize("cut", [slice(0, 2), slice(1, 4), slice(2, 2)])
 def test_a_part_of_a_table_is_like_a_table(cut: slice) -> None:
     part = TRANSACTIONS.slice(cut.start, cut.stop - cut.start)
-    whole = key_rows(TRANSACTIONS, ["merchant_id"]).rows.key.tolist()
+    whole = key_rows(TRANSACTIONS, ["merchant_id"], HASH).rows.key.tolist()
     whole.insert(2, None)
     expected = [key for key in whole[cut] if key is not None]
-    assert key_rows(part, ["merchant_id"]).rows.key.tolist() == expected
+    assert key_rows(part, ["merchant_id"], HASH).rows.key.tolist() == expected
     for batch in part.combine_chunks().to_batches():
-        assert key_rows(batch, ["merchant_id"]).rows.key.tolist() == expected
+        assert key_rows(batch, ["merchant_id"], HASH).rows.key.tolist() == expected
 
 
 def test_a_label_is_visible_when_it_was_given() -> None:
     given = pa.array([5, 6, None, 77], EVENT_TIME)
     labelled = TRANSACTIONS.append_column("labelled_at", given)
-    frauds = key_rows(labelled, ["account_id"], labels=True).frauds
+    frauds = key_rows(labelled, ["account_id"], HASH, labels=True).frauds
     assert frauds is not None
     assert frauds.time.tolist() == [30, 40]
     assert frauds.visible.tolist() == [30, 77]
@@ -74,11 +75,13 @@ def test_a_label_is_visible_when_it_was_given() -> None:
 
 def test_without_labels_no_fraud_is_known() -> None:
     unlabelled = TRANSACTIONS.drop_columns(["label"])
-    assert key_rows(unlabelled, ["account_id"], labels=True).frauds is None
+    assert key_rows(unlabelled, ["account_id"], HASH, labels=True).frauds is None
 
 
 def test_an_amount_that_is_too_large_is_an_error() -> None:
     table = TRANSACTIONS.set_column(4, "amount", pa.array([1.0, 2.0, 1e11, 4.0]))
-    assert len(key_rows(table, ["merchant_id"]).rows) == 3, "the row without a key is not looked at"
+    assert len(key_rows(table, ["merchant_id"], HASH).rows) == 3, (
+        "the row without a key is not looked at"
+    )
     with pytest.raises(FraudError, match="cannot be added up"):
-        key_rows(table, ["account_id"])
+        key_rows(table, ["account_id"], HASH)

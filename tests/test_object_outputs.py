@@ -12,11 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.checkpoint.kept_elsewhere import remember, taken_up
 from beam_fraud.commands import features, score
 from beam_fraud.commands.features import FeaturesOptions
 from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.hashing import UNKEYED, IdHash
 from beam_fraud.object_outputs import ObjectOutputs
+from beam_fraud.object_stream_outputs import object_stream_outputs
 from beam_fraud.shards.archive import ArchiveShard
 from beam_fraud.sinks import objects
 from beam_fraud.stages import SCORED
@@ -221,3 +224,14 @@ def test_an_archive_that_cannot_be_written_says_so(held: Any) -> None:
     held.refuse("upload", 403, times=100)
     with pytest.raises(FraudError, match=r"^gs://bucket/out: cannot be written .*nothing is lost"):
         shard.finish()
+
+
+def test_what_a_stream_is_is_kept_at_its_url(held: Any) -> None:
+    hashing = IdHash.random()
+    outputs = object_stream_outputs(OUT, update=True)
+    assert taken_up(outputs, {}) == UNKEYED
+    remember(outputs, {"number of shards": "16"}, hashing)
+    again = object_stream_outputs(OUT, update=True)
+    assert taken_up(again, {"number of shards": "16"}) == hashing
+    with pytest.raises(FraudError, match="gs://bucket/out holds a stream with another number"):
+        taken_up(again, {"number of shards": "8"})

@@ -5,9 +5,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.features.hashing import hash_ids
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.records.duplicates import SeenIds, repeated
 
+HASH = IdHash.random()
 IDS = st.lists(st.text(max_size=20) | st.sampled_from(["a", "b", "a\0", "12345678", "123456789"]))
 
 
@@ -16,7 +17,7 @@ IDS = st.lists(st.text(max_size=20) | st.sampled_from(["a", "b", "a\0", "1234567
 def test_first_times_are_those_of_a_set(blocks: list[list[str]]) -> None:
     seen, known = SeenIds(), set()
     for block in blocks:
-        first = seen.first_time(hash_ids(pa.array(block, pa.string())))
+        first = seen.first_time(pa.array(block, pa.string()))
         for id, is_first in zip(block, first.tolist(), strict=True):
             assert is_first == (id not in known)
             known.add(id)
@@ -32,7 +33,7 @@ def test_repeated_rows_are_all_but_the_earliest(ids: list[str], data: st.DataObj
         if ids[place] in known:
             late.append(int(place))
         known.add(ids[place])
-    hashes = hash_ids(pa.array(ids, pa.string()))
+    hashes = HASH.wide(pa.array(ids, pa.string()))
     assert repeated(hashes, order).tolist() == sorted(late)
     assert repeated(hashes, np.zeros(len(ids), dtype=np.int64), order).tolist() == sorted(late)
 
@@ -41,23 +42,23 @@ def test_repeated_rows_are_all_but_the_earliest(ids: list[str], data: st.DataObj
 @given(IDS, IDS)
 def test_a_hash_depends_on_its_id_alone(before: list[str], ids: list[str]) -> None:
     together = pa.array([*before, *ids], pa.string())
-    hashes = hash_ids(pa.array(ids, pa.string()))
-    assert (hash_ids(together)[len(before) :] == hashes).all()
-    assert (hash_ids(together[len(before) :]) == hashes).all()
+    hashes = HASH.of(pa.array(ids, pa.string()))
+    assert (HASH.of(together)[len(before) :] == hashes).all()
+    assert (HASH.of(together[len(before) :]) == hashes).all()
     assert len(set(hashes.tolist())) == len(set(ids))
 
 
 def test_a_million_ids_have_a_million_hashes_spread_evenly() -> None:
-    hashes = hash_ids(pa.array(np.arange(1_000_000)).cast(pa.string()))
+    hashes = HASH.of(pa.array(np.arange(1_000_000)).cast(pa.string()))
     assert len(np.unique(hashes)) == 1_000_000
     for shift in (0, 30, 60):
         counts = np.bincount((hashes >> np.uint64(shift)).astype(np.int64) % 16, minlength=16)
         assert abs(counts - 62_500).max() < 1_500
 
 
-def test_ids_take_eight_bytes_each() -> None:
+def test_ids_take_sixteen_bytes_each() -> None:
     seen = SeenIds()
     for start in range(0, 200_000, 10_000):
         ids = pa.array(np.arange(start, start + 10_000)).cast(pa.string())
-        assert seen.first_time(hash_ids(ids)).all()
-    assert sum(run.nbytes for run in seen._runs) == 8 * 200_000
+        assert seen.first_time(ids).all()
+    assert seen.nbytes == 16 * 200_000

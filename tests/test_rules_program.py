@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.rules import text_codes
 from beam_fraud.rules.expression import read_condition
 from beam_fraud.rules.program import Program
 from beam_fraud.rules.rule import Rule, RuleSet
@@ -200,9 +200,9 @@ def test_texts_are_found_whether_few_or_many_are_known(rows: int) -> None:
 def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A collision is too rare to be met, so here the hash is the length alone."""
     monkeypatch.setattr(
-        text_codes,
-        "hash_ids",
-        lambda column: np.array([len(t.as_py() or "") for t in column], dtype=np.uint64),
+        IdHash,
+        "of",
+        lambda self, column: np.array([len(t.as_py() or "") for t in column], dtype=np.uint64),
     )
     column = pa.array(["aa", "bb", None, "ccc"])
     assert TextCodes(["bb", "a", "dddd", *(f"{n:09}" * n for n in range(1, 20))]).of(

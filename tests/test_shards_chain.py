@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.shards.chain import ChainShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from beam_fraud.shards.shard import Effects, Shard
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.velocity import Velocity
 
+HASH = IdHash.random()
 COUNT = Velocity(("account_id",), ("1h",), ("count",))
 EVENT_TIME = pa.timestamp("us", "UTC")
 #: Transactions as id and account; each is a second after the one before.
@@ -25,8 +27,8 @@ Rows = list[tuple[int, int]]
 
 def links() -> list[Shard]:
     return [
-        DeduplicateShard(86_400_000_000, lambda rows: None),
-        VelocityShard(0, definitions=[COUNT]),
+        DeduplicateShard(86_400_000_000, lambda rows: None, HASH),
+        VelocityShard(0, definitions=[COUNT], hashing=HASH),
     ]
 
 
@@ -93,7 +95,7 @@ def test_what_one_link_gives_when_it_is_restored_or_woken_goes_through_those_aft
         def waiting(self) -> bool:
             return bool(self.held)
 
-    chain = ChainShard([Held(1, print), VelocityShard(0, definitions=[COUNT])])
+    chain = ChainShard([Held(1, print, HASH), VelocityShard(0, definitions=[COUNT], hashing=HASH)])
     chain.restore([])
     assert not chain.take(batch([(1, 1)], 0)).rows
     assert chain.waiting

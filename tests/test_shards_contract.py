@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.shards import reorder
 from beam_fraud.shards.archive import ArchiveShard
 from beam_fraud.shards.deduplicate import DeduplicateShard
@@ -44,8 +45,9 @@ class _OfDecided(RuleShareShard):
         return super().take(decided(event_micros(batch), fires, ids=ids, source=source))
 
 
+HASH = IdHash.random()
 KINDS = {
-    "deduplicate": Kind(lambda _, __: DeduplicateShard(HORIZON, lambda rows: None)),
+    "deduplicate": Kind(lambda _, __: DeduplicateShard(HORIZON, lambda rows: None, HASH)),
     "archive": Kind(
         lambda directory, clock: ArchiveShard(
             directory, TRANSACTIONS, 3, rows=8, seconds=5.0, clock=clock

@@ -3,10 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.shards.deduplicate import DeduplicateShard
 from tests.shard_host import ids_of, transactions
 
 HORIZON = 100
+HASH = IdHash.random()
 
 
 class Left:
@@ -14,7 +16,7 @@ class Left:
 
     def __init__(self, horizon: int = HORIZON) -> None:
         self.left_out = 0
-        self.shard = DeduplicateShard(horizon, self._count)
+        self.shard = DeduplicateShard(horizon, self._count, HASH)
         self.shard.restore([])
 
     def _count(self, rows: int) -> None:
@@ -34,7 +36,7 @@ def test_a_repeated_id_is_left_out_and_counted() -> None:
 
 
 def test_the_first_row_of_an_id_goes_on_with_all_it_had() -> None:
-    shard = DeduplicateShard(HORIZON, lambda rows: None)
+    shard = DeduplicateShard(HORIZON, lambda rows: None, HASH)
     batch = transactions(["a", "b", "a"], [7, 8, 9], source="t:3", start=40)
     (out,) = shard.take(batch).rows
     assert out.equals(batch[:2])
@@ -43,7 +45,7 @@ def test_the_first_row_of_an_id_goes_on_with_all_it_had() -> None:
 
 def test_a_batch_without_repeats_goes_on_as_it_is() -> None:
     batch = transactions(["a", "b"], [1, 2])
-    (out,) = DeduplicateShard(HORIZON, lambda rows: None).take(batch).rows
+    (out,) = DeduplicateShard(HORIZON, lambda rows: None, HASH).take(batch).rows
     assert out is batch
 
 
@@ -104,9 +106,9 @@ def test_merging_leaves_out_what_is_forgotten() -> None:
     assert len(merged) == len(deltas[2].data) + len(deltas[3].data)
 
 
-def test_what_is_kept_takes_eight_bytes_an_id_and_nothing_a_repeat() -> None:
+def test_what_is_kept_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
     step = Left()
     for first in (0, 500):
         ids = [str(i) for i in range(first, first + 1_000)]
         (delta,) = step.shard.take(transactions(ids, [5] * 1_000)).deltas
-        assert len(delta.data) == 8 * (1_000 - first) + 16
+        assert len(delta.data) == 16 * (1_000 - first) + 24

@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.shards.velocity import VelocityShard
 from beam_fraud.sources.raw import Origin, with_origin
 from beam_fraud.velocity import Velocity
 
+HASH = IdHash.random()
 DAY = 86_400_000_000
 DEFINITIONS = (
     Velocity(("account_id",), ("1d", "3d"), ("count", "mean", "std", "distinct_merchant")),
@@ -87,14 +89,14 @@ def test_a_shard_that_is_stopped_goes_on_as_if_it_had_not_been(
         batch = rows.slice(start, stop - start)
         at = int(batch.column("event_time").cast(pa.int64())[-1].as_py())
         batches += [batch, labels(batch.slice(0, 3), [1, 0, 1][: min(3, len(batch))], at)]
-    whole = features(VelocityShard(0, definitions=DEFINITIONS), batches)
-    shard, kept, parts = VelocityShard(0, definitions=DEFINITIONS), list[bytes](), []
+    whole = features(VelocityShard(0, hashing=HASH, definitions=DEFINITIONS), batches)
+    shard, kept, parts = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS), list[bytes](), []
     shard.restore(())
     for number, batch in enumerate(batches):
         if number in stops:
             if len(kept) >= merged:
                 kept[:merged] = [shard.merge(kept[:merged])]
-            shard = VelocityShard(0, definitions=DEFINITIONS)
+            shard = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS)
             assert not shard.restore(kept).deltas
         effects = shard.take(batch)
         kept += [delta.data for delta in effects.deltas]
@@ -106,10 +108,12 @@ def test_a_new_shard_reads_the_history_first_and_keeps_it() -> None:
     rows = transactions(400)
     earlier, later = rows.slice(0, 300), rows.slice(300)
     expected = with_velocity(pa.Table.from_batches([rows]), DEFINITIONS).slice(300)
-    shard = VelocityShard(0, definitions=DEFINITIONS, history=lambda: iter([earlier]))
+    shard = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS, history=lambda: iter([earlier]))
     restored = shard.restore(())
     assert equal(features(shard, [later]), expected)
-    again = VelocityShard(0, definitions=DEFINITIONS, history=lambda: pytest.fail("read again"))
+    again = VelocityShard(
+        0, hashing=HASH, definitions=DEFINITIONS, history=lambda: pytest.fail("read again")
+    )
     again.restore([delta.data for delta in restored.deltas])
     assert equal(features(again, [later]), expected)
 
@@ -120,6 +124,7 @@ def test_shards_take_their_own_part_of_the_history() -> None:
     for number in range(4):
         shard = VelocityShard(
             number,
+            hashing=HASH,
             definitions=DEFINITIONS,
             shards=4,
             history=lambda: iter([earlier]),
@@ -127,7 +132,7 @@ def test_shards_take_their_own_part_of_the_history() -> None:
         )
         shard.restore(())
         kept += shard.rows
-    alone = VelocityShard(0, definitions=DEFINITIONS, history=lambda: iter([earlier]))
+    alone = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS, history=lambda: iter([earlier]))
     alone.restore(())
     assert kept == alone.rows > 0
     assert sum(counted) == len(earlier)
@@ -135,7 +140,7 @@ def test_shards_take_their_own_part_of_the_history() -> None:
 
 def test_a_label_is_seen_from_when_it_was_made_and_can_be_taken_back() -> None:
     definition = (Velocity(("account_id",), ("30d",), ("risk",), delay="1d"),)
-    shard = VelocityShard(0, definitions=definition)
+    shard = VelocityShard(0, hashing=HASH, definitions=definition)
     at = [0, 2 * DAY, 3 * DAY, 4 * DAY]
     rows = pa.record_batch(
         {
@@ -163,7 +168,9 @@ def test_a_label_is_seen_from_when_it_was_made_and_can_be_taken_back() -> None:
 
 
 def test_labels_that_do_not_carry_the_key_pass() -> None:
-    shard = VelocityShard(0, definitions=[Velocity(("device",), ("1d",), ("risk",), delay="1d")])
+    shard = VelocityShard(
+        0, hashing=HASH, definitions=[Velocity(("device",), ("1d",), ("risk",), delay="1d")]
+    )
     batch = labels(transactions(3), [1, 1, 1], DAY)
     effects = shard.take(batch)
     assert list(effects.rows) == [batch]
@@ -172,4 +179,4 @@ def test_labels_that_do_not_carry_the_key_pass() -> None:
 
 def test_what_another_version_has_kept_is_refused_in_one_line() -> None:
     with pytest.raises(FraudError, match="not what this version keeps"):
-        VelocityShard(0, definitions=DEFINITIONS).restore([b"\xff" * 100])
+        VelocityShard(0, hashing=HASH, definitions=DEFINITIONS).restore([b"\xff" * 100])

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import VelocityWalk, part_of, with_velocity
 from beam_fraud.schema import EVENT_TIME
 from beam_fraud.shuffle.order import ORDER
@@ -15,6 +16,7 @@ from beam_fraud.shuffle.spill import SpillWriter
 from beam_fraud.shuffle.velocity import velocity_of_part
 from beam_fraud.velocity import Velocity
 
+HASH = IdHash.random()
 DAY = 86_400_000_000
 ACCOUNT = (
     Velocity(("account_id",), ("1h", "2d"), ("count", "mean", "std", "max", "distinct_merchant")),
@@ -52,7 +54,7 @@ def test_parts_give_what_all_rows_give(
     expected = with_velocity(given.sort_by(by_time), definitions).sort_by(ORDER)
     writers = [SpillWriter(tmp_path, f"bundle{number}") for number in range(2)]
     for number, batch in enumerate(given.to_batches(max_chunksize=450)):
-        parts = part_of(batch, definitions[0].key, 3)
+        parts = part_of(batch, definitions[0].key, 3, HASH)
         for part in range(3):
             writers[number % 2].write(part, batch.filter(pa.array(parts == part)))
     spilled = [part for writer in writers for part in writer.close()]
@@ -85,7 +87,7 @@ def nan_equal(found: pa.Table, expected: pa.Table) -> bool:
 
 def test_rows_of_a_key_are_in_one_part_and_rows_without_are_spread() -> None:
     given = transactions(20_000).combine_chunks().to_batches()[0]
-    parts = part_of(given, ("account_id",), 8)
+    parts = part_of(given, ("account_id",), 8, HASH)
     accounts = given["account_id"].to_pylist()
     of_account: dict[str, set[int]] = {}
     for account, part in zip(accounts, parts.tolist(), strict=True):

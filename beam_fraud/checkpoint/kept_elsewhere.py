@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from beam_fraud.checkpoint.stream_hash import KEY, hash_of_key
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import UNKEYED, IdHash
 
 
-def refuse_other_stream(file: Path, about: Mapping[str, str]) -> None:
-    """See that the stream that wrote `remember`'s file is this one; without a file it may be.
+class Place(Protocol):
+    """What a stream leaves and keeps (`stream_outputs.StreamOutputs`)."""
+
+    @property
+    def shown(self) -> str:
+        """Its name, for messages."""
+
+    def read_about(self) -> bytes | None:
+        """What `write_about` has written there."""
+
+    def write_about(self, about: bytes) -> None:
+        """Write what the stream is."""
+
+
+def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
+    """Check that the stream that `remember` described there is this one; it may be if none was.
 
     Flink takes the state of sixteen shards for eight as well, and every window would miss rows.
 
     Args:
-      file: below `--out`.
+      outputs: of the stream whose state the runner takes up.
       about: names to what must not change while the state is kept.
 
+    Returns:
+      The hash that the state was kept under.
+
     Raises:
-      FraudError: it was another one.
+      FraudError: it was another stream.
     """
     try:
-        before = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
-    except (FileNotFoundError, msgspec.DecodeError):
-        return
+        before = msgspec.json.decode(outputs.read_about() or b"{}", type=dict[str, str])
+    except msgspec.DecodeError:
+        before = {}
     for name, value in about.items():
         if name in before and before[name] != value:
             raise FraudError(
-                f"--savepoint_path: {file.parent.parent} holds a stream with another {name} "
+                f"--savepoint_path: {outputs.shown} holds a stream with another {name} "
                 f"({before[name]}, now {value}); give what it had, or start anew with another "
                 "--out and no --savepoint_path"
             )
+    return hash_of_key(before[KEY], outputs.shown) if KEY in before else UNKEYED
 
 
-def remember(file: Path, about: Mapping[str, str]) -> None:
-    """Write down what the stream is, in a directory that is there."""
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_bytes(msgspec.json.encode(dict(about)))
-    unfinished.replace(file)
+def remember(outputs: Place, about: Mapping[str, str], hashing: IdHash) -> None:
+    """Write down what the stream is, in a place that is there.
+
+    Raises:
+      FraudError: the file system refuses.
+    """
+    outputs.write_about(msgspec.json.encode({**about, KEY: hashing.key.hex()}))

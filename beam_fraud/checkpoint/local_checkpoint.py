@@ -105,8 +105,12 @@ class LocalCheckpoint:
 
     def knows(self, name: str) -> bool:
         """Whether an earlier `claim` has said something of that name."""
+        return self.about(name) is not None
+
+    def about(self, name: str) -> str | None:
+        """What an earlier `claim` has said of that name."""
         with self._one_line_errors():
-            return self._about(name) is not None
+            return self._about(name)
 
     def positions(self) -> dict[str, str]:
         """Source to the position it had reached at the last commit."""

@@ -17,8 +17,9 @@ from beam_fraud import __version__, launch
 from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.archive_places import claim_archives
-from beam_fraud.checkpoint.kept_elsewhere import refuse_other_stream, remember
+from beam_fraud.checkpoint.kept_elsewhere import remember, taken_up
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+from beam_fraud.checkpoint.stream_hash import hash_kept_here, warn_of_no_key
 from beam_fraud.commandline.above_line import AboveLine
 from beam_fraud.commandline.interruption import drained_by_signals
 from beam_fraud.commandline.stream_line import live_line
@@ -30,6 +31,7 @@ from beam_fraud.commands.stream_plan import StreamOptions as StreamOptions
 from beam_fraud.commands.stream_plan import StreamPlan, plan
 from beam_fraud.commands.undelivered import refuse_undelivered, undelivered_rows
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.flink_job import FlinkJob
 from beam_fraud.live.alert_counts import no_alerts
 from beam_fraud.live.board import new_board, read_board
@@ -69,11 +71,12 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
-        elif launch.starts_from_savepoint(planned.beam_options):
-            refuse_other_stream(outputs.about, planned.about)
+        elif planned.takes_up:
+            planned = _hashed(planned, taken_up(outputs, planned.about))
         else:
             _claim_archives(planned, None)
-            remember(outputs.about, planned.about)
+            remember(outputs, planned.about, planned.stream.hashing)
+        warn_of_no_key(planned.stream.hashing, outputs.shown)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
@@ -187,6 +190,7 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     """Take up the state that is kept here, and what a dead run has left of its archive."""
     checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
     stack.callback(checkpoint.close)
+    planned = _hashed(planned, hash_kept_here(checkpoint))
     going_on = checkpoint.claim(planned.about)
     _claim_archives(planned, checkpoint)
     _finish_archives(planned)
@@ -194,6 +198,10 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     if going_on:
         _LOG.info("going on where the last run stopped")
     return replace(planned, stream=replace(planned.stream, source=source))
+
+
+def _hashed(planned: StreamPlan, hashing: IdHash) -> StreamPlan:
+    return replace(planned, stream=replace(planned.stream, hashing=hashing))
 
 
 def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:

@@ -117,6 +117,12 @@ class StreamPlan:
         """URL of the database with the alerts, if there are any."""
         return self.scoring.alerts_database
 
+    @property
+    def takes_up(self) -> bool:
+        """Whether Beam's runner takes up the state of a stream that ran before."""
+        update = self.beam_options.view_as(GoogleCloudOptions).update
+        return bool(update) or launch.starts_from_savepoint(self.beam_options)
+
 
 def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     """Check everything that can be checked without changing anything.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.explore.rows import Mask, Rows, Whole
-from beam_fraud.features.hashing import hash_keys
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.schema import LABEL_ROLES
 
 
@@ -77,7 +77,7 @@ def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
 def _groups(columns: list[npt.NDArray[np.uint64]]) -> tuple[Mask, Whole]:
     """bool[n]: which rows equal an earlier one; int64[n]: a number for each set of equal rows."""
     # Hashes only bring equal rows together; whether they are equal is then looked at.
-    hashes = hash_keys(columns)
+    hashes = IdHash.random().of_words(columns)
     order = np.argsort(hashes, kind="stable")
     same = hashes[order[1:]] == hashes[order[:-1]]
     for column in columns:

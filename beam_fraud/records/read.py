@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from beam_fraud.features.hashing import hash_ids
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
@@ -50,7 +49,7 @@ def _without_repeated(
 ) -> ReadBlock:
     if seen is None or not len(transactions):
         return ReadBlock(transactions, dead, 0)
-    first = seen.first_time(hash_ids(transactions.column("transaction_id")))
+    first = seen.first_time(transactions.column("transaction_id"))
     if first.all():
         return ReadBlock(transactions, dead, 0)
     return ReadBlock(transactions.filter(pa.array(first)), dead, int((~first).sum()))

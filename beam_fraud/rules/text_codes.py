@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.hashing import hash_ids
+from beam_fraud.features.hashing import IdHash
 
 #: The code of a text that no rule speaks of, and of a missing one: both index from the end.
 UNKNOWN, ABSENT = -1, -2
@@ -27,7 +27,8 @@ class TextCodes:
     def __init__(self, texts: Iterable[str]) -> None:
         self._codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
         self._texts = pa.array(list(self._codes), pa.string())
-        hashes = hash_ids(self._texts)
+        self._hash = IdHash.random()
+        hashes = self._hash.of(self._texts)
         self._order = np.argsort(hashes).astype(np.int32)
         self._sorted = hashes[self._order]
         self._distinct = len(np.unique(hashes)) == len(hashes)
@@ -56,7 +57,7 @@ class TextCodes:
         return np.array(found, dtype=np.int32)
 
     def _searched(self, column: pa.StringArray) -> Codes:
-        hashes = hash_ids(column)
+        hashes = self._hash.of(column)
         places = np.searchsorted(self._sorted, hashes)
         places[places == len(self._sorted)] = 0
         codes = np.full(len(column), UNKNOWN, dtype=np.int32)

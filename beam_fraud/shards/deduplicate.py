@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros
-from beam_fraud.features.hashing import Hashes, hash_ids
+from beam_fraud.features.hashing import IdHash, WideHashes, other_hash
 from beam_fraud.shards.id_table import IdTable
 from beam_fraud.shards.shard import Delta, Effects
 from beam_fraud.sources.raw import is_of_labels
 
 _ALL = -(1 << 63)
-#: Ahead of its hashes, a generation has its start and their number.
-_HEADER = 2
 _WORD = 8
 
 
@@ -28,22 +27,25 @@ class DeduplicateShard:
     newest event time is `horizon` after the start of the last, and two are remembered. A time far
     ahead of all others therefore costs one generation and no more.
 
-    What is kept are segments of 64-bit words: the start of a generation (int64 microseconds), a
-    number, as many hashes. A horizon other than before counts from the next generation on.
+    Two ids are the same if all 128 bits of their hashes are. What is kept are segments of 64-bit
+    words: the start of a generation (int64 microseconds), the number of ids inverted (~n), the
+    fingerprint of the hash's key, the first words of the hashes, their second words. A stream that
+    began before there was a key goes on without: its segments are the start, n, and as many words.
+    A horizon other than before counts from the next generation on.
 
     Args:
       horizon: microseconds of event time.
       count: called with the number of rows left out, where there are any.
+      hashing: of the stream.
     """
 
-    def __init__(self, horizon: int, count: Callable[[int], None]) -> None:
+    def __init__(self, horizon: int, count: Callable[[int], None], hashing: IdHash) -> None:
         self._horizon = horizon
         self._count = count
-        self._seen = IdTable()
-        #: Starts of the generations remembered: at most two, the older one first.
+        self._hash = hashing
+        #: Starts and ids of the generations remembered: at most two, the older one first.
         self._starts: list[int] = []
-        #: Tells which of the two is in the table as odd.
-        self._generation = 0
+        self._seen: list[IdTable] = []
 
     @property
     def needed_from(self) -> int:
@@ -57,12 +59,11 @@ class DeduplicateShard:
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
         """Remember the ids of the two newest generations."""
-        segments = _segments(kept)
-        self._starts = sorted(segments)[-2:]
-        for generation, start in enumerate(self._starts):
-            self._generation = generation
+        segments = self._segments(kept)
+        for start in sorted(segments)[-2:]:
+            self._begin(start)
             for hashes in segments[start]:
-                self._seen.add(hashes, generation)
+                self._seen[-1].add(hashes)
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -71,16 +72,19 @@ class DeduplicateShard:
             return Effects([batch])
         if not batch.num_rows:
             return Effects()
-        begun = self._begin(int(event_micros(batch).max()))
-        hashes = hash_ids(batch.column("transaction_id"))
-        first = self._seen.add(hashes, self._generation)
+        newest = int(event_micros(batch).max())
+        begun = not self._starts or newest >= self._starts[-1] + self._horizon
+        if begun:
+            self._begin(newest)
+        hashes = self._hash.wide(batch.column("transaction_id"))
+        first = self._first(hashes)
         if not first.all():
             self._count(int(np.count_nonzero(~first)))
-            batch, hashes = batch.filter(pa.array(first)), hashes[first]
+            batch, hashes = batch.filter(pa.array(first)), hashes[:, first]
         if not batch.num_rows and not begun:
             return Effects()
         start = self._starts[-1]
-        delta = Delta(_segment(start, [hashes]), newest=start)
+        delta = Delta(self._segment(start, [hashes]), newest=start)
         return Effects(rows=[batch] if batch.num_rows else [], deltas=[delta])
 
     def tick(self, now: float) -> Effects:
@@ -93,39 +97,67 @@ class DeduplicateShard:
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
         """The segments of each generation in one, without those that are forgotten."""
-        segments = _segments(kept)
+        segments = self._segments(kept)
         needed = [start for start in sorted(segments) if start >= self.needed_from]
-        return b"".join(_segment(start, segments[start]) for start in needed)
+        return b"".join(self._segment(start, segments[start]) for start in needed)
 
-    def _begin(self, newest: int) -> bool:
-        """Start a generation if it is time to; whether it was."""
-        if self._starts and newest < self._starts[-1] + self._horizon:
-            return False
-        if len(self._starts) == 2:
-            self._seen.forget(self._generation - 1)
-        self._starts = [*self._starts[-1:], newest]
-        self._generation += 1
-        return True
+    def _begin(self, start: int) -> None:
+        """Start a generation, and forget the one before the last."""
+        self._starts = [*self._starts[-1:], start]
+        self._seen = [*self._seen[-1:], IdTable()]
+
+    def _first(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
+        """Which ids no generation has; put them into the newest."""
+        *older, newest = self._seen
+        if not older:
+            return newest.add(hashes)
+        first = ~older[0].has(hashes)
+        if first.all():
+            return newest.add(hashes)
+        first[first] = newest.add(hashes[:, first])
+        return first
+
+    def _segment(self, start: int, hashes: Sequence[WideHashes]) -> bytes:
+        rows = sum(part.shape[1] for part in hashes)
+        header = [start, ~rows, self._hash.fingerprint] if self._hash.keyed else [start, rows]
+        words = [part[word] for word in range(self._hash.words) for part in hashes]
+        return b"".join((np.array(header, np.int64).tobytes(), *(word.tobytes() for word in words)))
+
+    def _segments(self, kept: Sequence[bytes]) -> dict[int, list[WideHashes]]:
+        """Start of a generation to its hashes, in pieces."""
+        segments: dict[int, list[WideHashes]] = {}
+        for data in kept:
+            words = _words(data)
+            while len(words):
+                start, hashes, words = self._read(words)
+                segments.setdefault(start, []).append(hashes)
+        return segments
+
+    def _read(self, words: npt.NDArray[np.int64]) -> tuple[int, WideHashes, npt.NDArray[np.int64]]:
+        """The first segment, and the words behind it."""
+        keyed = int(words[min(1, len(words) - 1)]) < 0
+        header = 3 if keyed else 2
+        if len(words) < header:
+            raise _damaged()
+        if keyed != self._hash.keyed or (keyed and int(words[2]) != self._hash.fingerprint):
+            raise other_hash("the ids seen so far")
+        rows = ~int(words[1]) if keyed else int(words[1])
+        end = header + rows * self._hash.words
+        if end > len(words):
+            raise _damaged()
+        hashes = np.zeros((2, rows), dtype=np.uint64)
+        found = words[header:end].view(np.uint64)
+        hashes[: self._hash.words] = found.reshape(self._hash.words, rows)
+        return int(words[0]), hashes, words[end:]
 
 
-def _segment(start: int, hashes: Sequence[Hashes]) -> bytes:
-    rows = sum(len(part) for part in hashes)
-    header = np.array([start, rows], dtype=np.int64)
-    return b"".join((header.tobytes(), *(part.tobytes() for part in hashes)))
+def _words(data: bytes) -> npt.NDArray[np.int64]:
+    if len(data) % _WORD:
+        raise _damaged()
+    return np.frombuffer(data, np.int64)
 
 
-def _segments(kept: Sequence[bytes]) -> dict[int, list[Hashes]]:
-    """Start of a generation to its hashes, in pieces."""
-    segments: dict[int, list[Hashes]] = {}
-    for data in kept:
-        words = np.frombuffer(data, np.int64) if not len(data) % _WORD else np.zeros(1, np.int64)
-        while len(words):
-            if len(words) < _HEADER or not 0 <= words[1] <= len(words) - _HEADER:
-                raise FraudError(
-                    "the stream's state: the ids seen so far are damaged; "
-                    "start anew with another --out"
-                )
-            start, end = int(words[0]), _HEADER + int(words[1])
-            segments.setdefault(start, []).append(words[_HEADER:end].view(np.uint64))
-            words = words[end:]
-    return segments
+def _damaged() -> FraudError:
+    return FraudError(
+        "the stream's state: the ids seen so far are damaged; start anew with another --out"
+    )

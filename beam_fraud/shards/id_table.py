@@ -1,44 +1,41 @@
-"""The hashed ids of two generations, in which small batches are looked up fast."""
+"""The hashed ids of a generation, in which small batches are looked up fast."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.hashing import WideHashes
 
-#: Marks an empty slot.
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
+
+#: First word of an empty slot.
 _EMPTY = np.uint64(0)
-#: The last bit of a slot is that of the id's generation.
-_GENERATION = np.uint64(1)
-#: The smallest hash that is not taken for an empty slot, its last bit set.
-_SMALLEST = np.uint64(3)
 #: Part of the slots that may be taken: above it, look-ups need many steps.
-_FULLEST = 0.5
+_FULLEST = 0.6
 _FEWEST_LOG2 = 10
 #: Slots that are moved to a new table at once; some arrays of this size are in memory then.
 _MOVED = 1 << 18
 
 
 class IdTable:
-    """Hashes of ids, of which 63 bits count, and whether each is of an even or odd generation.
+    """Hashes of 128 bits of ids (`IdHash.wide`).
 
-    Takes 16 to 32 bytes an id, and for a moment the double when it grows or forgets.
+    Takes 27 to 54 bytes an id, and for a moment half as much again when it grows.
     `records.duplicates.SeenIds` takes less, but has to search all of its runs: with blocks of a
     thousand rows among a million ids that takes three times as long.
 
-    A hash lies in the slot that its upper bits name, or in the first that is free at steps which
-    its lower bits say.
+    A hash lies in the slot that the upper bits of its first word name, or in the first that is free
+    at steps which the lower bits say. Nobody who does not know the key can choose ids that want the
+    same slots.
 
     Example:
       >>> import numpy as np
       >>> table = IdTable()
-      >>> table.add(np.array([70, 80, 70], dtype=np.uint64), generation=0).tolist()
+      >>> table.add(np.array([[70, 80, 70], [1, 1, 1]], dtype=np.uint64)).tolist()
       [True, True, False]
-      >>> table.add(np.array([80, 90], dtype=np.uint64), generation=1).tolist()
-      [False, True]
-      >>> table.forget(generation=0)
-      >>> table.add(np.array([80, 90], dtype=np.uint64), generation=2).tolist()
+      >>> table.has(np.array([[80, 80], [1, 2]], dtype=np.uint64)).tolist()
       [True, False]
     """
 
@@ -50,64 +47,102 @@ class IdTable:
         """Memory that the table takes."""
         return self._slots.nbytes
 
-    def add(self, hashes: Hashes, generation: int) -> npt.NDArray[np.bool_]:
-        """Put those of `hashes` into the table that are not in it, of whatever generation.
+    def has(self, hashes: WideHashes) -> Mask:
+        """Which of `hashes` (uint64[2, n]) are in the table; bool[n]."""
+        first, second = _marked(hashes)
+        known = np.zeros(len(first), dtype=bool)
+        rows, places = np.arange(len(first)), self._places(first)
+        while len(rows):
+            same, taken = self._compared(places, first, second)
+            known[rows[same]] = True
+            rows, first, second, places = _onward(taken & ~same, rows, first, second, places)
+            places = self._next(places, first)
+        return known
+
+    def add(self, hashes: WideHashes) -> Mask:
+        """Put those of `hashes` into the table that are not in it.
 
         Args:
-          hashes: uint64[n].
-          generation: which one they are of; only whether it is odd counts.
+          hashes: uint64[2, n].
 
         Returns:
           bool[n]: true for the first of those that are equal, unless it was there before.
         """
-        wanted = np.maximum(hashes | _GENERATION, _SMALLEST) - np.uint64(1 - generation % 2)
-        order = np.sort(wanted)
+        first, second = _marked(hashes)
+        order = np.sort(first)
         if not (order[1:] == order[:-1]).any():
-            return self._add(wanted)
-        distinct, first = np.unique(wanted, return_index=True)
-        new = np.zeros(len(hashes), dtype=bool)
-        new[first] = self._add(distinct)
+            return self._add(first, second)
+        rows = np.lexsort((second, first))
+        again = (first[rows[1:]] == first[rows[:-1]]) & (second[rows[1:]] == second[rows[:-1]])
+        rows = rows[np.concatenate(([True], ~again))]
+        new = np.zeros(len(first), dtype=bool)
+        new[rows] = self._add(first[rows], second[rows])
         return new
 
-    def forget(self, generation: int) -> None:
-        """Take the hashes of a generation out, and of all that are odd or even as it is."""
-        self._move(generation % 2, 0)
-
-    def _add(self, wanted: Hashes) -> npt.NDArray[np.bool_]:
-        """As `add`, of distinct hashes with the bit of their generation."""
-        if self._taken + len(wanted) > len(self._slots) * _FULLEST:
-            self._move(None, len(wanted))
-        slots = self._slots
-        new = np.zeros(len(wanted), dtype=bool)
-        rows = np.arange(len(wanted))
-        places = (wanted >> self._shift).view(np.int64)
+    def _add(self, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> Mask:
+        """As `add`, of distinct hashes without an empty first word."""
+        if self._taken + len(first) > len(self._slots) * _FULLEST:
+            self._grow(len(first))
+        new = np.zeros(len(first), dtype=bool)
+        rows, places = np.arange(len(first)), self._places(first)
         while len(rows):
-            free = np.flatnonzero(slots[places] == _EMPTY)
-            slots[places[free]] = wanted[free]
+            free = np.flatnonzero(self._slots[places, 0] == _EMPTY)
+            self._slots[places[free], 0] = first[free]
+            self._slots[places[free], 1] = second[free]
             new[rows[free]] = True
             # Of several that wanted one slot, the last has it; the others take steps.
-            again = np.flatnonzero((slots[places] ^ wanted) > _GENERATION)
-            rows, wanted, places = rows[again], wanted[again], places[again]
-            places = (places + (wanted.view(np.int64) | 1)) & (len(slots) - 1)
+            same, _ = self._compared(places, first, second)
+            new[rows[~same]] = False
+            rows, first, second, places = _onward(~same, rows, first, second, places)
+            places = self._next(places, first)
         self._taken += int(np.count_nonzero(new))
         return new
 
-    def _move(self, without: int | None, more: int) -> None:
-        """Make the table anew, without a generation, with room for some more."""
-        before, kept = self._slots, self._taken
-        if without is not None:
-            gone = (before != _EMPTY) & (before & _GENERATION == np.uint64(without))
-            before[gone] = _EMPTY
-            kept -= int(np.count_nonzero(gone))
-        log2 = _FEWEST_LOG2
-        while (1 << log2) * _FULLEST < kept + more:
+    def _compared(
+        self, places: Places, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]
+    ) -> tuple[Mask, Mask]:
+        """Which slots hold the hashes, and which hold anything; bool[n] each."""
+        there = self._slots[places, 0]
+        same = there == first
+        held = np.flatnonzero(same)
+        same[held] = self._slots[places[held], 1] == second[held]
+        return same, there != _EMPTY
+
+    def _places(self, first: npt.NDArray[np.uint64]) -> Places:
+        return (first >> self._shift).view(np.int64)
+
+    def _next(self, places: Places, first: npt.NDArray[np.uint64]) -> Places:
+        return (places + (first.view(np.int64) | 1)) & (len(self._slots) - 1)
+
+    def _grow(self, more: int) -> None:
+        """Move all to a larger table, with room for some more."""
+        before, log2 = self._slots, _FEWEST_LOG2
+        while (1 << log2) * _FULLEST < self._taken + more:
             log2 += 1
         self._allocate(log2)
         for start in range(0, len(before), _MOVED):
             piece = before[start : start + _MOVED]
-            self._add(piece[piece != _EMPTY])
+            piece = piece[piece[:, 0] != _EMPTY]
+            self._add(piece[:, 0].copy(), piece[:, 1].copy())
 
     def _allocate(self, log2: int) -> None:
-        self._slots = np.zeros(1 << log2, dtype=np.uint64)
+        #: The words of a hash side by side: they are looked at together.
+        self._slots = np.zeros((1 << log2, 2), dtype=np.uint64)
         self._shift = np.uint64(64 - log2)
         self._taken = 0
+
+
+def _marked(hashes: WideHashes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """First words, none of which is that of an empty slot, and second words."""
+    return np.maximum(hashes[0], np.uint64(1)), hashes[1]
+
+
+def _onward(
+    some: Mask,
+    rows: Places,
+    first: npt.NDArray[np.uint64],
+    second: npt.NDArray[np.uint64],
+    places: Places,
+) -> tuple[Places, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Places]:
+    kept = np.flatnonzero(some)
+    return rows[kept], first[kept], second[kept], places[kept]

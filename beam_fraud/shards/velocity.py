@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.event_time import event_micros
-from beam_fraud.features.hashing import hash_ids, hash_keys
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import keyed_rows, part_of, with_features
 from beam_fraud.features.velocity.key_rows import Frauds
 from beam_fraud.features.velocity.state.state_delta import Labels, StateDelta, joined
@@ -37,6 +37,7 @@ class VelocityShard:
         shard: int,
         *,
         definitions: Sequence[Velocity],
+        hashing: IdHash,
         lateness: int = 0,
         shards: int = 1,
         history: History | None = None,
@@ -47,6 +48,7 @@ class VelocityShard:
         Args:
           shard: this one, from 0.
           definitions: of one key.
+          hashing: of the stream.
           lateness: how late a row may be and still see all of its windows, microseconds.
           shards: how many there are.
           history: earlier transactions, of which the shard takes its own.
@@ -56,6 +58,7 @@ class VelocityShard:
         self._definitions = tuple(definitions)
         self._key = self._definitions[0].key
         self._history, self._counted = history, counted
+        self._hash = hashing
         self._state = VelocityState(self._definitions, lateness)
 
     @property
@@ -71,7 +74,7 @@ class VelocityShard:
     def restore(self, kept: Sequence[bytes]) -> Effects:
         """Take up what was kept, or the history if nothing was."""
         for data in kept:
-            self._add(StateDelta.from_bytes(data))
+            self._add(self._read(data))
         if kept or self._history is None:
             return Effects()
         deltas = []
@@ -79,21 +82,21 @@ class VelocityShard:
             mine = self._mine(transactions)
             if self._counted is not None:
                 self._counted(len(mine))
-            keyed = keyed_rows(mine, self._definitions)
+            keyed = keyed_rows(mine, self._definitions, self._hash)
             delta = StateDelta.of(keyed.rows, keyed.frauds)
             self._state.add(keyed.rows, keyed.frauds)
-            deltas.append(_kept(delta))
+            deltas.append(self._kept(delta))
         return Effects(deltas=deltas)
 
     def take(self, batch: pa.RecordBatch) -> Effects:
         """Transactions with their features as of their arrival; or labels."""
         if is_of_labels(batch):
             return self._take_labels(batch)
-        keyed = keyed_rows(batch, self._definitions)
+        keyed = keyed_rows(batch, self._definitions, self._hash)
         features = self._state.update(keyed.rows, keyed.frauds)
         delta = StateDelta.of(keyed.rows, keyed.frauds)
         rows = with_features(batch, self._definitions, keyed, features)
-        return Effects([rows], [_kept(delta)] if len(keyed.rows) else ())
+        return Effects([rows], [self._kept(delta)] if len(keyed.rows) else ())
 
     def tick(self, now: float) -> Effects:
         """Time alone changes nothing."""
@@ -105,35 +108,44 @@ class VelocityShard:
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
         """All rows and labels in one, without rows that no window reaches any more."""
-        delta = joined([StateDelta.from_bytes(data) for data in kept])
+        delta = joined([self._read(data) for data in kept])
         needed = delta.rows.time >= self.needed_from
-        return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes()
+        return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
+            self._hash.fingerprint
+        )
 
     def _add(self, delta: StateDelta) -> None:
         self._state.add(delta.rows)
         self._state.label(delta.labels.frauds, delta.labels.fraud)
         self._state.label(delta.nameless)
 
+    def _kept(self, delta: StateDelta) -> Delta:
+        return Delta(delta.to_bytes(self._hash.fingerprint), delta.newest)
+
+    def _read(self, data: bytes) -> StateDelta:
+        return StateDelta.from_bytes(data, self._hash.fingerprint)
+
     def _take_labels(self, batch: pa.RecordBatch) -> Effects:
-        labels = labels_of(batch, self._key)
+        labels = labels_of(batch, self._key, self._hash)
         if labels is None or not any(spec.needs_labels for spec in self._definitions):
             return Effects([batch])
         self._state.label(labels.frauds, labels.fraud)
-        return Effects([batch], [_kept(StateDelta(labels=labels))])
+        return Effects([batch], [self._kept(StateDelta(labels=labels))])
 
     def _mine(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
         if self._shards == 1:
             return transactions
-        mine = part_of(transactions, self._key, self._shards) == self._shard
+        mine = part_of(transactions, self._key, self._shards, self._hash) == self._shard
         return transactions.filter(pa.array(mine))
 
 
-def labels_of(batch: pa.RecordBatch, key: Sequence[str]) -> Labels | None:
+def labels_of(batch: pa.RecordBatch, key: Sequence[str], hashing: IdHash) -> Labels | None:
     """What labels say of a key.
 
     Args:
       batch: labels, `stages.LABEL`.
       key: columns that together are the key.
+      hashing: of the stream.
 
     Returns:
       The labels of transactions that have the key; None if labels do not carry its columns.
@@ -145,12 +157,8 @@ def labels_of(batch: pa.RecordBatch, key: Sequence[str]) -> Labels | None:
     for column in columns[1:]:
         valid = pc.and_(valid, column.is_valid())
     batch = batch.filter(valid)
-    keys = hash_keys([hash_ids(batch.column(name)) for name in key])
+    keys = hashing.of_columns([batch.column(name) for name in key])
     visible = np.asarray(batch.column("labelled_at").cast(pa.int64()), dtype=np.int64)
-    ids = hash_ids(batch.column("transaction_id"))
+    ids = hashing.of(batch.column("transaction_id"))
     fraud = np.asarray(batch.column("label"), dtype=np.int8) == 1
     return Labels(Frauds(keys, event_micros(batch), visible, None, ids), fraud)
-
-
-def _kept(delta: StateDelta) -> Delta:
-    return Delta(delta.to_bytes(), delta.newest)

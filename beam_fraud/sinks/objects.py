@@ -42,6 +42,12 @@ def create(url: str) -> BinaryIO:
         return cast(BinaryIO, file_systems().create(url, compression_type="uncompressed"))
 
 
+def read(url: str) -> bytes:
+    """The bytes of a file."""
+    with as_os_errors(), file_systems().open(url) as file:
+        return bytes(file.read())
+
+
 def write(url: str, data: bytes) -> None:
     """A file of these bytes."""
     with as_os_errors():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.features.hashing import hash_ids
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.records.duplicates import SeenIds, repeated
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
@@ -58,7 +58,7 @@ class _Deduplicate(beam.DoFn):
             first = ~np.isin(batch.column(POSITION).to_numpy(), repeated[origin.source])
         else:
             self._follow(origin)
-            first = self._seen.first_time(hash_ids(batch.column("transaction_id")))
+            first = self._seen.first_time(batch.column("transaction_id"))
         if not first.all():
             count(ROWS_DUPLICATE, int((~first).sum()))
             batch = batch.filter(pa.array(first))
@@ -81,7 +81,7 @@ class _Deduplicate(beam.DoFn):
 class FindRepeated(beam.PTransform):
     """Segments to one dictionary: every source among them to its repeated rows.
 
-    Reads what it looks at a second time, and shuffles 20 bytes a row.
+    Reads what it looks at a second time, and shuffles 24 bytes a row.
     """
 
     #: The files that the segments are of, in the order in which the first position wins.
@@ -92,13 +92,16 @@ class FindRepeated(beam.PTransform):
     across_files: bool
     #: Rows of a block.
     block_rows: int
+    #: The same for all workers of a run, another for each run.
+    hashing: IdHash = field(default_factory=IdHash.random)
 
     def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[Repeated]:
         """Hash, group, compare, gather."""
         names = [file.name for file in self.files]
+        hash_ids = _HashIds(names, self.schema, self.across_files, self.block_rows, self.hashing)
         return (
             segments
-            | "Hash" >> beam.ParDo(_HashIds(names, self.schema, self.across_files, self.block_rows))
+            | "Hash" >> beam.ParDo(hash_ids)
             | "Group" >> beam.GroupByKey()
             | "Compare" >> beam.FlatMap(_compare)
             | "Gather" >> beam.combiners.ToList()
@@ -108,12 +111,18 @@ class FindRepeated(beam.PTransform):
 
 class _HashIds(beam.DoFn):
     def __init__(
-        self, names: list[str], schema: Schema, across_files: bool, block_rows: int
+        self,
+        names: list[str],
+        schema: Schema,
+        across_files: bool,
+        block_rows: int,
+        hashing: IdHash,
     ) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
         self._schema = schema
         self._across = across_files
         self._block_rows = block_rows
+        self._hash = hashing
 
     def process(self, segment: Segment) -> Iterator[tuple[str, bytes]]:
         number = self._numbers[segment.file.name]
@@ -121,13 +130,13 @@ class _HashIds(beam.DoFn):
         for raw in read_segment(segment, self._schema, self._block_rows, labels="ignored"):
             parsed = parse(raw, self._schema, labels="ignored")
             valid, _ = validate(parsed, self._schema, labels="ignored")
-            hashes = hash_ids(valid.column("transaction_id"))
+            hashes = self._hash.wide(valid.column("transaction_id"))
             positions = valid.column(POSITION).to_numpy()
-            shards = hashes % _SHARDS
+            shards = hashes[0] % _SHARDS
             for shard in np.unique(shards):
                 here = shards == shard
-                rows = np.empty((2, int(here.sum())), dtype=np.int64)
-                rows[0], rows[1] = positions[here], hashes[here].view(np.int64)
+                rows = np.empty((3, int(here.sum())), dtype=np.int64)
+                rows[0], rows[1:] = positions[here], hashes[:, here].view(np.int64)
                 yield f"{scope}/{shard}", number.to_bytes(4, "little") + rows.tobytes()
 
 
@@ -135,7 +144,7 @@ def _compare(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
     parts = [(int.from_bytes(part[:4], "little"), _rows(part)) for part in group[1]]
     numbers = np.concatenate([np.full(rows.shape[1], n, dtype=np.int64) for n, rows in parts])
     positions = np.concatenate([rows[0] for _, rows in parts])
-    hashes = np.concatenate([rows[1] for _, rows in parts]).view(np.uint64)
+    hashes = np.concatenate([rows[1:] for _, rows in parts], axis=1).view(np.uint64)
     places = repeated(hashes, numbers, positions)
     for number in np.unique(numbers):
         # Also where nothing is repeated: the file was looked at.
@@ -143,7 +152,7 @@ def _compare(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _rows(part: bytes) -> npt.NDArray[np.int64]:
-    return np.frombuffer(part, dtype=np.int64, offset=4).reshape(2, -1)
+    return np.frombuffer(part, dtype=np.int64, offset=4).reshape(3, -1)
 
 
 def _by_source(found: list[tuple[int, bytes]], names: list[str]) -> Repeated:

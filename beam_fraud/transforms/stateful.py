@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.checkpoint.local_checkpoint import FOREVER, LocalCheckpoint
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import part_of
 from beam_fraud.rules.join import join
 from beam_fraud.shards.shard import Effects, Shard
@@ -74,6 +74,8 @@ class Stateful(beam.PTransform):
     shards: int
     #: Name under which the state is kept: never another for the same step.
     step: str
+    #: Of the stream: the shard of a row depends on it.
+    hashing: IdHash
     #: The file of a stream on this machine, or None.
     checkpoint: Path | None
     #: The run, by which shards in memory are told from those of another one in the same process.
@@ -108,26 +110,29 @@ class Stateful(beam.PTransform):
 
     @property
     def _divide(self) -> Divide:
-        return partial(_any_shard if self.whole else _of_shards, key=self.key, shards=self.shards)
+        divide = _any_shard if self.whole else _of_shards
+        return partial(divide, key=self.key, shards=self.shards, hashing=self.hashing)
 
 
 def _of_shards(
-    batch: pa.RecordBatch, key: Sequence[str], shards: int
+    batch: pa.RecordBatch, key: Sequence[str], shards: int, hashing: IdHash
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     if shards == 1:
         yield 0, batch
     elif len(batch):
         columns = [name for name in key if name in batch.schema.names]
-        yield from split(batch, part_of(batch, columns, shards)) if columns else [(0, batch)]
+        yield from (
+            split(batch, part_of(batch, columns, shards, hashing)) if columns else [(0, batch)]
+        )
 
 
 def _any_shard(
-    batch: pa.RecordBatch, key: Sequence[str], shards: int
+    batch: pa.RecordBatch, key: Sequence[str], shards: int, hashing: IdHash
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """All to one shard: the one that the first row's key says, so that it is the same again."""
     if len(batch):
-        first = repr([batch.column(name)[0].as_py() for name in key])
-        yield zlib.crc32(first.encode()) % shards, batch
+        first = pa.array([repr([batch.column(name)[0].as_py() for name in key])])
+        yield int(hashing.of(first)[0]) % shards if shards > 1 else 0, batch
 
 
 class _OnThisMachine(beam.DoFn):

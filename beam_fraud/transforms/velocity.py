@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -15,6 +15,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import by_key, part_of
 from beam_fraud.shuffle.spill import SpilledPart, SpillWriter
 from beam_fraud.shuffle.split import split
@@ -43,6 +44,8 @@ class AddVelocity(beam.PTransform):
     block_rows: int
     #: A directory that all workers see, or None.
     spill: Path | None
+    #: The same for all workers of a run, another for each run.
+    hashing: IdHash = field(default_factory=IdHash.random)
 
     def expand(
         self, inputs: tuple[beam.PCollection[pa.RecordBatch], ...]
@@ -65,17 +68,17 @@ class AddVelocity(beam.PTransform):
     ) -> beam.PCollection[tuple[int, SpilledPart | pa.RecordBatch]]:
         if self.spill is None:
             return transactions | f"Split {label}" >> beam.FlatMap(
-                _split, key, _CLUSTER_PARTS
+                _split, key, _CLUSTER_PARTS, self.hashing
             ).with_output_types(tuple[int, pa.RecordBatch])
         return transactions | f"Spill {label}" >> beam.ParDo(
-            _Spill(key, self.spill)
+            _Spill(key, self.spill, self.hashing)
         ).with_output_types(tuple[int, SpilledPart])
 
 
 def _split(
-    transactions: pa.RecordBatch, key: tuple[str, ...], parts: int
+    transactions: pa.RecordBatch, key: tuple[str, ...], parts: int, hashing: IdHash
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    yield from split(transactions, part_of(transactions, key, parts))
+    yield from split(transactions, part_of(transactions, key, parts, hashing))
 
 
 @contextmanager
@@ -92,8 +95,9 @@ def _spilling_to(directory: Path) -> Iterator[None]:
 class _Spill(beam.DoFn):
     """Rows to files of their parts, written anew by a bundle that is done again."""
 
-    def __init__(self, key: tuple[str, ...], directory: Path) -> None:
+    def __init__(self, key: tuple[str, ...], directory: Path, hashing: IdHash) -> None:
         self._key = key
+        self._hash = hashing
         self._directory = directory
         self._writer: SpillWriter | None = None
 
@@ -101,7 +105,7 @@ class _Spill(beam.DoFn):
         with _spilling_to(self._directory):
             if self._writer is None:
                 self._writer = SpillWriter(self._directory, uuid.uuid4().hex)
-            for part, rows in _split(transactions, self._key, _LOCAL_PARTS):
+            for part, rows in _split(transactions, self._key, _LOCAL_PARTS, self._hash):
                 self._writer.write(part, rows)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:

@@ -27,6 +27,7 @@ from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.hostile import hostile_messages
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
+from tests.chosen_ids import COLLIDING, COLLIDING_ACCOUNTS
 from tests.integration.kafka import produce
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 
@@ -162,6 +163,10 @@ def files(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Files:
     pyarrow.csv.write_csv(month.slice(14_000), directory / "b.csv")
     lines = (directory / "b.csv").read_text().splitlines()
     lines[100:100] = ["not,enough", '990002,"never",1,2,5.0,0,0', lines[50]]
+    # Of one moment and merchant; they hash alike without a key, as do their accounts.
+    _, at, _, *others = lines[60].split(",")
+    for chosen in zip(COLLIDING, COLLIDING_ACCOUNTS, strict=True):
+        lines.append(",".join((chosen[0], at, chosen[1], *others)))
     (directory / "b.csv").write_text("\n".join(lines) + "\n")
     return Files(directory, before)
 
@@ -221,7 +226,7 @@ def computed(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table) -> None:
     found = scored_to_database
-    rows = month.num_rows - 6_000
+    rows = month.num_rows - 6_000 + len(COLLIDING)
     assert found.summary["rows_in"] == rows + 40 + 3
     assert found.summary["rows_scored"] == found.tables["scores"].num_rows == rows
     assert found.summary["rows_dead"] == found.tables["dead_letters"].num_rows == 2
@@ -305,6 +310,10 @@ def published(broker: Broker, month: pa.Table) -> str:
     keys = [key.encode() for key in first.keys]
     produce(broker, name, first.values, keys=keys)
     produce(broker, name, first.values[::10], keys=keys[::10])
+    last = json.loads(first.values[-1])
+    for id, account in zip(COLLIDING, COLLIDING_ACCOUNTS, strict=True):
+        chosen = {**last, "TRANSACTION_ID": id, "CUSTOMER_ID": account}
+        produce(broker, name, [json.dumps(chosen).encode()], keys=[account.encode()])
     produce(broker, name, [message.payload for message in hostile_messages(BAD, 1, largest=5_000)])
     return name
 
@@ -340,8 +349,9 @@ def streamed(make_stream: MakeStream, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_this_process_scores_every_message(streamed: Left) -> None:
     summary = streamed.summary
-    assert summary["rows_in"] == ROWS + ROWS // 10 + BAD
-    assert summary["rows_scored"] == streamed.tables["scores"].num_rows == ROWS
+    once = ROWS + len(COLLIDING)
+    assert summary["rows_in"] == once + ROWS // 10 + BAD
+    assert summary["rows_scored"] == streamed.tables["scores"].num_rows == once
     assert summary["rows_dead"] == streamed.tables["dead_letters"].num_rows == BAD
     assert summary["rows_duplicate"] == ROWS // 10
     flagged = streamed.database["flagged_transactions"]
@@ -369,7 +379,7 @@ def test_a_stream_that_is_stopped_has_left_the_same_rows_and_alerts(
 ) -> None:
     out = tmp_path / "out"
     one = make_stream(out, *options_of(name, request), "--shards=3")
-    assert wait_until(lambda: archived(out) >= ROWS + BAD or not one.runs)
+    assert wait_until(lambda: archived(out) >= ROWS + len(COLLIDING) + BAD or not one.runs)
     one.stop()
     one.wait_for_end()
     assert_same(left(out), streamed)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.features.hashing import hash_ids, hash_keys
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import KeyedTransactions, key_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
@@ -43,7 +43,7 @@ def with_velocity(transactions: Rows, definitions: Sequence[Velocity]) -> Rows:
     """
     columns: dict[str, npt.NDArray[np.float64]] = {}
     for same_key in by_key(definitions).values():
-        keyed = keyed_rows(transactions, same_key)
+        keyed = keyed_rows(transactions, same_key, IdHash.random())
         features = batch_features(keyed.rows, keyed.frauds, same_key)
         columns |= {name: keyed.spread(values) for name, values in features.items()}
     names = [name for definition in definitions for name in definition.names]
@@ -60,11 +60,12 @@ class VelocityWalk:
     def __init__(self, definitions: Sequence[Velocity]) -> None:
         """Start with nothing; the definitions are of one key."""
         self._definitions = definitions
+        self._hash = IdHash.random()
         self._state = VelocityState(definitions)
 
     def add(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
         """The features of the next block, whose rows are no earlier than any before."""
-        keyed = keyed_rows(transactions, self._definitions)
+        keyed = keyed_rows(transactions, self._definitions, self._hash)
         features = self._state.update(keyed.rows, keyed.frauds)
         return with_features(transactions, self._definitions, keyed, features)
 
@@ -91,24 +92,28 @@ def with_features(
 
 
 def keyed_rows(
-    transactions: pa.RecordBatch | pa.Table, same_key: Sequence[Velocity]
+    transactions: pa.RecordBatch | pa.Table, same_key: Sequence[Velocity], hashing: IdHash
 ) -> KeyedTransactions:
     """The rows that definitions of one key look at (`key_rows.key_rows`)."""
     return key_rows(
         transactions,
         same_key[0].key,
+        hashing,
         merchants=any(definition.needs_merchants for definition in same_key),
         labels=any(definition.needs_labels for definition in same_key),
     )
 
 
-def part_of(transactions: pa.RecordBatch, key: Sequence[str], parts: int) -> npt.NDArray[np.uint64]:
+def part_of(
+    transactions: pa.RecordBatch, key: Sequence[str], parts: int, hashing: IdHash
+) -> npt.NDArray[np.uint64]:
     """Which part of all transactions a row is in, so that rows of one key are in one part.
 
     Args:
       transactions: n rows with the string columns of `key`.
       key: columns that together are the key.
       parts: how many parts.
+      hashing: the same for all rows of the parts.
 
     Returns:
       uint64[n] from 0 to `parts - 1`; rows without a key, which need nothing of each other, are
@@ -116,7 +121,7 @@ def part_of(transactions: pa.RecordBatch, key: Sequence[str], parts: int) -> npt
     """
     columns = [transactions.column(name) for name in key]
     rows = np.arange(len(transactions), dtype=np.uint64)
-    hashes = hash_keys([hash_ids(column.fill_null("")) for column in columns])
+    hashes = hashing.of_columns([column.fill_null("") for column in columns])
     absent = np.zeros(len(transactions), dtype=bool)
     for column in columns:
         if column.null_count:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.hashing import Hashes, hash_ids, hash_keys
+from beam_fraud.features.hashing import Hashes, IdHash
 from beam_fraud.features.velocity.fixed_point import Units, to_units
 
 Times = npt.NDArray[np.int64]
@@ -92,6 +92,7 @@ class KeyedTransactions:
 def key_rows(
     transactions: pa.RecordBatch | pa.Table,
     key: Sequence[str],
+    hashing: IdHash,
     *,
     merchants: bool = False,
     labels: bool = False,
@@ -102,6 +103,7 @@ def key_rows(
       transactions: n rows as `Schema.transactions` describes them; `labelled_at` (timestamp[us,
         UTC], may be null) says when a label was known and may be absent.
       key: string columns that together are the key.
+      hashing: the same for all rows that are looked at together.
       merchants: whether a feature tells merchants apart.
       labels: whether a feature counts frauds; without a column `label` none are known.
 
@@ -114,7 +116,7 @@ def key_rows(
       ...     "account_id": ["a", None],
       ...     "amount": [9.5, 1.0],
       ... })
-      >>> keyed = key_rows(batch, ["account_id"])
+      >>> keyed = key_rows(batch, ["account_id"], IdHash.random())
       >>> keyed.rows.time.tolist(), keyed.rows.amount.tolist()
       ([1], [95000])
       >>> keyed.spread(np.array([1.0])).tolist()
@@ -129,15 +131,17 @@ def key_rows(
         transactions = transactions.filter(pa.array(keyed))
         columns = [_array(transactions, name) for name in key]
     rows = KeyRows(
-        hash_keys([hash_ids(column) for column in columns]),
+        hashing.of_columns(columns),
         _times(_array(transactions, "event_time")),
         to_units(np.asarray(_array(transactions, "amount"), dtype=np.float64)),
-        _merchants(_array(transactions, "merchant_id")) if merchants else None,
+        _merchants(_array(transactions, "merchant_id"), hashing) if merchants else None,
     )
-    return KeyedTransactions(rows, _frauds(transactions, rows) if labels else None, keyed)
+    return KeyedTransactions(rows, _frauds(transactions, rows, hashing) if labels else None, keyed)
 
 
-def _frauds(transactions: pa.RecordBatch | pa.Table, rows: KeyRows) -> Frauds | None:
+def _frauds(
+    transactions: pa.RecordBatch | pa.Table, rows: KeyRows, hashing: IdHash
+) -> Frauds | None:
     if "label" not in transactions.schema.names:
         return None
     labels = _array(transactions, "label")
@@ -149,12 +153,12 @@ def _frauds(transactions: pa.RecordBatch | pa.Table, rows: KeyRows) -> Frauds | 
         visible = np.where(known, _times(labelled_at), visible)
     ids = None
     if "transaction_id" in transactions.schema.names:
-        ids = hash_ids(_array(transactions, "transaction_id").take(pa.array(places)))
+        ids = hashing.of(_array(transactions, "transaction_id").take(pa.array(places)))
     return Frauds(rows.key[places], rows.time[places], visible, places, ids)
 
 
-def _merchants(ids: pa.StringArray) -> Hashes:
-    hashes = np.maximum(hash_ids(ids), np.uint64(1))
+def _merchants(ids: pa.StringArray, hashing: IdHash) -> Hashes:
+    hashes = np.maximum(hashing.of(ids), np.uint64(1))
     return np.where(np.asarray(ids.is_valid()), hashes, np.uint64(0))
 
 

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import FraudError
-from beam_fraud.features.hashing import Hashes
+from beam_fraud.features.hashing import Hashes, other_hash
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 
 Mask = npt.NDArray[np.bool_]
 
 #: Version, whether there are merchants, rows, labels with an id, labels without.
 _HEADER = struct.Struct("<BBqqq")
-_VERSION = 1
+#: Without and with the fingerprint of the key that ids are hashed under, behind the header.
+_UNKEYED, _KEYED = 1, 2
+_FINGERPRINT = struct.Struct("<q")
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
 _NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -71,8 +73,12 @@ class StateDelta:
         times = (self.rows.time, self.labels.frauds.time, self.nameless.time)
         return max((int(time.max()) for time in times if len(time)), default=-(1 << 62))
 
-    def to_bytes(self) -> bytes:
-        """A header, then the columns one after the other."""
+    def to_bytes(self, fingerprint: int) -> bytes:
+        """A header, then the columns one after the other.
+
+        Args:
+          fingerprint: of the hash of ids (`IdHash.fingerprint`).
+        """
         rows, labels, nameless = self.rows, self.labels.frauds, self.nameless
         assert labels.transaction is not None
         columns: list[npt.NDArray[np.generic]] = [rows.key, rows.time, rows.amount]
@@ -81,21 +87,31 @@ class StateDelta:
         columns += [labels.key, labels.time, labels.visible, labels.transaction, self.labels.fraud]
         columns += [nameless.key, nameless.time, nameless.visible]
         sizes = (len(rows), len(labels), len(nameless))
-        header = _HEADER.pack(_VERSION, rows.merchant is not None, *sizes)
+        version = _KEYED if fingerprint else _UNKEYED
+        header = _HEADER.pack(version, rows.merchant is not None, *sizes)
+        if fingerprint:
+            header += _FINGERPRINT.pack(fingerprint)
         return b"".join((header, *(np.ascontiguousarray(column).data for column in columns)))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> StateDelta:
+    def from_bytes(cls, data: bytes, fingerprint: int) -> StateDelta:
         """The inverse of `to_bytes`.
 
         Raises:
-          FraudError: they are something else.
+          FraudError: they are something else, or of another hash of ids.
         """
         try:
             version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
-            if version != _VERSION:
+            if version not in (_UNKEYED, _KEYED):
                 raise ValueError(f"version {version}")
-            columns = _Columns(data)
+            start = _HEADER.size
+            kept_under = 0
+            if version == _KEYED:
+                (kept_under,) = _FINGERPRINT.unpack_from(data, start)
+                start += _FINGERPRINT.size
+            if kept_under != fingerprint:
+                raise other_hash("velocity windows")
+            columns = _Columns(data, start)
             content = cls(
                 KeyRows(
                     columns.hashes(rows),
@@ -146,9 +162,9 @@ def joined(deltas: Sequence[StateDelta]) -> StateDelta:
 class _Columns:
     """Reads columns off the bytes after the header."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, start: int) -> None:
         self._data = data
-        self._place = _HEADER.size
+        self._place = start
 
     def integers(self, rows: int) -> npt.NDArray[np.int64]:
         return np.frombuffer(self._data, np.int64, rows, self._after(rows * 8))
