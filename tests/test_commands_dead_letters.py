@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from beam_fraud.commands.dead_letters import (
     run_list,
 )
 from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.dead_letters.wrong_value import wrong_value
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.records.faults import REASONS
 from beam_fraud.sinks.connection import sqlite_url
 from tests.test_commands_replay import DAY, again, dead_letters, export, listed, scored
 from tests.test_commands_score import bundle
@@ -113,3 +116,55 @@ def test_a_choice_without_a_dead_letter_is_told(tmp_path: Path) -> None:
     with pytest.raises(FraudError, match="--reason too_long: no dead letter of this reason"):
         run_export(ExportOptions(out=out, to=str(tmp_path / "x"), reason="too_long"))
     assert not (tmp_path / "x").exists()
+
+
+#: With an empty line and a field over two lines before what is wrong.
+LINES = (
+    'id;t;a\n1;2024-01-01;5\n\n"2\n0";2024-01-01;5\n3;2024-01-01;ten euros\n4;yesterday\x1b[2J;5\n'
+)
+
+
+def test_a_list_names_the_line_and_the_value_that_was_wrong(tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text(LINES)
+    records = [{"id": "5", "t": "2024-01-01", "a": 1}, {"id": "6", "t": "2024-01-01", "a": [7]}]
+    (tmp_path / "day.jsonl").write_text("\n\n".join(json.dumps(record) for record in records))
+    options = ScoreOptions(
+        files=(str(tmp_path / "day.csv"), str(tmp_path / "day.jsonl")),
+        model=bundle(tmp_path / "model"),
+        out=str(tmp_path / "out"),
+    )
+    score.run(options)
+    dead = pq.read_table(tmp_path / "out/dead_letters").to_pylist()
+    # The column `position` is the row's number, as before.
+    assert sorted((row["source"], row["position"]) for row in dead) == [
+        *(("day.csv", 2), ("day.csv", 3), ("day.jsonl", 1))
+    ]
+    result = listed(tmp_path)
+    shown = sorted(render_list(result).splitlines()[-3:])
+    wrong = "wrong_type a: not of the type it should be: 'ten euros'"
+    assert shown[0] == f"day.csv line 6, {wrong}"
+    assert shown[1] == r"day.csv line 7, unparseable_time t: not a time: 'yesterday\x1b[2J'"
+    assert shown[2].startswith("day.jsonl line 3, wrong_type a: Expected ")
+    assert shown[2].endswith(": [7]")
+    assert all(row["line"] for row in result["rows"])
+
+
+@pytest.mark.parametrize(
+    ("record", "header", "value"),
+    [
+        (b'{"a": "' + b"x" * 99 + b'"}', None, f"'{'x' * 60}'…"),
+        (b'{"a": null}', None, None),
+        (b'{"b": 1}', None, None),
+        (b"{", None, None),
+        (b"[" * 5_000, None, None),
+        (b"\xff", None, None),
+        (None, None, None),
+        (b"1\tb \xff", "n\ta", r"'b \\xff'"),
+        (b"1,2,3", "n,a", None),
+        (b"1,2", "n,other", None),
+    ],
+)
+def test_a_value_is_told_where_it_can_be_found(
+    record: bytes | None, header: str | None, value: str | None
+) -> None:
+    assert wrong_value("wrong_type", f"a: {REASONS['wrong_type']}", record, header) == value

@@ -69,7 +69,8 @@ def test_reasons(column: str, value: str, reason: str, kind: str, tmp_path: Path
     assert list(result.dead) == [1]
     letter = result.dead[1]
     assert (letter["source"], letter["reason"]) == (f"rows.{kind}", reason)
-    assert letter["detail"] == f"{column}: {REASONS[reason]}"
+    line = 3 if kind == "csv" else 2
+    assert letter["detail"] == f"line {line}, {column}: {REASONS[reason]}"
     assert letter["payload"] == text.splitlines()[2 if kind == "csv" else 1]
 
 
@@ -107,7 +108,7 @@ def test_lines_that_are_no_json_record(line: str, reason: str, detail: str, tmp_
     assert [row["transaction_id"] for row in result.rows.values()] == ["t1", "last"]
     letter = result.dead[1]
     assert (letter["reason"], letter["payload"]) == (reason, line.encode())
-    assert letter["detail"].startswith(detail)
+    assert letter["detail"].startswith(f"line 2, {detail}")
 
 
 def test_parquet_rows_are_kept_as_json(tmp_path: Path) -> None:

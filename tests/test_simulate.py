@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import UsageError
-from beam_fraud.simulate.simulation import SIDE, TRANSACTIONS, Simulation, simulate
+from beam_fraud.simulate.simulation import MAX_SEED, SIDE, TRANSACTIONS, Simulation, simulate
 
 SPEC = Simulation(days=60, accounts=800, merchants=1000, seed=3)
+#: The lowest id of its seed.
+LOWEST = 3 * 10**9
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,14 @@ def test_one_seed_gives_one_table_and_another_seed_another(table):
     assert not other.slice(0, 100).equals(table.slice(0, 100))
 
 
+def test_two_seeds_share_no_id(table):
+    other = simulate(Simulation(days=60, accounts=800, merchants=1000, seed=4))
+    for name in ("TRANSACTION_ID", "CUSTOMER_ID", "TERMINAL_ID"):
+        assert set(table[name].to_pylist()).isdisjoint(other[name].to_pylist())
+        assert column(table, name).min() >= LOWEST
+    assert len(set(table["TRANSACTION_ID"].to_pylist())) == table.num_rows
+
+
 def test_columns_are_the_handbooks(table):
     assert table.schema.equals(TRANSACTIONS)
     assert all(table[name].null_count == 0 for name in table.column_names)
@@ -47,7 +57,7 @@ def test_columns_are_the_handbooks(table):
 
 def test_rows_are_numbered_in_the_order_of_time(table):
     when = column(table, "TX_DATETIME")
-    assert np.array_equal(column(table, "TRANSACTION_ID"), np.arange(len(when)))
+    assert np.array_equal(column(table, "TRANSACTION_ID"), LOWEST + np.arange(len(when)))
     assert (np.diff(when) >= np.timedelta64(0)).all()
     assert np.array_equal(when, when.astype("datetime64[s]"))
     first, last = when[[0, -1]].astype("datetime64[D]")
@@ -74,7 +84,7 @@ def test_times_of_day_lie_around_noon(table):
 
 
 def test_customers_have_their_own_amounts_and_frequency(table):
-    customers, amounts = column(table, "CUSTOMER_ID"), column(table, "TX_AMOUNT")
+    customers, amounts = column(table, "CUSTOMER_ID") - LOWEST, column(table, "TX_AMOUNT")
     genuine = column(table, "TX_FRAUD") == 0
     counts = np.bincount(customers[genuine], minlength=SPEC.accounts)
     busy = counts > 60
@@ -96,7 +106,7 @@ def test_amounts_too_high_are_exactly_those_over_a_threshold(table):
 
 
 def test_compromised_terminals_have_nothing_but_fraud_for_four_weeks(table):
-    terminals, days = column(table, "TERMINAL_ID"), day_of(table)
+    terminals, days = column(table, "TERMINAL_ID") - LOWEST, day_of(table)
     scenario = column(table, "TX_FRAUD_SCENARIO")
     hit = np.unique(terminals[scenario == 2])
     assert 0 < len(hit) < SPEC.merchants / 20
@@ -109,7 +119,11 @@ def test_compromised_terminals_have_nothing_but_fraud_for_four_weeks(table):
 
 
 def test_compromised_customers_lose_a_third_to_fivefold_amounts_for_two_weeks(table):
-    customers, days, amounts = column(table, "CUSTOMER_ID"), day_of(table), table["TX_AMOUNT"]
+    customers, days, amounts = (
+        column(table, "CUSTOMER_ID") - LOWEST,
+        day_of(table),
+        table["TX_AMOUNT"],
+    )
     amounts = amounts.to_numpy()
     scenario = column(table, "TX_FRAUD_SCENARIO")
     stolen = scenario == 3
@@ -158,7 +172,8 @@ def test_few_terminals_are_spread_far_enough_for_most_customers_to_buy():
 
 
 def test_a_customer_buys_at_few_terminals_where_there_are_many(table):
-    pairs = column(table, "CUSTOMER_ID") * SPEC.merchants + column(table, "TERMINAL_ID")
+    customers, terminals = (column(table, n) - LOWEST for n in ("CUSTOMER_ID", "TERMINAL_ID"))
+    pairs = customers * SPEC.merchants + terminals
     share = np.pi * SPEC.reach**2 / SIDE**2
     per_customer = len(np.unique(pairs)) / SPEC.accounts
     assert per_customer == pytest.approx(share * SPEC.merchants, rel=0.25)
@@ -176,6 +191,7 @@ def test_no_terminal_in_anybodys_reach_is_a_wrong_call():
         ({"accounts": -1}, "--accounts -1"),
         ({"merchants": 0}, "--merchants 0"),
         ({"seed": -5}, "--seed -5"),
+        ({"seed": 2**32}, "--seed 4294967296: must be from 0 to 4294967295"),
         ({"fraud_rate": 0.0}, "--fraud-rate 0.0"),
         ({"fraud_rate": 0.5}, "--fraud-rate 0.5"),
         ({"fraud_rate": float("nan")}, "--fraud-rate nan"),
@@ -195,7 +211,7 @@ def test_impossible_parameters_are_refused_by_name(change, said):
     days=st.integers(1, 40),
     accounts=st.integers(1, 30),
     merchants=st.integers(1, 60),
-    seed=st.integers(0, 2**63),
+    seed=st.integers(0, MAX_SEED),
     fraud_rate=st.floats(1e-6, 0.499),
 )
 def test_small_simulations_are_well_formed(days, accounts, merchants, seed, fraud_rate):
@@ -207,8 +223,9 @@ def test_small_simulations_are_well_formed(days, accounts, merchants, seed, frau
         assert when == sorted(when)
         assert datetime(2024, 1, 1) <= when[0]
         assert (when[-1] - datetime(2024, 1, 1)).days < days
-        assert column(table, "CUSTOMER_ID").max() < accounts
-        assert column(table, "TERMINAL_ID").max() < merchants
+        for name, most in (("CUSTOMER_ID", accounts), ("TERMINAL_ID", merchants)):
+            numbers = column(table, name) - seed * 10**9
+            assert (numbers.min() >= 0) & (numbers.max() < most)
         assert column(table, "TX_AMOUNT").min() > 0
         genuine = column(table, "TX_FRAUD_SCENARIO") == 0
         assert genuine.any() or table.num_rows < 4

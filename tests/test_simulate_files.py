@@ -69,7 +69,7 @@ def test_text_is_as_documented(tmp_path):
     when = first["TX_DATETIME"].replace("T", " ").removesuffix("Z")
     amount = f"{first['TX_AMOUNT']:.2f}"
     others = (first["CUSTOMER_ID"], first["TERMINAL_ID"])
-    assert csv[1] == f"0,{when},{others[0]},{others[1]},{amount},0,0"
+    assert csv[1] == f"7000000000,{when},{others[0]},{others[1]},{amount},0,0"
     assert list(first) == TRANSACTIONS.names
 
 

@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.sources import lines
 from beam_fraud.sources.filesystem import list_files
 from beam_fraud.sources.source import find_inputs, limit_files, read_segment, split_file
 from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
@@ -85,6 +86,35 @@ def test_segments_adjoin_and_cover_the_file(path: Path) -> None:
     assert [s.whole for s in split_file(file, None)] == [True]
     if len(segments) > 1:
         assert not any(segment.whole for segment in segments)
+
+
+@pytest.mark.parametrize("bytes_each", [None, 1, 40])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_lines_are_those_of_the_file_wherever_it_is_cut(
+    tmp_path: Path, kind: str, bytes_each: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 90)
+    rows = ROWS[:40]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "csv":
+        text = csv_of(*rows).decode().splitlines()
+    else:
+        text = [json.dumps(row) for row in rows]
+    # Empty lines here and there.
+    spread = [
+        part for n, line in enumerate(text) for part in ([line, ""] if n % 7 == 3 else [line])
+    ]
+    path.write_text("\n".join(spread))
+    (file,) = find_inputs([str(path)], BANK, labels="ignored")
+    found = {}
+    for segment in split_file(file, bytes_each):
+        for batch in read_segment(segment, BANK, 7, labels="ignored"):
+            found |= dict(
+                zip(batch["@position"].to_pylist(), batch["@line"].to_pylist(), strict=True)
+            )
+    skipped = 1 if kind == "csv" else 0
+    expected = [n + 1 for n, line in enumerate(spread) if line][skipped:]
+    assert found == dict(enumerate(expected))
 
 
 @pytest.mark.parametrize("rows", [1, 69, COUNT, COUNT + 1])

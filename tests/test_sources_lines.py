@@ -74,3 +74,26 @@ def test_a_stray_quote_is_not_closed_by_another(stray: bytes) -> None:
 )
 def test_what_is_one_record(text: bytes, whole: bool) -> None:
     assert is_csv_record(text, LAYOUT) is whole
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 16, 1000])
+@pytest.mark.parametrize("csv", [False, True])
+def test_every_record_knows_its_line_however_the_text_comes(
+    chunk: int, csv: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 40)
+    text = b'\n1,a\n\r\n\n2,"x\ny\n\nz"\n3,b\n4,' + b"l" * 60 + b"\n\n5,c"
+    is_record = (lambda part: is_csv_record(part, LAYOUT)) if csv else None
+    found: dict[int, bytes] = {}
+    for block in read_records(io.BytesIO(text).read, is_record):
+        records = block.payload().to_pylist()
+        found |= dict(zip(block.lines.tolist(), records, strict=True))
+        last = records[-1].count(b"\n") if not block.cut_off else 1
+        assert block.end_line == block.lines[-1] + last
+    there = text.split(b"\n")
+    for line, record in found.items():
+        assert there[line].startswith(record.split(b"\n")[0].rstrip(b"\r")[:40])
+    assert {0, 2, 3}.isdisjoint(found)
+    assert {1, 4, 8, 9, 11} <= set(found)
+    assert (6 in found, 5 in found) == (False, not csv)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,9 +17,10 @@ from beam_fraud.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.dead_letters.repaired import write_json_lines
 from beam_fraud.dead_letters.store import Choice, DeadLetters
 from beam_fraud.dead_letters.undelivered import undelivered_rows
+from beam_fraud.dead_letters.wrong_value import wrong_value
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import local_directory
-from beam_fraud.records.faults import REASONS
+from beam_fraud.records.faults import REASONS, line_of
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.urls import absolute
@@ -92,7 +93,7 @@ def run_list(options: ListOptions) -> dict[str, object]:
     letters = place(options.out, options.sink)
     missed = _missed(letters, options.choice)
     reasons, sources = Counter[str](), Counter[str]()
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     replayed = 0
     for batch in letters.read(options.choice, payloads=options.payload):
         for row in batch.to_pylist():
@@ -102,7 +103,7 @@ def run_list(options: ListOptions) -> dict[str, object]:
             reasons[row["reason"]] += 1
             sources[row["source"]] += 1
             if len(rows) < options.limit:
-                rows.append(_shown(row, payload=options.payload))
+                rows.append(row)
     undelivered = 0
     if isinstance(letters, DeadLetterDirectory):
         undelivered = undelivered_rows(letters.out)
@@ -114,7 +115,7 @@ def run_list(options: ListOptions) -> dict[str, object]:
         "by_reason": dict(reasons.most_common()),
         "by_source": dict(sources.most_common()),
         "note": missed,
-        "rows": rows,
+        "rows": _with_records(letters, rows, options),
     }
 
 
@@ -144,9 +145,12 @@ def render_list(result: dict[str, Any]) -> str:
             "replay them with --sink URL)"
         )
     for row in result["rows"]:
-        where = f"{row['source']}:{row['position']}"
-        text = " ".join(str(row.get(n) or "") for n in ("reason", "detail", "payload")).rstrip()
-        lines.append(printable(f"{where} {text}") + (" (replayed)" if row["replayed"] else ""))
+        line = "" if row["line"] is None else f"line {row['line']}, "
+        where = f"{row['source']} {line}" if line else f"{row['source']}:{row['position']} "
+        said = (row["detail"] or "").removeprefix(line)
+        said += "" if row["value"] is None else f": {row['value']}"
+        text = f"{where}{row['reason']} {said} {row.get('payload') or ''}"
+        lines.append(printable(text.rstrip()) + (" (replayed)" if row["replayed"] else ""))
     if result["note"]:
         lines.append(result["note"])
     left = result["dead_letters"] - len(result["rows"])
@@ -219,8 +223,37 @@ def _missed(letters: DeadLetters, choice: Choice) -> str | None:
     )
 
 
-def _shown(row: dict[str, Any], *, payload: bool) -> dict[str, object]:
-    data = row.pop("payload")
+def _with_records(
+    letters: DeadLetters, rows: list[dict[str, Any]], options: ListOptions
+) -> list[dict[str, object]]:
+    """Rows with the `line` of their file, if they have one, and the `value` that is wrong."""
+    wanted: dict[tuple[str, int], bytes | None] = {
+        (row["source"], row["position"]): row["payload"] for row in rows
+    }
+    if rows and not options.payload:
+        # Records may be megabytes: only so many files are read as hold these.
+        missing = set(wanted)
+        for batch in letters.read(options.choice):
+            for row in batch.to_pylist():
+                if (key := (row["source"], row["position"])) in missing:
+                    missing.remove(key)
+                    wanted[key] = row["payload"]
+            if not missing:
+                break
+    headers = letters.headers()
+    return [
+        _shown(row, wanted[row["source"], row["position"]], headers, payload=options.payload)
+        for row in rows
+    ]
+
+
+def _shown(
+    row: dict[str, Any], record: bytes | None, headers: Mapping[str, str], *, payload: bool
+) -> dict[str, object]:
+    line, detail = line_of(row["detail"])
+    value = wrong_value(row["reason"], detail, record, headers.get(row["source"]))
+    shown = {**row, "line": line, "value": value}
+    del shown["payload"]
     if payload:
-        row["payload"] = None if data is None else data.decode("utf-8", "backslashreplace")
-    return row
+        shown["payload"] = None if record is None else record.decode("utf-8", "backslashreplace")
+    return shown

@@ -59,7 +59,7 @@ class StagedReplay:
             for batch in letters.read(choice):
                 rows = []
                 for row in batch.to_pylist():
-                    whole = row["payload"] and row["detail"] != _CUT_OFF
+                    whole = row["payload"] and not (row["detail"] or "").endswith(_CUT_OFF)
                     if row["replayed"]:
                         replayed += 1
                     elif not whole or row["reason"] == "unreadable_file":

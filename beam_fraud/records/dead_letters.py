@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_fraud.records.faults import Faults
+from beam_fraud.records.faults import Faults, at_line
 from beam_fraud.records.text import flat
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, sources_of
@@ -39,7 +39,7 @@ def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
             sources_of(dead),
             dead.column(POSITION),
             reasons,
-            details,
+            at_line(dead, details),
             _payloads(dead),
         ],
         schema=DEAD_LETTER,

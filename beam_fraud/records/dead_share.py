@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from beam_fraud.records.faults import line_of
+
 #: Share of dead letters from which a run warns.
 WARNING_SHARE = 0.05
 
@@ -75,8 +77,10 @@ class DeadShare:
         why = ", ".join(f"{rows:,} {reason}" for reason, rows in most_first)
         if self.first is None:
             return f"({why})"
-        source, position, fault = self.first
-        return f"({why}); first: {source}:{position}: {fault}"
+        source, position, detail = self.first
+        line, fault = line_of(detail)
+        where = f"{source}:{position}" if line is None else f"{source} line {line}"
+        return f"({why}); first: {where}: {fault}"
 
 
 def dead_share(rows: int, dead_letters: pa.RecordBatch | None = None) -> DeadShare:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.sources.raw import REASON
+from beam_fraud.sources.raw import LINE, REASON
 
 #: Reasons of dead letters, each with what its detail says.
 REASONS = {
@@ -30,6 +32,7 @@ REASONS = {
     "invalid_label": "neither 0 nor 1",
 }
 _NAMES = tuple(REASONS)
+_AT_LINE = re.compile(r"line ([0-9]+), ")
 
 
 class Faults:
@@ -80,11 +83,31 @@ def faults_of_parsing(parsed: pa.RecordBatch) -> Faults:
     return faults
 
 
+def at_line(dead: pa.RecordBatch, details: pa.StringArray) -> pa.StringArray:
+    """Details of rows, each after the line of its file where that is known (`@line`)."""
+    if LINE not in dead.schema.names:
+        return details
+    lines = dead.column(LINE).cast(pa.string())
+    return pc.binary_join_element_wise("line ", lines, ", ", details, "")
+
+
+def line_of(detail: str | None) -> tuple[int | None, str]:
+    """The line that a detail names, None if it names none, and the rest of it.
+
+    Example:
+      >>> line_of("line 6, a: no amount"), line_of("a: no amount")
+      ((6, 'a: no amount'), (None, 'a: no amount'))
+    """
+    text = detail or ""
+    found = _AT_LINE.match(text)
+    return (None, text) if found is None else (int(found[1]), text[found.end() :])
+
+
 def missing_columns(dead_letters: pa.RecordBatch) -> list[str]:
     """The column that has no value, of each dead letter (`stages.DEAD_LETTER`) for want of one."""
     absent = dead_letters.filter(pc.starts_with(dead_letters.column("reason"), "missing_"))
     reasons, details = (absent.column(name).to_pylist() for name in ("reason", "detail"))
     return [
-        detail.removesuffix(f": {REASONS[reason]}")
+        line_of(detail)[1].removesuffix(f": {REASONS[reason]}")
         for reason, detail in zip(reasons, details, strict=True)
     ]

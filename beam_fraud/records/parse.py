@@ -1,8 +1,8 @@
 """Raw batches to parsed ones: columns under the schema's names, whatever the format.
 
 A parsed batch has the columns of `Schema.columns` (of any type; one that may be absent can be
-missing) beside `@position`, for text `@payload`, for messages `@appended`, and where some records
-could not be parsed `@reason` and `@detail`, null for the others.
+missing) beside `@position`, for text `@payload` and `@line`, for messages `@appended`, and where
+some records could not be parsed `@reason` and `@detail`, null for the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ import pyarrow as pa
 from beam_fraud.records.json_records import parse_json
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.csv_text import parse_csv
-from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, SOURCE, origin_of
+from beam_fraud.sources.raw import (
+    APPENDED,
+    DETAIL,
+    LINE,
+    PAYLOAD,
+    POSITION,
+    REASON,
+    SOURCE,
+    origin_of,
+)
 from beam_fraud.sources.segment import CsvLayout
 
 Fault = tuple[int, str, str]
@@ -62,7 +71,7 @@ def parsed_batch(
     if faults:
         faulty = [row for row, _, _ in faults]
         fields = dict(zip(columns, _spread(columns.values(), len(raw), faulty), strict=True))
-    kept = (POSITION, PAYLOAD, APPENDED, SOURCE)
+    kept = (POSITION, LINE, PAYLOAD, APPENDED, SOURCE)
     fields |= {name: raw.column(name) for name in kept if name in raw.schema.names}
     if faults:
         fields |= _fault_columns(len(raw), faults)

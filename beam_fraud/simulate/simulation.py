@@ -24,6 +24,9 @@ TERMINALS_IN_REACH = 8
 FRAUD_RATE = 0.008
 #: More than this in one table is not meant for one machine's memory.
 MAX_TRANSACTIONS = 100_000_000
+#: Ids of a seed begin at its multiple of this, so that no two seeds share any.
+_IDS_OF_A_SEED = 1_000_000_000
+MAX_SEED = 2**32 - 1
 
 #: What `simulate` returns: the handbook's columns.
 TRANSACTIONS = pa.schema(
@@ -53,7 +56,7 @@ class Simulation:
     accounts: int = 1000
     #: How many terminals.
     merchants: int = 2000
-    #: The same parameters and seed give the same table; not negative.
+    #: The same parameters and seed give the same table, two seeds share no id; up to `MAX_SEED`.
     seed: int = 0
     #: The part of transactions that shall be frauds, above 0 and below 0.5.
     fraud_rate: float = FRAUD_RATE
@@ -67,8 +70,8 @@ class Simulation:
         for name in ("days", "accounts", "merchants"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} {getattr(self, name)}: must be at least 1")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must not be negative")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"--seed {self.seed}: must be from 0 to {MAX_SEED}")
         if not 0 < self.fraud_rate < 0.5:
             raise UsageError(
                 f"--fraud-rate {self.fraud_rate}: must be above 0 and below 0.5 (0.008 is 0.8 %)"
@@ -106,7 +109,8 @@ def simulate(spec: Simulation) -> pa.Table:
 
     Returns:
       A table of the schema `TRANSACTIONS`, ordered by time, which is in whole seconds and UTC;
-      ids count from 0; amounts have two decimals. It may be empty if `spec` is very small.
+      ids count from `seed` times a thousand million; amounts have two decimals. It may be empty if
+      `spec` is very small.
 
     Raises:
       UsageError: no customer has a terminal in reach.
@@ -133,17 +137,18 @@ def simulate(spec: Simulation) -> pa.Table:
         days=spec.days,
         rng=rng,
     )
-    return _table(labelled, spec.start)
+    return _table(labelled, spec)
 
 
-def _table(labelled: LabelledPurchases, start: date) -> pa.Table:
+def _table(labelled: LabelledPurchases, spec: Simulation) -> pa.Table:
     purchases, scenario = labelled.purchases, labelled.scenario
-    first = np.datetime64(start, "s").astype(np.int64)
+    first = np.datetime64(spec.start, "s").astype(np.int64)
+    lowest = spec.seed * _IDS_OF_A_SEED
     columns = [
-        np.arange(len(scenario), dtype=np.int64),
+        np.arange(lowest, lowest + len(scenario), dtype=np.int64),
         (purchases.second + first) * 1_000_000,
-        purchases.customer.astype(np.int64),
-        purchases.terminal.astype(np.int64),
+        purchases.customer.astype(np.int64) + lowest,
+        purchases.terminal.astype(np.int64) + lowest,
         # A division by 100 gives the double nearest to the decimal; a product with 0.01 may not.
         purchases.cents / 100,
         (scenario > 0).astype(np.int8),

@@ -12,7 +12,7 @@ from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.sources.text_stream import TextStream
 
-_DELIMITERS = ",;\t|"
+DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -43,8 +43,8 @@ def layout_of(
       data_start: the byte at which the first record starts.
     """
     wanted = schema.columns(labels=labels)
-    found = {d: _split(header, d) for d in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda d: len(set(wanted) & set(found[d])))
+    found = {d: split_header(header, d) for d in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda d: len(set(wanted) & set(found[d])))
     columns = found[delimiter]
     for column in required_columns(schema, labels=labels):
         if column not in columns:
@@ -101,7 +101,8 @@ def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
     return text, len(line) + len(end)
 
 
-def _split(header: str, delimiter: str) -> tuple[str, ...]:
+def split_header(header: str, delimiter: str) -> tuple[str, ...]:
+    """The column names of a header's text; none if it is no line of CSV."""
     try:
         names = next(csv.reader([header], delimiter=delimiter), [])
     except csv.Error:

@@ -34,8 +34,11 @@ class RecordBlock:
     data: bytes
     #: int64[n + 1]: where each record starts in `data`, and where the last one ends.
     offsets: Offsets
-    #: Where the block ends, counted from the start of the reading.
+    #: int64[n]: lines before each record, counted from the start of the reading.
+    lines: Offsets
+    #: Where the block ends, counted from the start of the reading, and the lines before that.
     end: int
+    end_line: int
     #: Whether the only record is one that was too long and is cut off.
     cut_off: bool = False
 
@@ -66,7 +69,7 @@ def read_records(
     Yields:
       Blocks of one record or more, about `CHUNK_BYTES` each.
     """
-    rest, base, kept, ended = b"", 0, b"", False
+    rest, base, line, kept, ended = b"", 0, 0, b"", False
     while not ended:
         chunk = read(CHUNK_BYTES)
         ended = not chunk
@@ -75,58 +78,81 @@ def read_records(
             base += line_end or len(chunk)
             if not line_end and not ended:
                 continue
-            yield _cut_off(kept, base)
-            chunk, kept = chunk[line_end:], b""
+            yield _cut_off(kept, base, line)
+            chunk, kept, line = chunk[line_end:], b"", line + 1
         data = rest + chunk
         if ended and data and not data.endswith(b"\n"):
             data += b"\n"
-        starts, ends, used = _records(data, is_record, ended)
-        yield from _blocks(data, starts, ends, base)
-        rest, base = data[used:], base + used
+        found = _records(data, is_record, ended)
+        yield from _blocks(data, found, base, line)
+        rest, base = data[found.used :], base + found.used
+        line += found.lines_before(found.used)
         if len(rest) > MAX_RECORD_BYTES:
             base, kept, rest = base + len(rest), rest[:KEPT_BYTES], b""
 
 
-def _blocks(data: bytes, starts: Offsets, ends: Offsets, base: int) -> Iterator[RecordBlock]:
-    """The records `[starts, ends)` of `data`, those that are too long by themselves."""
-    first = 0
+@dataclass(frozen=True)
+class _Found:
+    """The records of some text."""
+
+    #: int64[n]: where each starts and ends; empty lines may be between them.
+    starts: Offsets
+    ends: Offsets
+    #: Bytes that they and empty lines take.
+    used: int
+    #: int64[l]: where each line ends.
+    line_ends: Offsets
+
+    def lines_before(self, place: int) -> int:
+        """Number of lines that end at a place or before it."""
+        return int(np.searchsorted(self.line_ends, place, side="right"))
+
+
+def _blocks(data: bytes, found: _Found, base: int, line: int) -> Iterator[RecordBlock]:
+    """The records of `data`, those that are too long by themselves."""
+    starts, ends, first = found.starts, found.ends, 0
     for long in np.flatnonzero(ends - starts > MAX_RECORD_BYTES):
-        yield from _block(data, starts[first:long], ends[first:long], base)
+        yield from _block(data, found, slice(first, long), base, line)
         begin = int(starts[long])
-        yield _cut_off(data[begin : begin + KEPT_BYTES], base + int(ends[long]))
+        kept = data[begin : begin + KEPT_BYTES]
+        yield _cut_off(kept, base + int(ends[long]), line + found.lines_before(begin))
         first = int(long) + 1
-    yield from _block(data, starts[first:], ends[first:], base)
+    yield from _block(data, found, slice(first, None), base, line)
 
 
-def _block(data: bytes, starts: Offsets, ends: Offsets, base: int) -> Iterator[RecordBlock]:
+def _block(data: bytes, found: _Found, which: slice, base: int, line: int) -> Iterator[RecordBlock]:
+    starts, ends = found.starts[which], found.ends[which]
     if not len(starts):
         return
-    end = base + int(ends[-1])
+    last = int(ends[-1])
+    lines = line + np.searchsorted(found.line_ends, starts, side="right")
+    until = base + last, line + found.lines_before(last)
     if (starts[1:] == ends[:-1]).all():
-        yield RecordBlock(data, np.append(starts, ends[-1]), end)
+        yield RecordBlock(data, np.append(starts, last), lines, *until)
         return
     # Empty lines between the records: leave them out, so that the records adjoin.
     lengths = ends - starts
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    yield RecordBlock(np.frombuffer(data, dtype=np.uint8)[places].tobytes(), offsets, end)
+    text = np.frombuffer(data, dtype=np.uint8)[places].tobytes()
+    yield RecordBlock(text, offsets, lines, *until)
 
 
-def _cut_off(kept: bytes, end: int) -> RecordBlock:
-    return RecordBlock(kept, np.array([0, len(kept)], dtype=np.int64), end, cut_off=True)
+def _cut_off(kept: bytes, end: int, line: int) -> RecordBlock:
+    offsets, lines = np.array([0, len(kept)], dtype=np.int64), np.array([line], dtype=np.int64)
+    return RecordBlock(kept, offsets, lines, end, line + 1, cut_off=True)
 
 
-def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> tuple[Offsets, Offsets, int]:
-    """Where whole records in `data` start and end, and how many bytes they and empty lines take."""
+def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> _Found:
     text = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(text == _NEWLINE) + 1
+    line_ends = ends = np.flatnonzero(text == _NEWLINE) + 1
     starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
     used = int(ends[-1]) if len(ends) else 0
     if is_record is not None and b'"' in data:
         starts, ends, used = _join_quoted(data, starts, ends, is_record, ended)
     lengths = ends - starts
     empty = (lengths == 1) | ((lengths == 2) & (text[starts] == _RETURN))
-    return starts[~empty], ends[~empty], used
+    return _Found(starts[~empty], ends[~empty], used, line_ends)
 
 
 def _join_quoted(

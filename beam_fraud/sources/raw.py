@@ -19,6 +19,8 @@ from beam_fraud.sources.segment import CsvLayout
 
 POSITION = "@position"
 PAYLOAD = "@payload"
+#: int64, no nulls: the line of the file that the record begins at, from 1; of text files alone.
+LINE = "@line"
 #: int64, no nulls: when the broker took the message, milliseconds of the epoch. Only messages have
 #: it, up to validation: what is decided by it must not depend on which messages came together.
 APPENDED = "@appended"

@@ -51,6 +51,8 @@ class Segment:
     first_row: int = 0
     #: Rows to read at most.
     row_limit: int | None = None
+    #: Only for text: lines of the file before the first record, a header among them.
+    first_line: int = 0
 
     @property
     def whole(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os.path import commonpath, realpath
 from pathlib import PurePosixPath
 
@@ -57,10 +58,8 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
     """Cut a file into segments of about `bytes_each`; into a single one if that is None."""
     if file.format.name == "replay":
         yield Segment(file)
-    elif bytes_each is None:
-        yield Segment(file, file.csv.data_start if file.csv else 0)
     elif file.format.name == "parquet":
-        yield from split_parquet(file, bytes_each)
+        yield from [Segment(file)] if bytes_each is None else split_parquet(file, bytes_each)
     else:
         yield from split_text(file, bytes_each)
 
@@ -104,9 +103,7 @@ def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
         if rows <= 0:
             break
         count = min(rows, file.rows) if file.rows is not None else count_records(file, rows)
-        segments += [
-            Segment(s.file, s.start, s.stop, s.first_row, count) for s in split_file(file, None)
-        ]
+        segments += [replace(s, row_limit=count) for s in split_file(file, None)]
         rows -= count
     return segments
 

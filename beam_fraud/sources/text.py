@@ -10,11 +10,17 @@ import pyarrow as pa
 
 from beam_fraud.sources.csv_records import is_csv_record
 from beam_fraud.sources.lines import IsRecord, RecordBlock, read_records
-from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, with_origin
+from beam_fraud.sources.raw import DETAIL, LINE, PAYLOAD, POSITION, REASON, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text_stream import TextStream
 
-_RAW = pa.schema([pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())])
+_RAW = pa.schema(
+    [
+        pa.field(POSITION, pa.int64()),
+        pa.field(LINE, pa.int64()),
+        pa.field(PAYLOAD, pa.binary()),
+    ]
+)
 _RAW_CUT_OFF = _RAW.append(pa.field(REASON, pa.string())).append(pa.field(DETAIL, pa.string()))
 
 
@@ -28,36 +34,38 @@ def read_text(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
     end = None if segment.row_limit is None else row + segment.row_limit
     for records in _blocks(segment.file, segment.start, segment.stop):
         payload = records.payload()
+        lines = pa.array(records.lines + segment.first_line + 1)
         for first in range(0, len(payload), block_rows):
             part = payload[first : first + block_rows]
             if end is not None:
                 part = part[: end - row]
             if len(part):
-                yield _raw(part, row, segment, block, cut_off=records.cut_off)
+                at = lines[first : first + len(part)]
+                yield _raw(part, at, row, segment, block, cut_off=records.cut_off)
             row, block = row + len(part), block + 1
         if end is not None and row >= end:
             return
 
 
-def split_text(file: InputFile, bytes_each: int) -> Iterator[Segment]:
-    """Cut a file into segments of about `bytes_each`; compressed files stay whole.
+def split_text(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
+    """Cut a file into segments of about `bytes_each`; compressed files stay whole, all do if None.
 
     The file is read once to find where records start, as row numbers have to be known and a quoted
     field may hold line ends; that takes a fraction of what parsing takes.
     """
-    begin = file.csv.data_start if file.csv else 0
-    if file.format.compression or file.size - begin <= bytes_each:
-        yield Segment(file, begin)
+    begin, header = (file.csv.data_start, 1) if file.csv else (0, 0)
+    if bytes_each is None or file.format.compression or file.size - begin <= bytes_each:
+        yield Segment(file, begin, first_line=header)
         return
-    start, first_row, row = begin, 0, 0
+    start, first_row, first_line, row = begin, 0, header, 0
     for records in _blocks(file, begin, None):
         row += len(records)
         stop = begin + records.end
         if stop - start >= bytes_each:
-            yield Segment(file, start, stop, first_row)
-            start, first_row = stop, row
+            yield Segment(file, start, stop, first_row, first_line=first_line)
+            start, first_row, first_line = stop, row, header + records.end_line
     if row > first_row:
-        yield Segment(file, start, file.size, first_row)
+        yield Segment(file, start, file.size, first_row, first_line=first_line)
 
 
 def count_records(file: InputFile, at_most: int) -> int:
@@ -79,15 +87,23 @@ def _blocks(file: InputFile, start: int, stop: int | None) -> Iterator[RecordBlo
 
 
 def _raw(
-    payload: pa.BinaryArray, first_row: int, segment: Segment, block: int, *, cut_off: bool
+    payload: pa.BinaryArray,
+    lines: pa.Int64Array,
+    first_row: int,
+    segment: Segment,
+    block: int,
+    *,
+    cut_off: bool,
 ) -> pa.RecordBatch:
     file = segment.file
     origin = Origin(file.name, file.format.name, block, segment.whole, file.csv)
     positions = pa.array(np.arange(first_row, first_row + len(payload), dtype=np.int64))
     if not cut_off:
-        return pa.RecordBatch.from_arrays([positions, payload], schema=with_origin(_RAW, origin))
+        described = with_origin(_RAW, origin)
+        return pa.RecordBatch.from_arrays([positions, lines, payload], schema=described)
     arrays = [
         positions,
+        lines,
         payload,
         pa.array(["too_long"] * len(payload)),
         pa.array(["record too long; its beginning is kept"] * len(payload)),

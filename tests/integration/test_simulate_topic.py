@@ -34,7 +34,7 @@ def test_the_rows_of_the_file_come_in_order_of_time_by_account(
     table = simulate(Simulation(**size))
     found = read_all(broker, name)
     rows = [json.loads(message.value()) for message in found]
-    assert sorted(row["TRANSACTION_ID"] for row in rows) == list(range(table.num_rows))
+    assert sorted(row["TRANSACTION_ID"] for row in rows) == table["TRANSACTION_ID"].to_pylist()
     amounts = dict(
         zip(*(table[c].to_pylist() for c in ("TRANSACTION_ID", "TX_AMOUNT")), strict=True)
     )
