@@ -24,7 +24,9 @@ def test_the_way_from_a_dead_letter_to_a_score(
     assert main(["dead-letters", "list", out, "--reason", "wrong_type", "--payload"]) == 0
     said = capsys.readouterr().out
     assert said.splitlines()[0].split()[:3] == ["dead", "letters", "1"]
-    assert said.endswith("day.csv:1 wrong_type a: not of the type it should be x2,2024-01-02,ten\n")
+    assert said.endswith(
+        "day.csv line 3, wrong_type a: not of the type it should be: 'ten' x2,2024-01-02,ten\n"
+    )
     file = str(tmp_path / "r.jsonl")
     assert main(["dead-letters", "export", out, "--to", file, "--reason", "wrong_type"]) == 0
     assert "so personal data" in capsys.readouterr().out
@@ -33,7 +35,7 @@ def test_the_way_from_a_dead_letter_to_a_score(
         "source": "day.csv",
         "position": 1,
         "reason": "wrong_type",
-        "detail": "a: not of the type it should be",
+        "detail": "line 3, a: not of the type it should be",
         "payload": "x2,2024-01-02,ten",
     }
     Path(file).write_text(json.dumps(row | {"payload": "x2,2024-01-02,10"}))

@@ -101,7 +101,7 @@ def test_a_run_without_any_transaction_says_why(options: ScoreOptions, tmp_path:
     Path(options.files[0]).write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,twenty\n")
     score.run(replace(options, files=(str(good),)))
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    why = r"^none of 2 records is a transaction \(2 wrong_type\); first: day\.csv:0: a: not of the"
+    why = r"^none of 2 records is a transaction \(2 wrong_type\); first: day\.csv line 2: a: not"
     with pytest.raises(FraudError, match=why):
         score.run(options)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
@@ -139,7 +139,9 @@ def test_many_dead_letters_are_warned_of(
     with caplog.at_level(logging.WARNING):
         assert score.run(options)["rows_dead"] == 1
     said = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
-    line = "1 of 20 records (5.0%) are dead letters (1 wrong_type); first: day.csv:19: a: not of"
+    line = (
+        "1 of 20 records (5.0%) are dead letters (1 wrong_type); first: day.csv line 21: a: not of"
+    )
     assert [text[: len(line)] for text in said] == [line] * warned
 
 

@@ -83,7 +83,10 @@ def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_if_told_to(
     (inbox / "bad.csv").write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,eleven\n")
     with caplog.at_level(logging.WARNING):
         assert run(options)["rows_dead"] == 2
-    assert "none of 2 records is a transaction (2 wrong_type); first: bad.csv:0: a:" in caplog.text
+    assert (
+        "none of 2 records is a transaction (2 wrong_type); first: bad.csv line 2: a:"
+        in caplog.text
+    )
     caplog.clear()
     (inbox / "few.csv").write_text("id,t,a\nx1,2024-01-01,ten\n" + "x2,2024-01-01,1\n" * 30)
     with caplog.at_level(logging.WARNING):

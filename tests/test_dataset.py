@@ -34,8 +34,8 @@ def test_rows_are_sorted_counted_and_kept_between_two_times(tmp_path: Path) -> N
     assert (data.rows_in, data.rows_dead, data.rows_duplicate) == (5, 1, 1)
     assert data.dead_reasons == {"wrong_type": 1}
     assert data.left_out == (
-        "1 of 5 rows left out (1 wrong_type); first: rows.csv:1: amount: not of the type it should "
-        "be"
+        "1 of 5 rows left out (1 wrong_type); first: rows.csv line 3: amount: not of the type it "
+        "should be"
     )
     march = datetime(2024, 3, 1, tzinfo=UTC)
     assert load_dataset([path], BANK, since=march).transactions.num_rows == 1
@@ -45,7 +45,7 @@ def test_rows_are_sorted_counted_and_kept_between_two_times(tmp_path: Path) -> N
 def test_files_of_dead_letters_alone_are_refused_with_the_first(tmp_path: Path) -> None:
     rows = [{**GOOD, "id": str(number), "amount": "x"} for number in range(3)]
     path = str(write_text(tmp_path / "rows.csv", csv_of(*rows)))
-    with pytest.raises(FraudError, match=r"none of 3 records .*; first: rows\.csv:0: "):
+    with pytest.raises(FraudError, match=r"none of 3 records .*; first: rows\.csv line 2: "):
         load_dataset([path], BANK)
 
 

@@ -42,7 +42,7 @@ def test_the_log_of_a_run_holds_no_id(
     call = ["score", str(days), "--model", bundle(tmp_path / "model", ROLES)]
     call += ["--out", str(tmp_path / "out"), "--sink", f"sqlite:///{tmp_path}/f.db"]
     call += ["--alert", f"file:{tmp_path}/alerts.jsonl"]
-    assert main([*call, "--log-level", "debug", "--log-file", str(log)]) == 0
+    assert main([*call, "--log-level", "debug", "--log-file", str(log)]) == int(dead_alone)
     said = capsys.readouterr()
     assert log.stat().st_size
     assert SECRET not in log.read_text() + said.err + said.out

@@ -152,7 +152,9 @@ def test_too_many_dead_letters_leave_what_was_there(held: Any, options: ScoreOpt
     before = dict(held.objects)
     file = Path(options.files[0])
     file.write_text(file.read_text() + "bad,2024-01-01,ten\n")
-    with pytest.raises(FraudError, match=r"1 of 6 records are dead letters.*first: day\.csv:5: a"):
+    with pytest.raises(
+        FraudError, match=r"1 of 6 records are dead letters.*first: day\.csv line 7: a"
+    ):
         score.run(replace(options, max_dead=0.1))
     file.write_text("id,t,a\nbad,2024-01-01,ten\n")
     with pytest.raises(FraudError, match=r"none of 1 records is a transaction"):
