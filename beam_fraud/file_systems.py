@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
+
+from beam_fraud.extras import install, is_installed
 
 #: Scheme to the package that its file system stands on, and the extra that brings it.
 _EXTRAS = {
@@ -41,19 +42,12 @@ def missing_file_system(url: str, error: Exception) -> str:
     if scheme not in _EXTRAS:
         return f"no file system knows {scheme}://; give a local path, or gs://, s3:// or azfs://"
     package, extra = _EXTRAS[scheme]
-    if not _installed(package):
-        return f"{scheme}:// needs {package}; pip install 'beam-fraud[{extra}]'"
+    if not is_installed(package):
+        return f"{scheme}:// needs {package}; {install(extra)}"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_missing(url: str) -> bool:
     """Whether what a URL's file system stands on is not installed."""
     scheme = url.partition("://")[0]
-    return scheme in _EXTRAS and not _installed(_EXTRAS[scheme][0])
-
-
-def _installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
+    return scheme in _EXTRAS and not is_installed(_EXTRAS[scheme][0])

@@ -218,7 +218,9 @@ def test_without_optuna_the_extra_is_named(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(FraudError, match=r"--tune: needs optuna; pip install 'beam-fraud\[tuning"):
+    with pytest.raises(
+        FraudError, match=r"--tune: needs optuna; .* -m pip install 'beam-fraud\[tuning"
+    ):
         train.run(replace(options, tune=2))
 
 

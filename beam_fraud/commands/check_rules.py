@@ -21,7 +21,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.event_time import event_micros
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.models.bundle import Bundle, load_model, open_bundle
+from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.rules.figures import Block, RuleFigures
@@ -68,6 +68,8 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     refuse_bundles((*options.on, *options.history))
     bundle = None if options.model is None else open_bundle(options.model)
+    if bundle is not None:
+        check_packages(bundle)
     schema = _schema(options, bundle)
     rules, features = _rules_and_features(options, schema, bundle)
     dataset = load_dataset(

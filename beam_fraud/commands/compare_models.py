@@ -20,7 +20,7 @@ from beam_fraud.evaluation.agreement import agreement
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.event_time import event_micros
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import Bundle, load_model, open_bundle
+from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
 from beam_fraud.models.differences import differences
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
@@ -110,6 +110,8 @@ def _described(bundle: Bundle) -> dict[str, Any]:
 
 def _measured(bundles: list[Bundle], options: CompareModelsOptions) -> dict[str, Any]:
     refuse_bundles((*options.on, *options.history))
+    for bundle in bundles:
+        check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
         options.on,

@@ -27,7 +27,7 @@ from beam_fraud.evaluation.cost import parse_cost
 from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, evaluate_models
 from beam_fraud.event_time import event_micros, moment_of
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import Bundle, load_model, open_bundle, read_reference
+from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle, read_reference
 from beam_fraud.models.handbook_protocol import CARDS, card_precision
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
@@ -90,6 +90,8 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     refuse_bundles((*options.files, *options.history))
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     bundles = [open_bundle(path) for path in (options.model, *options.others)]
+    for bundle in bundles:
+        check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
         options.files,

@@ -17,7 +17,7 @@ from beam_fraud.commands.given_duration import given_seconds
 from beam_fraud.commands.given_rules import given_rules
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.bundle import open_bundle
+from beam_fraud.models.bundle import check_packages, open_bundle
 from beam_fraud.outputs import UNDELIVERED
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import Outputs
@@ -120,6 +120,9 @@ def plan_scoring(
       FraudError: the bundle, or a file that an option names, cannot be used.
     """
     bundle = open_bundle(options.model)
+    if runner_of(beam_options).local:
+        # Elsewhere the workers need it, and this machine need not have it.
+        check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
     rules = given_rules(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)

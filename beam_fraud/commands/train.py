@@ -22,6 +22,7 @@ from beam_fraud.commands.validation import (
 from beam_fraud.commands.validation_figures import render_tuning, render_validation
 from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import UsageError
+from beam_fraud.extras import need_extras
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.calibration import Method
@@ -108,6 +109,11 @@ def run(options: TrainOptions) -> dict[str, object]:
     kind = resampled(kind, options.resample)
     if options.tune is not None and candidates(options.resample):
         raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
+    kind.check_packages()
+    for way in candidates(options.resample):
+        way.check_packages()
+    if options.tune is not None:
+        need_extras(["optuna"], "--tune")
     recipe = Recipe(
         kind=kind,
         rule=parse_threshold(options.threshold),

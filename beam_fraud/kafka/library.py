@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from beam_fraud.errors import FraudError
+from beam_fraud.extras import install
 
 try:
     from confluent_kafka import (
@@ -17,9 +18,7 @@ try:
     )
     from confluent_kafka.admin import AdminClient, ClusterMetadata
 except ImportError as error:
-    raise FraudError(
-        f"Kafka needs a client library ({error}): pip install 'beam-fraud[kafka]'"
-    ) from None
+    raise FraudError(f"Kafka needs a client library ({error}): {install('kafka')}") from None
 
 __all__ = [
     "OFFSET_BEGINNING",

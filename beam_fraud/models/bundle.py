@@ -17,6 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.extras import EXTRAS, need_extras
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.foreign import in_words
 from beam_fraud.models.manifest import (
@@ -213,6 +214,16 @@ def load_model(bundle: Bundle) -> Any:
         # An object of another version may open and lack what a prediction needs.
         predict_scores(model, np.zeros((1, features)))
     return model
+
+
+def check_packages(bundle: Bundle) -> None:
+    """Check that what the model needs is installed here, without opening it.
+
+    Raises:
+      FraudError: a package is not; its extra is named.
+    """
+    needed = (name for name in bundle.manifest.versions if name in EXTRAS)
+    need_extras(needed, f"{bundle.path}: {MODEL_FILE}")
 
 
 def read_reference(bundle: Bundle) -> Reference:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError
-from beam_fraud.file_systems import file_systems, missing_file_system
+from beam_fraud.file_systems import file_systems, is_missing, missing_file_system
 from beam_fraud.sinks.folder import check_writable
 from beam_fraud.urls import is_url
 
@@ -120,6 +120,8 @@ def _file_systems(path: str) -> Any:
     beam = file_systems()
     try:
         beam.get_filesystem(path)
+        if is_missing(path):
+            raise ValueError(path)
     except ValueError as error:
         raise FraudError(f"{path}: {missing_file_system(path, error)}") from None
     return beam

@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.errors import UsageError
+from beam_fraud.extras import install
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.urls import is_url
@@ -81,7 +82,7 @@ def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) ->
 def _missing(options: PipelineOptions) -> Iterator[str]:
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     if not _installed():
-        yield "--runner DataflowRunner: needs Google's libraries: pip install 'beam-fraud[gcp]'"
+        yield f"--runner DataflowRunner: needs Google's libraries: {install('gcp')}"
     if not cloud.project:
         yield "--project: Dataflow needs the id of a project, as in --project my-project"
     if not cloud.region and not os.environ.get("CLOUDSDK_COMPUTE_REGION"):

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from beam_fraud.errors import FraudError
+from beam_fraud.extras import install
 from beam_fraud.sinks.database_url import connect_arguments, database_file, driver_url, masked
 
 #: How long SQLite waits for another process's transaction in silence, in seconds.
@@ -50,9 +51,7 @@ def _engine(url: str, process: int) -> Engine:
             hide_parameters=True,
         )
     except ModuleNotFoundError:
-        raise FraudError(
-            f"database {masked(url)}: needs psycopg; pip install 'beam-fraud[postgres]'"
-        ) from None
+        raise FraudError(f"database {masked(url)}: needs psycopg; {install('postgres')}") from None
 
     @event.listens_for(made, "do_connect")
     def _connect(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> Any:

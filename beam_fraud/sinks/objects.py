@@ -7,17 +7,19 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
 from beam_fraud.errors import UsageError
-from beam_fraud.file_systems import file_systems, missing_file_system
+from beam_fraud.file_systems import file_systems, is_missing, missing_file_system
 
 
 def check_scheme(option: str, url: str) -> None:
-    """See that some file system knows the URL.
+    """Check that some file system knows the URL, and that what it stands on is installed.
 
     Raises:
-      UsageError: none does.
+      UsageError: none does, or it is not.
     """
     try:
         file_systems().get_filesystem(url)
+        if is_missing(url):
+            raise ValueError(url)
     except ValueError as error:
         raise UsageError(f"{option}: {missing_file_system(url, error)}") from None
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import UsageError
+from beam_fraud.extras import need_extras
 from beam_fraud.models.kinds.refused_settings import refused_settings
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
@@ -29,6 +30,9 @@ class ModelKind(ABC):
     #: Whether labels teach it anything; they choose the threshold of every kind.
     supervised: ClassVar[bool] = True
 
+    #: Optional modules without which it cannot be fitted, each one of `extras.EXTRAS`.
+    needs: ClassVar[tuple[str, ...]] = ()
+
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """An unfitted scikit-learn classifier that takes NaN in any column.
@@ -39,6 +43,16 @@ class ModelKind(ABC):
           rows: what it will be fitted on.
           seed: of everything random in it.
         """
+
+    def check_packages(self) -> None:
+        """Check that what fitting needs is installed, before there are any rows.
+
+        Raises:
+          FraudError: a package is not; its extra is named.
+        """
+        need_extras(self.needs, f"--model {self.name}")
+        for part in self.parts.values():
+            part.check_packages()
 
     @property
     def parts(self) -> Mapping[str, ModelKind]:

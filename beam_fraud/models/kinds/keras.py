@@ -29,6 +29,7 @@ class Keras(ModelKind):
     """
 
     name: ClassVar[str] = "keras"
+    needs: ClassVar[tuple[str, ...]] = ("jax", "keras")
     space: ClassVar[Space] = {
         "units": Whole(32, 256, log=True),
         "dropout": Real(0.0, 0.6),

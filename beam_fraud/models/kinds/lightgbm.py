@@ -27,6 +27,7 @@ class LightGBM(Boosting):
     """
 
     name: ClassVar[str] = "lightgbm"
+    needs: ClassVar[tuple[str, ...]] = ("lightgbm",)
     space: ClassVar[Space] = {
         "trees": Whole(50, 400, log=True),
         "leaves": Whole(4, 64, log=True),

@@ -23,6 +23,10 @@ class Wrapped(ModelKind):
         object.__setattr__(self, "name", self.kind.name)
         object.__setattr__(self, "space", self.kind.space)
 
+    def check_packages(self) -> None:
+        """The kind's."""
+        self.kind.check_packages()
+
     @property
     def settings(self) -> dict[str, Any]:
         """The kind's."""

@@ -25,6 +25,7 @@ class XGBoost(Boosting):
     """
 
     name: ClassVar[str] = "xgboost"
+    needs: ClassVar[tuple[str, ...]] = ("xgboost",)
     space: ClassVar[Space] = {
         "trees": Whole(50, 400, log=True),
         "depth": Whole(2, 8),

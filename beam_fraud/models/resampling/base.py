@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import FraudError
-from beam_fraud.extras import extra_module
+from beam_fraud.extras import extra_module, need_extras
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.labelled import LabelledRows
 
@@ -111,6 +111,14 @@ class Resampler(ABC):
     def __str__(self) -> str:
         """As the command line gives it."""
         return self.name if self.ratio is None else f"{self.name}={self.ratio:g}"
+
+    def check_packages(self) -> None:
+        """Check that imbalanced-learn is installed, before there are any rows.
+
+        Raises:
+          FraudError: it isn't; the extra is named.
+        """
+        need_extras(["imblearn"], f"{OPTION} {self.name}")
 
     def library(self, module: str) -> ModuleType:
         """A module of imbalanced-learn.

@@ -26,6 +26,11 @@ class Resampled(Wrapped):
     #: How many rows, and frauds among them, the kind was given to fit on by `validate`.
     fitted_on: tuple[int, int] | None = field(default=None, compare=False, repr=False)
 
+    def check_packages(self) -> None:
+        """The resampler's, then the kind's."""
+        self.resampler.check_packages()
+        super().check_packages()
+
     @property
     def settings(self) -> dict[str, Any]:
         """The kind's, and the resampler."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from beam_fraud.errors import FraudError
+from beam_fraud.extras import install
 from beam_fraud.sinks.bigquery.table import TableName
 
 #: Seconds for an answer; the library tries again, with back-off and jitter, for `PATIENCE` seconds.
@@ -40,9 +41,7 @@ def connected(table: TableName, patience: float = PATIENCE) -> Iterator[Any]:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.cloud import bigquery
     except ImportError as error:
-        raise FraudError(
-            f"BigQuery needs a client library ({error}): pip install 'beam-fraud[gcp]'"
-        ) from None
+        raise FraudError(f"BigQuery needs a client library ({error}): {install('gcp')}") from None
     where = f"--sink bigquery:{table}"
     try:
         client = bigquery.Client(project=table.project)

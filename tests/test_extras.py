@@ -1,0 +1,126 @@
+"""What is said where an extra is missing: before anything is read, with the Python that runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli import main
+from beam_fraud.commands import train
+from beam_fraud.commands.train import TrainOptions
+from beam_fraud.extras import EXTRAS, install
+from tests.test_commands_train import SCHEMA, table
+
+#: What the extras bring, for models and for places.
+OPTIONAL = {*EXTRAS, "confluent_kafka", "psycopg", "boto3", "azure"}
+#: Nothing is there: whoever looks at it before the extra says so.
+ABSENT = "absent.parquet"
+TRAIN = f"train {ABSENT} --schema shop.toml"
+CHECK = f"rules check rules.toml --on {ABSENT} --schema shop.toml"
+
+
+class Hidden:
+    """Finds no optional package."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name.split(".")[0] in OPTIONAL:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the bundles `xgboost` and `forest`, and data that either can score."""
+    place = tmp_path_factory.mktemp("bundles")
+    rows = table(400)
+    fraud = np.arange(400) % 10 == 0
+    rows = rows.set_column(rows.column_names.index("fraud"), "fraud", pa.array(fraud.astype(int)))
+    pq.write_table(rows, place / "data.parquet")
+    (place / "shop.toml").write_text(SCHEMA)
+    (place / "rules.toml").write_text(
+        '[[rule]]\nname = "high"\nwhen = "score > 0.5"\ndecision = "review"\n'
+    )
+    (place / "inbox").mkdir()
+    for kind in ("xgboost", "forest"):
+        options = TrainOptions(
+            files=(str(place / "data.parquet"),),
+            schema=str(place / "shop.toml"),
+            model=kind,
+            out=str(place / kind),
+            settings=("trees=3",),
+        )
+        train.run(options)
+    return place
+
+
+@pytest.fixture
+def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.split(".")[0] in OPTIONAL or name.startswith("beam_fraud.kafka"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
+
+
+@pytest.mark.usefixtures("_without_extras")
+@pytest.mark.parametrize(
+    ("call", "extra"),
+    [
+        (f"{TRAIN} --model xgboost --out b", "boosting"),
+        (f"{TRAIN} --model lightgbm --out b", "boosting"),
+        (f"{TRAIN} --model keras --out b", "keras"),
+        (f"{TRAIN} --model average:forest+xgboost --out b", "boosting"),
+        (f"{TRAIN} --model forest --resample smote --out b", "resampling"),
+        (f"{TRAIN} --model forest --resample compare --out b", "resampling"),
+        (f"{TRAIN} --model forest --tune 2 --out b", "tuning"),
+        (f"{TRAIN} --model forest --out s3://bucket/b", "aws"),
+        ("evaluate absent.parquet --model xgboost", "boosting"),
+        ("evaluate absent.parquet --model forest --model xgboost", "boosting"),
+        ("models compare forest xgboost --on absent.parquet", "boosting"),
+        ("models export forest --onnx m.onnx", "onnx"),
+        ("score absent.parquet --model xgboost --out o", "boosting"),
+        ("score absent.parquet --model xgboost --out o --dry-run", "boosting"),
+        ("score data.parquet --model forest --out o --sink postgresql://u@localhost/d", "postgres"),
+        ("score data.parquet --model forest --out o --alert kafka://localhost:1/t", "kafka"),
+        ("score data.parquet --model forest --out s3://bucket/o", "aws"),
+        ("score azfs://account/box/x.csv --model forest --out o", "azure"),
+        ("stream --watch inbox --model xgboost --out o --until-idle 1", "boosting"),
+        ("stream --kafka localhost:1 --topic t --model forest --out o", "kafka"),
+        (f"{CHECK} --model xgboost", "boosting"),
+        ("simulate --kafka localhost:1 --topic t", "kafka"),
+    ],
+)
+def test_a_missing_extra_is_said_before_anything_is_read(
+    call: str,
+    extra: str,
+    bundles: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(bundles)
+    assert main(call.split()) in (1, 2)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(install(extra))
+    assert ABSENT not in said
+
+
+def test_what_to_install_is_for_the_python_that_runs() -> None:
+    program, *arguments = shlex.split(install("kafka"))
+    assert program == sys.executable
+    assert arguments == ["-m", "pip", "install", "beam-fraud[kafka]"]
+
+
+@pytest.mark.usefixtures("_without_extras")
+def test_bundles_are_shown_without_what_their_models_need(
+    bundles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "show", str(bundles / "xgboost")]) == 0
+    assert main(["models", "list", str(bundles)]) == 0
+    assert main(["models", "compare", str(bundles / "xgboost"), str(bundles / "forest")]) == 0
+    assert "xgboost" in capsys.readouterr().out
