@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import pyarrow as pa
@@ -15,6 +15,9 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 
 #: What Beam's step asks for; a step says so in its signature.
 _TRACKER = beam.DoFn.RestrictionParam(unbounded_source._PROVIDER)
+#: A source that gives nothing is asked again after this part of the time for which it has given
+#: nothing, and at the latest after so many seconds.
+_PAUSE_SHARE, _LONGEST_PAUSE = 0.1, 1.0
 #: More sub-sources than any stream has.
 _ALL = 1_000
 _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
@@ -22,7 +25,7 @@ _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_
 
 @dataclass
 class ReadElsewhere(beam.PTransform):
-    """`ReadFromUnboundedSource`, under the same names, with two differences.
+    """`ReadFromUnboundedSource`, under the same names, with three differences.
 
     Each sub-source is an element of its own: Flink gives all that comes of one element to one
     worker, however many there are.
@@ -32,11 +35,14 @@ class ReadElsewhere(beam.PTransform):
     a checkpoint is complete, and without checkpoints never: asked each time, every bundle would
     open the model and find its place in the source anew, and memory would grow for ever. Prism says
     so right after each bundle of a step that may ask, and then a worker fails that has not asked.
+
+    The longer a source has given nothing, the longer it is left alone: each look is a bundle, which
+    costs a runner the same whether anything came or not.
     """
 
     #: Has raw batches as its elements; its sub-sources are not split again.
     source: UnboundedSource
-    #: Seconds until a source without data is asked again.
+    #: Seconds until a source without data is asked again, at the earliest.
     poll_interval: float
     #: Seconds after which a bundle ends.
     max_read_seconds: float
@@ -50,6 +56,7 @@ class ReadElsewhere(beam.PTransform):
             poll_interval=self.poll_interval, max_read_time_seconds=self.max_read_seconds
         )
         step.finalize_seconds = self.finalize_seconds
+        step.poll_interval = self.poll_interval
         return (
             root
             | "Create" >> beam.Create(self.source.split(_ALL), reshuffle=False)
@@ -57,8 +64,20 @@ class ReadElsewhere(beam.PTransform):
         )
 
 
+def pause(poll_interval: float, idle: float) -> float:
+    """Seconds until a source is asked again that has given nothing for so many.
+
+    >>> [pause(0.05, idle) for idle in (0, 0.3, 2, 30)]
+    [0.05, 0.05, 0.2, 1.0]
+    """
+    return max(poll_interval, min(idle * _PAUSE_SHARE, _LONGEST_PAUSE))
+
+
 class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
+    #: When a source of this process has given anything last, or was first asked: steps come and go.
+    gave: ClassVar[float | None] = None
     finalize_seconds: float
+    poll_interval: float
     #: When the next may be asked for; the first only after a while, so that never is never.
     _next: float
 
@@ -76,7 +95,13 @@ class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
     ) -> Iterator[pa.RecordBatch]:
         if self.finalize_seconds == 0:
             bundle.register(_nothing)
-        yield from super().process(element, _Seldom(self, bundle), tracker, watermark_estimator)
+        now = monotonic()
+        if _RarelyFinalized.gave is None:
+            _RarelyFinalized.gave = now
+        self._poll_interval = pause(self.poll_interval, now - _RarelyFinalized.gave)
+        for batch in super().process(element, _Seldom(self, bundle), tracker, watermark_estimator):
+            _RarelyFinalized.gave = monotonic()
+            yield batch
 
     def register(self, bundle: Any, callback: Callable[[], None]) -> None:
         now = monotonic()
