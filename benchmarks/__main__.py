@@ -17,7 +17,7 @@ from beam_fraud.errors import FraudError
 from benchmarks.explore import measure_explore
 from benchmarks.features import measure_handbook, measure_many
 from benchmarks.flink_batch import measure_flink_batch
-from benchmarks.flink_stream import measure_flink_stream
+from benchmarks.flink_stream import measure_flink_latency, measure_flink_stream
 from benchmarks.inputs import Inputs
 from benchmarks.machine import machine
 from benchmarks.measure import ROOT, ProcessFailedError
@@ -60,6 +60,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-memory", None, measure_stream_memory),
     ("flink-batch", _ULB, measure_flink_batch),
     ("flink-stream", None, measure_flink_stream),
+    ("flink-latency", None, measure_flink_latency),
     ("upserts", None, measure_upserts),
     ("help", None, measure_help),
 )

@@ -17,6 +17,7 @@ from benchmarks import commands
 from benchmarks.measure import PeakMemory, ProcessFailedError
 from benchmarks.plan import Plan, Results, log
 from benchmarks.running_stream import running, wait_until
+from benchmarks.stream_latency import measured_latency
 from benchmarks.stream_run import filled_topic, java_is_here, running_broker
 from benchmarks.table import Figure, Ratio
 from deploy.flink.cluster import FlinkCluster
@@ -32,6 +33,9 @@ _SHARE = ("--parallelism=2", "--sdk_worker_parallelism=2", "--shards=4")
 _CHECKPOINTS = "--checkpointing_interval=1000"
 #: Less traffic to the job manager, and larger bundles, as a stream that catches up may have them.
 _LIGHT = ("--disable_metrics=true", "--max_bundle_time_mills=200")
+#: Messages a second of an even load, and what a stream is run with as the documentation has it.
+_RATES = (200, 1_000)
+_USUAL = ("--parallelism=2", "--sdk_worker_parallelism=2", "--checkpointing_interval=10000")
 #: What is measured: a name, Beam's options for it, and the bound and the aim of its rate.
 _CASES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
     ("stream on Flink", (), None, None),
@@ -70,6 +74,24 @@ def measure_flink_stream(plan: Plan, results: Results) -> None:
         name = f"{name}, thousand messages/s, first consumed to last scored"
         bound = bound if rows >= _BOUND_ROWS else None
         results.ratios.append(Ratio(name, rate / 1000, bound, False, aim))
+
+
+def measure_flink_latency(plan: Plan, results: Results) -> None:
+    """How late scores are of an even load; broker, load and cluster have the same cores."""
+    if not java_is_here("flink-latency"):
+        return
+    file = plan.inputs.stream(int(max(_RATES) * plan.seconds))
+    plan.inputs.stream_bundle()
+    with (
+        running_broker(plan) as broker,
+        TemporaryDirectory(prefix="beam-fraud-") as data,
+        FlinkCluster(Path(data), slots=2) as cluster,
+    ):
+        for rate in _RATES:
+            name, options = f"stream on Flink at {rate:,}/s", (*cluster.beam_options, *_USUAL)
+            measured, figure = measured_latency(plan, broker, name, rate, file, *options)
+            results.figures.append(figure)
+            results.latencies += measured
 
 
 @dataclass(frozen=True)

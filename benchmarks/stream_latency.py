@@ -36,20 +36,32 @@ def measure_latency(plan: Plan, results: Results) -> None:
     plan.inputs.stream_bundle()
     with running_broker(plan) as broker:
         for rate in RATES:
-            measured, figure = _measure(plan, broker, rate, file)
+            measured, figure = measured_latency(plan, broker, f"stream at {rate:,}/s", rate, file)
             results.figures.append(figure)
             results.latencies += measured
             results.ratios += _ratios(rate, measured[0])
 
 
-def _measure(plan: Plan, broker: Broker, rate: int, file: Path) -> tuple[list[Latency], Figure]:
-    inputs, name = plan.inputs, f"stream at {rate:,}/s"
+def measured_latency(
+    plan: Plan, broker: Broker, name: str, rate: int, file: Path, *more: str
+) -> tuple[list[Latency], Figure]:
+    """How late scores, rows and alerts are of a stream with an even load.
+
+    Args:
+      plan: how to measure.
+      broker: that runs.
+      name: of the stream, for the table.
+      rate: messages a second.
+      file: what is sent.
+      more: options of the stream.
+    """
+    inputs = plan.inputs
     topic, scored = new_topic(broker), new_topic(broker)
-    out = inputs.work / "out" / f"stream-{rate}"
+    out = inputs.work / "out" / f"stream-{topic}"
     database, alerts, seen = out / "flagged.db", out / "alerts.jsonl", out / "seen.npz"
     options = ("--sink", f"sqlite:///{database}", "--alert", f"file:{alerts}")
     stream = commands.stream(
-        broker.bootstrap, topic, inputs.stream_bundle(), out, *options, "--out-topic", scored
+        broker.bootstrap, topic, inputs.stream_bundle(), out, *options, "--out-topic", scored, *more
     )
     expected = int(rate * plan.seconds)
     # Sent first: they are scored when the stream has started.
