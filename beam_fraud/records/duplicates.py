@@ -12,7 +12,7 @@ from beam_fraud.features.hashing import Hashes, IdHash, WideHashes
 class SeenIds:
     """Hashes of 128 bits of all ids seen so far, under a key of their own.
 
-    They take 16 bytes an id, and 26 for the moment in which the two longest runs become one: they
+    They take 16 bytes an id, and about 30 while the two longest runs become one: they
     lie in sorted runs of which each is more than twice as long as the next, so that a look-up
     searches few of them and each hash is moved few times.
 
