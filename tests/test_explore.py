@@ -147,6 +147,8 @@ class TestDuplicates:
         assert told.holdout is not None
         assert (told.holdout.test_rows, told.holdout.test_frauds) == (56_961, 75)
         assert {(s.feature, s.kind) for s in told.suspects} == {("Time", "time")}
+        # It is a feature of the preset, which nobody could leave out.
+        assert not any(piece.topic == "features" for piece in told.advice)
 
 
 class TestMissing:

@@ -25,6 +25,7 @@ from beam_fraud.explore.over_time import OverTime, over_time
 from beam_fraud.explore.rates import Rate
 from beam_fraud.explore.rows import Floats, Rows, explored_rows
 from beam_fraud.explore.separation import Separation, category_separation, separation
+from beam_fraud.presets import PRESETS
 from beam_fraud.schema import Schema
 
 
@@ -93,6 +94,9 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
     texts = categories(rows)
     together = correlation(rows)
     suspected = suspects(rows, described, texts, missing, separations, together)
+    # A preset's own features are known in time, and wanted: nobody is advised against them.
+    preset = schema == PRESETS.get(schema.name)
+    doubted = [s for s in suspected if s.kind == "absence predicts" or not preset]
     counted, split, equal = balance(rows), holdout(rows), duplicates(rows)
     who, when = holders(rows), over_time(rows)
     times = event_micros(rows.transactions)
@@ -115,7 +119,7 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
         correlation=together,
         suspects=suspected,
         holdout=split,
-        advice=advice(counted, split, equal, who, suspected, when),
+        advice=advice(counted, split, equal, who, doubted, when),
     )
 
 
