@@ -61,3 +61,10 @@ def test_plots_become_files(tmp_path: Path) -> None:
 )
 def test_cells(cell: str | float | None, text: str) -> None:
     assert cell_text(cell) == text
+
+
+def test_what_stands_between_backticks_is_code_and_never_markup() -> None:
+    said = "give `--until X` or `<b>`"
+    page = render_page("t", "s", [Section("a", (said, Notice(said)))])
+    assert page.count("give <code>--until X</code> or <code>&lt;b&gt;</code></p>") == 2
+    assert "`" not in page

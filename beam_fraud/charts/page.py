@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from beam_fraud.charts.figure import Plot
 
@@ -68,6 +70,7 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     environment.tests["of_kind"] = lambda part, kind: isinstance(part, kinds[kind])
     environment.tests["number"] = lambda cell: isinstance(cell, int | float)
     environment.filters["cell"] = cell_text
+    environment.filters["prose"] = _prose
     page = environment.from_string(source)
     return page.render(title=title, subtitle=subtitle, sections=list(sections)) + "\n"
 
@@ -81,6 +84,11 @@ def cell_text(cell: str | int | float | None) -> str:
     if isinstance(cell, int) or (float(cell).is_integer() and abs(cell) < 1e15):
         return f"{int(cell):,}"
     return f"{cell:,.3f}" if 0.1 <= abs(cell) < 1e5 else f"{cell:.4g}"
+
+
+def _prose(text: str) -> Markup:
+    """Plain text as HTML; what stands between backticks is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def save_plots(sections: Sequence[Section], directory: Path) -> list[Path]:
