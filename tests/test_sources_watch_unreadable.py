@@ -1,6 +1,8 @@
 """Files of a watched directory that cannot be read are dead letters, and cost no others."""
 
 import os
+import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import pytest
 
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
+from beam_fraud.sources.watch.dropped import DroppedFile
+from beam_fraud.sources.watch.mark import WatchMark
+from beam_fraud.sources.watch.position import WatchPosition
 from beam_fraud.sources.watch.source import WatchSource
 from tests.dropping import batches, drop, first, places, raw_rows, read, rows, warnings
 from tests.reading import BANK, GOOD, csv_of, write_text
@@ -107,6 +112,92 @@ def test_a_file_that_cannot_be_read_on_after_a_stop_is_a_dead_letter(
     (letter,) = raw_rows(batches(reader))
     assert places([letter]) == [("a.csv", 10)]
     assert f"was {how} before it was read to the end" in letter["@detail"]
+    assert read(source, reader.get_checkpoint_mark()) == []
+
+
+def odd_link(path: Path) -> None:
+    path.symlink_to("nowhere.parquet")
+
+
+def odd_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def odd_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def odd_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(os.path.relpath(path))
+
+
+def odd_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def odd_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def odd_empty(path: Path) -> None:
+    path.touch()
+    os.utime(path, (1, 1))
+
+
+def odd_replay(path: Path) -> None:
+    path.with_name("a.replay").write_bytes(b"SQLite format 3\0")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (odd_link, "a.parquet: is a link that leads to nothing readable"),
+        (odd_loop, "a.parquet: is a link that leads to nothing readable"),
+        (odd_pipe, "a.parquet: is a pipe, socket or device; left out"),
+        (odd_socket, "a.parquet: is a pipe, socket or device; left out"),
+        (odd_device, "a.parquet: is a pipe, socket or device; left out"),
+        (odd_folder, "a.parquet: is a folder; left out"),
+        (odd_empty, "a.parquet: is empty; left out"),
+        (odd_replay, "a.replay: its name says no known format"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_no_file_is_left_out_with_one_warning(
+    make: Callable[[Path], None],
+    said: str,
+    source: WatchSource,
+    inbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(inbox)
+    make(inbox / "a.parquet")
+    drop(inbox / "b.csv", 1)
+    assert places(read(source)) == [("b.csv", 0)]
+    (warning,) = warnings(caplog)
+    assert warning.startswith(said)
+
+
+def test_a_file_that_was_empty_is_read_once_it_is_written(source: WatchSource, inbox: Path) -> None:
+    odd_empty(inbox / "a.csv")
+    drop(inbox / "b.csv", 1)
+    reader = replace(source, until_idle=None).create_reader(None, None)
+    first(reader, 1)
+    drop(inbox / "a.csv", 1)
+    assert places(raw_rows(first(reader, 1))) == [("a.csv", 0)]
+
+
+def test_a_file_of_replayed_dead_letters_begun_before_is_a_dead_letter(
+    source: WatchSource, inbox: Path
+) -> None:
+    odd_replay(inbox / "a.parquet")
+    status = (inbox / "a.replay").stat()
+    begun = DroppedFile(str(inbox / "a.replay"), status.st_size, status.st_mtime_ns)
+    mark = WatchMark(WatchPosition().begun(begun), None)
+    reader = source.create_reader(None, mark)
+    (letter,) = raw_rows(batches(reader))
+    assert "its name says no known format" in letter["@detail"]
     assert read(source, reader.get_checkpoint_mark()) == []
 
 

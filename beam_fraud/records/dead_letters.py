@@ -13,6 +13,7 @@ import pyarrow.types as pat
 from beam_fraud.records.faults import Faults, at_line
 from beam_fraud.records.text import flat
 from beam_fraud.sources.columns import is_text
+from beam_fraud.sources.lines import KEPT_BYTES
 from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, sources_of
 from beam_fraud.stages import DEAD_LETTER
 
@@ -69,7 +70,8 @@ def _plain(column: pa.Array) -> list[Any]:
     """Values that JSON can hold; what neither JSON nor Python can hold is spelled out."""
     column = flat(column)
     if is_text(column.type):
-        values = column.cast(pa.large_binary()).to_pylist()
+        # As much as is kept of a line that is too long.
+        values = pc.binary_slice(column.cast(pa.large_binary()), 0, KEPT_BYTES).to_pylist()
         return [value and value.decode("utf-8", "backslashreplace") for value in values]
     if pat.is_floating(column.type):
         values = column.cast(pa.float64()).to_pylist()

@@ -17,7 +17,7 @@ FORMATS = {
 #: Endings that say how a text file is compressed.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
-#: Ending of the files that `dead-letters replay` reads; it makes them itself, so nobody is told.
+#: Ending of the files that `dead-letters replay` makes and reads itself: no input of anyone else.
 REPLAY = ".replay"
 
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1", "replay": b"SQLi"}
@@ -41,8 +41,6 @@ def format_of(file_name: str) -> FileFormat | None:
       FileFormat(name='csv', compression='gzip')
     """
     stem = file_name.lower()
-    if stem.endswith(REPLAY):
-        return FileFormat("replay")
     compression = None
     for ending, kind in COMPRESSIONS.items():
         if stem.endswith(ending):

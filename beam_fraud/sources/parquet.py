@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
@@ -13,11 +15,16 @@ from beam_fraud.errors import FraudError
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.columns import lacks_column, mistyped, required_columns
 from beam_fraud.sources.filesystem import open_file
+from beam_fraud.sources.parquet_metadata import row_groups
+from beam_fraud.sources.parquet_pages import BATCH_BYTES, Sound, sound_groups
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.urls import is_url
 
 #: Bytes of a column chunk that are read at a time, so that a huge row group is not read whole.
 _BUFFER_BYTES = 1 << 20
+#: Items of a list in a footer at most.
+_MAX_FOOTER_ITEMS = 1_000_000
 
 
 def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
@@ -29,7 +36,7 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
     Raises:
       FraudError: the file, the column and what is wrong.
     """
-    with _open(path) as file:
+    with _open(path) as (file, source), _damage(f"{path}: is not a readable Parquet file"):
         arrow = file.schema_arrow
         for column in required_columns(schema, labels=labels):
             if column not in arrow.names:
@@ -42,7 +49,10 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
                 expected = mistyped(schema, column, type, labels=labels)
                 if expected:
                     raise FraudError(f"{path}: column {column!r} is {type}, should be {expected}")
-        return int(file.metadata.num_rows)
+        rows, grouped = int(file.metadata.num_rows), sum(g.rows for g in row_groups(source))
+        if rows != grouped:
+            raise ValueError(f"it promises {rows} rows, and {grouped} in row groups")
+        return rows
 
 
 def read_parquet(
@@ -51,39 +61,89 @@ def read_parquet(
     """Raw batches of at most `block_rows` rows each, with just the columns that `schema` reads.
 
     Raises:
-      FraudError: the file cannot be read.
+      FraudError: the file cannot be read, or not to its end; or it unfolds to more than may be in
+        memory at once.
     """
-    source = segment.file
-    row, left = segment.first_row, segment.row_limit
-    with _open(source.path) as file:
-        present = set(file.schema_arrow.names)
-        columns = [c for c in schema.columns(labels=labels) if c in present]
-        groups = range(segment.start, segment.stop or file.metadata.num_row_groups)
-        batches = file.iter_batches(block_rows, row_groups=list(groups), columns=columns)
-        block = 0
-        while left is None or left > 0:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                line = (str(error).splitlines() or ["unknown error"])[0]
-                raise FraudError(f"{source.path}: is damaged after row {row}: {line}") from None
-            if batch is None:
-                return
-            if left is not None:
-                batch = batch.slice(0, left)
-                left -= len(batch)
-            origin = Origin(source.name, "parquet", block, segment.whole)
+    path, name = segment.file.path, segment.file.name
+    row, block = segment.first_row, 0
+    with _open(path) as (file, source):
+        with _damage(f"{path}: is damaged"):
+            present = set(file.schema_arrow.names)
+            columns = [c for c in schema.columns(labels=labels) if c in present]
+            described = row_groups(source)
+            groups = range(segment.start, segment.stop or len(described))
+            promised = sum(described[group].rows for group in groups)
+            sound = Sound(len(groups), block_rows)
+            if not is_url(path):
+                sound = sound_groups(file, source, groups, columns, block_rows)
+        read = _batches(file, groups[: sound.groups], columns, sound.rows, segment)
+        for batch in read if sound.rows == block_rows else _joined(read, block_rows):
+            origin = Origin(name, "parquet", block, segment.whole)
             positions = pa.array(np.arange(row, row + len(batch), dtype=np.int64))
-            # Parquet takes `a` for the folder of a column `a.b` and reads that as well.
-            arrays = [positions, *(_without_views(batch.column(name)) for name in columns)]
+            arrays = [positions, *batch.columns]
             yield pa.RecordBatch.from_arrays(
                 arrays, schema=with_origin(_described(arrays, columns), origin)
             )
             row, block = row + len(batch), block + 1
+    came = row - segment.first_row
+    if segment.row_limit is not None and came >= segment.row_limit:
+        return
+    if sound.fault is not None:
+        raise FraudError(f"{path}: is damaged after row {row}: {sound.fault}")
+    if segment.row_limit is None and came != promised:
+        raise FraudError(
+            f"{path}: is damaged after row {row}: "
+            f"its footer promises {promised} rows where {came} came"
+        )
 
 
-def _without_views(column: pa.Array) -> pa.Array:
-    """Views as plain bytes: Arrow cannot filter views."""
+def _batches(
+    file: pq.ParquetFile, groups: range, columns: list[str], rows: int, segment: Segment
+) -> Iterator[pa.RecordBatch]:
+    """Batches of these columns, none empty, checked as far as nothing behind checks them."""
+    path, row, left = segment.file.path, segment.first_row, segment.row_limit
+    with _damage(f"{path}: is damaged after row {row}"):
+        batches = file.iter_batches(rows, row_groups=list(groups), columns=columns)
+    while left is None or left > 0:
+        with _damage(f"{path}: is damaged after row {row}"):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            # Parquet takes `a` for the folder of a column `a.b` and reads that as well.
+            batch = batch.select(columns)
+            batch.validate()
+            arrays = [_checked(column) for column in batch.columns]
+            batch = pa.RecordBatch.from_arrays(arrays, names=columns)
+        if left is not None:
+            batch = batch.slice(0, left)
+            left -= len(batch)
+        row += len(batch)
+        if len(batch):
+            yield batch
+
+
+def _joined(batches: Iterator[pa.RecordBatch], block_rows: int) -> Iterator[pa.RecordBatch]:
+    """Small batches as larger ones, as far as memory allows."""
+    some: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if some and (rows + len(batch) > block_rows or size + batch.nbytes > BATCH_BYTES):
+            yield pa.concat_batches(some)
+            some, rows, size = [], 0, 0
+        some.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+    if some:
+        yield pa.concat_batches(some)
+
+
+def _checked(column: pa.Array) -> pa.Array:
+    """A column that kernels can be given: Arrow believes a file's indices, and filters no views."""
+    if pat.is_dictionary(column.type):
+        indices, size = pc.min_max(column.indices), len(column.dictionary)
+        least, most = indices["min"].as_py(), indices["max"].as_py()
+        if least is not None and not 0 <= least <= most < size:
+            raise ValueError(f"index {most if least >= 0 else least} of {size} values")
+        column.dictionary.validate()
     if pat.is_string_view(column.type) or pat.is_binary_view(column.type):
         return column.cast(pa.binary_view()).cast(pa.large_binary())
     return column
@@ -96,16 +156,13 @@ def _described(arrays: list[pa.Array], columns: list[str]) -> pa.Schema:
 
 def split_parquet(file: InputFile, bytes_each: int) -> Iterator[Segment]:
     """Cut a file into segments of whole row groups, about `bytes_each` (as stored) each."""
-    with _open(file.path) as opened:
-        metadata = opened.metadata
-        groups = metadata.num_row_groups
+    with _open(file.path) as (_, source), _damage(f"{file.path}: is not a readable Parquet file"):
+        described = row_groups(source)
+        groups = len(described)
         start, first_row, row, size = 0, 0, 0, 0
         for group in range(groups):
-            described = metadata.row_group(group)
-            row += described.num_rows
-            size += sum(
-                described.column(i).total_compressed_size for i in range(metadata.num_columns)
-            )
+            row += described[group].rows
+            size += described[group].stored
             if size >= bytes_each or group == groups - 1:
                 last = group == groups - 1
                 yield Segment(file, start, None if last and not start else group + 1, first_row)
@@ -114,9 +171,25 @@ def split_parquet(file: InputFile, bytes_each: int) -> Iterator[Segment]:
             yield Segment(file)
 
 
-def _open(path: str) -> pq.ParquetFile:
+@contextmanager
+def _open(path: str) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
+    """A file as Arrow reads it, and its bytes."""
+    with _damage(f"{path}: is not a readable Parquet file"):
+        source = open_file(path)
+        # No list in the footer has more items than the file has bytes, whatever it claims.
+        items = min(max(source.size(), 1), _MAX_FOOTER_ITEMS)
+        file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, thrift_container_size_limit=items)
+    with source:
+        yield file, source
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Say `what` of anything that is raised over a file's bytes."""
     try:
-        return pq.ParquetFile(open_file(path), buffer_size=_BUFFER_BYTES)
-    except (pa.ArrowException, OSError) as error:
-        line = (str(error).splitlines() or ["unknown error"])[0]
-        raise FraudError(f"{path}: is not a readable Parquet file: {line}") from None
+        yield
+    except FraudError:
+        raise
+    except Exception as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FraudError(f"{what}: {line}") from None

@@ -13,7 +13,13 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
-from beam_fraud.sources.file_format import check_first_bytes, format_of, unknown_format
+from beam_fraud.sources.file_format import (
+    REPLAY,
+    FileFormat,
+    check_first_bytes,
+    format_of,
+    unknown_format,
+)
 from beam_fraud.sources.filesystem import FoundFile, list_files, open_file
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
 from beam_fraud.sources.replayed import find_replayed, read_replayed
@@ -35,22 +41,25 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
         mistypes a column.
       UsageError: a file's name says no known format.
     """
-    found: dict[str, FoundFile] = {}
+    found: dict[str, tuple[FoundFile, FileFormat]] = {}
     for pattern in given:
         files = list_files(pattern)
-        known = [file for file in files if format_of(file.path)]
+        known = [(file, form) for file in files if (form := _format(file, pattern))]
         if not known:
             raise unknown_format(files[0].path)
         if len(known) < len(files):
             _LOG.warning(
                 "%s: %d files of no known format left out", pattern, len(files) - len(known)
             )
-        for file in known:
+        for file, form in known:
             _check_name(file.path)
-            found.setdefault(file.path if is_url(file.path) else realpath(file.path), file)
-    names = _distinct_names(list(found.values()))
+            place = file.path if is_url(file.path) else realpath(file.path)
+            found.setdefault(place, (file, form))
+    names = _distinct_names([file for file, _ in found.values()])
     return [
-        file for one in found.values() for file in _inspect(one, names[one.path], schema, labels)
+        file
+        for one, form in found.values()
+        for file in _inspect(one, form, names[one.path], schema, labels)
     ]
 
 
@@ -131,11 +140,16 @@ def _check_name(path: str) -> None:
         raise FraudError(f"{shown}: its name is not UTF-8; rename it") from None
 
 
-def _inspect(found: FoundFile, name: str, schema: Schema, labels: Labels) -> list[InputFile]:
+def _format(file: FoundFile, given: str) -> FileFormat | None:
+    """What a file is by its name: dead letters that are replayed only where it is itself given."""
+    replayed = given.endswith(REPLAY) and file.path.endswith(given)
+    return FileFormat("replay") if replayed else format_of(file.path)
+
+
+def _inspect(
+    found: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
+) -> list[InputFile]:
     """What a file holds: itself, or the sources that its records once came from."""
-    file_format = format_of(found.path)
-    if file_format is None:
-        raise unknown_format(found.path)
     try:
         with open_file(found.path) as file:
             check_first_bytes(found.path, file_format, file.read(4))

@@ -50,7 +50,8 @@ class TextStream:
         if self._left is not None:
             size = min(size, self._left)
         try:
-            data: bytes = self._stream.read(size)
+            # What `read` allocates is lost for good where the compressed content is damaged.
+            data: bytes = self._stream.read_buffer(size).to_pybytes()
         except OSError as error:
             line = (str(error).splitlines() or ["unknown error"])[0]
             raise FraudError(f"{self._path}: is damaged or cut off: {line}") from None

@@ -8,7 +8,7 @@ from collections import deque
 
 from beam_fraud.sinks.folder import reason_of
 from beam_fraud.sources.file_format import format_of, unknown_format
-from beam_fraud.sources.watch.dropped import DroppedFile, Settling, list_directory
+from beam_fraud.sources.watch.dropped import DroppedFile, Settling, list_directory, shown
 from beam_fraud.sources.watch.position import WatchPosition
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class WatchedDirectory:
 
     def _listed(self) -> list[DroppedFile]:
         try:
-            found = list_directory(self._directory)
+            listing = list_directory(self._directory)
         except OSError as error:
             if not self._missing:
                 why = reason_of(error)
@@ -63,18 +63,20 @@ class WatchedDirectory:
         if self._missing:
             _LOG.info("%s: can be listed again", self._directory)
         self._missing = False
-        return found
+        for name, why in listing.odd.items():
+            self._warn(name, f"{shown(name)}: {why}; left out")
+        return listing.files
 
     def _wanted(self, file: DroppedFile, position: WatchPosition) -> bool:
         if format_of(file.name) is None:
-            self._warn(file, f"{unknown_format(file.shown)}; left out")
+            self._warn(file.name, f"{unknown_format(file.shown)}; left out")
             return False
         if position.is_changed(file):
             again = "was changed after it was read; to have it read, give it another name"
-            self._warn(file, f"{file.shown}: {again}")
+            self._warn(file.name, f"{file.shown}: {again}")
         return not position.is_done(file)
 
-    def _warn(self, file: DroppedFile, message: str) -> None:
-        if file.name not in self._warned:
+    def _warn(self, name: str, message: str) -> None:
+        if name not in self._warned:
             _LOG.warning("%s", message)
-        self._warned.add(file.name)
+        self._warned.add(name)

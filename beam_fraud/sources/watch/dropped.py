@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from beam_fraud.sources.file_format import format_of
+
 #: How names begin that are not meant to be read: hidden ones, and marks such as `_SUCCESS`.
 _HIDDEN = (".", "_")
 #: How names end under which programs write what is not finished yet.
 _UNFINISHED = (".tmp", ".part", ".crdownload", "~")
+#: Seconds after which a file that is still empty is not about to be written.
+_EMPTY_SECONDS = 10.0
+
+
+def shown(name: str) -> str:
+    """A file's name as text, whatever its bytes are."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class DroppedFile:
     @property
     def shown(self) -> str:
         """The name, as text whatever its bytes are."""
-        return os.fsencode(self.name).decode(errors="backslashreplace")
+        return shown(self.name)
 
     @property
     def name_hash(self) -> bytes:
@@ -49,24 +59,41 @@ class DroppedFile:
 
     def now(self) -> DroppedFile | None:
         """The same file as it is now; None if it is gone."""
-        return _look(Path(self.path))
+        found = _look(Path(self.path))
+        return found if isinstance(found, DroppedFile) else None
 
 
-def list_directory(directory: str) -> list[DroppedFile]:
-    """The files in a directory that have something in them and a name that is meant to be read.
+@dataclass(frozen=True)
+class Listing:
+    """What is in a directory at one moment, of names that are meant to be read."""
+
+    #: The files that have something in them.
+    files: list[DroppedFile]
+    #: Why something else is no file to read, by its name.
+    odd: dict[str, str]
+
+
+def list_directory(directory: str) -> Listing:
+    """List a directory; its folders are passed over, unless they are named as files are.
 
     Raises:
       OSError: the directory cannot be read.
     """
-    folder = str(Path(directory).absolute())
-    with os.scandir(folder) as entries:
-        found = [
-            _look(entry)
-            for entry in entries
-            if not entry.name.startswith(_HIDDEN) and not entry.name.lower().endswith(_UNFINISHED)
-        ]
-    # A file that is made and not written to yet would be taken for a whole one.
-    return [file for file in found if file is not None and file.size]
+    listing = Listing([], {})
+    with os.scandir(str(Path(directory).absolute())) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith(_HIDDEN) or name.lower().endswith(_UNFINISHED):
+                continue
+            found = _look(entry)
+            if isinstance(found, str):
+                listing.odd[name] = found
+            elif found is not None and found.size:
+                listing.files.append(found)
+            elif found is not None and time.time() - found.modified / 1e9 > _EMPTY_SECONDS:
+                # One that was just made would be taken for a whole one.
+                listing.odd[name] = "is empty"
+    return listing
 
 
 class Settling:
@@ -84,11 +111,18 @@ class Settling:
         return whole, growing
 
 
-def _look(place: os.DirEntry[str] | Path) -> DroppedFile | None:
+def _look(place: os.DirEntry[str] | Path) -> DroppedFile | str | None:
+    """A file; what is wrong with something that is named like one; None for all else."""
     try:
         status = place.stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return DroppedFile(os.fspath(place), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        if place.is_symlink():
+            return f"is a link that leads to nothing readable ({error.strerror})"
+        return (
+            None if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        )
+    if stat.S_ISREG(status.st_mode):
+        return DroppedFile(os.fspath(place), status.st_size, status.st_mtime_ns)
+    if stat.S_ISDIR(status.st_mode):
+        return "is a folder" if format_of(place.name) else None
+    return "is a pipe, socket or device"

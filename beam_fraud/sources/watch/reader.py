@@ -15,6 +15,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
+from beam_fraud.sources.file_format import format_of, unknown_format
 from beam_fraud.sources.raw import origin_of, with_origin
 from beam_fraud.sources.source import find_inputs, read_segment, split_file
 from beam_fraud.sources.watch.directory import WatchedDirectory
@@ -164,6 +165,8 @@ class WatchReader(UnboundedReader):
         if file.now() is None:
             raise FraudError(f"{file.shown}: was removed before it was read to the end")
         _refuse_changed(file)
+        if format_of(file.name) is None:
+            raise FraudError(str(unknown_format(file.shown)))
         (found,) = find_inputs([file.path], source.schema, labels=source.labels)
         row = 0
         for segment in split_file(found, None):

@@ -27,7 +27,8 @@ class WatchSource(UnboundedSource):
     A file is taken when two listings have shown the same size and time of it. It is known by its
     name: a file that is changed after that is not read again, and a warning says so. One that
     cannot be read, or not to its end, is a dead letter. Folders, hidden files, and files that are
-    empty or named as unfinished (`.tmp`, `.part`, `.crdownload`, `~`) are passed over.
+    named as unfinished (`.tmp`, `.part`, `.crdownload`, `~`) are passed over; links to nothing,
+    pipes, files that stay empty and folders named like files as well, with a warning.
     """
 
     #: The directory; `check` says whether it can be read.
