@@ -48,8 +48,13 @@ RESERVED = frozenset(
         *("is_weekend", "is_night"),
     )
 )
-#: Names that raw batches give to columns of their own (`sources.raw`).
-_RAW_NAMES = frozenset(("@position", "@payload", "@reason", "@detail"))
+#: Names that raw batches (`sources.raw`) and steps of the graph give to columns of their own.
+_RAW_NAMES = frozenset(
+    (
+        *("@position", "@payload", "@appended", "@source", "@reason", "@detail"),
+        *("@row", "@order", "@features"),
+    )
+)
 #: Roles whose column may be a categorical feature under the same name.
 _CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
 #: Roles whose values can be the key of velocity features; so can those of any other column but a

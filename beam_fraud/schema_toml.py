@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.presets import PRESETS
 from beam_fraud.schema import FeatureColumn, Kind, Missing, Schema
+from beam_fraud.text_file import parse_toml, read_text_file
 from beam_fraud.velocity import Velocity
 
 _TOP_LEVEL = (
@@ -39,8 +39,7 @@ def load_schema(name_or_path: str) -> Schema:
                 f"schema {name_or_path!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML "
                 "file"
             )
-        text = path.read_text(encoding="utf-8")
-        return schema_from_toml(text, where=str(path))
+        return schema_from_toml(read_text_file(path), where=str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise FraudError(f"schema file {path} cannot be read: {error}") from None
 
@@ -55,10 +54,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
     Raises:
       UsageError: bad TOML, an unknown key or a value of the wrong kind.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: not TOML: {error}") from None
+    document = parse_toml(text, where)
     _known_keys(document, _TOP_LEVEL, where)
     roles = _typed(document, "roles", dict, {}, where)
     for role, column in roles.items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
+from beam_fraud.text_file import read_text_file
 
 
 def read_secret(option: str, name: str, options: Mapping[str, str], variable: str) -> str | None:
@@ -27,7 +28,7 @@ def read_secret(option: str, name: str, options: Mapping[str, str], variable: st
     file, named = options.get(f"{name}_file"), options.get(f"{name}_env")
     if file is not None:
         try:
-            return Path(file).expanduser().read_text("utf-8").rstrip("\r\n")
+            return read_text_file(Path(file).expanduser()).rstrip("\r\n")
         except (OSError, UnicodeError) as error:
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
             raise FraudError(f"{option}: {name}_file {file}: {why}") from None

@@ -103,7 +103,7 @@ def test_what_ends_the_command_is_not_told_twice(
     except FraudError:
         BEAM.exception("b: model.joblib was changed [while running 'Infer']")
     assert capsys.readouterr().err == ""
-    assert file.read_text().count("\nbeam_fraud.errors.FraudError: b: ") == 2
+    assert file.read_text().count("\n    beam_fraud.errors.FraudError: b: ") == 2
 
 
 def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
@@ -133,6 +133,24 @@ def test_a_name_from_outside_neither_cuts_a_message_nor_reaches_the_terminal_raw
     log.configure(form="json")
     logging.getLogger("beam_fraud.x").warning("two\nlines.csv: no column")
     assert json.loads(capsys.readouterr().err)["message"] == "two\nlines.csv: no column"
+
+
+def test_no_line_of_a_log_file_or_at_level_debug_is_forged(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.log"
+    forged = "a\n12:00:00 error beam_fraud: all is lost\x1b[2J\r\u2028.csv"
+    log.configure("debug", file=str(file))
+    for logger in (OURS, BEAM):
+        try:
+            raise ValueError(forged)
+        except ValueError:
+            logger.exception("%s", forged)
+    for text in (file.read_text(), capsys.readouterr().err):
+        assert "all is lost" in text
+        assert not {"\x1b", "\r", "\u2028"} & set(text)
+        lines = [line for line in text.splitlines() if not line.startswith("    ")]
+        assert ["Traceback" in line or line.startswith("12:00:00") for line in lines] == [False] * 2
 
 
 def test_what_a_worker_process_logs_is_cut_to_its_message(

@@ -155,7 +155,15 @@ def test_a_feature_that_the_schema_lacks_is_refused(tmp_path: Path) -> None:
         bundle.features_in(ULB)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"name": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{}", b"[1]", b"\xff\xfe", b'{"name": 3}', b'{"metrics": {"a": NaN}}'),
+        *(b"[" * 10_000, b'{"x": ' * 10_000, b'{"metrics": ' + b'{"x":' * 10_000),
+        *(b'{"microseconds_per_row": ' + b"9" * 5_000 + b"}", b'{"metrics": {"a": 1e999}}'),
+    ],
+    ids=lambda content: str(content[:20]),
+)
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     write(tmp_path / "b")
     (tmp_path / "b" / "manifest.json").write_bytes(content)

@@ -36,6 +36,25 @@ def messages(*rows: tuple[str, int], first: int = 0) -> pa.RecordBatch:
     )
 
 
+def test_a_byte_order_mark_before_a_record_is_no_part_of_it() -> None:
+    plain = json.dumps(GOOD).encode()
+    marked = b"\xef\xbb\xbf" + plain
+    raw = pa.RecordBatch.from_arrays(
+        [
+            pa.array([0, 1, 2], pa.int64()),
+            pa.array([plain, marked, b"\xef\xbb\xbf" + marked], pa.binary()),
+            pa.array([0, 0, 0], pa.int64()),
+        ],
+        schema=with_origin(MESSAGES, Origin("payments:0", "jsonl")),
+    )
+    good, dead = validate(parse(raw, BANK, labels="required"), BANK, labels="required")
+    assert good.column("@position").to_pylist() == [0, 1]
+    assert good.slice(0, 1).drop_columns("@position").to_pylist() == (
+        good.slice(1).drop_columns("@position").to_pylist()
+    )
+    assert dead.column("reason").to_pylist() == ["malformed"]
+
+
 @settings(deadline=None)
 @given(
     gaps=st.lists(st.integers(-3_000, 3_000), min_size=1, max_size=12),

@@ -4,11 +4,17 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import UsageError
+from beam_fraud.features.block import FEATURES
 from beam_fraud.presets import HANDBOOK, LEDGER, ULB
 from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.shuffle.order import ORDER
+from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, SOURCE
+from beam_fraud.transforms.stateful import _ROW
 from beam_fraud.velocity import Velocity
 from tests.reading import BANK
 
+#: Names that steps of the graph give to columns of their own.
+INTERNAL = (POSITION, PAYLOAD, APPENDED, SOURCE, REASON, DETAIL, ORDER, FEATURES, _ROW)
 ROLES = {"event_time": "t", "amount": "a"}
 
 
@@ -33,7 +39,7 @@ def test_transactions_have_the_roles_then_the_features() -> None:
         ({**ROLES, "amonut": "b"}, (), "unknown role 'amonut'"),
         (ROLES, ("x", "x"), "'x' is listed twice"),
         (ROLES, ("score",), "'score' is a name of the output"),
-        (ROLES, ("@position",), "cannot be the name of a column"),
+        *((ROLES, (name,), "cannot be the name of a column") for name in INTERNAL),
         (ROLES, ('a"b',), "cannot be the name of a column"),
         ({**ROLES, "label": "x\ny"}, (), "cannot be the name of a column"),
         ({**ROLES, "event_time": "event_time"}, ("event_time",), "'event_time' is a role"),
@@ -109,3 +115,15 @@ def test_any_column_can_be_a_key_without_being_a_feature() -> None:
     assert schema.columns(labels="ignored") == ("t", "a", "device")
     assert schema.transactions(labels="ignored").field("device").type == pa.string()
     assert schema.features == ()
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+def test_a_role_or_key_of_an_internal_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a column"):
+        Schema("s", {**ROLES, "account_id": name})
+    with pytest.raises(UsageError, match="cannot be a key"):
+        Schema("s", ROLES, velocity=(Velocity((name,), ("1d",), ("count",)),))
+
+
+def test_a_column_that_only_begins_like_an_internal_one_is_read() -> None:
+    assert Schema("s", {"event_time": "@timestamp", "amount": "a"}).role("event_time")

@@ -243,6 +243,28 @@ def test_what_is_no_regular_file_is_said_to_be_none(name: str, tmp_path: Path) -
         find_inputs([path], BANK, labels="required")
 
 
+def test_linked_folders_are_followed_and_each_is_read_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given, elsewhere = tmp_path / "given", tmp_path / "elsewhere"
+    for folder in (given / "2024", elsewhere / "deep", elsewhere / "_hidden"):
+        folder.mkdir(parents=True)
+        (folder / "day.csv").write_bytes(csv_of(GOOD))
+    (given / "a_link").symlink_to(elsewhere)
+    (given / "a_loop").symlink_to(given)
+    (elsewhere / "deep" / "loop").symlink_to(elsewhere)
+    (given / "0_again").symlink_to("2024")
+    (given / "dangling.csv").symlink_to("nowhere")
+    os.mkfifo(given / "pipe.csv")
+    with caplog.at_level(logging.WARNING):
+        found = [file.name for file in list_files(str(given))]
+    assert found == ["2024/day.csv", "a_link/deep/day.csv"]
+    assert [r.getMessage().partition(": ")[2] for r in caplog.records] == [
+        "is a link to nothing; left out",
+        "is no regular file; left out",
+    ]
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_file_of_something_else_says_which_columns_it_has(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"

@@ -11,6 +11,7 @@ import time
 import warnings
 from typing import Literal, TextIO
 
+from beam_fraud.alerts.visible import printable
 from beam_fraud.commandline import interruption
 from beam_fraud.errors import UsageError
 
@@ -108,14 +109,14 @@ class _TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message, traceback = _parts(self, record, self._tracebacks)
-        if not self._tracebacks:
-            message = _printable(message)
+        own = not self._tracebacks or record.name.startswith(PACKAGE)
+        message = printable(message) if own else _indented(message)
         if getattr(record, "failure", False):
             line = f"beam-fraud: {message}"
         else:
             when = self.formatTime(record, self.datefmt)
             line = f"{when} {record.levelname.lower()} {record.name}: {message}"
-        return f"{line}\n{traceback}" if traceback else line
+        return f"{line}\n    {_indented(traceback)}" if traceback else line
 
 
 class _JsonLines(logging.Formatter):
@@ -158,11 +159,9 @@ def _parts(
     return message, formatter.formatException(record.exc_info) if record.exc_info else ""
 
 
-def _printable(text: str) -> str:
-    """What a terminal can be trusted with: everything else is shown as an escape."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+def _indented(text: str) -> str:
+    """Lines of which no second one can be taken for a record of its own."""
+    return "\n    ".join(printable(line) for line in text.split("\n"))
 
 
 def _not_reported_as_failure(record: logging.LogRecord) -> bool:

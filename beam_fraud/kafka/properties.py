@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.text_file import read_text_file
 
 #: Properties whose values may appear nowhere.
 _SECRET = re.compile(r"(password|passphrase|secret|ssl\.key\.pem|private\.key\.pem)$")
@@ -66,7 +67,7 @@ def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
       FraudError: it cannot be read, or a line is no property; the line itself is not repeated.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text_file(path).splitlines()
     except (OSError, UnicodeError) as error:
         raise FraudError(f"--kafka-properties {path}: {_why(error)}") from None
     return parse_properties(f"--kafka-properties {path}", _without_comments(lines))
@@ -90,7 +91,7 @@ def resolve(name: str, value: str) -> str:
             raise FraudError(f"Kafka property {name}: the variable {place} is not set")
         return os.environ[place]
     try:
-        return Path(place).read_text("utf-8").rstrip("\r\n")
+        return read_text_file(Path(place)).rstrip("\r\n")
     except (OSError, UnicodeError) as error:
         raise FraudError(f"Kafka property {name}: {place}: {_why(error)}") from None
 

@@ -169,7 +169,9 @@ def open_bundle(path: str) -> Bundle:
         ) from None
     try:
         manifest = decode_manifest(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise FraudError(f"{path}: {MANIFEST_FILE} can't be read (it nests too deeply)") from None
+    except (msgspec.DecodeError, ValueError) as error:
         raise FraudError(f"{path}: {MANIFEST_FILE} can't be read ({error})") from None
     if not manifest.name.isprintable():
         raise FraudError(f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model")

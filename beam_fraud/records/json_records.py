@@ -14,6 +14,7 @@ import pyarrow as pa
 from msgspec.structs import astuple
 
 from beam_fraud.schema import Labels, Schema
+from beam_fraud.sources.csv import BYTE_ORDER_MARK
 
 _TEXT = pa.string()
 #: What JSON may hold for an identifier, an amount or time, and a feature or label.
@@ -87,7 +88,8 @@ def _decode_each(
     records = []
     for position, message in enumerate(payload, start):
         try:
-            records.append(decode(message))
+            # Where a file or a message begins with a mark, it is no part of the record.
+            records.append(decode(message.removeprefix(BYTE_ORDER_MARK)))
         except msgspec.ValidationError as error:
             faults.append((position, "wrong_type", _explain(str(error))))
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

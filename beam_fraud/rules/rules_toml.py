@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +13,7 @@ from beam_fraud.rules.condition import Kind
 from beam_fraud.rules.expression import ConditionError, read_condition
 from beam_fraud.rules.rule import VERDICTS, Rule, RuleSet, Verdict
 from beam_fraud.rules.value_list import Lists, read_lists
+from beam_fraud.text_file import parse_toml, read_text_file
 
 _TOP_LEVEL = ("rule", "list")
 _KEYS = ("name", "when", "decision", "priority", "description")
@@ -39,7 +39,7 @@ def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
     """
     file = Path(path).expanduser()
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text_file(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise FraudError(f"rules file {path} cannot be read: {reason}") from None
@@ -70,12 +70,7 @@ def rules_from_toml(
       >>> rules.names, rules.columns
       (('large',), ('amount',))
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: not TOML: {error}") from None
-    except (RecursionError, ValueError):
-        raise UsageError(f"{where}: not TOML that rules are made of") from None
+    document = parse_toml(text, where)
     known_keys(document, _TOP_LEVEL, where)
     lists = read_lists(tables(document, "list", where), where, beside)
     found = tables(document, "rule", where)

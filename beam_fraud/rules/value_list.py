@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.text_file import read_text_file
 
 #: Name of a list to its values, all of them texts or all numbers.
 Lists: TypeAlias = Mapping[str, tuple[str, ...] | tuple[float, ...]]
@@ -72,7 +73,7 @@ def _of_file(given: object, at: str, beside: Path) -> tuple[str, ...]:
     if not isinstance(given, str) or not given:
         raise UsageError(f"{at}: file must be the name of a file, a value a line")
     try:
-        text = (beside / Path(given).expanduser()).read_text(encoding="utf-8-sig")
+        text = read_text_file(beside / Path(given).expanduser())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise FraudError(f"{at}: file {given} cannot be read: {reason}") from None

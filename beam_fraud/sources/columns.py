@@ -14,6 +14,8 @@ from beam_fraud.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 TypeTest = Callable[[pa.DataType], bool]
 #: Columns that a message names at most.
 _SHOWN = 8
+#: Columns that it compares at most, and characters from which a name is no likely one.
+_COMPARED, _LONG = 1_000, 100
 
 
 def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
@@ -27,8 +29,9 @@ def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
 
 def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -> FraudError:
     """The error for a file without a column: what it has instead, or some of all that it has."""
-    near = get_close_matches(column, there, 1)
-    some = ", ".join(there[:_SHOWN]) or "none"
+    near = get_close_matches(column, [n for n in there if len(n) < _LONG][:_COMPARED], 1)
+    names = (name if len(name) < _LONG else f"{name[:_LONG]}…" for name in there[:_SHOWN])
+    some = ", ".join(names) or "none"
     if len(there) > _SHOWN:
         some += f" and {len(there) - _SHOWN} more"
     hint = f"did you mean {near[0]!r}?" if near else f"its columns are {some}"

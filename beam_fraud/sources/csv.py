@@ -14,7 +14,8 @@ from beam_fraud.sources.text_stream import TextStream
 
 DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+#: What some programs put before text in UTF-8.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: Labels) -> CsvLayout:
@@ -91,7 +92,7 @@ def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
     if b"\0" in line:
         raise FraudError(f"{path}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8")
     try:
-        text = line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8").rstrip("\r")
+        text = line.removeprefix(BYTE_ORDER_MARK).decode("utf-8").rstrip("\r")
     except UnicodeDecodeError:
         raise FraudError(f"{path}: the header is not UTF-8; save the file as UTF-8") from None
     if "\r" in text:

@@ -6,8 +6,12 @@ evaluating local files need not pay.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +20,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.file_systems import file_systems, is_missing, missing_file_system
 from beam_fraud.urls import is_url
 
+_LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -66,11 +71,7 @@ def _list_local(given: str) -> list[FoundFile]:
     path = Path(given).expanduser().absolute()
     try:
         if path.is_dir():
-            return [
-                _local(child, path)
-                for child in path.rglob("*")
-                if child.is_file() and not _hidden(child.relative_to(path).parts)
-            ]
+            return list(_below(path))
         if path.is_file():
             return [_local(path, path.parent)]
         if path.exists():
@@ -82,6 +83,30 @@ def _list_local(given: str) -> list[FoundFile]:
         return [_local(match, fixed) for match in matches if match.is_file()]
     except OSError as error:
         raise FraudError(f"{given}: cannot be read: {_reason(error)}") from None
+
+
+def _below(path: Path) -> Iterator[FoundFile]:
+    """The files of a folder and of those in it, each folder once: at its own place before a link's.
+
+    Raises:
+      OSError: a folder cannot be listed.
+    """
+    places, links, seen = deque([path]), deque[Path](), set[str]()
+    while places or links:
+        place = places.popleft() if places else links.popleft()
+        if (real := realpath(place)) in seen:
+            continue
+        seen.add(real)
+        for child in sorted(place.iterdir()):
+            if _hidden((child.name,)):
+                continue
+            if child.is_dir():
+                (links if child.is_symlink() else places).append(child)
+            elif child.is_file():
+                yield _local(child, path)
+            else:
+                kind = "a link to nothing" if child.is_symlink() else "no regular file"
+                _LOG.warning("%s: is %s; left out", child, kind)
 
 
 def _local(path: Path, relative_to: Path) -> FoundFile:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from beam_fraud.alerts.visible import printable
+
 _ESCAPED = re.compile(r"([\\`*_{}\[\]()#!|~<>&])")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-
-
-def visible(text: str) -> str:
-    """Text of one line without characters that a terminal would act on."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(text: str) -> str:
@@ -21,7 +18,7 @@ def plain(text: str) -> str:
       >>> plain("<b>a*b")
       '&lt;b&gt;a\\\\*b'
     """
-    return _ESCAPED.sub(lambda m: _ENTITIES.get(m[1], "\\" + m[1]), visible(text))
+    return _ESCAPED.sub(lambda m: _ENTITIES.get(m[1], "\\" + m[1]), printable(text))
 
 
 def code(text: str) -> str:
@@ -34,7 +31,7 @@ def code(text: str) -> str:
       >>> code("a`b")
       '``a`b``'
     """
-    shown = visible(text).replace("|", "\u00a6")
+    shown = printable(text).replace("|", "\u00a6")
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if shown[:1] in ("`", "", " ") or shown[-1:] in ("`", " ") else ""

@@ -1,0 +1,57 @@
+"""Text that users write: files with or without a byte order mark, and TOML of any nesting."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from beam_fraud.errors import UsageError
+
+#: Parts of a key: the parser's time grows with their square.
+_MOST_PARTS = 1_000
+#: TOML's integers have 64 bits.
+_BEYOND = 1 << 63
+
+
+def read_text_file(path: Path) -> str:
+    """The text of a file in UTF-8, without the byte order mark that some editors put before it.
+
+    Raises:
+      OSError: the file cannot be read.
+      UnicodeDecodeError: it is not UTF-8.
+    """
+    return path.read_text("utf-8-sig")
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The tables of a TOML document.
+
+    Args:
+      text: the document.
+      where: its name, for messages.
+
+    Raises:
+      UsageError: it is not TOML, nests too deeply, or has an integer of more than 64 bits.
+    """
+    keys = (line.partition("=")[0] for line in text.split("\n"))
+    if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):
+        raise UsageError(f"{where}: not TOML that can be meant: a key of over {_MOST_PARTS} parts")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{where}: not TOML that can be meant: it nests too deeply") from None
+    except ValueError:
+        raise UsageError(f"{where}: not TOML: an integer of more than 64 bits") from None
+    pending: list[object] = [document]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, int) and not -_BEYOND <= value < _BEYOND:
+            raise UsageError(f"{where}: not TOML: an integer of more than 64 bits")
+    return document
