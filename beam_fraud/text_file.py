@@ -10,8 +10,8 @@ from beam_fraud.errors import UsageError
 
 #: Parts of a key: the parser's time grows with their square.
 _MOST_PARTS = 1_000
-#: TOML's integers have 64 bits.
-_BEYOND = 1 << 63
+#: Bits of an integer that can be shown, and be a float.
+_MOST_BITS = 1_000
 
 
 def read_text_file(path: Path) -> str:
@@ -32,7 +32,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
       where: its name, for messages.
 
     Raises:
-      UsageError: it is not TOML, nests too deeply, or has an integer of more than 64 bits.
+      UsageError: it is not TOML, nests too deeply, or has an integer that is too large.
     """
     keys = (line.partition("=")[0] for line in text.split("\n"))
     if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):
@@ -44,7 +44,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     except RecursionError:
         raise UsageError(f"{where}: not TOML that can be meant: it nests too deeply") from None
     except ValueError:
-        raise UsageError(f"{where}: not TOML: an integer of more than 64 bits") from None
+        raise UsageError(f"{where}: not TOML that can be meant: an integer too large") from None
     pending: list[object] = [document]
     while pending:
         value = pending.pop()
@@ -52,6 +52,6 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
             pending += value.values()
         elif isinstance(value, list):
             pending += value
-        elif isinstance(value, int) and not -_BEYOND <= value < _BEYOND:
-            raise UsageError(f"{where}: not TOML: an integer of more than 64 bits")
+        elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise UsageError(f"{where}: not TOML that can be meant: an integer too large")
     return document

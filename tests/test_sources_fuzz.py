@@ -29,7 +29,7 @@ def check(first: int, count: int, directory: Path) -> None:
 
 
 def test_damaged_files_of_every_format(tmp_path: Path) -> None:
-    check(0, 600, tmp_path)
+    check(0, 400, tmp_path)
 
 
 @pytest.mark.soak
