@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.activity import doing
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
@@ -88,8 +89,11 @@ def load_dataset(
     # Nothing looks further back than the longest window.
     horizon = max((definition.horizon for definition in schema.velocity), default=0)
     seen_from = None if first is None else first - horizon
-    past = _Rows(schema, seen_from, last, labels).read(earlier)
-    given = _Rows(schema, seen_from, last, labels).read(inputs)
+    past, given = (_Rows(schema, seen_from, last, labels) for _ in range(2))
+    files_read = f"reading {len(earlier) + len(inputs):,} files"
+    with doing(files_read, lambda: f"{past.rows_in + given.rows_in:,} rows"):
+        past.read(earlier)
+        given.read(inputs)
     past.refuse_if_all_are_dead("--history: ")
     given.refuse_if_all_are_dead()
     if past.rows_left_out:
@@ -97,7 +101,8 @@ def load_dataset(
     table = pa.Table.from_batches(past.batches + given.batches, past.described)
     # Stable: ties stay as they came.
     order = pc.sort_indices(table, [("event_time", "ascending")])
-    table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
+    with doing(f"computing windows over {len(table):,} rows"):
+        table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
     kept = pc.greater_equal(order, len(table) - given.rows_kept)
     if first is not None:
         kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
@@ -137,7 +142,7 @@ class _Rows:
     def rows_left_out(self) -> int:
         return self.duplicates + self.reasons.total()
 
-    def read(self, files: Sequence[InputFile]) -> _Rows:
+    def read(self, files: Sequence[InputFile]) -> None:
         for block in read_transactions(files, self._schema, labels=self._labels):
             self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
             self.duplicates += block.duplicates
@@ -147,7 +152,6 @@ class _Rows:
             self.missing.update(missing_columns(block.dead_letters))
             batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
             self.batches.append(self._between(batch))
-        return self
 
     def refuse_if_all_are_dead(self, whose: str = "") -> None:
         refusal = DeadShare(self.rows_in, self.reasons, self.first_dead).refusal(None)

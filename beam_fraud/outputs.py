@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from beam_fraud.commandline.system_failure import fix_of
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
@@ -214,7 +215,9 @@ class RunOutputs:
 
     def failure(self, error: OSError) -> FraudError:
         """The one line for a file system that refuses; for workers that write to `part`."""
-        return FraudError(f"--out {self.directory}: cannot be written ({reason_of(error)})")
+        return FraudError(
+            f"--out {self.directory}: cannot be written ({reason_of(error)}); {fix_of(error)}"
+        )
 
     def _refuse_company(self, otherwise: str = "") -> None:
         if at_work(self.directory):

@@ -3,11 +3,15 @@
 import io
 import sys
 import threading
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from beam_fraud.commandline import log
-from beam_fraud.commandline.progress import progress_of, status_line
+from beam_fraud.activity import doing
+from beam_fraud.cli import main
+from beam_fraud.commandline import command, log, progress
+from beam_fraud.commandline.progress import activities_shown, progress_of, status_line
 
 
 class Rows:
@@ -73,3 +77,48 @@ def test_progress_ends_with_the_body_that_fails() -> None:
 def test_more_rows_than_expected_leave_none() -> None:
     assert status_line(12, 10, 2.0) == "12 rows done, 0 left, 6 rows/s, 0:00:00 to go"
     assert status_line(0, 10, 0.0) == "0 rows done, 10 left, 0 rows/s"
+
+
+def test_what_takes_long_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    rows = Rows()
+    with (
+        activities_shown(line_every=0.001),
+        doing("trial 1 of 3"),
+        doing("fitting forest", lambda: f"{rows.read()} trees"),
+    ):
+        assert rows.seen.wait(10)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "trial 1 of 3, fitting forest: 10 trees, 0:00:00 so far" in printed.err
+
+
+def test_a_terminal_shows_what_is_done_and_is_free_when_that_is_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_SHOWN_AFTER", 0.0)
+    rows = Rows()
+    with activities_shown():
+        with doing("fitting forest", lambda: f"{rows.read()} trees"):
+            assert rows.seen.wait(10)
+        drawn = terminal.getvalue()
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+    assert "fitting forest: 10 trees" in drawn
+    assert sys.stderr is terminal
+    assert terminal.getvalue() == drawn, "drawn on after it was over"
+
+
+@pytest.mark.parametrize("args", [["simulate", "--days", "2"]])
+def test_a_command_says_what_it_does(
+    args: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "activities_shown", partial(activities_shown, line_every=0.001))
+    assert main([*args, "--out", str(tmp_path / "tx.csv")]) == 0
+    assert "simulating 2 days of 1,000 accounts: 0:00:00 so far" in capsys.readouterr().err

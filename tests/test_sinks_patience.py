@@ -1,14 +1,16 @@
-"""A broker that is silent for long is told of once, a slow one never."""
+"""A broker that is silent for long is told of, every 30 seconds; a slow one never."""
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
 
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.sinks import patience
 from beam_fraud.sinks.patience import SILENT_SECONDS, Patience
+from beam_fraud.waiting import Wait
 
 
 class Clock:
@@ -24,18 +26,24 @@ def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO, patience.__name__)
     clock = Clock()
     monkeypatch.setattr(patience, "monotonic", clock)
+    monkeypatch.setattr(patience, "Wait", partial(Wait, clock=clock))
     return clock
 
 
-def test_silence_is_told_once_and_its_end(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_silence_is_told_every_30_seconds_and_its_end(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     waiting = Patience(KafkaSettings("b:9092"))
-    for _ in range(100):
+    for _ in range(300):
         clock.now += 0.25
         waiting.goes_on(7)
     waiting.over()
+    silent = "Kafka b:9092: no answer; 7 messages wait for the broker"
     assert caplog.messages == [
-        "Kafka b:9092: no answer; 7 messages wait for the broker",
-        "Kafka b:9092: the broker has taken all messages",
+        silent,
+        f"{silent}; waiting for 30 seconds by now",
+        f"{silent}; waiting for 60 seconds by now",
+        "Kafka b:9092: the broker has taken all messages after 70.0 seconds",
     ]
 
 

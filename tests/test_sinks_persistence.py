@@ -166,7 +166,7 @@ def test_what_does_not_pass_is_not_tried_again(
 
 
 @pytest.mark.parametrize(
-    "code", ["53100", "53300", "40001", "40P01", "57014", "57P01", "55P03", "58030", "08006"]
+    "code", ["53200", "53300", "40001", "40P01", "57014", "57P01", "55P03", "58000", "08006"]
 )
 def test_what_postgresql_says_of_passing_reasons_is_tried_again(prepared: str, code: str) -> None:
     tries = []
@@ -179,6 +179,23 @@ def test_what_postgresql_says_of_passing_reasons_is_tried_again(prepared: str, c
 
     persistently(prepared, work, patience=20)
     assert len(tries) == 3
+
+
+@pytest.mark.parametrize("code", ["53100", "58030", "54000", "42501", "28000", "42P01"])
+def test_a_full_disk_and_what_is_for_good_are_not_waited_for(
+    prepared: str, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    tries = []
+
+    def work(connection: Connection) -> None:
+        tries.append(1)
+        raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$"
+        connection.exec_driver_sql(raising)
+
+    with pytest.raises(FraudError, match="no"):
+        persistently(prepared, work, patience=60)
+    assert len(tries) == 1
+    assert log_of(caplog) == []
 
 
 def test_a_row_that_another_one_holds_is_waited_for(prepared: str) -> None:
@@ -329,11 +346,41 @@ def test_sqlite_that_stays_locked_leaves_rows_on_disk(
     assert keys(url) == ["a"]
 
 
-def test_a_full_database_is_tried_again_and_then_rows_wait_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_lock_from_before_the_start_that_stays_leaves_rows_on_disk(
+    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, process = locked
+    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.sinks.persistence._LOCK_SECONDS", 0.1)
+    sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
+    sink.check()
+    sink.begin("r")
+    writer = sink.open("r")
+    writer.write(flagged_batch(["a"]))
+    writer.close()
+    sink.commit("r")
+    assert writer.undelivered == 1
+    process.kill()
+    process.wait()
+    assert replay_undelivered(tmp_path / "undelivered", sink) == 1
+    assert keys(url) == ["a"]
+
+
+def test_a_lock_from_before_the_start_fails_where_rows_cannot_wait(
+    locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = locked
+    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.sinks.persistence._LOCK_SECONDS", 0.1)
+    with pytest.raises(FraudError, match="locked by another process; run again"):
+        DatabaseSink(url, patience=0.3).begin("r")
+
+
+def test_rows_of_a_full_database_wait_on_disk_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = sqlite_url(tmp_path / "flagged.db")
-    sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
+    sink = DatabaseSink(url, patience=600, spill=tmp_path / "undelivered")
     sink.begin("r")
     ids = [f"t{number:04}" for number in range(5_000)]
 
@@ -350,6 +397,8 @@ def test_a_full_database_is_tried_again_and_then_rows_wait_on_disk(
     engines._engine.cache_clear()
     assert writer.undelivered == 5_000
     assert keys(url) == []
+    [told] = log_of(caplog)
+    assert "database or disk is full; free some space" in told[1]
     assert replay_undelivered(tmp_path / "undelivered", sink) == 5_000
     assert keys(url) == ids
 

@@ -54,7 +54,10 @@ def test_scores(tmp_path: Path, rows: int) -> None:
     batch = flagged_batch(["t"])
     with full_disk(), pytest.raises(FraudError) as refused:
         finish(step, pa.Table.from_batches([batch] * rows).combine_chunks().to_batches()[0])
-    assert str(refused.value) == f"--out {tmp_path}/out: cannot be written (File too large)"
+    assert str(refused.value) == (
+        f"--out {tmp_path}/out: cannot be written (File too large); "
+        "allow larger files (ulimit -f), or give another disk"
+    )
 
 
 def test_rows_that_wait_for_others_of_their_key(tmp_path: Path) -> None:

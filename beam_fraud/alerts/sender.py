@@ -29,7 +29,12 @@ from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.connection import transaction, writing
-from beam_fraud.sinks.database_errors import PassingDatabaseError, one_line_errors
+from beam_fraud.sinks.database_errors import (
+    FullDatabaseError,
+    PassingDatabaseError,
+    one_line_errors,
+)
+from beam_fraud.waiting import Wait
 
 _LOG = logging.getLogger(__name__)
 #: Refusals after which a message is given up.
@@ -64,6 +69,7 @@ class ChannelSender:
         self._circuit = Circuit()
         self._database = Circuit()
         self._database_error: str | None = None
+        self._wait, self._database_wait = (Wait(_LOG, clock.elapsed) for _ in range(2))
         self._look_for_claim_at = 0.0
         self._held_until: datetime | None = None
         self._batch = False
@@ -85,7 +91,10 @@ class ChannelSender:
         Returns:
           Whether nothing is left that could go now; else it failed, and the state says why.
         """
-        return self.pause() == 0 and self._attempt(final=False, only=None)
+        if self.pause() == 0:
+            return self._attempt(final=False, only=None)
+        self._tell_waits()
+        return False
 
     def flush(
         self,
@@ -118,6 +127,7 @@ class ChannelSender:
                     sent, deadline = self.state.sent, self._clock.elapsed() + patience
                 if self.state.elsewhere and not self._anything_waits(only):
                     break
+                self._tell_waits()
                 pause = max(self.pause(), _SHORTEST_PAUSE)
                 if self._clock.elapsed() + pause >= deadline or stop.wait(pause):
                     break
@@ -137,14 +147,27 @@ class ChannelSender:
             done = self._send_due(final=final, only=only, first=first)
         except FraudError as error:
             self._database_failed(str(error))
-            if final and not isinstance(error, PassingDatabaseError):
+            waited_for = isinstance(error, PassingDatabaseError)
+            if final and (not waited_for or isinstance(error, FullDatabaseError)):
                 raise
             return False
         if self._database_error is not None:
             self._database_error = None
             self._database.succeeded()
-            _LOG.info("alerts for %s: the outbox is back", self.channel.describe())
+            self._database_wait.over(f"alerts for {self.channel.describe()}: the outbox is back")
         return done
+
+    def _tell_waits(self) -> None:
+        """Say of waits that last what they are for, as often as a `Wait` does."""
+        where = f"alerts for {self.channel.describe()}"
+        if self._database_error is not None:
+            self._database_wait.goes_on(
+                f"{where}: the outbox cannot be used now and is tried again: {self._database_error}"
+            )
+        elif self._circuit.open and self.state.error is not None:
+            self._wait.goes_on(
+                f"{where} wait in the outbox and are tried again: {self.state.error}"
+            )
 
     def _send_due(self, *, final: bool, only: Collection[str] | None, first: bool) -> bool:
         connection = self._claim.take()
@@ -210,8 +233,8 @@ class ChannelSender:
             self._failed(connection, message.delivery_id, error)
             return False
         except (FraudError, OSError) as error:
-            opened = self._circuit.failed(self._clock.elapsed())
-            self._failed(connection, message.delivery_id, error, tell=opened)
+            self._circuit.failed(self._clock.elapsed())
+            self._failed(connection, message.delivery_id, error)
             return False
         except Exception as error:
             # What a channel cannot cope with shall not keep the messages behind it.
@@ -222,8 +245,8 @@ class ChannelSender:
 
     def _sent(self, connection: Connection, delivery: Delivery) -> None:
         message = delivery.message
-        if self._circuit.succeeded():
-            _LOG.info("alerts for %s are sent again", self.channel.describe())
+        self._circuit.succeeded()
+        self._wait.over(f"alerts for {self.channel.describe()} are sent again,")
         self.state.error, self.state.open = None, False
         # In memory first: a database that is down now is told as soon as it is back.
         self._taken[message.delivery_id] = self._clock.now()
@@ -238,17 +261,10 @@ class ChannelSender:
             self._taken.clear()
         self._mark_at = self._clock.elapsed() + _MARK_EVERY
 
-    def _failed(
-        self, connection: Connection, delivery_id: str, error: Exception, *, tell: bool = False
-    ) -> None:
+    def _failed(self, connection: Connection, delivery_id: str, error: Exception) -> None:
         said = _one_line(str(error))
         self.state.error, self.state.open = said, self._circuit.open
-        if tell:
-            _LOG.warning(
-                "alerts for %s wait in the outbox and are tried again: %s",
-                self.channel.describe(),
-                said,
-            )
+        self._tell_waits()
         self._mark_taken(connection)
         with writing(self._url, connection):
             note_error(connection, delivery_id, said)
@@ -289,13 +305,8 @@ class ChannelSender:
     def _database_failed(self, error: str) -> None:
         self._claim.release()
         self._database.failed(self._clock.elapsed())
-        if self._database_error is None:
-            _LOG.warning(
-                "alerts for %s: the outbox cannot be used now and is tried again: %s",
-                self.channel.describe(),
-                error,
-            )
         self._database_error = error
+        self._tell_waits()
 
 
 def _one_line(said: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
+from beam_fraud.live.recorder import rows_counted
 from beam_fraud.sinks.folder import make_directory
 
 _SCHEMA = """
@@ -50,6 +51,8 @@ class LocalCheckpoint:
         self.path = path
         self._versions: dict[tuple[str, int], int] = {}
         self._failure: FraudError | None = None
+        #: Rows of this process whose results are stored, as of the last commit.
+        self.rows = 0
         make_directory(path.parent)
         with self._one_line_errors():
             # Beam may run the steps in another thread than the one that opened the file.
@@ -141,6 +144,7 @@ class LocalCheckpoint:
                     positions.items(),
                 )
                 self._execute("COMMIT")
+            self.rows = rows_counted()
         except FraudError as error:
             # Beam logs what goes wrong after a bundle and goes on.
             self._failure = error

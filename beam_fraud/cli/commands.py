@@ -42,6 +42,7 @@ from beam_fraud.cli.validation_options import (
 )
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.commandline.progress import activities_shown
 from beam_fraud.commandline.worker_output import worker_output_logged
 
 
@@ -337,7 +338,7 @@ def features(
         dry_run=dry_run,
         beam_args=context.meta[BEAM_ARGS],
     )
-    with worker_output_logged():
+    with worker_output_logged(), activities_shown():
         return Outcome(run(options), render)
 
 
@@ -366,5 +367,5 @@ def score(
         limit=limit,
         beam_args=context.meta[BEAM_ARGS],
     )
-    with worker_output_logged():
+    with worker_output_logged(), activities_shown():
         return Outcome(run(options), render)

@@ -9,6 +9,7 @@ import typer
 from beam_fraud.cli.app import dead_letters
 from beam_fraud.cli.options import KafkaConfig, KafkaProperties, ScoringChoices
 from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.commandline.progress import activities_shown
 from beam_fraud.commandline.worker_output import worker_output_logged
 from beam_fraud.errors import UsageError
 
@@ -143,5 +144,5 @@ def replay(
 
     scoring = ScoreOptions(files=(), model=model, out=results, **how.given())
     options = replaying.ReplayOptions(**chosen, **repairs, scoring=scoring)  # type: ignore[arg-type]
-    with worker_output_logged():
+    with worker_output_logged(), activities_shown():
         return Outcome(replaying.run(options), replaying.render)

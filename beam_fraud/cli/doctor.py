@@ -9,7 +9,8 @@ import typer
 from beam_fraud.cli.app import app
 from beam_fraud.cli.options import KafkaConfig, KafkaProperties
 from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
-from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.commandline.command import AS_JSON, Outcome, command
+from beam_fraud.commandline.progress import activities_shown
 from beam_fraud.commandline.worker_output import worker_output_logged
 
 
@@ -49,7 +50,7 @@ def doctor(
 
     Options of Beam's runners, such as --runner or --flink_master, say which runner.
     """
-    from beam_fraud.commands.doctor import DoctorOptions, exit_code, render, run
+    from beam_fraud.commands.doctor import DoctorOptions, exit_code, render, run, show_check
 
     options = DoctorOptions(
         model=model,
@@ -63,6 +64,7 @@ def doctor(
         probe_seconds=probe_seconds,
         beam_args=context.meta[BEAM_ARGS],
     )
-    with worker_output_logged():
-        result = run(options)
+    show = None if context.meta[AS_JSON] else show_check
+    with worker_output_logged(), activities_shown():
+        result = run(options, show)
     return Outcome(result, render, exit_code(result))

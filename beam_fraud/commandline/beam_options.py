@@ -25,6 +25,9 @@ class BeamCommand(StrictCommand):
     stand for underscores), else a wrong call: Beam alone would drop it with a warning and run.
     """
 
+    # It turns standard error away from workers first.
+    shows_activities_itself = True
+
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Keep Beam's share of the arguments aside and parse the rest."""
         own = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, get_type_hints
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from beam_fraud.commandline import log
+from beam_fraud.commandline.progress import activities_shown
 from beam_fraud.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from typer._click import Context
 
 P = ParamSpec("P")
+#: Key of the `meta` of a command's `context`: whether the result is printed as JSON, and so
+#: nothing before it.
+AS_JSON = "beam_fraud.as_json"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Outcome:
 
 class StrictCommand(TyperCommand):
     """A command that refuses an option with one value that is given twice; Typer takes the last."""
+
+    #: Whether the command itself shows what it does (`progress.activities_shown`).
+    shows_activities_itself = False
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Refuse repeated options, then parse as Typer does."""
@@ -103,6 +111,11 @@ def _refuse_empty(values: dict[str, Any], parameters: Iterable[inspect.Parameter
             raise UsageError(f"{name}: nothing was given, the value is empty")
 
 
+def _shown(cls: type[TyperCommand]) -> AbstractContextManager[None]:
+    own = issubclass(cls, StrictCommand) and cls.shows_activities_itself
+    return nullcontext() if own else activities_shown()
+
+
 def command(
     app: typer.Typer, name: str, cls: type[TyperCommand] = StrictCommand
 ) -> Callable[[Callable[P, Outcome]], Callable[..., Callable[[], tuple[str, int]]]]:
@@ -130,10 +143,14 @@ def command(
         def prepare(**values: Any) -> Callable[[], tuple[str, int]]:
             _refuse_empty(values, parameters)
             as_json = _shared(**{key: values.pop(key) for key in shared})
+            context = values.get("context")
+            if context is not None:
+                context.meta[AS_JSON] = as_json
 
             def run() -> tuple[str, int]:
                 arguments = _gathered(values, own.values())
-                outcome = function(**arguments)  # type: ignore[call-arg]  # Typer has checked them
+                with _shown(cls):
+                    outcome = function(**arguments)  # type: ignore[call-arg]  # Typer checked them
                 result = outcome.result
                 text = json.dumps(result) if as_json else outcome.render(result)
                 return text, outcome.exit_code

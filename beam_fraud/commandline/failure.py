@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from beam_fraud.commandline import interruption
+from beam_fraud.commandline.system_failure import system_failure
 from beam_fraud.errors import FraudError
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,9 @@ _END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
 def report(error: BaseException) -> int:
     """Log a failure as one line and return the exit code of the command.
 
-    An error that a user can cause is its own line. Anything else is a bug of this program: the
-    line says so, and the traceback goes where tracebacks are shown (see `log.configure`).
+    An error that a user can cause is its own line, and so is what the operating system refuses.
+    Anything else is a bug of this program: the line says so. The traceback of both goes where
+    tracebacks are shown (see `log.configure`).
 
     Args:
       error: what ended the command, as it was raised here or as a runner passed it on.
@@ -37,8 +39,19 @@ def report(error: BaseException) -> int:
     known = fraud_error_in(error)
     if known is not None:
         return _log(str(known), known.exit_code)
+    refused = _refused_by_the_system(error)
+    if refused is not None:
+        return _log(refused, 1, error)
     line = f"internal error: {line_of(error)}"
     return _log(f"{line}; run again with --log-level debug for the traceback", 1, error)
+
+
+def _refused_by_the_system(error: BaseException) -> str | None:
+    for link in _chain(error):
+        told = system_failure(link, _raised(link))
+        if told is not None:
+            return told
+    return None
 
 
 def fraud_error_in(error: BaseException) -> FraudError | None:
@@ -59,17 +72,20 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
 
 
 def line_of(error: BaseException) -> str:
-    """An error in one line: the package's own as it is, else what was raised and its first line.
+    """An error in one line: in words if a user can cause it, else what was raised.
 
     Args:
       error: as it was raised here, or with a runner's text of what was raised elsewhere.
     """
-    known = fraud_error_in(error)
-    if known is not None:
-        return str(known)
+    known = fraud_error_in(error) or _refused_by_the_system(error)
+    return _WHILE_RUNNING.sub("", _raised(error)) if known is None else str(known)
+
+
+def _raised(error: BaseException) -> str:
+    """What was raised, and its first line; of a runner's text, what was raised elsewhere."""
     raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
     if raised:
-        return _WHILE_RUNNING.sub("", raised[-1])
+        return str(raised[-1])
     summary = " ".join(str(error).partition("\n")[0].split())
     return f"{type(error).__name__}: {summary}".rstrip(": ")
 

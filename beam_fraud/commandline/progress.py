@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a quiet line now and then elsewhere."""
+"""How far a command is: a line that is redrawn on a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from beam_fraud import activity
 from beam_fraud.commandline.beside import beside
 
 logger = logging.getLogger(__name__)
+#: Seconds between two looks at what a command does, and before a terminal shows it.
+_LOOK_EVERY, _SHOWN_AFTER = 0.25, 1.0
 
 
 @contextmanager
@@ -43,6 +46,74 @@ def progress_of(
 
     with beside(watch):
         yield
+
+
+@contextmanager
+def activities_shown(*, line_every: float = 10.0) -> Iterator[None]:
+    """Show what the body says it is doing (`activity.doing`), and for how long it has done that.
+
+    All of it goes to standard error: a line that is redrawn if that is a terminal, else a log line
+    now and then. What is over soon is not shown.
+
+    Args:
+      line_every: seconds between log lines.
+    """
+
+    def watch(done: threading.Event) -> None:
+        if sys.stderr.isatty():
+            _draw_activities(done)
+        else:
+            _write_activities(line_every, done)
+
+    with beside(watch):
+        yield
+
+
+def activity_line(now: activity.Activity, seconds: float) -> str:
+    """What is done, how far it is, and for how long that goes on.
+
+    >>> from beam_fraud.activity import Activity
+    >>> activity_line(Activity("drawing 1,000 resamples", 0.0, lambda: "420 done"), 12.3)
+    'drawing 1,000 resamples: 420 done, 0:00:12 so far'
+    """
+    how_far = now.how_far()
+    took = f"{timedelta(seconds=int(seconds))} so far"
+    return f"{now.what}: {how_far}, {took}" if how_far else f"{now.what}: {took}"
+
+
+def _write_activities(line_every: float, done: threading.Event) -> None:
+    quiet_since = time.monotonic()
+    while not done.wait(min(_LOOK_EVERY, line_every)):
+        now, at = activity.current(), time.monotonic()
+        if now is None:
+            quiet_since = at
+        elif at - quiet_since >= line_every:
+            logger.info("%s", activity_line(now, at - now.since))
+            quiet_since = at
+
+
+def _draw_activities(done: threading.Event) -> None:
+    while not done.wait(_LOOK_EVERY):
+        now = activity.current()
+        if now is not None and time.monotonic() - now.since >= _SHOWN_AFTER:
+            _draw_while_any()
+
+
+def _draw_while_any() -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    with (
+        activity.drawing() as over,
+        Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live,
+    ):
+        while (now := activity.current()) is not None:
+            text = activity_line(now, time.monotonic() - now.since)
+            live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+            if over(_LOOK_EVERY):
+                break
 
 
 def status_line(rows: int, total: int | None, seconds: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -12,8 +14,9 @@ from typing import NoReturn
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult
 
-from beam_fraud import launch
+from beam_fraud import activity, launch
 from beam_fraud.commandline.progress import progress_of
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
 from beam_fraud.commands.on_runner import target_of_batch
@@ -27,6 +30,7 @@ from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.run_progress import rows_done
 from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.refusal import Target
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.sinks.folder import make_directory
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
@@ -41,6 +45,8 @@ _MIN_SEGMENT_BYTES = 8 << 20
 _SEGMENTS_PER_WORKER = 4
 #: Segments on a cluster, whose size nobody knows here.
 _CLUSTER_SEGMENT_BYTES = 256 << 20
+#: Seconds between two questions to a runner elsewhere of how far it is.
+_ASK_EVERY = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +159,36 @@ def run(
             # With velocity features a row is read, waits, and is then gone on with.
             times = 2 if inputs.features.velocity else 1
             stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
-        result = launch.run(planned.beam_options, lambda pipeline: build(pipeline, inputs))
+        else:
+            name = runner_of(planned.beam_options).name
+            stack.enter_context(activity.doing(f"{doing} on {name}"))
+        result = launch.run(
+            planned.beam_options,
+            lambda pipeline: build(pipeline, inputs),
+            launch.finished if planned.target.runner.local else _finished_there,
+        )
     counted = counters.read_counters(result)
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
         _note_headers(inputs)
     return counted
+
+
+def _finished_there(result: PipelineResult) -> None:
+    asked_at, told = -math.inf, ""
+
+    def rows() -> str:
+        """Rows read so far, where the runner tells before the end; asked for now and then."""
+        nonlocal asked_at, told
+        if time.monotonic() - asked_at >= _ASK_EVERY:
+            # A runner that is busy, or that has just ended, may not answer.
+            with suppress(Exception):
+                count = counters.read_counters(result).get(counters.ROWS_IN, 0)
+                told = f"{count:,} rows read" if count else ""
+            asked_at = time.monotonic()
+        return told
+
+    with activity.doing("the runner is at work", rows):
+        launch.finished(result)
 
 
 def leave_template(

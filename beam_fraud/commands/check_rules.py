@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.activity import doing
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.given_rules import given_rules
 from beam_fraud.commands.moment import parse_moment
@@ -139,19 +140,21 @@ def _tried(
     # Without a model nothing is flagged but by rules.
     thresholds = Thresholds(1.0) if bundle is None else bundle.thresholds
     model = None if bundle is None else load_model(bundle)
-    for rows in transactions.to_batches(max_chunksize=_BLOCK_ROWS):
-        block = feature_matrix(rows, features)
-        scores = np.zeros(len(rows)) if model is None else predict_scores(model, block)
-        fired = program.fired(rows, block, scores)
-        fraud, genuine = _labels(rows)
-        counted = Block(
-            amounts=np.asarray(rows.column("amount")),
-            fraud=fraud,
-            genuine=genuine,
-            by_model=_flagged(decided_columns(scores, thresholds, None)),
-            flagged=_flagged(decided_columns(scores, thresholds, fired)),
-        )
-        figures.add(fired, counted)
+    total = transactions.num_rows
+    with doing("trying the rules", lambda: f"{figures.everything.rows:,} of {total:,} rows"):
+        for rows in transactions.to_batches(max_chunksize=_BLOCK_ROWS):
+            block = feature_matrix(rows, features)
+            scores = np.zeros(len(rows)) if model is None else predict_scores(model, block)
+            fired = program.fired(rows, block, scores)
+            fraud, genuine = _labels(rows)
+            counted = Block(
+                amounts=np.asarray(rows.column("amount")),
+                fraud=fraud,
+                genuine=genuine,
+                by_model=_flagged(decided_columns(scores, thresholds, None)),
+                flagged=_flagged(decided_columns(scores, thresholds, fired)),
+            )
+            figures.add(fired, counted)
     return figures
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud import launch
+from beam_fraud.activity import doing
 from beam_fraud.doctor.bundle import check_bundle
 from beam_fraud.doctor.check import Check, refused, tried
 from beam_fraud.doctor.disk import check_disk
@@ -20,6 +23,10 @@ from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema_toml import load_schema
 
+#: Columns of a check's name.
+_WIDE = 11
+#: State of a check to how it is counted.
+_WORDS = {"ok": "ok", "warning": "with a warning", "failed": "failed"}
 #: Options of Beam's that only a stream has a use for.
 _OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path", "update"})
 
@@ -50,8 +57,12 @@ class DoctorOptions:
     beam_args: tuple[str, ...] = ()
 
 
-def run(options: DoctorOptions) -> dict[str, object]:
+def run(options: DoctorOptions, show: Callable[[Check], None] | None = None) -> dict[str, object]:
     """Look at everything that the options name; nothing is changed.
+
+    Args:
+      options: what to look at.
+      show: called with every check as soon as it is done.
 
     Returns:
       `checks`, each a `Check` as a dictionary, and how many `failed`.
@@ -61,22 +72,34 @@ def run(options: DoctorOptions) -> dict[str, object]:
     """
     if options.topics and options.kafka is None:
         raise UsageError("--topic: needs --kafka HOST:PORT")
-    checks = check_packages()
-    model, schema, out = options.model, options.schema, options.out
-    if schema is not None:
-        checks.append(tried("schema", lambda: f"{load_schema(schema).name} can be read"))
-    if model is not None:
-        checks.append(tried("model", lambda: check_bundle(model)))
-    if out is not None:
-        checks.append(check_disk(out))
-    if options.kafka is not None:
-        checks += _kafka(options, options.kafka)
-    if options.beam_args:
-        checks += _runner(options)
+    checks = list[Check]()
+    for check in _checks(options):
+        checks.append(check)
+        if show is not None:
+            show(check)
     return {
         "checks": [asdict(check) for check in checks],
         "failed": sum(check.state == "failed" for check in checks),
     }
+
+
+def _checks(options: DoctorOptions) -> Iterator[Check]:
+    yield from check_packages()
+    model, schema, out = options.model, options.schema, options.out
+    if schema is not None:
+        yield tried("schema", lambda: f"{load_schema(schema).name} can be read")
+    if model is not None:
+        with doing(f"opening {model}"):
+            opened = tried("model", lambda: check_bundle(model))
+        yield opened
+    if out is not None:
+        yield check_disk(out)
+    if options.kafka is not None:
+        with doing(f"asking Kafka {options.kafka}"):
+            found = _kafka(options, options.kafka)
+        yield from found
+    if options.beam_args:
+        yield from _runner(options)
 
 
 def exit_code(result: dict[str, object]) -> int:
@@ -84,16 +107,26 @@ def exit_code(result: dict[str, object]) -> int:
     return 1 if result["failed"] else 0
 
 
+def show_check(check: Check) -> None:
+    """Print a line for a check, and one for its fix.
+
+    Raises:
+      FraudError: standard output cannot be written.
+    """
+    lines = [f"{check.state:<8} {check.name:<{_WIDE}}  {check.found}"]
+    if check.fix:
+        lines.append(f"{'':<8} {'':<{_WIDE}}  → {check.fix}")
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError as error:
+        raise FraudError(f"standard output cannot be written ({error.strerror})") from None
+
+
 def render(result: dict[str, object]) -> str:
-    """A line a check, and one for each fix."""
-    checks = [Check(**check) for check in result["checks"]]  # type: ignore[attr-defined]
-    wide = max(len(check.name) for check in checks)
-    lines = list[str]()
-    for check in checks:
-        lines.append(f"{check.state:<8} {check.name:<{wide}}  {check.found}")
-        if check.fix:
-            lines.append(f"{'':<8} {'':<{wide}}  → {check.fix}")
-    return "\n".join(lines)
+    """What came of the checks, which have been shown."""
+    states = Counter(check["state"] for check in result["checks"])  # type: ignore[attr-defined]
+    told = (f"{states[state]} {word}" for state, word in _WORDS.items() if states[state])
+    return f"{sum(states.values())} checks: {', '.join(told)}"
 
 
 def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
@@ -105,16 +138,19 @@ def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
         return [refused("Kafka", error)]
 
 
-def _runner(options: DoctorOptions) -> list[Check]:
+def _runner(options: DoctorOptions) -> Iterator[Check]:
     given = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
     streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(given)
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=streaming)
-    checks = check_runner(beam_options, streaming=streaming)
+    checks = list[Check]()
+    for check in check_runner(beam_options, streaming=streaming):
+        checks.append(check)
+        yield check
     # On Dataflow a probe would take minutes of machines that somebody pays for.
     costly = runner_of(beam_options).dataflow
     if any(check.state == "failed" for check in checks) or not options.probe or costly:
-        return checks
+        return
     probed = launch.pipeline_options(options.beam_args, workers=1)
-    return checks + check_workers(
+    yield from check_workers(
         probed, model=options.model, out=options.out, seconds=options.probe_seconds
     )

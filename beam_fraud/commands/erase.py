@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from beam_fraud.activity import doing
 from beam_fraud.duration import microseconds
 from beam_fraud.erasure.database import erase_from_database
 from beam_fraud.erasure.directory import erase_from_directory, keeps_a_state
@@ -79,7 +80,8 @@ def run(options: EraseOptions) -> dict[str, object]:
     rows: dict[str, dict[str, int]] = {}
     notes = []
     for out in outs:
-        rows[str(out)] = erase_from_directory(out, subject, dry_run=options.dry_run)
+        with doing(f"erasing from {out}"):
+            rows[str(out)] = erase_from_directory(out, subject, dry_run=options.dry_run)
         if not options.dry_run:
             erasure.note_in_directory(out, rows[str(out)])
         if keeps_a_state(out):
@@ -87,19 +89,24 @@ def run(options: EraseOptions) -> dict[str, object]:
     for sink in places.databases:
         place = sink.describe()
         prepare_database(sink.url)
-        rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
+        with doing(f"erasing from {place}"):
+            rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
         if not options.dry_run:
             erasure.note_in_database(sink.url, rows[place])
         if database_file(sink.url) is None:
             notes.append(_POSTGRES.format(place=place))
     for table in places.tables:
-        rows[table.describe()] = _erase_table(table, subject, dry_run=options.dry_run)
+        with doing(f"erasing from {table.describe()}"):
+            rows[table.describe()] = _erase_table(table, subject, dry_run=options.dry_run)
         notes.append(_BIGQUERY.format(place=table.describe()))
     for directory in places.directories:
-        taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
+        with doing(f"erasing from {directory.describe()}"):
+            taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
         rows[directory.describe()] = {"flagged": taken}
     for file in files:
-        rows[str(file)] = {"lines": erase_from_lines(file, subject, dry_run=options.dry_run)}
+        with doing(f"erasing from {file}"):
+            lines = erase_from_lines(file, subject, dry_run=options.dry_run)
+        rows[str(file)] = {"lines": lines}
     return {
         "dry_run": options.dry_run,
         "erasure_id": None if options.dry_run else erasure.erasure_id,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from beam_fraud.activity import doing
 from beam_fraud.commands.evaluated import Evaluated, evaluated_rows
 from beam_fraud.commands.figures import (
     render_comparisons,
@@ -127,7 +128,8 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     written: list[str] = []
     if files or png is not None:
         report = _report(options, prices, evaluated, candidates, found, (first, last), warnings)
-        written = _write(report, files, png)
+        with doing("drawing the report"):
+            written = _write(report, files, png)
     figures = [
         _figures(candidate, found, place, evaluated, options)
         for place, candidate in enumerate(candidates)
@@ -164,13 +166,15 @@ def _candidate(
 ) -> Candidate:
     model, features = load_model(bundle), evaluated.features[place]
     matrix = feature_matrix(evaluated.transactions[place], features)
+    with doing(f"scoring {len(matrix):,} rows with {bundle.model_id}"):
+        scores = predict_scores(model, matrix)
     return Candidate(
         bundle=bundle,
         model=model,
         features=features,
         reference=read_reference(bundle),
         matrix=matrix,
-        scores=predict_scores(model, matrix),
+        scores=scores,
         threshold=bundle.thresholds.review if threshold is None else threshold,
     )
 

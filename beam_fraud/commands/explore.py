@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
+from beam_fraud.activity import doing
 from beam_fraud.charts.page import Section, render_page, save_plots
 from beam_fraud.commands.given import refuse_bundles
 from beam_fraud.commands.moment import parse_moment
@@ -69,9 +70,10 @@ def run(options: ExploreOptions) -> dict[str, object]:
         options.files, schema, since=since, until=until, history=options.history, labels="known"
     )
     _refuse_nothing(dataset)
-    found = explore(dataset, schema)
+    with doing(f"exploring {dataset.transactions.num_rows:,} rows"):
+        found = explore(dataset, schema)
     pictures: list[Path] = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), doing("drawing the page"):
         # Texts of a page are drawn by the browser's fonts, whatever Matplotlib's have.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         sections = report_sections(found, files)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from beam_fraud.activity import doing
 from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
@@ -61,7 +62,8 @@ def run(options: ImportOptions) -> dict[str, object]:
             f"{options.file}: sha256 {saved.sha256}; opening it runs whatever code is in it, so "
             "compare the digest with its maker's, then repeat with --trust"
         )
-    imported = open_trusted(saved, schema)
+    with doing(f"opening {options.file}"):
+        imported = open_trusted(saved, schema)
     manifest = Manifest(
         name=name,
         kind="imported",

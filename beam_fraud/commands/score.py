@@ -27,6 +27,7 @@ from beam_fraud.pipeline import Inputs, Scoring, build_score
 from beam_fraud.places import refuse_shared_places
 from beam_fraud.sinks.base import FlaggedSink, TransformSink
 from beam_fraud.transforms import counters
+from beam_fraud.waiting import safe_meanwhile
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def run(options: ScoreOptions) -> dict[str, object]:
             plan.sink.begin(plan.outputs.run_id)
         if plan.scoring.outbox is not None:
             plan.scoring.outbox.begin()
-        counted = batch.run(plan.batch, plan.inputs, build, "scoring")
+        with safe_meanwhile(lambda: f"{plan.outputs.directory} stays as it was until the end"):
+            counted = batch.run(plan.batch, plan.inputs, build, "scoring")
         batch.check_dead_letters(counted, plan.inputs)
         warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()

@@ -14,6 +14,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.activity import doing
 from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.errors import UsageError
 from beam_fraud.simulate.files import file_format, whole_file, write_transactions
@@ -72,7 +73,8 @@ def run(options: SimulateOptions) -> dict[str, object]:
     place = _place(options)
     spec = _specification(options)
     with place as write:
-        transactions = simulate(spec)
+        with doing(f"simulating {spec.days:,} days of {spec.accounts:,} accounts"):
+            transactions = simulate(spec)
         _LOG.info("simulated %d transactions", transactions.num_rows)
         written = write(transactions)
     scenario = transactions["TX_FRAUD_SCENARIO"]
@@ -148,7 +150,8 @@ def _to_file(out: str) -> Iterator[Write]:
     with whole_file(path) as sink:
 
         def write(transactions: pa.Table) -> dict[str, object]:
-            write_transactions(transactions, path, sink)
+            with doing(f"writing {transactions.num_rows:,} rows to {out}"):
+                write_transactions(transactions, path, sink)
             return {"out": out}
 
         yield write

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from beam_fraud.activity import doing
 from beam_fraud.errors import UsageError
 from beam_fraud.kafka.check import topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
@@ -47,13 +48,16 @@ def to_topic(options: SimulateOptions) -> Callable[[pa.Table], dict[str, object]
         writer = TopicWriter(settings, topic)
         sender = Sender(writer, rate)
         began = time.perf_counter()
+        total = transactions.num_rows
         try:
-            sender.send(handbook_messages(transactions))
+            with doing(f"sending to {topic}", lambda: f"{sender.sent:,} of {total:,} messages"):
+                sender.send(handbook_messages(transactions))
         except KeyboardInterrupt:
             writer.flush()
             _LOG.info("stopped after %d messages, all of them written", sender.sent)
             raise
-        writer.flush()
+        with doing(f"waiting for the broker of {topic}"):
+            writer.flush()
         seconds = time.perf_counter() - began
         return {
             "topic": topic,

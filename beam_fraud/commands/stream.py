@@ -45,6 +45,7 @@ from beam_fraud.sinks.folder import make_directory
 from beam_fraud.stream_outputs import StreamOutputs
 from beam_fraud.stream_pipeline import archives, build_stream
 from beam_fraud.transforms import counters
+from beam_fraud.waiting import safe_meanwhile
 
 _LOG = logging.getLogger(__name__)
 #: Seconds that a runner may need to end a stream in which no row is left.
@@ -88,6 +89,7 @@ def run(options: StreamOptions) -> dict[str, object]:
             _LOG.info("metrics at %s", page)
         jobs = list[PipelineResult]()
         stack.enter_context(live_line(read, alerts, lambda: _phase(jobs)))
+        stack.enter_context(safe_meanwhile(lambda: _safe(planned)))
         draining = _draining(planned, lambda: read().done)
         stack.enter_context(drained_by_signals(draining.ask))
 
@@ -204,6 +206,14 @@ def _hashed(planned: StreamPlan, hashing: IdHash) -> StreamPlan:
     return replace(planned, stream=replace(planned.stream, hashing=hashing))
 
 
+def _safe(planned: StreamPlan) -> str:
+    """What a wait costs: nothing."""
+    if not planned.stream.here:
+        return "nothing is lost: the runner tries again from its last checkpoint"
+    rows = LocalCheckpoint.at(planned.stream.outputs.checkpoint).rows
+    return f"{rows:,} rows of this run are stored, the stream goes on from there"
+
+
 def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:
     """Before the archives take up their state: they remove parts of which it knows nothing."""
     outputs, sink = planned.stream.outputs, planned.scoring.sink
@@ -237,7 +247,9 @@ def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
         if template_location(planned.beam_options) is None:
             # Does nothing after a commit.
             stack.callback(sink.discard, run_id)
-    for database in {planned.database, planned.stream.labels_database} - {None}:
+    # The sink has prepared its own.
+    prepared = {None, None if sink is None else sink.database}
+    for database in {planned.database, planned.stream.labels_database} - prepared:
         prepare_database(str(database))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
@@ -32,6 +33,7 @@ from beam_fraud.doctor.disk import nearest_directory
 from beam_fraud.errors import FraudError
 from beam_fraud.flink_job import FlinkJob, name_of_own
 from beam_fraud.models.bundle import open_bundle
+from beam_fraud.runners.runner import runner_of
 from beam_fraud.urls import is_url
 
 _NAMESPACE = "beam_fraud.doctor"
@@ -99,6 +101,9 @@ def probe(
     options = PipelineOptions.from_dictionary(options.get_all_options(drop_default=True))
     # It has an end, whatever is to run after it.
     options.view_as(StandardOptions).streaming = False
+    if runner_of(options).may_be_flink:
+        # One worker is enough to look at, and so is one slot.
+        options.view_as(FlinkRunnerOptions).parallelism = 1
     options.view_as(PortableOptions).job_server_timeout = math.ceil(seconds)
     with _marked(out) as marker:
         own_name = name_of_own(options)

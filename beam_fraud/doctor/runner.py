@@ -28,8 +28,8 @@ from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.runner import Runner, runner_of
 
 
-def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1) -> list[Check]:
-    """All that can be looked at without running a pipeline.
+def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1) -> Iterator[Check]:
+    """All that can be looked at without running a pipeline, as it is found.
 
     Args:
       options: Beam's.
@@ -37,10 +37,12 @@ def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1)
       workers: processes that are asked for.
     """
     runner = runner_of(options)
-    checks = list(_surroundings(options, runner, streaming=streaming))
-    if all(check.state != "failed" for check in checks):
-        checks.append(_options(options, runner, streaming=streaming, workers=workers))
-    return checks
+    well = True
+    for check in _surroundings(options, runner, streaming=streaming):
+        well = well and check.state != "failed"
+        yield check
+    if well:
+        yield _options(options, runner, streaming=streaming, workers=workers)
 
 
 def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_fraud.activity import doing
 from beam_fraud.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.doctor.probe import Report, probe, report
+from beam_fraud.doctor.runner import flink_of
 from beam_fraud.errors import FraudError
 from beam_fraud.urls import absolute, is_url
 
@@ -27,10 +29,26 @@ def check_workers(
     if model is not None and not is_url(model):
         bundle = str(absolute(Path(model)))
     try:
-        there = probe(options, model=bundle, out=out, seconds=seconds)
+        full = _without_a_slot(options)
+        if full is not None:
+            return [full]
+        with doing("running a tiny pipeline"):
+            there = probe(options, model=bundle, out=out, seconds=seconds)
     except FraudError as error:
         return [refused("workers", error)]
     return compared(report(bundle), there, model, out)
+
+
+def _without_a_slot(options: PipelineOptions) -> Check | None:
+    """What is told in the place of a probe that would wait for a slot of Flink; None if none."""
+    flink = flink_of(options)
+    if flink is None or int(flink.get("/overview")["slots-available"]) > 0:
+        return None
+    return warning(
+        "workers",
+        "are not looked at: no task slot of Flink is free for the pipeline that would",
+        "free one and run again; --no-probe leaves it out",
+    )
 
 
 def compared(here: Report, there: Report, model: str | None, out: str | None) -> list[Check]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from beam_fraud.activity import doing
 from beam_fraud.evaluation.cuts import FIGURES, cuts_of
 from beam_fraud.evaluation.resampling import resamples, strata_of_accounts, strata_of_rows
 from beam_fraud.evaluation.rows import Floats, Ints, Labels
@@ -108,10 +109,13 @@ def bootstrap(
     units = sum(len(stratum.sizes) for stratum in strata)
     count = affordable_resamples(count, units)
     parts: dict[str, list[list[Floats]]] = {name: [[] for _ in cuts] for name in FIGURES}
-    for block in resamples(strata, cuts, count, seed):
-        for place, (frauds, genuine) in enumerate(block):
-            for name, values in cuts[place].figures(frauds, genuine).items():
-                parts[name][place].append(values)
+    done = 0
+    with doing("resampling", lambda: f"{done:,} of {count:,}"):
+        for block in resamples(strata, cuts, count, seed):
+            for place, (frauds, genuine) in enumerate(block):
+                for name, values in cuts[place].figures(frauds, genuine).items():
+                    parts[name][place].append(values)
+            done += len(block[0][0]) if block else 0
     observed: dict[str, list[float]] = {name: [] for name in FIGURES}
     for cut in cuts:
         frauds, genuine = (

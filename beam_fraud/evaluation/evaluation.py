@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from beam_fraud.activity import doing
 from beam_fraud.evaluation.bootstrap import Bootstrap, Difference, Interval
 from beam_fraud.evaluation.calibration import Calibration, calibration_of
 from beam_fraud.evaluation.candidate import Candidate
@@ -136,11 +137,14 @@ def evaluate_models(
       bootstrapped: of the models.
       asked: what a report is asked for.
     """
-    return tuple(
-        _evaluate(rows, candidate, len(candidates), segmentations, intervals, asked)
-        for place, candidate in enumerate(candidates)
-        for intervals in [bootstrapped.intervals(place)]
-    )
+    found = []
+    for place, candidate in enumerate(candidates):
+        with doing(f"measuring {candidate.bundle.model_id}, {place + 1} of {len(candidates)}"):
+            intervals = bootstrapped.intervals(place)
+            found.append(
+                _evaluate(rows, candidate, len(candidates), segmentations, intervals, asked)
+            )
+    return tuple(found)
 
 
 def _evaluate(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from beam_fraud.activity import doing
 from beam_fraud.dataset import Dataset
 from beam_fraud.event_time import event_micros, moment_of
 from beam_fraud.explore.advice import Advice, advice
@@ -125,19 +126,24 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
 
 def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separation]]:
     """What is told of each numeric feature; one at a time, for there may be hundreds."""
-    described, distributions, separations = [], [], []
+    described, distributions, separations = (
+        list[Numbers](),
+        list[Distribution](),
+        list[Separation](),
+    )
     labelled = rows.fraud | rows.genuine
     all_labelled = bool(labelled.all())
-    for name in rows.numeric:
-        values = rows.numbers(name)
-        present = _ordered(values)
-        described.append(numbers(name, present))
-        if (spread := distribution(name, values, present, rows)) is not None:
-            distributions.append(spread)
-        if rows.both_classes:
-            known = present if all_labelled else _ordered(values[labelled])
-            if (told := separation(name, known, _ordered(values[rows.fraud]))) is not None:
-                separations.append(told)
+    with doing("looking at features", lambda: f"{len(described)} of {len(rows.numeric)}"):
+        for name in rows.numeric:
+            values = rows.numbers(name)
+            present = _ordered(values)
+            described.append(numbers(name, present))
+            if (spread := distribution(name, values, present, rows)) is not None:
+                distributions.append(spread)
+            if rows.both_classes:
+                known = present if all_labelled else _ordered(values[labelled])
+                if (told := separation(name, known, _ordered(values[rows.fraud]))) is not None:
+                    separations.append(told)
     return described, distributions, separations
 
 

@@ -45,6 +45,12 @@ class Recorder:
                 self._began = time.time()
             self._counters[name] = self._counters.get(name, 0) + rows
 
+    @property
+    def done(self) -> int:
+        """Transactions that were scored, dead or duplicates."""
+        with self._lock:
+            return Snapshot(self._counters).done
+
     def position(self, source: str, next_offset: int, high: int) -> None:
         """Tell how far a source is read.
 
@@ -129,6 +135,11 @@ def recorder(directory: str | Path) -> Recorder:
         if path not in _recorders:
             _recorders[path] = Recorder(path)
         return _recorders[path]
+
+
+def rows_counted() -> int:
+    """Transactions of which something became in this process, over all its recorders."""
+    return sum(each.done for each in tuple(_recorders.values()))
 
 
 def close_recorder(directory: str | Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
+from beam_fraud.activity import doing
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.labelled import LabelledRows
@@ -53,7 +54,8 @@ def choose(
     """
     kinds, scores, figures = [], [], []
     for number, (train, valid) in enumerate(rows):
-        validated, of_fold = kind.validate(train, valid, seed)
+        with doing(_fitting(kind, train, number, rows)):
+            validated, of_fold = kind.validate(train, valid, seed)
         kinds.append(validated)
         scores.append(of_fold)
         figures.append(_average_precision(valid, of_fold))
@@ -63,9 +65,14 @@ def choose(
         if validated != chosen:
             # The threshold is for scores as these settings give them, not the fold's own.
             train, valid = rows[number]
-            scores[number] = predict_scores(chosen.fit(train, seed), valid.matrix)
+            with doing(_fitting(chosen, train, number, rows)):
+                scores[number] = predict_scores(chosen.fit(train, seed), valid.matrix)
             figures[number] = _average_precision(valid, scores[number])
     return Chosen(chosen, tuple(scores), tuple(figures))
+
+
+def _fitting(kind: ModelKind, train: LabelledRows, number: int, rows: FoldRows) -> str:
+    return f"fitting {kind.name} on {len(train.labels):,} rows, fold {number + 1} of {len(rows)}"
 
 
 def _average_precision(rows: LabelledRows, scores: npt.NDArray[np.float64]) -> float:

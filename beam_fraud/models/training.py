@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.activity import doing
 from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
 from beam_fraud.event_time import event_micros, micros_of
@@ -193,14 +194,16 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
     features, fitted_on = examples.learn(division.refit)
     _log.info("fitting %s again on %d rows", chosen.kind.name, len(division.refit))
-    model = chosen.kind.fit(fitted_on, recipe.seed)
+    with doing(f"fitting {chosen.kind.name} again on {len(division.refit):,} rows"):
+        model = chosen.kind.fit(fitted_on, recipe.seed)
     if calibration is not None:
         model = Calibrated(model, calibration)
     reported, labels, scores = division.valid, valid_labels, valid_scores
     if len(division.held_out):
         reported = division.held_out
         held_out = examples.rows(division.held_out, features)
-        labels, scores = held_out.labels, predict_scores(model, held_out.matrix)
+        with doing(f"scoring {len(division.held_out):,} rows that were held out"):
+            labels, scores = held_out.labels, predict_scores(model, held_out.matrix)
     return Trained(
         model=model,
         kind=chosen.kind,

@@ -20,6 +20,7 @@ from beam_fraud.sinks.database_version import at_this_version
 from beam_fraud.sinks.engines import SILENT_SECONDS
 from beam_fraud.sinks.engines import engine as engine
 from beam_fraud.sinks.folder import make_directory
+from beam_fraud.waiting import Wait
 
 _LOG = logging.getLogger(__name__)
 #: How long a writer waits for another one's lock, in seconds.
@@ -40,23 +41,22 @@ def when_free(
     Raises:
       OperationalError: the database was locked for so long.
     """
-    started, told = monotonic(), False
+    started, wait = monotonic(), Wait(_LOG)
     patience = BUSY_SECONDS if patience is None else patience
     while True:
         try:
             connection.exec_driver_sql(statement)
+            wait.over(f"database {masked(url)}: free")
             return
         except OperationalError as error:
             waited = monotonic() - started
             if not is_locked(error) or waited >= patience:
                 raise
-        if not told and waited >= SILENT_SECONDS:
-            _LOG.warning(
-                "database %s: locked by another process, waiting up to %g seconds for it",
-                masked(url),
-                patience,
+        if waited >= SILENT_SECONDS:
+            wait.goes_on(
+                f"database {masked(url)}: locked by another process, waiting up to {patience:g} "
+                "seconds for it"
             )
-            told = True
         # Some locks are refused at once.
         sleep(0.05)
 
@@ -93,8 +93,12 @@ def writing(
             yield connection
 
 
-def check_database(url: str) -> None:
+def check_database(url: str, patience: float | None = None) -> None:
     """See that the database can be written to and that its tables are ours, changing nothing.
+
+    Args:
+      url: the database.
+      patience: for how many seconds it waits for locks of others; `BUSY_SECONDS` if None.
 
     Raises:
       FraudError: it cannot be reached or written, or a table is not as this version writes it.
@@ -104,29 +108,33 @@ def check_database(url: str) -> None:
         return
     with one_line_errors(url), engine(url).connect() as connection:
         if file is not None:
-            when_free(connection, url, "SELECT count(*) FROM sqlite_master")
+            when_free(connection, url, "SELECT count(*) FROM sqlite_master", patience)
         else:
             check_rights(connection, url)
         check_tables(connection, url)
 
 
-def prepare_database(url: str) -> None:
+def prepare_database(url: str, patience: float | None = None) -> None:
     """Check the database as `check_database` does, and make or change its tables to this version.
+
+    Args:
+      url: the database.
+      patience: as in `check_database`.
 
     Raises:
       FraudError: as in `check_database`.
     """
-    check_database(url)
+    check_database(url, patience)
     file = database_file(url)
     if file is not None:
         make_directory(file.parent)
         with one_line_errors(url), engine(url).connect() as connection:
             # Readers and one writer at a time without waiting for each other; kept in the file.
-            when_free(connection, url, "PRAGMA journal_mode = WAL")
+            when_free(connection, url, "PRAGMA journal_mode = WAL", patience)
     with transaction(url) as connection:
         if at_this_version(connection):
             return
-    with writing(url) as connection:
+    with writing(url, patience=patience) as connection:
         # Takes half a second to import, and most databases are up to date.
         from beam_fraud.sinks.migrations.migrate import migrate
 

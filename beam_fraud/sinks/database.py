@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
@@ -16,11 +17,17 @@ from sqlalchemy import Connection
 
 from beam_fraud.alert import AlertContext
 from beam_fraud.sinks.connection import check_database, masked, prepare_database
-from beam_fraud.sinks.database_errors import PassingDatabaseError
+from beam_fraud.sinks.database_errors import LockedDatabaseError, PassingDatabaseError
 from beam_fraud.sinks.database_url import DatabaseUrl, database_file
 from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.sinks.key_ranges import key_ranges
-from beam_fraud.sinks.persistence import PATIENCE, PersistentConnection, persistently
+from beam_fraud.sinks.persistence import (
+    PATIENCE,
+    PersistentConnection,
+    give_up,
+    patience_left,
+    persistently,
+)
 from beam_fraud.sinks.queued_alerts import queue_alerts
 from beam_fraud.sinks.tables import FLAGGED, RUNS
 from beam_fraud.sinks.undelivered import keep_undelivered
@@ -61,10 +68,13 @@ class DatabaseSink:
     def check(self) -> None:
         """See that the database can be written to and that its tables are ours.
 
+        A lock that stays for all of the patience is no reason to fail where rows may wait on disk.
+
         Raises:
           FraudError: as `check_database` says.
         """
-        check_database(self.url)
+        with self._going_on_if_locked():
+            check_database(self.url, patience_left(self.url, self.patience))
 
     def prepare(self) -> None:
         """Make the tables, or bring them to this version.
@@ -75,15 +85,16 @@ class DatabaseSink:
         prepare_database(self.url)
 
     def begin(self, run_id: str) -> None:
-        """Make the tables, and note in `runs` that the run has started."""
-        self.prepare()
+        """Make the tables, and note in `runs` that the run has started; a lock as in `check`."""
         started: Row = {
             "run_id": run_id,
             "state": "running",
             "started_at": datetime.now(UTC),
             "ended_at": None,
         }
-        persistently(self.url, lambda c: upsert(c, RUNS, [started]), self.patience)
+        with self._going_on_if_locked():
+            prepare_database(self.url, patience_left(self.url, self.patience))
+            persistently(self.url, lambda c: upsert(c, RUNS, [started]), self.patience)
 
     def open(self, run_id: str) -> DatabaseWriter:
         """A connection for one worker."""
@@ -104,6 +115,16 @@ class DatabaseSink:
     def describe(self) -> str:
         """The database URL without its password."""
         return masked(self.url)
+
+    @contextmanager
+    def _going_on_if_locked(self) -> Iterator[None]:
+        try:
+            yield
+        except LockedDatabaseError as error:
+            if self.spill is None:
+                raise
+            give_up(self.url)
+            _LOG.warning("%s; until it is free flagged rows wait in %s", error, self.spill)
 
     def _end(self, run_id: str, state: str) -> None:
         change = (

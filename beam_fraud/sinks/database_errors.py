@@ -28,12 +28,32 @@ _REFUSED_FOR_GOOD = (
     "not currently accepting connections",
     "invalid",
 )
+_FILES_LEFT = "and that files may still be opened (ulimit -n)"
 #: SQLite's codes: busy, locked, out of memory, an error of the disk, full, protocol of locks.
 _PASSING_SQLITE = {5, 6, 7, 10, 13, 15}
+#: Of them, errors of the disk while it writes: a quota that is used up is one, and a bound on the
+#: size of files.
+_DISK_TAKES_NO_MORE = {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+}
+#: PostgreSQL's codes for a full disk, and for one that fails.
+_DISK_STATES = {"53100", "58030"}
 
 
 class PassingDatabaseError(FraudError):
     """A database refuses for a reason that may pass: it is down, slow, locked or full."""
+
+
+class LockedDatabaseError(PassingDatabaseError):
+    """Another process holds the lock of an SQLite file."""
+
+
+class FullDatabaseError(PassingDatabaseError):
+    """A disk under a database is full or fails: that passes, but not by waiting."""
 
 
 @contextmanager
@@ -47,10 +67,25 @@ def one_line_errors(url: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        kind = PassingDatabaseError if passes(error) else FraudError
-        raise kind(f"database {masked(url)}: {_said(error)}") from None
+        raise _kind(error)(f"database {masked(url)}: {_said(error)}") from None
     except SQLAlchemyError as error:
         raise FraudError(f"database {masked(url)}: {' '.join(str(error).split())}") from None
+
+
+def _kind(error: DBAPIError) -> type[FraudError]:
+    if is_locked(error):
+        return LockedDatabaseError
+    if _is_full(error):
+        return FullDatabaseError
+    return PassingDatabaseError if passes(error) else FraudError
+
+
+def _is_full(error: DBAPIError) -> bool:
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        code: int = getattr(original, "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_FULL or code in _DISK_TAKES_NO_MORE
+    return getattr(original, "sqlstate", None) in _DISK_STATES
 
 
 def passes(error: DBAPIError) -> bool:
@@ -80,6 +115,10 @@ def _said(error: DBAPIError) -> str:
     # PostgreSQL says which row it was as well, and that is nobody's business.
     told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
     said = " ".join((told or str(error.orig)).split())
-    if "database or disk is full" in said:
-        return f"{said}; free some space and run again"
-    return said
+    if "unable to open database file" in said:
+        return f"{said}; see that its directory is there and may be written to, {_FILES_LEFT}"
+    if not _is_full(error):
+        return said
+    if isinstance(error.orig, sqlite3.Error) and "full" not in said:
+        return f"{said}: its disk takes no more; free some space, or look at quotas, and run again"
+    return f"{said}; free some space and run again"

@@ -5,22 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from tenacity import (
     RetryCallState,
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_delay,
     wait_random_exponential,
 )
 
 from beam_fraud.sinks.connection import writing
-from beam_fraud.sinks.database_errors import PassingDatabaseError, one_line_errors
+from beam_fraud.sinks.database_errors import (
+    FullDatabaseError,
+    PassingDatabaseError,
+    one_line_errors,
+)
 from beam_fraud.sinks.database_url import masked
 from beam_fraud.sinks.engines import engine
+from beam_fraud.waiting import Wait
 
 _LOG = logging.getLogger(__name__)
 #: How long a transaction is tried again, in seconds, unless something else is given.
@@ -49,17 +53,18 @@ class PersistentConnection:
 
         It is done again if the database refuses for a reason that passes, with growing pauses, and
         if nobody knows whether it was kept: doing it twice must do no harm. While a database is
-        down for longer than `patience`, later calls try only once.
+        down for longer than `patience`, later calls try only once. A full disk is not waited for.
 
         Raises:
-          PassingDatabaseError: it was refused for all that time.
+          PassingDatabaseError: it was refused for all that time, or the disk is full.
           FraudError: it is refused for a reason that does not pass, at once.
         """
-        patience = 0.0 if self._url in _down else self._patience
+        patience = patience_left(self._url, self._patience)
         try:
             done = until_it_passes(self._url, lambda: self._once(work), patience)
-        except PassingDatabaseError:
-            _down.add(self._url)
+        except PassingDatabaseError as error:
+            if not isinstance(error, FullDatabaseError):
+                give_up(self._url)
             raise
         _down.discard(self._url)
         return done
@@ -93,8 +98,20 @@ class PersistentConnection:
                 _LOG.debug("a broken connection cannot be closed", exc_info=True)
 
 
+def give_up(url: str) -> None:
+    """Have later transactions of this process try a database only once, until one succeeds."""
+    _down.add(url)
+
+
+def patience_left(url: str, patience: float) -> float:
+    """For how many seconds a database is waited for: not at all once it was given up."""
+    return 0.0 if url in _down else patience
+
+
 def until_it_passes(url: str, work: Callable[[], T], patience: float) -> T:
     """Do `work` on a database again, with growing pauses, while it refuses for what passes.
+
+    A full disk does not pass by waiting, so it is tried once.
 
     Args:
       url: the database, for messages.
@@ -102,20 +119,29 @@ def until_it_passes(url: str, work: Callable[[], T], patience: float) -> T:
       patience: seconds for which it is done again.
 
     Raises:
-      PassingDatabaseError: it was refused for all that time.
+      PassingDatabaseError: it was refused for all that time, or the disk is full.
       FraudError: it is refused for a reason that does not pass, at once.
     """
-    wait = _Wait(url, patience)
+    wait = Wait(_LOG)
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        wait.goes_on(f"{error}; trying again for up to {patience:g} seconds")
+
     retrying = Retrying(
-        retry=retry_if_exception_type(PassingDatabaseError),
+        retry=retry_if_exception(_passes_by_waiting),
         wait=wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, min=_FIRST_PAUSE / 2),
         stop=stop_after_delay(patience),
-        before_sleep=wait.tell,
+        before_sleep=tell,
         reraise=True,
     )
     done: T = retrying(work)
-    wait.over()
+    wait.over(f"database {masked(url)}: back")
     return done
+
+
+def _passes_by_waiting(error: BaseException) -> bool:
+    return isinstance(error, PassingDatabaseError) and not isinstance(error, FullDatabaseError)
 
 
 def persistently(url: str, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
@@ -134,23 +160,3 @@ def _limited(url: str, connection: Connection) -> Iterator[Connection]:
             limit = f"SET LOCAL statement_timeout = {round(_STATEMENT_SECONDS * 1000)}"
             connection.exec_driver_sql(limit)
         yield connection
-
-
-class _Wait:
-    """Says once that a database is waited for, and once that this is over."""
-
-    def __init__(self, url: str, patience: float) -> None:
-        self._url = url
-        self._patience = patience
-        self._since: float | None = None
-
-    def tell(self, state: RetryCallState) -> None:
-        if self._since is None:
-            self._since = monotonic()
-            error = state.outcome and state.outcome.exception()
-            _LOG.warning("%s; trying again for up to %g seconds", error, self._patience)
-
-    def over(self) -> None:
-        if self._since is not None:
-            waited = monotonic() - self._since
-            _LOG.info("database %s: back after %.1f seconds", masked(self._url), waited)

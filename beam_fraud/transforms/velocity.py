@@ -14,6 +14,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_fraud.commandline.system_failure import fix_of
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import by_key, part_of
@@ -88,7 +89,8 @@ def _spilling_to(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FraudError(
-            f"{directory}: rows that wait cannot be kept there ({reason_of(error)}); make room"
+            f"{directory}: rows that wait cannot be kept there ({reason_of(error)}); "
+            f"{fix_of(error)}"
         ) from None
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.activity import doing
 from beam_fraud.errors import FraudError
 from beam_fraud.models.choosing import Chosen, choose
 from beam_fraud.models.examples import FoldRows
@@ -67,7 +68,8 @@ def _try(
     name = "none" if resampler is None else str(resampler)
     _log.info("trying --resample %s", name)
     start = time.perf_counter()
-    chosen = choose(with_resampler(kind, resampler), rows, seed)
+    with doing(f"--resample {name}"):
+        chosen = choose(with_resampler(kind, resampler), rows, seed)
     seconds = round(time.perf_counter() - start, 3)
     last = rows.examples.labels[rows.folds[-1].train]
     fitted, frauds = rows_fitted_on(chosen.kind) or (len(last), int(last.sum()))

@@ -56,6 +56,10 @@ def study_in(path: str, fingerprint: str) -> Iterator[Any]:
         yield study
 
 
+#: How a journal of Optuna's begins.
+_BEGIN = b'{"op_code":'
+
+
 class _Locked:
     """The lock of Optuna's journal, which is held all along."""
 
@@ -94,6 +98,10 @@ def _mend(path: str) -> None:
       FraudError: the file is no journal of Optuna's.
     """
     data = Path(path).read_bytes()
+    if data and b"\n" not in data and data[: len(_BEGIN)] == _BEGIN[: len(data)]:
+        # Not even the first line was finished.
+        data = b""
+        os.truncate(path, 0)
     if data and not _is_journal(data):
         raise FraudError(f"{path}: holds no trials; give another --tune-store")
     if not data.endswith(b"\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from beam_fraud.activity import doing
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds import ModelKind
@@ -70,7 +71,8 @@ def _look(search: Search, tuning: Tuning) -> tuple[Trial, ...]:
         if trials and tuning.budget is not None and time.monotonic() - start >= tuning.budget:
             _log.info("the time for tuning is over after %d trials", len(trials))
             break
-        search.next_trial()
+        with doing(f"trial {len(trials)} of {tuning.trials}"):
+            search.next_trial()
         trials = search.trials()
         _log.info("%s", _progress(trials, tuning))
     return trials

@@ -1,4 +1,4 @@
-"""Whether the brokers can be reached, asked when in doubt and told once."""
+"""Whether the brokers can be reached, asked when in doubt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from beam_fraud.kafka.client import Reports
 from beam_fraud.kafka.failure import is_hopeless, no_connection
 from beam_fraud.kafka.library import Consumer, KafkaException
 from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.waiting import Wait
 
 _LOG = logging.getLogger(__name__)
 #: How long a broker may take to answer a question of a reader, in seconds; it takes that long only
@@ -27,16 +28,18 @@ class Outage:
 
     def __init__(self, settings: KafkaSettings, reports: Reports) -> None:
         self._settings, self._reports = settings, reports
-        #: Whether no broker answers.
-        self.lasts = False
+        self._wait = Wait(_LOG)
         self._ask_next = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether no broker answers."""
+        return self._wait.lasts
 
     def over(self) -> None:
         """A message has come."""
         self._reports.clear()
-        if self.lasts:
-            self.lasts = False
-            _LOG.info("Kafka %s: the broker is back", self._settings.bootstrap)
+        self._wait.over(f"Kafka {self._settings.bootstrap}: the broker is back")
 
     def look(self, consumer: Consumer, topic: str, *, doubt: bool = False) -> None:
         """Nothing has come: see whether that is for want of a broker.
@@ -58,10 +61,6 @@ class Outage:
             self._ask_next = monotonic() + _EVERY
             if any(map(is_hopeless, self._reports.errors)):
                 raise no_connection(self._settings, self._reports.errors) from None
-            if not self.lasts:
-                self.lasts = True
-                _LOG.warning(
-                    "Kafka %s: the broker is not reachable; waiting", self._settings.bootstrap
-                )
+            self._wait.goes_on(f"Kafka {self._settings.bootstrap}: the broker is not reachable")
         else:
             self.over()
