@@ -12,6 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli import main
+from beam_fraud.commands.doctor import DoctorOptions, run
 from beam_fraud.doctor.check import Check
 from beam_fraud.doctor.disk import check_disk
 from beam_fraud.doctor.flink import check_checkpoints, check_flink
@@ -19,7 +20,7 @@ from beam_fraud.doctor.installed import check_packages
 from beam_fraud.doctor.prism import check_prism
 from beam_fraud.doctor.probe import probe, report
 from beam_fraud.doctor.worker_pool import check_worker_pool
-from beam_fraud.doctor.workers import compared
+from beam_fraud.doctor.workers import check_workers, compared
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink_rest import FlinkRest
@@ -68,6 +69,15 @@ def test_a_cluster_that_lacks_things() -> None:
     assert files["checkpoints"].state == "warning"
     assert found["checkpoints"].found == "are kept in the job manager, 5 MB a state at most"
     assert (found["state"].state, found["restarts"].state) == ("warning", "warning")
+
+
+def test_no_pipeline_is_run_that_would_wait_for_a_slot() -> None:
+    with flink_stand_in() as flink:
+        flink.answers["/overview"] = {"taskmanagers": 1, "slots-total": 2, "slots-available": 0}
+        at = ["--runner=FlinkRunner", f"--flink_master={flink.address}"]
+        [left_out] = check_workers(PipelineOptions(at), model=None, out=None, seconds=120)
+    assert (left_out.name, left_out.state) == ("workers", "warning")
+    assert "no task slot of Flink is free" in left_out.found
 
 
 def test_slots_that_others_hold_are_waited_for() -> None:
@@ -237,3 +247,17 @@ def test_all_that_dataflow_lacks_is_told_at_once(capsys: pytest.CaptureFixture[s
 def test_a_call_that_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--topic", "t"]) == 2
     assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT\n"
+
+
+def test_checks_are_shown_as_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = list[str]()
+
+    def kafka_that_is_slow(*_: object) -> list[Check]:
+        assert shown == ["packages", "extras", "schema"], "they wait for the last one"
+        return [Check("Kafka", "ok", "answers")]
+
+    monkeypatch.setattr("beam_fraud.commands.doctor.check_kafka", kafka_that_is_slow)
+    asked = DoctorOptions(schema="handbook", kafka="b:9092")
+    result = run(asked, lambda check: shown.append(check.name))
+    assert shown == ["packages", "extras", "schema", "Kafka"]
+    assert result["failed"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from beam_fraud.activity import doing
 from beam_fraud.commands.sole_writer import sole_writer
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.onnx.export import export_onnx
@@ -27,7 +28,8 @@ def run(options: ExportOptions) -> dict[str, object]:
       FraudError: there is no converter for the model, or its scores differ.
     """
     bundle = open_bundle(options.model)
-    exported = export_onnx(bundle, options.onnx)
+    with doing(f"converting {bundle.model_id} and comparing its scores"):
+        exported = export_onnx(bundle, options.onnx)
     return {
         "model_id": bundle.model_id,
         "out": exported.path,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beam_fraud.activity import doing
 from beam_fraud.commands.dead_letters import place
 from beam_fraud.commands.replay import RepairOptions, stage
 from beam_fraud.errors import UsageError
@@ -53,10 +54,13 @@ def run(options: ReplayTopicOptions) -> dict[str, object]:
                     f"{source}: its dead letters are lines of CSV, and a topic takes JSON; "
                     "choose others by --source, or put these through with --model"
                 )
-        writer = TopicWriter(settings, options.topic)
-        for payload in staged.payloads():
-            writer.write_with_headers(payload, ())
-        writer.flush()
+        writer, sent = TopicWriter(settings, options.topic), 0
+        what, total = f"sending to topic {options.topic}", counts.offered
+        with doing(what, lambda: f"{sent:,} of {total:,} records"):
+            for payload in staged.payloads():
+                writer.write_with_headers(payload, ())
+                sent += 1
+            writer.flush()
         letters.mark_replayed(staged.settled())
     return {
         "offered": counts.offered,

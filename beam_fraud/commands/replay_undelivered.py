@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from beam_fraud.activity import doing
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import UNDELIVERED, local_directory
@@ -28,7 +29,8 @@ def run(out: str, sink: str) -> dict[str, object]:
     directory = local_directory(out) / UNDELIVERED
     if not directory.is_dir():
         raise FraudError(f"{out}: no rows wait there for a database")
-    rows = replay_undelivered(directory, place)
+    with doing(f"writing rows to {place.describe()}"):
+        rows = replay_undelivered(directory, place)
     waiting = 0
     if rows:
         waiting = sum(count.pending for count in Outbox(place.url).counts().values())
