@@ -15,7 +15,7 @@ import tempfile
 from typing import TypedDict
 
 #: How long a call may take.
-SECONDS = 60
+SECONDS = 600
 
 
 class Call(TypedDict):

@@ -247,7 +247,8 @@ def test_every_command_says_what_it_was_refused(data: Path, ended: Calls, place:
     calls = [Call(args=args, limits={}) for args in calls_on(data, place)]
     for call, came in zip(calls, ended(calls), strict=True):
         shown = f"{call['args']}\n{came['said'][-2_000:]}"
-        assert came["exit_code"] == 1 or "--log-file" in call["args"], shown
+        assert came["exit_code"] in (1, 2), shown
+        assert f"{data}/{place}" in came["said"], f"does not name the place\n{shown}"
         assert "internal error" not in came["said"], shown
         assert "Traceback" not in came["said"], shown
         assert "beam-fraud: " in came["said"] or "failed" in came["said"], shown
