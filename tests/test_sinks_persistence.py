@@ -6,11 +6,9 @@ import logging
 import multiprocessing
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -296,111 +294,6 @@ def test_workers_that_are_forked_write_the_same_rows_at_once(prepared: str) -> N
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert keys(prepared) == sorted([*ids, "shared"])
     assert Outbox(prepared).counts()["console"].pending == 300
-
-
-@pytest.fixture
-def locked(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A database of SQLite that another process holds until it is told otherwise."""
-    file = tmp_path / "flagged.db"
-    prepare_database(sqlite_url(file))
-    code = (
-        "import sqlite3, sys\n"
-        f"connection = sqlite3.connect({str(file)!r}, isolation_level=None)\n"
-        "connection.execute('BEGIN IMMEDIATE')\n"
-        "print('held', flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:  # type: ignore[call-overload]
-        assert process.stdout.readline() == b"held\n"
-        yield sqlite_url(file), process
-        process.kill()
-
-
-def test_sqlite_that_another_process_has_locked_is_waited_for(
-    locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, process = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
-    sink = DatabaseSink(url, patience=20)
-    release = threading.Timer(1, process.send_signal, [signal.SIGKILL])
-    release.start()
-    sink.open("r").write(flagged_batch(["a"]))
-    release.join()
-    assert keys(url) == ["a"]
-
-
-def test_sqlite_that_stays_locked_leaves_rows_on_disk(
-    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, process = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
-    sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
-    writer = sink.open("r")
-    writer.write(flagged_batch(["a"]))
-    writer.close()
-    assert keys(url) == []
-    process.kill()
-    process.wait()
-    assert replay_undelivered(tmp_path / "undelivered", sink) == 1
-    assert keys(url) == ["a"]
-
-
-def test_a_lock_from_before_the_start_that_stays_leaves_rows_on_disk(
-    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, process = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
-    monkeypatch.setattr("beam_fraud.sinks.persistence._LOCK_SECONDS", 0.1)
-    sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
-    sink.check()
-    sink.begin("r")
-    writer = sink.open("r")
-    writer.write(flagged_batch(["a"]))
-    writer.close()
-    sink.commit("r")
-    assert writer.undelivered == 1
-    process.kill()
-    process.wait()
-    assert replay_undelivered(tmp_path / "undelivered", sink) == 1
-    assert keys(url) == ["a"]
-
-
-def test_a_lock_from_before_the_start_fails_where_rows_cannot_wait(
-    locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, _ = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
-    monkeypatch.setattr("beam_fraud.sinks.persistence._LOCK_SECONDS", 0.1)
-    with pytest.raises(FraudError, match="locked by another process; run again"):
-        DatabaseSink(url, patience=0.3).begin("r")
-
-
-def test_rows_of_a_full_database_wait_on_disk_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    url = sqlite_url(tmp_path / "flagged.db")
-    sink = DatabaseSink(url, patience=600, spill=tmp_path / "undelivered")
-    sink.begin("r")
-    ids = [f"t{number:04}" for number in range(5_000)]
-
-    def bound(connection: sqlite3.Connection, record: object) -> None:
-        # As a full disk does, it lets no file grow.
-        connection.execute("PRAGMA max_page_count = 60")
-
-    with monkeypatch.context() as full:
-        full.setattr(engines, "_tune_sqlite", bound)
-        engines._engine.cache_clear()
-        writer = sink.open("r")
-        writer.write(flagged_batch(ids))
-        writer.close()
-    engines._engine.cache_clear()
-    assert writer.undelivered == 5_000
-    assert keys(url) == []
-    [told] = log_of(caplog)
-    assert "database or disk is full; free some space" in told[1]
-    assert replay_undelivered(tmp_path / "undelivered", sink) == 5_000
-    assert keys(url) == ids
 
 
 def test_a_part_that_is_none_is_refused_and_stays(tmp_path: Path) -> None:
