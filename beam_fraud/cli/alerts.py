@@ -9,7 +9,9 @@ import typer
 from beam_fraud.cli.app import app
 from beam_fraud.commandline.command import Outcome, command
 
-alerts = typer.Typer(help="Alerts and their channels.", rich_markup_mode=None)
+alerts = typer.Typer(
+    help="List, resend and hold back alerts; try their channels.", rich_markup_mode=None
+)
 app.add_typer(alerts, name="alerts")
 #: What people write as well.
 app.add_typer(alerts, name="alert", hidden=True)
@@ -47,9 +49,11 @@ def list_(
     ] = None,
     account: _Account = None,
     merchant: _Merchant = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="The newest so many.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="Show the newest N.")
+    ] = 50,
 ) -> Outcome:
-    """Show alerts and what has become of them, channels, and who is snoozed."""
+    """Show alerts, what became of them, channels and snoozes."""
     from beam_fraud.alerts.listing import Wanted
     from beam_fraud.commands.list_alerts import ListAlertsOptions, render, run
 
@@ -102,7 +106,10 @@ def snooze(
     ] = None,
     lift: Annotated[bool, typer.Option("--lift", help="End it now.")] = False,
 ) -> Outcome:
-    """Hold back the alerts of an account or a merchant for a while; none is lost."""
+    """Hold back the alerts of an account or a merchant for a while.
+
+    None is lost: they come together when it ends.
+    """
     from beam_fraud.commands.snooze_alerts import SnoozeAlertsOptions, render, run
 
     options = SnoozeAlertsOptions(

@@ -14,11 +14,13 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-models = typer.Typer(help="Model bundles.", rich_markup_mode=None)
+models = typer.Typer(help="List, show, compare, import and export models.", rich_markup_mode=None)
 app.add_typer(models, name="models")
-rules = typer.Typer(help="Rules beside the model.", rich_markup_mode=None)
+rules = typer.Typer(help="Try rules that stand beside the model.", rich_markup_mode=None)
 app.add_typer(rules, name="rules")
-dead_letters = typer.Typer(help="Records that are no transactions.", rich_markup_mode=None)
+dead_letters = typer.Typer(
+    help="List, repair and replay records that are no transactions.", rich_markup_mode=None
+)
 app.add_typer(dead_letters, name="dead-letters")
 
 

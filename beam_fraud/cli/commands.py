@@ -53,7 +53,7 @@ def demo(
     ] = "demo",
     seed: Seed = 0,
 ) -> Outcome:
-    """Simulate, train, score and alert: all of it, in under a minute."""
+    """Simulate, train, score and alert in under a minute."""
     from beam_fraud.commands.demo import DemoOptions, render, run
 
     return Outcome(run(DemoOptions(out=out, seed=seed)), render)
@@ -78,9 +78,13 @@ def simulate(
     ] = None,
     kafka_config: KafkaConfig = None,
     kafka_properties: KafkaProperties = None,
-    days: Annotated[int, typer.Option("--days", min=1, help="Days to simulate.")] = 90,
-    accounts: Annotated[int, typer.Option("--accounts", min=1, help="Cards in use.")] = 1000,
-    merchants: Annotated[int, typer.Option("--merchants", min=1, help="Terminals.")] = 2000,
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, help="Days to simulate.")] = 90,
+    accounts: Annotated[
+        int, typer.Option("--accounts", metavar="N", min=1, help="Cards in use.")
+    ] = 1000,
+    merchants: Annotated[
+        int, typer.Option("--merchants", metavar="N", min=1, help="Terminals to pay at.")
+    ] = 2000,
     seed: Seed = 0,
     fraud_rate: Annotated[
         float | None,
@@ -92,7 +96,10 @@ def simulate(
         str, typer.Option("--start", metavar="DATE", help="First day, ISO 8601.")
     ] = "2024-01-01",
 ) -> Outcome:
-    """Write labelled transactions that anyone can reproduce, to a file or a topic."""
+    """Write labelled transactions to a file or a topic.
+
+    Anyone can reproduce them by the seed.
+    """
     from beam_fraud.commands.simulate import SimulateOptions, render, run
 
     options = SimulateOptions(
@@ -218,7 +225,10 @@ def explore(
         str | None, typer.Option("--png", metavar="DIR", help="Every plot as a PNG file, too.")
     ] = None,
 ) -> Outcome:
-    """Show what is in transactions, with or without labels: one page of plots and advice."""
+    """Show what is in transactions on one page of plots.
+
+    With or without labels; the page ends in advice.
+    """
     from beam_fraud.commands.explore import ExploreOptions, render, run
 
     options = ExploreOptions(
@@ -281,7 +291,7 @@ def evaluate(
     ] = 1000,
     seed: Seed = 0,
 ) -> Outcome:
-    """Measure a model on labelled transactions, or compare several."""
+    """Measure a model on labelled rows, or compare several."""
     from beam_fraud.commands.evaluate import EvaluateOptions, render, run
 
     options = EvaluateOptions(

@@ -36,7 +36,9 @@ def list_(
     sink: OfDatabase = None,
     reason: Reason = None,
     source: Source = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows to show at most.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="Rows to show at most.")
+    ] = 20,
     payload: Annotated[
         bool, typer.Option("--payload", help="Show the records, which are personal data.")
     ] = False,
@@ -91,7 +93,9 @@ def replay(
         str | None,
         typer.Option("--header", metavar="FILE", help="Of CSV: the file, or its first line."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Records at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Records at most.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="BUNDLE", help="Directory of the model.")
     ] = None,
@@ -111,7 +115,9 @@ def replay(
     kafka_config: KafkaConfig = None,
     kafka_properties: KafkaProperties = None,
 ) -> Outcome:
-    """Put repaired records through again: scored as by `score`, or sent to a stream's topic.
+    """Put repaired records through again.
+
+    They are scored as by `score`, or sent to a stream's topic.
 
     With OUT and --sink alone: write the rows to the database that it did not take before.
     """

@@ -46,7 +46,9 @@ def doctor(
         ),
     ] = 120.0,
 ) -> Outcome:
-    """Look whether this machine, and a runner, can run what is to be run; exit code 1 if not.
+    """Check whether this machine, or a runner, is ready.
+
+    The exit code is 1 if it is not.
 
     Options of Beam's runners, such as --runner or --flink_master, say which runner.
     """

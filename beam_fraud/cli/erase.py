@@ -38,7 +38,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: DryRun = False,
 ) -> Outcome:
-    """Delete what is known of accounts, or what is too old, for good."""
+    """Delete what is known of accounts, or is too old."""
     from beam_fraud.commands.erase import EraseOptions, render, run, unknown
 
     def options(*, dry_run: bool) -> EraseOptions:

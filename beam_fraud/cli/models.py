@@ -61,7 +61,10 @@ def compare_models(
     until: Until = None,
     history: History = None,
 ) -> Outcome:
-    """Show in what models differ and, on labelled rows, whether it matters."""
+    """Show how models differ and whether it matters.
+
+    Whether it does is measured on labelled rows.
+    """
     from beam_fraud.commands.compare_models import CompareModelsOptions, render, run
 
     options = CompareModelsOptions(

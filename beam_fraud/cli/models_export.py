@@ -15,7 +15,7 @@ def export_model(
     model: Annotated[str, typer.Argument(metavar="BUNDLE", help="Directory of the model.")],
     onnx: Annotated[str, typer.Option("--onnx", metavar="FILE", help="File to write.")],
 ) -> Outcome:
-    """Write a bundle's model as ONNX, if its scores are the same there."""
+    """Write a bundle's model as ONNX, if its scores stay the same."""
     from beam_fraud.commands.export_model import ExportOptions, render, run
 
     return Outcome(run(ExportOptions(model=model, onnx=onnx)), render)

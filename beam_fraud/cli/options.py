@@ -91,14 +91,16 @@ Reasons = Annotated[
         "--reasons", metavar="N", min=0, max=10, help="Reasons of a flagged row at most; 0: none."
     ),
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Read the first rows only.")]
+Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Use N processes.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Read the first N rows only.")
+]
 Dedupe = Annotated[
     Literal["file", "run"],
     typer.Option("--dedupe", help="Look for repeated ids in one file or across all."),
 ]
 BlockRows = Annotated[
-    int, typer.Option("--block-rows", min=1, help="Rows of a block of the pipeline.")
+    int, typer.Option("--block-rows", metavar="N", min=1, help="Rows of a block of the pipeline.")
 ]
 MaxDead = Annotated[
     float | None,
@@ -111,7 +113,9 @@ MaxDead = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Same seed, same result.")
+]
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name of the model in its model_id.")
 ]
@@ -125,7 +129,9 @@ KafkaConfig = Annotated[
 ]
 KafkaProperties = Annotated[
     str | None,
-    typer.Option("--kafka-properties", metavar="FILE", help="More of them, a line each."),
+    typer.Option(
+        "--kafka-properties", metavar="FILE", help="Read more of them from a file, a line each."
+    ),
 ]
 
 

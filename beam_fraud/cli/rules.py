@@ -39,7 +39,7 @@ def check(
     until: Until = None,
     history: History = None,
 ) -> Outcome:
-    """Try rules on transactions: how often each fires, what it catches, how often it is right."""
+    """Try rules on transactions: what each fires on and catches."""
     from beam_fraud.commands.check_rules import CheckRulesOptions, render, run
 
     options = CheckRulesOptions(

@@ -34,10 +34,11 @@ def stream(
         str, typer.Option("--out", metavar="DIR", help="Where scores and the state go.")
     ],
     kafka: Annotated[
-        str | None, typer.Option("--kafka", metavar="HOST:PORT", help="The broker.")
+        str | None, typer.Option("--kafka", metavar="HOST:PORT", help="The broker to read from.")
     ] = None,
     topic: Annotated[
-        str | None, typer.Option("--topic", metavar="T", help="Transactions, as JSON.")
+        str | None,
+        typer.Option("--topic", metavar="T", help="Read transactions from this topic, as JSON."),
     ] = None,
     watch: Annotated[
         str | None,
@@ -64,14 +65,18 @@ def stream(
         ),
     ] = 0.2,
     labels_topic: Annotated[
-        str | None, typer.Option("--labels-topic", metavar="T", help="Labels, as JSON.")
+        str | None,
+        typer.Option("--labels-topic", metavar="T", help="Read labels from this topic, as JSON."),
     ] = None,
     out_topic: Annotated[
-        str | None, typer.Option("--out-topic", metavar="T", help="All scores, as JSON.")
+        str | None,
+        typer.Option("--out-topic", metavar="T", help="Send all scores to this topic, as JSON."),
     ] = None,
     dead_letter_topic: Annotated[
         str | None,
-        typer.Option("--dead-letter-topic", metavar="T", help="What is no transaction."),
+        typer.Option(
+            "--dead-letter-topic", metavar="T", help="Send what is no transaction to this topic."
+        ),
     ] = None,
     kafka_config: KafkaConfig = None,
     kafka_properties: KafkaProperties = None,
@@ -130,20 +135,29 @@ def stream(
     ] = None,
     max_dead: MaxDead = None,
     roll_rows: Annotated[
-        int, typer.Option("--roll-rows", min=1, help="Rows of a Parquet file of the archive.")
+        int,
+        typer.Option(
+            "--roll-rows", metavar="N", min=1, help="Rows of a Parquet file of the archive."
+        ),
     ] = 1_000_000,
     roll_seconds: Annotated[
         float,
-        typer.Option("--roll-seconds", min=0.1, help="Seconds until such a file is finished."),
+        typer.Option(
+            "--roll-seconds", metavar="S", min=0.1, help="Seconds until such a file is finished."
+        ),
     ] = 300.0,
     shards: Annotated[
         int | None,
         typer.Option(
-            "--shards", min=1, max=256, help="Parts of the state; 1 on this machine, else 16."
+            "--shards",
+            metavar="N",
+            min=1,
+            max=256,
+            help="Parts of the state; 1 on this machine, else 16.",
         ),
     ] = None,
 ) -> Outcome:
-    """Score a stream, as long as it runs: of Kafka, or of files dropped into a directory.
+    """Score a topic of Kafka, or files as they arrive.
 
     Ctrl-C or SIGTERM ends it in good order; the same call goes on where it stopped.
 

@@ -13,7 +13,10 @@ from beam_fraud.commandline.command import Outcome, command
 @command(app, "workers")
 def workers(
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Where it listens; 0: any free port.")
+        int,
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, help="Where it listens; 0: any free port."
+        ),
     ] = 50000,
     host: Annotated[
         str,
@@ -25,7 +28,10 @@ def workers(
         ),
     ] = "127.0.0.1",
 ) -> Outcome:
-    """Start Python workers for a Flink cluster, for its `--environment_type=EXTERNAL`."""
+    """Start Python workers for a Flink cluster.
+
+    They serve its jobs of `--environment_type=EXTERNAL`.
+    """
     from beam_fraud.commands.workers import WorkersOptions, render, run
 
     return Outcome(run(WorkersOptions(port=port, host=host)), render)

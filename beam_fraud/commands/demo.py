@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,12 +20,15 @@ from beam_fraud.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.sinks.folder import make_directory
+from beam_fraud.urls import absolute
 
 _LOG = logging.getLogger(__name__)
 
 #: Days that are simulated, and of those the last ones that are scored.
 _DAYS = 75
 _DAYS_SCORED = 15
+#: Alerts that are printed.
+_ALERTS = 5
 _QUERY = "select * from flagged_transactions order by score desc limit 5"
 
 
@@ -71,7 +77,7 @@ def run(options: DemoOptions) -> dict[str, object]:
             model=bundle,
             out=scored,
             sink=f"sqlite:///{out / 'flagged.db'}",
-            alerts=("console:",),
+            alerts=(f"console:?digest={_ALERTS}",),
         )
     )
     report = evaluate.run(evaluate.EvaluateOptions(files=(new,), history=(history,), model=bundle))
@@ -92,8 +98,12 @@ def render(result: dict[str, object]) -> str:
     scored = cast(dict[str, Any], result["scored"])
     figures = cast(dict[str, Any], result["evaluated"])
     confusion = figures["confusion"]
-    new = out / "new.parquet"
     found, missed, wrong = confusion["tp"], confusion["fn"], confusion["fp"]
+    new, history, model = (
+        shlex.quote(str(out / name)) for name in ("new.parquet", "history.parquet", "model")
+    )
+    again, database = shlex.quote(str(out / "again")), f"sqlite:///{out / 'flagged.db'}"
+    program = own_call()
     return f"""
 {simulated["history"]:,} simulated transactions trained {scored["model_id"]},
 which scored {scored["rows_scored"]:,} newer ones and flagged {scored["rows_flagged"]:,}:
@@ -102,14 +112,17 @@ It knows what each card and terminal did in the weeks before, not only the amoun
 
 scores        {out / "scored/scores"}
 flagged       {out / "flagged.db"}
-model         {out / "model"}  (card.md tells about it)
+model         {out / "model"}  (card.md describes it)
 seconds       {result["seconds"]}
 
+All {scored["rows_flagged"]:,} alerts, of which those above have the highest scores:
+  {program} alerts list --sink {shlex.quote(database)}
+
 Try next:
-  beam-fraud evaluate {new} --history {out / "history.parquet"} --model {out / "model"}
-  beam-fraud score {new} --model {out / "model"} --out again --dry-run
-  sqlite3 {out / "flagged.db"} "{_QUERY}"
-  beam-fraud score YOUR.csv --schema YOUR.toml --model BUNDLE --out DIR
+  {program} evaluate {new} --history {history} --model {model}
+  {program} score {new} --history {history} --model {model} --out {again}
+  sqlite3 {shlex.quote(str(out / "flagged.db"))} "{_QUERY}"
+  {program} score YOUR.csv --schema YOUR.toml --model BUNDLE --history EARLIER.csv --out DIR
 """
 
 
@@ -125,3 +138,26 @@ def _simulate(history: Path, new: Path, seed: int) -> dict[str, int]:
             write_transactions(part, path, file)
         counts[path.stem] = part.num_rows
     return counts
+
+
+def own_call() -> str:
+    """What starts this program again in the same shell.
+
+    `beam-fraud` where the shell finds the one that runs, else its path; `PYTHON -m beam_fraud`
+    where Python was given the module.
+    """
+    given = Path(sys.argv[0])
+    if given.name == "__main__.py":
+        return f"{_typed('python', Path(sys.executable))} -m beam_fraud"
+    # Another name is that of a program that calls `main`: nobody typed ours.
+    return _typed("beam-fraud", given) if given.name == "beam-fraud" else "beam-fraud"
+
+
+def _typed(name: str, program: Path) -> str:
+    """`name` if that starts `program`, else its path, quoted; relative if it is below here."""
+    found, program = shutil.which(name), absolute(program)
+    # Links are not followed: a virtual environment's Python is one.
+    if found is not None and absolute(Path(found)) == program:
+        return name
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
