@@ -16,6 +16,9 @@ LABELS_DEAD = "labels_dead"
 #: Rows of `--history` that fill windows, and those that were no transactions or repeated.
 HISTORY_ROWS = "history_rows"
 HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
+#: The earliest event time, in seconds of the epoch, of rows and of their history; no counts.
+EARLIEST_ROW = "earliest_row"
+EARLIEST_HISTORY_ROW = "earliest_history_row"
 #: Followed by the reason of the dead letters that it counts.
 DEAD_PREFIX = "dead_"
 #: Followed by the name of the rule whose rows it counts.

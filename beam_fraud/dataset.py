@@ -16,6 +16,7 @@ from beam_fraud.activity import doing
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.velocity.columns import with_velocity
+from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import read_transactions
@@ -43,6 +44,8 @@ class Dataset:
     dead_missing: dict[str, int] = field(default_factory=dict)
     #: Source, position and fault of the first dead letter, if there is one.
     first_dead: tuple[str, int, str] | None = None
+    #: How far velocity features look back and rows before reach; None if there are none.
+    reach: WindowReach | None = None
 
     @property
     def rows_dead(self) -> int:
@@ -87,7 +90,7 @@ def load_dataset(
     earlier = find_history(history, inputs, schema, labels=labels)
     first, last = _micros(since), _micros(until)
     # Nothing looks further back than the longest window.
-    horizon = max((definition.horizon for definition in schema.velocity), default=0)
+    horizon = look_back(schema.velocity)
     seen_from = None if first is None else first - horizon
     past, given = (_Rows(schema, seen_from, last, labels) for _ in range(2))
     files_read = f"reading {len(earlier) + len(inputs):,} files"
@@ -108,13 +111,21 @@ def load_dataset(
         kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
     if earlier or first is not None:
         table = table.filter(kept)
+    table = table.combine_chunks()
+    reach = None
+    if horizon and table.num_rows:
+        # Of the files themselves too, where rows before `since` fill windows.
+        begin = min(t for t in (past.earliest, given.earliest) if t is not None)
+        first_row = int(event_micros(table)[0])
+        reach = WindowReach(horizon, False, first_row=begin).measured_from(first_row)
     return Dataset(
-        table.combine_chunks(),
+        table,
         given.rows_in,
         dict(given.reasons),
         given.duplicates,
         dict(given.missing),
         given.first_dead,
+        reach,
     )
 
 
@@ -130,6 +141,8 @@ class _Rows:
         self.batches: list[pa.RecordBatch] = []
         self.rows_in = 0
         self.duplicates = 0
+        #: Of all transactions that were read, also those that were not kept.
+        self.earliest: int | None = None
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
         self.first_dead: tuple[str, int, str] | None = None
@@ -160,6 +173,9 @@ class _Rows:
 
     def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         times = event_micros(batch)
+        if len(times):
+            here = int(times.min())
+            self.earliest = here if self.earliest is None else min(self.earliest, here)
         kept = np.ones(len(batch), dtype=bool)
         if self._first is not None:
             kept &= times >= self._first

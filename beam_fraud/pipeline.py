@@ -19,6 +19,7 @@ import apache_beam as beam
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.counter_names import EARLIEST_HISTORY_ROW
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
@@ -207,7 +208,8 @@ def _with_velocity(
     if inputs.history:
         read = ReadHistory(inputs.history, inputs.features.schema, inputs.labels, inputs.block_rows)
         names = [file.name for file in inputs.history]
-        ordered.append(root | "History" >> read | "OrderHistory" >> Order(names))
+        order = Order(names, earliest=EARLIEST_HISTORY_ROW)
+        ordered.append(root | "History" >> read | "OrderHistory" >> order)
     add = AddVelocity(inputs.features.velocity, inputs.block_rows, inputs.spill)
     return tuple(ordered) | "Velocity" >> add | "FromFile" >> FromFile(earlier, inputs.progress)
 

@@ -21,12 +21,15 @@ from beam_fraud.commandline.progress import progress_of
 from beam_fraud.commands.given import refuse_bundles, refuse_own_outputs
 from beam_fraud.commands.on_runner import target_of_batch
 from beam_fraud.dead_letters.headers import note_headers
+from beam_fraud.duration import SECOND
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
 from beam_fraud.outputs import DEAD_LETTERS
 from beam_fraud.pipeline import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
+from beam_fraud.records.event_span import event_span
 from beam_fraud.run_progress import rows_done
 from beam_fraud.runners.dataflow import template_location
 from beam_fraud.runners.refusal import Target
@@ -191,6 +194,45 @@ def _finished_there(result: PipelineResult) -> None:
         launch.finished(result)
 
 
+def planned_reach(inputs: Inputs) -> WindowReach | None:
+    """How far the windows of a run will reach back, as far as files tell before they are read."""
+    horizon = look_back(inputs.features.velocity)
+    if not horizon:
+        return None
+    schema = inputs.features.schema
+    history, rows = event_span(inputs.history, schema), event_span(inputs.files, schema)
+    return WindowReach(
+        horizon,
+        history=bool(inputs.history),
+        history_from=None if history is None else history[0],
+        first_row=None if rows is None else rows[0],
+    )
+
+
+def warn_of_windows(inputs: Inputs) -> None:
+    """Before a run, if that is known by then: say that windows are not full from the start."""
+    reach = planned_reach(inputs)
+    warning = None if reach is None else reach.warning()
+    if warning is not None:
+        _LOG.warning("%s", warning)
+
+
+def windows_summary(inputs: Inputs, counted: Mapping[str, int]) -> dict[str, object]:
+    """How far the windows of a run reached back, for its summary; warns if that is news."""
+    planned = planned_reach(inputs)
+    if planned is None:
+        return {}
+    times = (counted.get(name) for name in (counters.EARLIEST_HISTORY_ROW, counters.EARLIEST_ROW))
+    history_from, first_row = (None if t is None else t * SECOND for t in times)
+    # A history of which no row is a transaction is none.
+    history = planned.history and (history_from is not None or first_row is None)
+    reach = replace(planned, history=history, history_from=history_from, first_row=first_row)
+    warning = reach.warning()
+    if not planned.known and warning is not None:
+        _LOG.warning("%s", warning)
+    return {"windows": reach.to_dict()}
+
+
 def leave_template(
     planned: BatchPlan, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
 ) -> dict[str, object]:
@@ -290,6 +332,7 @@ def dry_run(inputs: Inputs) -> dict[str, object]:
         "rows": _rows(inputs.files, None),
         "schema": inputs.features.schema.name,
         "features": list(inputs.features.names),
+        **({} if (reach := planned_reach(inputs)) is None else {"windows": reach.to_dict()}),
     }
 
 

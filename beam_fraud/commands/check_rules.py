@@ -88,6 +88,9 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
     warning = _overlap(dataset.transactions, bundle)
     if warning is not None:
         _LOG.warning("%s", warning)
+    reach = dataset.reach
+    if reach is not None and (short := reach.warning()) is not None:
+        _LOG.warning("%s", short)
     figures = _tried(dataset.transactions, rules, features, bundle)
     everything = figures.everything
     told = figures.of_rules(model=bundle is not None)
@@ -104,6 +107,7 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
         "rows_in": dataset.rows_in,
         "rows_dead": dataset.rows_dead,
         "rows_duplicate": dataset.rows_duplicate,
+        **({} if reach is None else {"windows": reach.to_dict()}),
     }
 
 

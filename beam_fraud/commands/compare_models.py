@@ -128,6 +128,8 @@ def _measured(bundles: list[Bundle], options: CompareModelsOptions) -> dict[str,
     alone = one_class_warning(len(labels), int(labels.sum()))
     warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
     warnings += [] if alone is None else [alone]
+    reach = evaluated.reach
+    warnings += [] if reach is None or (short := reach.warning()) is None else [short]
     for warning in warnings:
         _log.warning("%s", warning)
     scores = [_scores(bundle, evaluated, place) for place, bundle in enumerate(bundles)]

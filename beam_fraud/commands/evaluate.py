@@ -115,6 +115,8 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     alone = one_class_warning(len(rows.labels), int(rows.labels.sum()))
     warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
     warnings += [] if alone is None else [alone]
+    reach = evaluated.reach
+    warnings += [] if reach is None or (short := reach.warning()) is None else [short]
     for warning in warnings:
         _log.warning("%s", warning)
     found = bootstrap(
@@ -142,6 +144,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
         "rows_dead": dataset.rows_dead,
         "rows_duplicate": dataset.rows_duplicate,
         "warnings": warnings,
+        **({} if reach is None else {"windows": reach.to_dict()}),
         "bootstrap": {"unit": found.unit, "resamples": found.resamples, "seed": found.seed},
         "reports": written,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,8 +14,9 @@ from beam_fraud.dataset import Dataset, load_dataset
 from beam_fraud.errors import FraudError
 from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
 from beam_fraud.evaluation.segmentation import Segmentation
-from beam_fraud.event_time import moment_of
+from beam_fraud.event_time import event_micros, moment_of
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.reach import WindowReach
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.handbook_protocol import Period
 from beam_fraud.schema import Schema
@@ -38,6 +39,9 @@ class Evaluated:
     schema: Schema
     #: IANA time zone in which days and hours are told.
     timezone: str
+    #: How far back the model looks that looks back furthest, and rows before reach; None if no
+    #: model looks back.
+    reach: WindowReach | None
     #: Values of `--segment`.
     asked: tuple[str, ...]
 
@@ -106,8 +110,18 @@ def evaluated_rows(
         dataset=loaded[0][1],
         schema=features[0].schema,
         timezone=timezone,
+        reach=_reach((dataset, table) for _, dataset, table in loaded),
         asked=segments,
     )
+
+
+def _reach(loaded: Iterable[tuple[Dataset, pa.Table]]) -> WindowReach | None:
+    reaches = [
+        dataset.reach.measured_from(int(event_micros(table).min()))
+        for dataset, table in loaded
+        if dataset.reach is not None
+    ]
+    return max(reaches, key=lambda reach: reach.look_back, default=None)
 
 
 def _chosen(dataset: Dataset, period: Period | None) -> pa.Table:

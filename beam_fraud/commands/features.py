@@ -42,6 +42,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     outputs = batch_outputs(options.out, branches)
     inputs = batch.find(plan, features, outputs)
     outputs.check()
+    batch.warn_of_windows(inputs)
     if options.dry_run:
         return batch.dry_run(inputs)
     outputs.begin()
@@ -58,6 +59,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     rows_in = counted.get(counters.ROWS_IN, 0)
     summary: dict[str, object] = {
         **batch.row_counts(counted),
+        **batch.windows_summary(inputs, counted),
         "rows_out": counted.get(counters.ROWS_OUT, 0),
         "seconds": round(seconds, 3),
         "rows_per_second": round(rows_in / seconds),

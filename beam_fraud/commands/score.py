@@ -100,7 +100,8 @@ def run(options: ScoreOptions) -> dict[str, object]:
         if known is not None:
             raise known from None
         raise
-    summary = _summary(plan, counted, {}, time.monotonic() - started)
+    windows = batch.windows_summary(plan.inputs, counted)
+    summary = _summary(plan, counted, {}, time.monotonic() - started) | windows
     alone = plan.outputs.write_summary(summary)
     if plan.channels:
         try:
@@ -109,7 +110,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
             # A database that is still down: that it has not taken rows says more.
             refuse_undelivered(plan.sink, counted, plan.outputs.directory)
             raise
-        summary = _summary(plan, counted, alerts, time.monotonic() - started)
+        summary = _summary(plan, counted, alerts, time.monotonic() - started) | windows
         alone = plan.outputs.write_summary(summary)
         if not counted.get(counters.ROWS_UNDELIVERED):
             _refuse_unsent(plan, alerts["failed"])
@@ -136,6 +137,7 @@ def _plan(options: ScoreOptions) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
     outputs.check()
     planned.check()
+    batch.warn_of_windows(inputs)
     _warn_of_ids(options, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(how, inputs, scoring, channels, patience)

@@ -26,11 +26,13 @@ from beam_fraud.commands.scoring import ScoringOptions, plan_scoring
 from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.object_stream_outputs import object_stream_outputs
 from beam_fraud.outputs import local_directory, new_run_id
 from beam_fraud.pipeline import Scoring
 from beam_fraud.places import refuse_shared_places
+from beam_fraud.records.event_span import event_span
 from beam_fraud.rules.share import RULE_LIMIT
 from beam_fraud.schema import Labels
 from beam_fraud.sinks.connection import sqlite_url
@@ -181,6 +183,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
+    if not (stream.here and outputs.checkpoint.exists()) and not _taken_up(beam_options):
+        _warn_of_windows(stream)
     if settings is not None:
         from beam_fraud.commands.stream_topics import check_written_topics
 
@@ -263,6 +267,23 @@ def _warn_of_keys(features: FeatureSet) -> None:
                 ", ".join(sorted(unknown)),
                 " and ".join(definition.key),
             )
+
+
+def _taken_up(beam_options: PipelineOptions) -> bool:
+    """Whether the runner has the windows of a stream that ran before."""
+    update = beam_options.view_as(GoogleCloudOptions).update
+    return bool(update) or launch.starts_from_savepoint(beam_options)
+
+
+def _warn_of_windows(stream: Stream) -> None:
+    """Say so where a new stream starts with windows that its history does not fill."""
+    horizon = look_back(stream.features.velocity)
+    span = event_span(stream.history, stream.features.schema) if horizon else None
+    # The stream goes on where the history ends.
+    begin, end = (None, None) if span is None else span
+    warning = WindowReach(horizon, bool(stream.history), begin, end).warning()
+    if horizon and warning is not None:
+        _LOG.warning("%s", warning)
 
 
 def _kafka(options: StreamOptions) -> KafkaSettings | None:

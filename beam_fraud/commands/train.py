@@ -21,8 +21,10 @@ from beam_fraud.commands.validation import (
 )
 from beam_fraud.commands.validation_figures import render_tuning, render_validation
 from beam_fraud.dataset import load_dataset
+from beam_fraud.duration import SECOND
 from beam_fraud.errors import UsageError
 from beam_fraud.extras import need_extras
+from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.calibration import Method
@@ -164,6 +166,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         trained.kind.files(trained.model),
     )
     remove_own_store(options)
+    back = look_back(schema.velocity)
     return {
         "model_id": bundle.model_id,
         "out": bundle.path,
@@ -179,6 +182,7 @@ def run(options: TrainOptions) -> dict[str, object]:
         "rows_in": dataset.rows_in,
         "rows_dead": dataset.rows_dead,
         "rows_duplicate": dataset.rows_duplicate,
+        **({} if not back else {"look_back_seconds": back // SECOND}),
         "rows_train": trained.sizes["train"],
         "rows_valid": trained.sizes["valid"],
         "rows_held_out": trained.sizes["held_out"],
@@ -210,8 +214,19 @@ def render(result: dict[str, Any]) -> str:
             "",
             f"Trained in {result['seconds']:.1f} s; a prediction takes "
             f"{result['microseconds_per_row']:.2f} µs a row.",
+            *_windows(result),
         ]
     )
+
+
+def _windows(result: dict[str, Any]) -> list[str]:
+    if "look_back_seconds" not in result:
+        return []
+    back = spoken(result["look_back_seconds"] * SECOND)
+    return [
+        f"Its windows look back {back}: give score, evaluate and stream the transactions before as "
+        "--history."
+    ]
 
 
 def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from beam_fraud.counter_names import DEAD_PREFIX as DEAD_PREFIX
+from beam_fraud.counter_names import EARLIEST_HISTORY_ROW as EARLIEST_HISTORY_ROW
+from beam_fraud.counter_names import EARLIEST_ROW as EARLIEST_ROW
 from beam_fraud.counter_names import HISTORY_ROWS as HISTORY_ROWS
 from beam_fraud.counter_names import HISTORY_ROWS_LEFT_OUT as HISTORY_ROWS_LEFT_OUT
 from beam_fraud.counter_names import LABELS_DEAD as LABELS_DEAD
@@ -20,6 +23,8 @@ from beam_fraud.counter_names import ROWS_SCORED as ROWS_SCORED
 from beam_fraud.counter_names import ROWS_UNDELIVERED as ROWS_UNDELIVERED
 from beam_fraud.counter_names import RULE_PREFIX as RULE_PREFIX
 from beam_fraud.counter_names import RULES_MUTED as RULES_MUTED
+from beam_fraud.duration import SECOND
+from beam_fraud.event_time import event_micros
 from beam_fraud.live.recorder import count_everywhere
 
 NAMESPACE = "beam_fraud"
@@ -32,11 +37,22 @@ def count(name: str, rows: int) -> None:
         count_everywhere(name, rows)
 
 
+def note_earliest(name: str, transactions: pa.RecordBatch) -> None:
+    """Keep the earliest event time of all batches of the graph under a name, in whole seconds."""
+    if len(transactions):
+        # Seconds: a distribution also adds its values up.
+        earliest = int(event_micros(transactions).min()) // SECOND
+        Metrics.distribution(NAMESPACE, name).update(earliest)
+
+
 def read_counters(result: PipelineResult) -> dict[str, int]:
-    """Name to value of every counter of the graph that ever counted."""
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    """Name to value of every counter that ever counted, and of all that `note_earliest` keeps."""
+    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     totals: dict[str, int] = {}
-    for counter in found:
+    for earliest in found["distributions"]:
+        name, least = earliest.key.metric.name, earliest.result.min
+        totals[name] = min(totals.get(name, least), least)
+    for counter in found["counters"]:
         name = counter.key.metric.name
         totals[name] = totals.get(name, 0) + counter.result
     return totals

@@ -11,6 +11,7 @@ import pyarrow as pa
 from beam_fraud.run_progress import ProgressWriter
 from beam_fraud.shuffle.order import ORDER, file_of, order_of
 from beam_fraud.sources.raw import POSITION, origin_of
+from beam_fraud.transforms.counters import EARLIEST_ROW, note_earliest
 
 
 @dataclass
@@ -21,13 +22,17 @@ class Order(beam.PTransform):
     names: Sequence[str]
     #: Number of the first of them.
     first: int = 0
+    #: Under which name their earliest event time is counted.
+    earliest: str = EARLIEST_ROW
 
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
         numbers = {name: number for number, name in enumerate(self.names, self.first)}
-        return transactions | beam.Map(_ordered, numbers).with_output_types(pa.RecordBatch)
+        return transactions | beam.Map(_ordered, numbers, self.earliest).with_output_types(
+            pa.RecordBatch
+        )
 
 
 @dataclass
@@ -47,7 +52,8 @@ class FromFile(beam.PTransform):
         return transactions | step.with_output_types(pa.RecordBatch)
 
 
-def _ordered(batch: pa.RecordBatch, numbers: dict[str, int]) -> pa.RecordBatch:
+def _ordered(batch: pa.RecordBatch, numbers: dict[str, int], earliest: str) -> pa.RecordBatch:
+    note_earliest(earliest, batch)
     order = order_of(numbers[origin_of(batch).source], batch.column(POSITION))
     batch = batch.drop_columns([POSITION]).replace_schema_metadata(None)
     return batch.append_column(ORDER, order)

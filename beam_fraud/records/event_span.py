@@ -1,0 +1,70 @@
+"""The first and last event time of files, from what their metadata say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_fraud.records.times import as_times
+from beam_fraud.schema import Schema
+from beam_fraud.sources.columns import is_text
+from beam_fraud.sources.filesystem import open_file
+from beam_fraud.sources.segment import InputFile
+
+
+def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | None:
+    """The earliest and the latest event time of Parquet files, without reading a row.
+
+    Rows that turn out to be no transactions count as well.
+
+    Args:
+      files: of any format.
+      schema: says which column has the event time.
+
+    Returns:
+      Microseconds of the epoch; None unless every file is Parquet with statistics of a column of
+      times or numbers.
+    """
+    column = schema.role("event_time")
+    spans = [_span(file, column, schema.time_origin) for file in files]
+    known = [span for span in spans if span is not None]
+    if not spans or len(known) < len(spans):
+        return None
+    return min(first for first, _ in known), max(last for _, last in known)
+
+
+def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int, int] | None:
+    if file.format.name != "parquet" or column is None:
+        return None
+    try:
+        with pq.ParquetFile(open_file(file.path)) as opened:
+            ends = _ends(opened, column)
+    except (pa.ArrowException, OSError):
+        # Reading it will say what is wrong.
+        return None
+    if ends is None:
+        return None
+    times = as_times(ends, origin)
+    if (times.absent | times.unreadable | times.impossible).any():
+        return None
+    return int(times.micros.min()), int(times.micros.max())
+
+
+def _ends(opened: pq.ParquetFile, column: str) -> pa.Array | None:
+    """The least and greatest values of each row group, one after the other."""
+    metadata, arrow = opened.metadata, opened.schema_arrow
+    at = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path == column]
+    if len(at) != 1 or column not in arrow.names or is_text(arrow.field(column).type):
+        return None
+    ends: list[object] = []
+    for group in range(metadata.num_row_groups):
+        described = metadata.row_group(group)
+        statistics = described.column(at[0]).statistics
+        if not described.num_rows:
+            continue
+        if statistics is None or not statistics.has_min_max:
+            return None
+        ends += [statistics.min, statistics.max]
+    return pa.array(ends, arrow.field(column).type) if ends else None
