@@ -26,7 +26,7 @@ def amount_too_large(amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 def to_units(amounts: npt.NDArray[np.float64]) -> Units:
     """Amounts in units of 1/10,000, halves rounded to even.
 
-    Sums of them are exact up to 2**63 units: 92,000 amounts of the largest size.
+    Sums of them may exceed 63 bits from 92,000 amounts of the largest size on (`large_sums`).
 
     Args:
       amounts: float64[n], currency units.
@@ -49,8 +49,8 @@ def to_units(amounts: npt.NDArray[np.float64]) -> Units:
 def squares(units: Units) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Exact squares in two limbs, `high * 2**40 + low` with `low < 2**40`.
 
-    Sums of the limbs are exact for 2**24 rows in a window and a root mean square of up to
-    10**10 / sqrt(rows / 2**11) currency units: with a million rows, 450 million.
+    Sums of the limbs may exceed 64 bits from a thousand squares of the largest size on
+    (`large_sums`).
 
     Args:
       units: int64[n], each smaller than 2**47 in size.

@@ -20,8 +20,8 @@ def deviations(
 ) -> npt.NDArray[np.float64]:
     """`n * sum(x**2) - sum(x)**2`, which is `n * sum((x - mean)**2)`, in units squared.
 
-    All is exact up to the last step, the rounding to float64, as long as the result has at most
-    128 bits.
+    All is exact up to the last step, the rounding to float64, as long as no sum has wrapped around
+    and `n * sum(x**2)` has at most 128 bits; what is larger, `large_sums.large_deviations` tells.
 
     Args:
       count: int64[k], how many values.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from beam_fraud.duration import SECOND
 from beam_fraud.features.velocity.fixed_point import UNITS, Units
+from beam_fraud.features.velocity.large_sums import large_amounts, large_deviations
 from beam_fraud.features.velocity.sum_of_squares import deviations
 
 Integers = npt.NDArray[np.int64]
@@ -27,7 +28,7 @@ NEVER = np.int64(np.iinfo(np.int64).min)
 class WindowTotals:
     """What n windows hold, one a row; None for what no feature asks for.
 
-    Sums may wrap around on the way, as differences of prefix sums do.
+    Sums wrap around at 64 bits; where they may be larger, `tops` says how much they lack.
     """
 
     #: Transactions in the window.
@@ -46,6 +47,8 @@ class WindowTotals:
     merchants: Integers | None = None
     #: Known frauds.
     frauds: Integers | None = None
+    #: int64[3, n], sums of the upper bits (`large_sums.TOPS`); None: no sum exceeds 64 bits.
+    tops: Integers | None = None
 
 
 def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
@@ -66,11 +69,11 @@ def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
         case "count":
             return count.astype(np.float64)
         case "sum":
-            return _needed(totals.amount) / UNITS
+            return _amounts(totals) / UNITS
         case "mean":
-            return _quotient(_needed(totals.amount), count * UNITS, filled)
+            return _quotient(_amounts(totals), count * UNITS, filled)
         case "ratio":
-            total = _needed(totals.amount)
+            total = _amounts(totals)
             # amount / (total / count) with one rounding less.
             return _quotient(amount.astype(np.float64) * count, total, total != 0)
         case "min":
@@ -81,7 +84,11 @@ def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
             high, low = totals.square_high, totals.square_low
             assert high is not None
             assert low is not None
-            spread = deviations(count, _needed(totals.amount), high, low)
+            amounts = _needed(totals.amount)
+            spread = deviations(count, amounts, high, low)
+            if totals.tops is not None:
+                large = large_deviations(count, amounts, high, low, totals.tops)
+                spread[list(large)] = list(large.values())
             pairs = count.astype(np.float64) * (count - 1)
             return np.sqrt(_quotient(spread, pairs, count > 1)) / UNITS
         case "distinct_merchant":
@@ -114,6 +121,16 @@ def _quotient(
     result = np.full(len(above), otherwise)
     np.divide(above, below, out=result, where=where)
     return result
+
+
+def _amounts(totals: WindowTotals) -> Feature:
+    """Sums of the amounts, rounded once."""
+    amounts = _needed(totals.amount)
+    rounded = amounts.astype(np.float64)
+    if totals.tops is not None:
+        for place, amount in large_amounts(amounts, totals.tops).items():
+            rounded[place] = float(amount)
+    return rounded
 
 
 def _needed(total: Integers | None) -> Integers:

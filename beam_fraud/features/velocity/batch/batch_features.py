@@ -140,9 +140,10 @@ def _totals(
     delay, asked = spec.delay_microseconds, rows.asked
     all_first, all_behind = rows.after(delay + length), rows.window_ends(delay)
     first, behind = all_first[asked], all_behind[asked]
-    sums = least = most = high = low = distinct = known = None
+    sums = least = most = high = low = distinct = known = tops = None
     if spec.needs_sums:
         sums = rows.sums[behind] - rows.sums[first]
+        tops = None if rows.tops is None else rows.tops[:, behind] - rows.tops[:, first]
     if spec.needs_squares:
         high, low = (limb[behind] - limb[first] for limb in rows.square_sums)
     if spec.needs_extremes:
@@ -155,7 +156,7 @@ def _totals(
         known = np.zeros(len(first), dtype=np.int64)
         if frauds is not None:
             known = known_frauds(rows, frauds, length, delay)[asked]
-    return WindowTotals(behind - first, sums, high, low, least, most, distinct, known)
+    return WindowTotals(behind - first, sums, high, low, least, most, distinct, known, tops)
 
 
 def _correct(
@@ -164,7 +165,7 @@ def _correct(
     """Put the totals of overtaken rows in their places; frauds heed arrivals from the start."""
     for name, values in vars(totals).items():
         if values is not None and name != "frauds":
-            values[overtaken - rows.start] = getattr(corrected, name)
+            values[..., overtaken - rows.start] = getattr(corrected, name)
 
 
 def _last(rows: SortedRows, horizon: int) -> Places:

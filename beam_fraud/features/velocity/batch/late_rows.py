@@ -10,6 +10,7 @@ import numpy.typing as npt
 from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows, Whole, prefix_sums
 from beam_fraud.features.velocity.fixed_point import squares
 from beam_fraud.features.velocity.key_rows import Mask
+from beam_fraud.features.velocity.large_sums import TOPS, prefix_tops
 from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
 from beam_fraud.velocity import Velocity
 
@@ -71,6 +72,7 @@ def totals_on_arrival(
     count = np.zeros(len(asking), dtype=np.int64)
     amount, least, most, merchants = (np.zeros_like(count) for _ in range(4))
     high, low = (np.zeros(len(asking), dtype=np.uint64) for _ in range(2))
+    tops = None if rows.tops is None else np.zeros((len(TOPS), len(asking)), dtype=np.int64)
     for part, row, window in expand(first, behind):
         assert rows.arrival is not None
         seen = rows.arrival[row] <= rows.arrival[asking[part]][window]
@@ -80,6 +82,9 @@ def totals_on_arrival(
         amounts = rows.amount[row]
         if spec.needs_sums:
             amount[part] = _sums(amounts, bounds)
+            if tops is not None:
+                sums = prefix_tops(amounts)
+                tops[:, part] = sums[:, bounds[1:]] - sums[:, bounds[:-1]]
         if spec.needs_squares:
             high[part], low[part] = (_sums(limb, bounds) for limb in squares(amounts))
         if spec.needs_extremes:
@@ -88,7 +93,9 @@ def totals_on_arrival(
             most[part][filled] = np.maximum.reduceat(amounts, bounds[filled])
         if spec.needs_merchants:
             merchants[part] = _distinct(rows, row, window, len(count[part]))
-    return WindowTotals(count, amount, high, low, least, most, merchants)
+    if not spec.needs_sums:
+        tops = None
+    return WindowTotals(count, amount, high, low, least, most, merchants, tops=tops)
 
 
 def last_on_arrival(rows: SortedRows, asking: Places, horizon: int) -> Places:

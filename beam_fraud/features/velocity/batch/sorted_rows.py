@@ -12,6 +12,7 @@ import numpy.typing as npt
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.fixed_point import Units, squares
 from beam_fraud.features.velocity.key_rows import Times
+from beam_fraud.features.velocity.large_sums import Load, prefix_tops
 
 Places = npt.NDArray[np.int64]
 Whole = TypeVar("Whole", np.int64, np.uint64)
@@ -102,6 +103,11 @@ class SortedRows:
         """uint64[n + 1] twice, sums of the first squares' limbs, wrapping around."""
         high, low = squares(self.amount)
         return prefix_sums(high), prefix_sums(low)
+
+    @cached_property
+    def tops(self) -> Places | None:
+        """int64[3, n + 1], sums of the first rows' upper bits; None: no sum exceeds 64 bits."""
+        return None if Load.of(self.amount).fits else prefix_tops(self.amount)
 
 
 def prefix_sums(values: npt.NDArray[Whole]) -> npt.NDArray[Whole]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.fixed_point import Units
+from beam_fraud.features.velocity.large_sums import Load, prefix_tops
 from beam_fraud.features.velocity.state.extremes_tree import ExtremesTree
 from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes, merge_order
 from beam_fraud.features.velocity.state.square_prefix import SquarePrefix
@@ -34,6 +36,8 @@ class RowRun:
     squares: SquarePrefix | None
     #: Of the amounts, or None.
     extremes: ExtremesTree | None
+    #: Of the amounts at most, nothing if none are kept.
+    load: Load
 
     @classmethod
     def of(
@@ -57,6 +61,7 @@ class RowRun:
             merchant if plan.merchants else None,
             SquarePrefix.of(amount) if plan.squares and amount is not None else None,
             ExtremesTree.of(amount) if plan.extremes and amount is not None else None,
+            Load.of(amount) if plan.amounts and amount is not None else Load(),
         )
 
     def __len__(self) -> int:
@@ -72,6 +77,12 @@ class RowRun:
     def amount(self) -> Units | None:
         """int64[n], or None."""
         return None if self.prefix is None else np.diff(self.prefix)
+
+    @cached_property
+    def tops(self) -> Integers:
+        """int64[3, n + 1], sums of the first rows' upper bits, of amounts that are kept."""
+        assert self.prefix is not None
+        return prefix_tops(np.diff(self.prefix))
 
     def since(self, origin: int, plan: WindowPlan) -> RowRun:
         """The rows from a time on, in a frame with as many bits that starts there."""

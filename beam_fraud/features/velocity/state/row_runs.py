@@ -9,6 +9,7 @@ import numpy as np
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.key_rows import KeyRows
+from beam_fraud.features.velocity.large_sums import Load
 from beam_fraud.features.velocity.state.key_slots import KeySlots
 from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
 from beam_fraud.features.velocity.state.row_run import RowRun, merged
@@ -54,6 +55,11 @@ class RowRuns:
     def nbytes(self) -> int:
         """Bytes of memory."""
         return sum(run.nbytes for run in self._runs) + self._slots.nbytes
+
+    @property
+    def load(self) -> Load:
+        """What the amounts of all rows add up to at most."""
+        return sum((run.load for run in self._runs), Load())
 
     @property
     def origin(self) -> int:

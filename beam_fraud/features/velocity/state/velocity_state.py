@@ -100,12 +100,13 @@ class VelocityState:
             return self._halves(rows, frauds, len(rows) // 2)
         if frauds is not None:
             self.label(frauds)
-        scan = WindowScan(self._plan, slots[order], rows.time[order])
+        own_run = self._runs.run(rows, numbers, frame, order)
+        large = not (self._runs.load + own_run.load).fits
+        scan = WindowScan(self._plan, slots[order], rows.time[order], large=large)
         for run in self._runs:
             scan.add(run)
-        run = self._runs.run(rows, numbers, frame, order)
         if len(chains) == 1:
-            scan.add(run, np.arange(1, len(order) + 1), np.ones(len(order), dtype=np.int64))
+            scan.add(own_run, np.arange(1, len(order) + 1), np.ones(len(order), dtype=np.int64))
         else:
             for chain in chains:
                 own = np.zeros(len(order), dtype=np.int64)
@@ -113,7 +114,7 @@ class VelocityState:
                 chained = self._runs.run(rows, numbers, frame, chain)
                 scan.add(chained, seen_of_chain(chain, slots, order), own[order])
         features = self._features(scan, rows.take(order), order)
-        self._append(run, int(rows.time.max()))
+        self._append(own_run, int(rows.time.max()))
         return features
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from beam_fraud.features.velocity.fixed_point import Units
+from beam_fraud.features.velocity.large_sums import TOPS
 from beam_fraud.features.velocity.state.distinct_merchants import DistinctMerchants
 from beam_fraud.features.velocity.state.extremes_tree import NO_LEAST, NO_MOST
 from beam_fraud.features.velocity.state.key_times import Integers
@@ -16,13 +17,14 @@ from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
 class WindowScan:
     """Windows that end at the times of n rows, and what the runs scanned so far hold of them."""
 
-    def __init__(self, plan: WindowPlan, slots: Integers, times: Integers) -> None:
+    def __init__(self, plan: WindowPlan, slots: Integers, times: Integers, *, large: bool) -> None:
         """Begin with nothing in the windows.
 
         Args:
           plan: which windows.
           slots: int64[n], of the rows' keys.
           times: int64[n].
+          large: whether sums may exceed 64 bits.
         """
         self._plan, self._slots = plan, slots
         #: int64[ages, n], moments at which windows start and end; the latest of each age.
@@ -33,6 +35,8 @@ class WindowScan:
         self._amount = np.zeros(shape, dtype=np.int64) if plan.amounts else None
         #: Both limbs of the squares.
         self._squares = np.zeros((2, *shape), dtype=np.uint64) if plan.squares else None
+        #: Sums of the upper bits of amounts and limbs.
+        self._tops = np.zeros((len(TOPS), *shape), dtype=np.int64) if large else None
         #: Smallest and largest amounts.
         self._extremes: dict[Ages, tuple[Units, Units]] = {
             ages: (np.full(n, NO_LEAST), np.full(n, NO_MOST)) for ages in plan.extremes
@@ -65,6 +69,8 @@ class WindowScan:
             assert run.squares is not None
             assert run.prefix is not None
             self._squares += run.squares.at(positions, run.prefix)
+        if self._tops is not None:
+            self._tops += run.tops[:, positions]
         place = self._plan.place
         for (start, end), (least, most) in self._extremes.items():
             assert run.extremes is not None
@@ -109,7 +115,8 @@ class WindowScan:
             if self._squares is not None:
                 high, low = self._squares[:, end] - self._squares[:, start]
             least, most = self._extremes.get(ages, (None, None))
-            totals.append(WindowTotals(count, amount, high, low, least, most, different))
+            tops = None if self._tops is None else self._tops[:, end] - self._tops[:, start]
+            totals.append(WindowTotals(count, amount, high, low, least, most, different, tops=tops))
         return totals
 
     def last(self, plan: SpecPlan) -> Integers:

@@ -1,0 +1,115 @@
+"""Sums that 64 bits do not hold: when there may be any, and what tells them exactly all the same.
+
+Sums of amounts and of their squares' limbs wrap around at 2**64. Where that could lead to wrong
+features, the sums of their upper bits (`TOPS`) are kept beside them: a window's top says which
+multiple of 2**64 its wrapped sum lacks, as long as it has fewer than 2**32 rows. Ordinary amounts
+never come to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.features.velocity.fixed_point import LOW_BITS, Units, squares
+
+Integers = npt.NDArray[np.int64]
+
+#: By how many bits amounts, high limbs and low limbs of squares are shifted for their tops.
+TOPS = (32, 32, 20)
+_BITS = 64
+_AMOUNTS, _SQUARES, _ROWS = 2.0**62, 2.0**102, 1 << 23
+
+
+@dataclass(frozen=True)
+class Load:
+    """What rows may add up to at most in any window of them."""
+
+    #: How many there are.
+    rows: int = 0
+    #: Sum of the sizes of their amounts, units.
+    amounts: float = 0.0
+    #: Sum of their squares.
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, units: Units) -> Load:
+        """That of amounts, int64[n]."""
+        sizes = np.abs(units).astype(np.float64)
+        return cls(len(units), float(sizes.sum()), float(np.dot(sizes, sizes)))
+
+    def __add__(self, other: Load) -> Load:
+        """That of these rows and others."""
+        return Load(
+            self.rows + other.rows, self.amounts + other.amounts, self.squares + other.squares
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether no window of them needs more than wrapped sums."""
+        return self.rows < _ROWS and self.amounts < _AMOUNTS and self.squares < _SQUARES
+
+
+def prefix_tops(units: Units) -> Integers:
+    """Sums of the tops of the first 0, 1, .., n amounts (int64[n]) and of their squares' limbs.
+
+    Returns:
+      int64[3, n + 1], in the order of `TOPS`.
+    """
+    tops = np.zeros((len(TOPS), len(units) + 1), dtype=np.int64)
+    for top, limb, shift in zip(tops, (units, *squares(units)), TOPS, strict=True):
+        np.cumsum((limb >> limb.dtype.type(shift)).astype(np.int64), out=top[1:])
+    return tops
+
+
+def exact(wrapped: int, top: int, shift: int) -> int:
+    """The sum whose lowest 64 bits are those of `wrapped`, and whose terms' tops add up to `top`.
+
+    Example:
+      >>> terms = [2**63, 2**62, 2**63]
+      >>> top = sum(term >> 32 for term in terms)
+      >>> exact(sum(terms) % 2**64, top, 32) == sum(terms)
+      True
+    """
+    known = top << shift
+    return known + ((wrapped - known) & ((1 << _BITS) - 1))
+
+
+def large_amounts(total: Units, tops: Integers) -> dict[int, int]:
+    """Places and sums of windows whose amounts may exceed 64 bits.
+
+    Args:
+      total: int64[k], wrapped sums of the amounts.
+      tops: int64[3, k].
+    """
+    places = np.flatnonzero(np.abs(tops[0]) >= 1 << (_BITS - 2 - TOPS[0]))
+    return {int(i): exact(int(total[i]), int(tops[0, i]), TOPS[0]) for i in places}
+
+
+def large_deviations(
+    count: Integers,
+    total: Units,
+    square_high: npt.NDArray[np.uint64],
+    square_low: npt.NDArray[np.uint64],
+    tops: Integers,
+) -> dict[int, float]:
+    """Places of windows that `sum_of_squares.deviations` has no bits for, and what it would say."""
+    many = (
+        (count >= _ROWS)
+        | (np.abs(tops[0]) >= 1 << (_BITS - 2 - TOPS[0]))
+        | (tops[1] >= 1 << (_BITS - 1 - TOPS[1]))
+    )
+    found = {}
+    for i in np.flatnonzero(many).tolist():
+        sums = (int(total[i]), int(square_high[i]), int(square_low[i]))
+        amount, high, low = (
+            exact(wrapped, int(top), shift)
+            for wrapped, top, shift in zip(sums, tops[:, i], TOPS, strict=True)
+        )
+        scaled = int(count[i]) * ((high << int(LOW_BITS)) + low)
+        limbs_fit = max(high, low) < 1 << _BITS and abs(amount) < 1 << (_BITS - 1)
+        if not limbs_fit or scaled >= 1 << 2 * _BITS:
+            found[i] = float(scaled - amount * amount)
+    return found
