@@ -21,6 +21,7 @@ from types import MappingProxyType
 import pytest
 
 from beam_fraud.errors import FraudError
+from deploy.flink.job_server_jar import patched_class_path
 from deploy.java import class_path
 from deploy.postgres.server import program as server_program
 
@@ -58,17 +59,25 @@ def need(program: str) -> Path:
 
 def need_kafka() -> None:
     """Fetch a Kafka broker's jars, once on a machine."""
-    _need_jars(DEPLOY / "kafka/pom.xml")
+    need("java")
+    need("mvn")
+    _need_fetched(class_path, DEPLOY / "kafka/pom.xml")
 
 
 def need_flink() -> None:
     """Fetch the jars of a Flink cluster and its job server, once on a machine."""
-    _need_jars(DEPLOY / "flink/cluster.xml")
+    need("java")
+    need("javac")
+    need("mvn")
+    _need_fetched(patched_class_path, DEPLOY / "flink/cluster.xml")
 
 
 def need_job_server() -> None:
     """Fetch the jars of a job server with a Flink inside, once on a machine."""
-    _need_jars(DEPLOY / "flink/pom.xml")
+    need("java")
+    need("javac")
+    need("mvn")
+    _need_fetched(patched_class_path, DEPLOY / "flink/pom.xml")
 
 
 def need_prism() -> Path:
@@ -77,13 +86,6 @@ def need_prism() -> Path:
     if not binary.exists():
         _need_fetched(_build_prism, binary, need("go"))
     return binary
-
-
-def _need_jars(*poms: Path) -> None:
-    need("java")
-    need("mvn")
-    for pom in poms:
-        _need_fetched(class_path, pom)
 
 
 def _need_fetched(fetch: Callable[..., object], *arguments: object) -> None:

@@ -39,7 +39,8 @@ def test_messages_arrive_evenly_in_order_and_keyed_by_account(
     assert sent.rate == pytest.approx(2_000, rel=0.1)
     messages = read_all(broker, name)
     found = [json.loads(message.value()) for message in messages]
-    assert sorted(one["TRANSACTION_ID"] for one in found) == list(range(6_000))
+    sent_ids = month["TRANSACTION_ID"].to_pylist()[:6_000]
+    assert sorted(one["TRANSACTION_ID"] for one in found) == sorted(sent_ids)
     accounts: dict[str, set[int]] = {}
     last: dict[int, str] = {}
     for message, one in zip(messages, found, strict=True):
