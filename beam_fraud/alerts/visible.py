@@ -6,16 +6,6 @@ from __future__ import annotations
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
-def printable(text: str) -> str:
-    r"""What a terminal or a line of a log can be trusted with: all else is shown as an escape.
-
-    Example:
-      >>> printable("a\x1b[31m\nb")
-      'a\\x1b[31m\\nb'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def visible(text: str, most: int | None = None) -> str:
     r"""`text` on one line: what does not show, or turns the direction of what follows, is escaped.
 

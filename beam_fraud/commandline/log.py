@@ -11,9 +11,9 @@ import time
 import warnings
 from typing import Literal, TextIO
 
-from beam_fraud.alerts.visible import printable
 from beam_fraud.commandline import interruption
 from beam_fraud.errors import UsageError
+from beam_fraud.printable import printable
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
