@@ -325,8 +325,7 @@ def test_options_that_collect_values_may_be_repeated(calls: Calls) -> None:
         (
             BrokenPipeError(32, "Broken pipe"),
             1,
-            "internal error: BrokenPipeError: [Errno 32] Broken pipe; run again with --log-level "
-            "debug for the traceback",
+            "Broken pipe; correct the address or start what should answer there, and run again",
         ),
     ],
 )

@@ -85,9 +85,10 @@ def test_no_stream_on_this_machine_writes_there():
 
 
 @pytest.mark.parametrize("url", ["sqlite:///f.db", "parquet:f"])
-def test_every_other_sink_is_the_same_for_a_stream(url):
+def test_every_other_sink_writes_from_its_workers_in_a_stream_as_well(url):
     sink = parse_sink(url)
-    assert sink.streaming(here=True) is sink
+    streaming = sink.streaming(here=True)
+    assert (type(streaming), streaming.describe()) == (type(sink), sink.describe())
     assert isinstance(sink, WriterSink)
     assert not isinstance(sink, TransformSink)
 
