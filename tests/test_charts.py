@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from beam_fraud.charts.figure import Plot, plot
+from beam_fraud.charts.figure import Plot, legend_below, plot
 from beam_fraud.charts.page import Notice, Section, Table, cell_text, render_page, save_plots
 
 HOSTILE = '<script>alert("x")</script>'
@@ -61,6 +62,34 @@ def test_plots_become_files(tmp_path: Path) -> None:
 )
 def test_cells(cell: str | float | None, text: str) -> None:
     assert cell_text(cell) == text
+
+
+def test_fractions_of_a_column_have_as_many_decimals() -> None:
+    rows = ((0.0990099, 0.25, 3), (1.0, 165.51, 4), (0.0, 1.0, 5), (0.0001, None, None))
+    shown = Table(("precision", "most", "rows"), rows).texts()
+    assert [row[0] for row in shown] == ["0.099", "1.000", "0.000", "0.0001"]
+    assert [row[1] for row in shown] == ["0.250", "165.510", "1", "\N{EN DASH}"]
+    assert [row[2] for row in shown] == ["3", "4", "5", "\N{EN DASH}"]
+
+
+def test_columns_of_numbers_stand_right_and_short_words_stay_whole() -> None:
+    rows = (("2024-01-27", "0.537 %", "a_long_name@97cf9d807f95"), ("b", None, "1"))
+    page = render_page("t", "s", [Section("a", (Table(("day", "share", "model"), rows),))])
+    assert '<th scope="col" class="number">share</th>' in page
+    assert '<td class="short">2024-01-27</td><td class="number">0.537 %</td>' in page
+    assert "<td>a_<wbr>long_<wbr>name@<wbr>97cf9d807f95</td>" in page
+
+
+def test_a_legend_stands_under_the_axes() -> None:
+    def draw(axes: Any) -> None:
+        axes.plot([1, 2], [2, 1], label="a model of a very long name indeed")
+        axes.plot([1, 2], [1, 2], label="another")
+        legend_below(axes)
+
+    drawing = plot("p", "c", draw).drawing
+    drawing.draw_without_rendering()
+    [legend] = drawing.legends
+    assert legend.get_window_extent().y1 <= drawing.axes[0].get_tightbbox().y0
 
 
 def test_what_stands_between_backticks_is_code_and_never_markup() -> None:

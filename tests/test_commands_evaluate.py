@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +23,7 @@ from beam_fraud.commands.evaluate import EvaluateOptions
 from beam_fraud.commands.import_model import ImportOptions
 from beam_fraud.commands.train import TrainOptions
 from beam_fraud.errors import FraudError, UsageError
+from tests.requirements import need
 
 #: What a bank may have named a merchant: markup in HTML, in Markdown and to Matplotlib.
 HOSTILE = '</td><script>alert("x")</script>|**b**$\\frac{$'
@@ -308,6 +310,28 @@ def test_rows_of_one_class_make_reports_that_say_what_is_undefined(
     measured = cast(dict[str, Any], compared["measured"])
     assert any(said in warning for warning in measured["warnings"])
     assert measured["models"][0][figure] is None
+
+
+def test_tables_of_five_models_fit_a_page(shop: Shop, tmp_path: Path) -> None:
+    chromium = need("chromium")
+    first, second = shop.models
+    out = tmp_path / "five.html"
+    options = replace(shop.options, others=(second, first, second, first), out=(str(out),))
+    evaluate.run(replace(options, resamples=5))
+    # What is wider than its place as the browser lays it out: headings of tables, the page last.
+    script = """<script>const page = document.documentElement;
+        const wide = [...document.querySelectorAll(".scroll"), page].filter(
+            part => part.scrollWidth > part.clientWidth);
+        document.body.setAttribute("data-wide", wide.map(part => part.querySelector(
+            "thead, h1").textContent).join("; "));
+        document.body.setAttribute("data-page", page.clientWidth)</script></body>"""
+    out.write_text(out.read_text("utf-8").replace("</body>", script), "utf-8")
+    call = [str(chromium), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    call += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,900", "--dump-dom"]
+    done = subprocess.run(
+        [*call, out.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert 'data-wide="" data-page="1280"' in done.stdout
 
 
 def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Shop) -> None:

@@ -278,7 +278,7 @@ class TestAdvice:
     def test_rates_that_change_over_time_are_told(self, tmp_path: Path) -> None:
         labels = [int(i % (20 if i < 4000 else 5) == 0) for i in range(8000)]
         told = found(tmp_path, bank(), y=labels, t=[DAY * i // 400 for i in range(8000)])
-        assert any(a.topic == "rows" and "goes from 5.000% " in a.text for a in told.advice)
+        assert any(a.topic == "rows" and "goes from 5.00 % " in a.text for a in told.advice)
 
 
 class TestOdd:

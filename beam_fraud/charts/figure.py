@@ -16,6 +16,8 @@ from matplotlib.figure import Figure as Drawing
 GENUINE, FRAUD = "#3b75af", "#d1493f"
 #: Lines of several models, in order; they differ in lightness too.
 SERIES = ("#3b75af", "#e1812c", "#3a923a", "#845b97", "#8d6a5c", "#d684bd", "#7f7f7f", "#a9a92b")
+#: Characters from which on each label of a legend has a line of its own.
+_LONG_LABEL = 24
 #: Dots an inch of PNG files.
 _DOTS = 130
 _STYLE = {
@@ -87,3 +89,16 @@ def plot(
         drawing = Drawing(figsize=(width, height))
         draw(drawing.subplots(rows, columns))
         return Plot(name, caption, drawing)
+
+
+def legend_below(axes: Any) -> None:
+    """Put the legend of a plot's lines under all axes, where it covers none of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    widest = max(map(len, labels), default=0)
+    axes.figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=1 if widest > _LONG_LABEL else min(len(labels), 3),
+        fontsize=7.5,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,14 @@ from markupsafe import Markup, escape
 
 from beam_fraud.charts.figure import Plot
 
+#: Words of a table from this length on may break, after the marks that join names or anywhere.
+_LONG_WORD = 17
+_PIECES = re.compile(r"[^@_/]{1,24}[@_/]*|[@_/]{1,24}")
+#: Columns of fractions up to one have as many decimals each, unless all are smaller than this.
+_SMALL = 0.1
+#: A number that is text already, such as a share.
+_NUMBER = re.compile(r"[-+]?[\d,.]+(e-?\d+)?( %)?")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -20,10 +29,31 @@ class Table:
 
     #: Heading of each column.
     columns: tuple[str, ...]
-    #: A cell a column; a number is shown as `cell_text` does, None as a dash.
+    #: A cell a column; a number is shown as `texts` does, None as a dash.
     rows: tuple[tuple[str | int | float | None, ...], ...]
     #: What it shows, or nothing.
     caption: str = ""
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column stands right: it holds a number, or shares and numbers as text alone."""
+        cells = [row[column] for row in self.rows if row[column] is not None]
+        return any(not isinstance(cell, str) for cell in cells) or (
+            bool(cells) and all(_NUMBER.fullmatch(str(cell)) for cell in cells)
+        )
+
+    def texts(self) -> list[list[str]]:
+        """The rows as text: fractions up to one with three decimals, others as `cell_text`."""
+        places = range(len(self.columns))
+        fractions = [_are_fractions([row[place] for row in self.rows]) for place in places]
+        return [
+            [
+                f"{cell:.3f}"
+                if alike and isinstance(cell, float) and (cell == 0 or abs(cell) >= 0.0005)
+                else cell_text(cell)
+                for cell, alike in zip(row, fractions, strict=True)
+            ]
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -68,8 +98,7 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     source = files("beam_fraud.charts").joinpath("templates/page.html").read_text("utf-8")
     kinds = {"str": str, "Table": Table, "Plot": Plot, "Notice": Notice}
     environment.tests["of_kind"] = lambda part, kind: isinstance(part, kinds[kind])
-    environment.tests["number"] = lambda cell: isinstance(cell, int | float)
-    environment.filters["cell"] = cell_text
+    environment.filters["cell"] = _cell
     environment.filters["prose"] = _prose
     page = environment.from_string(source)
     return page.render(title=title, subtitle=subtitle, sections=list(sections)) + "\n"
@@ -84,6 +113,40 @@ def cell_text(cell: str | int | float | None) -> str:
     if isinstance(cell, int) or (float(cell).is_integer() and abs(cell) < 1e15):
         return f"{int(cell):,}"
     return f"{cell:,.3f}" if 0.1 <= abs(cell) < 1e5 else f"{cell:.4g}"
+
+
+def _are_fractions(cells: Sequence[str | int | float | None]) -> bool:
+    """Whether a column holds fractions up to one alone, of which not all are small or whole."""
+    values = [cell for cell in cells if cell is not None and cell == cell]
+    sizes = [abs(value) for value in values if isinstance(value, float) and abs(value) <= 1]
+    return (
+        len(sizes) == len(values)
+        and max(sizes, default=0) >= _SMALL
+        and any(size % 1 for size in sizes)
+    )
+
+
+def percent(share: float | None) -> str | None:
+    """A share in per cent, with three digits that count; from 99 % on of what is left to 100 %.
+
+    Example:
+      >>> percent(0.00537), percent(0.157), percent(0.9), percent(0.99462), percent(0.0)
+      ('0.537 %', '15.7 %', '90.0 %', '99.462 %', '0 %')
+    """
+    if share is None or math.isnan(share):
+        return None
+    least = abs(1 - share) if share > 0.99 else abs(share)
+    digits = 0 if least < 1e-12 else max(0, 2 - math.floor(math.log10(100 * least)))
+    return f"{100 * share:.{digits}f} %"
+
+
+def _cell(text: str) -> Markup:
+    """Text of a table as HTML; long names may break where a page is too narrow for them."""
+    words = re.split(r"(\s+)", text)
+    return Markup("").join(
+        Markup("<wbr>").join(_PIECES.findall(word)) if len(word) >= _LONG_WORD else word
+        for word in words
+    )
 
 
 def _prose(text: str) -> Markup:

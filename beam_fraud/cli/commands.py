@@ -227,7 +227,7 @@ def explore(
 ) -> Outcome:
     """Show what is in transactions on one page of plots.
 
-    With or without labels; the page ends in advice.
+    With or without labels; the page begins with advice.
     """
     from beam_fraud.commands.explore import ExploreOptions, render, run
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from beam_fraud.charts.page import percent
 from beam_fraud.explore.balance import Balance
 from beam_fraud.explore.duplicates import Duplicates
 from beam_fraud.explore.holders import Holders
@@ -120,8 +121,8 @@ def _split(split: Holdout | None, accounts: Holders | None) -> Iterator[Advice]:
         yield Advice(
             "split",
             f"{split.test_frauds:,} frauds to test on are few: one more or less of them found "
-            f"moves recall by {1 / split.test_frauds:.1%}. Look at intervals, not at the third "
-            "digit.",
+            f"moves recall by {percent(1 / split.test_frauds)}. Look at intervals, not at the "
+            "third digit.",
             warning=True,
         )
 
@@ -131,16 +132,16 @@ def _metric(counted: Balance, accounts: Holders | None) -> Iterator[Advice]:
     if rate > _RARE:
         yield Advice(
             "metric",
-            f"{rate:.1%} of the labelled rows are frauds, far more than there are in practice. If "
-            "rows were sampled, precision and average precision hold for the sample alone.",
+            f"{percent(rate)} of the labelled rows are frauds, far more than in practice. "
+            "If rows were sampled, precision and average precision hold for the sample alone.",
         )
         return
     # A share of the genuine rows that is more than a handful for each fraud.
     flagged = next((s for s in (0.01, 0.1) if s * counted.genuine > 2 * counted.frauds), 0.5)
     told = (
         "Compare models by average precision, not by accuracy: who calls every row genuine is "
-        f"right in {1 - rate:.3%}. Scores at random have an average precision of {rate:.4f}. ROC "
-        f"AUC flatters where fraud is rare: a false positive rate of {flagged:.0%} is "
+        f"right in {percent(1 - rate)}. Scores at random have an average precision of {rate:.4f}. "
+        f"ROC AUC flatters where fraud is rare: a false positive rate of {100 * flagged:g} % is "
         f"{flagged * counted.genuine / counted.frauds:,.1f} false alarms for each fraud there is."
     )
     if accounts is not None:
@@ -222,8 +223,9 @@ def _rows(equal: Duplicates, when: OverTime) -> Iterator[Advice]:
     if early and late and max(early, late) > 2 * min(early, late):
         yield Advice(
             "rows",
-            f"The rate of frauds goes from {early:.3%} in the first half of the time to "
-            f"{late:.3%} in the second. Fraud changed, or labels of some time are not complete.",
+            f"The rate of frauds goes from {percent(early)} in the first half of the time to "
+            f"{percent(late)} in the second. Fraud changed, or labels of some time are not "
+            "complete.",
             warning=True,
         )
 

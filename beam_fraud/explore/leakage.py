@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from beam_fraud.charts.page import percent
 from beam_fraud.explore.categories import Category
 from beam_fraud.explore.correlation import Correlation
 from beam_fraud.explore.missing import Missing
@@ -150,4 +151,6 @@ def _constants(
 def _constant(share: float) -> str:
     if not share:
         return "no row has a value"
-    return f"{'every row has' if share == 1 else f'{share:.3%} of the rows have'} the same value"
+    return (
+        f"{'every row has' if share == 1 else f'{percent(share)} of the rows have'} the same value"
+    )

@@ -35,6 +35,7 @@ def plot_correlation(together: Correlation, names: list[str]) -> Plot:
         axes.grid(False)
         axes.tick_params(length=0)
         bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=30, pad=0.02)
+        bar.set_label("rank correlation")
         # As an image it would be an address in the page.
         bar.solids.set_rasterized(False)
 

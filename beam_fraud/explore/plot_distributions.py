@@ -91,8 +91,7 @@ def _draw(panel: Any, one: Distribution) -> None:
     panel.spines["left"].set_visible(False)
     panel.set_title(plot_text(one.feature), fontsize=8, loc="left", pad=3)
     if one.scale == "log":
-        corner = {"ha": "right", "va": "top", "transform": panel.transAxes}
-        panel.text(1, 1, "log", fontsize=7, color=_FAINT, **corner)
+        panel.set_xlabel("log axis", fontsize=7, color=_FAINT, labelpad=1)
     places, values = _ticks(one)
     panel.set_xticks(places, [plot_number(value) for value in values], fontsize=7)
     panel.tick_params(length=2, pad=1)

@@ -36,6 +36,7 @@ def plot_balance(counted: Balance) -> Plot:
         axes.invert_yaxis()
         axes.grid(False, axis="y")
         axes.set_xlabel("rows (log scale)")
+        axes.set_ylabel("class")
 
     return plot("class_balance", "Rows of each class; the scale is logarithmic.", draw, height=1.7)
 
@@ -78,7 +79,7 @@ def _draw_rates(axes: Any, groups: Sequence[Rate]) -> None:
         np.array([getattr(groups[place], side) for place in places], dtype=np.float64)
         for side in ("rate", "low", "high")
     )
-    axes.set_ylabel("frauds")
+    axes.set_ylabel("share of frauds")
     if len(groups) <= _MOST_BARS:
         # Rounding may put the rate a little outside of its interval.
         ends = np.maximum(np.stack((rate - low, high - rate)), 0.0)
@@ -91,7 +92,7 @@ def _draw_rates(axes: Any, groups: Sequence[Rate]) -> None:
     if rate.max() > _LOG_FROM * np.median(rate) > 0:
         axes.set_yscale("log")
         axes.set_ylim(rate[rate > 0].min() / 3, min(1.5 * high.max(), 1.2))
-        axes.set_ylabel("frauds (log scale)")
+        axes.set_ylabel("share of frauds (log)")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
 
 

@@ -32,6 +32,7 @@ def plot_separation(found: Sequence[Separation], rate: float) -> Plot:
         right.set_xlim(0.5, 1)
         right.set_xlabel("ROC AUC")
         left.set_yticks(places, names)
+        left.set_ylabel("feature")
         right.set_yticks(places, [""] * len(shown))
         for side in axes:
             side.invert_yaxis()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_fraud.charts.page import Notice, Part, Section, Table
+from beam_fraud.charts.page import Notice, Part, Section, Table, percent
 from beam_fraud.explore.correlation import LABEL, TIME
 from beam_fraud.explore.exploration import Exploration
 from beam_fraud.explore.numbers import Numbers
@@ -73,9 +73,16 @@ def _overview(found: Exploration, files: Sequence[str]) -> tuple[Part, ...]:
         ("transactions a day", None if counted.rows_a_day is None else round(counted.rows_a_day)),
         ("features", len(found.features)),
     ]
-    parts: list[Part] = [Table(("what", ""), tuple(rows))]
+    parts: list[Part] = [Table(("what", "value"), tuple(rows))]
     if found.holders:
-        columns = ("", "number", "rows, median", "rows, most", "with frauds", "frauds at worst 1 %")
+        columns = (
+            "who",
+            "number",
+            "rows, median",
+            "rows, most",
+            "with frauds",
+            "frauds at worst 1 %",
+        )
         cells = tuple(
             (
                 _HOLDERS[held.role],
@@ -83,7 +90,7 @@ def _overview(found: Exploration, files: Sequence[str]) -> tuple[Part, ...]:
                 held.median_rows,
                 held.most_rows,
                 held.defrauded,
-                _percent(held.share_of_worst),
+                percent(held.share_of_worst),
             )
             for held in found.holders
         )
@@ -102,14 +109,14 @@ def _classes(found: Exploration) -> tuple[Part, ...]:
     )
     rate = counted.rate
     told = (
-        f"{_percent(rate.rate)} of the labelled rows are frauds (95 % interval "
-        f"{_percent(rate.low)} to {_percent(rate.high)}), and "
-        f"{_percent(counted.fraud_share_of_amount)} of their money."
+        f"{percent(rate.rate)} of the labelled rows are frauds (95 % interval "
+        f"{percent(rate.low)} to {percent(rate.high)}), and "
+        f"{percent(counted.fraud_share_of_amount)} of their money."
     )
     return (
         told,
         plot_balance(counted),
-        Table(("", "rows", "mean amount"), rows),
+        Table(("class", "rows", "mean amount"), rows),
     )
 
 
@@ -133,8 +140,8 @@ def _rates_table(what: str, groups: Sequence[Rate], caption: str) -> Table:
             group.group,
             group.rows,
             group.frauds if group.labelled else None,
-            _percent(group.rate),
-            None if group.low is None else f"{_percent(group.low)} to {_percent(group.high)}",
+            percent(group.rate),
+            None if group.low is None else f"{percent(group.low)} to {percent(group.high)}",
         )
         for group in groups
     )
@@ -151,10 +158,10 @@ def _missing(found: Exploration) -> tuple[Part, ...]:
         (
             m.column,
             m.absent,
-            _percent(m.share),
+            percent(m.share),
             m.dead,
-            _percent(m.rate_absent),
-            _percent(m.rate_present),
+            percent(m.rate_absent),
+            percent(m.rate_present),
         )
         for m in some
     )
@@ -169,7 +176,7 @@ def _missing(found: Exploration) -> tuple[Part, ...]:
 def _duplicates(found: Exploration) -> tuple[Part, ...]:
     equal = found.duplicates
     told = (
-        f"{equal.rows:,} rows ({_percent(equal.share)}) equal an earlier one in every column that "
+        f"{equal.rows:,} rows ({percent(equal.share)}) equal an earlier one in every column that "
         f"the schema reads but the id; {equal.frauds:,} of them are frauds."
     )
     if equal.rows:
@@ -207,7 +214,7 @@ def _features(found: Exploration) -> tuple[Part, ...]:
             _mean(n),
             n.percentile_99,
             n.most,
-            _percent(n.most_frequent_share),
+            percent(n.most_frequent_share),
         )
         for n in found.numbers
     )
@@ -295,7 +302,3 @@ def _mean(numbers: Numbers) -> float | None:
 
 def _width(bars: int) -> float:
     return 5.0 if bars <= 10 else 10.2
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.3g} %"

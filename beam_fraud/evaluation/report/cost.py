@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beam_fraud.charts.figure import Plot, plot
+from beam_fraud.charts.figure import Plot, legend_below, plot
 from beam_fraud.charts.page import Section, Table
 from beam_fraud.evaluation.cost import CostCurve
 from beam_fraud.evaluation.evaluation import Evaluation, Report
@@ -46,9 +46,16 @@ def _plot(report: Report, name: str, caption: str, *, amounts: bool) -> Plot:
         most = max(nothing, *(_curve(m, amounts).in_use for m in report.models))
         axes.set_ylim(0, max(most * 1.35, min(least) * 2, 1e-9))
         axes.set(xlabel="threshold", ylabel="cost", xlim=(-0.02, 1.02))
-        axes.legend(fontsize=7.5)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        legend_below(axes)
 
-    return plot(name, f"{caption}; a dot is the threshold in use.", draw, width=4.9, height=3.4)
+    return plot(
+        name,
+        f"{caption}; a dot is the threshold in use.",
+        draw,
+        width=4.9,
+        height=3.5 + 0.15 * len(report.models),
+    )
 
 
 def _money(value: float) -> float:

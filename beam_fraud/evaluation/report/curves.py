@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.charts.figure import Plot, plot
+from beam_fraud.charts.figure import Plot, legend_below, plot
 from beam_fraud.charts.page import Part, Section
 from beam_fraud.evaluation.curves import Curves
 from beam_fraud.evaluation.evaluation import Evaluation, Report
@@ -36,10 +36,10 @@ def _precision_recall(report: Report) -> Plot:
             if figures.precision is not None and figures.recall is not None:
                 axes.plot(figures.recall, figures.precision, "o", color=colour, ms=6)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
-        _legend(axes, "lower left")
+        legend_below(axes)
 
     caption = "Precision against recall over all thresholds; a dot is the threshold in use."
-    return plot("precision_recall", caption, draw, width=4.9, height=3.9)
+    return plot("precision_recall", caption, draw, width=4.9, height=_height(report))
 
 
 def _roc(report: Report) -> Plot:
@@ -57,13 +57,17 @@ def _roc(report: Report) -> Plot:
         axes.plot(chance, chance, color="#999999", lw=0.8, ls=":")
         axes.set(xscale="log", xlabel="share of genuine rows flagged", ylabel="recall")
         axes.set(ylim=(0, 1.03))
-        _legend(axes, "lower right")
+        legend_below(axes)
 
     caption = (
         "Receiver operating characteristic, the share of false alarms by its logarithm: nobody can "
         "work with more than a few in a hundred. Dotted: chance."
     )
-    return plot("roc", caption, draw, width=4.9, height=3.9)
+    return plot("roc", caption, draw, width=4.9, height=_height(report))
+
+
+def _height(report: Report) -> float:
+    return 3.9 + 0.15 * len(report.models)
 
 
 def _by_threshold(model: Evaluation, name: str) -> Plot:
@@ -81,8 +85,8 @@ def _by_threshold(model: Evaluation, name: str) -> Plot:
         axes.plot(at, curves.precision, color="#3b75af", lw=1.4, label="precision")
         axes.plot(at, curves.recall, color="#d1493f", lw=1.4, label="recall")
         axes.axvline(in_use, color="#555555", lw=0.9, ls="--", label="threshold in use")
-        axes.set(xlabel="threshold", ylim=(0, 1.03), title=drawn(model.model_id))
-        _legend(axes, "best")
+        axes.set(xlabel="threshold", ylabel="share", ylim=(0, 1.03), title=drawn(model.model_id))
+        legend_below(axes)
 
     return plot(name, "Precision and recall against the threshold.", draw, width=4.9, height=3.3)
 
@@ -100,7 +104,3 @@ def _room(curves: Curves) -> float:
     distance = np.minimum(values, 1 - values)
     inside = distance[distance > 0]
     return float(np.clip(inside.min(), _NEAREST, 1e-2)) if len(inside) else 1e-3
-
-
-def _legend(axes: Any, place: str) -> None:
-    axes.legend(loc=place, fontsize=7.5)

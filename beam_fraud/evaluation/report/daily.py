@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from beam_fraud.charts.figure import FRAUD, GENUINE, Plot, plot
+from beam_fraud.charts.figure import FRAUD, GENUINE, Plot, legend_below, plot
 from beam_fraud.charts.page import Part, Section, Table
 from beam_fraud.evaluation.evaluation import Evaluation, Report
-from beam_fraud.evaluation.report.naming import drawn, plot_name
+from beam_fraud.evaluation.report.naming import drawn, numbered, plot_name
 
 #: Days that a table may have.
 _MOST_DAYS = 62
+#: Models beside each other in a table: more make it wider than a page.
+_ABREAST = 2
 
 
 def daily_section(report: Report) -> Section:
@@ -27,7 +29,7 @@ def daily_section(report: Report) -> Section:
         if len(model.days) > 1:
             parts.append(_plot(model, plot_name("days", place, report.models)))
     if len(report.models[0].days) <= _MOST_DAYS:
-        parts.append(_table(report, cards))
+        parts += [_table(report, cards, start) for start in range(0, len(report.models), _ABREAST)]
     return Section("Days", tuple(parts))
 
 
@@ -46,32 +48,29 @@ def _plot(model: Evaluation, name: str) -> Plot:
         axes.bar(right, false, width, color=GENUINE, label="false alarms")
         step = -(-len(days) // 8)
         axes.set_xticks(places[::step], [day.date[5:] for day in days[::step]])
-        axes.set(title=drawn(model.model_id), ylabel="rows")
+        axes.set(title=drawn(model.model_id), xlabel="day", ylabel="rows")
         axes.margins(x=0.02)
-        # Room for the legend above the bars.
-        axes.set_ylim(top=axes.get_ylim()[1] * 1.3)
         axes.grid(visible=False, axis="x")
-        axes.legend(fontsize=7.5)
+        legend_below(axes)
 
     return plot(name, "Frauds and false alarms by day.", draw, width=5.2, height=3.2)
 
 
-def _table(report: Report, cards: bool) -> Table:
-    several = len(report.models) > 1
+def _table(report: Report, cards: bool, start: int) -> Table:
+    shown = report.models[start : start + _ABREAST]
     columns = ["day", "rows", "frauds"]
-    for number, _ in enumerate(report.models, 1):
-        mark = f" ({number})" if several else ""
+    for number, _ in enumerate(shown, start + 1):
+        mark = f" ({number})" if len(report.models) > 1 else ""
         figures = ["alerts", "caught", "precision", *([f"cards@{report.cards}"] if cards else [])]
         columns += [f"{figure}{mark}" for figure in figures]
     rows: list[tuple[str | int | float | None, ...]] = []
-    for days in zip(*(model.days for model in report.models), strict=True):
+    for days in zip(*(model.days for model in shown), strict=True):
         cells: list[str | int | float | None] = [days[0].date, days[0].rows, days[0].frauds]
         for day in days:
             cells += [day.alerts, day.caught, day.precision]
             cells += [day.card_precision] if cards else []
         rows.append(tuple(cells))
-    models = "; ".join(f"({n}) {model.model_id}" for n, model in enumerate(report.models, 1))
-    caption = f"Days in {report.timezone}." + (f" {models}." if several else "")
+    caption = f"Days in {report.timezone}.{numbered(report.models, start, _ABREAST)}"
     if cards:
         caption += f" cards@{report.cards} is card precision@{report.cards}."
     return Table(tuple(columns), tuple(rows), caption)

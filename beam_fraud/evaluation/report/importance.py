@@ -45,7 +45,7 @@ def _plot(model: Evaluation, name: str) -> Plot:
         axes.set_yticks(range(len(features)), [drawn(f.feature) for f in features])
         axes.axvline(0, color="#555555", lw=0.7)
         axes.grid(visible=False, axis="y")
-        axes.set(xlabel="average precision lost", title=drawn(model.model_id))
+        axes.set(xlabel="average precision lost", ylabel="feature", title=drawn(model.model_id))
 
     caption = (
         f"{found.repeats} shuffles of {found.rows:,} rows with {found.frauds:,} frauds (seed "

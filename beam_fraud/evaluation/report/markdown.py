@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from beam_fraud.charts.figure import Plot
-from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text
+from beam_fraud.charts.page import Notice, Part, Section, Table
 
 
 def markdown_report(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -37,21 +37,18 @@ def _block(part: Part) -> str:
 
 
 def _table(table: Table) -> str:
-    numbers = [
-        bool(table.rows) and all(not isinstance(row[place], str) for row in table.rows)
-        for place, _ in enumerate(table.columns)
-    ]
+    numbers = [table.is_number(place) for place, _ in enumerate(table.columns)]
     lines = [
         _line(table.columns),
         "|" + "|".join("---:" if number else "---" for number in numbers) + "|",
-        *(_line(row) for row in table.rows),
+        *map(_line, table.texts()),
     ]
     caption = f"{_plain(table.caption)}\n\n" if table.caption else ""
     return caption + "\n".join(lines)
 
 
-def _line(cells: Sequence[str | int | float | None]) -> str:
-    return "| " + " | ".join(_plain(cell_text(cell)) for cell in cells) + " |"
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_plain, cells)) + " |"
 
 
 def _plain(text: str) -> str:

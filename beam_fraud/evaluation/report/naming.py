@@ -53,6 +53,14 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
+def numbered(models: Sequence[Evaluation], start: int, count: int) -> str:
+    """What the numbers in headings stand for, ends a caption; nothing for a single model."""
+    if len(models) == 1:
+        return ""
+    shown = enumerate(models[start : start + count], start + 1)
+    return f" {'; '.join(f'({number}) {model.model_id}' for number, model in shown)}."
+
+
 def plot_name(start: str, place: int, models: Sequence[Evaluation]) -> str:
     """The name of one model's plot, with its number where there are several."""
     return start if len(models) == 1 else f"{start}_{place + 1}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.charts.figure import FRAUD, GENUINE, Plot, plot
+from beam_fraud.charts.figure import FRAUD, GENUINE, Plot, legend_below, plot
 from beam_fraud.charts.page import Part, Section, Table
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, in_colours, plot_name
@@ -49,7 +49,7 @@ def calibration_section(report: Report) -> Section:
 
 
 def _small(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:#.3g}"
 
 
 def _histogram(model: Evaluation, name: str) -> Plot:
@@ -65,7 +65,7 @@ def _histogram(model: Evaluation, name: str) -> Plot:
         axes.set_yscale("symlog", linthresh=1)
         axes.set(xlabel="score", ylabel="rows", title=drawn(model.model_id), xlim=(0, 1))
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=7.5)
+        legend_below(axes)
 
     caption = "Rows by score, counted by the logarithm; dashed: the threshold."
     return plot(name, caption, draw, width=4.9, height=3.2)
@@ -88,13 +88,13 @@ def _reliability(report: Report) -> Plot:
             axes.errorbar(at, rate, yerr=errors, label=name, **style)
         axes.set(xscale="log", yscale="log", xlim=(floor, 1.2), ylim=(floor, 1.2))
         axes.set(xlabel="mean score of the bin", ylabel="share of frauds")
-        axes.legend(fontsize=7.5, loc="upper left")
+        legend_below(axes)
 
     caption = (
         "What scores promise against what came, by logarithms, with 95 % intervals. On the dotted "
         "line scores are probabilities; below it they promise too much."
     )
-    return plot("reliability", caption, draw, width=5.4, height=4.4)
+    return plot("reliability", caption, draw, width=5.4, height=4.4 + 0.15 * len(report.models))
 
 
 def _bins(model: Evaluation) -> Table:
@@ -102,7 +102,7 @@ def _bins(model: Evaluation) -> Table:
         ("scores from", "to", "rows", "frauds", "mean score", "share of frauds"),
         tuple(
             (
-                *(f"{b.low:.3g}", f"{b.high:.3g}", b.rows, b.frauds),
+                *(_small(b.low), _small(b.high), b.rows, b.frauds),
                 *(_small(b.mean_score), _small(b.fraud_rate)),
             )
             for b in model.calibration.bins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Section, render_page
+from beam_fraud.charts.page import Section, percent, render_page
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.cost import cost_section
 from beam_fraud.evaluation.report.curves import curves_section
@@ -43,7 +43,7 @@ def subtitle_of(report: Report) -> str:
     protocol = f", protocol {report.protocol}" if report.protocol else ""
     return (
         f"{', '.join(report.files)}: {metrics.rows:,} rows with {metrics.frauds:,} frauds "
-        f"({metrics.frauds / metrics.rows:.3%}), from {report.span[0]} to {report.span[1]}"
+        f"({percent(metrics.frauds / metrics.rows)}), from {report.span[0]} to {report.span[1]}"
         f"{protocol}. Made {report.created}."
     )
 

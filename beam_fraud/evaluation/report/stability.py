@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.charts.figure import Plot, plot
-from beam_fraud.charts.page import Part, Section, Table
+from beam_fraud.charts.figure import Plot, legend_below, plot
+from beam_fraud.charts.page import Part, Section, Table, percent
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.naming import in_colours
 
@@ -47,14 +47,21 @@ def _plot(report: Report) -> Plot:
         titles = ("average precision", "rows flagged, %", "shift of scores")
         step = max(1, len(starts) // 6)
         for panel, title, most in zip(axes, titles, highest, strict=True):
-            panel.set(title=title)
+            panel.set(ylabel=title, xlabel="week of")
             panel.set_xticks(range(0, len(starts), step), starts[::step], rotation=30)
             panel.margins(x=0.08)
             panel.set_ylim(0, most * 1.15 or 1)
         if len(report.models) > 1:
-            axes[0].legend(fontsize=7)
+            legend_below(axes[0])
 
-    return plot("weeks", "Figures by week.", draw, width=10.0, height=2.8, columns=3)
+    return plot(
+        "weeks",
+        "Figures by week.",
+        draw,
+        width=10.0,
+        height=2.8 + 0.15 * len(report.models),
+        columns=3,
+    )
 
 
 def _table(report: Report) -> Table:
@@ -63,7 +70,7 @@ def _table(report: Report) -> Table:
         tuple(
             (
                 *(model.model_id, week.start, week.rows, week.frauds, week.average_precision),
-                *(f"{week.alert_rate:.3%}", f"{week.score_shift:.3f}"),
+                *(percent(week.alert_rate), f"{week.score_shift:.3f}"),
             )
             for model in report.models
             for week in model.stability.weeks

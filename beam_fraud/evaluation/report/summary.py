@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text
+from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text, percent
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import FIGURE_NAMES, with_interval
 from beam_fraud.models.metrics import CLASSES, undefined
@@ -28,7 +28,7 @@ def comparison_section(report: Report) -> Section:
             FIGURE_NAMES[difference.figure],
             f"{difference.value:+.3f} ({difference.interval.low:+.3f} to "
             f"{difference.interval.high:+.3f})",
-            f"{difference.better:.0%}",
+            percent(difference.better),
         )
         for comparison in report.comparisons
         for difference in comparison.differences
