@@ -23,7 +23,8 @@ _OF_CONSUMERS = {
     # Offsets are committed once what was made of the messages is durable.
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
-    "enable.partition.eof": "false",
+    # Without it nobody knows that the offsets up to the end of a partition hold no message.
+    "enable.partition.eof": "true",
     # Messages that are gone are told of before reading goes on.
     "auto.offset.reset": "error",
     "allow.auto.create.topics": "false",

@@ -337,6 +337,11 @@ def test_messages_that_the_broker_has_deleted_are_told_of_once(
     read_stream(replace(source, positions={f"{name}:0": 1_000}), tmp_path / "beyond")
     assert payloads(tmp_path / "beyond") == numbers(12, 20)
     assert "at offset 1000: the topic was made anew or has lost messages" in caplog.text
+    (deleted,) = admin.delete_records([TopicPartition(name, 0, 20)]).values()
+    deleted.result(10)
+    read_stream(source, tmp_path / "nothing")
+    assert payloads(tmp_path / "nothing") == []
+    assert lags()[f"{name}:0"] == (20, 20)
 
 
 def test_a_topic_that_is_deleted_ends_the_stream(broker: Broker, topic: Callable[..., str]) -> None:

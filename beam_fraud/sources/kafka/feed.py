@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock, Thread
+from time import monotonic
 
 from beam_fraud.kafka.client import Reports, new_consumer
 from beam_fraud.kafka.failure import about_topic, is_passing
@@ -19,7 +20,7 @@ from beam_fraud.sources.kafka.assignment import Assignment
 from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of, joined
 from beam_fraud.sources.kafka.outage import Outage
 from beam_fraud.sources.kafka.reading import Reading
-from beam_fraud.sources.kafka.topic import partition_name, partition_of
+from beam_fraud.sources.kafka.topic import Partition, partition_name, partition_of
 
 _LOG = logging.getLogger(__name__)
 #: Seconds that closing may take: a commit that is under way would wait for a broker that is away.
@@ -60,6 +61,8 @@ class Feed:
         )
         self._assignment = Assignment(reading, self._consumer)
         self._ahead: deque[Chunk] = deque()
+        #: The offsets at which the consumer has met the ends of partitions.
+        self._ends: dict[Partition, int] = {}
         self._answered = False
         self._committed: dict[str, int] = {}
         self._told_of_commits = False
@@ -92,10 +95,11 @@ class Feed:
         """
         if not self._ahead:
             self._read(wait)
+        chunk = self._ahead.popleft() if self._ahead else None
+        if chunk is not None:
+            self._assignment.positions |= chunk.next_offsets
         if not self._ahead:
-            return None
-        chunk = self._ahead.popleft()
-        self._assignment.positions |= chunk.next_offsets
+            self._skip_to_ends()
         return chunk
 
     def at_rest(self) -> bool:
@@ -151,7 +155,7 @@ class Feed:
     def _read(self, wait: float) -> None:
         self._assignment.discover()
         self._assignment.replace_gone()
-        first = self._consumer.poll(wait)
+        first = self._poll(wait)
         if first is None:
             self._outage.look(self._consumer, self.reading.topics[0].name)
             return
@@ -162,6 +166,26 @@ class Feed:
             self._outage.over()
         for message in failed:
             self._take_error(message)
+
+    def _poll(self, wait: float) -> Message | None:
+        """The first that is there within `wait` seconds; the end of a partition is not counted."""
+        until = monotonic() + wait
+        while (first := self._consumer.poll(max(until - monotonic(), 0.0))) is not None:
+            error = first.error()
+            if error is None or error.code() != KafkaError._PARTITION_EOF:
+                return first
+            self._take_error(first)
+        return None
+
+    def _skip_to_ends(self) -> None:
+        """Move the positions past offsets without messages, once all messages are handed out.
+
+        The markers of transactions, aborted messages and compacted ones have offsets but never
+        come: a position behind the last message would wait for them for ever.
+        """
+        positions = self._assignment.positions
+        for partition, end in self._ends.items():
+            positions[partition] = max(positions[partition], end)
 
     def _blocks(self, first: Message, failed: list[Message]) -> Iterator[Sequence[Message]]:
         """`first` and what is there after it, in blocks; what is no message goes to `failed`."""
@@ -181,8 +205,13 @@ class Feed:
     def _take_error(self, message: Message) -> None:
         error, topic, number = message.error(), message.topic(), message.partition()
         assert error is not None
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None:
-            self._assignment.gone((topic, number if number is not None else 0))
+        partition = (topic or "?", number if number is not None else 0)
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ends[partition] = message.offset() or 0
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None:
+            # The topic may begin again below its end of before.
+            self._ends.pop(partition, None)
+            self._assignment.gone(partition)
         elif is_passing(error):
             self._reports(error)
         else:

@@ -122,7 +122,7 @@ class KafkaReader(UnboundedReader):
         """The positions after what was handed out; called at the end of every bundle."""
         self._until = None
         positions, last = self._feed.positions, self._ended
-        if monotonic() >= self._note_next:
+        if last or monotonic() >= self._note_next:
             self._note_next = monotonic() + _NOTE_SECONDS
             note_lags(self._feed.lag())
         return KafkaMark(positions, lambda: self._finish(positions, last=last))
