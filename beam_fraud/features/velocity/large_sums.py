@@ -38,7 +38,10 @@ class Load:
     def of(cls, units: Units) -> Load:
         """That of amounts, int64[n]."""
         sizes = np.abs(units).astype(np.float64)
-        return cls(len(units), float(sizes.sum()), float(np.dot(sizes, sizes)))
+        amounts = float(sizes.sum())
+        # Not by a product of vectors: BLAS would wake its threads for it.
+        np.square(sizes, out=sizes)
+        return cls(len(units), amounts, float(sizes.sum()))
 
     def __add__(self, other: Load) -> Load:
         """That of these rows and others."""
