@@ -11,11 +11,12 @@ import pytest
 from deploy.postgres.server import Server
 from tests.requirements import ENVIRONMENT, need_prism, postgres_home, started_environment
 
-#: Variables that pytest, OpenMP (by scikit-learn and XGBoost) and JAX set for themselves.
+#: Variables that pytest, OpenMP (by scikit-learn and XGBoost), JAX and Polars set for themselves.
 LIBRARIES = {
     "PYTEST_CURRENT_TEST",
     "KMP_DUPLICATE_LIB_OK",
     "KMP_INIT_AT_FORK",
+    "_RJEM_MALLOC_CONF",
     "TF_CPP_MIN_LOG_LEVEL",
     "TF_FORCE_GPU_ALLOW_GROWTH",
     "TPU_SKIP_MDS_QUERY",

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -185,7 +186,8 @@ def _finished_there(result: PipelineResult) -> None:
         if time.monotonic() - asked_at >= _ASK_EVERY:
             # A runner that is busy, or that has just ended, may not answer.
             with suppress(Exception):
-                count = counters.read_counters(result).get(counters.ROWS_IN, 0)
+                # Of a copy: a result keeps the first answer, and the last one is the summary's.
+                count = counters.read_counters(copy(result)).get(counters.ROWS_IN, 0)
                 told = f"{count:,} rows read" if count else ""
             asked_at = time.monotonic()
         return told
