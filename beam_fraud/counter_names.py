@@ -9,6 +9,8 @@ ROWS_FLAGGED = "rows_flagged"
 ROWS_UNDELIVERED = "rows_undelivered"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
+#: Transactions of a stream that are dated after their arrival; they are scored.
+ROWS_AHEAD = "rows_ahead"
 #: Labels of earlier transactions that came with a stream.
 LABELS_IN = "labels_in"
 #: Those of them that could not be read; they are no dead rows.

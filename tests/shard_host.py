@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.checkpoint.local_checkpoint import FOREVER
+from beam_fraud.event_clock import EventClock
 from beam_fraud.schema import EVENT_TIME
 from beam_fraud.shards.shard import Delta, Effects, Shard
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
@@ -42,6 +43,11 @@ def transactions(
 
 def ids_of(batches: Sequence[pa.RecordBatch]) -> list[str]:
     return [id for batch in batches for id in batch.column("transaction_id").to_pylist()]
+
+
+def newest_row() -> EventClock:
+    """A clock that stands at the newest event time: of tests that have few rows."""
+    return EventClock(block=1, blocks=1)
 
 
 @dataclass

@@ -17,7 +17,8 @@ PACKAGE = ROOT / "beam_fraud"
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
     {"errors", "printable", "text_file"},
-    {"duration", "velocity", "counter_names", "secret", "extras", "charts", "waiting", "activity"},
+    {"duration", "velocity", "event_clock", "counter_names", "secret", "extras", "charts"}
+    | {"waiting", "activity"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
     {"urls", "file_systems", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}

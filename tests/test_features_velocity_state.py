@@ -16,6 +16,7 @@ from beam_fraud.features.velocity.state.key_slots import KeySlots
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.presets import HANDBOOK, LEDGER
 from beam_fraud.velocity import AGGREGATES, Velocity
+from tests.shard_host import newest_row
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 
 #: Longer than any series of steps that `keyed_rows` draws.
@@ -248,7 +249,7 @@ def test_a_label_of_no_transaction_cannot_be_taken_back() -> None:
 
 
 def test_quiet_accounts_leave_nothing_behind() -> None:
-    state = VelocityState([RISK])
+    state = VelocityState([RISK], clock=newest_row())
     many = np.arange(5000, dtype=np.uint64)
     state.update(KeyRows(many, np.zeros(5000, dtype=np.int64), np.ones(5000, dtype=np.int64)))
     state.label(fraud_of(7, 0))
@@ -323,7 +324,7 @@ def test_too_many_keys_are_refused_in_one_line() -> None:
 
 def test_keys_that_left_make_room_for_others() -> None:
     spec = Velocity(("account_id",), ("7d",), ("count",))
-    state = VelocityState([spec], lateness=1 << 58)
+    state = VelocityState([spec], 1 << 58, newest_row())
     for turn in range(31):
         features = state.update(row_of(turn, (turn - 15) << 58))
         assert features["account_count_7d"].tolist() == [1.0]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.shards.deduplicate import DeduplicateShard
-from tests.shard_host import ids_of, transactions
+from tests.shard_host import Event, Host, ids_of, newest_row, transactions
 
 HORIZON = 100
 HASH = IdHash.random()
@@ -16,7 +16,7 @@ class Left:
 
     def __init__(self, horizon: int = HORIZON) -> None:
         self.left_out = 0
-        self.shard = DeduplicateShard(horizon, self._count, HASH)
+        self.shard = DeduplicateShard(horizon, self._count, HASH, newest_row())
         self.shard.restore([])
 
     def _count(self, rows: int) -> None:
@@ -112,3 +112,41 @@ def test_what_is_kept_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
         ids = [str(i) for i in range(first, first + 1_000)]
         (delta,) = step.shard.take(transactions(ids, [5] * 1_000)).deltas
         assert len(delta.data) == 16 * (1_000 - first) + 24
+
+
+def test_rows_years_ahead_make_nothing_forgotten_and_memory_stays_bounded() -> None:
+    hour, year = 3_600, 365 * 24 * 3_600
+    host = Host(lambda clock: DeduplicateShard(24 * hour, lambda rows: None, HASH))
+    host.bundle([Event(0.0, transactions(["first"], [20 * year]))])
+    most = 0
+    for number in range(24 * 12):
+        ids = [f"{number}:{i}" for i in range(100)]
+        times = [number * hour + 36 * i for i in range(100)]
+        times[7], times[55] = (20 + number) * year, number * hour + 9 * hour
+        host.bundle([Event(0.0, transactions(ids, times))])
+        # What came half a day ago comes again.
+        again = [id.replace(f"{number}:", f"{max(number - 12, 0)}:") for id in ids]
+        before = len(host.rows)
+        host.bundle([Event(0.0, transactions(again, times))])
+        assert ids_of(host.rows[before:]) == []
+        host.merge(8)
+        host.drop()
+        if number % 40 == 39:
+            host.restore()
+        most = max(most, sum(len(delta.data) for delta in host.kept))
+    # Two generations of a day and a half at most, 16 bytes a row and headers.
+    assert most < 20 * 100 * 24 * 4
+
+
+def test_what_a_stream_of_before_has_kept_is_read_on() -> None:
+    hour, year = 3_600, 365 * 24 * 3_600
+    old = Left(24 * hour)
+    deltas = old.shard.take(transactions(["a", "b"], [5, 20 * year])).deltas
+    shard = DeduplicateShard(24 * hour, lambda rows: None, HASH)
+    shard.restore([delta.data for delta in deltas])
+    assert shard.take(transactions(["a", "b"], [6, 7])).rows == ()
+    for day in range(4):
+        times = [day * 24 * hour + 60 * i for i in range(1_440)]
+        shard.take(transactions([f"{day}:{i}" for i in range(1_440)], times))
+    # That generation is forgotten in the end.
+    assert ids_of(shard.take(transactions(["a"], [96 * hour])).rows) == ["a"]

@@ -94,6 +94,18 @@ def test_a_source_that_is_out_of_order_loses_nothing() -> None:
     assert ids_of(it.rows)[-1] == "a9"
 
 
+def test_a_row_ahead_of_this_clock_goes_on_at_once_and_puts_nothing_out_of_order() -> None:
+    it = host()
+    far = 9 * 3_600 * 1_000_000 + 1_000_000_000
+    assert gone(it, rows("a", 3), rows("b", 1)) == []
+    assert gone(it, rows("b", 2, far)) == ["b1", f"b{far}"]
+    # It neither says that its source is so far, nor takes the others along when it has waited.
+    assert gone(it, rows("a", 4, now=1_009.0), rows("b", 3, now=1_009.0)) == ["b2"]
+    assert gone(it, Event(1_010.0)) == ["a3", "b3"]
+    it.restore()
+    assert gone(it, rows("a", 5, now=1_011.0), rows("b", 6, now=1_011.0)) == ["a4"]
+
+
 def test_labels_go_on_at_once_as_they_are() -> None:
     origin = Origin("l:0", "jsonl", content="labels")
     schema = with_origin(pa.schema([("label", pa.int8())]), origin)

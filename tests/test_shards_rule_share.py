@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from beam_fraud.rules.muted import MutedRule, muted_in
 from beam_fraud.shards.rule_share import RuleShareShard
 from beam_fraud.sources.raw import origin_of
 from tests.ruled import RULES, THRESHOLDS, decided
-from tests.shard_host import Event, Host
+from tests.shard_host import Event, Host, newest_row
 
 WINDOW = 10
 REMEMBERED = 25
@@ -25,7 +26,7 @@ NONE = (False, False, False)
 
 
 def shard(limit: float = LIMIT, fewest: int = FEWEST) -> RuleShareShard:
-    made = RuleShareShard(3, RULES, THRESHOLDS, limit, REMEMBERED, WINDOW, fewest)
+    made = RuleShareShard(3, RULES, THRESHOLDS, limit, REMEMBERED, WINDOW, fewest, newest_row())
     made.restore([])
     return made
 
@@ -160,7 +161,7 @@ def test_the_same_rows_whatever_the_batches_and_whatever_is_lost(
 ) -> None:
     bounds = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
     pieces = [rows[a:b] for a, b in pairwise(bounds)]
-    host = Host(lambda clock: RuleShareShard(3, RULES, THRESHOLDS, LIMIT, REMEMBERED, WINDOW, 5))
+    host = Host(lambda clock: shard())
     for piece in pieces:
         event = Event(0.0, batch_of(piece))
         if data.draw(st.booleans(), "fails"):
@@ -181,3 +182,32 @@ def test_the_same_rows_whatever_the_batches_and_whatever_is_lost(
     muted = [muted for batch in host.rows for muted in muted_in(batch)]
     whole = shard().take(batch_of(rows)).rows
     assert sorted(map(repr, muted)) == sorted(repr(m) for batch in whole for m in muted_in(batch))
+
+
+def test_one_row_years_ahead_mutes_no_rule_for_ever() -> None:
+    year = 365 * 24 * 3_600 * 1_000_000
+    host = Host(lambda clock: RuleShareShard(3, RULES, THRESHOLDS, 0.5, 3_600, 600, 20))
+    host.bundle([Event(0.0, decided([1, 20 * year], [NONE, WIDE]))])
+    for start in range(0, 20_000, 1_000):
+        times = range(start, start + 1_000, 2)
+        # A burst in one window, which mutes the rule there and only there.
+        fires = [WIDE if 5_400 <= time < 6_000 or time % 100 == 0 else NONE for time in times]
+        host.bundle([Event(0.0, decided(times, fires))])
+        host.merge(4)
+        host.drop()
+        host.restore()
+    muted = [each for batch in host.rows for each in muted_in(batch)]
+    assert [(each.rule, each.window) for each in muted] == [("wide", 5_400)]
+    assert len(host.shard._windows) < 20
+    total = sum(len(batch) for batch in host.rows)
+    assert total == 2 + 10_000
+
+
+def test_what_a_stream_of_before_counted_up_to_a_row_years_ahead_is_read_on() -> None:
+    year = 365 * 24 * 3_600 * 1_000_000
+    old = msgspec.msgpack.encode([20 * year, {600: [4, {"wide": 1}, []], 20 * year: [1, {}, []]}])
+    made = RuleShareShard(3, RULES, THRESHOLDS, 0.5, 3_600, 600, 20)
+    made.restore([old])
+    rows = taken(made, decided(range(1_200, 2_400), [NONE] * 1_199 + [WIDE]))
+    assert rows["rules"].to_pylist()[-1] == ["wide"]
+    assert set(made._windows) == {600, 1_200, 1_800, 20 * year}

@@ -110,9 +110,9 @@ def stream(
         typer.Option(
             "--max-ahead",
             metavar="SPAN",
-            help="How far an event time may be after the message's; later ones are dead letters.",
+            help="How far an event time may be after its arrival; later ones are dead letters.",
         ),
-    ] = "1d",
+    ] = "1h",
     dedupe_horizon: Annotated[
         str,
         typer.Option("--dedupe-horizon", metavar="SPAN", help="How far back ids are remembered."),

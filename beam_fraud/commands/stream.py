@@ -292,6 +292,7 @@ def _summary(
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
         **undelivered_rows(planned.scoring.sink, counted),
         **row_counts(counted),
+        "rows_ahead": counted.get(counters.ROWS_AHEAD, 0),
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "labels_dead": counted.get(counters.LABELS_DEAD, 0),
         **_rules(planned, counted),

@@ -82,8 +82,9 @@ class StreamOptions(ScoringOptions):
     reorder: int | None = None
     #: How late a transaction may be and still see all of its windows.
     lateness: str = "1h"
-    #: How far an event time may be after the message's own time.
-    ahead: str = "1d"
+    #: How far an event time may be after its arrival: no more than the lateness, or rows may come
+    #: too late for those that are ahead.
+    ahead: str = "1h"
     #: How far back ids are remembered.
     dedupe_horizon: str = "1d"
     #: Port of the metrics.

@@ -122,6 +122,10 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     done.add_metric(["dead"], snapshot.count(names.ROWS_DEAD))
     done.add_metric(["duplicate"], snapshot.count(names.ROWS_DUPLICATE))
     yield done
+    ahead = snapshot.count(names.ROWS_AHEAD)
+    yield CounterMetricFamily(
+        "beam_fraud_ahead", "Transactions that are dated after their arrival", ahead
+    )
     dead = CounterMetricFamily(
         "beam_fraud_dead_letters", "Dead letters by reason", labels=["reason"]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,7 +25,12 @@ _END_OF_TIME = 10**14
 
 
 def validate(
-    parsed: pa.RecordBatch, schema: Schema, *, labels: Labels, ahead: int | None = None
+    parsed: pa.RecordBatch,
+    schema: Schema,
+    *,
+    labels: Labels,
+    ahead: int | None = None,
+    now: int | None = None,
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Check every value of a parsed batch (`records.parse`).
 
@@ -31,28 +38,58 @@ def validate(
       parsed: n rows.
       schema: what they should be.
       labels: whether they are kept, and checked if they are required.
-      ahead: how much later than its arrival an event may be, microseconds: one event far in the
-        future would make a stream forget what it remembers. A message arrives when its broker takes
-        it (`@appended`), a row of a file when that is written (`Origin.appended`). None for any
-        time; not looked at where the arrival is not known.
+      ahead: how much later than its arrival an event may be, microseconds; None for any time.
+        A message arrives when its broker takes it (`@appended`), a row of a file when that is
+        written (`Origin.appended`). Not looked at where the arrival is not known.
+      now: the time of this machine's clock, microseconds; no row arrives later, whatever time its
+        producer gave the message. None where nobody reads as they come.
 
     Returns:
       The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
       and the dead letters (`stages.DEAD_LETTER`); n rows together, each in the order of `parsed`.
     """
+    checked = validate_arrivals(parsed, schema, labels=labels, ahead=ahead, now=now)
+    return checked.transactions, checked.dead
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What `validate` gives, and how far event times are ahead of their arrival."""
+
+    transactions: pa.RecordBatch
+    dead: pa.RecordBatch
+    #: int64[n] of all rows, microseconds; None where the arrival or the time is not looked at.
+    ahead: npt.NDArray[np.int64] | None
+    #: bool[n]: which rows are dead.
+    faulty: npt.NDArray[np.bool_]
+
+
+def validate_arrivals(
+    parsed: pa.RecordBatch,
+    schema: Schema,
+    *,
+    labels: Labels,
+    ahead: int | None,
+    now: int | None,
+) -> Arrived:
+    """As `validate`; and say how far ahead the rows are."""
     origin = origin_of(parsed)
     faults = faults_of_parsing(parsed)
-    latest = None if ahead is None else _latest(parsed, origin, ahead)
-    columns = _Columns(parsed, schema, faults, latest).read(labels=labels)
+    arrival = None if ahead is None else _arrival(parsed, origin, now)
+    latest = None if arrival is None or ahead is None else arrival + ahead
+    reading = _Columns(parsed, schema, faults, latest)
+    columns = reading.read(labels=labels)
+    early = None if arrival is None else reading.event_times - arrival
     faulty = faults.faulty
     described = schema.transactions(labels=labels)
     described = with_origin(described.append(pa.field(POSITION, pa.int64())), origin)
     arrays = [*(columns[name] for name in described.names[:-1]), parsed.column(POSITION)]
     if not faulty.any():
-        return pa.RecordBatch.from_arrays(arrays, schema=described), no_dead_letters()
+        transactions = pa.RecordBatch.from_arrays(arrays, schema=described)
+        return Arrived(transactions, no_dead_letters(), early, faulty)
     good = pa.array(~faulty)
     transactions = pa.RecordBatch.from_arrays([a.filter(good) for a in arrays], schema=described)
-    return transactions, dead_letters(parsed, faults)
+    return Arrived(transactions, dead_letters(parsed, faults), early, faulty)
 
 
 class _Columns:
@@ -69,6 +106,8 @@ class _Columns:
         self._schema = schema
         self._faults = faults
         self._latest = latest
+        #: int64[n], microseconds; 0 for rows without a time that can be read.
+        self.event_times = np.zeros(0, dtype=np.int64)
 
     def read(self, *, labels: Labels) -> dict[str, pa.Array]:
         """The columns of `Schema.transactions` with whatever in faulty rows."""
@@ -119,6 +158,8 @@ class _Columns:
     def _time(self) -> pa.Array:
         column = self._schema.roles["event_time"]
         times = self._times(column)
+        unknown = times.absent | times.unreadable | times.impossible
+        self.event_times = np.where(unknown, 0, times.micros)
         self._faults.add("missing_time", column, times.absent)
         self._faults.add("unparseable_time", column, times.unreadable)
         self._faults.add("impossible_time", column, times.impossible)
@@ -180,15 +221,16 @@ class _Columns:
         return pa.array(numbers.values)
 
 
-def _latest(
-    parsed: pa.RecordBatch, origin: Origin, ahead: int
+def _arrival(
+    parsed: pa.RecordBatch, origin: Origin, now: int | None
 ) -> npt.NDArray[np.int64] | int | None:
-    """The latest time that is allowed, in microseconds: of each row, of all, or none."""
+    """When each row arrived, or all did, in microseconds; None if nobody knows."""
     if APPENDED in parsed.schema.names:
-        arrived = np.minimum(parsed.column(APPENDED).to_numpy(), _END_OF_TIME)
-        latest: npt.NDArray[np.int64] = arrived * 1_000 + ahead
-        return latest
-    return None if origin.appended is None else origin.appended * 1_000 + ahead
+        arrived = np.minimum(parsed.column(APPENDED).to_numpy(), _END_OF_TIME) * 1_000
+        of_rows: npt.NDArray[np.int64] = arrived if now is None else np.minimum(arrived, now)
+        return of_rows
+    known = [] if origin.appended is None else [origin.appended * 1_000]
+    return min([*known, *([] if now is None else [now])], default=None)
 
 
 def _positions_as_ids(parsed: pa.RecordBatch) -> pa.Array:

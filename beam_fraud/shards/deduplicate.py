@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.event_clock import NEVER, EventClock
 from beam_fraud.event_time import event_micros
 from beam_fraud.features.hashing import IdHash, WideHashes, other_hash
 from beam_fraud.shards.id_table import IdTable
@@ -22,10 +23,10 @@ _WORD = 8
 class DeduplicateShard:
     """Leaves out rows of transactions whose id it has seen; the first wins.
 
-    An id is remembered until the newest event time is at least `horizon` later than it was when the
+    An id is remembered until event time has got at least `horizon` further than it was when the
     id came, and at most twice that: ids are kept in generations, a new one starts as soon as the
-    newest event time is `horizon` after the start of the last, and two are remembered. A time far
-    ahead of all others therefore costs one generation and no more.
+    clock is `horizon` after the start of the last, and two are remembered. The bulk of the rows
+    moves the clock (`EventClock`), so a few rows far ahead of all others forget nothing.
 
     Two ids are the same if all 128 bits of their hashes are. What is kept are segments of 64-bit
     words: the start of a generation (int64 microseconds), the number of ids inverted (~n), the
@@ -37,12 +38,22 @@ class DeduplicateShard:
       horizon: microseconds of event time.
       count: called with the number of rows left out, where there are any.
       hashing: of the stream.
+      clock: how far event time has got; None for a new one.
     """
 
-    def __init__(self, horizon: int, count: Callable[[int], None], hashing: IdHash) -> None:
+    def __init__(
+        self,
+        horizon: int,
+        count: Callable[[int], None],
+        hashing: IdHash,
+        clock: EventClock | None = None,
+    ) -> None:
         self._horizon = horizon
         self._count = count
         self._hash = hashing
+        self._clock = clock or EventClock()
+        #: When the next generation starts; None while the clock does not stand anywhere.
+        self._due: int | None = None
         #: Starts and ids of the generations remembered: at most two, the older one first.
         self._starts: list[int] = []
         self._seen: list[IdTable] = []
@@ -72,10 +83,7 @@ class DeduplicateShard:
             return Effects([batch])
         if not batch.num_rows:
             return Effects()
-        newest = int(event_micros(batch).max())
-        begun = not self._starts or newest >= self._starts[-1] + self._horizon
-        if begun:
-            self._begin(newest)
+        begun = self._begin_in_time(event_micros(batch))
         hashes = self._hash.wide(batch.column("transaction_id"))
         first = self._first(hashes)
         if not first.all():
@@ -100,6 +108,25 @@ class DeduplicateShard:
         segments = self._segments(kept)
         needed = [start for start in sorted(segments) if start >= self.needed_from]
         return b"".join(self._segment(start, segments[start]) for start in needed)
+
+    def _begin_in_time(self, times: npt.NDArray[np.int64]) -> bool:
+        """Start a generation if it is time to; whether it was."""
+        self._clock.observe(times)
+        now = self._clock.at
+        if not self._starts:
+            self._begin(int(np.sort(times)[len(times) // 2]) if now == NEVER else now)
+            return True
+        if now == NEVER:
+            return False
+        if self._due is None:
+            # The start may be of a row far ahead, which a state of before begins with.
+            self._due = min(self._starts[-1], now) + self._horizon
+        if now < self._due:
+            return False
+        # Starts tell generations apart, so they ascend.
+        self._begin(max(now, self._starts[-1] + 1))
+        self._due = now + self._horizon
+        return True
 
     def _begin(self, start: int) -> None:
         """Start a generation, and forget the one before the last."""

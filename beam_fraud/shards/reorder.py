@@ -19,6 +19,8 @@ from beam_fraud.sources.raw import origin_of
 #: After so many deltas, or when of the rows in them most have gone on, what waits is kept anew.
 _MOST_DELTAS = 100
 _FEWEST_ROWS = 10_000
+#: Seconds that the clocks of machines may differ by.
+_SKEW = 60.0
 
 
 class _Source(msgspec.Struct, frozen=True, array_like=True):
@@ -49,7 +51,9 @@ class ReorderShard(Unaged):
     waited for `wait` seconds goes on all the same, and with it all that are earlier; a source that
     has been silent for so long holds nothing up.
 
-    Each source is taken to be in order in itself, as a partition is. Rows of labels go on at once.
+    Each source is taken to be in order in itself, as a partition is. Rows of labels go on at once,
+    and so do rows that are further ahead of this machine's clock than others can wait: waiting for
+    their time, or letting go all that is earlier, would put the rest out of order.
 
     Batches that go on mix rows of several sources: `@position` is still the row's own, but the
     origin is that of the newest row, and its `appended` the oldest of all in the batch.
@@ -100,11 +104,19 @@ class ReorderShard(Unaged):
         if not batch.num_rows:
             return Effects()
         now = self._clock()
+        latest = int((now + max(self._wait, _SKEW)) * 1_000_000)
         came = WaitingRows.of(batch, now)
+        in_time, ahead = came.before(latest), came.since(latest)
         before = self._sources.get(origin.source)
-        newest = came.newest if before is None else max(before.newest, came.newest)
+        shown = [] if before is None else [min(before.newest, latest)]
+        shown += [] if in_time is None else [in_time.newest]
+        # A source that shows nothing but rows ahead holds no other up.
+        newest = max(shown, default=latest)
         self._sources[origin.source] = _Source(newest, now)
-        return self._let_go(now, came, {origin.source: self._sources[origin.source]})
+        effects = self._let_go(now, in_time, {origin.source: self._sources[origin.source]})
+        if ahead is None:
+            return effects
+        return replace(effects, rows=[*effects.rows, *merged([ahead])])
 
     def tick(self, now: float) -> Effects:
         """Let go what has waited for long enough."""

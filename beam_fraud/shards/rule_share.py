@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from beam_fraud.decision import decided_columns
 from beam_fraud.duration import HOUR
 from beam_fraud.errors import FraudError
+from beam_fraud.event_clock import NEVER, ClockState, EventClock
 from beam_fraud.event_time import event_micros
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.rules.muted import MutedRule, with_muted
@@ -21,7 +22,6 @@ from beam_fraud.rules.share import FEWEST_ROWS
 from beam_fraud.shards.shard import Delta, Effects
 
 _Holds = npt.NDArray[np.bool_]
-_EARLIEST = -(1 << 62)
 
 
 class _Window(msgspec.Struct, array_like=True):
@@ -45,10 +45,12 @@ class _Window(msgspec.Struct, array_like=True):
 class _Kept(msgspec.Struct, array_like=True):
     """What a batch added; several merged are in the same form."""
 
-    #: Newest event time.
+    #: Where the clock stands; in a state of before the newest event time, which is not looked at.
     newest: int
     #: Start of a window to what was counted in it.
     windows: dict[int, _Window]
+    #: The clock after the batch.
+    clock: ClockState | None = None
 
 
 class RuleShareShard:
@@ -56,17 +58,18 @@ class RuleShareShard:
 
     Windows are tumbling, in event time. Rows count in the order of their arrival, each before it is
     decided whether its own rules stand, so it does not matter how they are cut into batches. A row
-    that is later than any window that is remembered counts in the oldest of these. Rules that let
-    pass are never muted.
+    that is later than any window that is remembered counts in the oldest of these, by a clock that
+    the bulk of the rows moves (`EventClock`). Rules that let pass are never muted.
 
     Args:
       shard: its number.
       rules: the rules that decided.
       thresholds: of the model, to decide anew.
       limit: the share, 0..1.
-      remembered: how long before the newest event time windows are remembered, microseconds.
+      remembered: how long before the clock windows are remembered, microseconds.
       window: length of a window, microseconds.
       fewest: rows of a window from which on a share is believed.
+      clock: how far event time has got; None for a new one.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class RuleShareShard:
         remembered: int,
         window: int = HOUR,
         fewest: int = FEWEST_ROWS,
+        clock: EventClock | None = None,
     ) -> None:
         self._shard = shard
         self._rules = rules.rules
@@ -87,13 +91,13 @@ class RuleShareShard:
         self._window = window
         self._remembered = remembered
         self._fewest = fewest
-        self._newest = _EARLIEST
+        self._clock = clock or EventClock()
         self._windows: dict[int, _Window] = {}
 
     @property
     def needed_from(self) -> int:
         """Start of the oldest window that a row may still count in."""
-        return (self._newest - self._remembered) // self._window * self._window
+        return (self._clock.at - self._remembered) // self._window * self._window
 
     @property
     def waiting(self) -> bool:
@@ -103,7 +107,9 @@ class RuleShareShard:
     def restore(self, kept: Sequence[bytes]) -> Effects:
         """Count on from what was counted."""
         known = _sum_of(kept)
-        self._newest, self._windows = known.newest, known.windows
+        self._windows = known.windows
+        if known.clock is not None:
+            self._clock.resume(known.clock)
         self._forget()
         return Effects()
 
@@ -112,20 +118,18 @@ class RuleShareShard:
         if not batch.num_rows:
             return Effects()
         times = event_micros(batch)
-        newest = np.maximum(np.maximum.accumulate(times), self._newest)
-        counted_at = np.maximum(times, newest - self._remembered)
+        counted_at = np.maximum(times, self._clock.along(times) - self._remembered)
         starts = counted_at // self._window * self._window
         holds = self._holds(batch)
         silenced = np.zeros_like(holds)
         muted: list[MutedRule] = []
-        added = _Kept(int(newest[-1]), {})
+        added = _Kept(self._clock.at, {}, self._clock.state)
         for start in np.unique(starts).tolist():
             rows = np.flatnonzero(starts == start)
             more = added.windows[start] = _Window(len(rows))
             for rule, first in self._muted_from(start, holds[:, rows], more, muted):
                 silenced[rule, rows[first:]] = True
             self._windows.setdefault(start, _Window()).add(more)
-        self._newest = added.newest
         self._forget()
         delta = Delta(msgspec.msgpack.encode(added), newest=max(added.windows))
         decided = self._decided_anew(batch, holds, silenced)
@@ -201,7 +205,7 @@ class RuleShareShard:
 
 
 def _sum_of(kept: Sequence[bytes]) -> _Kept:
-    total = _Kept(_EARLIEST, {})
+    total = _Kept(NEVER, {})
     for data in kept:
         try:
             part = msgspec.msgpack.decode(data, type=_Kept)
@@ -211,6 +215,8 @@ def _sum_of(kept: Sequence[bytes]) -> _Kept:
                 "start anew with another --out"
             ) from None
         total.newest = max(total.newest, part.newest)
+        # What is kept comes in the order in which it was.
+        total.clock = part.clock or total.clock
         for start, window in part.windows.items():
             total.windows.setdefault(start, _Window()).add(window)
     return total

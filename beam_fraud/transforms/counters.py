@@ -14,6 +14,7 @@ from beam_fraud.counter_names import HISTORY_ROWS as HISTORY_ROWS
 from beam_fraud.counter_names import HISTORY_ROWS_LEFT_OUT as HISTORY_ROWS_LEFT_OUT
 from beam_fraud.counter_names import LABELS_DEAD as LABELS_DEAD
 from beam_fraud.counter_names import LABELS_IN as LABELS_IN
+from beam_fraud.counter_names import ROWS_AHEAD as ROWS_AHEAD
 from beam_fraud.counter_names import ROWS_DEAD as ROWS_DEAD
 from beam_fraud.counter_names import ROWS_DUPLICATE as ROWS_DUPLICATE
 from beam_fraud.counter_names import ROWS_FLAGGED as ROWS_FLAGGED

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
 from beam_fraud.records.labels import read_labels
-from beam_fraud.records.validate import validate
+from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema import Labels, Schema
-from beam_fraud.sources.raw import is_of_labels
-from beam_fraud.transforms.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_DEAD, count
+from beam_fraud.sources.raw import POSITION, is_of_labels, sources_of
+from beam_fraud.transforms.counters import (
+    DEAD_PREFIX,
+    LABELS_DEAD,
+    ROWS_AHEAD,
+    ROWS_DEAD,
+    count,
+)
 
+_LOG = logging.getLogger(__name__)
+#: Microseconds that clocks may differ by and nobody wonders.
+_SKEW = 60_000_000
 #: Tag of the dead letters.
 DEAD = "dead_letters"
 #: Tag of the transactions.
@@ -47,6 +60,8 @@ class _Validate(beam.DoFn):
         self._schema = schema
         self._labels = labels
         self._ahead = ahead
+        #: Whether rows ahead of their arrival were told of.
+        self._told = False
 
     def process(
         self, parsed: pa.RecordBatch
@@ -55,10 +70,40 @@ class _Validate(beam.DoFn):
             valid, dead = read_labels(parsed)
             count(LABELS_DEAD, len(dead))
         else:
-            valid, dead = validate(parsed, self._schema, labels=self._labels, ahead=self._ahead)
+            checked = validate_arrivals(
+                parsed,
+                self._schema,
+                labels=self._labels,
+                ahead=self._ahead,
+                now=None if self._ahead is None else int(time.time() * 1_000_000),
+            )
+            valid, dead = checked.transactions, checked.dead
+            self._tell_of_rows_ahead(parsed, checked)
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():
                 count(DEAD_PREFIX + reason, rows)
         if len(dead):
             yield beam.pvalue.TaggedOutput(DEAD, dead)
         yield valid
+
+    def _tell_of_rows_ahead(self, parsed: pa.RecordBatch, checked: Arrived) -> None:
+        """Count transactions that are ahead; warn once, of dead ones too."""
+        if checked.ahead is None or not (early := checked.ahead > _SKEW).any():
+            return
+        scored = early & ~checked.faulty
+        count(ROWS_AHEAD, int(np.count_nonzero(scored)))
+        dead = int(np.count_nonzero(np.array(checked.dead.column("reason")) == "future_time"))
+        if self._told or not (scored.any() or dead):
+            return
+        self._told = True
+        row = int(np.argmax(early))
+        _LOG.warning(
+            "%s:%d is dated %s after its arrival, and %d more rows of its batch are ahead (%d are "
+            "dead letters, by --max-ahead): a clock or a time zone is wrong where they come from; "
+            "the summary counts all",
+            sources_of(parsed)[row].as_py(),
+            parsed.column(POSITION)[row].as_py(),
+            str(timedelta(seconds=int(checked.ahead[row]) // 1_000_000)),
+            int(np.count_nonzero(scored)) + dead - 1,
+            dead,
+        )

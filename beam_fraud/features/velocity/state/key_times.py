@@ -28,6 +28,11 @@ class Frame:
         return cls(first, (last - first).bit_length())
 
     @property
+    def end(self) -> int:
+        """The first time after the origin that has no number."""
+        return self.origin + (1 << self.bits)
+
+    @property
     def capacity(self) -> int:
         """How many slots have numbers."""
         return 1 << (_BITS - self.bits)

@@ -96,12 +96,18 @@ class RowRun:
             keyed, self.first, _some(self.amount, kept), _some(self.merchant, kept), plan
         )
 
-    def reframed(self, frame: Frame, plan: WindowPlan) -> RowRun:
-        """The rows from the frame's origin on, in that frame; they are earlier than its end."""
-        if self.keyed.frame.bits == frame.bits:
+    def reframed(self, frame: Frame, plan: WindowPlan, *, ends_within: bool) -> RowRun:
+        """The rows that the frame has numbers for, in that frame.
+
+        Args:
+          frame: the other frame.
+          plan: what the run keeps.
+          ends_within: whether no row is later than the frame.
+        """
+        if self.keyed.frame.bits == frame.bits and ends_within:
             return self.since(frame.origin, plan)
         slots, times = self.keyed.slots(), self.keyed.times(np.arange(len(self)))
-        kept = times >= frame.origin
+        kept = (times >= frame.origin) & (times < frame.end)
         keyed = KeyTimes(frame, frame.numbers(slots[kept], times[kept]))
         return RowRun.of(
             keyed, self.first, _some(self.amount, kept), _some(self.merchant, kept), plan

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from beam_fraud.errors import FraudError
+from beam_fraud.event_clock import EventClock
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.key_rows import KeyRows
 from beam_fraud.features.velocity.large_sums import Load
 from beam_fraud.features.velocity.state.key_slots import KeySlots
 from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
 from beam_fraud.features.velocity.state.row_run import RowRun, merged
+from beam_fraud.features.velocity.state.rows_ahead import RowsAhead, joined
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 
 #: A run is joined with the next one unless it is more than this many times as long.
 _GROWTH = 8
-#: Earlier than any event: the newest time before the first row.
-_NEVER = -(1 << 62)
 
 
 class RowRuns:
@@ -27,44 +27,49 @@ class RowRuns:
     A new run that is not much shorter than the one before is joined with it, so that a row is moved
     few times and there are few runs. When all become one, rows that no window reaches any more are
     dropped, and keys without rows.
+
+    The bulk of the rows moves what is kept (`EventClock`). One that is ahead by more than the
+    frame holds waits apart until the others have come so far: no row drops those of others.
     """
 
-    def __init__(self, plan: WindowPlan, reach: int) -> None:
+    def __init__(self, plan: WindowPlan, reach: int, clock: EventClock) -> None:
         """Hold nothing.
 
         Args:
           plan: what is kept of a row.
-          reach: how far before the newest time rows are kept, microseconds.
+          reach: how far before the clock rows are kept, microseconds.
+          clock: how far event time has got.
         """
-        #: The newest time seen, microseconds.
-        self.newest = _NEVER
+        self.clock = clock
         self._plan, self._reach = plan, reach
         self._step = reach // 16 + 1
         self._bits = (reach + self._step).bit_length()
         self._slots = KeySlots()
         self._runs: list[RowRun] = []
+        #: Rows that are later than the frame.
+        self.ahead = RowsAhead(plan)
 
     def __iter__(self) -> Iterator[RowRun]:
         return iter(self._runs)
 
     def __len__(self) -> int:
         """How many rows are kept."""
-        return sum(len(run) for run in self._runs)
+        return sum(len(run) for run in self._runs) + len(self.ahead)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return sum(run.nbytes for run in self._runs) + self._slots.nbytes
+        return sum(run.nbytes for run in self._runs) + self._slots.nbytes + self.ahead.nbytes
 
     @property
     def load(self) -> Load:
         """What the amounts of all rows add up to at most."""
-        return sum((run.load for run in self._runs), Load())
+        return sum((run.load for run in self._runs), self.ahead.load)
 
     @property
     def origin(self) -> int:
         """From when on rows are kept; it moves in steps, for each costs a look at all rows."""
-        return self._origin(self.newest)
+        return self._frame(self.clock.at).origin
 
     def fits(self, rows: KeyRows) -> bool:
         """Whether rows may come in one batch: not if their keys are many and they years apart."""
@@ -74,8 +79,9 @@ class RowRuns:
     def frame(self, rows: KeyRows) -> Frame:
         """A frame for the numbers of a batch, n > 0 rows."""
         first, last = int(rows.time.min()), int(rows.time.max())
-        origin = self._origin(max(last, self.newest))
-        return Frame(origin, self._bits) if first >= origin else Frame.around(first, last)
+        frame = self._frame(self.clock.after(rows.time))
+        inside = first >= frame.origin and last < frame.end
+        return frame if inside else Frame.around(first, last)
 
     def slots(self, keys: Hashes) -> Integers:
         """Slots of the keys of a batch, int64[n].
@@ -108,18 +114,40 @@ class RowRuns:
         keyed = KeyTimes(frame, numbers[order])
         return RowRun.of(keyed, int(rows.time.min()), rows.amount[order], merchant, self._plan)
 
-    def append(self, run: RowRun, newest: int) -> bool:
+    def append(self, run: RowRun, rows: KeyRows, *, moves_clock: bool = True) -> bool:
         """Take in rows that arrived last.
 
         Args:
-          run: the rows.
-          newest: the latest of their times.
+          run: the rows in order.
+          rows: the same as they arrived.
+          moves_clock: whether the clock counts them; not those that it has counted before.
 
         Returns:
           Whether all is one run now, and what no window reaches dropped.
         """
-        self.newest = max(self.newest, newest)
-        run = run.reframed(Frame(self.origin, self._bits), self._plan)
+        before = self.origin
+        if moves_clock:
+            self.clock.observe(rows.time)
+        frame = self._frame(self.clock.at)
+        ends_within = int(rows.time.max()) < frame.end
+        if not ends_within:
+            self.ahead.append(rows.take(rows.time >= frame.end))
+        dropped = self._insert(run.reframed(frame, self._plan, ends_within=ends_within))
+        if frame.origin > before:
+            for due in self.ahead.take_before(frame.end):
+                dropped |= self._insert(self._run_of(due.take(due.time >= frame.origin), frame))
+        return dropped
+
+    def _run_of(self, rows: KeyRows, frame: Frame) -> RowRun:
+        """Rows of the frame in order."""
+        numbers = frame.numbers(self.slots(rows.key), rows.time)
+        order = np.argsort(numbers, kind="stable")
+        merchant = rows.merchant[order] if rows.merchant is not None else None
+        keyed = KeyTimes(frame, numbers[order])
+        first = int(rows.time.min(initial=frame.end))
+        return RowRun.of(keyed, first, rows.amount[order], merchant, self._plan)
+
+    def _insert(self, run: RowRun) -> bool:
         if not len(run):
             return False
         self._runs.append(run)
@@ -141,16 +169,23 @@ class RowRuns:
     def rows(self) -> KeyRows:
         """All rows, those of a key in the order of time and arrival; amounts 0 if none are kept."""
         self.expire()
-        if not self._runs:
+        parts = [*self._in_frame(), *self.ahead.rows()]
+        if not parts:
             nothing = np.zeros(0, dtype=np.int64)
             return KeyRows(np.zeros(0, dtype=np.uint64), nothing, nothing)
-        run = self._runs[0]
-        amount = np.zeros(len(run), dtype=np.int64) if run.amount is None else run.amount
-        times = run.keyed.times(np.arange(len(run)))
-        return KeyRows(self._slots.keys()[run.keyed.slots()], times, amount, run.merchant)
+        rows = joined(parts)
+        return rows if len(parts) == 1 else rows.take(np.lexsort((rows.time, rows.key)))
 
-    def _origin(self, newest: int) -> int:
-        return (newest - self._reach + 1) // self._step * self._step
+    def _in_frame(self) -> Iterator[KeyRows]:
+        for run in self._runs:
+            amount = np.zeros(len(run), dtype=np.int64) if run.amount is None else run.amount
+            times = run.keyed.times(np.arange(len(run)))
+            yield KeyRows(self._slots.keys()[run.keyed.slots()], times, amount, run.merchant)
+
+    def _frame(self, now: int) -> Frame:
+        """What holds the rows while the clock stands at a moment."""
+        origin = (now - self._reach + 1) // self._step * self._step
+        return Frame(origin, self._bits)
 
     def _join(self) -> None:
         newer, older = self._runs.pop(), self._runs.pop()

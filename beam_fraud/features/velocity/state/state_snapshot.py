@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.event_clock import NEVER, ClockState
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.velocity import Velocity
 
@@ -22,8 +25,8 @@ _HEADER = b"velocity_state"
 class StateContent:
     """What a snapshot holds."""
 
-    #: Newest time that was seen, microseconds.
-    newest: int
+    #: How far event time had got.
+    clock: ClockState
     #: Rows, those of a key in the order of time and arrival; amounts are 0 if none are kept.
     rows: KeyRows
     #: Known frauds that have an id.
@@ -33,13 +36,16 @@ class StateContent:
 
 
 def to_bytes(
-    specs: Sequence[Velocity], newest: int, rows: KeyRows, frauds: tuple[Frauds, Frauds] | None
+    specs: Sequence[Velocity],
+    clock: ClockState,
+    rows: KeyRows,
+    frauds: tuple[Frauds, Frauds] | None,
 ) -> bytes:
     """A state in bytes.
 
     Args:
       specs: what it is for.
-      newest: the newest time seen, microseconds.
+      clock: how far event time has got.
       rows: all rows, those of a key together.
       frauds: those that have an id and those that have none, or None if none are counted.
     """
@@ -58,7 +64,11 @@ def to_bytes(
             f"{name}_visible": part.visible,
             f"{name}_transaction": part.transaction,
         }
-    header = {"version": _VERSION, "newest": newest, "specs": [spec.to_dict() for spec in specs]}
+    header = {
+        "version": _VERSION,
+        "clock": msgspec.to_builtins(clock),
+        "specs": [spec.to_dict() for spec in specs],
+    }
     # One row, each column of which is a list: they are of different lengths.
     arrays = {
         name: pa.LargeListArray.from_arrays(
@@ -105,8 +115,15 @@ def from_bytes(data: bytes, specs: Sequence[Velocity]) -> StateContent:
         for name in batch.schema.names
     }
     return StateContent(
-        header["newest"], _rows(columns), _frauds(columns, "fraud"), _frauds(columns, "nameless")
+        _clock(header), _rows(columns), _frauds(columns, "fraud"), _frauds(columns, "nameless")
     )
+
+
+def _clock(header: dict[str, Any]) -> ClockState:
+    if "clock" not in header:
+        # Older snapshots say how new the newest row was, which may have been far ahead.
+        return ClockState(NEVER, [], [])
+    return msgspec.convert(header["clock"], ClockState)
 
 
 def _rows(columns: dict[str, npt.NDArray[np.int64]]) -> KeyRows:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from beam_fraud.event_clock import EventClock
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity.state.arrival_chains import (
     MOST_CHAINS,
@@ -32,7 +33,8 @@ class VelocityState:
     difference of two positions in each run. A batch becomes a run of its own.
 
     A row sees the rows that arrived before it. One that is late by no more than `lateness` sees all
-    of them in its windows; one that is later sees what is left.
+    of them in its windows; one that is later sees what is left. It is late by the clock, which the
+    bulk of the rows moves: however far ahead a few rows are, they make no others late.
 
     Example:
       >>> state = VelocityState([Velocity(("account_id",), ("1d",), ("count", "sum"))])
@@ -43,16 +45,19 @@ class VelocityState:
       {'account_count_1d': [1.0, 2.0], 'account_sum_1d': [1.0, 3.5]}
     """
 
-    def __init__(self, specs: Sequence[Velocity], lateness: int = 0) -> None:
+    def __init__(
+        self, specs: Sequence[Velocity], lateness: int = 0, clock: EventClock | None = None
+    ) -> None:
         """Know nothing.
 
         Args:
           specs: definitions that share a key.
           lateness: how late a row may be and still see all of its windows, microseconds.
+          clock: how far event time has got; None for a new one.
         """
         self.specs = tuple(specs)
         self._plan = WindowPlan.of(self.specs)
-        self._runs = RowRuns(self._plan, self._plan.horizon + lateness)
+        self._runs = RowRuns(self._plan, self._plan.horizon + lateness, clock or EventClock())
         delay = self._plan.fraud_delay
         self._frauds = None if delay is None else KnownFrauds(delay)
 
@@ -105,6 +110,7 @@ class VelocityState:
         scan = WindowScan(self._plan, slots[order], rows.time[order], large=large)
         for run in self._runs:
             scan.add(run)
+        self._runs.ahead.scan(scan, rows.key[order], int(rows.time.max()))
         if len(chains) == 1:
             scan.add(own_run, np.arange(1, len(order) + 1), np.ones(len(order), dtype=np.int64))
         else:
@@ -114,11 +120,16 @@ class VelocityState:
                 chained = self._runs.run(rows, numbers, frame, chain)
                 scan.add(chained, seen_of_chain(chain, slots, order), own[order])
         features = self._features(scan, rows.take(order), order)
-        self._append(own_run, int(rows.time.max()))
+        self._append(own_run, rows)
         return features
 
-    def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
+    def add(self, rows: KeyRows, frauds: Frauds | None = None, *, moves_clock: bool = True) -> None:
         """Take in rows, in any order, without telling their features: from an archive, say.
+
+        Args:
+          rows: n rows.
+          frauds: what becomes known with them.
+          moves_clock: whether the clock counts the rows.
 
         Raises:
           FraudError: there are too many keys.
@@ -129,12 +140,12 @@ class VelocityState:
             return
         if not self._runs.fits(rows):
             for part, _ in _divided(rows, None, len(rows) // 2):
-                self.add(part)
+                self.add(part, moves_clock=moves_clock)
             return
         slots, frame = self._runs.slots(rows.key), self._runs.frame(rows)
         numbers = frame.numbers(slots, rows.time)
         run = self._runs.run(rows, numbers, frame, np.argsort(numbers, kind="stable"))
-        self._append(run, int(rows.time.max()))
+        self._append(run, rows, moves_clock=moves_clock)
 
     def label(self, frauds: Frauds, fraud: npt.NDArray[np.bool_] | None = None) -> None:
         """Take in labels, which are known from now on.
@@ -165,7 +176,7 @@ class VelocityState:
         """All that is known, as `restore` takes it. Expires on the way."""
         self.expire()
         frauds = None if self._frauds is None else self._frauds.parts()
-        return to_bytes(self.specs, self._runs.newest, self._runs.rows(), frauds)
+        return to_bytes(self.specs, self._runs.clock.state, self._runs.rows(), frauds)
 
     @classmethod
     def restore(cls, data: bytes, specs: Sequence[Velocity], lateness: int = 0) -> VelocityState:
@@ -176,8 +187,8 @@ class VelocityState:
         """
         state = cls(specs, lateness)
         content = from_bytes(data, state.specs)
-        state._runs.newest = content.newest
-        state.add(content.rows)
+        state._runs.clock.resume(content.clock)
+        state.add(content.rows, moves_clock=False)
         state.label(content.frauds)
         state.label(content.nameless)
         return state
@@ -225,8 +236,8 @@ class VelocityState:
                         feature[order] = derive(aggregate, total, rows.amount)
         return features
 
-    def _append(self, run: RowRun, newest: int) -> None:
-        if self._runs.append(run, newest):
+    def _append(self, run: RowRun, rows: KeyRows, *, moves_clock: bool = True) -> None:
+        if self._runs.append(run, rows, moves_clock=moves_clock):
             self._forget()
 
     def _forget(self) -> None:

@@ -46,7 +46,11 @@ class WindowScan:
         self._merchants = {ages: DistinctMerchants() for ages in plan.merchants}
 
     def add(
-        self, run: RowRun, arrived: Integers | None = None, own: Integers | None = None
+        self,
+        run: RowRun,
+        arrived: Integers | None = None,
+        own: Integers | None = None,
+        slots: Integers | None = None,
     ) -> None:
         """Count what a run holds of the windows.
 
@@ -55,8 +59,10 @@ class WindowScan:
           arrived: int64[n], how many rows of the run have come up to each row's arrival, among
             those of its slot and before; None if all had.
           own: int64[n], 1 for a row that is itself in the run, else 0; None if none is.
+          slots: int64[n], of the rows' keys in this run, -1 for those it does not have; None if
+            they are the same in all runs.
         """
-        positions = self._positions(run)
+        positions = self._positions(run, self._slots if slots is None else slots)
         if positions is None:
             return
         if arrived is not None:
@@ -86,16 +92,16 @@ class WindowScan:
         for (start, end), merchants in self._merchants.items():
             merchants.add(run, positions[place[start]], positions[place[end]])
 
-    def _positions(self, run: RowRun) -> Integers | None:
+    def _positions(self, run: RowRun, slots: Integers) -> Integers | None:
         """Positions of all moments in a run, int64[ages, n]; None if no window reaches it."""
         # The ages ascend: from some on, all moments are before the run's first row.
         reaching = int(np.count_nonzero(self._latest >= run.first))
         if not reaching:
             return None
         if reaching >= len(self._latest) - 1:
-            return run.keyed.positions(self._slots, self._moments)
+            return run.keyed.positions(slots, self._moments)
         positions = np.empty_like(self._moments)
-        positions[: reaching + 1] = run.keyed.positions(self._slots, self._moments[: reaching + 1])
+        positions[: reaching + 1] = run.keyed.positions(slots, self._moments[: reaching + 1])
         positions[reaching + 1 :] = positions[reaching]
         return positions
 
