@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.outputs import SCORES, RunOutputs
 from beam_fraud.transforms.velocity import _OfBatches, _Spill
 from beam_fraud.transforms.write_parquet import _WriteParts
@@ -61,7 +62,7 @@ def test_scores(tmp_path: Path, rows: int) -> None:
 
 
 def test_rows_that_wait_for_others_of_their_key(tmp_path: Path) -> None:
-    step = _Spill(("account_id",), tmp_path)
+    step = _Spill(("account_id",), tmp_path, IdHash.random())
     with full_disk(), pytest.raises(FraudError, match=rf"^{tmp_path}: .*\(File too large\)"):
         finish(step, TRANSACTIONS)
 
