@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -15,7 +20,9 @@ import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_fraud.cli import main
 from beam_fraud.commandline import failure, log
+from tests.refused_calls import Call, Ended
 
 #: Numbers that a user can cause.
 NUMBERS = (
@@ -129,3 +136,146 @@ def test_a_bug_stays_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     assert failure.report(KeyError("errno 28")) == 1
     assert "internal error: KeyError" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What commands read, and places that cannot be read or written."""
+    data = tmp_path_factory.mktemp("data")
+    table = data / "tx.parquet"
+    simulated = ["--days", "30", "--accounts", "100", "--merchants", "50", "--fraud-rate", "0.03"]
+    assert main(["simulate", "--out", str(table), *simulated]) == 0
+    call = ["train", str(table), "--schema", "handbook", "--model", "logistic"]
+    assert main([*call, "--out", str(data / "model")]) == 0
+    call = ["score", str(table), "--model", str(data / "model"), "--out", str(data / "scored")]
+    assert main([*call, "--sink", f"sqlite:///{data}/cards.db"]) == 0
+    (data / "rules.toml").write_text(
+        '[[rule]]\nname = "large"\nwhen = "amount > 150"\ndecision = "review"\n'
+    )
+    (data / "file").write_text("in the way")
+    (data / "inbox").mkdir()
+    (data / "sealed").mkdir()
+    for name in ("tx.parquet", "rules.toml", "cards.db"):
+        shutil.copy(data / name, data / "sealed")
+    for name in ("model", "scored"):
+        shutil.copytree(data / name, data / "sealed" / name)
+    for entry in (data / "sealed").rglob("*"):
+        if entry.is_file():
+            entry.chmod(0)
+    (data / "sealed").chmod(0o555)
+    return data
+
+
+Calls = Callable[[list[Call]], list[Ended]]
+
+
+@pytest.fixture(scope="module")
+def ended() -> Calls:
+    """Runs calls without root's right to read and write everything."""
+    without = []
+    if os.geteuid() == 0:
+        dropped = "-dac_override,-dac_read_search"
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root may read and write everything, and setpriv is not here")
+        without = [setpriv, "--bounding-set", dropped, "--inh-caps", dropped]
+
+    def run(calls: list[Call]) -> list[Ended]:
+        done = subprocess.run(
+            [*without, sys.executable, "-m", "tests.refused_calls"],
+            input=json.dumps(calls),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        found: list[Ended] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    return run
+
+
+def calls_on(data: Path, place: str) -> list[list[str]]:
+    """Every command, with something at a place that is refused."""
+    there, rows, model = f"{data}/{place}", f"{data}/tx.parquet", f"{data}/model"
+    database, schema, out = f"sqlite:///{there}/cards.db", ["--schema", "handbook"], f"{data}/out"
+    on = ["--model", model]
+    return [
+        ["score", f"{there}/tx.parquet", *on, "--out", out],
+        ["score", rows, "--history", f"{there}/tx.parquet", *on, "--out", out],
+        ["score", rows, "--model", f"{there}/model", "--out", out],
+        ["score", rows, *on, "--rules", f"{there}/rules.toml", "--out", out],
+        ["score", rows, *on, "--out", f"{there}/new"],
+        ["score", rows, *on, "--out", out, "--sink", database],
+        ["score", rows, *on, "--out", out, "--sink", f"parquet:{there}/new"],
+        ["score", rows, *on, "--out", out, "--alert", f"file:{there}/alerts.jsonl"],
+        ["features", f"{there}/tx.parquet", *schema, "--out", out],
+        ["features", rows, *schema, "--out", f"{there}/new"],
+        ["train", f"{there}/tx.parquet", *schema, "--model", "logistic", "--out", out],
+        ["train", rows, *schema, "--model", "logistic", "--out", f"{there}/new"],
+        ["evaluate", rows, "--model", f"{there}/model"],
+        ["evaluate", rows, *on, "--resamples", "20", "--out", f"{there}/new.html"],
+        ["evaluate", rows, *on, "--resamples", "20", "--png", f"{there}/new"],
+        ["explore", f"{there}/tx.parquet", *schema, "--out", f"{data}/page.html"],
+        ["explore", rows, *schema, "--out", f"{there}/page.html"],
+        ["simulate", "--days", "1", "--out", f"{there}/new.parquet"],
+        ["simulate", "--days", "1", "--out", f"{there}/new.csv"],
+        ["simulate", "--days", "1", "--out", f"{data}/a.csv", "--log-file", f"{there}/new.log"],
+        ["demo", "--out", f"{there}/new"],
+        ["stream", "--watch", f"{there}/inbox", *on, "--out", out, "--until-idle", "1"],
+        ["stream", "--watch", f"{data}/inbox", *on, "--out", f"{there}/new", "--until-idle", "1"],
+        ["erase", "--account", "1", "--yes", "--out", f"{there}/scored"],
+        ["erase", "--account", "1", "--yes", "--sink", database],
+        ["dead-letters", "list", f"{there}/scored"],
+        ["dead-letters", "replay", f"{there}/scored", *on, "--out", out],
+        ["alerts", "list", "--sink", database],
+        ["alerts", "snooze", "--account", "1", "--for", "1h", "--sink", database],
+        ["alerts", "resend", "--sink", database, "--alert", "console:"],
+        ["alerts", "test", f"file:{there}/alerts.jsonl"],
+        ["rules", "check", f"{there}/rules.toml", "--on", rows, *schema],
+        ["rules", "check", f"{data}/rules.toml", "--on", f"{there}/tx.parquet", *schema],
+        ["models", "show", f"{there}/model"],
+        ["models", "compare", f"{there}/model", model],
+        ["models", "export", model, "--onnx", f"{there}/new.onnx"],
+        ["models", "import", f"{there}/model/model.joblib", *schema, "--trust", "--out", out],
+        ["doctor", "--model", f"{there}/model"],
+        ["doctor", "--out", f"{there}/new"],
+    ]
+
+
+@pytest.mark.parametrize("place", ["sealed", "file", "n" * 300])
+def test_every_command_says_what_it_was_refused(data: Path, ended: Calls, place: str) -> None:
+    calls = [Call(args=args, limits={}) for args in calls_on(data, place)]
+    for call, came in zip(calls, ended(calls), strict=True):
+        shown = f"{call['args']}\n{came['said'][-2_000:]}"
+        assert came["exit_code"] in (1, 2), shown
+        assert f"{data}/{place}" in came["said"], f"does not name the place\n{shown}"
+        assert "internal error" not in came["said"], shown
+        assert "Traceback" not in came["said"], shown
+        assert "beam-fraud: " in came["said"] or "failed" in came["said"], shown
+
+
+def test_full_disks_and_few_files_end_in_words(data: Path, ended: Calls) -> None:
+    rows, model, out = f"{data}/tx.parquet", f"{data}/model", f"{data}/refused"
+    schema = ["--schema", "handbook"]
+    commands = [
+        ["score", rows, "--model", model, "--out", out, "--sink", f"sqlite:///{out}.db"],
+        ["features", rows, *schema, "--out", out],
+        ["train", rows, *schema, "--model", "logistic", "--out", out],
+        ["train", rows, *schema, "--model", "logistic", "--tune", "2", "--out", f"{out}-tuned"],
+        ["explore", rows, *schema, "--out", f"{out}.html"],
+        ["simulate", "--days", "1", "--out", f"{out}.parquet"],
+        ["stream", "--watch", f"{data}/inbox", "--model", model, "--out", out],
+    ]
+    calls = [
+        Call(args=args, limits=limits)
+        for args in commands
+        for limits in ({"RLIMIT_FSIZE": 64}, {"RLIMIT_FSIZE": 9_000}, {"RLIMIT_NOFILE": 14})
+        # With what it has open before, it would run for ever.
+        if args[0] != "stream" or "RLIMIT_FSIZE" in limits
+    ]
+    for call, came in zip(calls, ended(calls), strict=True):
+        shown = f"{call}\n{came['said'][-2_000:]}"
+        assert came["exit_code"] in (0, 1), shown
+        assert "internal error" not in came["said"], shown
+        assert "trying again" not in came["said"], f"waited for\n{shown}"
+        assert came["exit_code"] == 0 or "beam-fraud: " in came["said"], shown
