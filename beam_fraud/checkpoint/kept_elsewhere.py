@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from beam_fraud.checkpoint.stream_hash import KEY, hash_of_key
+from beam_fraud.checkpoint.topic_id import refuse_created_again
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import UNKEYED, IdHash
 
@@ -47,6 +48,7 @@ def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
         before = {}
     for name, value in about.items():
         if name in before and before[name] != value:
+            refuse_created_again(name, outputs.shown)
             raise FraudError(
                 f"--savepoint_path: {outputs.shown} holds a stream with another {name} "
                 f"({before[name]}, now {value}); give what it had, or start anew with another "

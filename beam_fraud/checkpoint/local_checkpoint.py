@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from beam_fraud.checkpoint.topic_id import refuse_created_again
 from beam_fraud.errors import FraudError
 from beam_fraud.live.recorder import rows_counted
 from beam_fraud.sinks.folder import make_directory
@@ -99,6 +100,7 @@ class LocalCheckpoint:
                 if before is None:
                     self._execute("INSERT INTO about VALUES (?, ?)", (name, value))
                 elif before != value:
+                    refuse_created_again(name, str(self.path.parent))
                     raise FraudError(
                         f"{self.path.parent}: holds a stream with another {name} "
                         f"({before}, now {value}); give another --out, or remove all of this one "

@@ -76,6 +76,8 @@ def run(options: StreamOptions) -> dict[str, object]:
             planned = _hashed(planned, taken_up(outputs, planned.about))
         else:
             _claim_archives(planned, None)
+        if not planned.stream.here:
+            # Also where it is taken up: an earlier version may have kept less.
             remember(outputs, planned.about, planned.stream.hashing)
         warn_of_no_key(planned.stream.hashing, outputs.shown)
         _prepare_places(planned, stack)

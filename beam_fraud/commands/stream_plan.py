@@ -186,17 +186,19 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     planned.check(going_on=here and outputs.checkpoint.exists())
     if not (stream.here and outputs.checkpoint.exists()) and not _taken_up(beam_options):
         _warn_of_windows(stream)
+    about = _about(options, stream)
     if settings is not None:
-        from beam_fraud.commands.stream_topics import check_written_topics
+        from beam_fraud.commands.stream_topics import about_read_topics, check_written_topics
 
         check_written_topics(options, settings)
+        about |= about_read_topics(options, settings)
     return StreamPlan(
         stream=stream,
         scoring=planned.scoring,
         channels=planned.channels,
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
-        about=_about(options, stream),
+        about=about,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beam_fraud.checkpoint.topic_id import about_topics
 from beam_fraud.commands.given_duration import given_duration
-from beam_fraud.kafka.check import topic_partitions
+from beam_fraud.kafka.check import topic_ids, topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.records.newest_event import NewestEvent
 from beam_fraud.schema import Schema
@@ -71,3 +72,13 @@ def check_written_topics(options: StreamOptions, settings: KafkaSettings) -> Non
     for topic in (options.out_topic, options.dead_letter_topic):
         if topic is not None:
             topic_partitions(settings, topic)
+
+
+def about_read_topics(options: StreamOptions, settings: KafkaSettings) -> dict[str, str]:
+    """What is kept about a stream of the topics that it reads.
+
+    Raises:
+      FraudError: no broker answers, or it lacks one of them.
+    """
+    topics = [topic for topic in (options.topic, options.labels_topic) if topic is not None]
+    return about_topics(topic_ids(settings, topics))

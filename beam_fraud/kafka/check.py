@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from shlex import quote
 from time import monotonic
 
 from beam_fraud.errors import FraudError
-from beam_fraud.kafka.client import Reports, new_consumer
-from beam_fraud.kafka.failure import about_topic, is_hopeless, no_connection
-from beam_fraud.kafka.library import ClusterMetadata, Consumer, KafkaError, KafkaException
+from beam_fraud.kafka.client import Reports, new_admin, new_consumer
+from beam_fraud.kafka.failure import about_topic, is_hopeless, is_passing, no_connection
+from beam_fraud.kafka.library import (
+    ClusterMetadata,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+)
 from beam_fraud.kafka.settings import KafkaSettings
 
 #: How long a broker may take until it answers, in seconds.
 PATIENCE = 10.0
 #: How long a question waits before what the client reports is looked at.
 _ATTEMPT = 1.0
+#: What is said of brokers that cannot tell ids.
+_WITHOUT_IDS = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
 #: Topics that are named at most where none is like the one asked for.
 _NAMED = 5
 
@@ -46,6 +54,41 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
                 f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}"
             )
         raise about_topic(settings, topic, found.error)
+
+
+def topic_ids(
+    settings: KafkaSettings, topics: Sequence[str], seconds: float = PATIENCE
+) -> dict[str, str]:
+    """The ids of topics that are there, by name: one that is created again gets another.
+
+    Brokers older than 2.8 give none, and their topics are left out.
+
+    Args:
+      settings: how the brokers are reached.
+      topics: their names.
+      seconds: how long to wait for an answer.
+
+    Raises:
+      UsageError: a property is wrong.
+      FraudError: no broker answers, or a topic cannot be used.
+    """
+    reports = Reports()
+    admin = new_admin(settings, reports)
+    asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=seconds)
+    found = {}
+    for topic, answer in asked.items():
+        try:
+            number = answer.result().topic_id
+        except KafkaException as raised:
+            error = raised.args[0]
+            if error.code() in _WITHOUT_IDS:
+                continue
+            if is_passing(error):
+                raise no_connection(settings, reports.errors) from None
+            raise about_topic(settings, topic, error) from None
+        if number.get_most_significant_bits() or number.get_least_significant_bits():
+            found[topic] = str(number)
+    return found
 
 
 def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:

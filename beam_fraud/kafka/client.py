@@ -9,6 +9,7 @@ from typing import Any
 
 from beam_fraud.kafka.failure import wrong_property
 from beam_fraud.kafka.library import (
+    AdminClient,
     Consumer,
     KafkaError,
     KafkaException,
@@ -97,5 +98,24 @@ def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
     config |= {"error_cb": reports, "logger": _Quiet()}
     try:
         return Producer(config)
+    except (KafkaException, TypeError, ValueError) as error:
+        raise wrong_property(settings, error) from None
+
+
+def new_admin(settings: KafkaSettings, reports: Reports) -> AdminClient:
+    """An administrator, which asks about topics.
+
+    Args:
+      settings: how the brokers are reached.
+      reports: takes what it has to report.
+
+    Raises:
+      UsageError: the library refuses a property.
+      FraudError: a property cannot be read.
+    """
+    config: dict[str, Any] = dict(settings.admin_config())
+    config |= {"error_cb": reports, "logger": _Quiet()}
+    try:
+        return AdminClient(config)
     except (KafkaException, TypeError, ValueError) as error:
         raise wrong_property(settings, error) from None

@@ -14,6 +14,7 @@ try:
         KafkaException,
         Message,
         Producer,
+        TopicCollection,
         TopicPartition,
     )
     from confluent_kafka.admin import AdminClient, ClusterMetadata
@@ -30,5 +31,6 @@ __all__ = [
     "KafkaException",
     "Message",
     "Producer",
+    "TopicCollection",
     "TopicPartition",
 ]

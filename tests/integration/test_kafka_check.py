@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.kafka.check import topic_partitions
+from beam_fraud.kafka.check import topic_ids, topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
 from deploy.kafka.broker import Broker
 from deploy.ports import free_port
@@ -60,6 +61,26 @@ def test_a_port_where_nothing_listens() -> None:
     assert "is it running" in said
 
 
+def test_a_topic_that_is_created_again_has_another_id(
+    broker: Broker, topic: Callable[..., str]
+) -> None:
+    # Properties of consumers are for others than the administrator who asks.
+    config = ["group.id=g", "isolation.level=read_uncommitted", "fetch.wait.max.ms=50"]
+    settings = KafkaSettings.of(broker.bootstrap, config)
+    one, two = topic(), topic()
+    before = topic_ids(settings, [one, two])
+    assert topic_ids(settings, [two, one]) == before
+    assert len(set(before.values())) == 2
+    admin = AdminClient(broker.client)
+    admin.delete_topics([one])[one].result(30)
+    with pytest.raises(FraudError, match=f"topic '{one}': it is not there, or no longer"):
+        topic_ids(settings, [one])
+    broker.create_topic(one)
+    assert topic_ids(settings, [one])[one] not in before.values()
+    with pytest.raises(FraudError, match="no broker answers"):
+        topic_ids(KafkaSettings.of("127.0.0.1:9"), [one], seconds=1.0)
+
+
 def test_a_host_without_a_name() -> None:
     said = line(KafkaSettings.of("no-such-host.invalid:9092"), seconds=1.0)
     assert "Failed to resolve 'no-such-host.invalid:9092'" in said
@@ -72,6 +93,7 @@ def test_a_login_is_taken_or_refused_at_once(
     monkeypatch.setenv("BROKER_PASSWORD", "s3cret")
     settings = KafkaSettings.of(guarded.bootstrap, [*login, "sasl.password=env:BROKER_PASSWORD"])
     assert topic_partitions(settings, "t") == [0, 1, 2]
+    assert list(topic_ids(settings, ["t"])) == ["t"]
     file = tmp_path / "client.properties"
     file.write_text("\n".join([*login, "sasl.password=s3cret"]))
     assert topic_partitions(KafkaSettings.of(guarded.bootstrap, [], file), "t") == [0, 1, 2]
