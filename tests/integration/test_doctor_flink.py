@@ -29,7 +29,8 @@ def look(flink_cluster: FlinkCluster, capsys: pytest.CaptureFixture[str]) -> Loo
 
     def run(code: int, *options: str) -> Found:
         capsys.readouterr()
-        at = [f"--flink_master={flink_cluster.rest}", *flink_cluster.beam_options]
+        given = {option.partition("=")[0] for option in options}
+        at = [one for one in flink_cluster.beam_options if one.partition("=")[0] not in given]
         assert main(["doctor", "--json", *at, *options]) == code
         checks = json.loads(capsys.readouterr().out)["checks"]
         return {check["name"].split(" at ")[0]: check for check in checks}
