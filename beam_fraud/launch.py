@@ -14,7 +14,6 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_fraud.flink_job import FlinkJob, name_of_own
 from beam_fraud.runners.dataflow_failure import dataflow_failure
 from beam_fraud.runners.flink_failure import flink_failure
-from beam_fraud.runners.flink_master import flink_master
 from beam_fraud.runners.flink_options import STREAM_DEFAULTS
 from beam_fraud.runners.runner import runner_named, runner_of
 
@@ -58,9 +57,6 @@ def pipeline_options(
     more: dict[str, object] = {**several} if workers > 1 else {}
     if streaming and runner.may_be_flink:
         more |= STREAM_DEFAULTS
-        if flink_master(options) is not None:
-            # Of every bundle, and for nobody: Flink itself tells of the end of a job.
-            more["disable_metrics"] = True
     if not runner.local:
         more |= {"sdk_harness_log_level_overrides": _QUIET}
     if runner.on_prism:
