@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from copy import copy
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -49,8 +46,6 @@ _MIN_SEGMENT_BYTES = 8 << 20
 _SEGMENTS_PER_WORKER = 4
 #: Segments on a cluster, whose size nobody knows here.
 _CLUSTER_SEGMENT_BYTES = 256 << 20
-#: Seconds between two questions to a runner elsewhere of how far it is.
-_ASK_EVERY = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,21 +173,9 @@ def run(
 
 
 def _finished_there(result: PipelineResult) -> None:
-    asked_at, told = -math.inf, ""
-
-    def rows() -> str:
-        """Rows read so far, where the runner tells before the end; asked for now and then."""
-        nonlocal asked_at, told
-        if time.monotonic() - asked_at >= _ASK_EVERY:
-            # A runner that is busy, or that has just ended, may not answer.
-            with suppress(Exception):
-                # Of a copy: a result keeps the first answer, and the last one is the summary's.
-                count = counters.read_counters(copy(result)).get(counters.ROWS_IN, 0)
-                told = f"{count:,} rows read" if count else ""
-            asked_at = time.monotonic()
-        return told
-
-    with activity.doing("the runner is at work", rows):
+    # Not how many rows were read: a job server that is asked for counters before the end of a job
+    # has none of them at its end either.
+    with activity.doing("the runner is at work"):
         launch.finished(result)
 
 
