@@ -23,9 +23,6 @@ from beam_fraud.sources.raw import PAYLOAD
 NewestEvent = Callable[[Sequence[bytes]], int | None]
 #: Seconds that a bundle waits for its first message; runners call this a short time.
 WAIT_SECONDS = 0.1
-#: The same where several sub-sources take turns in a worker, once this one has been read from: all
-#: wait for one that waits.
-_TURN_SECONDS = 0.01
 #: Seconds that a bundle goes on for once it has begun, and that it waits for the next message until
 #: then: what ends a bundle costs as much as some dozen messages.
 _BUNDLE_SECONDS, _NEXT_SECONDS = 0.1, 0.005
@@ -153,8 +150,7 @@ class KafkaReader(UnboundedReader):
     def _patience(self) -> float:
         """Seconds to wait for the next message."""
         if self._until is None:
-            takes_turns = self._feed.reading.splits > 1 and self._feed.newest is not None
-            return _TURN_SECONDS if takes_turns else WAIT_SECONDS
+            return WAIT_SECONDS
         return min(max(self._until - monotonic(), 0.0), _NEXT_SECONDS)
 
     def _stopped(self) -> bool:
