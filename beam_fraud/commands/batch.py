@@ -12,7 +12,6 @@ from typing import NoReturn
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineResult
 
 from beam_fraud import activity, launch
 from beam_fraud.commandline.progress import progress_of
@@ -161,22 +160,13 @@ def run(
         else:
             name = runner_of(planned.beam_options).name
             stack.enter_context(activity.doing(f"{doing} on {name}"))
-        result = launch.run(
-            planned.beam_options,
-            lambda pipeline: build(pipeline, inputs),
-            launch.finished if planned.target.runner.local else _finished_there,
-        )
+        # Ask for its counters once it has ended: a job server that is asked before has none of them
+        # at the end either.
+        result = launch.run(planned.beam_options, lambda pipeline: build(pipeline, inputs))
     counted = counters.read_counters(result)
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
         _note_headers(inputs)
     return counted
-
-
-def _finished_there(result: PipelineResult) -> None:
-    # Not how many rows were read: a job server that is asked for counters before the end of a job
-    # has none of them at its end either.
-    with activity.doing("the runner is at work"):
-        launch.finished(result)
 
 
 def planned_reach(inputs: Inputs) -> WindowReach | None:
