@@ -170,6 +170,8 @@ def test_an_interrupted_run_with_workers_leaves_one_line_and_nothing_else(
     args = ["features", str(path), "--schema", "handbook", "--out", str(tmp_path / "out")]
     code = main([*args, "--workers", "2", "--block-rows", "50"])
     interrupter.join()
-    assert (code, capfd.readouterr().err) == (130, "beam-fraud: interrupted\n")
+    warning, *said = capfd.readouterr().err.splitlines()
+    assert "velocity features look back 37 days" in warning
+    assert (code, said) == (130, ["beam-fraud: interrupted"])
     assert list((tmp_path / "out").iterdir()) == []
     assert set(descendants(os.getpid())) - before == set()

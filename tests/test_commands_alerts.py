@@ -63,7 +63,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path, capsys):
+def desk(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     return Desk(tmp_path, capsys)
 
 

@@ -99,6 +99,8 @@ def run(options: StreamOptions) -> dict[str, object]:
             jobs.append(job)
             draining.wait(job)
 
+        if planned.warning is not None:
+            _LOG.warning("%s", planned.warning)
         _LOG.info("reading %s into %s", planned.what, outputs.shown)
         result = launch.run(
             planned.beam_options,

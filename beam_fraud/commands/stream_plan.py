@@ -114,6 +114,8 @@ class StreamPlan:
     what: str
     #: What must not change while the state is kept.
     about: Mapping[str, str]
+    #: What is said once the stream may start.
+    warning: str | None
 
     @property
     def database(self) -> str | None:
@@ -184,8 +186,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
-    if not (stream.here and outputs.checkpoint.exists()) and not _taken_up(beam_options):
-        _warn_of_windows(stream)
+    goes_on = (here and outputs.checkpoint.exists()) or _taken_up(beam_options)
     about = _about(options, stream)
     if settings is not None:
         from beam_fraud.commands.stream_topics import about_read_topics, check_written_topics
@@ -199,6 +200,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
         about=about,
+        warning=None if goes_on else _windows_warning(stream),
     )
 
 
@@ -278,15 +280,15 @@ def _taken_up(beam_options: PipelineOptions) -> bool:
     return bool(update) or launch.starts_from_savepoint(beam_options)
 
 
-def _warn_of_windows(stream: Stream) -> None:
-    """Say so where a new stream starts with windows that its history does not fill."""
+def _windows_warning(stream: Stream) -> str | None:
+    """What is said of a new stream whose history does not fill its windows."""
     horizon = look_back(stream.features.velocity)
-    span = event_span(stream.history, stream.features.schema) if horizon else None
+    if not horizon:
+        return None
+    span = event_span(stream.history, stream.features.schema)
     # The stream goes on where the history ends.
     begin, end = (None, None) if span is None else span
-    warning = WindowReach(horizon, bool(stream.history), begin, end).warning()
-    if horizon and warning is not None:
-        _LOG.warning("%s", warning)
+    return WindowReach(horizon, bool(stream.history), begin, end).warning()
 
 
 def _kafka(options: StreamOptions) -> KafkaSettings | None:

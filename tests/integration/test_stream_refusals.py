@@ -111,6 +111,13 @@ def base(broker: Broker, published: str, bundle: Path) -> list[object]:
     return [*kafka, "--model", bundle, "--start", "earliest", "--until-idle", "0.5"]
 
 
+def instead(call: list[object], *more: object) -> list[object]:
+    """A call with other values of options that it has, and more."""
+    given = dict(zip(more[::2], more[1::2], strict=True))
+    pairs = zip(call[1::2], call[2::2], strict=True)
+    return [call[0], *(part for one in (dict(pairs) | given).items() for part in one)]
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     found = (path for path in directory.rglob("*.parquet") if path.is_file())
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
@@ -133,8 +140,8 @@ def test_a_state_is_taken_up_by_its_own_stream_only(
     before = contents(out)
     watching = ["stream", "--watch", inbox, "--model", bundle]
     for args, said in (
-        ([*base, "--topic", topic()], "another source (topic "),
-        ([*base, "--model", lean], "another set of velocity definitions ("),
+        (instead(base, "--topic", topic()), "another source (topic "),
+        (instead(base, "--model", lean), "another set of velocity definitions ("),
         ([*base, "--shards", 2], "another number of shards (1, now 2)"),
         ([*base, "--lateness", "2h"], "another lateness (3600 s, now 7200 s)"),
         ([*base, "--reorder", 20], "another order (of arrival, now by event time)"),
@@ -284,14 +291,14 @@ def test_the_broker_and_its_topics_must_be_there(
 ) -> None:
     to = ("--out", tmp_path / "out")
     for option in ("--topic", "--labels-topic", "--out-topic", "--dead-letter-topic"):
-        line = refused(1, *base, option, "nowhere", *to)
+        line = refused(1, *instead(base, option, "nowhere"), *to)
         assert "there is no topic 'nowhere'" in line
         assert "kafka-topics.sh --create" in line
-    assert "Invalid topic" in refused(1, *base, "--topic", "a b", *to)
+    assert "Invalid topic" in refused(1, *instead(base, "--topic", "a b"), *to)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         dead = f"127.0.0.1:{bound.getsockname()[1]}"
-        line = refused(1, *base, "--kafka", dead, *to)
+        line = refused(1, *instead(base, "--kafka", dead), *to)
     assert f"Kafka {dead}: no broker answers" in line
     with taken_port() as port:
         line = refused(1, *base, "--metrics-port", port, *to)
@@ -335,7 +342,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = refused(code, *base, *args, "--out", "out")
+    call = instead(base, *args)
+    line = refused(code, *call, "--out", "out")
     assert re.search(said, line), line
     assert list(tmp_path.iterdir()) == []
 
