@@ -232,7 +232,7 @@ def test_what_a_stream_is_is_kept_at_its_url(held: Any) -> None:
     hashing = IdHash.random()
     outputs = object_stream_outputs(OUT, update=True)
     assert taken_up(outputs, {}) == UNKEYED
-    remember(outputs, {"number of shards": "16"}, hashing)
+    remember(outputs, {"number of shards": "16"}, hashing, restored=False)
     again = object_stream_outputs(OUT, update=True)
     assert taken_up(again, {"number of shards": "16"}) == hashing
     with pytest.raises(FraudError, match="gs://bucket/out holds a stream with another number"):

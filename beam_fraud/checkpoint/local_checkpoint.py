@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from beam_fraud.checkpoint.topic_id import refuse_created_again
 from beam_fraud.errors import FraudError
 from beam_fraud.live.recorder import rows_counted
 from beam_fraud.sinks.folder import make_directory
@@ -29,6 +28,8 @@ _MERGED = 32
 _LARGE = 4 << 20
 #: `newest` of a delta that does not age; such deltas are not merged either.
 FOREVER = (1 << 63) - 1
+#: Before the name of a topic, among what is kept about a stream.
+_TOPIC = "id of topic "
 #: Every open checkpoint of this process: the steps of a graph share one transaction.
 _open: dict[Path, LocalCheckpoint] = {}
 
@@ -83,7 +84,9 @@ class LocalCheckpoint:
         self._connection.close()
 
     def claim(self, about: Mapping[str, str]) -> bool:
-        """Say what the stream is that keeps its state here; see that it is the same as before.
+        """Record which stream keeps its state here, or check that it is the recorded one.
+
+        A name that an earlier call recorded and this one lacks stays recorded.
 
         Args:
           about: names to what must not change while the state is kept.
@@ -100,11 +103,11 @@ class LocalCheckpoint:
                 if before is None:
                     self._execute("INSERT INTO about VALUES (?, ?)", (name, value))
                 elif before != value:
-                    refuse_created_again(name, str(self.path.parent))
+                    place = str(self.path.parent)
+                    refuse_created_again(name, place)
                     raise FraudError(
-                        f"{self.path.parent}: holds a stream with another {name} "
-                        f"({before}, now {value}); give another --out, or remove all of this one "
-                        "to start anew"
+                        f"{place}: holds a stream with another {name} ({before}, now {value}); "
+                        "give another --out, or remove all of this one to start anew"
                     )
         return bool(self.positions())
 
@@ -257,3 +260,32 @@ class LocalCheckpoint:
                     "start anew with another --out"
                 ) from None
             raise FraudError(f"{self.path}: the stream's state cannot be kept ({error})") from None
+
+
+def about_topics(ids: Mapping[str, str]) -> dict[str, str]:
+    """Name the topics of a stream among what `claim` records.
+
+    A topic that was deleted and created again has its old name and a new id.
+
+    Args:
+      ids: names of topics to the ids that the brokers gave them.
+    """
+    return {f"{_TOPIC}{topic}": number for topic, number in ids.items()}
+
+
+def refuse_created_again(name: str, place: str) -> None:
+    """Refuse to go on in a topic whose id has changed: positions in the old one mean nothing.
+
+    Args:
+      name: the recorded name whose value has changed; nothing happens if it is not a topic's.
+      place: where the state of the stream is, for the message.
+
+    Raises:
+      FraudError: it is a topic's.
+    """
+    if name.startswith(_TOPIC):
+        raise FraudError(
+            f"topic {name.removeprefix(_TOPIC)!r} was deleted and created again since the stream "
+            f"in {place} began, whose positions would skip messages of the new topic; give "
+            "another --out to read it, and --history FILE to fill the windows"
+        )

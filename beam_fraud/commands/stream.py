@@ -77,8 +77,8 @@ def run(options: StreamOptions) -> dict[str, object]:
         else:
             _claim_archives(planned, None)
         if not planned.stream.here:
-            # Also where it is taken up: an earlier version may have kept less.
-            remember(outputs, planned.about, planned.stream.hashing)
+            # Also where it is restored: an earlier version may have recorded less.
+            remember(outputs, planned.about, planned.stream.hashing, restored=planned.takes_up)
         warn_of_no_key(planned.stream.hashing, outputs.shown)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)

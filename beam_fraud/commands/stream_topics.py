@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from beam_fraud.checkpoint.topic_id import about_topics
+from beam_fraud.checkpoint.local_checkpoint import about_topics
 from beam_fraud.commands.given_duration import given_duration
 from beam_fraud.kafka.check import topic_ids, topic_partitions
 from beam_fraud.kafka.settings import KafkaSettings
