@@ -1,11 +1,13 @@
 """`beam-fraud alerts list|resend|snooze`, as they are called."""
 
 import json
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import alert_id
+from beam_fraud.alert import AlertContext, alert_id
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Counts, Outbox
@@ -153,6 +155,21 @@ def test_snoozed_alerts_wait_until_it_is_lifted(desk):
     assert "--account a: is not snoozed in sqlite" in said
     assert desk.resend() == "alerts sent: 2\n"
     assert desk.told() == ["x", "y"]
+
+
+def test_people_read_the_end_of_a_snooze_in_the_zone_of_the_alerts(desk):
+    context = AlertContext(timezone="Asia/Kolkata")
+    queue_flagged(desk.outbox.url, flagged_batch(["x"]), [desk.channel.name], context)
+    snoozed = json.loads(desk.snooze("--account", "a", "--for", "8h", "--json"))
+    until = datetime.fromisoformat(snoozed["until"])
+    assert (until.utcoffset(), snoozed["timezone"]) == (timedelta(0), "Asia/Kolkata")
+    [one] = desk.list()["snoozes"]
+    assert datetime.fromisoformat(one["until"]).utcoffset() == timedelta(0)
+    local = r"\d{4}-\d\d-\d\d \d\d:\d\d \+05:30\n"
+    said = desk.snooze("--account", "a", "--for", "8h")
+    assert re.fullmatch(f"alerts of account a wait until {local}", said)
+    listed = desk.call("list", "--out", str(desk.path))
+    assert re.search(f"\nsnoozed account a until {local}$", listed)
 
 
 def test_a_snooze_of_an_id_without_alerts_says_so(desk):

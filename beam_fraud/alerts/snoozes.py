@@ -62,6 +62,12 @@ def is_alerted(connection: Connection, kind: Subject, value: str) -> bool:
     return connection.execute(select(ALERTS.c.alert_id).where(column == value)).first() is not None
 
 
+def newest_timezone(connection: Connection) -> str:
+    """Return the time zone of the newest alert, in which people read the ends of snoozes."""
+    newest = select(ALERTS.c.timezone).order_by(ALERTS.c.event_time.desc()).limit(1)
+    return connection.execute(newest).scalar() or "UTC"
+
+
 def snoozes_in_force(connection: Connection, now: datetime) -> list[Snooze]:
     """All of them, the first to end first."""
     query = (

@@ -14,7 +14,7 @@ import msgspec
 
 from beam_fraud.alerts.listing import Listed, Wanted, last_errors, listed
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.snoozes import snoozes_in_force
+from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.alerts.visible import visible
 from beam_fraud.alerts.wording import clock_time
@@ -65,7 +65,11 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
     with transaction(outbox.url) as connection:
         alerts = listed(connection, wanted, options.limit, now)
         errors = last_errors(connection)
-        snoozes = snoozes_in_force(connection, now)
+        timezone = newest_timezone(connection)
+        snoozes = [
+            {**msgspec.to_builtins(one), "timezone": timezone}
+            for one in snoozes_in_force(connection, now)
+        ]
     found = {
         "alerts": [_as_object(one) for one in alerts],
         "channels": {
@@ -91,10 +95,7 @@ def render(result: dict[str, object]) -> str:
     if not lines and found["channels"]:
         lines.append("No such alerts.")
     lines += [_channel_line(name, counts) for name, counts in found["channels"].items()]
-    lines += [
-        f"snoozed {one['kind']} {visible(one['value'])} until {_clock(one['until'])}"
-        for one in found["snoozes"]
-    ]
+    lines += map(_snooze_line, found["snoozes"])
     return "\n".join(lines) or "There are no alerts."
 
 
@@ -197,8 +198,13 @@ def _cut(cell: str, most: int) -> str:
     return f"{cell[: most - 1 - end]}…{cell[-end:]}"
 
 
-def _clock(text: str, timezone: str = "UTC") -> str:
+def _clock(text: str, timezone: str) -> str:
     return clock_time(datetime.fromisoformat(text), timezone)
+
+
+def _snooze_line(one: dict[str, str]) -> str:
+    until = _clock(one["until"], one["timezone"])
+    return f"snoozed {one['kind']} {visible(one['value'])} until {until}"
 
 
 def _channel_line(name: str, counts: dict[str, Any]) -> str:

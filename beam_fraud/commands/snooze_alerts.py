@@ -6,8 +6,16 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from beam_fraud.alerts.snoozes import Snooze, Subject, is_alerted, lift, snooze
+from beam_fraud.alerts.snoozes import (
+    Snooze,
+    Subject,
+    is_alerted,
+    lift,
+    newest_timezone,
+    snooze,
+)
 from beam_fraud.alerts.visible import visible
+from beam_fraud.alerts.wording import clock_time
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.commands.given_duration import given_duration
 from beam_fraud.errors import FraudError, UsageError
@@ -38,8 +46,8 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
     """Begin a snooze, or end it.
 
     Returns:
-      `kind` and `value` of whose it is; `until`, None if it was lifted; `lifted`; `known`: whether
-      there ever was an alert of it.
+      `kind` and `value` of whose it is; `until` in UTC, None if it was lifted; `timezone` in which
+      people read it; `lifted`; `known`: whether there ever was an alert of it.
 
     Raises:
       UsageError: not one account or merchant is named, or not one of a time and `lift`.
@@ -54,6 +62,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
     outbox = given_outbox(options.sink, options.out)
     lifted, known = False, True
     with writing(outbox.url) as connection:
+        timezone = newest_timezone(connection)
         if until is None:
             lifted = lift(connection, kind, value, now)
             if not lifted:
@@ -71,14 +80,22 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
             outbox.describe(),
         )
     shown = None if until is None else until.isoformat(timespec="seconds")
-    return {"kind": kind, "value": value, "until": shown, "lifted": lifted, "known": known}
+    return {
+        "kind": kind,
+        "value": value,
+        "until": shown,
+        "timezone": timezone,
+        "lifted": lifted,
+        "known": known,
+    }
 
 
 def render(result: dict[str, object]) -> str:
     """One line."""
     whose = f"{result['kind']} {visible(str(result['value']))}"
     if result["until"] is not None:
-        return f"alerts of {whose} wait until {result['until']}"
+        until = datetime.fromisoformat(str(result["until"]))
+        return f"alerts of {whose} wait until {clock_time(until, str(result['timezone']))}"
     return f"{whose}: no longer snoozed"
 
 
