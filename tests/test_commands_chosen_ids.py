@@ -125,42 +125,48 @@ def key_of(out: Path) -> str | None:
     return row and row[0]
 
 
+@pytest.fixture
+def begun(
+    rows: pa.Table, bundle: Path, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The `--out` of a stream that has scored the first 300 rows, which `inbox` still holds."""
+    monkeypatch.chdir(inbox.parent)
+    pq.write_table(rows.slice(0, 300), inbox / "first.parquet")
+    out = tmp_path / "out"
+    assert stream.run(watching(bundle, out))["rows_scored"] == 300
+    return out
+
+
 def test_a_stream_keeps_its_key_and_none_has_that_of_another(
+    begun: Path,
     rows: pa.Table,
     bundle: Path,
     inbox: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.chdir(inbox.parent)
-    pq.write_table(rows.slice(0, 300), inbox / "first.parquet")
-    assert stream.run(watching(bundle, tmp_path / "out"))["rows_scored"] == 300
     stream.run(watching(bundle, tmp_path / "other"))
-    key = key_of(tmp_path / "out")
+    key = key_of(begun)
     assert key is not None
     assert len(bytes.fromhex(key)) == 16
     assert key_of(tmp_path / "other") not in (None, key)
     pq.write_table(rows.slice(250, 200), inbox / "second.parquet")
-    again = stream.run(watching(bundle, tmp_path / "out"))
+    again = stream.run(watching(bundle, begun))
     assert (again["rows_scored"], again["rows_duplicate"]) == (150, 50)
-    assert key_of(tmp_path / "out") == key
+    assert key_of(begun) == key
     assert key not in caplog.text
     with pytest.raises(FraudError, match="another number of shards"):
-        stream.run(replace(watching(bundle, tmp_path / "out"), shards=4))
+        stream.run(replace(watching(bundle, begun), shards=4))
 
 
 def test_a_stream_that_has_lost_its_key_is_refused(
-    rows: pa.Table, bundle: Path, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: Path, rows: pa.Table, bundle: Path, inbox: Path
 ) -> None:
-    monkeypatch.chdir(inbox.parent)
-    pq.write_table(rows.slice(0, 300), inbox / "first.parquet")
-    stream.run(watching(bundle, tmp_path / "out"))
-    with closing(sqlite3.connect(tmp_path / "out" / "stream" / "state.db")) as state, state:
+    with closing(sqlite3.connect(begun / "stream" / "state.db")) as state, state:
         state.execute("UPDATE about SET value = ? WHERE name = ?", ("00" * 16, KEY))
     pq.write_table(rows.slice(300, 10), inbox / "second.parquet")
     with pytest.raises(FraudError, match="hashed under another key"):
-        stream.run(watching(bundle, tmp_path / "out"))
+        stream.run(watching(bundle, begun))
 
 
 def test_a_stream_that_an_earlier_version_began_goes_on_as_it_would_have(
