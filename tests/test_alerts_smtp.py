@@ -19,8 +19,8 @@ from beam_fraud.alerts.channel import MessageRefusedError
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.smtp import PASSWORD_VARIABLE
 from beam_fraud.alerts.url import parse_channel
-from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.printable import printable
 from tests.certificates import certificates
 from tests.flagged import START, alerts_of, flagged_batch, message_of
 from tests.recipients import LETTER_HEADERS
@@ -159,7 +159,7 @@ def test_no_name_adds_a_header_or_markup(name):
     assert sorted(mail.keys()) == LETTER_HEADERS
     assert b"\r" not in letter.replace(b"\r\n", b"")
     text, html = (part.get_content() for part in mail.iter_parts())
-    assert f"Account:     {visible(name, 120)}\r\n" in text or not name
+    assert f"Account:     {printable(name, 120)}\r\n" in text or not name
     assert re.findall("<[^>]*>", html) == _tags(channel, empty=not name)
 
 

@@ -127,9 +127,9 @@ def test_a_name_from_outside_neither_cuts_a_message_nor_reaches_the_terminal_raw
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure()
-    logging.getLogger("beam_fraud.x").warning("two\nlines\x1b[31m.csv: no column µ")
+    logging.getLogger("beam_fraud.x").warning("two\nlines\x1b[31m.csv\u3164: no column µ")
     said = capsys.readouterr().err
-    assert said.endswith("two\\nlines\\x1b[31m.csv: no column µ\n")
+    assert said.endswith("two\\nlines\\x1b[31m.csv\\u3164: no column µ\n")
     log.configure(form="json")
     logging.getLogger("beam_fraud.x").warning("two\nlines.csv: no column")
     assert json.loads(capsys.readouterr().err)["message"] == "two\nlines.csv: no column"

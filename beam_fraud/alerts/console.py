@@ -9,9 +9,9 @@ from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.line import alert_line
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy
-from beam_fraud.alerts.visible import visible
 from beam_fraud.alerts.wording import headline
 from beam_fraud.errors import FraudError
+from beam_fraud.printable import printable
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ class ConsoleChannel:
 
 
 def _said(message: Message) -> str:
-    return headline(message) if message.text is None else visible(message.text)
+    return headline(message) if message.text is None else printable(message.text)

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from beam_fraud.alert import Alert, Reason
 from beam_fraud.alerts.fields import FIELDS
-from beam_fraud.alerts.visible import visible
 from beam_fraud.alerts.wording import clock_time, raised_by
+from beam_fraud.printable import printable
 
 
 def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
@@ -52,6 +52,6 @@ def _reason(reason: Reason) -> str:
 
 
 def _word(text: str) -> str:
-    safe = visible(text)
+    safe = printable(text)
     plain = safe and not any(char in ' "=,' for char in safe)
     return safe if plain else '"' + safe.replace('"', '\\"') + '"'

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.policy import Policy, Rate
-from beam_fraud.alerts.visible import visible
 from beam_fraud.duration import SECOND, microseconds
 from beam_fraud.errors import UsageError
+from beam_fraud.printable import printable
 from beam_fraud.urls import absolute
 
 #: What every channel takes.
@@ -106,7 +106,7 @@ class ChannelOptions:
 
     def wrong(self, name: str, value: str, wanted: str) -> UsageError:
         """What is wrong with the value of an option."""
-        return UsageError(f"{self.where}: {name}={visible(value, 100)}: write {wanted}")
+        return UsageError(f"{self.where}: {name}={printable(value, 100)}: write {wanted}")
 
     def _digest(self, text: str, most_at_most: int) -> int | None:
         if text == "none":

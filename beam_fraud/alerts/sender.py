@@ -26,8 +26,8 @@ from beam_fraud.alerts.deliveries import (
     try_all_now,
 )
 from beam_fraud.alerts.fixing import fix
-from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError
+from beam_fraud.printable import printable
 from beam_fraud.sinks.connection import transaction, writing
 from beam_fraud.sinks.database_errors import (
     FullDatabaseError,
@@ -311,4 +311,4 @@ class ChannelSender:
 
 def _one_line(said: str) -> str:
     """What a receiver has said, such that a terminal can be trusted with it."""
-    return visible(" ".join(said.split()), _LONGEST_ERROR)
+    return printable(" ".join(said.split()), _LONGEST_ERROR)

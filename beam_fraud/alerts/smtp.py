@@ -13,8 +13,8 @@ from beam_fraud.alerts.letter import LetterForm
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.smtp_session import RefusalError, SmtpServer, SmtpSession
-from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError
+from beam_fraud.printable import printable
 from beam_fraud.secret import read_secret
 
 _LOG = logging.getLogger(__name__)
@@ -101,15 +101,15 @@ class SmtpChannel:
             raise self._failure(next(iter(never.values())), _many(never))
         for address, why in never.items():
             _LOG.warning(
-                "--alert %s: %s gets no alerts (%s)", self.name, address, visible(str(why), 200)
+                "--alert %s: %s gets no alerts (%s)", self.name, address, printable(str(why), 200)
             )
 
     def _failure(self, error: BaseException, whom: str = "") -> FraudError:
         if isinstance(error, RefusalError):
-            said = f"--alert {self.name}: refused{whom} ({visible(str(error), 200)})"
+            said = f"--alert {self.name}: refused{whom} ({printable(str(error), 200)})"
             return MessageRefusedError(said) if error.final else FraudError(said)
         why = str(error) if isinstance(error, FraudError) else self._session.why(error)
-        return FraudError(f"--alert {self.name}: {visible(why, 200)}")
+        return FraudError(f"--alert {self.name}: {printable(why, 200)}")
 
     def _password(self) -> str | None:
         password = read_secret("the login", "password", self.secrets, PASSWORD_VARIABLE)

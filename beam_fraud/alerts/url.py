@@ -11,8 +11,8 @@ from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.options import parse_options
 from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE
 from beam_fraud.alerts.pseudonymised import PseudonymisedChannel
-from beam_fraud.alerts.visible import visible
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.printable import printable
 from beam_fraud.pseudonym import Pseudonyms
 from beam_fraud.urls import local_path, split_scheme
 
@@ -53,7 +53,7 @@ def _channel(url: str, console: TextIO) -> Channel:
     scheme, rest = split_scheme("--alert", url, _FORMS)
     if scheme == "env":
         url = os.environ.get(rest, "")
-        where = f"--alert env:{visible(rest, 100)}"
+        where = f"--alert env:{printable(rest, 100)}"
         if not url:
             raise FraudError(f"{where}: the variable is not set")
         scheme, rest = split_scheme(where, url, _DIRECT)

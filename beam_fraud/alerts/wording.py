@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from beam_fraud.alert import Alert, FiredRule, Reason
 from beam_fraud.alerts.fields import FIELDS
 from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.visible import visible
+from beam_fraud.printable import printable
 
 #: Characters of a name that comes from outside.
 NAME_LENGTH = 120
@@ -111,7 +111,7 @@ def raised_by(alert: Alert, most: int = _RULE_LENGTH) -> str | None:
 def intro(message: Message) -> str | None:
     """What stands above the alerts of a message, on one line; None if nothing needs saying."""
     if message.text is not None:
-        return visible(message.text, _TEXT_LENGTH)
+        return printable(message.text, _TEXT_LENGTH)
     if message.kind == "digest":
         return (
             f"These {len(message.alerts):,} of {message.total:,} have the highest scores; "
@@ -129,7 +129,7 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
     """
     reasons = tuple(_shown_reason(reason) for reason in alert.reasons)
     account, merchant = _name(alert.account_id), _name(alert.merchant_id)
-    rules = tuple(visible(rule, NAME_LENGTH) for rule in alert.rules)
+    rules = tuple(printable(rule, NAME_LENGTH) for rule in alert.rules)
     time = clock_time(alert.event_time, alert.timezone)
     # What raised the decision is in the title.
     others = [
@@ -145,18 +145,18 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
         "alert_id": _name(alert.alert_id),
     }
     return ShownAlert(
-        alert_id=visible(alert.alert_id, NAME_LENGTH),
-        transaction_id=visible(alert.transaction_id, NAME_LENGTH),
-        channel=visible(alert.channel),
+        alert_id=printable(alert.alert_id, NAME_LENGTH),
+        transaction_id=printable(alert.transaction_id, NAME_LENGTH),
+        channel=printable(alert.channel),
         event_time=alert.event_time,
         account_id=account,
         merchant_id=merchant,
         amount=alert.amount,
         score=alert.score,
-        decision=visible(alert.decision, NAME_LENGTH),
+        decision=printable(alert.decision, NAME_LENGTH),
         rules=rules,
         reasons=reasons,
-        model_id=visible(alert.model_id, NAME_LENGTH),
+        model_id=printable(alert.model_id, NAME_LENGTH),
         time=time,
         raised_by=raised_by(alert),
         title=_title(alert, fields),
@@ -178,7 +178,7 @@ _LABELS = {
 
 def _headline(message: Message, fields: Collection[str]) -> str:
     if message.kind == "notice":
-        return f"Fraud scoring: {visible(message.text or 'a notice', _HEADLINE_LENGTH)}"
+        return f"Fraud scoring: {printable(message.text or 'a notice', _HEADLINE_LENGTH)}"
     if message.kind == "test":
         return "Fraud alert: a test"
     if len(message.alerts) == 1 and message.total == 1:
@@ -191,14 +191,14 @@ def _headline(message: Message, fields: Collection[str]) -> str:
         and None not in accounts
         and "account_id" in fields
     ):
-        whose = f" of account {visible(str(accounts.pop()), 60)}"
+        whose = f" of account {printable(str(accounts.pop()), 60)}"
     highest = max((alert.score for alert in message.alerts), default=0.0)
     score = f", highest score {_score(highest)}" if "score" in fields else ""
     return f"Fraud alerts: {message.total:,}{whose}{score}"
 
 
 def _title(alert: Alert, fields: Collection[str]) -> str:
-    decision, raised = visible(alert.decision, NAME_LENGTH), raised_by(alert)
+    decision, raised = printable(alert.decision, NAME_LENGTH), raised_by(alert)
     if raised is not None and "rules" in fields:
         decision = f"{decision} by {raised}"
     parts = {
@@ -215,18 +215,18 @@ def _score(score: float) -> str:
 
 
 def _rule(rule: FiredRule, most: int = _RULE_LENGTH) -> str:
-    name, about = visible(rule.rule, NAME_LENGTH), rule.description or rule.condition
-    return f"{name} ({visible(about, most)})" if about else name
+    name, about = printable(rule.rule, NAME_LENGTH), rule.description or rule.condition
+    return f"{name} ({printable(about, most)})" if about else name
 
 
 def _name(text: str | None) -> str | None:
-    return None if text is None else visible(text, NAME_LENGTH)
+    return None if text is None else printable(text, NAME_LENGTH)
 
 
 def _shown_reason(reason: Reason) -> ShownReason:
-    feature = visible(reason.feature, NAME_LENGTH)
+    feature = printable(reason.feature, NAME_LENGTH)
     value = "missing" if reason.value is None else f"{reason.value:g}"
-    text = f"{feature} is {value}" if reason.text is None else visible(reason.text, 300)
+    text = f"{feature} is {value}" if reason.text is None else printable(reason.text, 300)
     return ShownReason(
         feature, reason.value, reason.contribution, text, approximate=bool(reason.approximate)
     )

@@ -110,7 +110,7 @@ class _TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message, traceback = _parts(self, record, self._tracebacks)
         own = not self._tracebacks or record.name.startswith(PACKAGE)
-        message = printable(message) if own else _indented(message)
+        message = printable(message, escaped=True) if own else _indented(message)
         if getattr(record, "failure", False):
             line = f"beam-fraud: {message}"
         else:
@@ -161,7 +161,7 @@ def _parts(
 
 def _indented(text: str) -> str:
     """Lines of which no second one can be taken for a record of its own."""
-    return "\n    ".join(printable(line) for line in text.split("\n"))
+    return "\n    ".join(printable(line, escaped=True) for line in text.split("\n"))
 
 
 def _not_reported_as_failure(record: logging.LogRecord) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.columns import aligned
 from beam_fraud.commands.evaluated import Evaluated, evaluated_rows
 from beam_fraud.commands.given import refuse_bundles
@@ -24,6 +23,7 @@ from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bu
 from beam_fraud.models.differences import differences
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.printable import printable
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def run(options: CompareModelsOptions) -> dict[str, object]:
 def render(result: dict[str, object]) -> str:
     """Tables, a column a model."""
     models = cast(list[dict[str, Any]], result["models"])
-    ids = [visible(model["model_id"]) for model in models]
+    ids = [printable(model["model_id"]) for model in models]
     rows = [["", *ids]]
     for name in ("kind", "created", "trained_on", "threshold", "decline", "microseconds_per_row"):
         rows.append([name.replace("_", " "), *(_text(model[name]) for model in models)])
@@ -161,12 +161,12 @@ def _scores(bundle: Bundle, evaluated: Evaluated, place: int) -> np.ndarray[Any,
 def _render_differences(found: dict[str, Any]) -> list[str]:
     lines = [f"{len(found['shared_features'])} features in common"]
     rows = [
-        [f"  {visible(name)}", *("yes" if taken else "no" for taken in takers)]
+        [f"  {printable(name)}", *("yes" if taken else "no" for taken in takers)]
         for name, takers in found["other_features"].items()
     ]
     lines += ["features of some:", *aligned(rows)] if rows else []
     rows = [
-        [f"  {visible(name)}", *map(_text, values)] for name, values in found["settings"].items()
+        [f"  {printable(name)}", *map(_text, values)] for name, values in found["settings"].items()
     ]
     return lines + (["settings that differ:", *aligned(rows)] if rows else [])
 
@@ -185,7 +185,8 @@ def _render_measured(found: dict[str, Any] | None, ids: list[str]) -> list[str]:
     for pair in found["pairs"]:
         overlap, rank = _text(pair["overlap"]), _text(pair["rank_correlation"])
         lines.append(
-            f"{visible(pair['first'])} and {visible(pair['second'])}: both flag {pair['both']:,} "
+            f"{printable(pair['first'])} and {printable(pair['second'])}: "
+            f"both flag {pair['both']:,} "
             f"rows ({pair['frauds_both']:,} frauds), the first alone {pair['only_first']:,} "
             f"({pair['frauds_only_first']:,}), the second alone {pair['only_second']:,} "
             f"({pair['frauds_only_second']:,}); overlap {overlap}, rank correlation {rank}"
@@ -197,7 +198,7 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, list | tuple) and len(value) == 2:
-        return " to ".join(visible(str(part)[:10]) for part in value)
+        return " to ".join(printable(str(part)[:10]) for part in value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else visible(str(value))
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))

@@ -20,6 +20,7 @@ from beam_fraud.dead_letters.undelivered import undelivered_rows
 from beam_fraud.dead_letters.wrong_value import wrong_value
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import local_directory
+from beam_fraud.printable import printable
 from beam_fraud.records.faults import REASONS, line_of
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
@@ -150,7 +151,9 @@ def render_list(result: dict[str, Any]) -> str:
         said = (row["detail"] or "").removeprefix(line)
         said += "" if row["value"] is None else f": {row['value']}"
         text = f"{where}{row['reason']} {said} {row.get('payload') or ''}"
-        lines.append(printable(text.rstrip()) + (" (replayed)" if row["replayed"] else ""))
+        lines.append(
+            printable(text.rstrip(), escaped=True) + (" (replayed)" if row["replayed"] else "")
+        )
     if result["note"]:
         lines.append(result["note"])
     left = result["dead_letters"] - len(result["rows"])
@@ -178,13 +181,6 @@ def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
     missed = _missed(letters, choice)
     if missed is not None:
         raise FraudError(missed)
-
-
-def printable(text: str) -> str:
-    """`text` with all that a terminal might act on as an escape."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def _table(url: str) -> DeadLetterTable:

@@ -16,11 +16,11 @@ from beam_fraud.alerts.listing import Listed, Wanted, last_errors, listed
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
 from beam_fraud.alerts.url import parse_channel
-from beam_fraud.alerts.visible import visible
 from beam_fraud.alerts.wording import clock_time
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.commands.columns import aligned
 from beam_fraud.errors import FraudError
+from beam_fraud.printable import printable
 from beam_fraud.sinks.connection import transaction
 
 #: Characters of a line, where nobody says how wide the terminal is.
@@ -124,9 +124,9 @@ def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...
             return (channel.name,)
         # Without what is secret in a URL.
         shown = channel.describe()
-    there = ", ".join(map(visible, sorted(known))) or "none"
+    there = ", ".join(map(printable, sorted(known))) or "none"
     raise FraudError(
-        f"--channel {visible(shown)}: no alert was ever for it in {outbox.describe()} "
+        f"--channel {printable(shown)}: no alert was ever for it in {outbox.describe()} "
         f"(there are some for: {there})"
     )
 
@@ -148,12 +148,12 @@ def _table(alerts: list[dict[str, Any]], short: dict[str, str], width: int) -> l
         (
             one["state"],
             _clock(one["event_time"], one["timezone"]),
-            visible(one["decision"]),
+            printable(one["decision"]),
             f"{one['score']:.2f}",
             f"{one['amount']:,.2f}",
-            visible(one["account_id"] or "-"),
-            visible(one["transaction_id"]),
-            visible(short.get(one["channel"], one["channel"])),
+            printable(one["account_id"] or "-"),
+            printable(one["transaction_id"]),
+            printable(short.get(one["channel"], one["channel"])),
         )
         for one in alerts
     ]
@@ -204,7 +204,7 @@ def _clock(text: str, timezone: str) -> str:
 
 def _snooze_line(one: dict[str, str]) -> str:
     until = _clock(one["until"], one["timezone"])
-    return f"snoozed {one['kind']} {visible(one['value'])} until {until}"
+    return f"snoozed {one['kind']} {printable(one['value'])} until {until}"
 
 
 def _channel_line(name: str, counts: dict[str, Any]) -> str:
@@ -212,5 +212,5 @@ def _channel_line(name: str, counts: dict[str, Any]) -> str:
     told += "".join(
         f", {counts[state]:,} {state}" for state in ("failed", "snoozed") if counts[state]
     )
-    error = f"; last error: {visible(counts['last_error'])}" if counts["last_error"] else ""
-    return f"channel {visible(name)}: {told}{error}"
+    error = f"; last error: {printable(counts['last_error'])}" if counts["last_error"] else ""
+    return f"channel {printable(name)}: {told}{error}"

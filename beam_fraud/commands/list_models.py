@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.columns import aligned, size_text
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.found import bundle_bytes, find_bundles
+from beam_fraud.printable import printable
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def render(result: dict[str, object]) -> str:
     return "\n".join(
         [
             *aligned([head, *(_cells(one) for one in models if "error" not in one)]),
-            *(f"damaged: {visible(one['error'])}" for one in models if "error" in one),
+            *(f"damaged: {printable(one['error'])}" for one in models if "error" in one),
         ]
     )
 
@@ -77,12 +77,12 @@ def _line(path: str) -> dict[str, object]:
 def _cells(one: dict[str, Any]) -> tuple[str, ...]:
     precision, span = one["average_precision"], one["trained_on"]
     return (
-        visible(one["model_id"]),
-        visible(one["kind"]),
-        visible(one["created"][:16]),
-        "-" if span is None else visible(f"{span[0][:10]} to {span[1][:10]}"),
+        printable(one["model_id"]),
+        printable(one["kind"]),
+        printable(one["created"][:16]),
+        "-" if span is None else printable(f"{span[0][:10]} to {span[1][:10]}"),
         f"{precision:.4f}" if isinstance(precision, int | float) else "-",
         f"{one['threshold']:.6g}",
         size_text(one["bytes"]),
-        visible(one["path"]),
+        printable(one["path"]),
     )

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import msgspec
 
-from beam_fraud.alerts.visible import visible
 from beam_fraud.commands.columns import aligned, size_text
 from beam_fraud.models.bundle import open_bundle, read_card
 from beam_fraud.models.found import bundle_bytes
+from beam_fraud.printable import printable
 
 #: Figures of a manifest and how they are called.
 FIGURES = {
@@ -70,7 +70,7 @@ def render(result: dict[str, object]) -> str:
         "settings": ", ".join(f"{k}={v}" for k, v in manifest["settings"].items()) or "-",
         "versions": ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()) or "-",
     }
-    told = aligned([(name, visible(str(value))) for name, value in lines.items()])
+    told = aligned([(name, printable(str(value))) for name, value in lines.items()])
     return "\n".join([*told, "", render_card(result)])
 
 
@@ -81,7 +81,7 @@ def render_card(result: dict[str, object]) -> str:
 
 def _shown(line: str) -> str:
     # A card's backslashes are Markdown's, and belong there.
-    return "\\".join(visible(part) for part in line.split("\\"))
+    return "\\".join(printable(part) for part in line.split("\\"))
 
 
 def _or_dash(value: Any) -> str:

@@ -14,11 +14,11 @@ from beam_fraud.alerts.snoozes import (
     newest_timezone,
     snooze,
 )
-from beam_fraud.alerts.visible import visible
 from beam_fraud.alerts.wording import clock_time
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.commands.given_duration import given_duration
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.printable import printable
 from beam_fraud.sinks.connection import writing
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
             lifted = lift(connection, kind, value, now)
             if not lifted:
                 raise FraudError(
-                    f"--{kind} {visible(value)}: is not snoozed in {outbox.describe()}"
+                    f"--{kind} {printable(value)}: is not snoozed in {outbox.describe()}"
                 )
         else:
             snooze(connection, [Snooze(kind, value, until)], now)
@@ -76,7 +76,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
         _LOG.warning(
             "--%s %s: no alert in %s is of it, so check the id; its alerts to come will wait",
             kind,
-            visible(value),
+            printable(value),
             outbox.describe(),
         )
     shown = None if until is None else until.isoformat(timespec="seconds")
@@ -92,7 +92,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
 
 def render(result: dict[str, object]) -> str:
     """One line."""
-    whose = f"{result['kind']} {visible(str(result['value']))}"
+    whose = f"{result['kind']} {printable(str(result['value']))}"
     if result["until"] is not None:
         until = datetime.fromisoformat(str(result["until"]))
         return f"alerts of {whose} wait until {clock_time(until, str(result['timezone']))}"

@@ -18,7 +18,7 @@ def plain(text: str) -> str:
       >>> plain("<b>a*b")
       '&lt;b&gt;a\\\\*b'
     """
-    return _ESCAPED.sub(lambda m: _ENTITIES.get(m[1], "\\" + m[1]), printable(text))
+    return _ESCAPED.sub(lambda m: _ENTITIES.get(m[1], "\\" + m[1]), printable(text, escaped=True))
 
 
 def code(text: str) -> str:
@@ -31,7 +31,7 @@ def code(text: str) -> str:
       >>> code("a`b")
       '``a`b``'
     """
-    shown = printable(text).replace("|", "\u00a6")
+    shown = printable(text, escaped=True).replace("|", "\u00a6")
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if shown[:1] in ("`", "", " ") or shown[-1:] in ("`", " ") else ""
