@@ -16,7 +16,7 @@ PACKAGE = ROOT / "beam_fraud"
 
 #: Parts of the package from the bottom up; a part imports from its own layer or from below.
 LAYERS = (
-    {"errors", "printable", "text_file"},
+    {"errors", "printable", "text_file", "old_paths"},
     {"duration", "velocity", "event_clock", "counter_names", "secret", "extras", "charts"}
     | {"waiting", "activity"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},

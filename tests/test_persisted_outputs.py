@@ -1,0 +1,147 @@
+"""Streams go on, databases and directories stay of use that earlier versions wrote."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli import main
+from tests.persisted.sets import SETS, unpack
+
+ANY_SET = pytest.mark.parametrize("kept", [pytest.param(s, id=s.name) for s in SETS])
+DATABASE = "sqlite:///flagged.db"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, as the paths in a set are relative to theirs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, object]:
+    """Run a command; what it says as JSON."""
+    code = main([*args, "--json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    found: dict[str, object] = json.loads(said.out)
+    return found
+
+
+def rows(database: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def same_rows(found: pa.Table, expected: pa.Table) -> bool:
+    by = [("transaction_id", "ascending")]
+    return bool(found.sort_by(by).equals(expected.sort_by(by)))
+
+
+@ANY_SET
+def test_a_stream_goes_on_as_if_it_had_never_stopped(
+    kept: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpack(kept / "stream.tar.xz", here)
+    before = pq.read_table("out/scores").num_rows
+    for file in Path("later").iterdir():
+        file.rename(Path("inbox") / file.name)
+    call = (kept / "commands.txt").read_text().split("--watch inbox")[1].splitlines()[0].split()
+    summary = run(capsys, "stream", "--model", "model", "--watch", "inbox", *call)
+    # It has not read the first files or its history again.
+    assert "history_rows" not in summary
+    expected = pq.read_table("expected-scores.parquet")
+    assert summary["rows_scored"] == expected.num_rows - before
+    # 30 are of the files before, 20 of each other.
+    assert summary["rows_duplicate"] == 50
+    assert same_rows(pq.read_table("out/scores"), expected)
+    dead = pq.read_table("out/dead_letters").sort_by("source")
+    assert dead.equals(pq.read_table("expected-dead_letters.parquet").sort_by("source"))
+    # Of each row the reasons hold the values of its features.
+    flagged = "SELECT * FROM flagged_transactions ORDER BY transaction_id"
+    assert rows(here / "flagged.db", flagged) == rows(here / "expected.db", flagged)
+    assert len(rows(here / "flagged.db", flagged)) == expected.num_rows
+
+
+@ANY_SET
+def test_a_database_is_listed_erased_from_and_replayed_from(
+    kept: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpack(kept / "stream.tar.xz", here)
+    database, count = here / "flagged.db", "SELECT count(*) FROM "
+    ((alerts,),) = rows(database, count + "alerts")
+    assert alerts > 100
+    listed = run(capsys, "alerts", "list", "--sink", DATABASE, "--limit", "1000")
+    assert [alert["state"] for alert in listed["alerts"]] == ["sent"] * alerts
+    assert [snooze["value"] for snooze in listed["snoozes"]] == ["nobody"]
+    assert len(rows(database, "SELECT * FROM latest_labels")) == 2
+
+    dead = ("dead-letters", "list", "--sink", DATABASE)
+    assert run(capsys, *dead)["by_source"] == {"b.csv": 1}
+    export = ("dead-letters", "export", "--sink", DATABASE, "--to", "repaired.jsonl")
+    run(capsys, *export)
+    (record,) = [json.loads(line) for line in Path("repaired.jsonl").read_text().splitlines()]
+    record["payload"] = "1,2024-01-20 10:00:00,3000000012,3000000001,5.0,0,0"
+    Path("repaired.jsonl").write_text(json.dumps(record) + "\n")
+    header = Path("inbox/b.csv").read_text().splitlines()[0]
+    again = ("--from-sink", DATABASE, "--from", "repaired.jsonl", "--header", header)
+    scoring = ("--model", "model", "--out", "again", "--sink", DATABASE, "--alert", "console:")
+    assert run(capsys, "dead-letters", "replay", *again, *scoring)["rows_scored"] == 1
+    assert run(capsys, *dead)["dead_letters"] == 0
+    found = rows(database, "SELECT account_id FROM flagged_transactions WHERE transaction_id = '1'")
+    assert found == [("3000000012",)]
+
+    of_account = " WHERE account_id = '3000000012'"
+    assert rows(database, count + "flagged_transactions" + of_account) > [(1,)]
+    kept_rows = rows(database, count + "flagged_transactions WHERE account_id <> '3000000012'")
+    places = ("--sink", DATABASE, "--out", "out", "--yes")
+    run(capsys, "erase", "--account", "3000000012", *places)
+    for table in ("flagged_transactions", "alerts"):
+        assert rows(database, count + table + of_account) == [(0,)]
+    assert rows(database, count + "flagged_transactions") == kept_rows
+    assert "3000000012" not in pq.read_table("out/scores")["account_id"].to_pylist()
+
+
+@ANY_SET
+def test_the_results_of_a_batch_are_replayed_and_replaced(
+    kept: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpack(kept / "batch.tar.xz", here)
+    calls = [line for line in (kept / "commands.txt").read_text().splitlines() if "day.csv" in line]
+    for call, out in zip(calls, ("scored/scores", "features/features"), strict=True):
+        before = pq.read_table(out)
+        dead = ("dead-letters", "list", str(Path(out).parent))
+        assert run(capsys, *dead)["by_reason"] == {"wrong_column_count": 1}
+        assert before.num_rows == 200
+        parts = set(Path(out).iterdir())
+        run(capsys, *call.split()[1:])
+        assert same_rows(pq.read_table(out), before)
+        assert not parts & set(Path(out).iterdir())
+    for place in ("flagged", "scored/dead_letters"):
+        assert len(list(Path(place).glob("*.parquet"))) == 1
+    alerts = run(capsys, "alerts", "list", "--out", "scored", "--limit", "1000")["alerts"]
+    flagged = pq.read_table("flagged")["transaction_id"].to_pylist()
+    assert len(flagged) > 10
+    # To the file of then, and to the one here.
+    assert sorted(alert["transaction_id"] for alert in alerts) == sorted(flagged * 2)
+
+
+@ANY_SET
+def test_a_bundle_is_evaluated_and_dead_letters_are_put_through_again(
+    kept: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpack(kept / "batch.tar.xz", here)
+    assert run(capsys, "evaluate", "train.parquet", "--model", "model", "--resamples", "20")
+    run(capsys, "dead-letters", "export", "scored", "--to", "repaired.jsonl")
+    (record,) = [json.loads(line) for line in Path("repaired.jsonl").read_text().splitlines()]
+    record["payload"] = "1,2024-01-20 10:00:00,3000000012,3000000001,5.0,0,0"
+    Path("repaired.jsonl").write_text(json.dumps(record) + "\n")
+    again = ("--from", "repaired.jsonl", "--model", "model", "--out", "again")
+    assert run(capsys, "dead-letters", "replay", "scored", *again)["rows_scored"] == 1
+    assert run(capsys, "dead-letters", "list", "scored")["dead_letters"] == 0
