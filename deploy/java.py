@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
+from beam_fraud.sinks.folder import reason_of
 
 
 def program(name: str) -> str:
@@ -40,36 +41,49 @@ def class_path(pom: Path) -> str:
 
 
 def compiled(sources: Sequence[Path], into: Path, class_path: str) -> Path:
-    """The directory that holds the classes of some source files, for a class path.
+    """Compile source files into a jar, for a class path, unless it is there already.
+
+    A jar and not a directory: it is there whole or not at all, and a Java program that has it open
+    keeps it when `target` is removed. Java passes over a directory that is gone without a word.
 
     Args:
-      sources: the files; they are compiled again only if they have changed.
-      into: where such directories are.
+      sources: the files; another content has another jar.
+      into: the directory of the jars.
       class_path: what the files refer to.
 
     Raises:
-      FraudError: there is no compiler, or it refuses a file.
+      FraudError: there is no compiler, it refuses a file, or the jar cannot be written.
     """
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    classes = into / f"classes-{digest}"
-    if not classes.exists():
-        into.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=into) as directory:
-            made = Path(directory) / "classes"
-            command = [program("javac"), "--release=17", "-proc:none", "-nowarn", "-d", str(made)]
-            done = subprocess.run(
-                [*command, "-cp", class_path, *map(str, sources)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode != 0:
-                said = (done.stderr.strip() or "it said nothing").splitlines()[0]
-                raise FraudError(f"javac can't compile what stands before Beam's classes: {said}")
-            # Another process may have been quicker; it has the same.
-            with suppress(OSError):
-                made.rename(classes)
-    return classes
+    jar = into / f"classes-{digest}.jar"
+    try:
+        if not jar.exists():
+            into.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=into) as directory:
+                made = Path(directory) / "classes"
+                _compile(sources, made, class_path)
+                packed = Path(directory) / jar.name
+                with zipfile.ZipFile(packed, "w") as archive:
+                    for file in sorted(made.rglob("*.class")):
+                        archive.write(file, file.relative_to(made))
+                # Another process may have been quicker; it has the same.
+                packed.rename(jar)
+    except OSError as error:
+        raise FraudError(f"{jar}: cannot be written ({reason_of(error)})") from None
+    return jar
+
+
+def _compile(sources: Sequence[Path], into: Path, class_path: str) -> None:
+    command = [program("javac"), "--release=17", "-proc:none", "-nowarn", "-d", str(into)]
+    done = subprocess.run(
+        [*command, "-cp", class_path, *map(str, sources)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip() or "it said nothing").splitlines()[0]
+        raise FraudError(f"javac can't compile what stands before Beam's classes: {said}")
 
 
 def maven(pom: Path, *goal: str) -> None:

@@ -1,0 +1,74 @@
+"""Our Java classes stand before those of the jars, whatever happens to the files meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from beam_fraud.errors import FraudError
+from deploy.java import compiled, program
+from tests.requirements import need
+
+#: A program that needs the class only when a line comes, as a cluster does with its first job.
+PROGRAM = """
+public class Program {
+  public static void main(String[] arguments) throws Exception {
+    System.out.println("started");
+    System.in.read();
+    System.out.println(Whose.NAME.toString());
+  }
+}
+"""
+WHOSE = 'public class Whose {{ static final Object NAME = "{name}"; }}\n'
+
+
+@pytest.fixture
+def beams(tmp_path: Path) -> Path:
+    """A jar with the program and a class `Whose`."""
+    need("java")
+    need("javac")
+    (tmp_path / "beam").mkdir()
+    for name, text in (("Program", PROGRAM), ("Whose", WHOSE.format(name="Beam's"))):
+        (tmp_path / "beam" / f"{name}.java").write_text(text)
+    return compiled(sorted((tmp_path / "beam").glob("*.java")), tmp_path / "beam", "")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "Whose.java").write_text(WHOSE.format(name="ours"))
+    return tmp_path / "Whose.java"
+
+
+def test_a_program_that_runs_keeps_our_classes_when_target_is_removed(
+    beams: Path, source: Path, tmp_path: Path
+) -> None:
+    ours = compiled([source], tmp_path / "target", str(beams))
+    path = f"{ours}{os.pathsep}{beams}"
+    with subprocess.Popen(
+        [program("java"), "-cp", path, "Program"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "started\n"
+        subprocess.run(["rm", "-r", str(tmp_path / "target")], check=True)
+        said, _ = running.communicate("\n", timeout=30)
+    assert said == "ours\n"
+    # The next program has them made again.
+    assert compiled([source], tmp_path / "target", str(beams)) == ours
+    assert ours.exists()
+
+
+def test_classes_that_cannot_be_made_are_one_line(
+    beams: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FraudError, match=r"classes-\w+\.jar: cannot be written"):
+        compiled([source], tmp_path / "file", str(beams))
+    source.write_text("public class Whose {")
+    with pytest.raises(FraudError, match=r"^javac can't compile .*Whose\.java:1"):
+        compiled([source], tmp_path / "target", str(beams))
