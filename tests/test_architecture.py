@@ -20,7 +20,16 @@ LAYERS = (
     {"duration", "velocity", "event_clock", "counter_names", "secret", "extras", "charts"}
     | {"waiting", "activity"},
     {"schema", "event_time", "presets", "schema_toml", "stages", "features", "alert"} | {"live"},
-    {"urls", "file_systems", "commandline", "run_progress", "kafka", "pseudonym", "runners"},
+    {
+        "urls",
+        "own_call",
+        "file_systems",
+        "commandline",
+        "run_progress",
+        "kafka",
+        "pseudonym",
+        "runners",
+    },
     {"records", "models", "rules", "sources", "sinks", "alerts", "outputs", "simulate", "shuffle"}
     | {"checkpoint"},
     {"stream_outputs", "object_outputs", "dead_letters"},

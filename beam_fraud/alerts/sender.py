@@ -27,6 +27,7 @@ from beam_fraud.alerts.deliveries import (
 )
 from beam_fraud.alerts.fixing import fix
 from beam_fraud.errors import FraudError
+from beam_fraud.own_call import own_call
 from beam_fraud.printable import printable
 from beam_fraud.sinks.connection import transaction, writing
 from beam_fraud.sinks.database_errors import (
@@ -285,12 +286,13 @@ class ChannelSender:
             self.state.given_up += message.total
             _LOG.error(
                 "message %s for %s, of %d alerts, is given up after %d refusals: %s; "
-                "`beam-fraud alerts resend --failed` tries it again",
+                "`%s alerts resend --failed` tries it again",
                 message.delivery_id,
                 self.channel.describe(),
                 message.total,
                 refusals,
                 said,
+                own_call(),
             )
 
     def _anything_waits(self, only: Collection[str] | None) -> bool:

@@ -24,6 +24,7 @@ from beam_fraud.cli.app import app
 from beam_fraud.commandline import failure, interruption, log, standard_streams
 from beam_fraud.commandline.wrong_call import line_of
 from beam_fraud.errors import UsageError
+from beam_fraud.own_call import own_call
 
 
 def main(args: list[str] | None = None) -> int:
@@ -44,7 +45,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     try:
-        run = get_command(app)(args, prog_name="beam-fraud", standalone_mode=False)
+        run = get_command(app)(args, prog_name=own_call(), standalone_mode=False)
     except typer.TyperException as error:
         return failure.report(UsageError(line_of(error)))
     except OSError as error:

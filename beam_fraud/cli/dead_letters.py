@@ -12,6 +12,7 @@ from beam_fraud.commandline.command import Outcome, command
 from beam_fraud.commandline.progress import activities_shown
 from beam_fraud.commandline.worker_output import worker_output_logged
 from beam_fraud.errors import UsageError
+from beam_fraud.own_call import own_call
 
 Out = Annotated[
     str | None,
@@ -143,7 +144,7 @@ def replay(
         return Outcome(replay_undelivered.run(out, how.sink), replay_undelivered.render)
     if model is None or results is None:
         raise UsageError(
-            "give --model and --out, or --to-topic; see beam-fraud dead-letters replay --help"
+            f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help"
         )
     from beam_fraud.commands import replay as replaying
     from beam_fraud.commands.score import ScoreOptions

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from beam_fraud.own_call import own_call
+
 #: What a value must be, by the kind of the complaint that it is not.
 _WORDS = {
     "int_parsing": "a whole number",
@@ -38,7 +40,7 @@ def line_of(error: typer.TyperException) -> str:
     # Typer does not export the classes of its complaints, so they are told by what they carry.
     details: Any = error
     context = getattr(details, "ctx", None)
-    command = context.command_path if context else "beam-fraud"
+    command = context.command_path if context else own_call()
     if hasattr(details, "possibilities"):
         return unknown_option(details.option_name, details.possibilities or (), command)
     wrong: Any = getattr(error.__cause__, "errors", list)()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import shutil
-import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.commands import evaluate, score, train
+from beam_fraud.own_call import own_call
 from beam_fraud.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.sinks.folder import make_directory
-from beam_fraud.urls import absolute
 
 _LOG = logging.getLogger(__name__)
 
@@ -138,26 +136,3 @@ def _simulate(history: Path, new: Path, seed: int) -> dict[str, int]:
             write_transactions(part, path, file)
         counts[path.stem] = part.num_rows
     return counts
-
-
-def own_call() -> str:
-    """What starts this program again in the same shell.
-
-    `beam-fraud` where the shell finds the one that runs, else its path; `PYTHON -m beam_fraud`
-    where Python was given the module.
-    """
-    given = Path(sys.argv[0])
-    if given.name == "__main__.py":
-        return f"{_typed('python', Path(sys.executable))} -m beam_fraud"
-    # Another name is that of a program that calls `main`: nobody typed ours.
-    return _typed("beam-fraud", given) if given.name == "beam-fraud" else "beam-fraud"
-
-
-def _typed(name: str, program: Path) -> str:
-    """`name` if that starts `program`, else its path, quoted; relative if it is below here."""
-    found, program = shutil.which(name), absolute(program)
-    # Links are not followed: a virtual environment's Python is one.
-    if found is not None and absolute(Path(found)) == program:
-        return name
-    here = Path.cwd()
-    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))

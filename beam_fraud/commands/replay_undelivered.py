@@ -8,6 +8,7 @@ from beam_fraud.activity import doing
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import UNDELIVERED, local_directory
+from beam_fraud.own_call import own_call
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.undelivered import replay_undelivered
 from beam_fraud.sinks.url import parse_sink
@@ -42,7 +43,7 @@ def render(result: dict[str, Any]) -> str:
     text = f"{result['delivered']:,} rows written to {result['sink']}"
     if result["alerts_waiting"]:
         text += (
-            f"\n{result['alerts_waiting']:,} alerts wait there: beam-fraud alerts resend, or the "
+            f"\n{result['alerts_waiting']:,} alerts wait there: {own_call()} alerts resend, or the "
             "next run with the same --alert, sends them"
         )
     return text

@@ -15,6 +15,7 @@ from beam_fraud.alerts.resending import channels_of, reopen_failed, send_again
 from beam_fraud.alerts.url import parse_channel
 from beam_fraud.commands.alert_outbox import given_outbox
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.own_call import own_call
 from beam_fraud.sinks.connection import transaction, writing
 
 #: Seconds for which a channel that fails is tried again, while somebody waits at the terminal.
@@ -114,7 +115,9 @@ def _named(outbox: Outbox, channels: list[Channel], ids: tuple[str, ...]) -> lis
     by_channel: dict[str, list[str]] = defaultdict(list)
     for key in dict.fromkeys(ids):
         if key not in channel_of:
-            raise UsageError(f"--id {key}: no such alert; `beam-fraud alerts list` shows their ids")
+            raise UsageError(
+                f"--id {key}: no such alert; `{own_call()} alerts list` shows their ids"
+            )
         if channel_of[key] not in named:
             raise UsageError(f"--id {key}: is for {channel_of[key]}, give that as --alert as well")
         by_channel[channel_of[key]].append(key)

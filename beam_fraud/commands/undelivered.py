@@ -6,6 +6,7 @@ from pathlib import Path
 
 from beam_fraud.errors import FraudError
 from beam_fraud.outputs import UNDELIVERED
+from beam_fraud.own_call import own_call
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED
@@ -29,5 +30,5 @@ def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: P
         raise FraudError(
             f"{rows:,} flagged rows and their alerts are not in {sink.describe()} and wait in "
             f"{out}/{UNDELIVERED}; all else is in {out}: when it is back, "
-            f"`beam-fraud dead-letters replay {out} --sink URL` writes them"
+            f"`{own_call()} dead-letters replay {out} --sink URL` writes them"
         )

@@ -31,6 +31,7 @@ from beam_fraud.models.manifest import (
 from beam_fraud.models.packages import packages_of, saved_and_here
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.storage import read_bytes, write_directory
+from beam_fraud.own_call import own_call
 from beam_fraud.schema import Schema
 from beam_fraud.urls import absolute, is_url
 
@@ -165,7 +166,8 @@ def open_bundle(path: str) -> Bundle:
         data = read_bytes(path, MANIFEST_FILE)
     except FileNotFoundError:
         raise FraudError(
-            f"{path}: not a model bundle, it has no {MANIFEST_FILE} (`beam-fraud train` makes one)"
+            f"{path}: not a model bundle, it has no {MANIFEST_FILE} "
+            f"(`{own_call()} train` makes one)"
         ) from None
     try:
         manifest = decode_manifest(data)

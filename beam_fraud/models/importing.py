@@ -34,6 +34,7 @@ from beam_fraud.models.predict import (
     predict_scores,
 )
 from beam_fraud.models.threads import set_single_threaded
+from beam_fraud.own_call import own_call
 from beam_fraud.schema import ID_ROLES, Schema
 
 _log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ def _refused(
         if by is not None and by != here:
             return (
                 f"saved by scikit-learn {by}, {what} by the installed {here} ({reason}); train and "
-                f"save it again with scikit-learn {here}, or with `beam-fraud train`"
+                f"save it again with scikit-learn {here}, or with `{own_call()} train`"
             )
         doubt = "" if saved.data.startswith(_BEGINNINGS) else "is no file of joblib or pickle, "
         return f"{doubt}{what} ({reason})"
