@@ -1,4 +1,4 @@
-"""What a command is doing, said by the code that does it and shown by whoever runs it."""
+"""The long steps of a command: the code that runs one names it, and the terminal shows it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ from time import monotonic
 
 @dataclass(frozen=True)
 class Activity:
-    """Something that may take long."""
+    """A step of a command that may take long."""
 
-    #: What is done and where, as in `fitting forest on 227,845 rows`.
+    #: The step and its object, as in `fitting forest on 227,845 rows`.
     what: str
-    #: When it began, on a clock that nobody sets.
+    #: Start, in seconds of `time.monotonic`.
     since: float
-    #: Says how far it is, or ""; called from another thread.
+    #: Returns the progress as text, or ""; called from another thread.
     how_far: Callable[[], str]
 
 
-#: What goes on in this process, the innermost last.
+#: The activities of this process, the innermost last.
 _current: list[Activity] = []
-#: Set while nothing does.
+#: Set while there is none.
 _over = threading.Event()
 _over.set()
-#: Held by who draws on the terminal: what comes after an activity may be printed there.
+#: Held while the terminal is drawn on: the code after an activity may print there.
 _drawing = threading.Lock()
 
 
 @contextmanager
 def doing(what: str, how_far: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Say what the body does.
+    """Record an activity while the body runs.
+
+    When the outermost one ends, wait until nothing is drawn any more.
+
+    Args:
+      what: the step and its object.
+      how_far: returns the progress as text; called from another thread.
 
     Example:
       >>> with doing("trial 3 of 20"), doing("reading", lambda: "3 of 5 files"):
@@ -53,7 +59,7 @@ def doing(what: str, how_far: Callable[[], str] = lambda: "") -> Iterator[None]:
 
 
 def current() -> Activity | None:
-    """What goes on now, with what that is part of; None if nothing was said to."""
+    """Return the innermost activity, with the names of those around it; None if there is none."""
     now = tuple(_current)
     if not now:
         return None
@@ -62,10 +68,11 @@ def current() -> Activity | None:
 
 @contextmanager
 def drawing() -> Iterator[Callable[[float], bool]]:
-    """While the body draws what goes on, what comes after it waits.
+    """Hold back the code that follows the activities while the body draws on the terminal.
 
     Yields:
-      What waits for so many seconds, or until nothing goes on any more; whether that is so.
+      A function that waits until no activity is left, at most the given number of seconds, and
+      returns whether none is left.
     """
     with _drawing:
         yield _over.wait

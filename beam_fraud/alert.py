@@ -12,13 +12,13 @@ import msgspec
 
 @dataclass(frozen=True)
 class Reason:
-    """What a feature added to the score."""
+    """The contribution of a feature to a score."""
 
     #: Name of the feature.
     feature: str
     #: Its value, None where it was absent.
     value: float | None
-    #: What it added, in the units of the reason codes.
+    #: Its contribution, in the units of the reason codes.
     contribution: float | None
     #: In plain words, such as "7 transactions of the account in the last hour, usually 1".
     text: str | None = None
@@ -28,21 +28,21 @@ class Reason:
 
 @dataclass(frozen=True)
 class FiredRule:
-    """A rule that holds for a flagged transaction."""
+    """A rule whose condition holds for a flagged transaction."""
 
     #: Its name.
     rule: str
-    #: Whether the decision is its: the model and other rules alone led to a milder one.
+    #: Whether it raised the decision: without it the decision would be milder.
     raised: bool
-    #: What it asks for, as its file has it; shortened.
+    #: Its condition as the rules file has it; shortened.
     condition: str | None = None
-    #: What its author says of it.
+    #: Its description in the rules file.
     description: str | None = None
 
 
 @dataclass(frozen=True)
 class RuleTerms:
-    """A rule, as far as alerts need to know it."""
+    """The fields of a rule that alerts use."""
 
     name: str
     decision: str
@@ -53,9 +53,9 @@ class RuleTerms:
 
 @dataclass(frozen=True)
 class AlertContext:
-    """What the alerts of a run tell beside their rows."""
+    """What the alerts of a run say beyond their rows."""
 
-    #: IANA time zone in which people are told times.
+    #: IANA time zone of the times that people read.
     timezone: str = "UTC"
     #: The scores from which the model reviews and declines.
     review: float = 1.0
@@ -64,22 +64,22 @@ class AlertContext:
     rules: tuple[RuleTerms, ...] = ()
 
     def model_decision(self, score: float) -> str:
-        """What the model alone decides on a score."""
+        """Return the decision of the model alone on a score."""
         if self.decline is not None and score >= self.decline:
             return "decline"
         return "review" if score >= self.review else "approve"
 
     def fired(self, names: Sequence[str], decision: str, by_model: str) -> tuple[FiredRule, ...]:
-        """The rules of a flagged row, those that raised it first.
+        """Return the rules that fired on a flagged row, those that raised its decision first.
 
         Args:
-          names: of the rules that hold.
-          decision: what all together decided.
-          by_model: what the model alone decided.
+          names: of the rules whose conditions hold.
+          decision: of the model and the rules together.
+          by_model: decision of the model alone.
         """
         holding = [rule for rule in self.rules if rule.name in names]
         passing = [rule.priority for rule in holding if rule.decision == "approve"]
-        # A rule that lets pass has taken the model's decision back.
+        # A rule that approves overrides the model's decision.
         of_model = by_model == decision and not passing
         fired = [
             FiredRule(
@@ -97,7 +97,7 @@ class AlertContext:
 
 @dataclass(frozen=True)
 class Alert:
-    """A flagged transaction, as people are told of it through one channel."""
+    """A flagged transaction as one channel reports it."""
 
     #: `alert_id(transaction_id, channel)`.
     alert_id: str
@@ -107,11 +107,11 @@ class Alert:
     channel: str
     #: When the transaction happened, UTC.
     event_time: datetime
-    #: Whose money, if the data say.
+    #: The account, None if the data have none.
     account_id: str | None
-    #: Who was to get it, if the data say.
+    #: The merchant, None if the data have none.
     merchant_id: str | None
-    #: How much, in the currency of the data.
+    #: Amount in the currency of the data.
     amount: float
     #: The model's score, 0 to 1.
     score: float
@@ -119,17 +119,17 @@ class Alert:
     decision: str
     #: Names of the rules that fired.
     rules: tuple[str, ...]
-    #: What raised the score, largest first.
+    #: The largest contributions to the score, largest first.
     reasons: tuple[Reason, ...]
     #: The model that scored it.
     model_id: str
-    #: What is known of `rules`, those that raised the decision first; may be empty.
+    #: Details of `rules`, those that raised the decision first; may be empty.
     fired_rules: tuple[FiredRule, ...] = ()
-    #: IANA time zone in which people are told times.
+    #: IANA time zone of the times that people read.
     timezone: str = "UTC"
 
     def row(self) -> dict[str, object]:
-        """The alert as a row of the table `alerts`: the lists as JSON text, `sent_at` left out."""
+        """Return a row of the table `alerts`: lists as JSON text, without `sent_at`."""
         row = {name: getattr(self, name) for name in self.__dataclass_fields__}
         row["rules"] = msgspec.json.encode(self.rules).decode()
         row["reasons"] = msgspec.json.encode(self.reasons).decode()
@@ -138,7 +138,7 @@ class Alert:
 
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> Alert:
-        """The inverse of `row`; a column that is no field is passed over."""
+        """Return the alert of a row that `row` made; ignore columns that are not fields."""
         values = {name: row[name] for name in cls.__dataclass_fields__}
         values["rules"] = msgspec.json.decode(str(row["rules"]), type=tuple[str, ...])
         values["reasons"] = msgspec.json.decode(str(row["reasons"]), type=tuple[Reason, ...])
@@ -150,5 +150,5 @@ class Alert:
 
 
 def alert_id(transaction_id: str, channel: str) -> str:
-    """Key of an alert: 32 hex digits, the same for a transaction and channel whatever the model."""
+    """Return the key of an alert, 32 hex digits of its transaction and channel, not its model."""
     return hashlib.sha256(f"{channel}\0{transaction_id}".encode()).hexdigest()[:32]
