@@ -1,7 +1,7 @@
 """Write a new set of what this version persists: `python -m tests.persisted.make NAME`.
 
-A set is never made again under its name: it shows what an earlier version has written, which later
-ones have to open. What every command was is in the set's `commands.txt`.
+A part of a set is never made again under its name: it shows what an earlier version has written,
+which later ones have to open. What every command was is in the set's `commands.txt`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.sinks.labels import write_labels
 from beam_fraud.stages import LABEL
 from tests.one_thread import one_thread
+from tests.persisted.savepoint import long_directory, make_savepoint
 
 HERE = Path(__file__).parent
 #: Settings that decide how large a model is, and how small they are made.
@@ -241,10 +242,28 @@ def make_batch(commands: Commands) -> None:
     commands.run("features", "day.csv", "--schema", "handbook", "--out", "features", *history)
 
 
+def make_flink(commands: Commands) -> None:
+    """A savepoint of a stream on a Flink cluster; see `savepoint.py` for the calls."""
+    # What is under the directory with the long path is packed without it.
+    root = long_directory(Path.cwd())
+    table = simulate(Simulation(days=20, accounts=20, merchants=20, seed=5, fraud_rate=0.05))
+    pq.write_table(table.slice(0, 300), "train.parquet")
+    small = ("--set", "trees=3", "--threshold", "0", "--name", "flink")
+    options = ("--schema", "handbook", "--model", "forest", *small, "--out", "model")
+    commands.run("train", "train.parquet", *options)
+    Path("model").rename(root / "model")
+    make_savepoint(root)
+    commands.lines.append("and the streams of make_savepoint in tests/persisted/savepoint.py")
+    for path in root.iterdir():
+        path.rename(path.name)
+    root.rmdir()
+
+
 MAKERS: dict[str, Callable[[Commands], None]] = {
     "bundles": make_bundles,
     "stream": make_stream,
     "batch": make_batch,
+    "flink": make_flink,
 }
 
 
@@ -275,22 +294,29 @@ def _pack(directory: Path, target: Path) -> None:
                 archive.addfile(info)
 
 
+def packed(directory: Path, part: str) -> Path:
+    """The file of a part of a set."""
+    return directory / f"{part}.tar.xz"
+
+
 def main() -> None:
     """Make all parts of a set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="of the set, such as 0.2.0; it must be new")
+    parser.add_argument("name", help="of the set, such as 0.2.0; parts that it has are left")
     target = HERE / parser.parse_args().name
-    target.mkdir()
+    target.mkdir(exist_ok=True)
+    absent = {part: make for part, make in MAKERS.items() if not packed(target, part).exists()}
     names = ("beam-fraud", "apache-beam", "scikit-learn", "numpy", "joblib", "pyarrow")
     made = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
     text = [f"Made with {', '.join(made)}, by python -m tests.persisted.make {target.name}"]
-    for part, make in MAKERS.items():
+    for part, make in absent.items():
         commands = Commands()
         with tempfile.TemporaryDirectory() as scratch, _inside(Path(scratch)), one_thread():
             make(commands)
-            _pack(Path(scratch), target / f"{part}.tar.xz")
+            _pack(Path(scratch), packed(target, part))
         text += ["", f"{part}.tar.xz, in a directory of its own:", *commands.lines]
-    (target / "commands.txt").write_text("\n".join(text) + "\n")
+    with (target / "commands.txt").open("a") as file:
+        file.write("\n".join([*text, ""]) + "\n")
 
 
 if __name__ == "__main__":
