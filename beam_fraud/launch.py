@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.flink_job import FlinkJob, name_of_own
@@ -28,6 +28,10 @@ _QUIET = {"apache_beam.transforms.util": "WARNING"}
 _FINALIZE_SECONDS = 5.0
 #: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
 _PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
+#: Prism splits any bundle that is slow, of steps with state too, and gives the rest to another
+#: bundle at once: two have a key then, and what the later one writes takes the place of all state
+#: that the earlier one was given.
+_PRISM_WHOLE_BUNDLES = "prism_disable_sdf_split"
 
 
 def pipeline_options(
@@ -62,7 +66,10 @@ def pipeline_options(
     if runner.on_prism:
         more |= _PRISM_DEFAULTS
     chosen = options.get_all_options(drop_default=True)
-    return PipelineOptions(list(beam_args), **{**more, **chosen})
+    made = PipelineOptions(list(beam_args), **{**more, **chosen})
+    if streaming and runner.may_be_prism:
+        made.view_as(DebugOptions).add_experiment(_PRISM_WHOLE_BUNDLES)
+    return made
 
 
 def takes_checkpoints(options: PipelineOptions) -> bool:
@@ -78,6 +85,11 @@ def finalize_seconds(options: PipelineOptions) -> float:
         return 0.0
     never = runner.may_be_flink and not takes_checkpoints(options)
     return math.inf if never else _FINALIZE_SECONDS
+
+
+def repeats_nothing(options: PipelineOptions) -> bool:
+    """Whether the runner has one worker process, and fails with the first bundle that fails."""
+    return runner_of(options).on_prism
 
 
 def starts_from_savepoint(options: PipelineOptions) -> bool:

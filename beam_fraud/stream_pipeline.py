@@ -89,6 +89,8 @@ class Stream:
     hashing: IdHash = field(default_factory=IdHash.random)
     #: How often a source on another runner hears that what it gave is kept for good, seconds.
     finalize_seconds: float = 0.0
+    #: Whether the runner has one worker process and never repeats a bundle.
+    repeats_nothing: bool = False
     #: Parts of what is remembered that runners may spread over workers.
     shards: int = 1
     #: Files of earlier transactions, which fill windows of a stream that starts anew.
@@ -342,6 +344,7 @@ def _stateful(
         hashing=stream.hashing,
         checkpoint=stream.checkpoint,
         run=stream.run_id,
+        repeats_nothing=stream.repeats_nothing,
         waits=waits,
         # What waits may wait for a checkpoint.
         afterwards=waits and stream.checkpoints,

@@ -7,6 +7,7 @@ import logging
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     PipelineOptions,
     PortableOptions,
@@ -90,3 +91,24 @@ def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming
     given = (f"--runner={runner}", "--job_server_timeout=7")
     options = pipeline_options(given, 1, streaming=streaming)
     assert options.view_as(PortableOptions).job_server_timeout == 7
+
+
+@pytest.mark.parametrize(
+    ("runner", "streaming", "whole"),
+    [
+        ("PrismRunner", True, True),
+        ("prism", True, True),
+        # Its job server may be Prism's.
+        ("PortableRunner", True, True),
+        # Steps of files have no state, and gain from splits.
+        ("PrismRunner", False, False),
+        ("FlinkRunner", True, False),
+        ("DataflowRunner", True, False),
+        ("FnApiRunner", True, False),
+    ],
+)
+def test_prism_splits_no_bundle_of_a_stream(runner: str, streaming: bool, whole: bool) -> None:
+    given = (f"--runner={runner}", "--experiments=own")
+    options = pipeline_options(given, 1, streaming=streaming).view_as(DebugOptions)
+    assert options.lookup_experiment("prism_disable_sdf_split", False) == whole
+    assert options.lookup_experiment("own")

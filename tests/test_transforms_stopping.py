@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from beam_fraud.shards.shard import Effects
+from beam_fraud.transforms.shards_in_memory import ShardsInMemory
 from beam_fraud.transforms.stateful import _Waiting
 
 
@@ -35,7 +36,7 @@ def test_a_tick_lets_all_go_once_the_stop_file_is_there(
     if stopped:
         stop.touch()
     make: Any = lambda number: Holding()  # noqa: E731
-    host: Any = _Waiting(make, str(tmp_path), "step", stop)
+    host: Any = _Waiting(make, ShardsInMemory(str(tmp_path), "step"), stop)
     state = SimpleNamespace(read=list)
     timer = SimpleNamespace(set=lambda moment: None)
     assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer)) == rows

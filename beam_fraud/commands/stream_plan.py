@@ -165,6 +165,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         here=here,
         checkpoints=launch.takes_checkpoints(beam_options),
         finalize_seconds=launch.finalize_seconds(beam_options),
+        repeats_nothing=launch.repeats_nothing(beam_options),
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=given_duration("--lateness", options.lateness),

@@ -41,6 +41,8 @@ class Runner:
     ends_streams: bool = False
     #: Whether its pipelines run on Prism, or those of them that can.
     on_prism: bool = False
+    #: Whether it is Prism, or may be; another runner does not look at Prism's experiments.
+    may_be_prism: bool = False
     #: Whether it is Flink, or may be; a job server of another runner drops what it does not know.
     may_be_flink: bool = False
     #: Whether it is Dataflow.
@@ -66,9 +68,15 @@ RUNNERS = (
     # What Beam takes for `DirectRunner`.
     Runner("SwitchingDirectRunner", _ONLY_FILES, on_prism=True),
     Runner("BundleBasedDirectRunner", _ONLY_FILES),
-    Runner("PrismRunner", portable=True, ends_streams=True, on_prism=True),
+    Runner("PrismRunner", portable=True, ends_streams=True, on_prism=True, may_be_prism=True),
     Runner("FlinkRunner", portable=True, may_be_flink=True, workers_option="--parallelism"),
-    Runner("PortableRunner", portable=True, may_be_flink=True, workers_option="--parallelism"),
+    Runner(
+        "PortableRunner",
+        portable=True,
+        may_be_prism=True,
+        may_be_flink=True,
+        workers_option="--parallelism",
+    ),
     Runner("SparkRunner", _ONLY_FILES, tried=False, portable=True),
     Runner("DataflowRunner", dataflow=True, workers_option="--max_num_workers"),
     Runner("InteractiveRunner", unusable="is for notebooks"),

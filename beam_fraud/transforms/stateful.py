@@ -37,6 +37,7 @@ from beam_fraud.rules.join import join
 from beam_fraud.shards.shard import Effects, Shard
 from beam_fraud.shuffle.split import split
 from beam_fraud.transforms.join import Join
+from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
 
 #: Makes the shard of a number: a partial of a class, which travels to the workers.
 MakeShard = Callable[[int], Shard]
@@ -80,6 +81,9 @@ class Stateful(beam.PTransform):
     checkpoint: Path | None
     #: The run, by which shards in memory are told from those of another one in the same process.
     run: str = ""
+    #: Whether one process has all shards and no bundle is repeated, so that a shard in memory which
+    #: is not as the runner's state has it is an error.
+    repeats_nothing: bool = False
     #: Whether shards hold rows back for some time.
     waits: bool = False
     #: Whether any shard may have any batch, so that batches stay whole.
@@ -95,9 +99,10 @@ class Stateful(beam.PTransform):
             kind = _OnThisMachine if self.waits or self.shards == 1 else _Rejoining
             host = kind(self.make, self._divide, self.step, self.checkpoint)
             return batches | "Here" >> beam.ParDo(host).with_output_types(pa.RecordBatch)
-        remembering = _InRunner(self.make, self.run, self.step)
+        shards = ShardsInMemory(self.run, self.step, self.repeats_nothing)
+        remembering = _InRunner(self.make, shards)
         if self.waits:
-            remembering = _Waiting(self.make, self.run, self.step, self.stop_file)
+            remembering = _Waiting(self.make, shards, self.stop_file)
         divided = batches | "Shards" >> beam.FlatMap(self._divide).with_output_types(
             tuple[int, pa.RecordBatch]
         )
@@ -203,32 +208,14 @@ class _Rejoining(_OnThisMachine):
                 yield rejoined.sort_by(_ROW).drop_columns([_ROW])
 
 
-@dataclass
-class _Opened:
-    """A shard in memory, and of which state of the runner's it knows."""
-
-    token: bytes
-    shard: Shard
-    #: Deltas in the bag.
-    bag: int = 0
-    #: Whether a timer is known to be set for it.
-    ticking: bool = False
-
-
-#: Shards of this process by run, step and number: a runner makes a DoFn for each bundle that runs
-#: at the same time, and any of them may be given any shard.
-_OPENED: dict[tuple[str, str, int], _Opened] = {}
-
-
 class _InRunner(beam.DoFn):
     """Keeps deltas in a bag of the runner's state, each after the newest event time in it."""
 
     KEPT = BagStateSpec("kept", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
 
-    def __init__(self, make: MakeShard, run: str, step: str) -> None:
-        self._make = make
-        self._run, self._step = run, step
+    def __init__(self, make: MakeShard, shards: ShardsInMemory) -> None:
+        self._make, self._shards = make, shards
 
     def process(
         self,
@@ -244,25 +231,23 @@ class _InRunner(beam.DoFn):
     @contextmanager
     def _open(
         self, number: int, kept: AccumulatingRuntimeState, token: ReadModifyWriteRuntimeState
-    ) -> Iterator[_Opened]:
+    ) -> Iterator[Opened]:
         """The shard as the state has it, which nobody else gets hold of meanwhile."""
-        place = (self._run, self._step, number)
-        # What fails in between leaves nothing behind, nor does what outlives its runner.
-        opened = _OPENED.pop(place, None)
         # Random, not a counter: after a bundle that failed a counter may agree by accident.
         now = token.read() or b""
-        if opened is None or opened.token != now:
+        opened = self._shards.take(number, now)
+        if opened is None:
             # Without a token nothing was ever kept.
             deltas = list(kept.read()) if now else []
-            opened = _Opened(now, self._make(number), len(deltas))
+            opened = Opened(now, self._make(number), len(deltas))
             restored = opened.shard.restore([delta[_NEWEST.size :] for delta in deltas])
             self._keep(opened, restored, kept, token)
         yield opened
-        _OPENED[place] = opened
+        self._shards.put(number, opened)
 
     def _keep(
         self,
-        opened: _Opened,
+        opened: Opened,
         effects: Effects,
         kept: AccumulatingRuntimeState,
         token: ReadModifyWriteRuntimeState,
@@ -309,8 +294,8 @@ class _Waiting(_InRunner):
     TICK = TimerSpec("tick", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
-    def __init__(self, make: MakeShard, run: str, step: str, stop_file: Path | None) -> None:
-        super().__init__(make, run, step)
+    def __init__(self, make: MakeShard, shards: ShardsInMemory, stop_file: Path | None) -> None:
+        super().__init__(make, shards)
         self._stop_file = stop_file
 
     def process(
