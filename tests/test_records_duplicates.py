@@ -1,15 +1,22 @@
 """The first position of an id wins."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.features.hashing import IdHash
+from beam_fraud.records import duplicates
 from beam_fraud.records.duplicates import SeenIds, repeated
 
 HASH = IdHash.random()
 IDS = st.lists(st.text(max_size=20) | st.sampled_from(["a", "b", "a\0", "12345678", "123456789"]))
+#: Hashes of which the first, or the second, words often agree.
+WORDS = st.sampled_from([0, 1, 1 << 61, 1 << 63, (1 << 64) - 1]) | st.integers(0, (1 << 64) - 1)
+HASHES = st.lists(st.tuples(WORDS, WORDS), max_size=12)
 
 
 @settings(deadline=None)
@@ -62,3 +69,36 @@ def test_ids_take_sixteen_bytes_each() -> None:
         ids = pa.array(np.arange(start, start + 10_000)).cast(pa.string())
         assert seen.first_time(ids).all()
     assert seen.nbytes == 16 * 200_000
+
+
+@settings(deadline=None)
+@given(st.lists(HASHES, max_size=30), st.integers(1, 8))
+def test_pieces_of_any_size_remember_the_same(
+    blocks: list[list[tuple[int, int]]], piece: int
+) -> None:
+    seen, known = SeenIds(), set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_PIECE", piece)
+        for block in blocks:
+            hashes = np.array(block, dtype=np.uint64).reshape(-1, 2).T
+            first = seen.first_of(hashes)
+            for one, is_first in zip(block, first.tolist(), strict=True):
+                assert is_first == (one not in known)
+                known.add(one)
+    assert seen.nbytes == 16 * len(known)
+
+
+def test_merging_holds_little_twice() -> None:
+    """Half as much again was in memory for a moment while the two longest runs were merged."""
+    random = np.random.default_rng(0)
+    seen, rows, block = SeenIds(), 1_600_000, 25_000
+    tracemalloc.start()
+    try:
+        for _ in range(rows // block):
+            hashes = random.integers(1 << 64, size=(2, block), dtype=np.uint64)
+            assert seen.first_of(hashes).all()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Some pieces, and what a block takes.
+    assert peak < 16 * rows + 12_000_000

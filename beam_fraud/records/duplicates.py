@@ -6,15 +6,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.features.hashing import Hashes, IdHash, WideHashes
+from beam_fraud.features.hashing import IdHash, WideHashes
+
+#: Hashes of a piece: as many are in memory twice for a moment while two runs become one.
+_PIECE = 1 << 18
 
 
 class SeenIds:
     """Hashes of 128 bits of all ids seen so far, under a key of their own.
 
-    They take 16 bytes an id, and about 30 while the two longest runs become one: they
-    lie in sorted runs of which each is more than twice as long as the next, so that a look-up
-    searches few of them and each hash is moved few times.
+    They take 16 bytes an id and a constant of some 10 MB: they lie in sorted runs of which each is
+    more than twice as long as the next, so that a look-up searches few of them and each hash is
+    moved few times; runs are cut into pieces and merged one piece after the other.
 
     Example:
       >>> seen = SeenIds()
@@ -31,7 +34,7 @@ class SeenIds:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return sum(run.first.nbytes + run.second.nbytes for run in self._runs)
+        return sum(piece.nbytes for run in self._runs for piece in run.pieces)
 
     def first_time(self, ids: pa.StringArray) -> npt.NDArray[np.bool_]:
         """Which of these ids were not seen before, and remember them.
@@ -47,67 +50,89 @@ class SeenIds:
     def first_of(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
         """The same of ids whose hashes (uint64[2, n]) are known."""
         rows = _distinct(hashes)
-        first, second = hashes[0, rows], hashes[1, rows]
-        new = self._unseen(first, second)
+        ordered = hashes.take(rows, axis=1)
+        new = self._unseen(ordered)
         if not new.all():
-            rows, first, second = rows[new], first[new], second[new]
-        self._add(_Run(first, second))
+            rows, ordered = rows[new], ordered.compress(new, axis=1)
+        self._add(_Run([ordered]))
         mask = np.zeros(hashes.shape[1], dtype=bool)
         mask[rows] = True
         return mask
 
-    def _unseen(self, first: Hashes, second: Hashes) -> npt.NDArray[np.bool_]:
+    def _unseen(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
         """Which of these hashes, sorted by their first words, are in no run."""
-        new = np.ones(len(first), dtype=bool)
+        new = np.ones(hashes.shape[1], dtype=bool)
         for run in self._runs:
-            new[run.places_of_known(first, second)] = False
+            bounds = _bounds(hashes, len(run.pieces))
+            for piece, start, end in zip(run.pieces, bounds, bounds[1:], strict=False):
+                new[start:end][_places_of_known(piece, hashes[:, start:end])] = False
         return new
 
     def _add(self, run: _Run) -> None:
-        if not len(run.first):
+        if not run.length:
             return
-        while self._runs and len(self._runs[-1].first) <= 2 * len(run.first):
-            self._runs[-1].merge(run)
-            run = self._runs.pop()
+        while self._runs and self._runs[-1].length <= 2 * run.length:
+            run = _merged(self._runs.pop(), run)
         self._runs.append(run)
 
 
 class _Run:
     """Hashes in the order of their first words."""
 
-    def __init__(self, first: Hashes, second: Hashes) -> None:
-        self.first, self.second = first, second
+    def __init__(self, pieces: list[WideHashes]) -> None:
+        #: Those of 1, 2, 4, .. equal ranges of first words; hashes under a key fill them alike.
+        self.pieces = pieces
+        self.length = sum(piece.shape[1] for piece in pieces)
 
-    def places_of_known(self, first: Hashes, second: Hashes) -> npt.NDArray[np.int64]:
-        """Places in `first`, which is sorted, of the hashes that are in this run."""
-        places = np.minimum(np.searchsorted(self.first, first), len(self.first) - 1)
-        known: npt.NDArray[np.int64] = np.flatnonzero(self.first[places] == first)
-        same = self.second[places[known]] == second[known]
-        for row in np.flatnonzero(~same):
-            # Two ids whose first words agree: no such pair is ever met but in tests.
-            start = int(places[known[row]])
-            end = int(np.searchsorted(self.first, first[known[row]], side="right"))
-            same[row] = second[known[row]] in self.second[start:end]
-        found: npt.NDArray[np.int64] = known[same]
-        return found
-
-    def merge(self, newer: _Run) -> None:
-        """Take the hashes of another run in, one word after the other."""
-        places = np.searchsorted(self.first, newer.first)
-        places += np.arange(len(places))
-        kept = np.ones(len(self.first) + len(newer.first), dtype=bool)
-        kept[places] = False
-        self.first = _merged(self.first, newer.first, places, kept)
-        self.second = _merged(self.second, newer.second, places, kept)
+    def take(self, number: int, ranges: int) -> WideHashes:
+        """Hashes of one of so many ranges; a piece is given up with the last one of its own."""
+        place, part = divmod(number, ranges // len(self.pieces))
+        piece, parts = self.pieces[place], ranges // len(self.pieces)
+        if part == parts - 1:
+            self.pieces[place] = piece[:, :0].copy()
+        bounds = _bounds(piece, ranges)
+        return piece[:, bounds[number] : bounds[number + 1]]
 
 
-def _merged(
-    older: Hashes, newer: Hashes, places: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]
-) -> Hashes:
-    merged = np.empty(len(kept), dtype=np.uint64)
-    merged[kept] = older
-    merged[places] = newer
-    return merged
+def _merged(older: _Run, newer: _Run) -> _Run:
+    """All hashes of two runs, which are empty afterwards."""
+    fill = (older.length + newer.length - 1) // _PIECE
+    ranges = max(len(older.pieces), len(newer.pieces), 1 << fill.bit_length())
+    return _Run([_joined(older.take(i, ranges), newer.take(i, ranges)) for i in range(ranges)])
+
+
+def _joined(older: WideHashes, newer: WideHashes) -> WideHashes:
+    places = np.searchsorted(older[0], newer[0])
+    places += np.arange(len(places))
+    kept = np.ones(older.shape[1] + newer.shape[1], dtype=bool)
+    kept[places] = False
+    joined = np.empty((2, len(kept)), dtype=np.uint64)
+    for word, old, new in zip(joined, older, newer, strict=True):
+        word[kept] = old
+        word[places] = new
+    return joined
+
+
+def _bounds(hashes: WideHashes, ranges: int) -> list[int]:
+    """Where each of 1, 2, 4, .. equal ranges of first words starts in sorted hashes, and ends."""
+    starts = np.arange(1, ranges, dtype=np.uint64) << np.uint64(65 - ranges.bit_length())
+    return [0, *np.searchsorted(hashes[0], starts).tolist(), hashes.shape[1]]
+
+
+def _places_of_known(piece: WideHashes, hashes: WideHashes) -> npt.NDArray[np.int64]:
+    """Places in hashes, sorted as a piece of a run, of those that are in the piece."""
+    if not piece.shape[1]:
+        return np.zeros(0, dtype=np.int64)
+    places = np.minimum(np.searchsorted(piece[0], hashes[0]), piece.shape[1] - 1)
+    known: npt.NDArray[np.int64] = np.flatnonzero(piece[0, places] == hashes[0])
+    same = piece[1, places[known]] == hashes[1, known]
+    for row in np.flatnonzero(~same):
+        # Two ids whose first words agree: no such pair is ever met but in tests.
+        start = int(places[known[row]])
+        end = int(np.searchsorted(piece[0], hashes[0, known[row]], side="right"))
+        same[row] = hashes[1, known[row]] in piece[1, start:end]
+    found: npt.NDArray[np.int64] = known[same]
+    return found
 
 
 def _distinct(hashes: WideHashes) -> npt.NDArray[np.int64]:
@@ -139,5 +164,5 @@ def repeated(hashes: WideHashes, *order: npt.NDArray[np.int64]) -> npt.NDArray[n
       int64[d]: places in `hashes` of all rows but the first of each id.
     """
     rows = np.lexsort((*reversed(order), hashes[1], hashes[0]))
-    ordered = hashes[:, rows]
+    ordered = hashes.take(rows, axis=1)
     return np.sort(rows[1:][(ordered[:, 1:] == ordered[:, :-1]).all(axis=0)])
