@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_fraud.errors import FraudError
+from beam_fraud.features.velocity import large_sums
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.fixed_point import AMOUNT_LIMIT, squares, to_units
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
@@ -123,3 +126,37 @@ def test_one_large_amount_does_not_make_all_windows_slow() -> None:
     units = to_units(np.array([AMOUNT_LIMIT - 1] + [1_000.0] * 100_000))
     assert Load.of(units).fits
     assert not Load.of(np.repeat(units[:1], 2_000)).fits
+
+
+def batch(rows: KeyRows, spec: Velocity) -> None:
+    batch_features(rows, None, [spec], np.arange(len(rows)))
+
+
+def stream(rows: KeyRows, spec: Velocity) -> None:
+    state = VelocityState([spec])
+    for start in range(0, len(rows), 2):
+        state.update(rows.take(slice(start, start + 2)))
+
+
+@pytest.mark.parametrize("engine", [batch, stream])
+@pytest.mark.parametrize("late", [False, True])
+def test_more_rows_in_a_window_than_sums_are_exact_for_are_refused(
+    engine: Callable[[KeyRows, Velocity], None], late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if there were thousands of millions of them.
+    monkeypatch.setattr(Load, "fits", False)
+    monkeypatch.setattr(large_sums, "MOST_ROWS", 7)
+    time = np.arange(8) * 1_000
+    if late:
+        time[3] = 500
+    rows = KeyRows(np.ones(8, dtype=np.uint64), time, np.arange(8) * 10_000)
+    engine(rows.take(slice(0, 7)), SPEC)
+    with pytest.raises(FraudError, match="account_id: more than 7 transactions in a window of 30d"):
+        engine(rows, SPEC)
+    # Where nothing is added up nothing is inexact.
+    engine(rows, Velocity(("account_id",), ("30d",), ("count", "max")))
+
+
+def test_the_most_rows_of_a_window_leave_less_than_64_bits_to_tell() -> None:
+    for shift in TOPS:
+        assert large_sums.MOST_ROWS * ((1 << shift) - 1) < 1 << 64

@@ -39,7 +39,7 @@ def with_velocity(transactions: Rows, definitions: Sequence[Velocity]) -> Rows:
       names.
 
     Raises:
-      FraudError: an amount is too large.
+      FraudError: an amount is too large, or a window holds more rows than can be added up.
     """
     columns: dict[str, npt.NDArray[np.float64]] = {}
     for same_key in by_key(definitions).values():

@@ -2,8 +2,8 @@
 
 Sums of amounts and of their squares' limbs wrap around at 2**64. Where that could lead to wrong
 features, the sums of their upper bits (`TOPS`) are kept beside them: a window's top says which
-multiple of 2**64 its wrapped sum lacks, as long as it has fewer than 2**32 rows. Ordinary amounts
-never come to that.
+multiple of 2**64 its wrapped sum lacks, as long as it has no more than `MOST_ROWS`. Ordinary
+amounts never come to that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ Integers = npt.NDArray[np.int64]
 
 #: By how many bits amounts, high limbs and low limbs of squares are shifted for their tops.
 TOPS = (32, 32, 20)
+#: Rows of a window whose tops say enough: what they leave out adds up to less than 2**64.
+MOST_ROWS = 1 << 32
 _BITS = 64
 _AMOUNTS, _SQUARES, _ROWS = 2.0**62, 2.0**102, 1 << 23
 

@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.duration import SECOND
+from beam_fraud.errors import FraudError
+from beam_fraud.features.velocity import large_sums
 from beam_fraud.features.velocity.fixed_point import UNITS, Units
 from beam_fraud.features.velocity.large_sums import large_amounts, large_deviations
 from beam_fraud.features.velocity.sum_of_squares import deviations
+from beam_fraud.velocity import Velocity
 
 Integers = npt.NDArray[np.int64]
 Limbs = npt.NDArray[np.uint64]
@@ -49,6 +52,27 @@ class WindowTotals:
     frauds: Integers | None = None
     #: int64[3, n], sums of the upper bits (`large_sums.TOPS`); None: no sum exceeds 64 bits.
     tops: Integers | None = None
+
+
+def refuse_too_many(totals: WindowTotals, spec: Velocity, window: str) -> None:
+    """Validate that sums of windows can be told exactly.
+
+    Costs nothing where no sum exceeds 64 bits: so many rows never come without `tops`.
+
+    Args:
+      totals: of the windows.
+      spec: what asks for them.
+      window: which of its windows they are.
+
+    Raises:
+      FraudError: a window holds more than `large_sums.MOST_ROWS` rows whose amounts are added up.
+    """
+    most = large_sums.MOST_ROWS
+    if totals.tops is not None and spec.needs_sums and totals.count.max(initial=0) > most:
+        raise FraudError(
+            f"velocity of {' and '.join(spec.key)}: more than {most:,} transactions in a window of "
+            f"{window}, which is the limit of exact sums: give a shorter window"
+        )
 
 
 def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:

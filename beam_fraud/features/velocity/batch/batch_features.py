@@ -32,6 +32,7 @@ from beam_fraud.features.velocity.window_totals import (
     Feature,
     WindowTotals,
     derive,
+    refuse_too_many,
     seconds_since,
 )
 from beam_fraud.velocity import Velocity
@@ -59,6 +60,9 @@ def batch_features(
 
     Returns:
       The features' names, in the order of the definitions, to float64[n] in the order of `rows`.
+
+    Raises:
+      FraudError: a window holds more rows than can be added up.
 
     Example:
       >>> rows = KeyRows(np.ones(2, np.uint64), np.array([0, 60_000_000]), np.array([10000, 30000]))
@@ -111,6 +115,7 @@ def _slice_features(
             totals = _totals(rows, merchants, of_slice, spec, length)
             if len(overtaken):
                 _correct(totals, totals_on_arrival(rows, overtaken, spec, length), rows, overtaken)
+            refuse_too_many(totals, spec, window)
             for aggregate in spec.aggregates:
                 if aggregate != "seconds_since_last":
                     yield spec.name(aggregate, window), derive(aggregate, totals, amount)

@@ -22,7 +22,12 @@ from beam_fraud.features.velocity.state.row_runs import RowRuns
 from beam_fraud.features.velocity.state.state_snapshot import from_bytes, to_bytes
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 from beam_fraud.features.velocity.state.window_scan import WindowScan
-from beam_fraud.features.velocity.window_totals import Feature, derive, seconds_since
+from beam_fraud.features.velocity.window_totals import (
+    Feature,
+    derive,
+    refuse_too_many,
+    seconds_since,
+)
 from beam_fraud.velocity import Velocity
 
 
@@ -87,7 +92,7 @@ class VelocityState:
           Names of all features, in the order of the definitions, to float64[n].
 
         Raises:
-          FraudError: there are too many keys.
+          FraudError: there are too many keys, or a window holds more rows than can be added up.
         """
         if not len(rows):
             if frauds is not None:
@@ -227,7 +232,9 @@ class VelocityState:
             if plan.spec.needs_labels and self._frauds is not None:
                 known = self._frauds.counts(rows.key, rows.time, plan.windows)
                 totals = [replace(t, frauds=k) for t, k in zip(totals, known, strict=True)]
-            for total, named in zip(totals, plan.features, strict=True):
+            windows = zip(totals, plan.features, plan.spec.windows, strict=True)
+            for total, named, window in windows:
+                refuse_too_many(total, plan.spec, window)
                 for name, aggregate in named:
                     features[name] = feature = np.empty(len(order))
                     if aggregate == "seconds_since_last":
