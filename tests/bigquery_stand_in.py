@@ -85,10 +85,13 @@ class StandIn(GoogleStandIn):
                 return self._ended(self.jobs[job])
             case ("GET", "queries", job):
                 done = {"jobReference": self.jobs[job]["jobReference"], "jobComplete": True}
-                # One number is all that anyone selects.
+                # One column is all that anyone selects.
                 rows = [{"f": [{"v": str(row[0])}]} for row in self.answers[job]]
-                fields = [{"name": "f0_", "type": "INTEGER", "mode": "NULLABLE"}]
-                return {**done, "schema": {"fields": fields}, "rows": rows, "totalRows": "1"}
+                text = any(isinstance(row[0], str) for row in self.answers[job])
+                kind = "STRING" if text else "INTEGER"
+                fields = [{"name": "f0_", "type": kind, "mode": "NULLABLE"}]
+                total = str(len(rows))
+                return {**done, "schema": {"fields": fields}, "rows": rows, "totalRows": total}
         raise RefusedError(501, f"{method} {path} is not made")
 
     def _dataset(self, dataset: str) -> None:
@@ -195,7 +198,10 @@ class StandIn(GoogleStandIn):
                 given = {p["name"]: self._value(p) for p in query.get("queryParameters", ())}
                 answer = self.database.execute(self._sql(query["query"]), given or None).fetchall()
                 self.answers[key] = answer
-                job["statistics"]["query"]["numDmlAffectedRows"] = str(answer[0][0])
+                affected = str(answer[0][0]) if answer else "0"
+                job["statistics"]["query"]["numDmlAffectedRows"] = (
+                    affected if affected.isdigit() else "0"
+                )
         except (RefusedError, KeyError, duckdb.Error) as error:
             reason = {"reason": "invalid", "message": str(error)}
             job["status"] |= {"errorResult": reason, "errors": [reason]}

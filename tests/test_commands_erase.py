@@ -25,7 +25,7 @@ from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import RunOutputs
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
-from beam_fraud.sinks.connection import sqlite_url, transaction, writing
+from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sinks.parquet_writer import ParquetBlockWriter, is_ours
 from beam_fraud.sinks.tables import (
@@ -33,6 +33,8 @@ from beam_fraud.sinks.tables import (
     DEAD_LETTERS,
     DELIVERIES,
     ERASURES,
+    LABELS,
+    SNOOZES,
 )
 from beam_fraud.sinks.upsert import upsert
 from beam_fraud.stages import SCORED
@@ -123,6 +125,36 @@ def test_an_unknown_account_is_told_by_the_exit_code(
             said = capsys.readouterr().out
             assert ("nothing is known of the account in these places" in said) == bool(code)
             assert account not in said
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--yes"])
+def test_accounts_that_no_place_knows_are_named_beside_those_that_one_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    out, url = scored(tmp_path, rows=20), sqlite_url(tmp_path / "cases.db")
+    prepare_database(url)
+    # Each of these is in one kind of place alone.
+    known = [GONE, "of-label", "of-snooze", "of-letter", "of-line", "of-text"]
+    label = {"transaction_id": "t", "label": 1, "event_time": NOW, "labelled_at": NOW}
+    snooze = {"kind": "account", "value": "of-snooze", "until": NOW, "created_at": NOW}
+    letter = {"source": "s", "position": 1, "reason": "malformed", "dead_at": NOW}
+    with writing(url) as connection:
+        upsert(connection, LABELS, [label | {"account_id": "of-label", "labelled_by": ""}])
+        upsert(connection, SNOOZES, [snooze])
+        upsert(
+            connection, DEAD_LETTERS, [letter | {"payload": b'{"a": "of-letter"}', "detail": None}]
+        )
+    (tmp_path / "more.jsonl").write_text('{"account_id": "of-line"}\n{"text": "is of-text"}\n')
+    call = ["erase", "--out", str(out), "--sink", url, "--file", str(tmp_path / "more.jsonl")]
+    call += [word for id in (*known, "nobody", "no\x1bone") for word in ("--account", id)]
+    assert main([*call, "--json", "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["accounts"], told["accounts_unknown"]) == (8, ["nobody", "no\x1bone"])
+    assert main([*call, how]) == 0
+    said = capsys.readouterr()
+    assert "--account nobody no\\x1bone: nothing is known of it" in said.err
+    assert "nothing is known of 2 of the 8 accounts in these places" in said.out
+    assert not any(id in said.out + said.err for id in known)
 
 
 def test_what_is_old_goes_and_what_is_younger_stays(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from beam_fraud.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.launch import LOCAL_RUNNER
 from beam_fraud.sinks.bigquery import client, tables
-from beam_fraud.sinks.bigquery.erase import erase_rows
+from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms.write_flagged import WriteFlagged
@@ -367,6 +367,7 @@ def test_rows_of_an_account_are_deleted_wherever_they_are(
     load(sink, "r2", flagged_batch(["e"]))
     held = {"flagged_transactions": 1, "flagged_transactions_stream": 2}
     held["flagged_transactions_run_r2"] = 1
+    assert accounts_in(sink.table, ["a", "x' OR TRUE --"]) == {"a"}
     assert erase_rows(sink.table, ["a", "x' OR TRUE --"], dry_run=True) == held
     assert erase_rows(sink.table, ["a", "x' OR TRUE --"]) == held
     assert [row["transaction_id"] for row in bigquery.rows("latest_flagged_transactions")] == ["b"]

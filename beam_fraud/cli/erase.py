@@ -39,7 +39,7 @@ def erase(
     dry_run: DryRun = False,
 ) -> Outcome:
     """Delete what is known of accounts, or is too old."""
-    from beam_fraud.commands.erase import EraseOptions, render, run, unknown
+    from beam_fraud.commands.erase import EraseOptions, render, run, unknown, warn_of_unknown
 
     def options(*, dry_run: bool) -> EraseOptions:
         return EraseOptions(
@@ -57,6 +57,7 @@ def erase(
         counted = run(options(dry_run=True))
         if unknown(counted):
             return Outcome(counted, render, exit_code=1)
+        warn_of_unknown(counted)
         print(
             f"Delete {counted['total']:,} rows for good? [y/N] ",
             end="",
@@ -66,4 +67,6 @@ def erase(
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise FraudError("nothing was deleted")
     result = run(options(dry_run=dry_run))
+    if yes or dry_run:
+        warn_of_unknown(result)
     return Outcome(result, render, exit_code=1 if unknown(result) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,9 @@ from beam_fraud.erasure.record import Erasure
 from beam_fraud.erasure.subject import Accounts, Before, Subject
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.outputs import local_directory, new_run_id
+from beam_fraud.printable import printable
 from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
-from beam_fraud.sinks.bigquery.erase import erase_rows
+from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.connection import check_database, prepare_database
 from beam_fraud.sinks.database import DatabaseSink
@@ -27,6 +29,8 @@ from beam_fraud.sinks.database_url import database_file
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.urls import absolute
+
+_LOG = logging.getLogger(__name__)
 
 _STATE = (
     "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
@@ -60,7 +64,8 @@ def run(options: EraseOptions) -> dict[str, object]:
     Interrupted, some places are done; the same call again does the others.
 
     Returns:
-      `erasure_id`, `kind` and `subject` as the records have them; `rows` by place and table, their
+      `erasure_id`, `kind` and `subject` as the records have them; `accounts`, how many were given,
+      and `accounts_unknown`, those of them that no place knows; `rows` by place and table, their
       `total`, and `notes` of what stays.
 
     Raises:
@@ -112,6 +117,8 @@ def run(options: EraseOptions) -> dict[str, object]:
         "erasure_id": None if options.dry_run else erasure.erasure_id,
         "kind": erasure.kind,
         "subject": erasure.subject,
+        "accounts": len(subject.ids) if isinstance(subject, Accounts) else 0,
+        "accounts_unknown": subject.unknown if isinstance(subject, Accounts) else [],
         "rows": rows,
         "total": sum(sum(counts.values()) for counts in rows.values()),
         "notes": notes,
@@ -126,6 +133,9 @@ def render(result: dict[str, Any]) -> str:
         lines += [f"  {name:<28} {rows:>10,}" for name, rows in counts.items()]
     if unknown(result):
         lines.append("nothing is known of the account in these places; check the id and the places")
+    elif result["accounts_unknown"]:
+        missed, given = len(result["accounts_unknown"]), result["accounts"]
+        lines.append(f"nothing is known of {missed:,} of the {given:,} accounts in these places")
     done = "would be deleted" if result["dry_run"] else "deleted"
     lines.append(f"{result['total']:,} rows {done}")
     if result["erasure_id"]:
@@ -136,6 +146,13 @@ def render(result: dict[str, Any]) -> str:
 def unknown(result: dict[str, Any]) -> bool:
     """Whether accounts were named of which no place knows anything."""
     return result["kind"] == "account" and not result["total"]
+
+
+def warn_of_unknown(result: dict[str, Any]) -> None:
+    """Name the accounts of which no place knows anything, if others are known."""
+    if result["accounts_unknown"] and not unknown(result):
+        ids = " ".join(map(printable, result["accounts_unknown"]))
+        _LOG.warning("--account %s: nothing is known of it in these places; check the id", ids)
 
 
 def _subject(options: EraseOptions) -> Subject:
@@ -188,6 +205,7 @@ def _places(options: EraseOptions) -> _Places:
 def _erase_table(sink: BigQuerySink, subject: Subject, *, dry_run: bool) -> dict[str, int]:
     if isinstance(subject, Before):
         return erase_rows(sink.table, before=subject.moment, dry_run=dry_run)
+    subject.note(accounts_in(sink.table, subject.ids))
     return erase_rows(sink.table, subject.ids, dry_run=dry_run)
 
 

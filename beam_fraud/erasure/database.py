@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,6 +59,8 @@ def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) ->
       FraudError: the database refuses or cannot be reached.
     """
     counts = {}
+    if isinstance(subject, Accounts):
+        _note_known(url, subject)
     with _connection(url) as connection:
         for table, condition in _conditions(subject):
             if dry_run:
@@ -71,7 +72,7 @@ def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) ->
         if isinstance(subject, Accounts):
             counts[DEAD_LETTERS.name] = sum(
                 len(keys) if dry_run else _delete_keys(url, connection, keys)
-                for keys in _letters_with(url, subject.tokens)
+                for keys in _letters_with(url, subject)
             )
     if not dry_run:
         _rewrite(url)
@@ -142,8 +143,20 @@ def _delete(url: str, connection: Connection, table: Table, condition: ColumnEle
             return total
 
 
-def _letters_with(url: str, tokens: re.Pattern[bytes]) -> Iterator[_Keys]:
-    """Keys of the dead letters whose record or detail holds a token."""
+def _note_known(url: str, subject: Accounts) -> None:
+    """Note the accounts that a column of the database names."""
+    accounts = [table.c.account_id for table in (LABELS, DELIVERIES, ALERTS, FLAGGED)]
+    queries = [select(column).where(column.in_(subject.ids)) for column in accounts]
+    queries.append(
+        select(SNOOZES.c.value).where(SNOOZES.c.kind == "account", SNOOZES.c.value.in_(subject.ids))
+    )
+    with transaction(url) as connection:
+        for query in queries:
+            subject.note(connection.scalars(query.distinct()))
+
+
+def _letters_with(url: str, subject: Accounts) -> Iterator[_Keys]:
+    """Keys of the dead letters whose record or detail holds an id."""
     table = DEAD_LETTERS.c
     query = (
         select(table.source, table.position, table.detail, table.payload)
@@ -159,7 +172,8 @@ def _letters_with(url: str, tokens: re.Pattern[bytes]) -> Iterator[_Keys]:
         yield [
             (source, position)
             for source, position, detail, payload in rows
-            if tokens.search(payload or b"") or tokens.search((detail or "").encode())
+            # Not `or`: each may hold another account.
+            if subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
         ]
         source, position = rows[-1][:2]
         page = query.where(

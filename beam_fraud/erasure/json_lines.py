@@ -92,7 +92,7 @@ def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
         return msgspec.json.encode(told | {"alerts": kept}) + b"\n", len(alerts) - len(kept)
     if isinstance(told, dict) and ("account_id" in told or isinstance(subject, Before)):
         return (b"", 1) if _goes(told, subject) else (line, 0)
-    found = isinstance(subject, Accounts) and subject.tokens.search(line)
+    found = isinstance(subject, Accounts) and subject.are_in(line)
     return (b"", 1) if found else (line, 0)
 
 
@@ -107,5 +107,8 @@ def _goes(alert: object, subject: Subject) -> bool:
             # There is none, or it is one without a zone.
             return False
     if "account_id" in alert:
-        return alert["account_id"] in subject.names
-    return subject.tokens.search(msgspec.json.encode(alert)) is not None
+        found = alert["account_id"] in subject.names
+        if found:
+            subject.note([alert["account_id"]])
+        return found
+    return subject.are_in(msgspec.json.encode(alert))

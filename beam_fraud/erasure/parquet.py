@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +38,10 @@ def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = Fals
         wanted = pa.array(subject.ids, pa.string())
 
         def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-            return _mask(pc.is_in(batch.column("account_id"), value_set=wanted))
+            accounts = batch.column("account_id")
+            mask = pc.is_in(accounts, value_set=wanted)
+            subject.note(accounts.filter(mask).unique().to_pylist())
+            return _mask(mask)
 
         columns = ["account_id"]
     else:
@@ -61,12 +63,12 @@ def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool 
         since = subject.moment.timestamp()
         old = [file for file in _files(directory) if file.stat().st_mtime < since]
         return sum(_erase(file, ["position"], _all_rows, _RECORDS, dry_run=dry_run) for file in old)
-    tokens = subject.tokens
 
     def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         details, payloads = batch.column("detail").to_pylist(), batch.column("payload").to_pylist()
         found = [
-            _holds(tokens, payload, detail)
+            # Not `or`: each may hold another account.
+            subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
             for detail, payload in zip(details, payloads, strict=True)
         ]
         return np.array(found, dtype=bool)
@@ -128,10 +130,6 @@ def remove_unfinished(directory: Path) -> None:
                 unfinished.unlink()
     except OSError as error:
         raise FraudError(f"{directory}: cannot be written ({reason_of(error)})") from None
-
-
-def _holds(tokens: re.Pattern[bytes], payload: bytes | None, detail: str | None) -> bool:
-    return bool(tokens.search(payload or b"") or tokens.search((detail or "").encode()))
 
 
 def _all_rows(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -18,6 +19,8 @@ class Accounts:
     ids: tuple[str, ...]
     #: What stands for them where ids are pseudonymised, if there is a key.
     pseudonyms: tuple[str, ...] = ()
+    #: Those of the ids of which a place holds something; filled as places are searched.
+    known: set[str] = field(default_factory=set, compare=False)
 
     def __repr__(self) -> str:
         """How many they are."""
@@ -32,6 +35,34 @@ class Accounts:
     def tokens(self) -> re.Pattern[bytes]:
         """What finds their ids in records."""
         return token_pattern((*self.ids, *self.pseudonyms))
+
+    @property
+    def unknown(self) -> list[str]:
+        """Those of the ids of which no place that was searched holds anything."""
+        return [id for id in self.ids if id not in self.known]
+
+    def note(self, names: Iterable[str]) -> None:
+        """Note that a place holds rows of these ids or pseudonyms."""
+        self.known.update(self._id_of[name] for name in names)
+
+    def are_in(self, record: bytes) -> bool:
+        """Whether a record holds an id or a pseudonym; note all that it holds."""
+        if not self.tokens.search(record):
+            return False
+        self.known.update(id for id in self.unknown if self._tokens_of[id].search(record))
+        return True
+
+    @cached_property
+    def _id_of(self) -> dict[str, str]:
+        pseudonyms = dict(zip(self.pseudonyms, self.ids, strict=True)) if self.pseudonyms else {}
+        return pseudonyms | {id: id for id in self.ids}
+
+    @cached_property
+    def _tokens_of(self) -> dict[str, re.Pattern[bytes]]:
+        names: dict[str, list[str]] = {}
+        for name, id in self._id_of.items():
+            names.setdefault(id, []).append(name)
+        return {id: token_pattern(each) for id, each in names.items()}
 
     @cached_property
     def names(self) -> frozenset[str]:

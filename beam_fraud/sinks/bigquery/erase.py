@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from beam_fraud.sinks.bigquery.client import connected
-from beam_fraud.sinks.bigquery.table import TableName, condition, count_rows, delete_rows
+from beam_fraud.sinks.bigquery.table import (
+    TableName,
+    accounts_of,
+    condition,
+    count_rows,
+    delete_rows,
+)
 
 
 def erase_rows(
@@ -52,4 +58,23 @@ def erase_rows(
             job = client.query(statement, config, **calls)
             answer = job.result()
             found[name] = next(iter(answer))[0] if dry_run else job.num_dml_affected_rows or 0
+    return found
+
+
+def accounts_in(table: TableName, accounts: Sequence[str]) -> set[str]:
+    """Return those of `accounts` of which one of the tables that `erase_rows` clears has a row.
+
+    Raises:
+      FraudError: BigQuery refuses or cannot be reached.
+    """
+    found: set[str] = set()
+    with connected(table) as (client, calls):
+        from google.cloud import bigquery
+
+        of_whom = bigquery.ArrayQueryParameter("accounts", "STRING", list(accounts))
+        config = bigquery.QueryJobConfig(query_parameters=[of_whom])
+        names = (item.table_id for item in client.list_tables(table.dataset_id, **calls))
+        for name in filter(table.holds, names):
+            statement = accounts_of(table.beside(name), condition(accounts=True))
+            found.update(row[0] for row in client.query(statement, config, **calls).result())
     return found

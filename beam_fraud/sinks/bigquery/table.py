@@ -157,6 +157,11 @@ def count_rows(table: TableName, where: str) -> str:
     return f"SELECT COUNT(*) FROM `{table}` WHERE {where}"
 
 
+def accounts_of(table: TableName, where: str) -> str:
+    """The query of whose the rows of a condition are."""
+    return f"SELECT DISTINCT account_id FROM `{table}` WHERE {where}"
+
+
 def delete_rows(table: TableName, where: str) -> str:
     """The statement that deletes them."""
     return f"DELETE FROM `{table}` WHERE {where}"
