@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+
+from deploy.flink.job_server_jar import patched_class_path
 
 
 class _Servicer(beam_job_api_pb2_grpc.JobServiceServicer):
@@ -31,3 +35,16 @@ def job_server(option: str) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+def job_server_jar(whose: str, directory: Path) -> Path:
+    """A jar with what a stream grows by, or not: "ours" or "Beam's", or a file that is none."""
+    ours, *jars = patched_class_path().split(os.pathsep)
+    jar = directory / "server.jar"
+    if whose == "ours":
+        jar = Path(ours)
+    elif whose == "Beam's":
+        jar = next(Path(each) for each in jars if "java-fn-execution-2.70" in each)
+    else:
+        jar.write_bytes(b"PK")
+    return jar

@@ -19,13 +19,15 @@ from beam_fraud.doctor.flink import check_checkpoints, check_flink
 from beam_fraud.doctor.installed import check_packages
 from beam_fraud.doctor.prism import check_prism
 from beam_fraud.doctor.probe import probe, report
+from beam_fraud.doctor.runner import check_runner
 from beam_fraud.doctor.worker_pool import check_worker_pool
 from beam_fraud.doctor.workers import check_workers, compared
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink_rest import FlinkRest
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
-from tests.job_server import job_server
+from tests.job_server import job_server, job_server_jar
+from tests.requirements import need_job_server
 
 GOOD = {
     "state__backend__type": "rocksdb",
@@ -111,6 +113,42 @@ def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
     check = check_checkpoints(place, {}, streaming=True, here=here)
     assert check.state == state
     assert place in check.found
+
+
+@pytest.mark.parametrize(
+    ("whose", "state", "found"),
+    [
+        ("ours", "ok", "none by {jar}"),
+        ("Beam's", "warning", "{jar} is of Beam 2.75.0 or before, by which a stream grows"),
+        ("a file that is no jar", "warning", "{jar} does not tell"),
+    ],
+)
+def test_a_job_server_by_which_a_stream_grows(
+    whose: str, state: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_job_server()
+    jar = job_server_jar(whose, tmp_path)
+
+    def growth(*given: str) -> list[dict[str, str]]:
+        main(["doctor", "--json", "--no-probe", "--runner=FlinkRunner", *given])
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        return [check for check in checks if check["name"] == "growth"]
+
+    [check] = growth(f"--flink_job_server_jar={jar}", "--checkpointing_interval=1000")
+    assert check["state"] == state
+    assert check["found"].startswith(found.format(jar=jar))
+    assert ("python -m deploy.flink.job_server_jar" in check["fix"]) is (state == "warning")
+    assert growth(f"--flink_job_server_jar={jar}") == [], "only a stream is endless"
+
+
+def test_a_job_server_that_does_not_tell_whether_a_stream_grows() -> None:
+    with job_server("flink_master") as endpoint:
+        given = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
+        checks = {one.name: one for one in check_runner(PipelineOptions(given), streaming=True)}
+    assert checks["growth"].found.startswith(f"{endpoint} does not tell")
+    options = PipelineOptions(["--runner=FlinkRunner"])
+    checks = {one.name: one for one in check_runner(options, streaming=True)}
+    assert (checks["growth"].state, checks["growth"].fix) == ("ok", "")
 
 
 def test_a_pool_of_workers_is_told_from_anything_else() -> None:

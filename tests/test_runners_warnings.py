@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,9 @@ import pytest
 from beam_fraud.launch import pipeline_options
 from beam_fraud.runners.flink_cluster import warn_of_growth
 from beam_fraud.runners.refusal import refuse_unsupported
-from deploy.flink.job_server_jar import patched_class_path
 from deploy.ports import free_port
 from tests.flink_stand_in import flink_stand_in
-from tests.job_server import job_server
+from tests.job_server import job_server, job_server_jar
 from tests.requirements import need_job_server
 
 EXTERNAL = ("--environment_type=EXTERNAL", "--environment_config=127.0.0.1:50000")
@@ -59,14 +57,7 @@ def test_a_job_server_by_which_a_stream_grows_is_warned_of(
     whose: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     need_job_server()
-    ours, *jars = patched_class_path().split(os.pathsep)
-    jar = tmp_path / "server.jar"
-    if whose == "ours":
-        jar = Path(ours)
-    elif whose == "Beam's":
-        jar = next(Path(each) for each in jars if "java-fn-execution-2.70" in each)
-    else:
-        jar.write_bytes(b"PK")
+    jar = job_server_jar(whose, tmp_path)
     given = ["--runner=FlinkRunner"] + [f"--flink_job_server_jar={jar}"] * (whose != "none")
     warn_of_growth(pipeline_options(given, 1, streaming=True))
     assert ("a stream grows without end" in caplog.text) is (whose == "Beam's")

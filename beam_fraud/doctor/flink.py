@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,8 @@ from apache_beam.options.pipeline_options import FlinkRunnerOptions
 from beam_fraud.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.doctor.disk import nearest_directory
 from beam_fraud.errors import FraudError
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.flink_cluster import BOUNDED, GROWTH, stream_grows
 from beam_fraud.runners.flink_rest import FlinkRest
 
 #: Directories of checkpoints, by their names in Flink's versions.
@@ -129,6 +132,24 @@ def check_restarts(config: Mapping[str, str]) -> Check:
         fix = "set restart-strategy.type: exponential-delay"
         return warning("restarts", "none: the first failure ends a job", fix)
     return ok("restarts", strategy or "as Flink does by default: with checkpoints only")
+
+
+def check_growth(jar: str | None, server: Address | None) -> Check:
+    """Whether a stream grows without end by its job server, also an idle one.
+
+    Args:
+      jar: `--flink_job_server_jar`, or None.
+      server: `--job_endpoint`, or None.
+    """
+    name = "growth"
+    if jar is None and server is not None:
+        return ok(name, f"{server} does not tell: ask that it is no Beam's own before 2.76.0")
+    if jar is None:
+        return ok(name, f"none by Beam's own job server of {version('apache-beam')}")
+    grows = stream_grows(jar)
+    if grows is None:
+        return warning(name, f"{jar} does not tell whether a stream grows without end", BOUNDED)
+    return warning(name, f"{jar} {GROWTH}", BOUNDED) if grows else ok(name, f"none by {jar}")
 
 
 def _first(config: Mapping[str, str], names: tuple[str, ...]) -> str | None:

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.doctor.check import Check, failed, ok, refused, tried, warning
-from beam_fraud.doctor.flink import check_flink
+from beam_fraud.doctor.flink import check_flink, check_growth
 from beam_fraud.doctor.prism import check_prism
 from beam_fraud.doctor.worker_pool import NAME as WORKER_POOL
 from beam_fraud.doctor.worker_pool import check_worker_pool
@@ -65,6 +65,12 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
     if runner.name == "PrismRunner" and given is None:
         yield tried("Prism", lambda: check_prism(options))
     flink = flink_of(options)
+    behind = runner.name == "FlinkRunner" or (
+        server is not None and runner.name == "PortableRunner"
+    )
+    if streaming and (flink is not None or behind):
+        jar = options.view_as(FlinkRunnerOptions).flink_job_server_jar
+        yield check_growth(jar, server)
     if flink is not None:
         yield from check_flink(
             flink,
@@ -72,7 +78,7 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
             streaming=streaming,
             storage=options.get_all_options(drop_default=True).get("state_backend_storage_path"),
         )
-    elif runner.name == "FlinkRunner" or (server is not None and runner.name == "PortableRunner"):
+    elif behind:
         yield warning(
             "Flink",
             "only the job server knows where it is, so that it is not looked at",

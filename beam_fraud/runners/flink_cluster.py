@@ -22,6 +22,9 @@ _RESIDUALS = (
     "BundleCheckpointHandlers$StateAndTimerBundleCheckpointHandler.class"
 )
 _FEW_NAMES = (b"sdf_checkpoint_residuals", b":slot:")
+#: What a job server does that has neither, and which one does not.
+GROWTH = "is of Beam 2.75.0 or before, by which a stream grows without end, also an idle one"
+BOUNDED = "give what python -m deploy.flink.job_server_jar prints, or one of Beam 2.76.0 or newer"
 #: Where Flink is configured like this it starts task managers when a job asks for them.
 _ON_DEMAND = ("kubernetes.", "yarn.")
 
@@ -102,19 +105,24 @@ def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Addr
 def warn_of_growth(options: PipelineOptions) -> None:
     """Say so if a stream by this `--flink_job_server_jar` would leave a state for each bundle."""
     jar = options.view_as(FlinkRunnerOptions).flink_job_server_jar
+    if jar and stream_grows(jar):
+        _LOG.warning("--flink_job_server_jar %s: %s; %s", jar, GROWTH, BOUNDED)
+
+
+def stream_grows(jar: str) -> bool | None:
+    """Whether a stream by a job server leaves a state for each bundle.
+
+    Args:
+      jar: the job server.
+
+    Returns:
+      None where the jar does not tell: it is at a URL, or somebody's own, made in whatever way.
+    """
     try:
-        with zipfile.ZipFile(jar or "") as archive:
-            bounded = any(name in archive.read(_RESIDUALS) for name in _FEW_NAMES)
+        with zipfile.ZipFile(jar) as archive:
+            return not any(name in archive.read(_RESIDUALS) for name in _FEW_NAMES)
     except (OSError, KeyError, zipfile.BadZipFile):
-        # At a URL, or somebody's own, made in whatever way.
-        return
-    if not bounded:
-        _LOG.warning(
-            "--flink_job_server_jar %s: is of Beam 2.75.0 or before, by which a stream grows "
-            "without end, also an idle one; give what python -m deploy.flink.job_server_jar "
-            "prints, or one of Beam 2.76.0 or newer",
-            jar,
-        )
+        return None
 
 
 def _may_grow(flink: FlinkRest) -> bool:
