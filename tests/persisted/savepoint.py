@@ -1,7 +1,8 @@
 """A stream that a Flink cluster ran, stopped with a savepoint, and where it is gone on with.
 
-The sources in a savepoint are pickled, with the address of the broker and a path under `--out`. So
-what is in it is rewritten, byte for byte, for another broker and directory: both must be as long.
+The sources in a savepoint are pickled, with the address of the broker and the topic's name: who
+goes on needs a broker at that port. They are also keys, which Flink finds by their hash, so a
+savepoint is never rewritten. What is beside it is, for another directory, which must be as long.
 """
 
 from __future__ import annotations
@@ -63,12 +64,13 @@ def read_messages(root: Path) -> tuple[list[Message], list[Message]]:
 
 
 def rewrite(root: Path, now: dict[str, str]) -> dict[str, str]:
-    """Put another directory, broker and topic in what a stream has kept; what it said before."""
+    """Put another directory and topic in what is beside the savepoint; what it said before."""
     made: dict[str, str] = json.loads((root / "made.json").read_text())
     for name, value in now.items():
         assert len(value) == len(made[name]), f"{name}: {value} is not as long as {made[name]}"
         for path in root.rglob("*"):
-            if path.is_file() and path.suffix != ".parquet":
+            inside = (root / "savepoint") in path.parents
+            if path.is_file() and path.suffix != ".parquet" and not inside:
                 data = path.read_bytes()
                 path.write_bytes(data.replace(made[name].encode(), value.encode()))
     return made
