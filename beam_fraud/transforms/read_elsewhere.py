@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_
 
 @dataclass
 class ReadElsewhere(beam.PTransform):
-    """`ReadFromUnboundedSource`, under the same names, with three differences.
+    """`ReadFromUnboundedSource`, under the same names, with four differences.
 
     Each sub-source is an element of its own: Flink gives all that comes of one element to one
     worker, however many there are.
@@ -35,6 +36,10 @@ class ReadElsewhere(beam.PTransform):
     a checkpoint is complete, and without checkpoints never: asked each time, every bundle would
     open the model and find its place in the source anew, and memory would grow for ever. Prism says
     so right after each bundle of a step that may ask, and then a worker fails that has not asked.
+
+    Its steps share their readers. Beam keeps the reader of a bundle in the step, for the next
+    bundle. A step that is set aside would keep it, with its connection and what it has fetched, and
+    the next step would open another.
 
     The longer a source has given nothing, the longer it is left alone: each look is a bundle, which
     costs a runner the same whether anything came or not.
@@ -76,14 +81,27 @@ def pause(poll_interval: float, idle: float) -> float:
 class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
     #: When a source of this process has given anything last, or was first asked: steps come and go.
     gave: ClassVar[float | None] = None
+    #: Readers between two bundles, of all steps of this process, and how many steps there are.
+    readers: ClassVar[unbounded_source._ReaderCache] = unbounded_source._ReaderCache(max_size=_ALL)
+    steps: ClassVar[int] = 0
+    lock: ClassVar[Lock] = Lock()
     finalize_seconds: float
     poll_interval: float
     #: When the next may be asked for; the first only after a while, so that never is never.
     _next: float
 
     def setup(self) -> None:
-        super().setup()
         self._next = monotonic() + self.finalize_seconds
+        self._reader_cache = _RarelyFinalized.readers
+        with _RarelyFinalized.lock:
+            _RarelyFinalized.steps += 1
+
+    def teardown(self) -> None:
+        with _RarelyFinalized.lock:
+            _RarelyFinalized.steps -= 1
+            last = _RarelyFinalized.steps == 0
+        if last:
+            _RarelyFinalized.readers.close_all()
 
     @beam.DoFn.unbounded_per_element()
     def process(

@@ -29,6 +29,8 @@ class Usage:
     #: Bytes of memory that are resident.
     task_manager_bytes: int
     worker_bytes: int
+    #: Clients of Kafka that the workers have, consumers and producers.
+    clients: int
     #: Bytes of the state of the last complete checkpoint; 0 before the first.
     checkpoint_bytes: int
     #: Complete and failed checkpoints.
@@ -50,6 +52,7 @@ def usage(cluster: FlinkCluster) -> Usage:
         worker_seconds=sum(map(_seconds, python)),
         task_manager_bytes=sum(map(_resident, managers)),
         worker_bytes=sum(map(_resident, python)),
+        clients=sum(map(_clients, python)),
         checkpoint_bytes=int(last["state_size"]) if last else 0,
         checkpoints=int(told["counts"]["completed"]),
         failed_checkpoints=int(told["counts"]["failed"]),
@@ -100,3 +103,12 @@ def _resident(pid: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * _PAGE
     return 0
+
+
+def _clients(pid: int) -> int:
+    """Clients of Kafka of a process: the library has a thread of this name for each."""
+    found = 0
+    for name in Path(f"/proc/{pid}/task").glob("*/comm"):
+        with suppress(OSError):
+            found += name.read_text("utf-8").strip() == "rdk:main"
+    return found

@@ -58,6 +58,8 @@ def test_residuals_of_the_source_share_a_state(
             assert wait_until(lambda done=look * part: counted(out, "rows_in") >= done)
         await_checkpoints(cluster, 1)
         assert len(residuals(cluster)) == 1
+        # Steps of a worker are set aside until a checkpoint is complete, their consumers are not.
+        assert usage(cluster).clients <= PARTITIONS
     finally:
         stream.kill()
 
@@ -82,6 +84,7 @@ def test_after_an_hour_it_is_as_after_a_minute(
         _tell(name, found)
         early, late = found[: len(found) // 3], found[-len(found) // 3 :]
         assert {look.states for look in found} == {found[0].states}, name
+        assert max(look.clients for look in found) <= PARTITIONS, name
         assert mean_of(late, "checkpoint_bytes") <= 1.25 * mean_of(early, "checkpoint_bytes"), name
         assert mean_of(late, "task_manager_bytes") <= 1.1 * mean_of(early, "task_manager_bytes")
         assert mean_of(late, "worker_bytes") <= 1.1 * mean_of(early, "worker_bytes"), name
@@ -150,6 +153,7 @@ def _tell(name: str, looks: list[Usage]) -> None:
         print(
             f"{name}: {last.states} states, {cores(looks):.3f} cores, checkpoint "
             f"{last.checkpoint_bytes / 1e6:.2f} MB, task manager {last.task_manager_bytes >> 20} "
-            f"MB, workers {last.worker_bytes >> 20} MB, {last.checkpoints} checkpoints",
+            f"MB, workers {last.worker_bytes >> 20} MB, {last.clients} clients, "
+            f"{last.checkpoints} checkpoints",
             flush=True,
         )
