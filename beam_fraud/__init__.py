@@ -1,6 +1,6 @@
 """Score card transactions for fraud with one Apache Beam pipeline, in batch and in stream."""
 
-from beam_fraud.old_paths import register as _register_old_paths
+from beam_fraud.models.old_paths import register as _register_old_paths
 
 __version__ = "0.1.0"
 

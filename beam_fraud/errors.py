@@ -1,5 +1,18 @@
 """Errors that a user can cause: one line that names the thing, the place and the fix."""
 
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
 
 class FraudError(Exception):
     """A failure that the command reports as one line; exit code 1."""
@@ -11,3 +24,262 @@ class UsageError(FraudError):
     """A wrong call: an option or argument that cannot work; exit code 2."""
 
     exit_code = 2
+
+
+#: Top-level module to the extra that brings it along.
+EXTRAS = {
+    "imblearn": "resampling",
+    "jax": "keras",
+    "keras": "keras",
+    "lightgbm": "boosting",
+    "onnx": "onnx",
+    "onnxmltools": "onnx",
+    "onnxruntime": "onnx",
+    "optuna": "tuning",
+    "skl2onnx": "onnx",
+    "xgboost": "boosting",
+}
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra into the environment of the Python that runs."""
+    return f"{shlex.quote(sys.executable or 'python')} -m pip install 'beam-fraud[{extra}]'"
+
+
+def need_extras(modules: Iterable[str], what: str) -> None:
+    """Check that modules are installed without importing them, before anything is read.
+
+    Args:
+      modules: top-level ones, each one of `EXTRAS`.
+      what: what needs them, for the message, as in `--model xgboost`.
+
+    Raises:
+      FraudError: one is not installed; the extra is named.
+    """
+    for module in modules:
+        if not is_installed(module):
+            raise FraudError(f"{what}: {_needs(module)}")
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module, by its dotted name, can be found."""
+    try:
+        return find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
+
+
+def extra_module(module: str, what: str) -> ModuleType:
+    """Import a module that is not installed with the package itself.
+
+    Args:
+      module: dotted name, its first part one of `EXTRAS`.
+      what: what needs it, for the message, as in `--model xgboost`.
+
+    Raises:
+      FraudError: it is not installed; the extra is named.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        raise FraudError(f"{what}: {missing}") from None
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """What to install for a module that is not there; None if no extra brings it."""
+    name = (error.name or "").split(".")[0]
+    if name not in EXTRAS:
+        return None
+    return _needs(name)
+
+
+def _needs(module: str) -> str:
+    return f"needs {module}; {install(EXTRAS[module])}"
+
+
+_ELSEWHERE = "give another place"
+_PERMITTED = "change its permissions, or run as another user"
+_ROOM = "make room there and run again"
+_OPEN = "allow more open files (ulimit -n), or give fewer workers"
+_MEMORY = "free some memory, or give fewer workers or files at a time"
+_PROCESSES = "allow more processes (ulimit -u), or give fewer workers"
+_DISK = "look into the system's log: the disk or its connection fails"
+_NETWORK = "correct the address or start what should answer there, and run again"
+
+#: What to do, by the number of what the system says.
+_FIXES = {
+    errno.EACCES: _PERMITTED,
+    errno.EPERM: _PERMITTED,
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: f"a file stands where a directory should; {_ELSEWHERE}",
+    errno.EISDIR: "give a file",
+    errno.EEXIST: f"move it away, or {_ELSEWHERE}",
+    errno.ENOTEMPTY: f"move it away, or {_ELSEWHERE}",
+    errno.ENOENT: "put it back and run again, or correct its path",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "remove the circle of symbolic links",
+    errno.EXDEV: "give a place on the same disk",
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "allow larger files (ulimit -f), or give another disk",
+    errno.EMFILE: _OPEN,
+    errno.ENFILE: _OPEN,
+    errno.ENOMEM: _MEMORY,
+    errno.EAGAIN: _PROCESSES,
+    errno.EIO: _DISK,
+    errno.ENODEV: _DISK,
+    errno.ENXIO: _DISK,
+    errno.ESTALE: _DISK,
+    errno.EADDRINUSE: "another process listens there: stop it, or give another port",
+    errno.EADDRNOTAVAIL: "give an address of this machine",
+    errno.ECONNREFUSED: _NETWORK,
+    errno.ECONNRESET: _NETWORK,
+    errno.ECONNABORTED: _NETWORK,
+    errno.EHOSTUNREACH: _NETWORK,
+    errno.EHOSTDOWN: _NETWORK,
+    errno.ENETUNREACH: _NETWORK,
+    errno.ENETDOWN: _NETWORK,
+    errno.ETIMEDOUT: _NETWORK,
+    errno.EPIPE: _NETWORK,
+}
+_ANY_FIX = "mend that and run again"
+
+#: An OSError as its text, after its number.
+_NUMBERED = re.compile(r"Error: [^\n]*?\[Errno (\d+)\]")
+#: How Arrow says the number, at the end of its own words.
+_OF_ARROW = re.compile(r"\[errno (\d+)\]")
+#: Paths in such a text, as Python prints them.
+_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
+#: The step that Beam says it was in.
+_STEP = re.compile(r"\[while running '([^\n]*?)'\]")
+#: Kinds of errors whose text has no number, as they are named in the text of a runner.
+_NO_MEMORY = re.compile(r"\b(?:\w*MemoryError|bad_alloc)\b")
+_NO_THREAD = "can't start new thread"
+_KILLED = re.compile(r"\b(?:BrokenProcessPool|TerminatedWorkerError)\b")
+_OF_SQLITE = {
+    "database or disk is full": _ROOM,
+    "disk I/O error": _DISK,
+    "unable to open database file": f"{_PERMITTED}, or {_OPEN}",
+    "attempt to write a readonly database": _PERMITTED,
+}
+
+
+def system_failure(error: BaseException, line: str) -> str | None:
+    """What a user is told of an error of the operating system; None for any other error.
+
+    Args:
+      error: as it was raised here, or by a runner with the text of what was raised elsewhere.
+      line: the error in one line that begins with the name of its kind, as a traceback ends.
+    """
+    told = _of_error(error) or _of_text(line)
+    if told is None:
+        return None
+    step = _STEP.search(str(error))
+    return told if step is None else f"step {step[1]!r}: {told}"
+
+
+def fix_of(error: OSError) -> str:
+    """What a user can do about an error of the operating system."""
+    return _FIXES.get(error.errno or 0, _ANY_FIX)
+
+
+def _of_error(error: BaseException) -> str | None:
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror or error}; the name of a host is wrong, or no name server answers"
+    if isinstance(error, OSError) and error.errno is not None:
+        given = (error.filename, error.filename2)
+        names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes) and name]
+        return _told(error.errno, names or _paths(str(error)))
+    if isinstance(error, OSError) and not _NUMBERED.search(str(error)):
+        # A library's own words, of a connection or of a file that it cannot make sense of.
+        said = " ".join((str(error) or type(error).__name__).splitlines()[0].split())
+        return f"{_STEP.sub('', said).strip()}; {_ANY_FIX}"
+    return None
+
+
+def _of_text(line: str) -> str | None:
+    if _NO_MEMORY.search(line.partition(" [while")[0]):
+        return f"there is not enough memory; {_MEMORY}"
+    if _NO_THREAD in line:
+        return f"no more threads can be started; {_PROCESSES}"
+    if _KILLED.search(line):
+        return f"the system has killed a worker process, mostly for want of memory; {_MEMORY}"
+    for said, fix in _OF_SQLITE.items():
+        if "OperationalError" in line and said in line:
+            return f"a database: {said}; {fix}"
+    found = _NUMBERED.search(line) or _OF_ARROW.search(line)
+    return None if found is None else _told(int(found[1]), _paths(_STEP.sub("", line)))
+
+
+def _told(number: int, paths: list[str]) -> str:
+    said = os.strerror(number)
+    where = f"{' to '.join(paths)}: " if paths else ""
+    return f"{where}{said}; {_FIXES.get(number, _ANY_FIX)}"
+
+
+def _paths(text: str) -> list[str]:
+    return [one or other for one, other in _QUOTED.findall(text) if "/" in (one or other)]
+
+
+#: What Beam appends to the message of an exception that passes through a step.
+_WHILE_RUNNING = re.compile(r"(?: \[while running '[^\n]*'\])+\s*$")
+#: The last line of a traceback that ends in one of the package's own errors.
+_IN_TRACEBACK = re.compile(rf"\b{re.escape(__name__)}\.(\w+): ([^\n]*)")
+#: The line after the indented ones of a traceback, which says what was raised.
+_END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
+
+
+def refused_by_the_system(error: BaseException) -> str | None:
+    """What the operating system refused, in one line; None if it did not."""
+    for link in _chain(error):
+        told = system_failure(link, _raised(link))
+        if told is not None:
+            return told
+    return None
+
+
+def fraud_error_in(error: BaseException) -> FraudError | None:
+    """The package's own error that `error` is, was caused by, or carries as a runner's text.
+
+    A runner that works in other threads or processes raises a RuntimeError whose message holds
+    the traceback of the step that failed; the step's name that Beam adds is taken off.
+    """
+    for link in _chain(error):
+        if isinstance(link, FraudError):
+            return type(link)(_WHILE_RUNNING.sub("", str(link)))
+        found = _IN_TRACEBACK.findall(str(link))
+        if found:
+            name, line = found[-1]
+            kinds = {kind.__name__: kind for kind in FraudError.__subclasses__()}
+            return kinds.get(name, FraudError)(_WHILE_RUNNING.sub("", line))
+    return None
+
+
+def line_of(error: BaseException) -> str:
+    """An error in one line: in words if a user can cause it, else what was raised.
+
+    Args:
+      error: as it was raised here, or with a runner's text of what was raised elsewhere.
+    """
+    known = fraud_error_in(error) or refused_by_the_system(error)
+    return _WHILE_RUNNING.sub("", _raised(error)) if known is None else str(known)
+
+
+def _raised(error: BaseException) -> str:
+    """What was raised, and its first line; of a runner's text, what was raised elsewhere."""
+    raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
+    if raised:
+        return str(raised[-1])
+    summary = " ".join(str(error).partition("\n")[0].split())
+    return f"{type(error).__name__}: {summary}".rstrip(": ")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was raised from; not what it happened to be raised beside."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__

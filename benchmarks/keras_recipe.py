@@ -21,14 +21,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from beam_fraud.dataset import load_dataset
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.network.checkpoints import read_checkpoint
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.presets import ULB
+from beam_fraud.schema.presets import ULB
 
 #: Share of the rows that the example tests on, the last ones.
 TESTED = 0.2

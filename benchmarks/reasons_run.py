@@ -19,15 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_fraud.decision import decide
+from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import open_bundle
-from beam_fraud.models.loaded import shared_model
+from beam_fraud.models.bundle import open_bundle, shared_model
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.models.predict import predict_scores
-from beam_fraud.models.threads import use_one_thread
-from beam_fraud.reasons.reasons import Reasons
-from beam_fraud.schema import EVENT_TIME, Schema
+from beam_fraud.models.predict import predict_scores, use_one_thread
+from beam_fraud.schema.schema import EVENT_TIME, Schema
 
 #: Rows of a block that is predicted at once, and the share of them that is flagged.
 _BLOCK_ROWS = 50_000

@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.decision import decide
+from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.rules.program import Program
+from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.decisions.rules.toml import rules_from_toml
+from beam_fraud.decisions.rules.vocabulary import vocabulary
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.rules.program import Program
-from beam_fraud.rules.rule import RuleSet
-from beam_fraud.rules.rules_toml import rules_from_toml
-from beam_fraud.rules.vocabulary import vocabulary
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.schema import EVENT_TIME
 
 RULES = 100
 #: Merchants that a rule lets pass.

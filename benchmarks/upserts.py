@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url
+from beam_fraud.storage.database.connection import sqlite_url
 from benchmarks.measure import printed
 from benchmarks.plan import Plan, Results, log
 from benchmarks.table import Figure, Ratio

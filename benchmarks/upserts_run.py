@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.stages import SCORED
 
 NEW, AGAIN, ALERTS = "new rows", "rows that are there", "new rows, an alert each"
 #: Rows of a transaction, as `score` writes them.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks.data import SEED
 from benchmarks.measure import printed

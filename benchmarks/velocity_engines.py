@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.duration import DAY
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.columns import keyed_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.velocity import Velocity
 
 Features = dict[str, npt.NDArray[np.float64]]
 

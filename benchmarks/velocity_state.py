@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import by_key, keyed_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
-from beam_fraud.presets import HANDBOOK
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.simulate.simulation import Simulation, simulate
-from beam_fraud.velocity import Velocity
 
 #: Rows of the micro-batches.
 SIZES = (100, 1000, 50_000)

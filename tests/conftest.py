@@ -75,7 +75,7 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture
 def postgres_database(postgres: Server) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, with the password."""
-    from beam_fraud.sinks.engines import engine
+    from beam_fraud.storage.database.engines import engine
 
     name = f"test_{uuid4().hex}"
     url = postgres.create_database(name)
@@ -94,7 +94,7 @@ def own_postgres() -> Iterator[Server]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a database without tables, one of each kind."""
-    from beam_fraud.sinks.connection import sqlite_url
+    from beam_fraud.storage.database.connection import sqlite_url
 
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "database.db")

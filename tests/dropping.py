@@ -14,9 +14,8 @@ import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
 from beam_fraud.sources.raw import origin_of
-from beam_fraud.sources.watch.mark import WatchMark
-from beam_fraud.sources.watch.reader import WatchReader
-from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.sources.watch.position import WatchMark
+from beam_fraud.sources.watch.source import WatchReader, WatchSource
 from tests.reading import GOOD, csv_of, write_text
 
 #: Longer than anything here takes.

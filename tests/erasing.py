@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from beam_fraud.commands import erase
-from beam_fraud.commands.erase import EraseOptions
-from beam_fraud.sinks.connection import prepare_database, transaction, writing
+from beam_fraud.alerts.queue import queue_flagged
+from beam_fraud.cli.commands import erase
+from beam_fraud.cli.commands.erase import EraseOptions
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.queue_flagged import queue_flagged
-from beam_fraud.sinks.tables import (
+from beam_fraud.storage.database.connection import prepare_database, transaction, writing
+from beam_fraud.storage.database.tables import (
     ALERTS,
     DEAD_LETTERS,
     DELIVERIES,
@@ -22,7 +22,7 @@ from beam_fraud.sinks.tables import (
     METADATA,
     SNOOZES,
 )
-from beam_fraud.sinks.upsert import upsert
+from beam_fraud.storage.database.upsert import upsert
 from tests.flagged import flagged_batch
 
 #: Nothing else in a file looks like these.

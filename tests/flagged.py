@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from beam_fraud.alert import Alert, Reason, alert_id
+from beam_fraud.alerts.alert import Alert, Reason, alert_id
 from beam_fraud.alerts.message import Message
-from beam_fraud.stages import SCORED
+from beam_fraud.schema.stages import SCORED
 
 START = datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
 

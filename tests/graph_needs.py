@@ -8,7 +8,7 @@ from apache_beam.runners.common import DoFnSignature
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import get_dofn_specs
 
-from beam_fraud.runners.capability import Capability
+from beam_fraud.runners.runner import Capability
 
 
 def needs_of(pipeline: beam.Pipeline) -> dict[Capability, str]:

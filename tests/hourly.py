@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.duration import HOUR
 from beam_fraud.models.examples import Examples
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema.duration import HOUR
+from beam_fraud.schema.schema import FeatureColumn, Schema
 
 SCHEMA = Schema(
     name="hourly",

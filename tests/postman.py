@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from beam_fraud.alerts.clock import Clock
 from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.policy import Policy
+from beam_fraud.alerts.policy import Clock, Policy
 
 
 @dataclass

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import FeatureColumn, Labels, Schema
+from beam_fraud.schema.schema import FeatureColumn, Labels, Schema
+from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.source import find_inputs, read_segment, split_file
-from beam_fraud.stages import DEAD_LETTER
 
 #: Every role and every kind of feature.
 BANK = Schema(

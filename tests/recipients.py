@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.url import parse_channel
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channel
 from deploy.kafka.broker import Broker
 from tests.http_receiver import HttpReceiver
 from tests.integration.kafka import read_all

@@ -69,16 +69,16 @@ def run(call: Call) -> Ended:
 
 def main() -> None:
     """Import what commands import, then run what is asked for."""
-    import beam_fraud.commands.demo
-    import beam_fraud.commands.doctor
-    import beam_fraud.commands.erase
-    import beam_fraud.commands.evaluate
-    import beam_fraud.commands.explore
-    import beam_fraud.commands.features
-    import beam_fraud.commands.replay
-    import beam_fraud.commands.score
-    import beam_fraud.commands.stream
-    import beam_fraud.commands.train  # noqa: F401
+    import beam_fraud.cli.commands.demo
+    import beam_fraud.cli.commands.doctor
+    import beam_fraud.cli.commands.erase
+    import beam_fraud.cli.commands.evaluate
+    import beam_fraud.cli.commands.explore
+    import beam_fraud.cli.commands.features
+    import beam_fraud.cli.commands.replay
+    import beam_fraud.cli.commands.score
+    import beam_fraud.cli.commands.stream
+    import beam_fraud.cli.commands.train  # noqa: F401
 
     print(json.dumps([run(call) for call in json.load(sys.stdin)]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 
-from beam_fraud.rules.condition import (
+from beam_fraud.decisions.rules.condition import (
     All,
     Always,
     Among,

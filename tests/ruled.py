@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.decision import decide
-from beam_fraud.features.block import append_block
+from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.rules.condition import Always
+from beam_fraud.decisions.rules.rule import Fired, Rule, RuleSet
+from beam_fraud.features.matrix import append_block
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.rules.condition import Always
-from beam_fraud.rules.rule import Fired, Rule, RuleSet
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sources.raw import Origin, with_origin
-from beam_fraud.stages import SCORED
 
 #: By falling priority, as a file of rules gives them.
 RULES = RuleSet(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.reasons.explainer import Floats
+from beam_fraud.decisions.reasons.explainer import Floats
 
 
 def reference_contributions(model: Any, row: Floats) -> Floats:

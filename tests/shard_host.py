@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.checkpoint.local_checkpoint import FOREVER
-from beam_fraud.event_clock import EventClock
-from beam_fraud.schema import EVENT_TIME
-from beam_fraud.shards.shard import Delta, Effects, Shard
+from beam_fraud.features.event_clock import EventClock
+from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
+from beam_fraud.state.shard import Delta, Effects, Shard
+from beam_fraud.storage.checkpoint import FOREVER
 
 TRANSACTIONS = pa.schema(
     [

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.snoozes import Snooze, snooze
-from beam_fraud.sinks.connection import writing
+from beam_fraud.storage.database.connection import writing
 
 
 def snoozed_for_an_hour(outbox: Outbox, account: str, now: datetime | None = None) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.runners.runner import PipelineResult
 
-from beam_fraud.launch import pipeline_options, run
+from beam_fraud.runners.launch import pipeline_options, run
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of
 from beam_fraud.transforms.read_stream import ReadStream

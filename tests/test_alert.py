@@ -2,8 +2,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.alert import Alert, Reason, alert_id
-from beam_fraud.stages import SCORED
+from beam_fraud.alerts.alert import Alert, Reason, alert_id
+from beam_fraud.schema.stages import SCORED
 from tests.flagged import START, alerts_of, flagged_batch
 
 

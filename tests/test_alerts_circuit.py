@@ -1,6 +1,6 @@
 import pytest
 
-from beam_fraud.alerts.circuit import FIRST_PAUSE, LONGEST_PAUSE, OPENS_AFTER, Circuit
+from beam_fraud.alerts.sender import FIRST_PAUSE, LONGEST_PAUSE, OPENS_AFTER, Circuit
 
 
 def _fail(circuit, times, now=100.0):

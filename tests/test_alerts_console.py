@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.alerts.console import ConsoleChannel
-from beam_fraud.alerts.line import alert_line
+from beam_fraud.alerts.channels.console import ConsoleChannel, alert_line
 from beam_fraud.alerts.message import Message
 from tests.flagged import alerts_of, flagged_batch, message_of
 

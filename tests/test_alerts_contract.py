@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.alerts.samples import SAMPLES
-from beam_fraud.alerts.url import parse_channel
 from beam_fraud.errors import FraudError
-from beam_fraud.pseudonym import Pseudonyms
 from tests.flagged import alerts_of, flagged_batch, message_of
 from tests.recipients import (
     ConsoleRecipient,

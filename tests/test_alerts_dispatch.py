@@ -4,17 +4,16 @@ import threading
 
 import pytest
 
-from beam_fraud.alert import AlertContext, RuleTerms
-from beam_fraud.alerts.clock import Clock
-from beam_fraud.alerts.console import ConsoleChannel
+from beam_fraud.alerts.alert import AlertContext, RuleTerms
+from beam_fraud.alerts.channels.console import ConsoleChannel
+from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.dispatch import ChannelReport, send_pending
-from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy, Rate
+from beam_fraud.alerts.policy import BATCH_IN_ONE, Clock, Policy, Rate
+from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url
-from beam_fraud.sinks.queue_flagged import queue_flagged
+from beam_fraud.storage.database.connection import sqlite_url
 from tests.flagged import flagged_batch
 from tests.postman import Postman
 from tests.snoozing import snoozed_for_an_hour

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.dispatcher import Dispatcher
-from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy
+from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url, writing
-from beam_fraud.sinks.queue_flagged import queue_flagged
+from beam_fraud.storage.database.connection import sqlite_url, writing
 from tests.flagged import flagged_batch
 from tests.postman import Postman
 from tests.snoozing import snoozed_for_an_hour

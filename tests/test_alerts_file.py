@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alerts.file import FileChannel
+from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.errors import FraudError
 from tests.flagged import alerts_of, flagged_batch, message_of
 

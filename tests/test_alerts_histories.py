@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
 
-from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.sender import REFUSALS, ChannelSender
 from beam_fraud.alerts.snoozes import Snooze, lift, snooze
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url, transaction, writing
-from beam_fraud.sinks.queue_flagged import queue_flagged
-from beam_fraud.sinks.tables import ALERTS
+from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
+from beam_fraud.storage.database.tables import ALERTS
 from tests.flagged import flagged_batch
 from tests.postman import HandClock, Postman
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from beam_fraud.alert import Alert, Reason
-from beam_fraud.alerts.line import alert_line
+from beam_fraud.alerts.alert import Alert, Reason
+from beam_fraud.alerts.channels.console import alert_line
 from tests.flagged import alerts_of, flagged_batch
 
 

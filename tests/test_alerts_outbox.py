@@ -4,17 +4,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.alert import Alert
 from beam_fraud.alerts.deliveries import due_deliveries, mark_refused, mark_sent
 from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy, Rate
+from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.snoozes import Snooze, snooze
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url, transaction, writing
-from beam_fraud.sinks.engines import engine
-from beam_fraud.sinks.queue_flagged import queue_flagged
-from beam_fraud.sinks.tables import ALERTS
+from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
+from beam_fraud.storage.database.engines import engine
+from beam_fraud.storage.database.tables import ALERTS
 from tests.flagged import alerts_of, flagged_batch
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

@@ -6,16 +6,16 @@ import pytest
 from sqlalchemy import func, select
 
 from beam_fraud.alerts import fixing
-from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.fixing import new_delivery
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.sender import REFUSALS, ChannelSender
 from beam_fraud.alerts.snoozes import lift
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import transaction, writing
-from beam_fraud.sinks.queue_flagged import queue_flagged
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.connection import transaction, writing
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 from tests.flagged import flagged_batch
 from tests.postman import HandClock, Postman
 from tests.snoozing import snoozed_for_an_hour

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channels.slack import MOST_ALERTS, message_blocks
+from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.samples import SAMPLES, sample_alert
-from beam_fraud.alerts.slack_blocks import MOST_ALERTS, message_blocks
-from beam_fraud.alerts.url import parse_channel
 from beam_fraud.errors import FraudError
 from tests.flagged import alerts_of, flagged_batch, message_of
 from tests.http_receiver import Answer, HttpReceiver

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.alerts import smtp_session
-from beam_fraud.alerts.channel import MessageRefusedError
+from beam_fraud.alerts.channels import smtp_session
+from beam_fraud.alerts.channels.channel import MessageRefusedError
+from beam_fraud.alerts.channels.smtp import PASSWORD_VARIABLE
+from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.message import Message
-from beam_fraud.alerts.smtp import PASSWORD_VARIABLE
-from beam_fraud.alerts.url import parse_channel
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.printable import printable
+from beam_fraud.monitoring.printable import printable
 from tests.certificates import certificates
 from tests.flagged import START, alerts_of, flagged_batch, message_of
 from tests.recipients import LETTER_HEADERS

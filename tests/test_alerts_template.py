@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.samples import SAMPLES, sample_alert
 from beam_fraud.alerts.template import MessageTemplate, default_template, read_template
-from beam_fraud.alerts.url import parse_channel
 from beam_fraud.errors import FraudError
 from tests.flagged import message_of
 from tests.smtp_server import SmtpServer

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.alerts.console import ConsoleChannel
-from beam_fraud.alerts.file import FileChannel
-from beam_fraud.alerts.url import parse_channel
+from beam_fraud.alerts.channels.console import ConsoleChannel
+from beam_fraud.alerts.channels.file import FileChannel
+from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.errors import FraudError, UsageError
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alerts import http_post
-from beam_fraud.alerts.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channels import http as http_post
+from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterError
+from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.alerts.channels.webhook import SECRET_VARIABLE
 from beam_fraud.alerts.policy import Policy
-from beam_fraud.alerts.url import parse_channel
-from beam_fraud.alerts.webhook import SECRET_VARIABLE
 from beam_fraud.errors import FraudError, UsageError
 from tests.certificates import certificates
 from tests.flagged import alerts_of, flagged_batch, message_of

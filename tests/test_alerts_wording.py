@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import Alert, AlertContext, FiredRule, RuleTerms
-from beam_fraud.alerts.fields import FIELDS
-from beam_fraud.alerts.line import alert_line
+from beam_fraud.alerts.alert import Alert, AlertContext, FiredRule, RuleTerms
+from beam_fraud.alerts.channels.console import alert_line
+from beam_fraud.alerts.channels.slack import message_blocks
+from beam_fraud.alerts.message import FIELDS
+from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.alerts.samples import sample_alert
-from beam_fraud.alerts.slack_blocks import message_blocks
 from beam_fraud.alerts.template import default_template
 from beam_fraud.alerts.wording import clock_time, headline, shown
-from beam_fraud.commands import check_rules, score
-from beam_fraud.commands.check_rules import CheckRulesOptions
-from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.cli.commands import check_rules, score
+from beam_fraud.cli.commands.check_rules import CheckRulesOptions
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.decisions.rules.toml import rules_from_toml
 from beam_fraud.errors import UsageError
-from beam_fraud.pseudonym import Pseudonyms
-from beam_fraud.rules.rules_toml import rules_from_toml
 from tests.flagged import message_of
 from tests.test_commands_score import bundle
 

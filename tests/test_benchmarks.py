@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import score, train
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import score, train
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks import plain_loop, row_by_row, training
 from benchmarks.data import make_handbook, make_ulb

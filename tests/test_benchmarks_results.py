@@ -11,8 +11,8 @@ import pytest
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.schema_toml import load_schema
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.toml import load_schema
 from benchmarks.results import __main__ as results
 from benchmarks.results import recipes
 from benchmarks.results.handbook import load_week

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.presets import HANDBOOK
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
+from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from benchmarks import commands
 from benchmarks.hostile import hostile_messages
@@ -121,7 +121,7 @@ def test_memory_is_watched_over_time_and_its_growth_is_told() -> None:
 
 
 def test_the_state_of_each_step_is_counted(tmp_path: Path) -> None:
-    from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
+    from beam_fraud.storage.checkpoint import LocalCheckpoint
 
     checkpoint = LocalCheckpoint(tmp_path / "state.db")
     checkpoint.keep("velocity", 0, [(b"12345", 7), (b"678", 8)])

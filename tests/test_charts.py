@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from beam_fraud.charts.figure import Plot, legend_below, plot
-from beam_fraud.charts.page import Notice, Section, Table, cell_text, render_page, save_plots
+from beam_fraud.evaluation.charts.figure import Plot, legend_below, plot
+from beam_fraud.evaluation.charts.page import (
+    Notice,
+    Section,
+    Table,
+    cell_text,
+    render_page,
+    save_plots,
+)
 
 HOSTILE = '<script>alert("x")</script>'
 

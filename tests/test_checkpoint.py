@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.checkpoint import local_checkpoint
-from beam_fraud.checkpoint.local_checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.errors import FraudError
+from beam_fraud.storage import checkpoint as local_checkpoint
+from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_killed_process_leaves_its_last_commit(path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint\n"
+        "from beam_fraud.storage.checkpoint import LocalCheckpoint\n"
         "checkpoint = LocalCheckpoint.at(Path(sys.argv[1]))\n"
         "checkpoint.keep('a', 0, [(b'x' * 100_000, 1)])\n"
         "checkpoint.commit({'t:0': '1'})\n"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.checkpoint.kept_elsewhere import remember, taken_up
-from beam_fraud.checkpoint.local_checkpoint import about_topics
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import UNKEYED, IdHash
-from beam_fraud.stream_outputs import StreamOutputs
+from beam_fraud.state.identity import remember, taken_up
+from beam_fraud.storage.checkpoint import about_topics
+from beam_fraud.storage.stream_outputs import StreamOutputs
 
 ABOUT = {"source": "topic t", "number of shards": "16"}
 HASH = IdHash.random()

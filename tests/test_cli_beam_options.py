@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from beam_fraud.commandline.beam_options import beam_options, split
+from beam_fraud.cli.beam_options import beam_options, split
 from beam_fraud.errors import UsageError
 
 OWN = {"--out": True, "--limit": True, "--dry-run": False, "--model": True}
@@ -95,7 +95,7 @@ def test_options_of_every_runner_are_known() -> None:
 
 def test_beam_is_imported_only_for_an_option_that_is_not_ours() -> None:
     code = (
-        "import sys; from beam_fraud.commandline.beam_options import split;"
+        "import sys; from beam_fraud.cli.beam_options import split;"
         "split(['a.csv', '--out', 'o'], {'--out': True}, 'x'); print('apache_beam' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

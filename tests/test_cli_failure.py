@@ -4,7 +4,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.commandline import failure, log
+from beam_fraud.cli.terminal import failure, log
 from beam_fraud.errors import FraudError, UsageError
 
 LINE = "bundle b: model.joblib was changed after it was written; write the bundle again"

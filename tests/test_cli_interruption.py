@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commandline import interruption
-from beam_fraud.commandline.interruption import descendants, stopped, stopped_by_signals
-from beam_fraud.commands import demo
+from beam_fraud.cli.commands import demo
+from beam_fraud.cli.terminal import interruption
+from beam_fraud.cli.terminal.interruption import descendants, stopped, stopped_by_signals
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 

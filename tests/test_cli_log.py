@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.commandline import log
+from beam_fraud.cli.terminal import log
 from beam_fraud.errors import FraudError, UsageError
 
-OURS = logging.getLogger("beam_fraud.commands.score")
+OURS = logging.getLogger("beam_fraud.cli.commands.score")
 BEAM = logging.getLogger("apache_beam.runners.common")
 
 
@@ -22,7 +22,7 @@ def test_text_lines_say_when_how_grave_and_where(capsys: pytest.CaptureFixture[s
     assert printed.out == ""
     when, rest = printed.err.split(" ", 1)
     datetime.strptime(when, "%H:%M:%S")
-    assert rest == "info beam_fraud.commands.score: scored 3 rows\n"
+    assert rest == "info beam_fraud.cli.commands.score: scored 3 rows\n"
 
 
 def test_json_lines_are_one_object_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.activity import doing
 from beam_fraud.cli import main
-from beam_fraud.commandline import command, log, progress
-from beam_fraud.commandline.progress import activities_shown, progress_of, status_line
+from beam_fraud.cli.terminal import command, log, progress
+from beam_fraud.cli.terminal.progress import activities_shown, progress_of, status_line
+from beam_fraud.monitoring.activity import doing
 
 
 class Rows:
@@ -41,7 +41,7 @@ def test_lines_tell_rows_done_and_left(capsys: pytest.CaptureFixture[str]) -> No
         assert rows.seen.wait(10)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "info beam_fraud.commandline.progress: scoring: 10 rows done, 990 left, " in printed.err
+    assert "info beam_fraud.cli.terminal.progress: scoring: 10 rows done, 990 left, " in printed.err
 
 
 def test_a_short_run_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

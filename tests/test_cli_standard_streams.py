@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands import demo
+from beam_fraud.cli.commands import demo
 
 FULL = "/dev/full"
 
@@ -45,7 +45,7 @@ def test_a_result_that_cannot_be_printed_is_one_line() -> None:
 def test_without_standard_error_a_command_works() -> None:
     program = (
         "import sys; from beam_fraud.cli import main;"
-        "from beam_fraud.commandline.worker_output import worker_output_logged as quiet;"
+        "from beam_fraud.cli.terminal.worker_output import worker_output_logged as quiet;"
         "main(['--version']); quiet().__enter__(); print('a message', file=sys.stderr)"
     )
     done = shell(f'"$P" -c "{program}" 2>&-')

@@ -3,9 +3,9 @@
 import pytest
 
 from beam_fraud.alerts.outbox import Counts
-from beam_fraud.commandline.stream_status import stream_status
-from beam_fraud.live.latency import LatencyHistogram
-from beam_fraud.live.snapshot import Position, Snapshot
+from beam_fraud.cli.terminal.stream_status import stream_status
+from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.snapshot import Position, Snapshot
 
 NONE = LatencyHistogram()
 

@@ -21,7 +21,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli import main
-from beam_fraud.commandline import failure, log
+from beam_fraud.cli.terminal import failure, log
 from tests.refused_calls import Call, Ended
 
 #: Numbers that a user can cause.

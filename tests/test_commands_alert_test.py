@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from beam_fraud.alerts.pseudonym import KEY_VARIABLE
 from beam_fraud.cli import main
-from beam_fraud.pseudonym import KEY_VARIABLE
 from tests.smtp_server import SmtpServer
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alert import AlertContext, alert_id
+from beam_fraud.alerts.alert import AlertContext, alert_id
+from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.dispatch import send_pending
-from beam_fraud.alerts.file import FileChannel
 from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.cli import main
-from beam_fraud.commands.resend_alerts import ResendAlertsOptions, run
+from beam_fraud.cli.commands.resend_alerts import ResendAlertsOptions, run
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import sqlite_url, transaction, writing
-from beam_fraud.sinks.queue_flagged import queue_flagged
-from beam_fraud.sinks.tables import DELIVERIES
+from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
+from beam_fraud.storage.database.tables import DELIVERIES
 from tests.flagged import flagged_batch
 
 HOSTILE = "x\x1b[2J\nsent"

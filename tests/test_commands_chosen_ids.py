@@ -14,15 +14,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.checkpoint.stream_hash import KEY
-from beam_fraud.commands import features, score, stream
-from beam_fraud.commands.features import FeaturesOptions
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.stream import StreamOptions
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.commands.train import run as train
+from beam_fraud.cli.commands import features, score, stream
+from beam_fraud.cli.commands.features import FeaturesOptions
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.stream import StreamOptions
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.train import run as train
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.state.identity import KEY
 from tests.chosen_ids import COLLIDING, COLLIDING_ACCOUNTS
 
 pytestmark = pytest.mark.slow

@@ -9,19 +9,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import replay, score
-from beam_fraud.commands.dead_letters import (
+from beam_fraud.cli.commands import replay, score
+from beam_fraud.cli.commands.dead_letters import (
     ExportOptions,
     ListOptions,
     render_list,
     run_export,
     run_list,
 )
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.dead_letters.wrong_value import wrong_value
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.operations.dead_letters.wrong_value import wrong_value
 from beam_fraud.records.faults import REASONS
-from beam_fraud.sinks.connection import sqlite_url
+from beam_fraud.storage.database.connection import sqlite_url
 from tests.test_commands_replay import DAY, again, dead_letters, export, listed, scored
 from tests.test_commands_score import bundle
 

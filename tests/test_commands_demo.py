@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from beam_fraud.commands.demo import render
+from beam_fraud.cli.commands.demo import render
 
 
 def test_hints_quote_paths_and_give_the_history() -> None:

@@ -19,16 +19,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.cli import main
-from beam_fraud.commands import erase, score
-from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.cli.commands import erase, score
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.outputs import RunOutputs
-from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.sinks.parquet_writer import ParquetBlockWriter, is_ours
-from beam_fraud.sinks.tables import (
+from beam_fraud.storage.batch_outputs import RunOutputs
+from beam_fraud.storage.database.connection import (
+    prepare_database,
+    sqlite_url,
+    transaction,
+    writing,
+)
+from beam_fraud.storage.database.tables import (
     ALERTS,
     DEAD_LETTERS,
     DELIVERIES,
@@ -36,9 +41,9 @@ from beam_fraud.sinks.tables import (
     LABELS,
     SNOOZES,
 )
-from beam_fraud.sinks.upsert import upsert
-from beam_fraud.stages import SCORED
-from beam_fraud.stream_outputs import StreamOutputs
+from beam_fraud.storage.database.upsert import upsert
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter, is_ours
+from beam_fraud.storage.stream_outputs import StreamOutputs
 from tests.crash import run_and_die_at
 from tests.erasing import GONE, NOW, STAYS, filled, run, traces
 from tests.flagged import flagged_batch

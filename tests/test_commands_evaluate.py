@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.commands import compare_models, evaluate, import_model, train
-from beam_fraud.commands.compare_models import CompareModelsOptions
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.import_model import ImportOptions
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import compare_models, evaluate, import_model, train
+from beam_fraud.cli.commands.compare_models import CompareModelsOptions
+from beam_fraud.cli.commands.evaluate import EvaluateOptions
+from beam_fraud.cli.commands.import_model import ImportOptions
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.errors import FraudError, UsageError
 from tests.requirements import need
 

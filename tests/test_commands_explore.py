@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands.explore import ExploreOptions, render, run
-from beam_fraud.commands.simulate import SimulateOptions
-from beam_fraud.commands.simulate import run as simulate
+from beam_fraud.cli.commands.explore import ExploreOptions, render, run
+from beam_fraud.cli.commands.simulate import SimulateOptions
+from beam_fraud.cli.commands.simulate import run as simulate
 from beam_fraud.errors import FraudError, UsageError
 
 HOSTILE = "<script>alert('$1$')</script>"

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands import compare_models, list_models, show_model, train
-from beam_fraud.commands.compare_models import CompareModelsOptions
-from beam_fraud.commands.list_models import ListModelsOptions
-from beam_fraud.commands.show_model import ShowModelOptions
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import compare_models, list_models, show_model, train
+from beam_fraud.cli.commands.compare_models import CompareModelsOptions
+from beam_fraud.cli.commands.list_models import ListModelsOptions
+from beam_fraud.cli.commands.show_model import ShowModelOptions
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.agreement import agreement, rank_correlation
 from beam_fraud.models.bundle import open_bundle

@@ -12,7 +12,7 @@ import typer
 
 from beam_fraud.cli import main
 from beam_fraud.cli.app import app
-from beam_fraud.commands import replay, score
+from beam_fraud.cli.commands import replay, score
 from tests.test_commands_replay import export, scored
 
 

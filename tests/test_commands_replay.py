@@ -14,24 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.commands import replay, score
-from beam_fraud.commands.dead_letters import (
-    ExportOptions,
-    ListOptions,
-    run_export,
-    run_list,
-)
-from beam_fraud.commands.replay import ReplayOptions
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.dead_letters.database import DeadLetterTable
-from beam_fraud.dead_letters.store import Choice
+from beam_fraud.cli.commands import replay, score
+from beam_fraud.cli.commands.dead_letters import ExportOptions, ListOptions, run_export, run_list
+from beam_fraud.cli.commands.replay import ReplayOptions
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.outputs import DEAD_LETTERS, RunOutputs
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
-from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.sinks.tables import DEAD_LETTERS as TABLE
-from beam_fraud.sinks.upsert import upsert
-from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.operations.dead_letters.database import DeadLetterTable
+from beam_fraud.operations.dead_letters.store import Choice
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, RunOutputs
+from beam_fraud.storage.database.connection import (
+    prepare_database,
+    sqlite_url,
+    transaction,
+    writing,
+)
+from beam_fraud.storage.database.tables import DEAD_LETTERS as TABLE
+from beam_fraud.storage.database.upsert import upsert
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from tests.test_commands_score import bundle
 
 DAY = "id,t,a\nx1,2024-01-01,1\nx2,2024-01-02,ten\nx3,yesterday,3\nx1,2024-01-01,1\n"

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.commands import features, score
-from beam_fraud.commands.features import FeaturesOptions
-from beam_fraud.commands.given import refuse_own_outputs
-from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.cli.commands import features, score
+from beam_fraud.cli.commands.features import FeaturesOptions
+from beam_fraud.cli.commands.inputs import refuse_own_outputs
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
-from beam_fraud.outputs import RunOutputs
-from beam_fraud.schema import Schema
+from beam_fraud.schema.schema import Schema
+from beam_fraud.storage.batch_outputs import RunOutputs
 
 #: What became of alerts where there are none.
 NONE = dict.fromkeys(("sent", "already_sent", "failed", "snoozed", "digested"), 0)

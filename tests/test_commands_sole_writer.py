@@ -11,16 +11,9 @@ from typing import Any
 
 import pytest
 
-from beam_fraud.commands import (
-    evaluate,
-    explore,
-    export_model,
-    import_model,
-    simulate,
-    train,
-)
-from beam_fraud.commands.sole_writer import sole_writer
+from beam_fraud.cli.commands import evaluate, explore, export_model, import_model, simulate, train
 from beam_fraud.errors import FraudError
+from beam_fraud.storage.sole_writer import sole_writer
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands.stream import StreamOptions, run
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.commands.train import run as train
+from beam_fraud.cli.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.train import run as train
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.test_commands_score import bundle

@@ -17,17 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from beam_fraud.commands import evaluate, import_model, score, train
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.import_model import ImportOptions
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import evaluate, import_model, score, train
+from beam_fraud.cli.commands.evaluate import EvaluateOptions
+from beam_fraud.cli.commands.import_model import ImportOptions
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle, read_card, read_reference
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.schema_toml import load_schema
+from beam_fraud.schema.toml import load_schema
 
 SCHEMA = """
 name = "shop"

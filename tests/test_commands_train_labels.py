@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import train
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.errors import FraudError
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle, read_card
 from beam_fraud.models.predict import predict_scores

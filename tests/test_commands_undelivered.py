@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.commands import replay_undelivered, score
-from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.cli.commands import replay_undelivered, score
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import persistence
-from beam_fraud.sinks.connection import transaction
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.tables import DEAD_LETTERS, FLAGGED
+from beam_fraud.storage.database import retry as persistence
+from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
 from deploy.postgres.server import Server
 from tests.test_commands_score import bundle
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud import launch
-from beam_fraud.commands.dataflow_job import DataflowDraining
-from beam_fraud.runners.dataflow import dataflow_problems
+from beam_fraud.runners import launch
+from beam_fraud.runners.dataflow.checks import dataflow_problems
+from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.worker_place import WorkerPlace
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module

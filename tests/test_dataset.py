@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.dataset import load_dataset
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.presets import PRESETS
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.records.read import read_transactions
-from beam_fraud.schema import Schema
+from beam_fraud.schema.presets import PRESETS
+from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.source import find_inputs
 from tests.reading import BANK, GOOD, csv_of, write_text
 

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.decision import decide, decided_columns
+from beam_fraud.decisions.decision import decide, decided_columns
+from beam_fraud.decisions.rules.condition import Always
+from beam_fraud.decisions.rules.rule import Fired, Rule, Verdict
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.rules.condition import Always
-from beam_fraud.rules.rule import Fired, Rule, Verdict
-from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sources.raw import Origin, origin_of, with_origin
-from beam_fraud.stages import SCORED
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 
 
 def scored(origin: Origin | None) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from beam_fraud.errors import UsageError
-from beam_fraud.runners.dataflow import IN_IMAGE
+from beam_fraud.runners.dataflow.checks import IN_IMAGE
 from deploy.dataflow import main
 
 ROOT = Path(main.__file__).parents[2]
@@ -158,7 +158,7 @@ def commands_of(page: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_call_of_the_page_has_options_that_there_are(page: Path) -> None:
-    from beam_fraud.commandline.beam_options import split
+    from beam_fraud.cli.beam_options import split
 
     calls = [words[1:] for words in commands_of(page) if words[:1] == ["beam-fraud"]]
     assert calls

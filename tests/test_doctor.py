@@ -12,19 +12,17 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli import main
-from beam_fraud.commands.doctor import DoctorOptions, run
-from beam_fraud.doctor.check import Check
-from beam_fraud.doctor.disk import check_disk
-from beam_fraud.doctor.flink import check_checkpoints, check_flink
-from beam_fraud.doctor.installed import check_packages
-from beam_fraud.doctor.prism import check_prism
-from beam_fraud.doctor.probe import probe, report
-from beam_fraud.doctor.runner import check_runner
-from beam_fraud.doctor.worker_pool import check_worker_pool
-from beam_fraud.doctor.workers import check_workers, compared
+from beam_fraud.cli.commands.doctor import DoctorOptions, run
 from beam_fraud.errors import FraudError
+from beam_fraud.operations.doctor.check import Check
+from beam_fraud.operations.doctor.flink import check_checkpoints, check_flink
+from beam_fraud.operations.doctor.machine import check_disk, check_packages
+from beam_fraud.operations.doctor.prism import check_prism
+from beam_fraud.operations.doctor.probe import probe, report
+from beam_fraud.operations.doctor.runner import check_runner, check_worker_pool
+from beam_fraud.operations.doctor.workers import check_workers, compared
 from beam_fraud.runners.address import Address
-from beam_fraud.runners.flink_rest import FlinkRest
+from beam_fraud.runners.flink.rest import FlinkRest
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
 from tests.job_server import job_server, job_server_jar
 from tests.requirements import need_job_server
@@ -220,8 +218,9 @@ def test_an_extra_is_there_if_all_is_that_its_packages_bring(
         "beam": ["log>=1", 'store>=1; extra == "cloud"'],
     }
     there = {"beam-fraud": "1", "beam": "1", "log": "1"}
-    monkeypatch.setattr("beam_fraud.doctor.installed.requires", lambda name: needs.get(name))
-    monkeypatch.setattr("beam_fraud.doctor.installed._installed", there.get)
+    machine = "beam_fraud.operations.doctor.machine"
+    monkeypatch.setattr(f"{machine}.requires", lambda name: needs.get(name))
+    monkeypatch.setattr(f"{machine}._installed", there.get)
     assert check_packages()[1].found == "log; not installed: cloud"
     there["store"] = "1"
     assert check_packages()[1].found == "cloud, log"
@@ -294,7 +293,7 @@ def test_checks_are_shown_as_they_are_done(monkeypatch: pytest.MonkeyPatch) -> N
         assert shown == ["packages", "extras", "schema"], "they wait for the last one"
         return [Check("Kafka", "ok", "answers")]
 
-    monkeypatch.setattr("beam_fraud.commands.doctor.check_kafka", kafka_that_is_slow)
+    monkeypatch.setattr("beam_fraud.cli.commands.doctor.check_kafka", kafka_that_is_slow)
     asked = DoctorOptions(schema="handbook", kafka="b:9092")
     result = run(asked, lambda check: shown.append(check.name))
     assert shown == ["packages", "extras", "schema", "Kafka"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from beam_fraud.duration import microseconds
 from beam_fraud.errors import UsageError
+from beam_fraud.schema.duration import microseconds
 
 
 @pytest.mark.parametrize(

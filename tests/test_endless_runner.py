@@ -18,7 +18,7 @@ from apache_beam.io.unbounded_source import (
 from apache_beam.runners.worker import statesampler
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
-from beam_fraud.launch import ENDLESS_RUNNER, pipeline_options
+from beam_fraud.runners.launch import ENDLESS_RUNNER, pipeline_options
 from beam_fraud.transforms.counters import count, read_counters
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.sinks.connection import sqlite_url
+from beam_fraud.storage.database.connection import sqlite_url
 from tests.erasing import filled, rows_of, run, traces
 
 
 def test_every_table_of_a_database_is_rid_of_an_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("beam_fraud.erasure.database.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("beam_fraud.operations.erasure.database.ROWS_AT_A_TIME", 7)
     url = sqlite_url(tmp_path / "cases.db")
     filled(url)
     before = rows_of(url)

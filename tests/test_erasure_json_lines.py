@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alerts.file import FileChannel
+from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.message import Message
 from beam_fraud.errors import FraudError
 from tests.erasing import GONE, NOW, STAYS, run

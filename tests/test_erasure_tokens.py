@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.erasure.tokens import token_pattern
+from beam_fraud.operations.erasure.subject import token_pattern
 
 _IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1)
 

@@ -10,22 +10,18 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from beam_fraud.duration import DAY
 from beam_fraud.errors import UsageError
 from beam_fraud.evaluation.calibration import calibration_of
 from beam_fraud.evaluation.cost import costs_of, parse_cost
+from beam_fraud.evaluation.curves import score_histogram
 from beam_fraud.evaluation.daily import days_of
-from beam_fraud.evaluation.histogram import score_histogram
-from beam_fraud.evaluation.importance import (
-    affordable_rows,
-    permutation_importance,
-    sample_of,
-)
+from beam_fraud.evaluation.importance import affordable_rows, permutation_importance, sample_of
 from beam_fraud.evaluation.rows import EvaluatedRows
 from beam_fraud.evaluation.stability import population_stability, stability_of
-from beam_fraud.models.handbook_protocol import card_precision
+from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.reference import Reference, count_bins
 from beam_fraud.models.threshold import LeastCost
+from beam_fraud.schema.duration import DAY
 
 LABELS = np.array([1, 0, 1, 0, 0], dtype=np.int8)
 SCORES = np.array([0.9, 0.8, 0.7, 0.2, 0.1])

@@ -12,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from beam_fraud.evaluation.native_importance import NativeImportance, native_importance
+from beam_fraud.evaluation.importance import NativeImportance, native_importance
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.reference import Reference
-from beam_fraud.presets import HANDBOOK
+from beam_fraud.schema.presets import HANDBOOK
 
 FEATURES = FeatureSet(HANDBOOK, order=("a", "b", "c"))
 MATRIX = np.random.default_rng(0).normal(size=(300, 3))

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.duration import DAY, HOUR
 from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
 from beam_fraud.evaluation.segmentation import (
     MOST_VALUES,
@@ -23,7 +22,8 @@ from beam_fraud.evaluation.segmentation import (
 )
 from beam_fraud.evaluation.segments import segment_table
 from beam_fraud.models.metrics import measure
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.duration import DAY, HOUR
+from beam_fraud.schema.schema import EVENT_TIME
 
 AMOUNTS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.event_clock import NEVER, ClockState, EventClock
+from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
 
 HOUR = 3_600_000_000
 

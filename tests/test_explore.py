@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from beam_fraud.dataset import load_dataset
-from beam_fraud.explore.categories import ABSENT, OTHERS
-from beam_fraud.explore.exploration import Exploration, explore
-from beam_fraud.explore.rates import wilson
-from beam_fraud.explore.separation import separation
-from beam_fraud.presets import ULB
-from beam_fraud.schema import FeatureColumn, Schema
-from beam_fraud.velocity import Velocity
+from beam_fraud.evaluation.explore.categories import ABSENT, OTHERS
+from beam_fraud.evaluation.explore.exploration import Exploration, explore
+from beam_fraud.evaluation.explore.rates import wilson
+from beam_fraud.evaluation.explore.separation import separation
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.schema.presets import ULB
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.schema.velocity import Velocity
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 DAY = 86_400

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands import train
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.extras import EXTRAS, install
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.errors import EXTRAS, install
 from tests.test_commands_train import SCHEMA, table
 
 #: What the extras bring, for models and for places.

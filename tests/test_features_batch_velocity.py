@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
-from beam_fraud.velocity import AGGREGATES, Velocity
+from beam_fraud.schema.velocity import AGGREGATES, Velocity
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 
 #: Slices of one row, of a few, and of all rows.

@@ -12,7 +12,7 @@ import pytest
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import key_rows
-from beam_fraud.presets import HANDBOOK
+from beam_fraud.schema.presets import HANDBOOK
 
 FILE = Path(__file__).parent.parent.parent / "shared" / "data" / "handbook_transactions.parquet"
 #: The handbook's delay.

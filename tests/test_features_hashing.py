@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.features.hashing import UNKEYED, IdHash
 from beam_fraud.features.velocity.columns import part_of
-from beam_fraud.shards.id_table import IdTable
+from beam_fraud.state.deduplicate import IdTable
 from tests.chosen_ids import COLLIDING, COLLIDING_ACCOUNTS, ids_of_one_sequence
 
 TEXTS = st.lists(

@@ -7,7 +7,7 @@ import pytest
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.key_rows import key_rows
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.schema import EVENT_TIME
 
 HASH = IdHash.random()
 TRANSACTIONS = pa.table(

@@ -19,7 +19,7 @@ from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity.large_sums import TOPS, Load
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.features.velocity.window_totals import WindowTotals, derive
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 from tests.velocity_reference import DAY, SPECS, keyed_rows, reference
 
 MOST = 10**14 - 1

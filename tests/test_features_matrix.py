@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.features.calendar import is_night, is_weekend
-from beam_fraud.features.categories import categories_of, code_categories
-from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.schema import EVENT_TIME, FeatureColumn, Schema
+from beam_fraud.features.matrix import FeatureSet, categories_of, code_categories, feature_matrix
+from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Schema
 
 #: Arrow knows the summer times of 2038 and later no more.
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))

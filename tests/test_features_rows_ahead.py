@@ -8,7 +8,7 @@ import pytest
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import KeyRows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 from tests.test_features_velocity_state import assert_same, every, joined, row_of
 from tests.velocity_reference import DAY, HOUR
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from beam_fraud.errors import FraudError
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
-from beam_fraud.features.velocity.state import distinct_merchants, key_slots, row_runs
-from beam_fraud.features.velocity.state.key_slots import KeySlots
+from beam_fraud.features.velocity.state import distinct_merchants, row_runs
+from beam_fraud.features.velocity.state import row_runs as key_slots
+from beam_fraud.features.velocity.state.row_runs import KeySlots
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
-from beam_fraud.presets import HANDBOOK, LEDGER
-from beam_fraud.velocity import AGGREGATES, Velocity
+from beam_fraud.schema.presets import HANDBOOK, LEDGER
+from beam_fraud.schema.velocity import AGGREGATES, Velocity
 from tests.shard_host import newest_row
 from tests.velocity_reference import DAY, HOUR, SPECS, keyed_rows, reference
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.features.velocity.batch.window_extremes import range_maxima, range_minima
+from beam_fraud.features.velocity.batch.window_aggregates import range_maxima, range_minima
 
 VALUES = st.lists(st.integers(-5, 5), min_size=1, max_size=70)
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_fraud.features.velocity.fixed_point import squares
-from beam_fraud.features.velocity.sum_of_squares import deviations
-from beam_fraud.features.velocity.window_totals import WindowTotals, derive
+from beam_fraud.features.velocity.window_totals import WindowTotals, derive, deviations
 
 UNITS = st.lists(st.integers(1 - 10**14, 10**14 - 1), min_size=1, max_size=30)
 

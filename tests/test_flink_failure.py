@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.runners.flink_failure import flink_failure
+from beam_fraud.runners.flink.failure import flink_failure
 
 NO_POOL = """java.lang.Exception: The user defined 'open()' method caused an exception: \
 org.apache.beam.vendor.grpc.io.grpc.StatusRuntimeException: UNAVAILABLE: io exception

@@ -9,8 +9,8 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud import launch
-from beam_fraud.flink_job import FlinkJob, name_of_own
+from beam_fraud.runners import launch
+from beam_fraud.runners.flink.job import FlinkJob, name_of_own
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
 from tests.fn_runner import until
 

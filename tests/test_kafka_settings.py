@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.kafka.client import Reports, new_consumer
-from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.client import Reports, new_consumer
+from beam_fraud.sources.kafka.settings import KafkaSettings
 
 
 def test_properties_reach_every_client() -> None:

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from beam_fraud.launch import LOCAL_RUNNER, pipeline_options, run
+from beam_fraud.runners.launch import LOCAL_RUNNER, pipeline_options, run
 from beam_fraud.runners.runner import runner_of
 
 DAY = 86_400

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.live.board import new_board, read_board
-from beam_fraud.live.recorder import close_recorder, count_everywhere, recorder
+from beam_fraud.monitoring.board import new_board, read_board
+from beam_fraud.monitoring.recorder import close_recorder, count_everywhere, recorder
 from tests.stream_process import wait_until
 
 
@@ -123,7 +123,7 @@ def test_threads_of_a_worker_lose_no_row(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from beam_fraud.live.recorder import recorder
+from beam_fraud.monitoring.recorder import recorder
 told = recorder(sys.argv[1])
 for number in range(2_000):
     told.count("rows_in", 1)

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from beam_fraud.alerts.outbox import Counts
 from beam_fraud.errors import FraudError
-from beam_fraud.live.exposition import serve_metrics
-from beam_fraud.live.latency import LatencyHistogram
-from beam_fraud.live.snapshot import Position, Snapshot
+from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.prometheus import serve_metrics
+from beam_fraud.monitoring.snapshot import Position, Snapshot
 
 BUILD = {"version": "1.2", "model_id": 'forest"@abc'}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.live.latency import BOUNDS, LatencyHistogram
+from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
 
 INSIDE = st.floats(BOUNDS[0], BOUNDS[-1])
 

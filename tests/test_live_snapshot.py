@@ -1,8 +1,8 @@
 """What several workers tell, together."""
 
-from beam_fraud.counter_names import ROWS_DEAD, ROWS_DUPLICATE, ROWS_IN, ROWS_SCORED
-from beam_fraud.live.latency import LatencyHistogram
-from beam_fraud.live.snapshot import Position, Snapshot, merge
+from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_IN, ROWS_SCORED
+from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.snapshot import Position, Snapshot, merge
 
 
 def test_workers_add_up() -> None:

@@ -1,8 +1,8 @@
 """Rates and latencies are those of the last seconds."""
 
-from beam_fraud.live.latency import LatencyHistogram
-from beam_fraud.live.snapshot import Snapshot
-from beam_fraud.live.trend import Trend
+from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.snapshot import Snapshot
+from beam_fraud.monitoring.trend import Trend
 
 
 def snapshot(scored: int, latency: LatencyHistogram | None = None) -> Snapshot:

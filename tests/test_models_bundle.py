@@ -22,10 +22,9 @@ from beam_fraud.models.bundle import (
     read_reference,
     write_bundle,
 )
-from beam_fraud.models.manifest import Manifest, Thresholds
-from beam_fraud.models.packages import package_version, packages_of
+from beam_fraud.models.manifest import Manifest, Thresholds, package_version, packages_of
 from beam_fraud.models.reference import Reference
-from beam_fraud.presets import HANDBOOK, ULB
+from beam_fraud.schema.presets import HANDBOOK, ULB
 
 MANIFEST = Manifest(
     name="dummy",

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
 
-from beam_fraud.commands import train
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.models.bundle import open_bundle, read_card
-from beam_fraud.models.card.importance import importance_of
+from beam_fraud.models.card.features import importance_of
 from beam_fraud.models.card.markdown import code, plain, table
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.labelled import LabelledRows

@@ -7,15 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from beam_fraud.duration import DAY
 from beam_fraud.models.choosing import choose, settle
 from beam_fraud.models.examples import FoldRows
-from beam_fraud.models.fold_figures import fold_figures, summary
-from beam_fraud.models.folds import Fold, block_begins, chained_folds
-from beam_fraud.models.handbook_protocol import card_precision
+from beam_fraud.models.folds import Fold, block_begins, chained_folds, fold_figures, summary
+from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.schema.duration import DAY
 from tests.hourly import examples, hourly
 from tests.spying import SpyingModel
 

@@ -21,11 +21,8 @@ from beam_fraud.models.estimators.forward import forward_cuts, forward_scores
 from beam_fraud.models.estimators.log_odds import log_odds
 from beam_fraud.models.estimators.logit_average import mean_log_odds
 from beam_fraud.models.kinds import ModelKind, model_kind
-from beam_fraud.models.kinds.average import Average
+from beam_fraud.models.kinds.ensemble import Average, RankAverage, Stacking, best_weights
 from beam_fraud.models.kinds.isolation_forest import IsolationForest
-from beam_fraud.models.kinds.rank_average import RankAverage
-from beam_fraud.models.kinds.stacking import Stacking
-from beam_fraud.models.kinds.weights import best_weights
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.duration import DAY, HOUR
 from beam_fraud.errors import FraudError
 from beam_fraud.models.folds import (
     block_begins,
@@ -15,6 +14,7 @@ from beam_fraud.models.folds import (
     stratified_folds,
     without_known_cards,
 )
+from beam_fraud.schema.duration import DAY, HOUR
 
 SECONDS = st.lists(st.integers(0, 500), min_size=1, max_size=80).map(sorted)
 

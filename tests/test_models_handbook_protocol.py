@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beam_fraud.commands import evaluate, train
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.duration import DAY
-from beam_fraud.models.handbook_protocol import (
-    Period,
-    card_precision,
-    period_after,
-    rows_to_test,
-)
-from beam_fraud.presets import HANDBOOK as HANDBOOK_SCHEMA
+from beam_fraud.cli.commands import evaluate, train
+from beam_fraud.cli.commands.evaluate import EvaluateOptions
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.models.handbook import Period, card_precision, period_after, rows_to_test
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.presets import HANDBOOK as HANDBOOK_SCHEMA
 from benchmarks.results.handbook import bundle_figures, load_week
 from benchmarks.results.recipe import BundleRecipe
 

@@ -21,8 +21,8 @@ from beam_fraud.cli import main
 from beam_fraud.errors import FraudError
 from beam_fraud.models.importing import ImportedModel, open_trusted, read_model_file
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.schema import FeatureColumn, Schema
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.schema.velocity import Velocity
 
 SCHEMA = Schema(
     name="test",

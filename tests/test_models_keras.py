@@ -16,22 +16,28 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.commands import train
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import HISTORY_FILE, open_bundle
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.network.backend import VARIABLE, keras_on_jax
 from beam_fraud.models.network.checkpoints import read_checkpoint
 from beam_fraud.models.network.classifier import KerasClassifier
-from beam_fraud.models.network.fitting import Examples, Shape, compiled_network, fit_epochs
+from beam_fraud.models.network.fitting import (
+    VARIABLE,
+    Examples,
+    Shape,
+    compiled_network,
+    fit_epochs,
+    keras_on_jax,
+)
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
-from beam_fraud.reasons.registry import explainer_of
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema.schema import FeatureColumn, Schema
 
 SHAPE = Shape(inputs=3, units=8, layers=3, dropout=0.3)
 SMALL = Keras(units=8, batch=128, epochs=4)

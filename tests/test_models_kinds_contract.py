@@ -17,19 +17,17 @@ from scipy.special import logit
 from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.errors import FraudError
-from beam_fraud.extras import EXTRAS
+from beam_fraud.decisions.reasons.registry import explainer_of
+from beam_fraud.errors import EXTRAS, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, load_model, open_bundle, write_bundle
-from beam_fraud.models.handler import BundleModelHandler, score_blocks
 from beam_fraud.models.kinds import KINDS, ModelKind
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.manifest import Manifest, Thresholds
-from beam_fraud.models.packages import packages_of
+from beam_fraud.models.manifest import Manifest, Thresholds, packages_of
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
-from beam_fraud.reasons.registry import explainer_of
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.transforms.infer import BundleModelHandler, score_blocks
 from tests.one_thread import one_thread
 
 SCHEMA = Schema(

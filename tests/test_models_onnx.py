@@ -20,8 +20,8 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.commands import export_model
-from beam_fraud.commands.export_model import ExportOptions
+from beam_fraud.cli.commands import export_model
+from beam_fraud.cli.commands.export_model import ExportOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, write_bundle
@@ -34,13 +34,12 @@ from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.network.dense import DenseNetwork
 from beam_fraud.models.onnx import export
-from beam_fraud.models.onnx.export import export_onnx
+from beam_fraud.models.onnx.export import export_onnx, probe_rows
 from beam_fraud.models.onnx.graph import onnx_graph
-from beam_fraud.models.onnx.probes import probe_rows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.resampling.prior import PriorCorrected
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema.schema import FeatureColumn, Schema
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -7,12 +7,12 @@ from statistics import fmean
 
 import pytest
 
-from beam_fraud.commands import evaluate, train
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import evaluate, train
+from beam_fraud.cli.commands.evaluate import EvaluateOptions
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.kinds import model_kind
-from beam_fraud.presets import ULB as ULB_SCHEMA
+from beam_fraud.schema.presets import ULB as ULB_SCHEMA
 from benchmarks.results.ulb import TEST_FROM
 from benchmarks.results.ulb_stratified import stratified_figures
 from benchmarks.results.ulb_time import time_figures

@@ -12,7 +12,7 @@ from beam_fraud.models.reference import (
     count_bins,
     reference_of,
 )
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema.schema import FeatureColumn, Schema
 
 SCHEMA = Schema(
     name="test",

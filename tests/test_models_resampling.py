@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.dummy import DummyClassifier
 
+from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.kinds import ModelKind, model_kind
@@ -19,20 +20,13 @@ from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
-from beam_fraud.models.resampling import (
-    RESAMPLERS,
-    Resampled,
-    Resampler,
-    resampled,
-    resampler,
-)
+from beam_fraud.models.resampling import RESAMPLERS, Resampled, Resampler, resampled, resampler
 from beam_fraud.models.resampling.prior import PriorCorrected, corrected
 from beam_fraud.models.resampling.resampled import resamplers_of
-from beam_fraud.models.resampling.tomek import linked
+from beam_fraud.models.resampling.under import linked
 from beam_fraud.models.split import split_stratified
 from beam_fraud.models.threshold import MostF1
 from beam_fraud.models.training import Recipe, train
-from beam_fraud.reasons.registry import explainer_of
 from tests import spying
 from tests.hourly import SCHEMA, examples, hourly
 

@@ -15,16 +15,10 @@ from beam_fraud.models.examples import Examples, FoldRows
 from beam_fraud.models.folds import Fold
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.resampling import (
-    RESAMPLERS,
-    Resampled,
-    Resampler,
-    candidates,
-    resampler,
-)
+from beam_fraud.models.resampling import RESAMPLERS, Resampled, Resampler, candidates, resampler
 from beam_fraud.models.resampling.compare import compare
 from beam_fraud.models.resampling.noise import WeightedPrecision, gain_interval
-from beam_fraud.schema import Schema
+from beam_fraud.schema.schema import Schema
 
 
 def test_average_precision_under_weights_is_scikit_learns() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
 from beam_fraud.models.split import split_by_time, split_stratified
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.schema import EVENT_TIME
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

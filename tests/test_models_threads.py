@@ -8,7 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from beam_fraud.models.threads import libraries_loaded, set_single_threaded, use_one_thread
+from beam_fraud.models.predict import libraries_loaded, set_single_threaded, use_one_thread
 
 
 @pytest.fixture

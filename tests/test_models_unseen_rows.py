@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import train
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.models import kinds
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.threshold import MostF1, operating_points

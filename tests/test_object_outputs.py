@@ -12,17 +12,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.checkpoint.kept_elsewhere import remember, taken_up
-from beam_fraud.commands import features, score
-from beam_fraud.commands.features import FeaturesOptions
-from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.cli.commands import features, score
+from beam_fraud.cli.commands.features import FeaturesOptions
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.hashing import UNKEYED, IdHash
-from beam_fraud.object_outputs import ObjectOutputs
-from beam_fraud.object_stream_outputs import object_stream_outputs
-from beam_fraud.shards.archive import ArchiveShard
-from beam_fraud.sinks import objects
-from beam_fraud.stages import SCORED
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.state.archive import ArchiveShard
+from beam_fraud.state.identity import remember, taken_up
+from beam_fraud.storage import objects
+from beam_fraud.storage.batch_objects import ObjectOutputs
+from beam_fraud.storage.stream_objects import object_stream_outputs
 from tests.flagged import flagged_batch
 from tests.requirements import need_module
 from tests.test_commands_score import bundle

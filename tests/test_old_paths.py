@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 import pytest
 
-from beam_fraud import old_paths
+from beam_fraud.models import old_paths
 from beam_fraud.models.estimators.empirical_rank import EmpiricalRank
 
 GONE = "beam_fraud.models.attic.ranks"
@@ -68,7 +68,7 @@ def test_every_entry_leads_to_something() -> None:
 
 def test_a_process_that_only_unpickles_finds_old_names() -> None:
     program = (
-        "import pickle, beam_fraud.old_paths as paths; "
+        "import pickle, beam_fraud.models.old_paths as paths; "
         f"paths.OLD_PATHS = {{'{GONE}.Error': 'beam_fraud.errors.FraudError'}}; "
         f"print(pickle.loads(b'c{GONE}\\nError\\n.').__module__)"
     )

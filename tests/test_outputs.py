@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.outputs import DEAD_LETTERS, SCORES, RunOutputs, new_run_id
-from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.stages import DEAD_LETTER, SCORED
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, new_run_id
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from tests.crash import run_and_die_at
 from tests.flagged import flagged_batch
 

@@ -110,7 +110,7 @@ def test_the_names_in_a_bundle_are_listed(
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_name_that_was_persisted_is_still_found(name: str) -> None:
     module, _, attribute = name.rpartition(".")
-    hint = f"{name} has moved: name its new path in beam_fraud.old_paths.OLD_PATHS"
+    hint = f"{name} has moved: name its new path in beam_fraud.models.old_paths.OLD_PATHS"
     try:
         found = getattr(import_module(module), attribute, None)
     except ModuleNotFoundError:

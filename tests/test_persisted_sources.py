@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.start import Start
 from tests.persisted.sets import NAMES, SETS, unpack
 
@@ -64,6 +64,6 @@ def test_names_are_found_in_pickles_within_pickles() -> None:
     inner = pickle.dumps(KafkaSettings("a:1"))
     packed = base64.b64encode(bz2.compress(pickle.dumps([Start("latest"), inner])))
     assert pickled_in(b"before" + packed + b" after") == {
-        "beam_fraud.kafka.settings.KafkaSettings",
+        "beam_fraud.sources.kafka.settings.KafkaSettings",
         "beam_fraud.sources.kafka.start.Start",
     }

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.alerts.url import parse_channel
+from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.cli.commands.places import refuse_shared_places
 from beam_fraud.errors import UsageError
-from beam_fraud.outputs import RunOutputs
-from beam_fraud.places import refuse_shared_places
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import InputFile
+from beam_fraud.storage.batch_outputs import RunOutputs
 
 CSV = FileFormat("csv")
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from beam_fraud.alert import Reason
+from beam_fraud.alerts.alert import Reason
+from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.alerts.samples import sample_alert
 from beam_fraud.errors import FraudError
-from beam_fraud.pseudonym import KEY_VARIABLE, Pseudonyms
 
 NAMES = Pseudonyms(b"k" * 16)
 

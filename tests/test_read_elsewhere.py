@@ -14,7 +14,7 @@ from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, Unb
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
-from beam_fraud.launch import pipeline_options
+from beam_fraud.runners.launch import pipeline_options
 from beam_fraud.transforms.read_elsewhere import ReadElsewhere
 
 BATCHES = 40

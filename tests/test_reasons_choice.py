@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from beam_fraud.reasons.choice import choose
+from beam_fraud.decisions.reasons.reasons import choose
 
 
 def chosen(contributions: list[float], most: int = 5) -> list[int]:

@@ -22,20 +22,23 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from beam_fraud.decisions.reasons.explainer import Explainer
+from beam_fraud.decisions.reasons.forest import ForestExplainer
+from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
+from beam_fraud.decisions.reasons.linear import LinearExplainer
+from beam_fraud.decisions.reasons.registry import (
+    LightGBMExplainer,
+    OcclusionExplainer,
+    XGBoostExplainer,
+    explainer_of,
+)
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.kinds import KINDS
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, reference_of
-from beam_fraud.reasons.explainer import Explainer
-from beam_fraud.reasons.forest import ForestExplainer
-from beam_fraud.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
-from beam_fraud.reasons.linear import LinearExplainer
-from beam_fraud.reasons.native import LightGBMExplainer, XGBoostExplainer
-from beam_fraud.reasons.occlusion import OcclusionExplainer
-from beam_fraud.reasons.registry import explainer_of
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.schema.schema import FeatureColumn, Schema
 
 SCHEMA = Schema(
     name="test",

@@ -17,18 +17,16 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
-from beam_fraud.commands import score, simulate, train
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.simulate import SimulateOptions
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.features.block import append_block
-from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.bundle import open_bundle
-from beam_fraud.models.loaded import shared_model
-from beam_fraud.presets import LEDGER
-from beam_fraud.reasons.explainer import Floats, Unit
-from beam_fraud.reasons.reasons import Reasons
-from beam_fraud.stages import SCORED
+from beam_fraud.cli.commands import score, simulate, train
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.simulate import SimulateOptions
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.decisions.reasons.explainer import Floats, Unit
+from beam_fraud.decisions.reasons.reasons import Reasons
+from beam_fraud.features.matrix import FeatureSet, append_block
+from beam_fraud.models.bundle import open_bundle, shared_model
+from beam_fraud.schema.presets import LEDGER
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.transforms.explain import Explain
 from tests.flagged import flagged_batch
 

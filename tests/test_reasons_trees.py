@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from beam_fraud.decisions.reasons import tree_shapley
+from beam_fraud.decisions.reasons import tree_shapley as leaf_tables
+from beam_fraud.decisions.reasons.explainer import UnexplainableError
+from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.reasons import leaf_tables, tree_shapley
-from beam_fraud.reasons.explainer import UnexplainableError
-from beam_fraud.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from tests.shapley_reference import reference_contributions
 
 

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from beam_fraud.decisions.reasons.usual_values import usual_values
+from beam_fraud.decisions.reasons.wording import Wording
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.reference import Reference, reference_of
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.reasons.usual import usual_values
-from beam_fraud.reasons.wording import Wording
-from beam_fraud.schema import FeatureColumn, Schema
-from beam_fraud.velocity import AGGREGATES, Velocity
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.schema.velocity import AGGREGATES, Velocity
 
 WITHOUT_RISK = tuple(name for name in AGGREGATES if name != "risk")
 SCHEMA = Schema(

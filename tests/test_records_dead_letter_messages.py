@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_fraud.records.dead_letter_messages import MAX_BYTES, dead_letter_messages
-from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.records.messages import MAX_BYTES, dead_letter_messages
+from beam_fraud.schema.stages import DEAD_LETTER
 
 
 def headers_of(payload: bytes | None, detail: str | None = "id: none") -> tuple[bytes, dict]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from beam_fraud.records.faults import REASONS
 from beam_fraud.records.labels import read_labels
+from beam_fraud.schema.stages import DEAD_LETTER, LABEL
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, origin_of, with_origin
-from beam_fraud.stages import DEAD_LETTER, LABEL
 
 LABELLED: dict[str, Any] = {
     "transaction_id": "t1",

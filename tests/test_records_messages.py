@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.duration import LONGEST
 from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
+from beam_fraud.schema.duration import LONGEST
+from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.raw import Origin, with_origin
-from beam_fraud.stages import DEAD_LETTER
 from tests.reading import BANK, GOOD
 
 MESSAGES = pa.schema(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.records.scored_json import scored_json
-from beam_fraud.stages import SCORED
+from beam_fraud.records.messages import scored_json
+from beam_fraud.schema.stages import SCORED
 
 REASON: dict[str, Any] = {
     "feature": "amount",

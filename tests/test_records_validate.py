@@ -13,15 +13,14 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from beam_fraud.errors import FraudError
-from beam_fraud.launch import LOCAL_RUNNER
 from beam_fraud.records.faults import REASONS
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import FeatureColumn, Schema
+from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import Origin, with_origin
-from beam_fraud.transforms.parse import Parse
-from beam_fraud.transforms.validate import DEAD, Validate
-from beam_fraud.velocity import Velocity
+from beam_fraud.transforms.parse import DEAD, Parse, Validate
 from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
 
 #: Column, a value that it cannot have in CSV, the reason.

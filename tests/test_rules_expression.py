@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.rules.condition import (
+from beam_fraud.decisions.rules.condition import (
     All,
     Among,
     Any,
@@ -20,7 +20,7 @@ from beam_fraud.rules.condition import (
     Text,
     columns_of,
 )
-from beam_fraud.rules.expression import ConditionError, read_condition
+from beam_fraud.decisions.rules.expression import ConditionError, read_condition
 
 NAMES: dict[str, Kind] = {
     "amount": "number",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from beam_fraud.decisions.rules.condition import Among, Kind
+from beam_fraud.decisions.rules.toml import load_rules, rules_from_toml
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.rules.condition import Among, Kind
-from beam_fraud.rules.rules_toml import load_rules, rules_from_toml
 
 NAMES: dict[str, Kind] = {"amount": "number", "score": "number", "merchant_id": "text"}
 GOOD = """

@@ -18,18 +18,17 @@ from beam_fraud.cli import main
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.object_outputs import batch_outputs
-from beam_fraud.outputs import FEATURES, SCORE_BRANCHES
-from beam_fraud.pipeline import Inputs, Scoring, build_features, build_score
+from beam_fraud.pipeline.batch import Inputs, Scoring, build_features, build_score
 from beam_fraud.runners.address import Address
-from beam_fraud.runners.capability import Capability
 from beam_fraud.runners.refusal import Target, warn_of_unseen
-from beam_fraud.runners.runner import RUNNERS, runner_named
+from beam_fraud.runners.runner import RUNNERS, Capability, runner_named
 from beam_fraud.runners.worker_place import WorkerPlace
-from beam_fraud.schema_toml import load_schema
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.schema.toml import load_schema
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.watch.source import WatchSource
-from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.storage.batch_objects import batch_outputs
+from beam_fraud.storage.batch_outputs import FEATURES, SCORE_BRANCHES
 from beam_fraud.transforms.read_stream import ReadStream
 from tests.flink_stand_in import flink_stand_in
 from tests.graph_needs import needs_of

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.launch import pipeline_options
-from beam_fraud.runners.flink_cluster import warn_of_growth
+from beam_fraud.runners.flink.cluster import warn_of_growth
+from beam_fraud.runners.launch import pipeline_options
 from beam_fraud.runners.refusal import refuse_unsupported
 from deploy.ports import free_port
 from tests.flink_stand_in import flink_stand_in

@@ -4,13 +4,13 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import UsageError
-from beam_fraud.features.block import FEATURES
-from beam_fraud.presets import HANDBOOK, LEDGER, ULB
-from beam_fraud.schema import FeatureColumn, Schema
-from beam_fraud.shuffle.order import ORDER
+from beam_fraud.features.matrix import FEATURES
+from beam_fraud.schema.presets import HANDBOOK, LEDGER, ULB
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, SOURCE
+from beam_fraud.transforms.shuffle.order import ORDER
 from beam_fraud.transforms.stateful import _ROW
-from beam_fraud.velocity import Velocity
 from tests.reading import BANK
 
 #: Names that steps of the graph give to columns of their own.

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.presets import PRESETS
-from beam_fraud.schema import FeatureColumn
-from beam_fraud.schema_toml import load_schema, schema_from_toml
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.presets import PRESETS
+from beam_fraud.schema.schema import FeatureColumn
+from beam_fraud.schema.toml import load_schema, schema_from_toml
+from beam_fraud.schema.velocity import Velocity
 
 BANK = """
 name = "mybank"

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.shards import unfinished_part
-from beam_fraud.shards.archive import ArchiveShard
-from beam_fraud.sinks.parquet_writer import is_ours
+from beam_fraud.state.archive import ArchiveShard
+from beam_fraud.storage import archive_folder as unfinished_part
+from beam_fraud.storage.parquet_writer import is_ours
 from tests.shard_host import TRANSACTIONS, Event, Host, transactions
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.shards.chain import ChainShard
-from beam_fraud.shards.deduplicate import DeduplicateShard
-from beam_fraud.shards.shard import Effects, Shard
-from beam_fraud.shards.velocity import VelocityShard
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.state.chain import ChainShard
+from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.shard import Effects, Shard
+from beam_fraud.state.velocity import VelocityShard
 
 HASH = IdHash.random()
 COUNT = Velocity(("account_id",), ("1h",), ("count",))

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
-from beam_fraud.event_time import event_micros
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.shards import reorder
-from beam_fraud.shards.archive import ArchiveShard
-from beam_fraud.shards.deduplicate import DeduplicateShard
-from beam_fraud.shards.reorder import ReorderShard
-from beam_fraud.shards.rule_share import RuleShareShard
-from beam_fraud.shards.shard import Effects, Shard
+from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import origin_of
+from beam_fraud.state import reorder
+from beam_fraud.state.archive import ArchiveShard
+from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.reorder import ReorderShard
+from beam_fraud.state.rule_share import RuleShareShard
+from beam_fraud.state.shard import Effects, Shard
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 from tests.ruled import RULES, THRESHOLDS, decided
 from tests.shard_host import TRANSACTIONS, Clock, Event, Host, transactions
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.shards.deduplicate import DeduplicateShard
+from beam_fraud.state.deduplicate import DeduplicateShard
 from tests.shard_host import Event, Host, ids_of, newest_row, transactions
 
 HORIZON = 100

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.shards.id_table import IdTable
+from beam_fraud.state.deduplicate import IdTable
 
 #: Neighbours in the table, and those that differ in the bits that do not tell them apart there.
 WORDS = st.sampled_from([0, 2, 3, 5, 1 << 54, 7 << 54, (1 << 64) - 1]) | st.integers(

@@ -6,9 +6,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.event_time import event_micros
-from beam_fraud.shards.reorder import ReorderShard
+from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import POSITION, Origin, origin_of, with_origin
+from beam_fraud.state.reorder import ReorderShard
 from tests.shard_host import TRANSACTIONS, Event, Host, ids_of, transactions
 
 WAIT = 10.0

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import with_velocity
-from beam_fraud.shards.velocity import VelocityShard
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import Origin, with_origin
-from beam_fraud.velocity import Velocity
+from beam_fraud.state.velocity import VelocityShard
 
 HASH = IdHash.random()
 DAY = 86_400_000_000

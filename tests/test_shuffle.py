@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.schema import EVENT_TIME
-from beam_fraud.shuffle.order import ORDER, file_of, in_order, order_of
-from beam_fraud.shuffle.spill import SpilledPart, SpillWriter, read_spilled
-from beam_fraud.shuffle.split import split
-from beam_fraud.shuffle.time_slices import time_slices
+from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.transforms.shuffle.order import ORDER, file_of, in_order, order_of
+from beam_fraud.transforms.shuffle.spill import SpilledPart, SpillWriter, read_spilled, split
+from beam_fraud.transforms.shuffle.velocity import time_slices
 
 
 def batch_of(values: list[int]) -> pa.RecordBatch:

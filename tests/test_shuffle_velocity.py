@@ -10,11 +10,11 @@ import pytest
 
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import VelocityWalk, part_of, with_velocity
-from beam_fraud.schema import EVENT_TIME
-from beam_fraud.shuffle.order import ORDER
-from beam_fraud.shuffle.spill import SpillWriter
-from beam_fraud.shuffle.velocity import velocity_of_part
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.transforms.shuffle.order import ORDER
+from beam_fraud.transforms.shuffle.spill import SpillWriter
+from beam_fraud.transforms.shuffle.velocity import velocity_of_part
 
 HASH = IdHash.random()
 DAY = 86_400_000_000

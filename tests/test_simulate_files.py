@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands.simulate import SimulateOptions, render, run
+from beam_fraud.cli.commands.simulate import SimulateOptions, render, run
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.simulate import files
 from beam_fraud.simulate.simulation import TRANSACTIONS, Simulation, simulate

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.presets import HANDBOOK
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.simulate.messages import COLUMNS, Messages, handbook_messages
-from beam_fraud.simulate.sending import Sender
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.simulate.messages import COLUMNS, Messages, Sender, handbook_messages
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from tests.reading import read

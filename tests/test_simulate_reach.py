@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.simulate import reach as module
-from beam_fraud.simulate.purchases import draw_customers, draw_purchases
-from beam_fraud.simulate.reach import terminals_in_reach
+from beam_fraud.simulate import purchases as module
+from beam_fraud.simulate.purchases import draw_customers, draw_purchases, terminals_in_reach
 
 place = st.tuples(st.floats(0, 100), st.floats(0, 100))
 

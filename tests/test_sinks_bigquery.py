@@ -16,10 +16,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.commands import erase, score
-from beam_fraud.commands.score import ScoreOptions
+from beam_fraud.cli.commands import erase, score
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.launch import LOCAL_RUNNER
+from beam_fraud.runners.launch import LOCAL_RUNNER
 from beam_fraud.sinks.bigquery import client, tables
 from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
 from beam_fraud.sinks.bigquery.sink import BigQuerySink

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import TransformSink, WriterSink
-from beam_fraud.sinks.bigquery.rows import table_rows
-from beam_fraud.sinks.bigquery.table import COLUMNS, FIELDS
+from beam_fraud.sinks.bigquery.table import COLUMNS, FIELDS, table_rows
 from beam_fraud.sinks.url import parse_sink
-from beam_fraud.stages import SCORED
 from tests.flagged import flagged_batch
 
 NOW = datetime(2024, 5, 2, tzinfo=UTC)

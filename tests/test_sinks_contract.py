@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import transaction
-from beam_fraud.sinks.tables import FLAGGED
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.tables import FLAGGED
 from tests.flagged import START, flagged_batch
 
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.alert import Alert
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import connection as connection_module
-from beam_fraud.sinks import engines
-from beam_fraud.sinks.connection import sqlite_url, transaction, writing
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.tables import ALERTS, FLAGGED, RUNS
+from beam_fraud.storage.database import connection as connection_module
+from beam_fraud.storage.database import engines
+from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
+from beam_fraud.storage.database.tables import ALERTS, FLAGGED, RUNS
 from tests.flagged import alerts_of, flagged_batch
 
 

@@ -10,14 +10,19 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.launch import LOCAL_RUNNER
-from beam_fraud.sinks import dead_letters
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction, writing
+from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.sinks import records as dead_letters
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.dead_letters import write_dead_letters
-from beam_fraud.sinks.tables import DEAD_LETTERS
-from beam_fraud.stages import DEAD_LETTER
-from beam_fraud.transforms.write_dead_letters_table import WriteDeadLettersTable
+from beam_fraud.sinks.records import write_dead_letters
+from beam_fraud.storage.database.connection import (
+    prepare_database,
+    sqlite_url,
+    transaction,
+    writing,
+)
+from beam_fraud.storage.database.tables import DEAD_LETTERS
+from beam_fraud.transforms.write_tables import WriteDeadLettersTable
 
 #: Larger than 32 bits hold, as positions in a topic are.
 FAR = 5_000_000_000
@@ -87,8 +92,8 @@ def test_the_graph_writes_them(url: str) -> None:
 def test_a_database_that_stays_locked_costs_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
-    monkeypatch.setattr("beam_fraud.sinks.persistence._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.storage.database.retry._LOCK_SECONDS", 0.1)
     url = sqlite_url(tmp_path / "dead.db")
     prepare_database(url)
     caplog.set_level(logging.WARNING)

@@ -7,9 +7,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from beam_fraud.alert import AlertContext, RuleTerms
+from beam_fraud.alerts.alert import AlertContext, RuleTerms
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.flagged_columns import alert_columns, flagged_columns
-from beam_fraud.stages import SCORED
 from tests.flagged import alerts_of, flagged_batch
 
 FULL = {

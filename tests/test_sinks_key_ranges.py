@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.sinks.key_ranges import key_ranges
+from beam_fraud.sinks.database import key_ranges
 
 
 @given(st.lists(st.sampled_from("abcdef")), st.integers(1, 5))

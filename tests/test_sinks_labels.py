@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.launch import LOCAL_RUNNER
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, writing
-from beam_fraud.sinks.database_version import VERSION_TABLE
-from beam_fraud.sinks.labels import write_labels
-from beam_fraud.sinks.migrations.migrate import migrate
-from beam_fraud.stages import LABEL
-from beam_fraud.transforms.write_labels import WriteLabels
+from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.schema.stages import LABEL
+from beam_fraud.sinks.records import write_labels
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url, writing
+from beam_fraud.storage.database.migrations.migrate import migrate
+from beam_fraud.storage.database.tables import VERSION_TABLE
+from beam_fraud.transforms.write_tables import WriteLabels
 
 START = datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
 Finding = tuple[str, int, int, str]

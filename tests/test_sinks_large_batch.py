@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import func, select
 
-from beam_fraud.sinks.connection import transaction
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.tables import ALERTS, FLAGGED
+from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.tables import ALERTS, FLAGGED
 from tests.flagged import flagged_batch
 
 #: Of so many ids; each is there twice, with another score.

@@ -13,18 +13,24 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import migrations
-from beam_fraud.sinks.connection import (
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.storage.database import migrations
+from beam_fraud.storage.database.connection import (
     check_database,
     prepare_database,
     sqlite_url,
     transaction,
     writing,
 )
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.database_version import VERSION, VERSION_TABLE
-from beam_fraud.sinks.migrations.migrate import migrate
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES, FLAGGED, METADATA
+from beam_fraud.storage.database.migrations.migrate import migrate
+from beam_fraud.storage.database.tables import (
+    ALERTS,
+    DELIVERIES,
+    FLAGGED,
+    METADATA,
+    VERSION,
+    VERSION_TABLE,
+)
 from tests.flagged import flagged_batch
 
 SENT = datetime(2024, 5, 2, tzinfo=UTC)

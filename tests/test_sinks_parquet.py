@@ -4,11 +4,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.archive_places import claim_archives
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.stages import SCORED
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.stream_outputs import claim_archives
 from tests.crash import run_and_die_at
 from tests.flagged import flagged_batch
 

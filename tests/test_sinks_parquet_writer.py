@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.sinks import parquet_writer
-from beam_fraud.sinks.parquet_writer import ROW_GROUP_ROWS, ParquetBlockWriter, is_ours
+from beam_fraud.storage import parquet_writer
+from beam_fraud.storage.parquet_writer import ROW_GROUP_ROWS, ParquetBlockWriter, is_ours
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("x", pa.float64())])
 

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
-from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.sinks import patience
-from beam_fraud.sinks.patience import SILENT_SECONDS, Patience
-from beam_fraud.waiting import Wait
+from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.sinks import topic as patience
+from beam_fraud.sinks.topic import SILENT_SECONDS, Patience
+from beam_fraud.sources.kafka.settings import KafkaSettings
 
 
 class Clock:

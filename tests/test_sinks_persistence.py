@@ -17,13 +17,20 @@ from sqlalchemy import Connection, select, text
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import engines, persistence, postgresql_connection
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.database_errors import PassingDatabaseError
-from beam_fraud.sinks.persistence import PersistentConnection, persistently
-from beam_fraud.sinks.tables import FLAGGED
-from beam_fraud.sinks.undelivered import replay_undelivered, undelivered_parts
+from beam_fraud.sinks.database import DatabaseSink, replay_undelivered, undelivered_parts
+from beam_fraud.storage.database import (
+    engines,
+)
+from beam_fraud.storage.database import (
+    engines as postgresql_connection,
+)
+from beam_fraud.storage.database import (
+    retry as persistence,
+)
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
+from beam_fraud.storage.database.errors import PassingDatabaseError
+from beam_fraud.storage.database.retry import PersistentConnection, persistently
+from beam_fraud.storage.database.tables import FLAGGED
 from deploy.postgres.server import Server
 from tests.flagged import flagged_batch
 from tests.requirements import postgres_home

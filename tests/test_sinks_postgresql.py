@@ -14,13 +14,18 @@ from psycopg.pq import Format
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.alert import Alert
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import engines
-from beam_fraud.sinks.connection import check_database, masked, prepare_database, transaction
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.tables import ALERTS, FLAGGED
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.database import engines
+from beam_fraud.storage.database.connection import (
+    check_database,
+    masked,
+    prepare_database,
+    transaction,
+)
+from beam_fraud.storage.database.tables import ALERTS, FLAGGED
 from deploy.postgres.server import Server
 from tests.flagged import flagged_batch
 from tests.requirements import postgres_home

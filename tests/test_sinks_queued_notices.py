@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from beam_fraud.sinks.connection import prepare_database, transaction, writing
-from beam_fraud.sinks.queued_notices import Notice, queue_notices
-from beam_fraud.sinks.tables import DELIVERIES
+from beam_fraud.alerts.queue import Notice, queue_notices
+from beam_fraud.storage.database.connection import prepare_database, transaction, writing
+from beam_fraud.storage.database.tables import DELIVERIES
 
 MUTED = Notice(("large", "1704067200000000", "0"), "Rule 'large' is muted.")
 OTHER = Notice(("large", "1704070800000000", "0"), "Rule 'large' is muted again.")

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import select
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks import engines, persistence
-from beam_fraud.sinks.connection import prepare_database, sqlite_url, transaction
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.tables import FLAGGED
-from beam_fraud.sinks.undelivered import replay_undelivered
+from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
+from beam_fraud.storage.database import engines
+from beam_fraud.storage.database import retry as persistence
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
+from beam_fraud.storage.database.tables import FLAGGED
 from tests.flagged import flagged_batch
 
 
@@ -57,7 +57,7 @@ def test_sqlite_that_another_process_has_locked_is_waited_for(
     locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, process = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     sink = DatabaseSink(url, patience=20)
     release = threading.Timer(1, process.send_signal, [signal.SIGKILL])
     release.start()
@@ -70,7 +70,7 @@ def test_sqlite_that_stays_locked_leaves_rows_on_disk(
     locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, process = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
     writer = sink.open("r")
     writer.write(flagged_batch(["a"]))
@@ -86,7 +86,7 @@ def test_a_lock_from_before_the_start_that_stays_leaves_rows_on_disk(
     locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, process = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
     sink.check()
     sink.begin("r")
@@ -105,7 +105,7 @@ def test_a_lock_from_before_the_start_fails_where_rows_cannot_wait(
     locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, _ = locked
-    monkeypatch.setattr("beam_fraud.sinks.engines.SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     with pytest.raises(FraudError, match="locked by another process; run again"):
         DatabaseSink(url, patience=0.3).begin("r")
 

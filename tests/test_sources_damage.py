@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema_toml import load_schema
+from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources import parquet_pages
 from beam_fraud.sources.lines import KEPT_BYTES
 from tests.dropping import rows

@@ -8,21 +8,20 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import UsageError
-from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
+from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.sources.kafka import batches
 from beam_fraud.sources.kafka.batches import chunks_of, joined
-from beam_fraud.sources.kafka.mark import KafkaMark, KafkaMarkCoder
-from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.position import KafkaMark, KafkaMarkCoder, Reading
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import EARLIEST, Start
 from beam_fraud.sources.kafka.topic import Content, KafkaTopic
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of, sources_of
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 
 SETTINGS = KafkaSettings.of("127.0.0.1:1")
 

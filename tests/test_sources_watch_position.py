@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.errors import FraudError
-from beam_fraud.sources.watch.mark import WATCH
-from beam_fraud.sources.watch.position import WatchPosition
+from beam_fraud.sources.watch.position import WATCH, WatchPosition
 from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 from tests.dropping import batches, drop, first, places, raw_rows, read, rows
 from tests.reading import BANK, csv_of, write_text
 

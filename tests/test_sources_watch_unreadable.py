@@ -13,8 +13,7 @@ import pytest
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
 from beam_fraud.sources.watch.dropped import DroppedFile
-from beam_fraud.sources.watch.mark import WatchMark
-from beam_fraud.sources.watch.position import WatchPosition
+from beam_fraud.sources.watch.position import WatchMark, WatchPosition
 from beam_fraud.sources.watch.source import WatchSource
 from tests.dropping import batches, drop, first, places, raw_rows, read, rows, warnings
 from tests.reading import BANK, GOOD, csv_of, write_text

@@ -12,10 +12,10 @@ import pytest
 
 from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.outputs import SCORES, RunOutputs
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.storage.batch_outputs import SCORES, RunOutputs
 from beam_fraud.transforms.velocity import _OfBatches, _Spill
 from beam_fraud.transforms.write_parquet import _WriteParts
-from beam_fraud.velocity import Velocity
 from tests.flagged import flagged_batch
 
 ROWS = 20_000

@@ -7,12 +7,12 @@ import logging
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.rules.muted import MutedRule, muted_in, with_muted
-from beam_fraud.sinks import persistence
-from beam_fraud.sinks.connection import prepare_database, transaction
-from beam_fraud.sinks.tables import DELIVERIES
+from beam_fraud.decisions.rules.muted import MutedRule, muted_in, with_muted
 from beam_fraud.sources.raw import origin_of
-from beam_fraud.transforms.notices import _Notices, notice_of
+from beam_fraud.storage.database import retry as persistence
+from beam_fraud.storage.database.connection import prepare_database, transaction
+from beam_fraud.storage.database.tables import DELIVERIES
+from beam_fraud.transforms.alert import _Notices, notice_of
 from deploy.postgres.server import Server
 from tests.ruled import decided
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from beam_fraud.shards.shard import Effects
+from beam_fraud.state.shard import Effects
 from beam_fraud.transforms.shards_in_memory import ShardsInMemory
 from beam_fraud.transforms.stateful import _Waiting
 

@@ -11,8 +11,8 @@ from apache_beam.testing.util import assert_that
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.features.velocity.columns import with_velocity
-from beam_fraud.launch import pipeline_options
-from beam_fraud.shuffle.order import ORDER
+from beam_fraud.runners.launch import pipeline_options
+from beam_fraud.transforms.shuffle.order import ORDER
 from beam_fraud.transforms.velocity import AddVelocity
 from tests.test_shuffle_velocity import ACCOUNT, MERCHANT, nan_equal, transactions
 

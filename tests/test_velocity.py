@@ -3,7 +3,7 @@
 import pytest
 
 from beam_fraud.errors import UsageError
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 from tests.velocity_reference import DAY, HOUR
 
 

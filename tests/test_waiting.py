@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from beam_fraud.waiting import Wait, safe_meanwhile
+from beam_fraud.monitoring.waiting import Wait, safe_meanwhile
 
 LOG = logging.getLogger("beam_fraud.test")
 

@@ -16,21 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.commands import check_rules, evaluate, features, score, stream
-from beam_fraud.commands.check_rules import CheckRulesOptions
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.features import FeaturesOptions
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.stream import StreamOptions
-from beam_fraud.duration import DAY, HOUR
+from beam_fraud.cli.commands import check_rules, evaluate, features, score, stream
+from beam_fraud.cli.commands.check_rules import CheckRulesOptions
+from beam_fraud.cli.commands.evaluate import EvaluateOptions
+from beam_fraud.cli.commands.features import FeaturesOptions
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.stream import StreamOptions
 from beam_fraud.features.velocity.reach import WindowReach
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
 from beam_fraud.records.event_span import event_span
-from beam_fraud.schema import Schema
+from beam_fraud.schema.duration import DAY, HOUR
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_inputs
-from beam_fraud.velocity import Velocity
 from tests.test_commands_score import bundle
 
 START = datetime(2024, 3, 1, tzinfo=UTC)

@@ -18,7 +18,7 @@ from apache_beam.portability.api import beam_fn_api_pb2 as fn_api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as fn_service
 
 from beam_fraud.errors import FraudError
-from beam_fraud.workers.pool import WorkerPool
+from beam_fraud.runners.workers.pool import WorkerPool
 from deploy.ports import free_port, listens
 from tests.fn_runner import SECONDS, FnRunner, until
 
@@ -130,7 +130,8 @@ def test_the_end_of_a_worker_that_dies_is_told(pool: Pool, runner: FnRunner) -> 
     pool.start_worker(runner.request("killed"))
     pid = pool.pid("killed")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: f"warning beam_fraud.workers.pool: worker killed, process {pid}" in pool.said)
+    line = f"warning beam_fraud.runners.workers.pool: worker killed, process {pid}"
+    until(lambda: line in pool.said)
     assert f"worker killed, process {pid}, ended with code -9" in pool.said
     pool.stop_worker("killed")
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

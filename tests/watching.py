@@ -11,14 +11,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.unbounded_source import ReadFromUnboundedSource
 
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
-from beam_fraud.launch import pipeline_options, run
+from beam_fraud.runners.launch import pipeline_options, run
 from beam_fraud.sources.raw import POSITION, origin_of
-from beam_fraud.sources.watch.mark import WATCH
-from beam_fraud.sources.watch.position import WatchPosition
+from beam_fraud.sources.watch.position import WATCH, WatchPosition
 from beam_fraud.sources.watch.source import WatchSource
-from beam_fraud.transforms.parse import Parse
-from beam_fraud.transforms.validate import DEAD, VALID, Validate
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.transforms.parse import DEAD, VALID, Parse, Validate
 
 
 class Collect(beam.DoFn):

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.database_errors import one_line_errors
-from beam_fraud.sinks.database_url import database_file, masked
-from beam_fraud.sinks.engines import engine
+from beam_fraud.storage.database.engines import engine
+from beam_fraud.storage.database.errors import one_line_errors
+from beam_fraud.storage.database.url import database_file, masked
 
 
 class Claim:

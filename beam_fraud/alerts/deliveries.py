@@ -9,11 +9,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, bindparam, func, or_, select
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.alert import Alert
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy
 from beam_fraud.alerts.snoozes import snoozed
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 #: Alerts that are read at a time, about; and deliveries at most.
 _ALERTS_AT_ONCE, _DELIVERIES_AT_ONCE = 5_000, 200

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.clock import Clock
+from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.alerts.policy import Clock
 from beam_fraud.alerts.sender import ChannelSender
 
 _LOG = logging.getLogger(__name__)

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from beam_fraud.alerts.channel import Channel
-from beam_fraud.alerts.channel_state import ChannelState
-from beam_fraud.alerts.clock import Clock
+from beam_fraud.alerts.channels.channel import Channel, ChannelState
 from beam_fraud.alerts.outbox import Counts, Outbox
+from beam_fraud.alerts.policy import Clock
 from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
 

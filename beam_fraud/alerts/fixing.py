@@ -9,14 +9,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, select
 
-from beam_fraud.alerts.budget import budget
-from beam_fraud.alerts.grouping import Group, grouped, plan, together
+from beam_fraud.alerts.grouping import Group, budget, grouped, plan, together
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.snoozes import snoozed
-from beam_fraud.sinks.connection import writing
-from beam_fraud.sinks.database_errors import one_line_errors
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES
-from beam_fraud.sinks.upsert import Row
+from beam_fraud.storage.database.connection import writing
+from beam_fraud.storage.database.errors import one_line_errors
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.upsert import Row
 
 #: Alerts that are looked at in one go.
 PAGE = 5_000

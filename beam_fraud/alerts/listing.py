@@ -8,9 +8,9 @@ from typing import Literal
 
 from sqlalchemy import Case, Connection, Select, and_, case, select
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.alert import Alert
 from beam_fraud.alerts.snoozes import snoozed
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 State = Literal["waiting", "sent", "failed", "snoozed"]
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Literal
 
-from beam_fraud.alert import Alert
+from beam_fraud.alerts.alert import Alert
+
+#: All fields of an alert.
+FIELDS = tuple(field.name for field in fields(Alert))
+
+
+def chosen_fields(alert: Alert, names: tuple[str, ...] = FIELDS) -> dict[str, object]:
+    """The fields `names` of an alert, in that order."""
+    return {name: getattr(alert, name) for name in names}
+
 
 #: `alerts`; a `digest` of more alerts than it shows; a `notice` of something else than a
 #: transaction; a `test`.

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Select, func, select
 
 from beam_fraud.alerts.snoozes import snoozed
-from beam_fraud.sinks.connection import (
+from beam_fraud.storage.database.connection import (
     check_database,
     masked,
     prepare_database,
     transaction,
 )
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 
 @dataclass(frozen=True)

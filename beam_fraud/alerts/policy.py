@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,17 @@ AS_THEY_COME = Policy()
 SHOWN_IN_DIGEST = 20
 #: Alerts go as they come, but those of a batch in one message.
 BATCH_IN_ONE = Policy(digest=SHOWN_IN_DIGEST)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What time it is: a test has one of its own."""
+
+    #: The moment, UTC: what the database is told.
+    now: Callable[[], datetime] = _now
+    #: Seconds on a clock that nobody sets: how long to wait.
+    elapsed: Callable[[], float] = time.monotonic

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, or_, select
 
 from beam_fraud.alerts.fixing import new_delivery
-from beam_fraud.sinks.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 
 def channels_of(connection: Connection, alert_ids: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from beam_fraud.alert import Alert, FiredRule, Reason, alert_id
+from beam_fraud.alerts.alert import Alert, FiredRule, Reason, alert_id
 from beam_fraud.alerts.message import Message
 
 _WHEN = datetime(2024, 5, 1, 12, 30, 15, tzinfo=UTC)

@@ -9,8 +9,8 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, exists, or_, select
 
-from beam_fraud.sinks.tables import ALERTS, SNOOZES
-from beam_fraud.sinks.upsert import Row, upsert
+from beam_fraud.storage.database.tables import ALERTS, SNOOZES
+from beam_fraud.storage.database.upsert import Row, upsert
 
 Subject = Literal["account", "merchant"]
 

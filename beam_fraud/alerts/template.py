@@ -11,8 +11,7 @@ from pathlib import Path
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-from beam_fraud.alerts.fields import FIELDS
-from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.samples import SAMPLES
 from beam_fraud.alerts.wording import clock_time, headline, intro, shown, timezone_of
 from beam_fraud.errors import FraudError

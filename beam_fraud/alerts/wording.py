@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from beam_fraud.alert import Alert, FiredRule, Reason
-from beam_fraud.alerts.fields import FIELDS
-from beam_fraud.alerts.message import Message
-from beam_fraud.printable import printable
+from beam_fraud.alerts.alert import Alert, FiredRule, Reason
+from beam_fraud.alerts.message import FIELDS, Message
+from beam_fraud.monitoring.printable import printable
 
 #: Characters of a name that comes from outside.
 NAME_LENGTH = 120

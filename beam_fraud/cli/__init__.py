@@ -10,21 +10,20 @@ from typer.main import get_command
 # What they declare is added to the app.
 from beam_fraud.cli import (  # noqa: F401
     alerts,
-    commands,
+    batch,
     dead_letters,
     doctor,
     erase,
     models,
-    models_export,
     rules,
     stream,
     workers,
 )
 from beam_fraud.cli.app import app
-from beam_fraud.commandline import failure, interruption, log, standard_streams
-from beam_fraud.commandline.wrong_call import line_of
+from beam_fraud.cli.terminal import failure, interruption, log, standard_streams
+from beam_fraud.cli.terminal.wrong_call import line_of
 from beam_fraud.errors import UsageError
-from beam_fraud.own_call import own_call
+from beam_fraud.monitoring.own_call import own_call
 
 
 def main(args: list[str] | None = None) -> int:

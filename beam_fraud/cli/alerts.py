@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from beam_fraud.cli.app import app
-from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.cli.terminal.command import Outcome, command
 
 alerts = typer.Typer(
     help="List, resend and hold back alerts; try their channels.", rich_markup_mode=None
@@ -55,7 +55,7 @@ def list_(
 ) -> Outcome:
     """Show alerts, what became of them, channels and snoozes."""
     from beam_fraud.alerts.listing import Wanted
-    from beam_fraud.commands.list_alerts import ListAlertsOptions, render, run
+    from beam_fraud.cli.commands.list_alerts import ListAlertsOptions, render, run
 
     wanted = Wanted(state, None, account, merchant)
     return Outcome(
@@ -82,7 +82,7 @@ def resend(
     waiting: Annotated[bool, typer.Option("--waiting", help="Those alone that wait.")] = False,
 ) -> Outcome:
     """Send alerts that wait or were given up now, or named ones again."""
-    from beam_fraud.commands.resend_alerts import ResendAlertsOptions, render, run
+    from beam_fraud.cli.commands.resend_alerts import ResendAlertsOptions, render, run
 
     options = ResendAlertsOptions(
         alerts=tuple(urls),
@@ -110,7 +110,7 @@ def snooze(
 
     None is lost: they come together when it ends.
     """
-    from beam_fraud.commands.snooze_alerts import SnoozeAlertsOptions, render, run
+    from beam_fraud.cli.commands.snooze_alerts import SnoozeAlertsOptions, render, run
 
     options = SnoozeAlertsOptions(
         sink=sink, out=out, account_id=account, merchant_id=merchant, span=span, lift=lift
@@ -130,6 +130,6 @@ def send_test(
     ] = False,
 ) -> Outcome:
     """Send one made-up alert, to see that it arrives."""
-    from beam_fraud.commands.alert_test import AlertTestOptions, render, run
+    from beam_fraud.cli.commands.alert_test import AlertTestOptions, render, run
 
     return Outcome(run(AlertTestOptions(tuple(urls), pseudonymise)), render)

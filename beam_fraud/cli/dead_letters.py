@@ -8,11 +8,11 @@ import typer
 
 from beam_fraud.cli.app import dead_letters
 from beam_fraud.cli.options import KafkaConfig, KafkaProperties, ScoringChoices
-from beam_fraud.commandline.command import Outcome, command
-from beam_fraud.commandline.progress import activities_shown
-from beam_fraud.commandline.worker_output import worker_output_logged
+from beam_fraud.cli.terminal.command import Outcome, command
+from beam_fraud.cli.terminal.progress import activities_shown
+from beam_fraud.cli.terminal.worker_output import worker_output_logged
 from beam_fraud.errors import UsageError
-from beam_fraud.own_call import own_call
+from beam_fraud.monitoring.own_call import own_call
 
 Out = Annotated[
     str | None,
@@ -48,7 +48,7 @@ def list_(
     ] = False,
 ) -> Outcome:
     """Count the records that are no transactions, and show the first."""
-    from beam_fraud.commands.dead_letters import ListOptions, render_list, run_list
+    from beam_fraud.cli.commands.dead_letters import ListOptions, render_list, run_list
 
     options = ListOptions(
         out=out,
@@ -71,7 +71,7 @@ def export(
     source: Source = None,
 ) -> Outcome:
     """Write the records to a file in which they can be repaired."""
-    from beam_fraud.commands.dead_letters import ExportOptions, render_export, run_export
+    from beam_fraud.cli.commands.dead_letters import ExportOptions, render_export, run_export
 
     options = ExportOptions(out=out, sink=sink, reason=reason, source=source, to=to)
     return Outcome(run_export(options), render_export)
@@ -127,7 +127,7 @@ def replay(
     if topic is not None:
         if model is not None or results is not None:
             raise UsageError("--to-topic: the stream scores them; leave --model and --out")
-        from beam_fraud.commands import replay_topic
+        from beam_fraud.cli.commands import replay_topic
 
         sent = replay_topic.ReplayTopicOptions(
             **chosen,  # type: ignore[arg-type]  # each of the type of its option
@@ -139,15 +139,15 @@ def replay(
         )
         return Outcome(replay_topic.run(sent), replay_topic.render)
     if model is None and results is None and out is not None and how.sink is not None:
-        from beam_fraud.commands import replay_undelivered
+        from beam_fraud.cli.commands import replay_undelivered
 
         return Outcome(replay_undelivered.run(out, how.sink), replay_undelivered.render)
     if model is None or results is None:
         raise UsageError(
             f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help"
         )
-    from beam_fraud.commands import replay as replaying
-    from beam_fraud.commands.score import ScoreOptions
+    from beam_fraud.cli.commands import replay as replaying
+    from beam_fraud.cli.commands.score import ScoreOptions
 
     scoring = ScoreOptions(files=(), model=model, out=results, **how.given())
     options = replaying.ReplayOptions(**chosen, **repairs, scoring=scoring)  # type: ignore[arg-type]

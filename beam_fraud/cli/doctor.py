@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import app
+from beam_fraud.cli.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.cli.options import KafkaConfig, KafkaProperties
-from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
-from beam_fraud.commandline.command import AS_JSON, Outcome, command
-from beam_fraud.commandline.progress import activities_shown
-from beam_fraud.commandline.worker_output import worker_output_logged
+from beam_fraud.cli.terminal.command import AS_JSON, Outcome, command
+from beam_fraud.cli.terminal.progress import activities_shown
+from beam_fraud.cli.terminal.worker_output import worker_output_logged
 
 
 @command(app, "doctor", cls=BeamCommand)
@@ -52,7 +52,7 @@ def doctor(
 
     Options of Beam's runners, such as --runner or --flink_master, say which runner.
     """
-    from beam_fraud.commands.doctor import DoctorOptions, exit_code, render, run, show_check
+    from beam_fraud.cli.commands.doctor import DoctorOptions, exit_code, render, run, show_check
 
     options = DoctorOptions(
         model=model,

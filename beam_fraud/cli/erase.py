@@ -9,7 +9,7 @@ import typer
 
 from beam_fraud.cli.app import app
 from beam_fraud.cli.options import DryRun
-from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.cli.terminal.command import Outcome, command
 from beam_fraud.errors import FraudError, UsageError
 
 
@@ -39,7 +39,7 @@ def erase(
     dry_run: DryRun = False,
 ) -> Outcome:
     """Delete what is known of accounts, or is too old."""
-    from beam_fraud.commands.erase import EraseOptions, render, run, unknown, warn_of_unknown
+    from beam_fraud.cli.commands.erase import EraseOptions, render, run, unknown, warn_of_unknown
 
     def options(*, dry_run: bool) -> EraseOptions:
         return EraseOptions(

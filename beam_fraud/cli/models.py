@@ -16,7 +16,7 @@ from beam_fraud.cli.options import (
     Since,
     Until,
 )
-from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.cli.terminal.command import Outcome, command
 
 
 @command(models, "list")
@@ -27,7 +27,7 @@ def list_models(
     ] = None,
 ) -> Outcome:
     """Show which bundles there are, the newest first."""
-    from beam_fraud.commands.list_models import ListModelsOptions, render, run
+    from beam_fraud.cli.commands.list_models import ListModelsOptions, render, run
 
     return Outcome(run(ListModelsOptions(tuple(directories or (".",)))), render)
 
@@ -38,7 +38,7 @@ def show_model(
     card: Annotated[bool, typer.Option("--card", help="The model card alone, Markdown.")] = False,
 ) -> Outcome:
     """Show what a bundle says about its model, and its card."""
-    from beam_fraud.commands.show_model import ShowModelOptions, render, render_card, run
+    from beam_fraud.cli.commands.show_model import ShowModelOptions, render, render_card, run
 
     return Outcome(run(ShowModelOptions(bundle)), render_card if card else render)
 
@@ -65,7 +65,7 @@ def compare_models(
 
     Whether it does is measured on labelled rows.
     """
-    from beam_fraud.commands.compare_models import CompareModelsOptions, render, run
+    from beam_fraud.cli.commands.compare_models import CompareModelsOptions, render, run
 
     options = CompareModelsOptions(
         bundles=tuple(bundles),
@@ -96,7 +96,7 @@ def import_model(
     ] = None,
 ) -> Outcome:
     """Make a bundle of a model that someone else saved."""
-    from beam_fraud.commands.import_model import ImportOptions, render, run
+    from beam_fraud.cli.commands.import_model import ImportOptions, render, run
 
     options = ImportOptions(
         file=file,
@@ -108,3 +108,14 @@ def import_model(
         decline=decline,
     )
     return Outcome(run(options), render)
+
+
+@command(models, "export")
+def export_model(
+    model: Annotated[str, typer.Argument(metavar="BUNDLE", help="Directory of the model.")],
+    onnx: Annotated[str, typer.Option("--onnx", metavar="FILE", help="File to write.")],
+) -> Outcome:
+    """Write a bundle's model as ONNX, if its scores stay the same."""
+    from beam_fraud.cli.commands.export_model import ExportOptions, render, run
+
+    return Outcome(run(ExportOptions(model=model, onnx=onnx)), render)

@@ -8,7 +8,7 @@ import typer
 
 from beam_fraud.cli.app import rules
 from beam_fraud.cli.options import History, Since, Until
-from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.cli.terminal.command import Outcome, command
 
 
 @command(rules, "check")
@@ -40,7 +40,7 @@ def check(
     history: History = None,
 ) -> Outcome:
     """Try rules on transactions: what each fires on and catches."""
-    from beam_fraud.commands.check_rules import CheckRulesOptions, render, run
+    from beam_fraud.cli.commands.check_rules import CheckRulesOptions, render, run
 
     options = CheckRulesOptions(
         file=file,

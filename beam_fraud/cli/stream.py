@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import app
+from beam_fraud.cli.beam_options import BEAM_ARGS, BeamCommand
 from beam_fraud.cli.options import (
     Alerts,
     Bundle,
@@ -21,9 +22,8 @@ from beam_fraud.cli.options import (
     Sink,
     SinkPatience,
 )
-from beam_fraud.commandline.beam_options import BEAM_ARGS, BeamCommand
-from beam_fraud.commandline.command import Outcome, command
-from beam_fraud.commandline.worker_output import worker_output_logged
+from beam_fraud.cli.terminal.command import Outcome, command
+from beam_fraud.cli.terminal.worker_output import worker_output_logged
 
 
 @command(app, "stream", cls=BeamCommand)
@@ -163,7 +163,7 @@ def stream(
 
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
-    from beam_fraud.commands.stream import StreamOptions, render, run
+    from beam_fraud.cli.commands.stream import StreamOptions, render, run
 
     options = StreamOptions(
         model=model,

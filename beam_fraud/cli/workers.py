@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from beam_fraud.cli.app import app
-from beam_fraud.commandline.command import Outcome, command
+from beam_fraud.cli.terminal.command import Outcome, command
 
 
 @command(app, "workers")
@@ -32,6 +32,6 @@ def workers(
 
     They serve its jobs of `--environment_type=EXTERNAL`.
     """
-    from beam_fraud.commands.workers import WorkersOptions, render, run
+    from beam_fraud.cli.commands.workers import WorkersOptions, render, run
 
     return Outcome(run(WorkersOptions(port=port, host=host)), render)

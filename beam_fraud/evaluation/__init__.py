@@ -1,1 +1,1 @@
-"""What a model's scores are worth: figures, their uncertainty, and reports of them."""
+"""Figures, comparisons, explorations, charts and pages."""

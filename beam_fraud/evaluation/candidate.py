@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from beam_fraud.evaluation.rows import Floats
-from beam_fraud.event_time import micros_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.reference import Reference
+from beam_fraud.schema.event_time import micros_of
 
 
 @dataclass(frozen=True)

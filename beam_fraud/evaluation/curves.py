@@ -67,3 +67,25 @@ def thinned(points: Operating) -> Ints:
     spread = np.searchsorted(points.flagged, np.geomspace(1, points.flagged[-1], _POINTS // 4))
     chosen: Ints = np.unique(np.concatenate([ends, np.minimum(spread, last), [0, last]]))
     return chosen
+
+
+_BINS = 50
+
+
+@dataclass(frozen=True)
+class ScoreHistogram:
+    """Rows by score, in bins of equal width from 0 to 1."""
+
+    #: float64[bins + 1].
+    edges: Floats
+    #: int64[bins].
+    genuine: Ints
+    #: int64[bins].
+    frauds: Ints
+
+
+def score_histogram(labels: Labels, scores: Floats) -> ScoreHistogram:
+    """Count rows by score: labels int8[n], scores float64[n] in 0..1."""
+    edges = np.linspace(0, 1, _BINS + 1)
+    genuine, frauds = (np.histogram(scores[labels == label], edges)[0] for label in (0, 1))
+    return ScoreHistogram(edges, genuine, frauds)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_fraud.duration import DAY
 from beam_fraud.evaluation.rows import EvaluatedRows, Floats
-from beam_fraud.models.handbook_protocol import daily_card_precision
+from beam_fraud.models.handbook import daily_card_precision
+from beam_fraud.schema.duration import DAY
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,27 @@ from typing import Literal
 
 import numpy as np
 
-from beam_fraud.activity import doing
 from beam_fraud.evaluation.bootstrap import Bootstrap, Difference, Interval
 from beam_fraud.evaluation.calibration import Calibration, calibration_of
 from beam_fraud.evaluation.candidate import Candidate
 from beam_fraud.evaluation.cost import Costs, costs_of
-from beam_fraud.evaluation.curves import Curves, curves_of
+from beam_fraud.evaluation.curves import Curves, ScoreHistogram, curves_of, score_histogram
 from beam_fraud.evaluation.daily import Day, days_of
-from beam_fraud.evaluation.histogram import ScoreHistogram, score_histogram
 from beam_fraud.evaluation.importance import (
+    NativeImportance,
     PermutationImportance,
     affordable_rows,
+    native_importance,
     permutation_importance,
     sample_of,
 )
-from beam_fraud.evaluation.native_importance import NativeImportance, native_importance
 from beam_fraud.evaluation.rows import EvaluatedRows
 from beam_fraud.evaluation.segmentation import Segmentation
 from beam_fraud.evaluation.segments import SegmentTable, segment_table
 from beam_fraud.evaluation.stability import Stability, stability_of
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.threshold import LeastCost
+from beam_fraud.monitoring.activity import doing
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.duration import DAY, HOUR
 from beam_fraud.evaluation.rows import EvaluatedRows, Floats, Ints, Labels
+from beam_fraud.schema.duration import DAY, HOUR
 
 #: Values of a column that get a segment of their own; all others share one.
 MOST_VALUES = 15

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.duration import DAY
 from beam_fraud.evaluation.rows import EvaluatedRows, Floats
 from beam_fraud.models.reference import (
     SCORE,
@@ -19,6 +18,7 @@ from beam_fraud.models.reference import (
     bin_edges,
     count_bins,
 )
+from beam_fraud.schema.duration import DAY
 
 #: 1970-01-01 was a Thursday; weeks start on Mondays.
 _MONDAY = 3 * DAY

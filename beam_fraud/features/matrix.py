@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_fraud.features.calendar import is_night, is_weekend
-from beam_fraud.features.categories import code_categories
-from beam_fraud.schema import Schema
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.velocity import Velocity
+
+
+def categories_of(values: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
+    """The distinct values of a string column in code-point order, absent ones left out."""
+    return tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
+
+
+def code_categories(values: pa.Array, categories: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The position of each value in `categories`.
+
+    Args:
+      values: string[n].
+      categories: the known values, at most 2**31.
+
+    Returns:
+      float64[n]: 0 .. k - 1 for known values, k for an unknown one, NaN for an absent one.
+    """
+    codes = pc.index_in(values, value_set=pa.array(categories, pa.string()), skip_nulls=True)
+    coded = codes.cast(pa.float64()).fill_null(float(len(categories)))
+    coded = pc.if_else(values.is_valid(), coded, pa.scalar(float("nan")))
+    return np.asarray(coded.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -19,7 +42,7 @@ class FeatureSet:
     """Which features a model takes, and what is needed to compute them.
 
     Example:
-      >>> from beam_fraud.presets import HANDBOOK
+      >>> from beam_fraud.schema.presets import HANDBOOK
       >>> FeatureSet(HANDBOOK).names[:4]
       ('amount', 'is_weekend', 'is_night', 'account_count_1d')
     """
@@ -95,3 +118,60 @@ def numeric_feature(
         return is_night(transactions.column("event_time"), features.schema.timezone)
     values = transactions.column(name)
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+#: Name of the column; none of a user's begins like it.
+FEATURES: Final = "@features"
+
+
+def append_block(batch: pa.RecordBatch, block: npt.NDArray[np.float64]) -> pa.RecordBatch:
+    """The batch with `block` as its last column; nothing is copied.
+
+    Args:
+      batch: n rows.
+      block: float64[n, features], C-contiguous.
+    """
+    values = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), block.shape[1])
+    return batch.append_column(FEATURES, values)
+
+
+def split_block(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, npt.NDArray[np.float64]]:
+    """The inverse of `append_block`: the rows, and float64[n, features]."""
+    column = batch.column(FEATURES)
+    block = column.flatten().to_numpy(zero_copy_only=False)
+    return batch.drop_columns([FEATURES]), block.reshape(len(batch), column.type.list_size)
+
+
+def table_schema(features: FeatureSet) -> pa.Schema:
+    """Columns of the table: `transaction_id`, then float64 a feature, categories as strings."""
+    categorical = {features.names[place] for place in features.categorical}
+    return pa.schema(
+        [
+            pa.field("transaction_id", pa.string(), nullable=False),
+            *(
+                pa.field(name, pa.string() if name in categorical else pa.float64())
+                for name in features.names
+            ),
+        ]
+    )
+
+
+def feature_table(transactions: pa.RecordBatch, features: FeatureSet) -> pa.RecordBatch:
+    """The ids and features of n transactions.
+
+    Args:
+      transactions: n rows as `Schema.transactions` describes them, with velocity features.
+      features: which features, in which order.
+
+    Returns:
+      n rows as `table_schema` describes them; NaN or null where a value is absent. Categories are
+      as they came: only a model knows codes for them.
+    """
+    described = table_schema(features)
+    columns = [transactions.column("transaction_id")]
+    for column in list(described)[1:]:
+        if pa.types.is_string(column.type):
+            columns.append(transactions.column(column.name))
+        else:
+            columns.append(pa.array(numeric_feature(transactions, column.name, features)))
+    return pa.RecordBatch.from_arrays(columns, schema=described)

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import joblib
 import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.extras import EXTRAS, need_extras
+from beam_fraud.errors import EXTRAS, FraudError, UsageError, need_extras
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.foreign import in_words
 from beam_fraud.models.manifest import (
@@ -27,13 +28,14 @@ from beam_fraud.models.manifest import (
     encode_manifest,
     installed_versions,
     model_id,
+    packages_of,
+    saved_and_here,
 )
-from beam_fraud.models.packages import packages_of, saved_and_here
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.storage import read_bytes, write_directory
-from beam_fraud.own_call import own_call
-from beam_fraud.schema import Schema
-from beam_fraud.urls import absolute, is_url
+from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.schema.schema import Schema
+from beam_fraud.storage.urls import absolute, is_url
 
 if TYPE_CHECKING:
     from beam_fraud.models.reference import Reference
@@ -275,3 +277,22 @@ def _check_scikit_learn(bundle: Bundle) -> None:
             f"{bundle.path}: saved by scikit-learn {saved_by or 'of an unknown version'}, here is "
             f"{here}; install scikit-learn {saved_by.split('.')[0] or '1'}.* or train again"
         )
+
+
+_LOCK = Lock()
+_LOADED: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+
+
+def shared_model(bundle: Bundle) -> Any:
+    """The model of a bundle, the same object for as long as anybody in this process has it.
+
+    Raises:
+      FraudError: as `load_model` says.
+    """
+    key = (bundle.path, bundle.manifest.files.get(MODEL_FILE, ""))
+    with _LOCK:
+        model = _LOADED.get(key)
+        if model is None:
+            model = load_model(bundle)
+            _LOADED[key] = model
+        return model

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import UsageError
-from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.kinds.wrapped import Wrapped
+from beam_fraud.models.kinds.base import ModelKind, Wrapped
 from beam_fraud.models.labelled import LabelledRows
 
 #: What asks for it, in messages.

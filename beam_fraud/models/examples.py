@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.features.categories import categories_of
-from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.features.matrix import FeatureSet, categories_of, feature_matrix
 from beam_fraud.models.folds import Fold
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.schema import Schema
+from beam_fraud.schema.schema import Schema
 
 Positions = npt.NDArray[np.int64]
 

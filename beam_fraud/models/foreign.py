@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from beam_fraud.errors import FraudError
-from beam_fraud.extras import missing_extra
+from beam_fraud.errors import FraudError, missing_extra
 
 #: Characters that a reason has at most: some errors quote whole objects.
 _MOST = 300

@@ -32,10 +32,10 @@ from beam_fraud.models.predict import (
     check_classifier,
     microseconds_per_row,
     predict_scores,
+    set_single_threaded,
 )
-from beam_fraud.models.threads import set_single_threaded
-from beam_fraud.own_call import own_call
-from beam_fraud.schema import ID_ROLES, Schema
+from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.schema.schema import ID_ROLES, Schema
 
 _log = logging.getLogger(__name__)
 #: What tells the compressions that joblib knows by their first bytes, and undoes them.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError
-from beam_fraud.file_systems import file_systems, is_missing, missing_file_system
-from beam_fraud.sinks.folder import check_writable
-from beam_fraud.urls import is_url
+from beam_fraud.storage.folder import check_writable
+from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
+from beam_fraud.storage.urls import is_url
 
 
 def read_bytes(directory: str, name: str) -> bytes:

@@ -13,27 +13,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.activity import doing
-from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
-from beam_fraud.event_time import event_micros, micros_of
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.both_classes import check_folds, checked_labels
 from beam_fraud.models.calibration import Calibration, Method, learn_calibration
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
-from beam_fraud.models.fold_figures import FoldFigures, fold_figures
 from beam_fraud.models.folds import (
     Division,
     Fold,
+    FoldFigures,
     block_begins,
     chained_folds,
+    fold_figures,
     stratified_folds,
     without_known_cards,
 )
+from beam_fraud.models.handbook import card_codes
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.known_cards import card_codes
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
@@ -41,16 +38,62 @@ from beam_fraud.models.resampling.base import Resampler
 from beam_fraud.models.resampling.compare import compare
 from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.models.split import split_by_time, split_stratified
-from beam_fraud.models.threshold import (
-    OPTION,
-    Given,
-    Operating,
-    ThresholdRule,
-    operating_points,
-)
+from beam_fraud.models.threshold import OPTION, Given, Operating, ThresholdRule, operating_points
 from beam_fraud.models.tuning.trial import Tuned, Tuning
 from beam_fraud.models.tuning.tune import tune
-from beam_fraud.schema import Schema
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.event_time import event_micros, micros_of, moment_of
+from beam_fraud.schema.schema import Schema
+
+
+def checked_labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int8]:
+    """The labels of n transactions, int8[n].
+
+    Raises:
+      FraudError: there is no label, no row or only one class.
+    """
+    if schema.role("label") is None:
+        raise FraudError(
+            f"schema {schema.name}: no column is given for the role 'label', so there is nothing "
+            "to learn from"
+        )
+    if not transactions.num_rows:
+        raise FraudError("no rows to train on in the files and times given")
+    labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
+    _check(labels, "rows", "")
+    return labels
+
+
+def check_folds(division: Division, transactions: pa.Table, labels: npt.NDArray[np.int8]) -> None:
+    """See that every fold can be fitted, and judged by.
+
+    Raises:
+      FraudError: some of its rows are all of one class.
+    """
+    times = event_micros(transactions)
+    several = len(division.folds) > 1
+    for number, fold in enumerate(division.folds, 1):
+        of, fewer = (f" of fold {number}", ", or fewer --folds") if several else ("", "")
+        _check(labels[fold.train], f"rows to fit on{of}", fewer)
+        if not len(fold.valid):
+            raise FraudError(
+                f"no validation rows{of} are left: all are of cards that are known to be "
+                f"compromised by then; leave out --drop-known-cards{fewer}"
+            )
+        first, last = (moment_of(int(at(times[fold.valid]))).isoformat() for at in (np.min, np.max))
+        _check(labels[fold.valid], f"validation rows{of} (from {first} to {last})", fewer)
+
+
+def _check(labels: npt.NDArray[np.int8], rows: str, or_else: str) -> None:
+    frauds = int(labels.sum())
+    if not 0 < frauds < len(labels):
+        only = "a fraud" if frauds else "genuine"
+        raise FraudError(
+            f"training needs frauds and genuine transactions: each of the {len(labels)} {rows} "
+            f"is {only}; give other times (--from, --valid-from, --until){or_else}"
+        )
+
 
 _log = logging.getLogger(__name__)
 #: What gives the rule for the threshold to decline from.

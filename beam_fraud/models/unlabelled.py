@@ -8,16 +8,16 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.duration import DAY
 from beam_fraud.errors import FraudError
-from beam_fraud.event_time import event_micros
 from beam_fraud.models.examples import Examples
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import reference_of
 from beam_fraud.models.split import split_by_time
 from beam_fraud.models.threshold import OPTION, AlertBudget, Given, operating_points
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, choose_decline, span_of
-from beam_fraud.schema import Schema
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.event_time import event_micros
+from beam_fraud.schema.schema import Schema
 
 _log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Records to transactions: parsing, validation and duplicates, as pure functions over Arrow."""
+"""Bytes and columns to transactions, labels or dead letters."""

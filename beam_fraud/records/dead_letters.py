@@ -12,10 +12,10 @@ import pyarrow.types as pat
 
 from beam_fraud.records.faults import Faults, at_line
 from beam_fraud.records.text import flat
+from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.lines import KEPT_BYTES
 from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, sources_of
-from beam_fraud.stages import DEAD_LETTER
 
 
 def no_dead_letters() -> pa.RecordBatch:

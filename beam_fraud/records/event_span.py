@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_fraud.records.times import as_times
-from beam_fraud.schema import Schema
+from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile

@@ -19,9 +19,9 @@ from beam_fraud.records.json_records import Kind, decode_json
 from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.parse import parsed_batch
 from beam_fraud.records.times import as_times
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.schema.stages import LABEL
 from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of, with_origin
-from beam_fraud.stages import LABEL
 
 _KINDS: tuple[tuple[str, Kind], ...] = (
     ("transaction_id", "identifier"),

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_fraud.records.text import as_utf8, flat
-from beam_fraud.records.tolerant_cast import tolerant_cast
+from beam_fraud.records.text import as_utf8, flat, tolerant_cast
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.csv_text import NULL_SPELLINGS
 

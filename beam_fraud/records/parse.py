@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.records.json_records import parse_json
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv_text import parse_csv
 from beam_fraud.sources.raw import (
     APPENDED,

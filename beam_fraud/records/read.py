@@ -10,7 +10,7 @@ import pyarrow as pa
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import read_segment, split_file
 

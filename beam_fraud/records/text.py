@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pat
-
-from beam_fraud.records.tolerant_cast import tolerant_cast
 
 
 def flat(values: pa.Array) -> pa.Array:
@@ -28,3 +29,51 @@ def as_utf8(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
         # Arrow does not check what a file claims to be UTF-8, and kernels may read past its end.
         values = values.cast(pa.binary())
     return tolerant_cast(values, lambda part: part.cast(pa.string()))
+
+
+Cast = Callable[[pa.Array], pa.Array]
+
+
+def tolerant_cast(
+    values: pa.Array, cast: Cast, plausible: str | None = None
+) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """Convert every value that `cast` can convert.
+
+    A value's fate depends on that value alone, never on its neighbours: all are tried at once, and
+    where that fails the implausible ones are put aside and the rest is halved until the culprits
+    stand alone.
+
+    Args:
+      values: any[n].
+      cast: converts an array or raises pyarrow.ArrowInvalid; a null stays null.
+      plausible: a regular expression that every convertible string matches. It only saves time
+        where many values are bad.
+
+    Returns:
+      The converted values, null where that failed, and bool[n]: where it failed.
+    """
+    try:
+        return cast(values), np.zeros(len(values), dtype=bool)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
+    if plausible is not None:
+        likely = pc.match_substring_regex(values, plausible).fill_null(True)
+        if not pc.all(likely).as_py():
+            kept = pc.if_else(likely, values, pa.scalar(None, values.type))
+            converted, failed = tolerant_cast(kept, cast)
+            return converted, failed | ~_as_numpy(likely)
+    return _halve(values, cast)
+
+
+def _halve(values: pa.Array, cast: Cast) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    if len(values) <= 1:
+        nothing = cast(pa.nulls(len(values), values.type))
+        return nothing, np.ones(len(values), dtype=bool)
+    middle = len(values) // 2
+    left, left_failed = tolerant_cast(values[:middle], cast)
+    right, right_failed = tolerant_cast(values[middle:], cast)
+    return pa.concat_arrays([left, right]), np.concatenate([left_failed, right_failed])
+
+
+def _as_numpy(mask: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)

@@ -15,7 +15,7 @@ from beam_fraud.records.faults import Faults, faults_of_parsing
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.times import Times, as_times
-from beam_fraud.schema import EVENT_TIME, FeatureColumn, Labels, Schema
+from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
 #: The largest number that a model takes: scikit-learn's trees look at float32.

@@ -1,1 +1,1 @@
-"""What Beam's runners can do, and calls that one of them cannot carry out."""
+"""Runners: launch, checks before a launch, Flink, Dataflow, Prism and workers."""

@@ -6,6 +6,9 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
+
 from beam_fraud.errors import FraudError, UsageError
 
 #: Seconds that something may take until it takes a connection.
@@ -64,3 +67,26 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def refuse_silent_pool(pool: Address) -> None:
+    """See that a pool takes calls.
+
+    Args:
+      pool: as task managers are told it.
+
+    Raises:
+      FraudError: none answers.
+    """
+    pool.refuse_silent("--environment_config", "pool of workers")
+    # A worker that is not there: nothing is stopped, and only a pool understands the question.
+    request = beam_fn_api_pb2.StopWorkerRequest(worker_id="beam-fraud-doctor")
+    with grpc.insecure_channel(str(pool)) as channel:
+        stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+        try:
+            stub.StopWorker(request, timeout=PATIENCE)
+        except grpc.RpcError as error:
+            raise FraudError(
+                f"--environment_config {pool}: what answers there is no pool of workers "
+                f"({error.code().name}); start one by beam-fraud workers, or mend the address"
+            ) from None

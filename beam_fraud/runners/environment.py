@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud.errors import UsageError
 from beam_fraud.runners.address import Address
-from beam_fraud.runners.flink_master import flink_master
+from beam_fraud.runners.flink.master import flink_master
 from beam_fraud.runners.runner import Runner
 
 Kind = Literal["DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK"]

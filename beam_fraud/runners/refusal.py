@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     FlinkRunnerOptions,
+    JobServerOptions,
     PipelineOptions,
     PortableOptions,
+    PrismRunnerOptions,
+    SparkRunnerOptions,
     StandardOptions,
     TestOptions,
 )
@@ -17,24 +23,74 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.runners.runner import create_runner
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.runners.address import Address
-from beam_fraud.runners.belonging import refuse_options_of_others
-from beam_fraud.runners.capability import Capability
-from beam_fraud.runners.dataflow import refuse_on_dataflow
+from beam_fraud.runners.address import Address, refuse_silent_pool
+from beam_fraud.runners.dataflow.checks import refuse_on_dataflow
+from beam_fraud.runners.downloads import prism_program, refuse_missing_job_server
 from beam_fraud.runners.environment import environment_of, refuse_environment, worker_pool
-from beam_fraud.runners.fetched import prism_program, refuse_missing_job_server
-from beam_fraud.runners.flink_cluster import (
+from beam_fraud.runners.flink.cluster import (
     refuse_flink,
     refuse_parallelism,
     refuse_savepoint,
     warn_of_growth,
 )
-from beam_fraud.runners.flink_master import flink_master, flink_scheme, refuse_other_version
-from beam_fraud.runners.flink_rest import FlinkRest
+from beam_fraud.runners.flink.master import flink_master, flink_scheme, refuse_other_version
+from beam_fraud.runners.flink.options import FlinkJobOptions
+from beam_fraud.runners.flink.rest import FlinkRest
 from beam_fraud.runners.job_server import runner_behind
-from beam_fraud.runners.runner import INSTEAD, Runner, refuse_unusable, runner_named, runner_of
+from beam_fraud.runners.runner import (
+    INSTEAD,
+    Capability,
+    Runner,
+    refuse_unusable,
+    runner_named,
+    runner_of,
+)
 from beam_fraud.runners.worker_place import WorkerPlace
-from beam_fraud.runners.worker_pool import refuse_silent_pool
+
+#: The best known come first: messages name two.
+_DIRECT = ("DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
+_PORTABLE = ("FlinkRunner", "PortableRunner", "PrismRunner", "SparkRunner")
+
+
+@cache
+def _owners() -> dict[str, tuple[str, ...]]:
+    """Every such option to the runners that look at it."""
+    owners: dict[str, tuple[str, ...]] = {}
+    for options, runners in (
+        # The direct runners hand them to Prism.
+        (PortableOptions, (*_PORTABLE, *_DIRECT, "DataflowRunner")),
+        (JobServerOptions, (*_PORTABLE, *_DIRECT)),
+        (FlinkRunnerOptions, ("FlinkRunner", "PortableRunner")),
+        (FlinkJobOptions, ("FlinkRunner", "PortableRunner")),
+        (SparkRunnerOptions, ("SparkRunner", "PortableRunner")),
+        (PrismRunnerOptions, ("PrismRunner", *_DIRECT)),
+        (DirectOptions, ("FnApiRunner", *_DIRECT, "EndlessRunner")),
+    ):
+        parser = argparse.ArgumentParser(add_help=False)
+        options._add_argparse_args(parser)
+        owners |= {action.dest: runners for action in parser._actions}
+    return owners
+
+
+def refuse_options_of_others(options: PipelineOptions, runner: Runner) -> None:
+    """Refuse options that the runner would drop without a word.
+
+    Args:
+      options: Beam's.
+      runner: the chosen one; of one that nothing is known of all is taken.
+
+    Raises:
+      UsageError: there is one.
+    """
+    given = options.get_all_options(drop_default=True)
+    for name, runners in sorted(_owners().items()):
+        if name in given and runner.name not in runners and (runner.tried or runner.portable):
+            looking = " or ".join(runners[:2])
+            instead = f"--runner {runner.name} does not look at it; leave it out, or give --runner"
+            if runner.local:
+                instead = "without --runner nothing looks at it; leave it out, or give --runner"
+            raise UsageError(f"--{name}: {instead} {looking}")
+
 
 _LOG = logging.getLogger(__name__)
 

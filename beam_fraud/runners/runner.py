@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from enum import Enum
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from beam_fraud.errors import UsageError
-from beam_fraud.runners.capability import Capability
+
+
+class Capability(Enum):
+    """One need; the value is how a message says it."""
+
+    #: A splittable DoFn that never has read all, as Kafka's.
+    ENDLESS_SOURCE = "a source without an end"
+    #: Bags and values that a runner keeps for each key.
+    STATE = "state by key"
+    #: Timers that wake a key at a time of the clock, while nothing comes.
+    CLOCK_TIMERS = "timers by the clock"
+    #: Groups that are given on while the source still has more to come.
+    GROUPS_IN_A_STREAM = "groups by key before a source ends"
+
 
 #: What to give in the place of a runner that cannot.
 INSTEAD = "leave --runner out, or give PrismRunner, FlinkRunner or DataflowRunner"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beam_fraud.urls import is_url
+from beam_fraud.storage.urls import is_url
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,12 @@ import pyarrow as pa
 
 from beam_fraud.errors import UsageError
 from beam_fraud.simulate.fraud import LabelledPurchases, commit_frauds
-from beam_fraud.simulate.purchases import MEAN_PER_DAY, draw_customers, draw_purchases
-from beam_fraud.simulate.reach import terminals_in_reach
+from beam_fraud.simulate.purchases import (
+    MEAN_PER_DAY,
+    draw_customers,
+    draw_purchases,
+    terminals_in_reach,
+)
 
 #: Length of the sides of the plane that customers and terminals are placed in.
 SIDE = 100.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,26 +15,161 @@ from itertools import repeat
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from sqlalchemy import Connection
 
-from beam_fraud.alert import AlertContext
-from beam_fraud.sinks.connection import check_database, masked, prepare_database
-from beam_fraud.sinks.database_errors import LockedDatabaseError, PassingDatabaseError
-from beam_fraud.sinks.database_url import DatabaseUrl, database_file
+from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.alerts.queue import queue_alerts
+from beam_fraud.errors import FraudError
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.flagged_columns import flagged_columns
-from beam_fraud.sinks.key_ranges import key_ranges
-from beam_fraud.sinks.persistence import (
+from beam_fraud.storage.database.connection import check_database, masked, prepare_database
+from beam_fraud.storage.database.errors import LockedDatabaseError, PassingDatabaseError
+from beam_fraud.storage.database.retry import (
     PATIENCE,
     PersistentConnection,
     give_up,
     patience_left,
     persistently,
 )
-from beam_fraud.sinks.queued_alerts import queue_alerts
-from beam_fraud.sinks.tables import FLAGGED, RUNS
-from beam_fraud.sinks.undelivered import keep_undelivered
-from beam_fraud.sinks.upsert import Row, upsert, upsert_columns
+from beam_fraud.storage.database.tables import FLAGGED, RUNS
+from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
+from beam_fraud.storage.database.url import DatabaseUrl, database_file
+from beam_fraud.storage.folder import make_directory, reason_of
+
+
+def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBatch]:
+    """Cut rows where the key changes, in its order; rows of one key keep theirs.
+
+    Args:
+      batch: n rows.
+      key: a column without nulls.
+      parts: how many, nearly as large as each other where keys differ; at least 1.
+
+    Returns:
+      As many, or fewer if there are not so many keys; none for no rows.
+    """
+    ordered = batch.take(pc.sort_indices(batch.column(key)))
+    keys = ordered.column(key)
+    edges = [0]
+    for part in range(1, parts):
+        edge = max(edges[-1], len(keys) * part // parts)
+        # A key that repeats goes whole into the part before.
+        while 0 < edge < len(keys) and keys[edge] == keys[edge - 1]:
+            edge += 1
+        edges.append(edge)
+    ends = [*edges[1:], len(keys)]
+    ranges = [ordered.slice(start, end - start) for start, end in zip(edges, ends, strict=True)]
+    return [rows for rows in ranges if len(rows)]
+
+
+#: Keys of a file's metadata: where its rows should have gone, who is to be alerted of them, and
+#: what alerts tell beside them.
+_SINK, _CHANNELS, _CONTEXT = (b"beam_fraud.sink", b"beam_fraud.channels", b"beam_fraud.alerts")
+
+
+def keep_undelivered(
+    directory: Path,
+    batch: pa.RecordBatch,
+    channels: Sequence[str],
+    sink: str,
+    context: AlertContext | None = None,
+) -> Path:
+    """Write rows to a new Parquet file that survives a loss of power once this returns.
+
+    Args:
+      directory: where to; made if absent.
+      batch: rows of the schema `stages.SCORED`.
+      channels: whose alerts were to be queued with the rows.
+      sink: where they should have gone, without secrets.
+      context: what alerts tell beside their rows, if that is known.
+
+    Raises:
+      FraudError: the file system refuses.
+    """
+    make_directory(directory)
+    path = directory / f"part-{uuid.uuid4().hex}.parquet"
+    unfinished = path.with_name(path.name + ".unfinished")
+    metadata = {_SINK: sink.encode(), _CHANNELS: json.dumps(list(channels)).encode()}
+    metadata[_CONTEXT] = msgspec.json.encode(context)
+    table = pa.Table.from_batches([batch]).replace_schema_metadata(metadata)
+    try:
+        with unfinished.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+        _sync(directory)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
+    return path
+
+
+def undelivered_parts(directory: Path) -> list[Path]:
+    """The files in `directory`, oldest first; those that a crash has left unfinished are none."""
+    return sorted(directory.glob("part-*.parquet"), key=lambda path: path.stat().st_mtime)
+
+
+def replay_undelivered(directory: Path, sink: DatabaseSink) -> int:
+    """Write what waits in `directory` to a database, oldest first, and remove what it has taken.
+
+    Alerts of the rows are queued with them, as they would have been. A file goes when the database
+    has its rows; one that is replayed twice changes nothing.
+
+    Args:
+      directory: as `keep_undelivered` was given it; it may be absent.
+      sink: a database; its tables are made if they are missing.
+
+    Returns:
+      How many rows were written.
+
+    Raises:
+      FraudError: a file cannot be read, or the database refuses: the files that are left stay.
+    """
+    parts = undelivered_parts(directory) if directory.is_dir() else []
+    if not parts:
+        return 0
+    sink.prepare()
+    rows = 0
+    # Without a place for what it does not take: that is where it comes from.
+    writer = sink.writer(spill=None)
+    try:
+        for part in parts:
+            batch, channels, context = _read(part)
+            writer.write(batch, channels, context)
+            part.unlink()
+            rows += len(batch)
+    finally:
+        writer.close()
+    return rows
+
+
+def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
+    try:
+        table = pq.read_table(part)
+    except (OSError, pa.ArrowException) as error:
+        why = reason_of(error) if isinstance(error, OSError) else error
+        raise FraudError(f"{part}: cannot be read ({why}); move it away to go on") from None
+    metadata = table.schema.metadata or {}
+    if not table.schema.equals(SCORED) or _CHANNELS not in metadata:
+        raise FraudError(f"{part}: holds no undelivered rows; move it away to go on")
+    [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=SCORED)]
+    # Files of earlier versions have none.
+    context = msgspec.json.decode(metadata.get(_CONTEXT, b"null"), type=AlertContext | None)
+    return batch, json.loads(metadata[_CHANNELS]), context
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
 
 _LOG = logging.getLogger(__name__)
 #: Rows that always go in one transaction.

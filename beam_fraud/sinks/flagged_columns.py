@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.alert import AlertContext, alert_id
-from beam_fraud.sinks.column_values import values_of
-from beam_fraud.sinks.tables import FLAGGED
-from beam_fraud.stages import REASON
+from beam_fraud.alerts.alert import AlertContext, alert_id
+from beam_fraud.schema.stages import REASON
+from beam_fraud.storage.database.tables import FLAGGED
+from beam_fraud.storage.database.upsert import values_of
 
 _COLUMNS = [column.name for column in FLAGGED.columns]
 #: A reason as an object that takes the least time to make and to encode.

@@ -10,9 +10,10 @@ from typing import ClassVar
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.folder import check_writable, make_directory, reason_of
-from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
-from beam_fraud.sinks.staging import (
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.storage.folder import check_writable, make_directory, reason_of
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from beam_fraud.storage.staging import (
     UNFINISHED_PARTS,
     Staging,
     abandoned,
@@ -20,7 +21,6 @@ from beam_fraud.sinks.staging import (
     foreign_entry,
     locked,
 )
-from beam_fraud.stages import SCORED
 
 
 @dataclass(frozen=True)

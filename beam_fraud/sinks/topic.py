@@ -2,15 +2,167 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import Any
 
-from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.errors import FraudError
+from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.sources.kafka.client import Reports, new_producer
+from beam_fraud.sources.kafka.failure import (
+    KafkaError,
+    KafkaException,
+    Message,
+    about_topic,
+    is_hopeless,
+    no_connection,
+)
+from beam_fraud.sources.kafka.settings import KafkaSettings
 
-if TYPE_CHECKING:
-    from beam_fraud.sinks.producer import TopicProducer
+_LOG = logging.getLogger(__name__)
+#: How long a broker may be silent before that is told, in seconds.
+SILENT_SECONDS = 5.0
+
+
+class Patience:
+    """Tells that a broker has been silent for long, and that it is back."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Begin to wait for the brokers of `settings`."""
+        self._where = f"Kafka {settings.bootstrap}"
+        self._since = monotonic()
+        self._left = 0
+        self._wait = Wait(_LOG)
+
+    def goes_on(self, left: int) -> float:
+        """Messages still wait, `left` of them; for how many seconds none has been taken."""
+        if left < self._left:
+            self._since = monotonic()
+        self._left = left
+        silence = monotonic() - self._since
+        if silence >= SILENT_SECONDS:
+            self._wait.goes_on(f"{self._where}: no answer; {left:,} messages wait for the broker")
+        return silence
+
+    def over(self) -> None:
+        """Nothing is waited for any more."""
+        self._wait.over(f"{self._where}: the broker has taken all messages")
+
+
+#: How long a refused login may be a broker's that goes down or comes up, in seconds.
+_REFUSAL_SECONDS = 1.0
+#: How often whoever waits looks up, in seconds.
+_SLICE = 0.2
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+
+
+class TopicProducer:
+    """Hands over messages; serves one thread, and is of no use after an error."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._reports = Reports()
+        self._kafka = new_producer(settings, self._reports)
+        #: Why the first message was refused that was.
+        self._refusal: FraudError | None = None
+
+    def write_all(self, topic: str, messages: list[dict[str, Any]]) -> None:
+        """Hand over messages, each with `value` and `key`; waits while too many wait.
+
+        Raises:
+          FraudError: as in `flush`.
+        """
+        patience = Patience(self._settings)
+        while True:
+            taken = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
+            if taken == len(messages):
+                break
+            # Once one has found the queue full none after it is taken, so their order stays.
+            messages = [message for message in messages if "_error" in message]
+            for message in messages:
+                error = message.pop("_error")
+                if error.code() != KafkaError._QUEUE_FULL:
+                    self._refuse(error, topic, len(message["value"]))
+            self._make_room(patience)
+        self._go_on(patience)
+
+    def write(self, topic: str, value: bytes, headers: Sequence[tuple[str, str]]) -> None:
+        """Hand over one message with headers; waits while too many wait.
+
+        Raises:
+          FraudError: as in `flush`.
+        """
+        patience = Patience(self._settings)
+        while True:
+            try:
+                self._kafka.produce(topic, value, headers=[*headers], on_delivery=self._delivered)
+                break
+            except BufferError:
+                self._make_room(patience)
+            except KafkaException as error:
+                self._refuse(error.args[0], topic, len(value))
+                break
+        self._go_on(patience)
+
+    def flush(self) -> None:
+        """Wait until the broker has all that was handed over.
+
+        Raises:
+          FraudError: a message is refused for good, or the login is; in one line that says why.
+        """
+        patience = Patience(self._settings)
+        while left := self._kafka.flush(_SLICE):
+            self._wait_on(patience, left)
+        self._refuse_refused()
+        self._reports.clear()
+        patience.over()
+
+    def _make_room(self, patience: Patience) -> None:
+        self._kafka.poll(0.01)
+        self._wait_on(patience, len(self._kafka))
+
+    def _go_on(self, patience: Patience) -> None:
+        self._kafka.poll(0)
+        self._refuse_refused()
+        patience.over()
+
+    def _wait_on(self, patience: Patience, left: int) -> None:
+        self._refuse_refused()
+        silence = patience.goes_on(left)
+        reports = self._reports.errors
+        if any(error.fatal() for error in reports):
+            raise FraudError(
+                f"Kafka {self._settings.bootstrap}: writing cannot go on "
+                f"({self._settings.without_secrets(reports[-1].str())}); run again"
+            )
+        # A broker that goes down may break off a login; one that has refused it does nothing else.
+        said = [e for e in reports if e.code() != KafkaError._ALL_BROKERS_DOWN]
+        if said and is_hopeless(said[-1]) and silence >= _REFUSAL_SECONDS:
+            raise no_connection(self._settings, reports)
+
+    def _refuse_refused(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._refuse(error, message.topic() or "", len(message))
+
+    def _refuse(self, error: KafkaError, topic: str, size: int) -> None:
+        if self._refusal is not None:
+            return
+        if error.code() in _TOO_LARGE:
+            self._refusal = FraudError(
+                f"Kafka {self._settings.bootstrap}: topic {topic!r}: a message of {size:,} bytes "
+                "is too large; raise max.message.bytes of the topic, and message.max.bytes by "
+                "--kafka-config"
+            )
+        else:
+            self._refusal = about_topic(self._settings, topic, error)
+
 
 #: Connections of this process that nobody uses: to connect anew takes longer than most bundles.
 _idle: defaultdict[KafkaSettings, list[TopicProducer]] = defaultdict(list)
@@ -69,7 +221,6 @@ class TopicWriter:
                 self._producer = idle.pop() if idle else None
         if self._producer is None:
             # Only here: streams without topics do without the client library.
-            from beam_fraud.sinks.producer import TopicProducer
 
             self._producer = TopicProducer(self._settings)
         return self._producer

@@ -10,11 +10,11 @@ from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.bigquery.table import FORM, TableName
-from beam_fraud.sinks.connection import sqlite_url
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.database_url import FILE_OPTIONS, parse
 from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.urls import absolute, local_path, split_scheme
+from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.storage.database.url import FILE_OPTIONS, parse
+from beam_fraud.storage.urls import absolute, local_path, split_scheme
 
 _FORMS = {
     "sqlite": "sqlite:///FILE",

@@ -1,1 +1,1 @@
-"""Where transactions come from: one file per kind of source."""
+"""Where transactions come from: files, watched directories and Kafka topics."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
+from beam_fraud.schema.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 
 TypeTest = Callable[[pa.DataType], bool]
 #: Columns that a message names at most.

@@ -6,7 +6,7 @@ import csv
 import io
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import lacks_column, required_columns
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import CsvLayout

@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.file_systems import file_systems, is_missing, missing_file_system
-from beam_fraud.urls import is_url
+from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
+from beam_fraud.storage.urls import is_url
 
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")

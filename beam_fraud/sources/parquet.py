@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import lacks_column, mistyped, required_columns
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.parquet_metadata import row_groups
 from beam_fraud.sources.parquet_pages import BATCH_BYTES, Sound, sound_groups
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
-from beam_fraud.urls import is_url
+from beam_fraud.storage.urls import is_url
 
 #: Bytes of a column chunk that are read at a time, so that a huge row group is not read whole.
 _BUFFER_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import layout_of
 from beam_fraud.sources.file_format import FileFormat, format_of
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin

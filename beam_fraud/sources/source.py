@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import (
     REPLAY,
@@ -25,7 +25,7 @@ from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parque
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text import count_records, read_text, split_text
-from beam_fraud.urls import is_url
+from beam_fraud.storage.urls import is_url
 
 _LOG = logging.getLogger(__name__)
 

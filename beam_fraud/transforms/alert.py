@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.alert import AlertContext
+from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.sinks.queue_flagged import queue_flagged
+from beam_fraud.alerts.queue import Notice, queue_flagged, queue_notices
+from beam_fraud.decisions.rules.muted import MutedRule, muted_in, without_muted
+from beam_fraud.schema.duration import HOUR
+from beam_fraud.schema.event_time import moment_of
+from beam_fraud.storage.database.errors import PassingDatabaseError
+from beam_fraud.storage.database.retry import persistently
+from beam_fraud.transforms.counters import RULES_MUTED, count
 
 #: Flagged rows whose alerts are queued together, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
@@ -56,3 +65,83 @@ class _Alert(beam.DoFn):
         self._waiting = []
         for batch in batches:
             queue_flagged(self._outbox.url, batch, self._channels, self._context)
+
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Notices(beam.PTransform):
+    """Batches as they are; what was muted in them is logged, counted and told in every channel."""
+
+    #: URL of the database whose deliveries are sent, or None if nobody is alerted.
+    database: str | None
+    #: Names of the channels.
+    channels: tuple[str, ...]
+    #: The share from which a rule is muted.
+    limit: float
+    #: How many shards count.
+    shards: int = 1
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        step = _Notices(self.database, self.channels, self.limit, self.shards)
+        return batches | beam.ParDo(step).with_output_types(pa.RecordBatch)
+
+
+class _Notices(beam.DoFn):
+    def __init__(
+        self, database: str | None, channels: tuple[str, ...], limit: float, shards: int
+    ) -> None:
+        self._database = database
+        self._channels = channels
+        self._limit = limit
+        self._shards = shards
+
+    def setup(self) -> None:
+        #: What the database has not taken yet.
+        self._waiting: list[Notice] = []
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        muted = muted_in(batch)
+        if not muted:
+            yield batch
+            return
+        notices = [notice_of(rule, self._limit, self._shards) for rule in muted]
+        for notice in notices:
+            _LOG.warning("%s", notice.text)
+        count(RULES_MUTED, len(muted))
+        self._waiting += notices
+        yield without_muted(batch)
+
+    def finish_bundle(self) -> None:
+        # Before the state that knows of them: a replay says the same, which changes nothing.
+        if self._waiting and self._database is not None:
+            waiting, channels = self._waiting, self._channels
+            try:
+                persistently(self._database, lambda c: queue_notices(c, channels, waiting))
+            except PassingDatabaseError as error:
+                # Scoring goes on; so does trying, with every bundle.
+                _LOG.warning("people are not told yet of %d muted rules: %s", len(waiting), error)
+                return
+        self._waiting = []
+
+
+def notice_of(muted: MutedRule, limit: float, shards: int = 1) -> Notice:
+    """What people are told of a rule that was muted.
+
+    Example:
+      >>> muted = MutedRule("large", window=1_704_103_200_000_000, shard=0, fired=37, rows=120)
+      >>> print(notice_of(muted, 0.2).text)
+      Rule 'large' fired on 37 of 120 transactions of 2024-01-01 10:00 to 11:00 UTC, which is more \
+than 20 %: it has no effect for the rest of that hour. See what is wrong with it.
+    """
+    start = moment_of(muted.window)
+    end = start + timedelta(microseconds=HOUR)
+    where = f" in part {muted.shard + 1} of {shards} of the stream" if shards > 1 else ""
+    text = (
+        f"Rule {muted.rule!r} fired on {muted.fired:,} of {muted.rows:,} transactions of "
+        f"{start:%Y-%m-%d %H:%M} to {end:%H:%M} UTC{where}, which is more than {100 * limit:g} %: "
+        "it has no effect for the rest of that hour. See what is wrong with it."
+    )
+    return Notice((muted.rule, str(muted.window), str(muted.shard)), text)

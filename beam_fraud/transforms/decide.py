@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.decision import decide
-from beam_fraud.features.block import append_block
-from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.rules.program import Program
+from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.features.matrix import FeatureSet, append_block
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.rules.program import Program
-from beam_fraud.rules.rule import RuleSet
 from beam_fraud.transforms.counters import ROWS_FLAGGED, ROWS_SCORED, RULE_PREFIX, count
 from beam_fraud.transforms.infer import Scored
 

@@ -14,7 +14,7 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.records.duplicates import SeenIds, repeated
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.schema import Schema
+from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.raw import POSITION, Origin, origin_of
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.source import read_segment

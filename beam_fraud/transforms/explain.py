@@ -9,10 +9,10 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
-from beam_fraud.features.block import split_block
+from beam_fraud.decisions.reasons.reasons import Reasons
+from beam_fraud.features.matrix import split_block
 from beam_fraud.models.bundle import Bundle
-from beam_fraud.models.threads import libraries_loaded, use_one_thread
-from beam_fraud.reasons.reasons import Reasons
+from beam_fraud.models.predict import libraries_loaded, use_one_thread
 
 
 @dataclass

@@ -9,8 +9,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.features.table import feature_table
+from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table
 from beam_fraud.transforms.counters import ROWS_OUT, count
 
 #: Transactions and their features, float64[n, features].

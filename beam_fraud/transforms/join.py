@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.rules.join import join
+from beam_fraud.decisions.rules.muted import muted_in, with_muted, without_muted
+
+
+def join(pieces: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One batch of all pieces of a schema, in the order of the pieces.
+
+    Args:
+      pieces: of any schemas; those that differ in what was muted only are joined, and the whole
+        says what was muted in any of them.
+
+    Yields:
+      A batch for each schema, in the order in which they came first.
+    """
+    by_schema: dict[bytes, list[pa.RecordBatch]] = {}
+    for piece in pieces:
+        schema = without_muted(piece).schema.serialize().to_pybytes()
+        by_schema.setdefault(schema, []).append(piece)
+    for same in by_schema.values():
+        if len(same) == 1:
+            yield same[0]
+            continue
+        muted = [rule for piece in same for rule in muted_in(piece)]
+        table = pa.Table.from_batches([without_muted(piece) for piece in same])
+        for whole in table.unify_dictionaries().combine_chunks().to_batches():
+            yield with_muted(whole, muted)
+
 
 #: Rows of which a joined batch has no more than one piece more.
 _ROWS = 10_000

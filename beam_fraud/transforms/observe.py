@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.live.recorder import recorder
-from beam_fraud.sources.kafka.lag import lags
+from beam_fraud.monitoring.recorder import recorder
+from beam_fraud.sources.kafka.progress import lags
 from beam_fraud.sources.raw import origin_of
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.run_progress import ProgressWriter
-from beam_fraud.shuffle.order import ORDER, file_of, order_of
+from beam_fraud.monitoring.run_progress import ProgressWriter
 from beam_fraud.sources.raw import POSITION, origin_of
 from beam_fraud.transforms.counters import EARLIEST_ROW, note_earliest
+from beam_fraud.transforms.shuffle.order import ORDER, file_of, order_of
 
 
 @dataclass

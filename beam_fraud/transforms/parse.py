@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
+from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
-from beam_fraud.schema import Labels, Schema
-from beam_fraud.sources.raw import is_of_labels
+from beam_fraud.records.validate import Arrived, validate_arrivals
+from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.raw import POSITION, is_of_labels, sources_of
+from beam_fraud.transforms.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_AHEAD, ROWS_DEAD, count
 
 
 @dataclass
@@ -28,3 +37,105 @@ class Parse(beam.PTransform):
 
 def _parse(raw: pa.RecordBatch, schema: Schema, labels: Labels) -> pa.RecordBatch:
     return raw if is_of_labels(raw) else parse(raw, schema, labels=labels)
+
+
+_LOG = logging.getLogger(__name__)
+#: Microseconds that clocks may differ by and nobody wonders.
+_SKEW = 60_000_000
+#: Tag of the dead letters.
+DEAD = "dead_letters"
+#: Tag of the transactions.
+VALID = "transactions"
+
+
+@dataclass
+class Validate(beam.PTransform):
+    """Parsed batches to transactions and, under the tag `DEAD`, dead letters.
+
+    Batches of labels, which come as they were read, become labels and dead letters as well.
+    """
+
+    #: What rows should be.
+    schema: Schema
+    #: What is made of labels.
+    labels: Labels
+    #: How much later than its arrival an event may be (microseconds); None for any time.
+    ahead: int | None = None
+
+    def expand(self, parsed: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
+        """One step with two outputs."""
+        step = beam.ParDo(_Validate(self.schema, self.labels, self.ahead))
+        typed = step.with_output_types(pa.RecordBatch)
+        return parsed | typed.with_outputs(DEAD, main=VALID)
+
+
+class _Validate(beam.DoFn):
+    def __init__(self, schema: Schema, labels: Labels, ahead: int | None) -> None:
+        self._schema = schema
+        self._labels = labels
+        self._ahead = ahead
+        #: Whether rows ahead of their arrival were told of.
+        self._told = False
+
+    def process(
+        self, parsed: pa.RecordBatch
+    ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+        if is_of_labels(parsed):
+            valid, dead = read_labels(parsed)
+            count(LABELS_DEAD, len(dead))
+        else:
+            checked = validate_arrivals(
+                parsed,
+                self._schema,
+                labels=self._labels,
+                ahead=self._ahead,
+                now=None if self._ahead is None else int(time.time() * 1_000_000),
+            )
+            valid, dead = checked.transactions, checked.dead
+            self._tell_of_rows_ahead(parsed, checked)
+            count(ROWS_DEAD, len(dead))
+            for reason, rows in Counter(dead.column("reason").to_pylist()).items():
+                count(DEAD_PREFIX + reason, rows)
+        if len(dead):
+            yield beam.pvalue.TaggedOutput(DEAD, dead)
+        yield valid
+
+    def _tell_of_rows_ahead(self, parsed: pa.RecordBatch, checked: Arrived) -> None:
+        """Count transactions that are ahead; warn once, of dead ones too."""
+        if checked.ahead is None or not (early := checked.ahead > _SKEW).any():
+            return
+        scored = early & ~checked.faulty
+        count(ROWS_AHEAD, int(np.count_nonzero(scored)))
+        dead = int(np.count_nonzero(np.array(checked.dead.column("reason")) == "future_time"))
+        if self._told or not (scored.any() or dead):
+            return
+        self._told = True
+        row = int(np.argmax(early))
+        _LOG.warning(
+            "%s:%d is dated %s after its arrival, and %d more rows of its batch are ahead (%d are "
+            "dead letters, by --max-ahead): a clock or a time zone is wrong where they come from; "
+            "the summary counts all",
+            sources_of(parsed)[row].as_py(),
+            parsed.column(POSITION)[row].as_py(),
+            str(timedelta(seconds=int(checked.ahead[row]) // 1_000_000)),
+            int(np.count_nonzero(scored)) + dead - 1,
+            dead,
+        )
+
+
+@dataclass
+class OnlyLabels(beam.PTransform):
+    """Leaves transactions out."""
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        return batches | beam.Filter(is_of_labels)
+
+
+@dataclass
+class OnlyTransactions(beam.PTransform):
+    """Leaves labels out."""
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
+        """One step."""
+        return batches | beam.Filter(lambda batch: not is_of_labels(batch))

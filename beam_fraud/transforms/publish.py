@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from beam_fraud.object_outputs import ObjectOutputs
+from beam_fraud.storage.batch_objects import ObjectOutputs
 
 #: A branch, and the name of a file of it.
 _Part = tuple[str, str]

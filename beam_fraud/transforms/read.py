@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.run_progress import ProgressWriter
-from beam_fraud.schema import Labels, Schema
+from beam_fraud.monitoring.run_progress import ProgressWriter
+from beam_fraud.records.read import read_transactions
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.source import read_segment, split_file
-from beam_fraud.transforms.counters import ROWS_IN, count
+from beam_fraud.transforms.counters import HISTORY_ROWS, HISTORY_ROWS_LEFT_OUT, ROWS_IN, count
 
 
 @dataclass
@@ -74,3 +75,58 @@ class _ReadBlocks(beam.DoFn):
             yield batch
             if self._progress:
                 self._progress.add(len(batch))
+
+
+_BLOCK_ROWS = 50_000
+
+
+@dataclass
+class ReadHistory(beam.PTransform):
+    """Files to their transactions; what is none is counted and left out."""
+
+    #: Files of earlier transactions.
+    files: tuple[InputFile, ...]
+    #: What they hold.
+    schema: Schema
+    #: What is made of their labels.
+    labels: Labels
+    #: Rows of a batch at most.
+    block_rows: int
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
+        """A file is read by one worker from start to end."""
+        return (
+            root
+            | "Files" >> beam.Create(list(self.files), reshuffle=False)
+            | "Spread" >> beam.Reshuffle()
+            | "Transactions"
+            >> beam.FlatMap(
+                _transactions, self.schema, self.labels, self.block_rows
+            ).with_output_types(pa.RecordBatch)
+        )
+
+
+def earlier_transactions(
+    files: Sequence[InputFile], schema: Schema, labels: Labels, *, count_left_out: bool
+) -> Iterator[pa.RecordBatch]:
+    """The transactions of files, one file after the other; whoever makes use of them counts them.
+
+    Args:
+      files: of earlier transactions.
+      schema: what they hold.
+      labels: what is made of their labels.
+      count_left_out: whether to count what is none: once, however many shards read the files.
+    """
+    for block in read_transactions(files, schema, labels=labels, block_rows=_BLOCK_ROWS):
+        if count_left_out:
+            count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
+        yield block.transactions
+
+
+def _transactions(
+    file: InputFile, schema: Schema, labels: Labels, block_rows: int
+) -> Iterator[pa.RecordBatch]:
+    for block in read_transactions([file], schema, labels=labels, block_rows=block_rows):
+        count(HISTORY_ROWS, len(block.transactions))
+        count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
+        yield block.transactions

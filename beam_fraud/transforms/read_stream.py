@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.unbounded_source import ReadFromUnboundedSource, UnboundedSource
 
-from beam_fraud.live.recorder import recorder
+from beam_fraud.monitoring.recorder import recorder
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.transforms.counters import LABELS_IN, ROWS_IN, count
 from beam_fraud.transforms.read_elsewhere import ReadElsewhere

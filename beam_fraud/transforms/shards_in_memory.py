@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beam_fraud.errors import FraudError
-from beam_fraud.shards.shard import Shard
+from beam_fraud.state.shard import Shard
 
 _Place = tuple[str, str, int]
 

@@ -30,14 +30,13 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.checkpoint.local_checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import part_of
-from beam_fraud.rules.join import join
-from beam_fraud.shards.shard import Effects, Shard
-from beam_fraud.shuffle.split import split
-from beam_fraud.transforms.join import Join
+from beam_fraud.state.shard import Effects, Shard
+from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
+from beam_fraud.transforms.join import Join, join
 from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
+from beam_fraud.transforms.shuffle.spill import split
 
 #: Makes the shard of a number: a partial of a class, which travels to the workers.
 MakeShard = Callable[[int], Shard]

@@ -14,15 +14,13 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.commandline.system_failure import fix_of
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, fix_of
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import by_key, part_of
-from beam_fraud.shuffle.spill import SpilledPart, SpillWriter
-from beam_fraud.shuffle.split import split
-from beam_fraud.shuffle.velocity import velocity_of_part
-from beam_fraud.sinks.folder import reason_of
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.storage.folder import reason_of
+from beam_fraud.transforms.shuffle.spill import SpilledPart, SpillWriter, split
+from beam_fraud.transforms.shuffle.velocity import velocity_of_part
 
 #: Parts on this machine: one at a time is in memory, and while it is split a little of each.
 _LOCAL_PARTS = 32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.alert import AlertContext
+from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter, TransformSink, WriterSink
 from beam_fraud.sinks.database import DatabaseWriter
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count

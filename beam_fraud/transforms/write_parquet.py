@@ -13,9 +13,9 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.object_outputs import BatchOutputs, ObjectOutputs
-from beam_fraud.sinks.objects import as_os_errors, create, give_up
-from beam_fraud.sinks.parquet_writer import ParquetBlockWriter
+from beam_fraud.storage.batch_objects import BatchOutputs, ObjectOutputs
+from beam_fraud.storage.objects import as_os_errors, create, give_up
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 
 
 @dataclass

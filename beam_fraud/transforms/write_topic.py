@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.records.dead_letter_messages import dead_letter_messages
-from beam_fraud.records.scored_json import scored_json
+from beam_fraud.records.messages import dead_letter_messages, scored_json
 from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.sources.kafka.settings import KafkaSettings
 
 
 @dataclass

@@ -24,18 +24,17 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from beam_fraud.dataset import load_dataset
-from beam_fraud.duration import DAY
-from beam_fraud.event_time import event_micros, micros_of, moment_of
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import extra_module
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.models.handbook_protocol import card_precision, period_after, rows_to_test
-from beam_fraud.models.known_cards import card_codes
+from beam_fraud.models.handbook import card_codes, card_precision, period_after, rows_to_test
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.threshold import MostF1
 from beam_fraud.models.training import Recipe, train
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.schema import EVENT_TIME, Schema
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.event_time import event_micros, micros_of, moment_of
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.schema import EVENT_TIME, Schema
 from benchmarks.results.lines import Column, Figures, Line, Section
 from benchmarks.results.recipe import BundleRecipe
 from benchmarks.results.recipes import DEFAULTS, MORE_DAYS

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beam_fraud.models.kinds import ModelKind, model_kind
-from beam_fraud.schema import Schema
-from beam_fraud.schema_toml import load_schema
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.toml import load_schema
 
 #: The top of the project, which paths of schemas start from.
 ROOT = Path(__file__).parents[2]

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.dataset import load_dataset
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import operating_points
-from beam_fraud.presets import ULB
-from beam_fraud.schema import EVENT_TIME
+from beam_fraud.schema.presets import ULB
+from beam_fraud.schema.schema import EVENT_TIME
 from benchmarks.results.lines import Column, Figures
 
 #: Name of the file in the folder of transactions.

@@ -12,7 +12,7 @@ from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.threshold import MostF1
 from beam_fraud.models.training import Recipe, train
-from beam_fraud.presets import ULB
+from beam_fraud.schema.presets import ULB
 from benchmarks.results.lines import Column, Figures, Line, Section
 from benchmarks.results.recipes import DEFAULTS, ULB_BY_TIME
 from benchmarks.results.ulb import (

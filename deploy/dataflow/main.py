@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from beam_fraud.cli import main
 from beam_fraud.cli.app import app
-from beam_fraud.commandline.beam_options import beam_options
+from beam_fraud.cli.beam_options import beam_options
 from beam_fraud.errors import UsageError
 
 _LOG = logging.getLogger(__name__)

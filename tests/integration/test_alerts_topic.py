@@ -8,7 +8,7 @@ from secrets import token_hex
 
 import pytest
 
-from beam_fraud.alerts.channel import MessageRefusedError
+from beam_fraud.alerts.channels.channel import MessageRefusedError
 from beam_fraud.errors import FraudError
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import read_all

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands import batch
+from beam_fraud.cli.commands import batch
 from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.hostile import hostile_messages
 from deploy.flink.cluster import FlinkCluster

@@ -11,9 +11,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud import launch
-from beam_fraud.commandline.failure import line_of
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, line_of
+from beam_fraud.runners import launch
 from deploy.flink.cluster import FlinkCluster
 from deploy.flink.job_server_jar import job_server_jar
 from deploy.ports import listens

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.commands.train import run as train
-from beam_fraud.live.board import read_board
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.train import run as train
+from beam_fraud.monitoring.board import read_board
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink_usage import workers

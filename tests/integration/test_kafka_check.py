@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.kafka.check import topic_ids, topic_partitions
-from beam_fraud.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.check import topic_ids, topic_partitions
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from deploy.kafka.broker import Broker
 from deploy.ports import free_port
 from tests.requirements import need_kafka

@@ -15,20 +15,19 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
-from beam_fraud.commandline.failure import fraud_error_in
-from beam_fraud.errors import FraudError
-from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.records.newest_event import NewestEvent
+from beam_fraud.errors import FraudError, fraud_error_in
+from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.sources.kafka import batches, feed
 from beam_fraud.sources.kafka import source as source_module
 from beam_fraud.sources.kafka.feed import Feed
-from beam_fraud.sources.kafka.lag import lags
 from beam_fraud.sources.kafka.pool import POOL
+from beam_fraud.sources.kafka.progress import lags
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.start import Start
 from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.sources.raw import PAYLOAD
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.transforms.counters import read_counters
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import prepare_database
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.storage.database.connection import prepare_database
 from deploy.postgres.server import Server
 from tests.flagged import flagged_batch
 from tests.requirements import postgres_home

@@ -20,10 +20,10 @@ import pytest
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
-from beam_fraud import launch
-from beam_fraud.commandline.failure import fraud_error_in
+from beam_fraud.errors import fraud_error_in
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.shards.shard import Delta, Effects
+from beam_fraud.runners import launch
+from beam_fraud.state.shard import Delta, Effects
 from beam_fraud.transforms.stateful import Stateful
 from tests.stream_process import ROOT
 

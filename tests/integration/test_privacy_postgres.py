@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.commands import erase, replay, replay_undelivered
-from beam_fraud.commands.dead_letters import ListOptions, run_list
-from beam_fraud.commands.erase import EraseOptions
+from beam_fraud.cli.commands import erase, replay, replay_undelivered
+from beam_fraud.cli.commands.dead_letters import ListOptions, run_list
+from beam_fraud.cli.commands.erase import EraseOptions
 from beam_fraud.errors import FraudError
-from beam_fraud.sinks.connection import prepare_database, transaction, writing
-from beam_fraud.sinks.tables import DEAD_LETTERS, FLAGGED
-from beam_fraud.sinks.undelivered import keep_undelivered
-from beam_fraud.sinks.upsert import upsert
+from beam_fraud.sinks.database import keep_undelivered
+from beam_fraud.storage.database.connection import prepare_database, transaction, writing
+from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
+from beam_fraud.storage.database.upsert import upsert
 from deploy.postgres.server import Server
 from tests.erasing import GONE, STAYS, filled, rows_of
 from tests.flagged import flagged_batch
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def test_every_table_is_rid_of_an_account_and_says_what_stays(
     postgres_database: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("beam_fraud.erasure.database.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("beam_fraud.operations.erasure.database.ROWS_AT_A_TIME", 7)
     filled(postgres_database)
     before = rows_of(postgres_database)
     options = EraseOptions(accounts=(GONE,), sinks=(postgres_database,))

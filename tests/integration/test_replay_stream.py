@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands import erase, stream
-from beam_fraud.commands.erase import EraseOptions
-from beam_fraud.commands.stream import StreamOptions
+from beam_fraud.cli.commands import erase, stream
+from beam_fraud.cli.commands.erase import EraseOptions
+from beam_fraud.cli.commands.stream import StreamOptions
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
 from tests.test_commands_replay import export

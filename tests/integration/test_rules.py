@@ -18,16 +18,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands import check_rules, score, stream
-from beam_fraud.commands.check_rules import CheckRulesOptions
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.stream import StreamOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import check_rules, score, stream
+from beam_fraud.cli.commands.check_rules import CheckRulesOptions
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.stream import StreamOptions
 from beam_fraud.errors import UsageError
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.schema_toml import load_schema
-from beam_fraud.stages import SCORED
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.toml import load_schema
 from tests.stream_process import Stream
 
 #: The model's transactions, with windows that it knows nothing of.

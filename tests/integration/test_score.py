@@ -13,15 +13,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import batch, score
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import batch, score
+from beam_fraud.cli.commands.score import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.presets import HANDBOOK
-from beam_fraud.stages import DEAD_LETTER, SCORED
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 
 THREADS = ("--direct_running_mode=multi_threading",)
 

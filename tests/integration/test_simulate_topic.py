@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from beam_fraud.commands.simulate import SimulateOptions, render, run
+from beam_fraud.cli.commands.simulate import SimulateOptions, render, run
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.messages import COLUMNS
 from beam_fraud.simulate.simulation import Simulation, simulate

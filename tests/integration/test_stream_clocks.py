@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands.stream import StreamOptions, run
 from beam_fraud.simulate.messages import handbook_messages
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce

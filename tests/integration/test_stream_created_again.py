@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from beam_fraud.commands.stream import run
+from beam_fraud.cli.commands.stream import run
 from beam_fraud.errors import FraudError
-from beam_fraud.kafka.check import topic_ids
-from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.simulate.messages import handbook_messages
+from beam_fraud.sources.kafka.check import topic_ids
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
 from tests.integration.test_stream_refusals import options_of

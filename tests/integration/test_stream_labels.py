@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_fraud.commands import score
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands import score
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.stream import StreamOptions, run
 from beam_fraud.simulate.messages import handbook_messages
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce

@@ -11,12 +11,12 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.pipeline import Scoring
-from beam_fraud.presets import HANDBOOK
+from beam_fraud.pipeline.batch import Scoring
+from beam_fraud.pipeline.stream import Stream, build_stream
+from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.watch.source import WatchSource
-from beam_fraud.stream_outputs import StreamOutputs
-from beam_fraud.stream_pipeline import Stream, build_stream
+from beam_fraud.storage.stream_outputs import StreamOutputs
 
 #: Steps that wait for something have one more part in their names.
 WAITS = "State/ParDo(_Waiting)"

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import score, train
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.train import TrainOptions
+from beam_fraud.cli.commands import score, train
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.simulate.messages import COLUMNS, handbook_messages
 from beam_fraud.simulate.simulation import TRANSACTIONS, Simulation, simulate
 from benchmarks.hostile import hostile_messages

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.commands.stream import StreamOptions, run
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.commands.train import run as train
+from beam_fraud.cli.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.train import run as train
 from beam_fraud.simulate.messages import handbook_messages
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce

@@ -15,16 +15,16 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.kafka.settings import KafkaSettings
-from beam_fraud.launch import pipeline_options
 from beam_fraud.records.labels import read_labels
-from beam_fraud.sinks import patience
+from beam_fraud.runners.launch import pipeline_options
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.sinks import topic as patience
 from beam_fraud.sinks import topic as topic_module
-from beam_fraud.sinks.connection import prepare_database, sqlite_url
-from beam_fraud.sinks.labels import write_labels
+from beam_fraud.sinks.records import write_labels
 from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
-from beam_fraud.stages import DEAD_LETTER
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from deploy.kafka.broker import Broker
 from tests.flagged import flagged_batch

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
-from beam_fraud.commands import train
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle
 from beam_fraud.models.kinds import KINDS
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.presets import HANDBOOK
+from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.transforms.infer import Infer, Scored
 from tests.one_thread import one_thread

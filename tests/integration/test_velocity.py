@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.commands import evaluate, features, score, train
-from beam_fraud.commands.evaluate import EvaluateOptions
-from beam_fraud.commands.features import FeaturesOptions
-from beam_fraud.commands.score import ScoreOptions
-from beam_fraud.commands.train import TrainOptions
-from beam_fraud.dataset import load_dataset
+from beam_fraud.cli.commands import evaluate, features, score, train
+from beam_fraud.cli.commands.evaluate import EvaluateOptions
+from beam_fraud.cli.commands.features import FeaturesOptions
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.errors import UsageError
+from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.presets import HANDBOOK
+from beam_fraud.schema.presets import HANDBOOK
 
 CUT = datetime(2024, 1, 21)
 THREADS = ("--direct_running_mode=multi_threading",)

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.sources.watch.reader import WatchReader
-from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.sources.watch.source import WatchReader, WatchSource
 from tests.reading import BANK, GOOD, csv_of, write_text
 from tests.watching import position_in, stream
 

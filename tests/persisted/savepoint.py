@@ -18,10 +18,10 @@ from uuid import uuid4
 import pyarrow.parquet as pq
 from confluent_kafka import Producer
 
-from beam_fraud.kafka.check import topic_ids
-from beam_fraud.kafka.settings import KafkaSettings
 from beam_fraud.simulate.messages import handbook_messages
 from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.sources.kafka.check import topic_ids
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from beam_fraud.charts.figure import Plot, legend_below, plot
-from beam_fraud.charts.page import Section, Table
+from beam_fraud.evaluation.charts.figure import Plot, legend_below, plot
+from beam_fraud.evaluation.charts.page import Section, Table
 from beam_fraud.evaluation.cost import CostCurve
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import in_colours

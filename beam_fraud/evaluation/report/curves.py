@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.charts.figure import Plot, legend_below, plot
-from beam_fraud.charts.page import Part, Section
+from beam_fraud.evaluation.charts.figure import Plot, legend_below, plot
+from beam_fraud.evaluation.charts.page import Part, Section
 from beam_fraud.evaluation.curves import Curves
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, in_colours, plot_name

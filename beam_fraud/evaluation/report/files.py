@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Section
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from beam_fraud.evaluation.charts.page import Section
 from beam_fraud.evaluation.evaluation import Report
-from beam_fraud.evaluation.report.figures import json_report
 from beam_fraud.evaluation.report.markdown import markdown_report
 from beam_fraud.evaluation.report.sections import html_report, subtitle_of, title_of
+
+
+def json_report(report: Report) -> bytes:
+    """A report as JSON; what is not defined is null."""
+    encoded = msgspec.json.encode(report, enc_hook=_plain)
+    return msgspec.json.format(encoded, indent=1) + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"no JSON for {type(value).__name__}")
 
 
 def report_bytes(report: Report, sections: tuple[Section, ...], ending: str) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from beam_fraud.charts.figure import SERIES, Plot, plot
-from beam_fraud.charts.page import Part, Section, Table
+from beam_fraud.evaluation.charts.figure import SERIES, Plot, plot
+from beam_fraud.evaluation.charts.page import Part, Section, Table
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, plot_name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from beam_fraud.charts.figure import Plot
-from beam_fraud.charts.page import Notice, Part, Section, Table
+from beam_fraud.evaluation.charts.figure import Plot
+from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table
 
 
 def markdown_report(title: str, subtitle: str, sections: Sequence[Section]) -> str:

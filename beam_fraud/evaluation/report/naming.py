@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_fraud.charts.figure import SERIES
-from beam_fraud.charts.page import cell_text
 from beam_fraud.evaluation.bootstrap import Interval
+from beam_fraud.evaluation.charts.figure import SERIES
+from beam_fraud.evaluation.charts.page import cell_text
 from beam_fraud.evaluation.evaluation import Evaluation
 
 #: A figure's key to what people call it.

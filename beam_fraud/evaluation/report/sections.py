@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Section, percent, render_page
+from beam_fraud.evaluation.charts.page import Section, percent, render_page
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.cost import cost_section
 from beam_fraud.evaluation.report.curves import curves_section

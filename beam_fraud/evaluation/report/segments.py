@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Part, Section, Table, percent
+from beam_fraud.evaluation.charts.page import Part, Section, Table, percent
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.naming import numbered
 

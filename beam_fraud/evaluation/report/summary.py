@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.charts.page import Notice, Part, Section, Table, cell_text, percent
+from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table, cell_text, percent
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import FIGURE_NAMES, with_interval
 from beam_fraud.models.metrics import CLASSES, undefined

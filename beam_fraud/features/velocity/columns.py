@@ -13,7 +13,7 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import KeyedTransactions, key_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 

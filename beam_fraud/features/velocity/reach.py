@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from beam_fraud.duration import DAY, HOUR, SECOND
-from beam_fraud.event_time import moment_of
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.duration import DAY, HOUR, SECOND
+from beam_fraud.schema.event_time import moment_of
+from beam_fraud.schema.velocity import Velocity
 
 #: Share of the look-back that may lack before it is worth a warning: nobody buys at the very
 #: moment at which a file of earlier transactions was cut.

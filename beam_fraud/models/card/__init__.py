@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from beam_fraud.models.card.data import data_section
-from beam_fraud.models.card.features import features_section
-from beam_fraud.models.card.figures import figures_section, scores_section, thresholds_section
-from beam_fraud.models.card.importance import importance_of
+from beam_fraud.models.card.features import features_section, importance_of
+from beam_fraud.models.card.figures import (
+    figures_section,
+    scores_section,
+    thresholds_section,
+    weaknesses_section,
+)
+from beam_fraud.models.card.fitting import data_section, resampling_section, validation_sections
 from beam_fraud.models.card.markdown import bullets, code, plain
-from beam_fraud.models.card.resampling import resampling_section
-from beam_fraud.models.card.validation import validation_sections
-from beam_fraud.models.card.weaknesses import weaknesses_section
 from beam_fraud.models.importing import ImportedModel
 from beam_fraud.models.manifest import Thresholds, installed_versions
 from beam_fraud.models.training import Recipe, Trained

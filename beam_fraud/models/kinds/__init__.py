@@ -8,18 +8,15 @@ from dataclasses import fields, replace
 from typing import Any
 
 from beam_fraud.errors import UsageError
-from beam_fraud.models.kinds.average import Average
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.kinds.extra_trees import ExtraTrees
-from beam_fraud.models.kinds.forest import Forest
+from beam_fraud.models.kinds.ensemble import Average, RankAverage, Stacking
+from beam_fraud.models.kinds.forest import ExtraTrees, Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.isolation_forest import IsolationForest
 from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.kinds.lightgbm import LightGBM
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.kinds.mlp import MLP
-from beam_fraud.models.kinds.rank_average import RankAverage
-from beam_fraud.models.kinds.stacking import Stacking
 from beam_fraud.models.kinds.xgboost import XGBoost
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import UsageError
-from beam_fraud.extras import need_extras
-from beam_fraud.models.kinds.refused_settings import refused_settings
+from beam_fraud.errors import UsageError, need_extras
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.predict import predict_scores, set_single_threaded
 from beam_fraud.models.space import Space
-from beam_fraud.models.threads import set_single_threaded
 
 
 @dataclass(frozen=True)
@@ -120,3 +118,59 @@ class ModelKind(ABC):
           float64[len(valid)].
         """
         return self, predict_scores(self.fit(train, seed), valid.matrix)
+
+
+#: Exceptions by which libraries refuse a setting; by name, for most of them are optional.
+_REFUSALS = frozenset(("InvalidParameterError", "XGBoostError", "LightGBMError"))
+
+
+@contextmanager
+def refused_settings(kind: str) -> Iterator[None]:
+    """Fitting a model of this kind.
+
+    Raises:
+      UsageError: its library refuses a setting.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ not in _REFUSALS:
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UsageError(f"--model {kind}: a setting is refused ({lines[0]}); see --set") from None
+
+
+@dataclass(frozen=True)
+class Wrapped(ModelKind):
+    """A kind that is called, tuned and saved as the one within it is."""
+
+    name: ClassVar[str] = "wrapped"
+
+    #: What is trained.
+    kind: ModelKind
+
+    def __post_init__(self) -> None:
+        """People ask for a forest, and get a forest, which is tuned like one."""
+        object.__setattr__(self, "name", self.kind.name)
+        object.__setattr__(self, "space", self.kind.space)
+
+    def check_packages(self) -> None:
+        """The kind's."""
+        self.kind.check_packages()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The kind's."""
+        return self.kind.settings
+
+    def with_values(self, **values: Any) -> Self:
+        """With other values for settings of the kind."""
+        return replace(self, kind=self.kind.with_values(**values))
+
+    def estimator(self, rows: LabelledRows, seed: int) -> Any:
+        """The kind's own."""
+        return self.kind.estimator(rows, seed)
+
+    def files(self, model: Any) -> dict[str, bytes]:
+        """The kind's own."""
+        return self.kind.files(model)

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import extra_module
+from beam_fraud.models.kinds.base import refused_settings
 from beam_fraud.models.kinds.boosting import Boosting, Floats
-from beam_fraud.models.kinds.refused_settings import refused_settings
 from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.predict import set_single_threaded
 from beam_fraud.models.space import Real, Space, Whole
-from beam_fraud.models.threads import set_single_threaded
 
 
 @dataclass(frozen=True)

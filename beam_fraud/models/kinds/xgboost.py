@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import extra_module
 from beam_fraud.models.kinds.boosting import Boosting, Floats
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Real, Space, Whole

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from beam_fraud.errors import FraudError
-from beam_fraud.models.network.backend import keras_on_jax
 from beam_fraud.models.network.dense import DenseNetwork
-from beam_fraud.models.network.fitting import Shape, State, keras_model
+from beam_fraud.models.network.fitting import Shape, State, keras_model, keras_on_jax
 
 
 def empty_folder(path: str) -> Path:

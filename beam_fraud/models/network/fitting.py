@@ -7,20 +7,63 @@ for seconds, and would shuffle by the random numbers that all of NumPy shares.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.errors import FraudError
-from beam_fraud.models.network.backend import keras_on_jax
+from beam_fraud.errors import FraudError, extra_module
 from beam_fraud.models.network.dense import DenseNetwork
 from beam_fraud.models.network.history import Counted, Epoch, count
+
+#: What Keras takes its backend from when it is first imported.
+VARIABLE = "KERAS_BACKEND"
+_WHAT = "--model keras"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The modules that fit."""
+
+    #: Keras 3.
+    keras: ModuleType
+    #: What it runs on.
+    jax: ModuleType
+
+
+def keras_on_jax() -> Backend:
+    """Import Keras with JAX below it, and leave the environment as it was.
+
+    Raises:
+      FraudError: one of them is not installed, or this process has Keras on another backend.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if "keras" not in sys.modules and wanted not in (None, "", "jax"):
+        raise FraudError(f"{_WHAT}: runs on jax, and {VARIABLE} is {wanted}; unset it")
+    jax = extra_module("jax", _WHAT)
+    os.environ[VARIABLE] = "jax"
+    try:
+        keras = extra_module("keras", _WHAT)
+    finally:
+        if wanted is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = wanted
+    if keras.backend.backend() != "jax":
+        raise FraudError(
+            f"{_WHAT}: runs on jax, and this process has imported keras with "
+            f"{keras.backend.backend()}; train in another process"
+        )
+    return Backend(keras, jax)
+
 
 Floats = npt.NDArray[np.float32]
 #: Networks whose compiled steps are kept.

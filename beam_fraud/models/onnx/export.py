@@ -10,16 +10,99 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import FraudError, extra_module
 from beam_fraud.models.bundle import Bundle, load_model, read_reference
-from beam_fraud.models.onnx.converted import INPUT
-from beam_fraud.models.onnx.graph import OUTPUT, onnx_graph
-from beam_fraud.models.onnx.probes import probe_rows
-from beam_fraud.models.onnx.unsupported import UnsupportedError
+from beam_fraud.models.onnx.graph import INPUT, OUTPUT, onnx_graph
+from beam_fraud.models.onnx.nodes import UnsupportedError
+from beam_fraud.models.onnx.trees import Mode
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.reference import SCORE, Distribution, Reference
 
 Floats = npt.NDArray[np.float64]
+#: Rows of each sort.
+PROBES = 2000
+#: Share of values that are absent.
+ABSENT = 0.1
+#: Values at thresholds are smaller: what a feature may be, and single precision can hold.
+LARGEST = 1e30
+
+
+def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -> Floats:
+    """Rows like those in training, rows with absent values, and rows on the edges of decisions.
+
+    Args:
+      reference: the distributions of the features; normal numbers stand for those of a model
+        whose distributions are unknown.
+      features: how many there are.
+      graph: the converted model; values at thresholds of its trees, and next to them, are probed.
+      seed: of the choice of values.
+
+    Returns:
+      float64[n, features], NaN where a value is absent.
+    """
+    random = np.random.default_rng(seed)
+    known = [d for d in reference.distributions if d.feature != SCORE]
+    columns = [
+        _values(known[i], random) if known else random.normal(size=PROBES) for i in range(features)
+    ]
+    usual = np.column_stack(columns)
+    gaps = np.where(random.random(usual.shape) < ABSENT, np.nan, usual)
+    empty = np.full((1, features), np.nan)
+    # Codes of categories are whole: each library rounds others in its own way.
+    numeric = {i for i in range(features) if not known or known[i].kind == "numeric"}
+    edges = sorted(edge for edge in _thresholds(graph) if edge[0] in numeric)
+    return np.concatenate([usual, gaps, _on_edges(usual, edges, random), empty])
+
+
+def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
+    if distribution.kind == "categorical":
+        # The code after the last is that of unknown categories.
+        codes = np.append(np.arange(len(distribution.categories) + 1.0), np.nan)
+        return random.choice(codes, PROBES)
+    edges = np.array(distribution.edges or (0.0,))
+    span = max(float(np.ptp(edges)), 1.0)
+    ends = np.array([edges[0] - span, *edges, edges[-1] + span])
+    at = random.integers(0, len(ends) - 1, PROBES)
+    between = random.uniform(ends[at], ends[at + 1])
+    # What is counted has whole numbers, and edges are values that were there.
+    odd = random.integers(0, 3, PROBES)
+    return np.select([odd == 0, odd == 1], [random.choice(edges, PROBES), between.round()], between)
+
+
+def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.Generator) -> Floats:
+    """The rows with one value each at a threshold, or at the nearest number to it."""
+    if not edges:
+        return usual[:0]
+    rows = usual.copy()
+    chosen = random.integers(0, len(edges), len(rows))
+    feature = np.array([edges[i][0] for i in chosen])
+    value = np.array([edges[i][1] for i in chosen])
+    towards = random.choice([-np.inf, np.inf], len(rows))
+    beside = np.where(random.random(len(rows)) < 0.5, value, np.nextafter(value, towards))
+    # LightGBM's highest threshold is 1e300, which stands for all that is higher.
+    usable = np.abs(beside) < LARGEST
+    rows[np.flatnonzero(usable), feature[usable]] = beside[usable]
+    return rows
+
+
+def _thresholds(graph: Any) -> set[tuple[int, float]]:
+    """Feature and threshold of all splits by number, of this package's trees and of skl2onnx's."""
+    onnx = extra_module("onnx", "--onnx")
+    found: set[tuple[int, float]] = set()
+    for node in graph.graph.node:
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if "nodes_splits" in given:
+            values = onnx.numpy_helper.to_array(given["nodes_splits"]).tolist()
+            sets = (onnx.numpy_helper.to_array(given["nodes_modes"]) == Mode.MEMBER).tolist()
+        elif "nodes_values" in given:
+            values, sets = given["nodes_values"], [m == b"LEAF" for m in given["nodes_modes"]]
+        else:
+            continue
+        splits = zip(given["nodes_featureids"], values, sets, strict=True)
+        found.update((feature, value) for feature, value, no_number in splits if not no_number)
+    return found
+
+
 #: How far a score of the file may be from the model's.
 TOLERANCE = 1e-5
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import extra_module
 
 #: Versions of the operators that skl2onnx may use.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -83,3 +83,7 @@ class Nodes:
         name: str = self._scope.get_unique_variable_name("constant")
         self._container.add_initializer(name, kind, list(values.shape), values.ravel().tolist())
         return name
+
+
+class UnsupportedError(Exception):
+    """A model, or a part of one, that has no counterpart; the message names it."""

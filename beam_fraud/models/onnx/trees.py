@@ -6,11 +6,294 @@ threshold that differ may be equal, and miss splits by category. Here they stay 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
-from beam_fraud.models.onnx.nodes import Nodes
-from beam_fraud.models.onnx.tree_nodes import Tree, tree_attributes
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.errors import extra_module
+from beam_fraud.models.kinds.hist_gradient_boosting import codes_of, known_codes
+from beam_fraud.models.onnx.nodes import Nodes, UnsupportedError
+
+
+class Mode(IntEnum):
+    """When a split holds, as ONNX numbers it."""
+
+    #: The value is at most the threshold.
+    AT_MOST = 0
+    #: The value is below the threshold.
+    BELOW = 1
+    #: The value is one of a set.
+    MEMBER = 6
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Where a row ends."""
+
+    #: What it gets.
+    value: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where rows part."""
+
+    #: Position of the feature that decides.
+    feature: int
+    #: What it is compared with; of a set, its members.
+    threshold: float | tuple[float, ...]
+    #: When the row goes to `holds`.
+    mode: Mode
+    #: Whether a row without the value goes to `holds`.
+    missing_holds: bool
+    #: Number of the node for rows of which it holds, within the tree.
+    holds: int
+    #: Number of the node for the others.
+    fails: int
+
+
+#: Nodes by number, the root first.
+Tree = Sequence[Leaf | Split]
+
+
+def tree_attributes(trees: Iterable[Tree]) -> dict[str, Any]:
+    """The attributes of an operator whose output is the sum of what the trees give a row.
+
+    Args:
+      trees: each of one node or more.
+
+    Returns:
+      Attribute to value, as version 5 of the domain ai.onnx.ml names them.
+    """
+    table = _Table()
+    for tree in trees:
+        table.add(tree)
+    tensor = extra_module("onnx", "--onnx").numpy_helper.from_array
+    return {
+        "aggregate_function": 1,
+        "post_transform": 0,
+        "n_targets": 1,
+        "tree_roots": table.roots,
+        "nodes_featureids": [split.feature for split in table.splits],
+        "nodes_modes": tensor(np.array([s.mode for s in table.splits], dtype=np.uint8)),
+        "nodes_splits": tensor(
+            np.array([0.0 if isinstance(s.threshold, tuple) else s.threshold for s in table.splits])
+        ),
+        "nodes_missing_value_tracks_true": [int(s.missing_holds) for s in table.splits],
+        "nodes_truenodeids": [at for at, _ in table.holds],
+        "nodes_trueleafs": [int(leaf) for _, leaf in table.holds],
+        "nodes_falsenodeids": [at for at, _ in table.fails],
+        "nodes_falseleafs": [int(leaf) for _, leaf in table.fails],
+        "leaf_targetids": [0] * len(table.leaves),
+        "leaf_weights": tensor(np.array(table.leaves, dtype=np.float64)),
+        **table.members(tensor),
+    }
+
+
+class _Table:
+    """Splits and leaves of all trees, numbered apart as ONNX numbers them."""
+
+    def __init__(self) -> None:
+        self.roots: list[int] = []
+        self.splits: list[Split] = []
+        self.leaves: list[float] = []
+        self.holds: list[tuple[int, bool]] = []
+        self.fails: list[tuple[int, bool]] = []
+
+    def add(self, tree: Tree) -> None:
+        """Number the nodes of one more tree."""
+        if isinstance(tree[0], Leaf):
+            # A root is a split; of a tree that has none both sides end in the same place.
+            tree = [Split(0, 0.0, Mode.AT_MOST, True, 1, 1), tree[0]]
+        places: list[tuple[int, bool]] = []
+        splits, leaves = len(self.splits), len(self.leaves)
+        for node in tree:
+            places.append((leaves, True) if isinstance(node, Leaf) else (splits, False))
+            leaves, splits = (
+                (leaves + 1, splits) if isinstance(node, Leaf) else (leaves, splits + 1)
+            )
+        self.roots.append(places[0][0])
+        for node in tree:
+            if isinstance(node, Leaf):
+                self.leaves.append(node.value)
+            else:
+                self.splits.append(node)
+                self.holds.append(places[node.holds])
+                self.fails.append(places[node.fails])
+
+    def members(self, tensor: Any) -> dict[str, Any]:
+        """The sets of all splits by one, a NaN behind each; nothing if there are none."""
+        sets = [s.threshold for s in self.splits if isinstance(s.threshold, tuple)]
+        if not sets:
+            return {}
+        return {"membership_values": tensor(np.array([v for s in sets for v in (*s, np.nan)]))}
+
+
+def forest_trees(model: Any) -> list[Tree]:
+    """The trees of a fitted forest, or of one tree; the sum of what they give is the score.
+
+    Args:
+      model: whose trees compare float32 values with float64 thresholds.
+    """
+    members = getattr(model, "estimators_", [model])
+    return [_forest_tree(member.tree_, len(members)) for member in members]
+
+
+def _forest_tree(tree: Any, trees: int) -> Tree:
+    counts = tree.value[:, 0, :]
+    shares = counts[:, 1] / counts.sum(axis=1) / trees
+    missing = tree.missing_go_to_left
+    return [
+        Leaf(float(shares[at]))
+        if left < 0
+        else Split(int(feature), float(threshold), Mode.AT_MOST, bool(to_left), left, right)
+        for at, (left, right, feature, threshold, to_left) in enumerate(
+            zip(
+                tree.children_left.tolist(),
+                tree.children_right.tolist(),
+                tree.feature,
+                tree.threshold,
+                missing,
+                strict=True,
+            )
+        )
+    ]
+
+
+def hist_gradient_boosting_trees(model: Any) -> list[Tree]:
+    """The trees of a fitted classifier of two classes; what they give sums up to log-odds."""
+    order = _original_positions(model)
+    known = known_codes(model)
+    trees: list[Tree] = [[Leaf(float(np.ravel(model._baseline_prediction)[0]))]]
+    for (predictor,) in model._predictors:
+        left_sets = codes_of(predictor.raw_left_cat_bitsets)
+        trees.append([_node(node, order, left_sets, known) for node in predictor.nodes])
+    return trees
+
+
+def _node(
+    node: Any,
+    order: npt.NDArray[np.int64],
+    left_sets: npt.NDArray[np.bool_],
+    known: npt.NDArray[np.bool_],
+) -> Leaf | Split:
+    if node["is_leaf"]:
+        return Leaf(float(node["value"]))
+    feature, missing = int(node["feature_idx"]), bool(node["missing_go_to_left"])
+    left, right = int(node["left"]), int(node["right"])
+    if not node["is_categorical"]:
+        threshold = float(node["num_threshold"])
+        return Split(int(order[feature]), threshold, Mode.AT_MOST, missing, left, right)
+    # A code that was not there in training goes where absent ones go: name those of the other side.
+    in_left = left_sets[node["bitset_idx"]] & known[feature]
+    in_right = known[feature] & ~in_left
+    named = np.flatnonzero(in_right if missing else in_left)
+    members = tuple(float(code) for code in named)
+    holds, fails = (right, left) if missing else (left, right)
+    return Split(int(order[feature]), members, Mode.MEMBER, False, holds, fails)
+
+
+def _original_positions(model: Any) -> npt.NDArray[np.int64]:
+    """Where the features of the trees are in the matrix: categories come first in the trees."""
+    if model.is_categorical_ is None:
+        return np.arange(model.n_features_in_)
+    categorical = np.asarray(model.is_categorical_, dtype=bool)
+    return np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
+
+
+def lightgbm_trees(model: Any) -> list[Tree]:
+    """The trees of a fitted `LGBMClassifier` of two classes; what they give sums up to log-odds.
+
+    Raises:
+      UnsupportedError: it takes 0 for absent, or minimises something else than the log loss.
+    """
+    dumped = model.booster_.dump_model()
+    if not dumped["objective"].startswith("binary sigmoid:1"):
+        raise UnsupportedError(f"LightGBM with the objective {dumped['objective']}")
+    return [_lightgbm_tree(tree["tree_structure"]) for tree in dumped["tree_info"]]
+
+
+def _lightgbm_tree(root: dict[str, Any]) -> Tree:
+    nodes: list[Leaf | Split] = []
+    _append(root, nodes)
+    return nodes
+
+
+def _append(node: dict[str, Any], nodes: list[Leaf | Split]) -> int:
+    """Number a node and all below it."""
+    at = len(nodes)
+    nodes.append(Leaf(float(node.get("leaf_value", 0.0))))
+    if "split_feature" not in node:
+        return at
+    left, right = (_append(node[side], nodes) for side in ("left_child", "right_child"))
+    feature = int(node["split_feature"])
+    if node["decision_type"] == "==":
+        codes = tuple(float(code) for code in str(node["threshold"]).split("||"))
+        # An absent category goes to the right, with those that are not named.
+        nodes[at] = Split(feature, codes, Mode.MEMBER, False, left, right)
+        return at
+    threshold = float(node["threshold"])
+    if node["missing_type"] == "Zero":
+        raise UnsupportedError("LightGBM that takes 0 for absent")
+    # Where no value was absent in training, an absent one counts as 0.
+    missing = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
+    nodes[at] = Split(feature, threshold, Mode.AT_MOST, bool(missing), left, right)
+    return at
+
+
+def xgboost_trees(model: Any) -> list[Tree]:
+    """The trees of a fitted `XGBClassifier`; what they give sums up to log-odds.
+
+    They compare float32 values with float32 thresholds.
+
+    Raises:
+      UnsupportedError: its trees are weighted, or it minimises something else than the log loss.
+    """
+    booster = model.get_booster()
+    if model.early_stopping_rounds:
+        booster = booster[: model.best_iteration + 1]
+    learner = json.loads(booster.save_raw("json"))["learner"]
+    if learner["objective"]["name"] != "binary:logistic":
+        raise UnsupportedError(f"XGBoost with the objective {learner['objective']['name']}")
+    if learner["gradient_booster"]["name"] != "gbtree":
+        raise UnsupportedError(f"XGBoost with the booster {learner['gradient_booster']['name']}")
+    base = float(learner["learner_model_param"]["base_score"].strip("[]"))
+    trees: list[Tree] = [[Leaf(math.log(base / (1 - base)))]]
+    trees += [_xgboost_tree(tree) for tree in learner["gradient_booster"]["model"]["trees"]]
+    return trees
+
+
+def _xgboost_tree(tree: dict[str, Any]) -> Tree:
+    sets = {
+        node: tuple(float(code) for code in tree["categories"][start : start + size])
+        for node, start, size in zip(
+            tree["categories_nodes"],
+            tree["categories_segments"],
+            tree["categories_sizes"],
+            strict=True,
+        )
+    }
+    nodes: list[Leaf | Split] = []
+    for at, left in enumerate(tree["left_children"]):
+        right, missing = tree["right_children"][at], bool(tree["default_left"][at])
+        feature = tree["split_indices"][at]
+        # The shortest decimal that is the same in single precision; it is another one in double.
+        condition = float(np.float32(tree["split_conditions"][at]))
+        if left < 0:
+            nodes.append(Leaf(condition))
+        elif at in sets:
+            # The codes of the set go to the right, all others to the left.
+            nodes.append(Split(feature, sets[at], Mode.MEMBER, not missing, right, left))
+        else:
+            nodes.append(Split(feature, condition, Mode.BELOW, missing, left, right))
+    return nodes
+
 
 #: A converter of skl2onnx: scope, operator and container to nodes in the container.
 Converter = Callable[[Any, Any, Any], None]

@@ -7,14 +7,11 @@ import math
 
 from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.resampling.adasyn import Adasyn
 from beam_fraud.models.resampling.bagging import BalancedBagging
 from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.resampled import Resampled, with_resampler
-from beam_fraud.models.resampling.smote import Smote
-from beam_fraud.models.resampling.smote_enn import SmoteEnn
-from beam_fraud.models.resampling.tomek import Tomek
-from beam_fraud.models.resampling.under import Under
+from beam_fraud.models.resampling.smote import Adasyn, Smote, SmoteEnn
+from beam_fraud.models.resampling.under import Tomek, Under
 
 __all__ = ["RESAMPLERS", "Resampled", "Resampler", "candidates", "resampled", "resampler"]
 

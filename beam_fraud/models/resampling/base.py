@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
-from beam_fraud.extras import extra_module, need_extras
+from beam_fraud.errors import FraudError, extra_module, need_extras
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.labelled import LabelledRows
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.activity import doing
 from beam_fraud.errors import FraudError
 from beam_fraud.models.choosing import Chosen, choose
 from beam_fraud.models.examples import FoldRows
@@ -19,6 +18,7 @@ from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.noise import gain_interval
 from beam_fraud.models.resampling.resampled import rows_fitted_on, with_resampler
 from beam_fraud.models.resampling.tried import Tried
+from beam_fraud.monitoring.activity import doing
 
 Labels = npt.NDArray[np.int8]
 #: Rows up to which ways that look at every pair of rows are tried beside others.

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import UsageError
-from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.kinds.wrapped import Wrapped
+from beam_fraud.models.kinds.base import ModelKind, Wrapped
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
 

@@ -2,12 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.neighbors import NearestNeighbors
+
+from beam_fraud.errors import FraudError
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
-from beam_fraud.models.resampling.synthetic import with_synthetic
+from beam_fraud.models.resampling.neighbours import keep_by_neighbours, numbers, numeric_columns
+
+Floats = npt.NDArray[np.float64]
+
+
+def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) -> LabelledRows:
+    """The rows as they were, then the frauds that a sampler has made up.
+
+    A sampler sees numbers that are imputed and scaled, then the category codes. Interpolating
+    commutes with scaling, so what it makes is scaled back and the model needs no step before it.
+    Trees would learn that a count of 2.7, or a row that lacks nothing, must be made up, and so
+    a fraud; hence columns of whole numbers stay whole, and a made-up fraud lacks what the real
+    fraud nearest to it lacks.
+
+    Args:
+      rows: numbers and category codes, NaN allowed.
+      library: `imblearn.pipeline`.
+      sampler: unfitted; of its rows the given ones come first.
+      option: what asks, for messages.
+
+    Raises:
+      FraudError: there are too few frauds to have neighbours.
+    """
+    numeric = numeric_columns(rows)
+    codes = SimpleImputer(strategy="constant", fill_value=-1.0, keep_empty_features=True)
+    columns = ColumnTransformer(
+        [("numeric", numbers(), numeric), ("categorical", codes, list(rows.categorical))]
+    )
+    pipeline = library.Pipeline([("columns", columns), ("sampler", sampler)])
+    try:
+        prepared, labels = pipeline.fit_resample(rows.matrix, rows.labels)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        frauds = int(rows.labels.sum())
+        raise FraudError(
+            f"{option}: can't make up frauds from {frauds} among {len(rows.labels)} rows ({reason})"
+        ) from None
+    given = len(rows.labels)
+    made = np.asarray(prepared[given:], dtype=np.float64)
+    scaled = made[:, : len(numeric)]
+    matrix = np.empty((len(made), rows.matrix.shape[1]))
+    scaler = columns.named_transformers_["numeric"][-1]
+    matrix[:, numeric] = _kept_whole(scaler.inverse_transform(scaled), rows.matrix[:, numeric])
+    absent = _lacking(scaled, np.asarray(prepared[:given])[:, : len(numeric)], rows)
+    matrix[:, numeric] = np.where(absent[:, numeric], np.nan, matrix[:, numeric])
+    made_codes = made[:, len(numeric) :]
+    matrix[:, list(rows.categorical)] = np.where(made_codes < 0, np.nan, made_codes)
+    return replace(
+        rows,
+        matrix=np.concatenate([rows.matrix, matrix]),
+        labels=np.asarray(labels, dtype=np.int8),
+    )
+
+
+def _kept_whole(made: Floats, real: Floats) -> Floats:
+    """Round the columns that hold nothing but whole numbers among the real rows."""
+    whole = (np.isnan(real) | (real == np.rint(real))).all(axis=0)
+    return np.where(whole, np.rint(made), made)
+
+
+def _lacking(made: Floats, given: Floats, rows: LabelledRows) -> npt.NDArray[np.bool_]:
+    """bool[made, features]: what the nearest real fraud lacks."""
+    frauds = rows.labels == 1
+    absent = np.isnan(rows.matrix[frauds])
+    if not absent.any() or not len(made):
+        return np.zeros((len(made), rows.matrix.shape[1]), dtype=bool)
+    nearest = NearestNeighbors(n_neighbors=1).fit(given[frauds])
+    return np.asarray(absent[nearest.kneighbors(made, return_distance=False)[:, 0]])
+
 
 #: What the card says of all that make frauds up.
 SYNTHETIC_EFFECT = (
@@ -47,4 +122,65 @@ class Smote(Resampler):
             sampler = over.SMOTENC(categorical_features=list(last), **settings)
         else:
             sampler = over.SMOTE(**settings)
+        return with_synthetic(rows, self.library("pipeline"), sampler, f"{OPTION} {self}")
+
+
+@dataclass(frozen=True)
+class SmoteEnn(Resampler):
+    """SMOTE and edited nearest neighbours (Batista et al. 2004).
+
+    It looks at every pair of rows: the time grows with the square of their number.
+    """
+
+    name: ClassVar[str] = "smote-enn"
+    effect: ClassVar[str] = SYNTHETIC_EFFECT
+    compares_pairs: ClassVar[bool] = True
+
+    #: Frauds to a genuine row after SMOTE, before rows are left out.
+    frauds_per_genuine: float = 0.1
+    #: Nearest rows that must be of a row's own class, all of them.
+    neighbours: int = 3
+
+    def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
+        """The rows and made-up frauds that are left."""
+        self.check(rows)
+        # Not the library's own SMOTEENN: between its two steps codes have to become columns.
+        smoted = Smote(self.frauds_per_genuine).resample(rows, seed)
+        sampler = self.library("under_sampling").EditedNearestNeighbours(
+            sampling_strategy="all", n_neighbors=self.neighbours
+        )
+        kept = keep_by_neighbours(smoted, self.library("pipeline"), sampler)
+        if not 0 < kept.labels.sum() < len(kept.labels):
+            raise FraudError(f"{OPTION} {self}: leaves rows of one class only; use smote")
+        return kept
+
+
+@dataclass(frozen=True)
+class Adasyn(Resampler):
+    """Adaptive synthetic sampling (He et al. 2008).
+
+    It has no variant for categories: a point between two of them is none.
+    """
+
+    name: ClassVar[str] = "adasyn"
+    effect: ClassVar[str] = SYNTHETIC_EFFECT
+
+    #: Frauds to a genuine row afterwards, about.
+    frauds_per_genuine: float = 0.1
+    #: Nearest rows whose labels say how hard a fraud is.
+    neighbours: int = 5
+
+    def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
+        """The rows, then made-up frauds."""
+        if rows.categorical:
+            raise FraudError(
+                f"{OPTION} {self}: there is nothing between two categories, and the schema has "
+                "categorical features; use smote"
+            )
+        self.check(rows)
+        sampler = self.library("over_sampling").ADASYN(
+            sampling_strategy=self.frauds_per_genuine,
+            n_neighbors=min(self.neighbours, max(int(rows.labels.sum()) - 1, 1)),
+            random_state=seed,
+        )
         return with_synthetic(rows, self.library("pipeline"), sampler, f"{OPTION} {self}")

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beam_fraud.errors import FraudError
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import FraudError, extra_module
 
 _STUDY = "tuning"
 _FINGERPRINT = "fingerprint"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beam_fraud.errors import UsageError
-from beam_fraud.extras import extra_module
+from beam_fraud.errors import UsageError, extra_module
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.space import Choice, Space, Whole
 

@@ -46,7 +46,7 @@ class BigQuerySink:
           UsageError: `--temp_location` names none.
           FraudError: it cannot be reached.
         """
-        from beam_fraud.sinks.bigquery.bucket import check_bucket
+        from beam_fraud.sinks.bigquery.client import check_bucket
 
         check_bucket(options)
 

@@ -11,9 +11,8 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.sinks.bigquery.bucket import remove, temporary
-from beam_fraud.sinks.bigquery.rows import table_rows
-from beam_fraud.sinks.bigquery.table import FIELDS, TableName
+from beam_fraud.sinks.bigquery.client import remove, temporary
+from beam_fraud.sinks.bigquery.table import FIELDS, TableName, table_rows
 
 _LOG = logging.getLogger(__name__)
 #: Into how many parts rows are spread before they are inserted: few, so that calls are large.

@@ -1,1 +1,1 @@
-"""Topics of Kafka as an unbounded source of raw batches."""
+"""Topics of Kafka: its client and the unbounded source."""

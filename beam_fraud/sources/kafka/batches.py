@@ -12,7 +12,7 @@ from operator import methodcaller
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.kafka.library import Message
+from beam_fraud.sources.kafka.failure import Message
 from beam_fraud.sources.kafka.topic import Content, Partition, partition_name
 from beam_fraud.sources.raw import (
     APPENDED,

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock, Thread
 from time import monotonic
 
-from beam_fraud.kafka.client import Reports, new_consumer
-from beam_fraud.kafka.failure import about_topic, is_passing
-from beam_fraud.kafka.library import (
+from beam_fraud.sources.kafka.assignment import Assignment, Outage
+from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of, joined
+from beam_fraud.sources.kafka.client import Reports, new_consumer
+from beam_fraud.sources.kafka.failure import (
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
+    about_topic,
+    is_passing,
 )
-from beam_fraud.sources.kafka.assignment import Assignment
-from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of, joined
-from beam_fraud.sources.kafka.outage import Outage
-from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.position import Reading
 from beam_fraud.sources.kafka.topic import Partition, partition_name, partition_of
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic
 
 from beam_fraud.sources.kafka.feed import Feed
-from beam_fraud.sources.kafka.reading import Reading
+from beam_fraud.sources.kafka.position import Reading
 
 #: A feed that nobody has taken back for so long is closed, in seconds.
 IDLE_SECONDS = 60.0

@@ -10,14 +10,13 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import UnboundedReader
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
-from beam_fraud.checkpoint.local_checkpoint import LocalCheckpoint
 from beam_fraud.sources.kafka.batches import Chunk
 from beam_fraud.sources.kafka.feed import Feed
-from beam_fraud.sources.kafka.idleness import idleness_of
-from beam_fraud.sources.kafka.lag import note_lags
-from beam_fraud.sources.kafka.mark import KafkaMark
 from beam_fraud.sources.kafka.pool import POOL
+from beam_fraud.sources.kafka.position import KafkaMark
+from beam_fraud.sources.kafka.progress import idleness_of, note_lags
 from beam_fraud.sources.raw import PAYLOAD
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 
 #: Payloads to the newest event time among them (microseconds), or None if none can be read.
 NewestEvent = Callable[[Sequence[bytes]], int | None]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal, cast
 
 from beam_fraud.errors import UsageError
-from beam_fraud.kafka.library import Consumer, KafkaException, TopicPartition
+from beam_fraud.sources.kafka.failure import Consumer, KafkaException, TopicPartition
 from beam_fraud.sources.kafka.topic import Partition
 
 _KINDS = ("earliest", "latest", "committed")

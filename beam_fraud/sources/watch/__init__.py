@@ -1,1 +1,1 @@
-"""A directory into which files are dropped, as a stream."""
+"""Directories that files are dropped into."""

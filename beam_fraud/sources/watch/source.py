@@ -2,22 +2,227 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from apache_beam import coders
-from apache_beam.io.unbounded_source import UnboundedSource
+from apache_beam.io.unbounded_source import UnboundedReader, UnboundedSource
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema import Labels, Schema
-from beam_fraud.sinks.folder import reason_of
-from beam_fraud.sources.watch.mark import WATCH, WatchMark, WatchMarkCoder
-from beam_fraud.sources.watch.position import WatchPosition
-from beam_fraud.sources.watch.reader import WatchReader
+from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.file_format import format_of, unknown_format
+from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
+from beam_fraud.sources.source import find_inputs, read_segment, split_file
+from beam_fraud.sources.watch.directory import WatchedDirectory
+from beam_fraud.sources.watch.dropped import DroppedFile
+from beam_fraud.sources.watch.position import WATCH, WatchMark, WatchMarkCoder, WatchPosition
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.folder import reason_of
+
+_RAW = pa.schema(
+    [
+        pa.field(POSITION, pa.int64()),
+        pa.field(PAYLOAD, pa.binary()),
+        pa.field(REASON, pa.string()),
+        pa.field(DETAIL, pa.string()),
+    ]
+)
+
+
+def unreadable_file(name: str, row: int, detail: str, appended: int) -> pa.RecordBatch:
+    """A raw batch (`sources.raw`) of one row that is a dead letter already.
+
+    Args:
+      name: the file, as dead letters tell it.
+      row: the first row that could not be read, from 0.
+      detail: what is wrong, one line.
+      appended: when the file was last written to, milliseconds of the epoch.
+    """
+    origin = Origin(name, "jsonl", appended=appended)
+    arrays = [
+        pa.array([row], pa.int64()),
+        pa.array([b""], pa.binary()),
+        pa.array(["unreadable_file"]),
+        pa.array([detail]),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=with_origin(_RAW, origin))
+
+
+_LOG = logging.getLogger(__name__)
+
+#: Readers that were closed before the end, by directory. Some runners close a reader after every
+#: bundle: the next one needs the open file, and the listing before, to go on.
+_parked: dict[str, WatchReader] = {}
+
+
+class WatchReader(UnboundedReader):
+    """One raw batch (`sources.raw`) after the other, `WatchSource` says of what."""
+
+    def __init__(self, source: WatchSource, position: WatchPosition) -> None:
+        self._source = source
+        self._position = position
+        self._directory = WatchedDirectory(source.directory, source.poll)
+        self._batches: Generator[pa.RecordBatch] | None = None
+        self._current: pa.RecordBatch | None = None
+        self._timestamp = MIN_TIMESTAMP
+        self._watermark = MIN_TIMESTAMP
+        self._active_at = time.monotonic()
+        self._ended = False
+
+    @classmethod
+    def at(cls, source: WatchSource, position: WatchPosition) -> WatchReader:
+        """The reader that was closed at this position if there is one, or a new one."""
+        parked = _parked.pop(source.directory, None)
+        if parked is not None:
+            if parked._source == source and parked._position == position:
+                return parked
+            parked._release()
+        return cls(source, position)
+
+    def start(self) -> bool:
+        """As `advance`."""
+        return self.advance()
+
+    def advance(self) -> bool:
+        """Read the next batch, if there is one now.
+
+        Raises:
+          FraudError: what was read before could not be committed.
+        """
+        if self._source.checkpoint is not None:
+            LocalCheckpoint.at(self._source.checkpoint).refuse_failed()
+        self._current = None
+        if self._source.stop_file is not None and Path(self._source.stop_file).exists():
+            self._ended = True
+        while not self._ended and self._current is None and self._open():
+            self._current = self._read()
+        return self._current is not None
+
+    def get_current(self) -> pa.RecordBatch:
+        """The batch."""
+        return self._current
+
+    def get_current_timestamp(self) -> Timestamp:
+        """When the file was last written to."""
+        return self._timestamp
+
+    def get_watermark(self) -> Timestamp:
+        """That time less the allowed lateness; the end of time at the end."""
+        return MAX_TIMESTAMP if self._ended else self._watermark
+
+    def get_checkpoint_mark(self) -> WatchMark:
+        """Behind the last batch."""
+        return WatchMark(self._position, self._source.checkpoint)
+
+    def close(self) -> None:
+        """Let another reader go on from here."""
+        self._current = None
+        if self._ended:
+            self._release()
+            return
+        before = _parked.pop(self._source.directory, None)
+        _parked[self._source.directory] = self
+        if before is not None and before is not self:
+            before._release()
+
+    def _release(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
+
+    def _open(self) -> bool:
+        """See that a file is open; False if there is none to open now."""
+        if self._batches is not None:
+            return True
+        if self._position.file is None:
+            file = self._directory.next(self._position)
+            if file is None:
+                self._ended = self._is_idle()
+                return False
+            self._position = self._position.begun(file)
+        if self._position.file is not None:
+            self._batches = self._batches_of(self._position.file, self._position.rows)
+        return True
+
+    def _is_idle(self) -> bool:
+        until = self._source.until_idle
+        if self._directory.growing:
+            self._active_at = self._directory.listed_at
+            return False
+        return until is not None and self._directory.listed_at - self._active_at >= until
+
+    def _read(self) -> pa.RecordBatch | None:
+        """The next batch of the open file; at its end, None."""
+        file = self._position.file
+        if file is None or self._batches is None:
+            return None
+        try:
+            batch = next(self._batches, None)
+        except FraudError as error:
+            # One file that nobody can read must not keep the stream from all the others.
+            _LOG.warning("%s; it is a dead letter, and the stream goes on", error)
+            row, appended = self._position.rows, _milliseconds(file)
+            batch = unreadable_file(file.shown, row, str(error), appended)
+            self._finish()
+        else:
+            if batch is None:
+                self._finish()
+                return None
+            self._position = self._position.read(len(batch))
+        self._active_at = time.monotonic()
+        self._timestamp = Timestamp(micros=file.modified // 1_000)
+        # A file may be said to be of the future, those that come after it are not late for that.
+        known = Timestamp(micros=min(file.modified, time.time_ns()) // 1_000)
+        self._watermark = max(self._watermark, known - self._source.lateness / 1e6)
+        return batch
+
+    def _finish(self) -> None:
+        self._position = self._position.finished()
+        self._release()
+
+    def _batches_of(self, file: DroppedFile, done: int) -> Generator[pa.RecordBatch]:
+        """Raw batches of a file without its first `done` rows."""
+        source = self._source
+        if file.now() is None:
+            raise FraudError(f"{file.shown}: was removed before it was read to the end")
+        _refuse_changed(file)
+        if format_of(file.name) is None:
+            raise FraudError(str(unknown_format(file.shown)))
+        (found,) = find_inputs([file.path], source.schema, labels=source.labels)
+        row = 0
+        for segment in split_file(found, None):
+            for batch in read_segment(
+                segment, source.schema, source.block_rows, labels=source.labels
+            ):
+                _refuse_changed(file)
+                before, row = row, row + len(batch)
+                if row <= done:
+                    continue
+                origin = replace(origin_of(batch), appended=_milliseconds(file))
+                described = with_origin(batch.schema, origin).metadata
+                yield batch.slice(max(0, done - before)).replace_schema_metadata(described)
+        _refuse_changed(file)
+
+
+def _refuse_changed(file: DroppedFile) -> None:
+    # Rows of what was there before and of what is there now would be taken for one file's. To be
+    # removed while it is open does a file no harm.
+    if file.now() not in (file, None):
+        raise FraudError(
+            f"{file.shown}: was changed before it was read to the end; "
+            "give what was not read another name"
+        )
+
+
+def _milliseconds(file: DroppedFile) -> int:
+    return file.modified // 1_000_000
 
 
 @dataclass(frozen=True)

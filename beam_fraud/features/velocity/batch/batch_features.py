@@ -20,11 +20,13 @@ from beam_fraud.features.velocity.batch.late_rows import (
     totals_on_arrival,
 )
 from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows
-from beam_fraud.features.velocity.batch.window_extremes import range_maxima, range_minima
-from beam_fraud.features.velocity.batch.window_frauds import SliceFrauds, known_frauds
-from beam_fraud.features.velocity.batch.window_merchants import (
+from beam_fraud.features.velocity.batch.window_aggregates import (
+    SliceFrauds,
     distinct_merchants,
+    known_frauds,
     previous_of_merchant,
+    range_maxima,
+    range_minima,
 )
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity.window_totals import (
@@ -35,7 +37,7 @@ from beam_fraud.features.velocity.window_totals import (
     refuse_too_many,
     seconds_since,
 )
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 
 
 def batch_features(

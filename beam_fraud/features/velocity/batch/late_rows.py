@@ -12,7 +12,7 @@ from beam_fraud.features.velocity.fixed_point import squares
 from beam_fraud.features.velocity.key_rows import Mask
 from beam_fraud.features.velocity.large_sums import TOPS, prefix_tops
 from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 
 #: Rows of windows that are looked at together, if no window alone has more.
 _EXPANDED_ROWS = 1 << 20

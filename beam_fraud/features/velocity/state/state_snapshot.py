@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.event_clock import NEVER, ClockState
+from beam_fraud.features.event_clock import NEVER, ClockState
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 
 _VERSION = "1"
 _HEADER = b"velocity_state"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity
 
 #: Ages in microseconds before now at which a window starts and ends.
 Ages = tuple[int, int]

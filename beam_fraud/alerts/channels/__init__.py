@@ -1,0 +1,1 @@
+"""Ways to notify people, one module each."""

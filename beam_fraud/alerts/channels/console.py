@@ -1,0 +1,109 @@
+"""Alerts on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TextIO
+
+from beam_fraud.alerts.alert import Alert, Reason
+from beam_fraud.alerts.message import FIELDS, Message
+from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy
+from beam_fraud.alerts.wording import clock_time, headline, raised_by
+from beam_fraud.errors import FraudError
+from beam_fraud.monitoring.printable import printable
+
+
+def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
+    """One line for `alert`, without a line end.
+
+    Names come from outside: what is not printable in them is shown as an escape, and what could
+    be taken for the next word is quoted.
+
+    Args:
+      alert: what to show.
+      fields: of the alert that may be shown.
+    """
+    raised, decision = raised_by(alert), _word(alert.decision)
+    if raised is not None and "rules" in fields:
+        decision = f"{decision} by={_word(raised)}"
+    words = {
+        "decision": decision,
+        "score": f"score={alert.score:.4f}",
+        "amount": f"amount={alert.amount:.2f}",
+        "event_time": f"time={_word(clock_time(alert.event_time, alert.timezone))}",
+        "transaction_id": f"transaction={_word(alert.transaction_id)}",
+    }
+    if alert.account_id is not None:
+        words["account_id"] = f"account={_word(alert.account_id)}"
+    if alert.merchant_id is not None:
+        words["merchant_id"] = f"merchant={_word(alert.merchant_id)}"
+    if alert.rules and raised is None:
+        words["rules"] = f"rules={','.join(_word(rule) for rule in alert.rules)}"
+    if alert.reasons:
+        estimated = any(reason.approximate for reason in alert.reasons)
+        name = "approximate_reasons" if estimated else "reasons"
+        words["reasons"] = f"{name}={','.join(_reason(reason) for reason in alert.reasons)}"
+    words["model_id"] = f"model={_word(alert.model_id)}"
+    return " ".join(["ALERT", *(word for name, word in words.items() if name in fields)])
+
+
+def _reason(reason: Reason) -> str:
+    if reason.text is not None:
+        return _word(reason.text)
+    added = "" if reason.contribution is None else f"({reason.contribution:+.3g})"
+    return f"{_word(reason.feature)}{added}"
+
+
+def _word(text: str) -> str:
+    safe = printable(text)
+    plain = safe and not any(char in ' "=,' for char in safe)
+    return safe if plain else '"' + safe.replace('"', '\\"') + '"'
+
+
+@dataclass(frozen=True)
+class ConsoleChannel:
+    """One readable line per alert."""
+
+    #: Where to: standard output or error, as the command sees fit.
+    stream: TextIO
+    #: By default as they come, every alert on a line of its own; of a batch those that matter.
+    policy: Policy = BATCH_IN_ONE
+    #: What of an alert is shown.
+    fields: tuple[str, ...] = FIELDS
+
+    @property
+    def name(self) -> str:
+        """`console`."""
+        return "console"
+
+    def check(self) -> None:
+        """There is nothing to check."""
+
+    def send(self, message: Message) -> None:
+        """Print its alerts; what the stream's encoding lacks is shown as an escape.
+
+        Raises:
+          FraudError: whoever read the stream has gone.
+        """
+        lines = [alert_line(alert, self.fields) for alert in message.alerts]
+        if message.kind != "alerts":
+            lines.insert(0, f"{message.kind.upper()} {_said(message)}")
+        text = "".join(line + "\n" for line in lines)
+        encoding = self.stream.encoding or "utf-8"
+        try:
+            self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self.stream.flush()
+        except (OSError, ValueError) as error:
+            raise FraudError(f"--alert {self.describe()} cannot be written ({error})") from None
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def describe(self) -> str:
+        """`console:`."""
+        return "console:"
+
+
+def _said(message: Message) -> str:
+    return headline(message) if message.text is None else printable(message.text)

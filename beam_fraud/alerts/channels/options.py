@@ -1,0 +1,173 @@
+"""Options in the URL of a channel: `group=10m&rate=60/1h`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import unquote
+
+from beam_fraud.alerts.message import FIELDS
+from beam_fraud.alerts.policy import Policy, Rate
+from beam_fraud.errors import UsageError
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.schema.duration import SECOND, microseconds
+from beam_fraud.storage.urls import absolute
+
+#: What every channel takes.
+COMMON = ("group", "rate", "most", "digest", "fields")
+#: What may be given more than once.
+_REPEATED = ("config",)
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(\w+)", re.ASCII)
+_COUNT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ChannelOptions:
+    """The options of one channel."""
+
+    #: The channel as the user gave it, masked, for messages: `--alert smtp://mail.example`.
+    where: str
+    #: Name to value; those that may be repeated are not among them.
+    values: Mapping[str, str]
+    #: `KEY=VALUE` each.
+    config: tuple[str, ...] = ()
+
+    def get(self, name: str) -> str | None:
+        """The value of an option, None if it was not given."""
+        return self.values.get(name)
+
+    def policy(self, default: Policy, most_at_most: int = 10_000) -> Policy:
+        """`default` with what `group`, `rate`, `most` and `digest` change in it.
+
+        One of the first three says how messages are cut, so that no batch goes in one unless
+        `digest` asks for it.
+
+        Raises:
+          UsageError: one of them cannot be read.
+        """
+        policy = default
+        if any(self.get(name) is not None for name in ("group", "rate", "most")):
+            policy = replace(policy, digest=None)
+        if (group := self.get("group")) is not None:
+            policy = replace(policy, group=None if group == "none" else self._span("group", group))
+        if (rate := self.get("rate")) is not None:
+            policy = replace(policy, rate=None if rate == "none" else self._rate(rate))
+        if (most := self.get("most")) is not None:
+            if not _COUNT.fullmatch(most) or int(most) > most_at_most:
+                raise self.wrong("most", most, f"a number from 1 to {most_at_most:,}")
+            policy = replace(policy, most=int(most))
+        if (digest := self.get("digest")) is not None:
+            policy = replace(policy, digest=self._digest(digest, most_at_most))
+        return policy
+
+    def fields(self, default: tuple[str, ...] = FIELDS) -> tuple[str, ...]:
+        """The fields of an alert that are shown.
+
+        Raises:
+          UsageError: one is unknown.
+        """
+        given = self.get("fields")
+        if given is None:
+            return default
+        names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+        for name in names:
+            if name not in FIELDS:
+                hint = _nearest(name, FIELDS)
+                raise UsageError(f"{self.where}: fields: an alert has no field {name!r}; {hint}")
+        return names
+
+    def ca_file(self) -> str | None:
+        """The file of `cafile`: certificates to trust instead of the system's.
+
+        Raises:
+          UsageError: there is no such file.
+        """
+        given = self.get("cafile")
+        if given is None:
+            return None
+        path = absolute(Path(given))
+        if not path.is_file():
+            raise UsageError(f"{self.where}: cafile {given}: there is no such file")
+        return str(path)
+
+    def yes(self, name: str, default: bool) -> bool:
+        """Whether an option is `yes`, and not `no`.
+
+        Raises:
+          UsageError: it is neither.
+        """
+        value = self.get(name)
+        if value not in (None, "yes", "no"):
+            raise self.wrong(name, str(value), "yes or no")
+        return default if value is None else value == "yes"
+
+    def wrong(self, name: str, value: str, wanted: str) -> UsageError:
+        """What is wrong with the value of an option."""
+        return UsageError(f"{self.where}: {name}={printable(value, 100)}: write {wanted}")
+
+    def _digest(self, text: str, most_at_most: int) -> int | None:
+        if text == "none":
+            return None
+        if not _COUNT.fullmatch(text) or int(text) > most_at_most:
+            raise self.wrong("digest", text, f"a number from 1 to {most_at_most:,}, or none")
+        return int(text)
+
+    def _span(self, name: str, text: str) -> float:
+        try:
+            span = microseconds(text)
+        except UsageError:
+            span = 0
+        if not span:
+            raise self.wrong(name, text, f"a time such as {name}=10m, or none")
+        return span / SECOND
+
+    def _rate(self, text: str) -> Rate:
+        if not (written := _RATE.fullmatch(text)):
+            raise self.wrong("rate", text, "messages and a time such as rate=60/1h, or none")
+        try:
+            seconds = microseconds(written[2]) / SECOND
+        except UsageError:
+            seconds = 0
+        if not seconds:
+            raise self.wrong("rate", text, "messages and a time such as rate=60/1h, or none")
+        return Rate(int(written[1]), seconds)
+
+
+def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptions:
+    """Options as a query or a fragment gives them.
+
+    A plus sign stands for itself: there are addresses with one.
+
+    Args:
+      where: the channel as the user gave it, masked.
+      text: what follows `?` or `#`.
+      known: names of the options that the channel takes besides those that all take.
+
+    Raises:
+      UsageError: an option is unknown, empty, or given twice. Its value is not repeated.
+    """
+    values: dict[str, str] = {}
+    config = []
+    names = (*COMMON, *known)
+    for part in filter(None, text.split("&")):
+        name, _, value = part.partition("=")
+        if name not in names:
+            shown = unquote(name)[:40]
+            raise UsageError(f"{where}: unknown option {shown!r}; {_nearest(name, names)}")
+        if not value:
+            raise UsageError(f"{where}: {name}: nothing was given, the value is empty")
+        if name in _REPEATED:
+            config.append(unquote(value))
+        elif name in values:
+            raise UsageError(f"{where}: {name} is given twice")
+        else:
+            values[name] = unquote(value)
+    return ChannelOptions(where, values, tuple(config))
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

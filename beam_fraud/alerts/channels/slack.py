@@ -1,0 +1,197 @@
+"""Alerts to Slack, or to what takes the same: Mattermost, Rocket.Chat, Discord's `/slack`."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from beam_fraud.alerts.channels.http import HttpPost, Reply, settle
+from beam_fraud.alerts.message import FIELDS, Message
+from beam_fraud.alerts.policy import Policy
+from beam_fraud.alerts.template import MessageTemplate
+from beam_fraud.alerts.wording import ShownAlert, headline, intro, shown
+from beam_fraud.errors import FraudError
+
+#: Alerts in a message at most.
+MOST_ALERTS = 50
+#: Alerts that are shown in full; those after them take a line each.
+_IN_FULL = 5
+#: Bounds of Slack: characters of a section, characters of a header, blocks.
+_SECTION, _HEADER, _BLOCKS = 3_000, 150, 50
+
+
+def escaped(value: object) -> object:
+    """A value that is text, with what Slack takes for a mention, a link or an entity escaped.
+
+    Example:
+      >>> escaped("<!channel> & co")
+      '&lt;!channel&gt; &amp; co'
+    """
+    if not isinstance(value, str):
+        return value
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def message_blocks(
+    message: Message, fields: tuple[str, ...] = FIELDS, text: str | None = None
+) -> dict[str, object]:
+    """The object to post.
+
+    Args:
+      message: with at most `MOST_ALERTS` alerts.
+      fields: of each alert that are shown.
+      text: what to show instead of the default, escaped.
+
+    Returns:
+      `text` for notifications, and `blocks`.
+    """
+    title = headline(message, fields)
+    pieces = _pieces(message, fields) if text is None else text.splitlines()
+    blocks: list[dict[str, object]] = []
+    if text is None:
+        # Plain text: nothing in it is taken for a mention or a link.
+        shown_title = {"type": "plain_text", "text": title[:_HEADER], "emoji": False}
+        blocks.append({"type": "header", "text": shown_title})
+    for section in _sections(pieces):
+        blocks.append(
+            {"type": "section", "text": {"type": "mrkdwn", "text": section, "verbatim": True}}
+        )
+    return {
+        "text": escaped(title),
+        "mrkdwn": False,
+        "parse": "none",
+        "link_names": False,
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "blocks": blocks[:_BLOCKS],
+    }
+
+
+def _pieces(message: Message, fields: tuple[str, ...]) -> Iterator[str]:
+    if (said := intro(message)) is not None:
+        yield str(escaped(said))
+    for number, alert in enumerate(message.alerts):
+        full = number < _IN_FULL
+        yield from _in_full(shown(alert, fields)) if full else [_in_a_line(shown(alert, fields))]
+    yield f"delivery {_code(message.delivery_id)}"
+
+
+def _in_full(alert: ShownAlert) -> Iterator[str]:
+    yield f"*{escaped(alert.title)}*"
+    for reason in alert.reason_lines:
+        yield f"• {_code(reason)}"
+    for label, value in alert.rows:
+        yield f"{label}: {_code(value)}"
+    yield ""
+
+
+def _in_a_line(alert: ShownAlert) -> str:
+    short = [value for label, value in alert.rows if label in ("Time", "Account", "Transaction")]
+    return _cut(f"*{escaped(alert.title)}* {' '.join(_code(value[:60]) for value in short)}")
+
+
+def _code(value: str) -> str:
+    """A value as code: in it nothing is taken for formatting, a link or an emoji."""
+    # A backquote would end the code.
+    return f"`{escaped(value.replace('`', chr(0x2019)))}`"
+
+
+def _sections(lines: Iterable[str]) -> Iterator[str]:
+    """Lines put together to sections of no more than Slack's bound."""
+    section = ""
+    for line in map(_cut, lines):
+        if len(section) + 1 + len(line) > _SECTION:
+            yield section.strip("\n")
+            section = ""
+        section += f"\n{line}"
+    if section.strip():
+        yield section.strip("\n")
+
+
+def _cut(line: str) -> str:
+    """A line that fits into a section; where it is too long, the rest is left out."""
+    if len(line) <= _SECTION // 2:
+        return line
+    cut = line[: _SECTION // 2]
+    # An entity that is cut through would show as what it is not.
+    return (cut.rpartition("&")[0] if "&" in cut[-5:] else cut) + "…"
+
+
+_LOG = logging.getLogger(__name__)
+#: What Slack says is wrong, such as `invalid_blocks`; anything else may be a page.
+_WORD = re.compile(rb"[a-z_]{2,40}")
+
+
+@dataclass(frozen=True)
+class SlackChannel:
+    """One post a message, into the channel of an incoming webhook."""
+
+    #: Scheme, host and a hash of the URL, which is a secret.
+    name: str
+    policy: Policy
+    #: What to post to.
+    url: str = field(repr=False)
+    #: What of an alert is shown.
+    fields: tuple[str, ...] = FIELDS
+    #: File of certificates to trust instead of the system's.
+    ca_file: str | None = None
+    #: The user's template, if there is one.
+    template: MessageTemplate | None = None
+    _post: HttpPost = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Connect to nothing yet."""
+        object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
+
+    def check(self) -> None:
+        """See that the server answers; nothing is posted.
+
+        Raises:
+          FraudError: it cannot be reached.
+        """
+        try:
+            self._post.check()
+        except FraudError as error:
+            raise FraudError(f"--alert {self.name}: {error}") from None
+
+    def send(self, message: Message) -> None:
+        """Post the message. A repeat shows twice, with the same delivery at its end.
+
+        Raises:
+          MessageRefusedError: it will not be taken, whenever it is tried.
+          TryLaterError: the server says when it wants it.
+          FraudError: it cannot be reached, or not now.
+        """
+        body = msgspec.json.encode(message_blocks(message, self.fields, self._text(message)))
+        headers = {"Content-Type": "application/json", "User-Agent": "beam-fraud"}
+        try:
+            reply = self._post.post(body, headers)
+        except FraudError as error:
+            raise FraudError(f"--alert {self.name}: {error}") from None
+        settle(f"--alert {self.name}", reply, _word_of(reply))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._post.close()
+
+    def describe(self) -> str:
+        """The name, which holds no secret."""
+        return self.name
+
+    def _text(self, message: Message) -> str | None:
+        if self.template is None:
+            return None
+        try:
+            return self.template.render(message)
+        except Exception as error:
+            # An alert that looks otherwise is better than none.
+            _LOG.warning("a template failed (%s), the default one is used", type(error).__name__)
+            return None
+
+
+def _word_of(reply: Reply) -> str:
+    return reply.body.decode() if _WORD.fullmatch(reply.body) else ""

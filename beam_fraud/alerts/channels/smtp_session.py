@@ -1,0 +1,243 @@
+"""A connection to a mail server, kept over many letters."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import monotonic
+
+from beam_fraud.alerts.channels.deadline import Deadline
+from beam_fraud.errors import FraudError
+
+#: Seconds to connect, to wait for an answer, and for a whole letter with all its answers.
+CONNECT_SECONDS, ANSWER_SECONDS, LETTER_SECONDS = 10.0, 30.0, 120.0
+#: Seconds after which a connection that was not used is made anew: what lies between may have
+#: forgotten it, and then an answer would be waited for in vain.
+_IDLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class SmtpServer:
+    """A mail server, and how to log in there."""
+
+    host: str
+    port: int
+    #: `tls` at once, `starttls` before anything else, or `plain`.
+    security: str
+    user: str | None = None
+    #: File of certificates to trust instead of the system's.
+    ca_file: str | None = None
+
+
+class RefusalError(Exception):
+    """An answer of the server that is no yes."""
+
+    def __init__(self, code: int, said: bytes | str, *, of_letter: bool = False) -> None:
+        """Keep an answer.
+
+        Args:
+          code: of three digits.
+          said: the server's words.
+          of_letter: whether it is about this very letter or recipient, and not about all letters.
+        """
+        text = said.decode("utf-8", "backslashreplace") if isinstance(said, bytes) else said
+        super().__init__(f"{code} {' '.join(text.split())}")
+        self.code = code
+        #: Whether the same letter will be refused whenever it is tried.
+        self.final = of_letter and code >= 500
+
+
+class SmtpSession:
+    """Connects when it is needed and again when it was dropped; serves one thread."""
+
+    def __init__(self, server: SmtpServer, password: Callable[[], str | None]) -> None:
+        """Connect to nothing yet; `password` is asked for at each login."""
+        self._server = server
+        self._password = password
+        self._deadline = Deadline()
+        self._smtp: _Client | None = None
+        self._used = 0.0
+
+    def open(self) -> bool:
+        """Connect and log in, if that is not so already.
+
+        Returns:
+          Whether the connection is new.
+
+        Raises:
+          FraudError: the login cannot work as it is.
+          RefusalError: the server does not want it now.
+          OSError, smtplib.SMTPException: there is no connection.
+        """
+        if self._smtp is not None and monotonic() - self._used > _IDLE_SECONDS:
+            self.close()
+        fresh = self._smtp is None
+        if fresh:
+            with self._within():
+                self._smtp = self._connected()
+        self._used = monotonic()
+        return fresh
+
+    def deliver(
+        self, sender: str, recipients: Iterable[str], letter: bytes
+    ) -> dict[str, RefusalError]:
+        """Hand a letter over; one that the server has accepted is its business from then on.
+
+        Args:
+          sender: address of the envelope.
+          recipients: addresses of the envelope.
+          letter: with CRLF line ends.
+
+        Returns:
+          Recipients that were refused; if all are, the letter was not handed over.
+
+        Raises:
+          FraudError, OSError, smtplib.SMTPException: as in `open`.
+          RefusalError: the server does not want the letter.
+        """
+        fresh = self.open()
+        try:
+            self._begin(sender, letter)
+        except (OSError, smtplib.SMTPException, RefusalError) as error:
+            self.close()
+            # A server may end a connection between letters at any time: that is no failure.
+            if fresh or (isinstance(error, RefusalError) and error.code != 421):
+                raise
+            self.open()
+            self._begin(sender, letter)
+        try:
+            with self._within():
+                refused = self._hand_over(recipients, letter)
+        except BaseException:
+            self.close()
+            raise
+        self._used = monotonic()
+        return refused
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._smtp is not None:
+            self._smtp.close()
+            self._smtp = None
+        self._deadline.close()
+
+    def why(self, error: BaseException) -> str:
+        """What went wrong, in one line."""
+        # A time-out comes as a connection that was closed, from the library.
+        if self._deadline.passed or any(
+            isinstance(one, TimeoutError) for one in (error, error.__context__)
+        ):
+            return "no answer in time"
+        if isinstance(error, smtplib.SMTPServerDisconnected):
+            return "the connection was broken off"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({error.verify_message}); see cafile"
+        if isinstance(error, smtplib.SMTPResponseException):
+            return str(RefusalError(error.smtp_code, error.smtp_error))
+        if isinstance(error, smtplib.SMTPException) or not getattr(error, "strerror", None):
+            return " ".join(str(error).split())
+        return f"cannot be reached ({getattr(error, 'strerror', '')})"
+
+    def _within(self) -> AbstractContextManager[None]:
+        return self._deadline.within(LETTER_SECONDS)
+
+    def _connected(self) -> _Client:
+        context = ssl.create_default_context(cafile=self._server.ca_file)
+        client = _Client(self._server, self._deadline, context)
+        try:
+            client.ehlo_or_helo_if_needed()
+            if self._server.security == "starttls":
+                if not client.has_extn("starttls"):
+                    raise FraudError("it offers no STARTTLS, and nothing is sent in clear")
+                client.starttls(context=context)
+                client.ehlo_or_helo_if_needed()
+            if self._server.user is not None:
+                self._log_in(client, self._server.user)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _log_in(self, client: _Client, user: str) -> None:
+        password = self._password()
+        try:
+            client.login(user, password or "")
+        except smtplib.SMTPNotSupportedError:
+            raise FraudError("it offers no login; leave the user out of the URL") from None
+        except smtplib.SMTPAuthenticationError as error:
+            if error.smtp_code < 500:
+                raise RefusalError(error.smtp_code, "the login is not possible now") from None
+            raise FraudError(
+                f"the login was refused ({error.smtp_code}); check the user and the password"
+            ) from None
+        except UnicodeError:
+            raise FraudError("the password has letters that a login cannot carry") from None
+
+    def _begin(self, sender: str, letter: bytes) -> None:
+        assert self._smtp is not None
+        size = f"size={len(letter)}"
+        options = [size] if self._smtp.has_extn("size") else []
+        with self._within():
+            code, said = self._smtp.mail(sender, options)
+        if code != 250:
+            # What else is refused here is the sender, of all letters; 552 is the size of this one.
+            raise RefusalError(code, said, of_letter=code == 552)
+
+    def _hand_over(self, recipients: Iterable[str], letter: bytes) -> dict[str, RefusalError]:
+        client = self._smtp
+        assert client is not None
+        refused: dict[str, RefusalError] = {}
+        accepted = 0
+        for recipient in recipients:
+            try:
+                _expect(client.rcpt(recipient), 250, 251)
+                accepted += 1
+            except RefusalError as refusal:
+                if refusal.code == 421:
+                    raise
+                refused[recipient] = refusal
+        if not accepted:
+            client.rset()
+            return refused
+        try:
+            _expect(client.data(letter), 250)
+        except smtplib.SMTPDataError as error:
+            raise RefusalError(error.smtp_code, error.smtp_error, of_letter=True) from None
+        return refused
+
+
+class _Client(smtplib.SMTP):
+    def __init__(self, server: SmtpServer, deadline: Deadline, context: ssl.SSLContext) -> None:
+        self._deadline = deadline
+        self._at_once = context if server.security == "tls" else None
+        # Its own search for the name of this machine may wait for a name server.
+        name = socket.gethostname()
+        super().__init__(
+            server.host,
+            server.port,
+            local_hostname=name if "." in name else "[127.0.0.1]",
+            timeout=ANSWER_SECONDS,
+        )
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connection = socket.create_connection((host, port), CONNECT_SECONDS)
+        try:
+            # Short answers go back and forth: none shall wait for the next.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(timeout)
+            self._deadline.watch(connection)
+            if self._at_once is not None:
+                return self._at_once.wrap_socket(connection, server_hostname=host)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _expect(answer: tuple[int, bytes], *codes: int) -> None:
+    if answer[0] not in codes:
+        raise RefusalError(*answer, of_letter=True)

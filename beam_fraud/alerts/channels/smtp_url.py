@@ -1,0 +1,117 @@
+"""How e-mail is written as a URL: `smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS,ADDRESS`."""
+
+from __future__ import annotations
+
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import getaddresses
+from urllib.parse import quote, unquote
+
+from beam_fraud.alerts.channels.options import ChannelOptions, parse_options
+from beam_fraud.alerts.channels.server import is_loopback, server_of
+from beam_fraud.alerts.channels.smtp import LetterForm, SmtpChannel
+from beam_fraud.alerts.channels.smtp_session import SmtpServer
+from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
+from beam_fraud.alerts.template import read_template
+from beam_fraud.errors import UsageError
+
+FORM = "smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS"
+FORM_TLS = "smtps://USER@HOST/?from=ADDRESS&to=ADDRESS"
+_PORTS = {"smtp": 587, "smtps": 465}
+_OPTIONS = ("from", "to", "starttls", "cafile", "password_file", "password_env")
+_TEMPLATES = ("template", "html_template")
+#: A person reads them: what an account does in five minutes in one, and not more than one a minute.
+_POLICY = Policy(group=300.0, most=50, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
+
+
+def smtp_channel(url: str) -> SmtpChannel:
+    """The channel of an `smtp:` or `smtps:` URL; nothing is connected to.
+
+    Raises:
+      UsageError: it is not written so.
+      FraudError: a template cannot be read.
+    """
+    server = server_of(url, FORM)
+    where = f"--alert {server.scheme}://{server.shown}"
+    if server.path not in ("", "/") or server.fragment:
+        raise UsageError(f"{where}: options follow a question mark: {FORM}")
+    if server.password is not None:
+        raise UsageError(
+            f"{where}: a password on the command line is seen by others; "
+            "set BEAM_FRAUD_SMTP_PASSWORD, or give password_file=FILE"
+        )
+    options = parse_options(where, server.query, (*_OPTIONS, *_TEMPLATES))
+    port = server.port or _PORTS[server.scheme]
+    user = None if server.user is None else unquote(server.user)
+    sender = _sender(options)
+    recipients = _addresses(options, "to")
+    to = ",".join(sorted(address.addr_spec for address in recipients))
+    login = "" if user is None else f"{quote(user, safe='@+')}@"
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return SmtpChannel(
+        name=f"{server.scheme}://{login}{host}:{port}/?to={quote(to, safe='@,+')}",
+        policy=options.policy(_POLICY),
+        server=SmtpServer(
+            server.host,
+            port,
+            _security(options, server.scheme, server.host),
+            user,
+            options.ca_file(),
+        ),
+        form=_form(options, sender, recipients),
+        secrets=dict(options.values),
+    )
+
+
+def _form(options: ChannelOptions, sender: Address, recipients: tuple[Address, ...]) -> LetterForm:
+    fields = options.fields()
+    text, marked_up = options.get("template"), options.get("html_template")
+    if marked_up is not None and text is None:
+        raise UsageError(f"{options.where}: html_template: give template too, for the plain text")
+    return LetterForm(
+        sender,
+        recipients,
+        fields,
+        None if text is None else read_template(options.where, text, fields),
+        None if marked_up is None else read_template(options.where, marked_up, fields, html=True),
+    )
+
+
+def _security(options: ChannelOptions, scheme: str, host: str) -> str:
+    if scheme == "smtps":
+        if options.get("starttls") is not None:
+            raise UsageError(f"{options.where}: starttls goes with smtp:, not with smtps:")
+        return "tls"
+    if options.yes("starttls", default=True):
+        return "starttls"
+    if not is_loopback(host):
+        raise UsageError(
+            f"{options.where}: starttls=no: alerts go in clear to this machine only; leave it out"
+        )
+    return "plain"
+
+
+def _sender(options: ChannelOptions) -> Address:
+    addresses = _addresses(options, "from")
+    if len(addresses) != 1:
+        raise UsageError(f"{options.where}: from: give one address")
+    return addresses[0]
+
+
+def _addresses(options: ChannelOptions, name: str) -> tuple[Address, ...]:
+    given = options.get(name)
+    if given is None:
+        raise UsageError(f"{options.where}: {name} is missing, write {FORM}")
+    try:
+        found = [Address(shown, addr_spec=spec) for shown, spec in getaddresses([given])]
+    except (MessageError, ValueError, IndexError):
+        found = []
+    ascii_only = all(address.addr_spec.isascii() for address in found)
+    if (
+        not given.isprintable()
+        or not found
+        or not ascii_only
+        or not all(a.username and a.domain for a in found)
+    ):
+        raise options.wrong(name, given, "addresses such as fraud@bank.example, with commas")
+    return tuple({address.addr_spec: address for address in found}.values())

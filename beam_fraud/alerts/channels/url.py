@@ -1,0 +1,85 @@
+"""A channel as the user writes it: `--alert URL`."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.console import ConsoleChannel
+from beam_fraud.alerts.channels.file import FileChannel
+from beam_fraud.alerts.channels.options import parse_options
+from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
+from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE
+from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.storage.urls import local_path, split_scheme
+
+_FORMS = {
+    "console": "console:",
+    "file": "file:FILE",
+    "smtp": "smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS",
+    "smtps": "smtps://USER@HOST/?from=ADDRESS&to=ADDRESS",
+    "https": "https://HOST/PATH",
+    "http": "http://127.0.0.1:PORT/PATH",
+    "slack": "slack://hooks.slack.com/services/...",
+    "slack+http": "slack+http://127.0.0.1:PORT/PATH",
+    "kafka": "kafka://HOST:PORT/TOPIC",
+    "env": "env:NAME",
+}
+#: What a variable may hold.
+_DIRECT = {scheme: form for scheme, form in _FORMS.items() if scheme != "env"}
+
+
+def parse_channel(url: str, console: TextIO, *, pseudonyms: Pseudonyms | None = None) -> Channel:
+    """The channel that `url` names; nothing is touched yet.
+
+    Args:
+      url: written as one of the forms of the README; `env:NAME` is the URL that a variable of the
+        environment holds, for those that are secrets themselves.
+      console: the stream that `console:` writes to.
+      pseudonyms: what stands for ids in all that is sent, if they shall not be seen.
+
+    Raises:
+      UsageError: the scheme is unknown, or the rest is not written so.
+      FraudError: a template cannot be read, or what the channel needs is not installed.
+    """
+    channel = _channel(url, console)
+    return channel if pseudonyms is None else PseudonymisedChannel(channel, pseudonyms)
+
+
+def _channel(url: str, console: TextIO) -> Channel:
+    scheme, rest = split_scheme("--alert", url, _FORMS)
+    if scheme == "env":
+        url = os.environ.get(rest, "")
+        where = f"--alert env:{printable(rest, 100)}"
+        if not url:
+            raise FraudError(f"{where}: the variable is not set")
+        scheme, rest = split_scheme(where, url, _DIRECT)
+    # What a kind needs is imported where it is used: each takes a while, and Kafka is an extra.
+    if scheme in ("smtp", "smtps"):
+        from beam_fraud.alerts.channels.smtp_url import smtp_channel
+
+        return smtp_channel(url)
+    if scheme in ("http", "https"):
+        from beam_fraud.alerts.channels.webhook_url import webhook_channel
+
+        return webhook_channel(url)
+    if scheme in ("slack", "slack+http"):
+        from beam_fraud.alerts.channels.webhook_url import slack_channel
+
+        return slack_channel(url)
+    if scheme == "kafka":
+        from beam_fraud.alerts.channels.topic import topic_channel
+
+        return topic_channel(rest)
+    place, _, query = rest.partition("?")
+    options = parse_options(f"--alert {scheme}:", query, ())
+    fields = options.fields()
+    if scheme == "file":
+        path = local_path("--alert", place, _FORMS[scheme])
+        return FileChannel(path, options.policy(AS_THEY_COME), fields)
+    if place:
+        raise UsageError(f"--alert: {_FORMS[scheme]} takes nothing after the colon")
+    return ConsoleChannel(console, options.policy(BATCH_IN_ONE), fields)

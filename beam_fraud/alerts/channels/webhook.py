@@ -1,0 +1,112 @@
+"""Alerts as JSON to a URL."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from beam_fraud.alerts.channels.http import HttpPost, settle
+from beam_fraud.alerts.channels.message_json import message_json
+from beam_fraud.alerts.message import FIELDS, Message
+from beam_fraud.alerts.policy import Policy
+from beam_fraud.errors import FraudError
+from beam_fraud.storage.secret import read_secret
+
+#: Headers of a signed message.
+TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Beam-Fraud-Timestamp", "X-Beam-Fraud-Signature"
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """What `SIGNATURE_HEADER` holds: HMAC-SHA256 of the timestamp, a dot and the body.
+
+    Args:
+      secret: shared with the receiver.
+      timestamp: seconds since 1970, as in `TIMESTAMP_HEADER`.
+      body: of the message, as it is sent.
+
+    Example:
+      >>> signature("secret", "1700000000", b"{}")[:20]
+      'sha256=b8569b78799ff'
+    """
+    signed = timestamp.encode() + b"." + body
+    return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+
+
+#: Where the secret is looked for if the URL names no place.
+SECRET_VARIABLE = "BEAM_FRAUD_WEBHOOK_SECRET"
+
+
+@dataclass(frozen=True)
+class WebhookChannel:
+    """One POST a message."""
+
+    #: Scheme, host and a hash of the URL, in which there may be a secret.
+    name: str
+    policy: Policy
+    #: The URL without its fragment.
+    url: str = field(repr=False)
+    #: What of an alert is told.
+    fields: tuple[str, ...] = FIELDS
+    #: File of certificates to trust instead of the system's.
+    ca_file: str | None = None
+    #: Where the secret is, as `read_secret` reads it.
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    _post: HttpPost = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Connect to nothing yet."""
+        object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
+
+    def check(self) -> None:
+        """See that the server answers and that the secret is there; nothing is posted.
+
+        Raises:
+          FraudError: the server cannot be reached, or the secret cannot be read.
+        """
+        self._secret()
+        try:
+            self._post.check()
+        except FraudError as error:
+            raise FraudError(f"--alert {self.name}: {error}") from None
+
+    def send(self, message: Message) -> None:
+        """Post the message: the same body and `Idempotency-Key` at every attempt.
+
+        Raises:
+          MessageRefusedError: the receiver will not take this one.
+          TryLaterError: it says when it wants it.
+          FraudError: it cannot be reached, or not now.
+        """
+        body = message_json(message, self.fields)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "beam-fraud",
+            "Idempotency-Key": message.delivery_id,
+        }
+        if (secret := self._secret()) is not None:
+            timestamp = str(int(time.time()))
+            headers[TIMESTAMP_HEADER] = timestamp
+            headers[SIGNATURE_HEADER] = signature(secret, timestamp, body)
+        try:
+            reply = self._post.post(body, headers)
+        except FraudError as error:
+            raise FraudError(f"--alert {self.name}: {error}") from None
+        settle(f"--alert {self.name}", reply)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._post.close()
+
+    def describe(self) -> str:
+        """The name, which holds no secret."""
+        return self.name
+
+    def _secret(self) -> str | None:
+        where = f"--alert {self.name}"
+        secret = read_secret(where, "secret", self.secrets, SECRET_VARIABLE)
+        if secret == "":
+            raise FraudError(f"{where}: the secret is empty")
+        return secret

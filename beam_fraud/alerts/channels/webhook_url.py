@@ -1,0 +1,93 @@
+"""How receivers of HTTP are written as URLs: their own URL, and our options after a hash sign."""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import urlsplit, urlunsplit
+
+from beam_fraud.alerts.channels.options import ChannelOptions, parse_options
+from beam_fraud.alerts.channels.server import UrlServer, is_loopback, server_of
+from beam_fraud.alerts.channels.slack import MOST_ALERTS, SlackChannel, escaped
+from beam_fraud.alerts.channels.webhook import WebhookChannel
+from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
+from beam_fraud.alerts.template import read_template
+from beam_fraud.errors import UsageError
+
+FORM = "https://HOST/PATH"
+SLACK_FORM = "slack://hooks.slack.com/services/..."
+#: A machine reads it: each alert at once.
+_WEBHOOK_POLICY = Policy(most=1)
+#: People read it: as for letters.
+_SLACK_POLICY = Policy(group=300.0, most=MOST_ALERTS, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
+
+
+def webhook_channel(url: str) -> WebhookChannel:
+    """The channel of an `https:` or `http:` URL; nothing is connected to.
+
+    Raises:
+      UsageError: it is not written so, or would send alerts in clear.
+    """
+    server = server_of(url, FORM)
+    name = _name(server.scheme, server, url)
+    options = parse_options(
+        f"--alert {name}", server.fragment, ("plain", "cafile", "secret_file", "secret_env")
+    )
+    _refuse_login(server, options)
+    _refuse_clear(server.scheme, server, options)
+    return WebhookChannel(
+        name=name,
+        policy=options.policy(_WEBHOOK_POLICY),
+        url=_without_fragment(url),
+        fields=options.fields(),
+        ca_file=options.ca_file(),
+        secrets=dict(options.values),
+    )
+
+
+def slack_channel(url: str) -> SlackChannel:
+    """The channel of a `slack:` or `slack+http:` URL; nothing is connected to.
+
+    Raises:
+      UsageError: it is not written so, or would send alerts in clear.
+      FraudError: a template cannot be read.
+    """
+    server = server_of(url, SLACK_FORM)
+    name = _name(server.scheme, server, url)
+    options = parse_options(f"--alert {name}", server.fragment, ("plain", "cafile", "template"))
+    _refuse_login(server, options)
+    scheme = "http" if server.scheme == "slack+http" else "https"
+    _refuse_clear(scheme, server, options)
+    fields, template = options.fields(), options.get("template")
+    return SlackChannel(
+        name=name,
+        policy=options.policy(_SLACK_POLICY, MOST_ALERTS),
+        url=f"{scheme}:{_without_fragment(url).partition(':')[2]}",
+        fields=fields,
+        ca_file=options.ca_file(),
+        template=None
+        if template is None
+        else read_template(options.where, template, fields, finalize=escaped),
+    )
+
+
+def _name(scheme: str, server: UrlServer, url: str) -> str:
+    """A name without the path and the query: there is often a token in them."""
+    whole = hashlib.sha256(_without_fragment(url).encode()).hexdigest()
+    return f"{scheme}://{server.address}/***{whole[:12]}"
+
+
+def _without_fragment(url: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(fragment=""))
+
+
+def _refuse_login(server: UrlServer, options: ChannelOptions) -> None:
+    if server.user is not None:
+        raise UsageError(f"{options.where}: a login in the URL is seen by others; leave it out")
+
+
+def _refuse_clear(scheme: str, server: UrlServer, options: ChannelOptions) -> None:
+    allowed = options.yes("plain", default=False)
+    if scheme == "http" and not is_loopback(server.host) and not allowed:
+        raise UsageError(
+            f"{options.where}: alerts would go in clear; write https:, or #plain=yes after the URL"
+        )

@@ -1,0 +1,106 @@
+"""What stands for an id where it shall not be seen: always the same, and told by nobody else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from beam_fraud.alerts.alert import Alert, FiredRule, Reason
+from beam_fraud.errors import FraudError
+
+#: Where the key is.
+KEY_VARIABLE = "BEAM_FRAUD_PSEUDONYM_KEY"
+#: Bytes of a key at least: a shorter one could be guessed, and with it the ids.
+_SHORTEST = 16
+#: What an id is of; the same text has another pseudonym as another kind.
+Kind = Literal["transaction", "account", "merchant", "alert"]
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """A keyed hash of ids: HMAC-SHA256, of which 16 hex digits are kept."""
+
+    #: At least 16 bytes.
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a key that could be guessed.
+
+        Raises:
+          FraudError: it is too short.
+        """
+        if len(self.key) < _SHORTEST:
+            raise FraudError(
+                f"{KEY_VARIABLE}: a key has at least {_SHORTEST} bytes, this has {len(self.key)}; "
+                "make one: openssl rand -hex 32"
+            )
+
+    @classmethod
+    def from_environment(cls) -> Pseudonyms:
+        """Pseudonyms by the key in `KEY_VARIABLE`.
+
+        Raises:
+          FraudError: there is none, or it is too short.
+        """
+        key = os.environ.get(KEY_VARIABLE)
+        if not key:
+            raise FraudError(
+                f"pseudonyms need a key: set {KEY_VARIABLE} (make one: openssl rand -hex 32)"
+            )
+        return cls(key.encode("utf-8", "surrogateescape"))
+
+    def of(self, kind: Kind, value: str) -> str:
+        """The pseudonym of an id: 16 hex digits.
+
+        Example:
+          >>> names = Pseudonyms(b"sixteen bytes or")
+          >>> names.of("account", "a") == names.of("account", "a")
+          True
+          >>> names.of("account", "a") == names.of("merchant", "a")
+          False
+        """
+        said = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
+        return hmac.new(self.key, said, hashlib.sha256).hexdigest()[:16]
+
+    def alert(self, alert: Alert) -> Alert:
+        """An alert with pseudonyms for its ids.
+
+        Its own id goes too: it is a hash of the transaction's that everyone can compute. So do the
+        words of a reason that name an id, as where a model has the merchant for a feature, and
+        those of a rule that do; of a condition any text, for it may be the id of somebody else.
+        """
+        ids = {alert.transaction_id, alert.account_id, alert.merchant_id} - {None, ""}
+        return replace(
+            alert,
+            reasons=tuple(_without(ids, reason) for reason in alert.reasons),
+            fired_rules=tuple(_unnamed(ids, rule) for rule in alert.fired_rules),
+            alert_id=self.of("alert", alert.alert_id),
+            transaction_id=self.of("transaction", alert.transaction_id),
+            account_id=self._maybe("account", alert.account_id),
+            merchant_id=self._maybe("merchant", alert.merchant_id),
+        )
+
+    def _maybe(self, kind: Kind, value: str | None) -> str | None:
+        return None if value is None else self.of(kind, value)
+
+
+def _without(ids: Iterable[str | None], reason: Reason) -> Reason:
+    return replace(reason, text=None) if _names(ids, reason.text) else reason
+
+
+def _unnamed(ids: Iterable[str | None], rule: FiredRule) -> FiredRule:
+    texts = rule.condition is not None and any(quote in rule.condition for quote in "\"'")
+    return replace(
+        rule,
+        condition=None if texts or _names(ids, rule.condition) else rule.condition,
+        description=None if _names(ids, rule.description) else rule.description,
+    )
+
+
+def _names(ids: Iterable[str | None], text: str | None) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(str(one))}(?!\w)", text or "") for one in ids)

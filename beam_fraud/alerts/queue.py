@@ -1,0 +1,103 @@
+"""Alerts into the outbox's table, inside a transaction that may hold more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.sinks.flagged_columns import alert_columns, flagged_columns
+from beam_fraud.storage.database.retry import persistently
+from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
+from beam_fraud.storage.database.upsert import upsert_columns
+
+#: Which alerts may still change.
+_UNDELIVERED = ALERTS.c.delivery_id.is_(None)
+
+
+def queue_alerts(
+    connection: Connection,
+    flagged: dict[str, pa.Array],
+    channels: Sequence[str],
+    context: AlertContext | None = None,
+) -> None:
+    """Queue an alert a row and channel: one in a delivery stays, others take the newest scoring.
+
+    Args:
+      connection: in a transaction.
+      flagged: `flagged_columns` of the rows.
+      channels: names.
+      context: what alerts tell beside their rows, if that is known.
+    """
+    if channels:
+        columns = alert_columns(flagged, channels, context)
+        upsert_columns(connection, ALERTS, columns, where=_UNDELIVERED)
+
+
+def queue_flagged(
+    url: str, batch: pa.RecordBatch, channels: Sequence[str], context: AlertContext | None = None
+) -> None:
+    """Queue an alert a row and channel, in one transaction; the same twice changes nothing.
+
+    Args:
+      url: of the outbox, a database that was prepared.
+      batch: rows of the schema `stages.SCORED`.
+      channels: names.
+      context: what alerts tell beside their rows, if that is known.
+
+    Raises:
+      FraudError: the database refuses or cannot be reached.
+    """
+    flagged = flagged_columns(batch)
+    persistently(url, lambda connection: queue_alerts(connection, flagged, channels, context))
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that people are told once."""
+
+    #: What it is of: the same parts, the same notice.
+    about: tuple[str, ...]
+    #: In plain words.
+    text: str
+
+    def delivery_id(self, channel: str) -> str:
+        """What the notice is known by in a channel: 32 hexadecimal digits, always the same."""
+        told = "\0".join((channel, *self.about))
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def queue_notices(
+    connection: Connection, channels: Sequence[str], notices: Sequence[Notice]
+) -> None:
+    """Queue a message of each notice for every channel, unless it was queued before.
+
+    Args:
+      connection: in a transaction.
+      channels: names of the channels.
+      notices: what they are told.
+    """
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "delivery_id": notice.delivery_id(channel),
+            "channel": channel,
+            "kind": "notice",
+            "text": notice.text,
+            "created_at": now,
+            "state": "waiting",
+            "attempts": 0,
+        }
+        for notice in notices
+        for channel in channels
+    ]
+    if not rows:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(DELIVERIES).on_conflict_do_nothing(), rows)

@@ -1,0 +1,167 @@
+"""Options that belong to Beam and its runners: which there are, and what was given of them."""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache
+from typing import TYPE_CHECKING
+
+from beam_fraud.cli.terminal.command import StrictCommand
+from beam_fraud.cli.terminal.wrong_call import unknown_option
+from beam_fraud.errors import UsageError
+
+if TYPE_CHECKING:
+    # The context that Typer gives its commands is of a base class that it does not export.
+    from typer._click import Context
+
+#: Where `BeamCommand` leaves Beam's share of the arguments, in the context's `meta`.
+BEAM_ARGS = "beam_fraud.beam_args"
+
+
+class BeamCommand(StrictCommand):
+    """A command that hands options to Beam if some runner of Beam declares them.
+
+    An option is ours if we have it, else Beam's if Beam has it under its full name (dashes may
+    stand for underscores), else a wrong call: Beam alone would drop it with a warning and run.
+    """
+
+    # It turns standard error away from workers first.
+    shows_activities_itself = True
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Keep Beam's share of the arguments aside and parse the rest."""
+        own = {
+            name: not getattr(parameter, "is_flag", False)
+            for parameter in self.get_params(ctx)
+            if parameter.param_type_name == "option"
+            for name in parameter.opts
+        }
+        ours, beams = split(args, own, ctx.command_path)
+        ctx.meta[BEAM_ARGS] = beams
+        return super().parse_args(ctx, ours)
+
+
+def split(args: list[str], own: dict[str, bool], command: str) -> tuple[list[str], tuple[str, ...]]:
+    """Divide arguments into ours and Beam's; Beam is imported only if one is not ours.
+
+    Args:
+      args: the arguments as given.
+      own: our option strings, to whether they take a value.
+      command: what to call for help, as in `beam-fraud score`.
+
+    Returns:
+      Our arguments as given, and Beam's each as one `--name` or `--name=value`.
+
+    Raises:
+      UsageError: an option is neither ours nor Beam's, lacks its value or has a bad one.
+    """
+    ours: list[str] = []
+    beams: list[str] = []
+    rest = list(args)
+    while rest:
+        arg = rest.pop(0)
+        name, equals, value = arg.partition("=")
+        if arg == "--":
+            ours += [arg, *rest]
+            break
+        if name in own:
+            ours.append(arg)
+            if own[name] and not equals and rest:
+                ours.append(rest.pop(0))
+        elif _is_option(arg):
+            beams.append(_beam_argument(name, value if equals else None, rest, own, command))
+        else:
+            ours.append(arg)
+    if beams:
+        _check(beams)
+    return ours, tuple(beams)
+
+
+def _is_option(arg: str) -> bool:
+    """Whether an argument is an option; `-` alone and negative numbers are values."""
+    return len(arg) > 1 and arg[0] == "-" and not arg[1].isdigit()
+
+
+def _beam_argument(
+    name: str, value: str | None, rest: list[str], own: dict[str, bool], command: str
+) -> str:
+    """One of Beam's options as one argument; takes its value from `rest` where it stands there."""
+    declared = beam_options()
+    full = _declared_name(name, declared)
+    if full is not None and full.replace("_", "-") in own:
+        # `--dry_run` is Beam's, for its own tests; ours, with a dash, is surely meant.
+        raise UsageError(unknown_option(name, own, command))
+    if full is None:
+        raise UsageError(unknown_option(name, [*own, *declared], command))
+    if not declared[full]:
+        if value is not None:
+            raise UsageError(f"option {name} takes no value (given: {value!r})")
+        return full
+    if value is None:
+        if not rest or _is_option(rest[0]):
+            raise UsageError(f"option {name} needs a value, as in {name}=VALUE")
+        value = rest.pop(0)
+    return f"{full}={value}"
+
+
+def _declared_name(name: str, declared: dict[str, bool]) -> str | None:
+    if name in declared or not name.startswith("--"):
+        return name if name in declared else None
+    underscored = f"--{name[2:].replace('-', '_')}"
+    return underscored if underscored in declared else None
+
+
+def beam_options() -> dict[str, bool]:
+    """Every option string that Beam's pipeline options declare, to whether it takes a value."""
+    return {
+        name: action.nargs != 0
+        for action in _parser()._actions
+        for name in action.option_strings
+        if name.startswith("--") and name != "--help"
+    }
+
+
+@cache
+def _parser() -> argparse.ArgumentParser:
+    """Beam's own parser, with the options of all runners."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    import beam_fraud.runners.flink.options  # noqa: F401  declares more of them
+
+    parsers: list[argparse.ArgumentParser] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    parsers[0].exit_on_error = False
+    return parsers[0]
+
+
+def _check(args: list[str]) -> None:
+    """Refuse values that Beam would end the program for, with its usage text, or only later."""
+    from apache_beam.runners.runner import create_runner
+
+    from beam_fraud.runners.runner import refuse_unusable
+
+    _refuse_repeated(args)
+    try:
+        runner = _parser().parse_args(args).runner
+        if runner is not None:
+            # Some of them cannot even be made.
+            refuse_unusable(runner)
+            create_runner(runner)
+    except (argparse.ArgumentError, ValueError, ImportError, AttributeError) as error:
+        line = " ".join(str(error).split())
+        raise UsageError(line.removeprefix("argument ")) from None
+
+
+def _refuse_repeated(args: list[str]) -> None:
+    """Refuse one of Beam's options that is given twice, unless Beam collects its values."""
+    actions = {name: action for action in _parser()._actions for name in action.option_strings}
+    seen: set[str] = set()
+    for arg in args:
+        name = arg.partition("=")[0]
+        action = actions[name]
+        if not isinstance(action, argparse._StoreAction):
+            # A flag, or one that collects its values.
+            continue
+        if action.dest in seen:
+            raise UsageError(f"option {name} is given twice; give it once")
+        seen.add(action.dest)

@@ -1,0 +1,41 @@
+"""The outbox that a command over alerts is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.storage.database.url import database_file
+from beam_fraud.storage.urls import absolute
+
+
+def given_outbox(sink: str | None, out: str | None) -> Outbox:
+    """The outbox of a database, or the one that a run has left in its directory.
+
+    Args:
+      sink: `--sink`, a database.
+      out: `--out` of a `score` or `stream` without a database.
+
+    Raises:
+      UsageError: not one of both is given, or the sink is no database.
+      FraudError: it is not there, or cannot be used.
+    """
+    if (sink is None) == (out is None):
+        raise UsageError("give --sink URL, the database with the alerts, or --out DIR, not both")
+    if out is not None:
+        file = absolute(Path(out)) / "outbox.db"
+        outbox, fix = Outbox(sqlite_url(file)), "alerts of a run with a database are in its --sink"
+    else:
+        database = parse_sink(str(sink))
+        if not isinstance(database, DatabaseSink):
+            raise UsageError(f"--sink {database.describe()}: holds no alerts, give a database")
+        outbox, fix = Outbox(database.url), "give the one that the run was given"
+    there = database_file(outbox.url)
+    if there is not None and not there.is_file():
+        raise FraudError(f"{there}: there is no such database; {fix}")
+    outbox.begin()
+    return outbox

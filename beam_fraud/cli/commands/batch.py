@@ -1,0 +1,329 @@
+"""What the commands that run over files share: what to read, the launch, the counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
+from beam_fraud.cli.commands.target import target_of_batch
+from beam_fraud.cli.terminal.progress import progress_of
+from beam_fraud.errors import FraudError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.monitoring import activity
+from beam_fraud.monitoring.run_progress import rows_done
+from beam_fraud.operations.dead_letters.headers import note_headers
+from beam_fraud.pipeline.batch import Inputs
+from beam_fraud.records.dead_share import DeadShare, first_dead_letter
+from beam_fraud.records.event_span import event_span
+from beam_fraud.runners import launch
+from beam_fraud.runners.dataflow.checks import template_location
+from beam_fraud.runners.refusal import Target
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.schema.duration import SECOND
+from beam_fraud.sources.filesystem import open_file
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.source import find_history, find_inputs, limit_files
+from beam_fraud.storage.batch_objects import BatchOutputs, ObjectOutputs
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS
+from beam_fraud.storage.folder import make_directory
+from beam_fraud.transforms import counters
+
+_LOG = logging.getLogger(__name__)
+
+#: Several workers share a file in segments of at least this size.
+_MIN_SEGMENT_BYTES = 8 << 20
+#: Segments a worker gets where there are fewer files: enough to even out, few enough to be large.
+_SEGMENTS_PER_WORKER = 4
+#: Segments on a cluster, whose size nobody knows here.
+_CLUSTER_SEGMENT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What to read, and how."""
+
+    #: Paths, directories or globs.
+    files: tuple[str, ...]
+    #: Directory of the outputs.
+    out: str
+    #: Paths, directories or globs of earlier transactions.
+    history: tuple[str, ...] = ()
+    #: Processes on this machine.
+    workers: int = 1
+    #: Rows to read at most.
+    limit: int | None = None
+    #: Where ids are unique: in each `file`, or in the `run`.
+    dedupe: str = "file"
+    #: Rows of a block.
+    block_rows: int = 50_000
+    #: The largest share of dead letters (0 to 1) with which the run succeeds; None: any but all.
+    max_dead: float | None = None
+    #: Check everything and compute nothing.
+    dry_run: bool = False
+    #: Options for Beam.
+    beam_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How the pipeline of a call runs, and where."""
+
+    #: Of the call.
+    options: BatchOptions
+    #: Beam's, made of them.
+    beam_options: PipelineOptions
+    #: What takes the pipeline.
+    target: Target
+
+    @property
+    def template(self) -> str | None:
+        """Where the job is only described, for someone else to start it; None if it is run."""
+        return template_location(self.beam_options)
+
+
+def plan(options: BatchOptions) -> BatchPlan:
+    """See how the pipeline will run; a call that the runner cannot carry out ends here.
+
+    Raises:
+      UsageError: the runner cannot run it, or an option is missing or in vain.
+      FraudError: nothing answers at an address.
+    """
+    beam_options = launch.pipeline_options(options.beam_args, options.workers)
+    return BatchPlan(options, beam_options, target_of_batch(options, beam_options))
+
+
+def find(planned: BatchPlan, features: FeatureSet, outputs: BatchOutputs) -> Inputs:
+    """Find and check the files that are to be read.
+
+    Raises:
+      UsageError: a file is its own history, a bundle, or will be among the outputs.
+      FraudError: a file that cannot be read or lacks a column.
+    """
+    options, here = planned.options, planned.target.runner.local
+    refuse_bundles((*options.files, *options.history))
+    refuse_own_outputs((*options.files, *options.history), outputs.directory)
+    inputs = Inputs((), features, outputs)
+    files = tuple(find_inputs(options.files, features.schema, labels=inputs.labels))
+    history = find_history(options.history, files, features.schema, labels=inputs.labels)
+    return replace(
+        inputs,
+        files=files,
+        history=tuple(history),
+        segments=tuple(limit_files(files, options.limit)) if options.limit else None,
+        segment_bytes=_segment_bytes(files, options.workers) if here else _CLUSTER_SEGMENT_BYTES,
+        max_dead=options.max_dead,
+        dedupe_across_files=options.dedupe == "run",
+        block_rows=options.block_rows,
+        spill=outputs.scratch / "spill" if here else None,
+    )
+
+
+def run(
+    planned: BatchPlan,
+    inputs: Inputs,
+    build: Callable[[beam.Pipeline, Inputs], None],
+    doing: str,
+) -> dict[str, int]:
+    """Run a graph to its end, telling the progress.
+
+    Args:
+      planned: how.
+      inputs: what is read.
+      build: adds the graph to a pipeline.
+      doing: what is done, as the progress bar says it.
+
+    Returns:
+      The counters.
+
+    Raises:
+      RuntimeError: the pipeline failed.
+    """
+    with ExitStack() as stack:
+        if planned.target.runner.local:
+            # On a disk, in the staging, which the next run clears should this one be killed.
+            directory = str(inputs.outputs.scratch / "progress")
+            make_directory(Path(directory))
+            inputs = replace(inputs, progress=directory)
+            total = _rows(inputs.files, planned.options.limit)
+            # With velocity features a row is read, waits, and is then gone on with.
+            times = 2 if inputs.features.velocity else 1
+            stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
+        else:
+            name = runner_of(planned.beam_options).name
+            stack.enter_context(activity.doing(f"{doing} on {name}"))
+        # Ask for its counters once it has ended: a job server that is asked before has none of them
+        # at the end either.
+        result = launch.run(planned.beam_options, lambda pipeline: build(pipeline, inputs))
+    counted = counters.read_counters(result)
+    if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
+        _note_headers(inputs)
+    return counted
+
+
+def planned_reach(inputs: Inputs) -> WindowReach | None:
+    """How far the windows of a run will reach back, as far as files tell before they are read."""
+    horizon = look_back(inputs.features.velocity)
+    if not horizon:
+        return None
+    schema = inputs.features.schema
+    history, rows = event_span(inputs.history, schema), event_span(inputs.files, schema)
+    return WindowReach(
+        horizon,
+        history=bool(inputs.history),
+        history_from=None if history is None else history[0],
+        first_row=None if rows is None else rows[0],
+    )
+
+
+def warn_of_windows(inputs: Inputs) -> None:
+    """Before a run, if that is known by then: say that windows are not full from the start."""
+    reach = planned_reach(inputs)
+    warning = None if reach is None else reach.warning()
+    if warning is not None:
+        _LOG.warning("%s", warning)
+
+
+def windows_summary(inputs: Inputs, counted: Mapping[str, int]) -> dict[str, object]:
+    """How far the windows of a run reached back, for its summary; warns if that is news."""
+    planned = planned_reach(inputs)
+    if planned is None:
+        return {}
+    times = (counted.get(name) for name in (counters.EARLIEST_HISTORY_ROW, counters.EARLIEST_ROW))
+    history_from, first_row = (None if t is None else t * SECOND for t in times)
+    # A history of which no row is a transaction is none.
+    history = planned.history and (history_from is not None or first_row is None)
+    reach = replace(planned, history=history, history_from=history_from, first_row=first_row)
+    warning = reach.warning()
+    if not planned.known and warning is not None:
+        _LOG.warning("%s", warning)
+    return {"windows": reach.to_dict()}
+
+
+def leave_template(
+    planned: BatchPlan, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
+) -> dict[str, object]:
+    """Describe the job of a graph; it publishes by itself, and leaves no summary.
+
+    Returns:
+      What is told in the place of a summary.
+
+    Raises:
+      RuntimeError: Beam could not do it.
+    """
+    launch.run(planned.beam_options, lambda root: build(root, inputs))
+    return {
+        "template": planned.template,
+        "run_id": inputs.outputs.run_id,
+        "outputs": {name: inputs.outputs.place(name) for name in inputs.outputs.branches},
+    }
+
+
+def _note_headers(inputs: Inputs) -> None:
+    if isinstance(inputs.outputs, ObjectOutputs):
+        # Nothing is put through again from there.
+        return
+    try:
+        note_headers(inputs.outputs.staging / DEAD_LETTERS, inputs.files)
+    except OSError as error:
+        raise inputs.outputs.failure(error) from None
+
+
+def row_counts(counted: dict[str, int]) -> dict[str, object]:
+    """What became of the rows that were read, as `summary.json` says it."""
+    counts: dict[str, object] = {
+        name: counted.get(name, 0)
+        for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
+    }
+    counts["dead_reasons"] = _dead_reasons(counted)
+    if counters.HISTORY_ROWS in counted or counters.HISTORY_ROWS_LEFT_OUT in counted:
+        names = (counters.HISTORY_ROWS, counters.HISTORY_ROWS_LEFT_OUT)
+        counts |= {name: counted.get(name, 0) for name in names}
+    return counts
+
+
+def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
+    """Fail where too many records are dead letters, and warn where they are many.
+
+    Before publishing: what an earlier run left stays.
+
+    Raises:
+      FraudError: none is a transaction, as with the schema of another file, or more are dead
+        letters than `--max-dead` says.
+    """
+    share = counted_share(counted)
+    if not share.remarkable and share.refusal(inputs.max_dead) is None:
+        return
+    for part in inputs.outputs.parts(DEAD_LETTERS)[:1]:
+        share = replace(share, first=first_of_file(part))
+    refusal = share.refusal(inputs.max_dead)
+    if refusal is not None:
+        raise FraudError(f"{refusal}; nothing was written, what was in --out stays")
+    _LOG.warning("%s", share.warning())
+
+
+def refuse_replaced(outputs: BatchOutputs) -> NoReturn:
+    """Say that another run's files are where those of this run were to be."""
+    raise FraudError(
+        f"--out {outputs.shown}: another run has replaced the files of run {outputs.run_id}, or "
+        "stands beside them; run again, with an --out of its own for each"
+    )
+
+
+def counted_share(counted: Mapping[str, int]) -> DeadShare:
+    """The share of dead letters, as counters have it."""
+    return DeadShare(counted.get(counters.ROWS_IN, 0), _dead_reasons(counted))
+
+
+def first_of_file(part: str) -> tuple[str, int, str] | None:
+    """The first dead letter of a Parquet file of them."""
+    with pq.ParquetFile(open_file(part)) as file:
+        return first_dead_letter(file.iter_batches(1))
+
+
+def _dead_reasons(counted: Mapping[str, int]) -> dict[str, int]:
+    return {
+        name.removeprefix(counters.DEAD_PREFIX): rows
+        for name, rows in sorted(counted.items())
+        if name.startswith(counters.DEAD_PREFIX)
+    }
+
+
+def dry_run(inputs: Inputs) -> dict[str, object]:
+    """What a run would read."""
+    return {
+        "dry_run": True,
+        "files": [file.path for file in inputs.files],
+        "history": [file.path for file in inputs.history],
+        "bytes": sum(file.size for file in inputs.files),
+        "rows": _rows(inputs.files, None),
+        "schema": inputs.features.schema.name,
+        "features": list(inputs.features.names),
+        **({} if (reach := planned_reach(inputs)) is None else {"windows": reach.to_dict()}),
+    }
+
+
+def _rows(files: Sequence[InputFile], limit: int | None) -> int | None:
+    """Rows to read if all files tell, else None."""
+    known = [file.rows for file in files if file.rows is not None]
+    if len(known) < len(files):
+        return None
+    return min(sum(known), limit) if limit else sum(known)
+
+
+def _segment_bytes(files: tuple[InputFile, ...], workers: int) -> int | None:
+    """How files are cut here: not at all where every worker gets its share of whole files."""
+    if workers == 1:
+        return None
+    total = sum(file.size for file in files)
+    each = max(total // (workers * _SEGMENTS_PER_WORKER), _MIN_SEGMENT_BYTES)
+    return each if max(file.size for file in files) > 2 * each else None

@@ -1,0 +1,259 @@
+"""`beam-fraud rules check`: what rules would do, tried on transactions."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.rules import given_rules
+from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.decisions.decision import decided_columns
+from beam_fraud.decisions.rules.figures import Block, RuleFigures
+from beam_fraud.decisions.rules.program import Program
+from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
+from beam_fraud.decisions.rules.toml import load_rules
+from beam_fraud.decisions.rules.vocabulary import vocabulary
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.evaluation.candidate import overlap_warning
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
+from beam_fraud.models.manifest import Thresholds
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.schema.event_time import event_micros
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.toml import load_schema
+
+_LOG = logging.getLogger(__name__)
+#: Rows looked at together, as a block of the graph has.
+_BLOCK_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class CheckRulesOptions:
+    """The arguments of `rules check`."""
+
+    #: The rules, a TOML file.
+    file: str
+    #: Transactions: files, directories, globs.
+    on: tuple[str, ...]
+    #: Preset or TOML file; the model's own schema if None.
+    schema: str | None = None
+    #: Directory of a bundle, or None.
+    model: str | None = None
+    #: First event time of the rows, ISO 8601.
+    since: str | None = None
+    #: First event time after the rows.
+    until: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
+
+
+def run(options: CheckRulesOptions) -> dict[str, object]:
+    """Try the rules.
+
+    Raises:
+      UsageError: the rules, or an option, cannot be meant.
+      FraudError: there is no row, or a file or the bundle cannot be used.
+    """
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    refuse_bundles((*options.on, *options.history))
+    bundle = None if options.model is None else open_bundle(options.model)
+    if bundle is not None:
+        check_packages(bundle)
+    schema = _schema(options, bundle)
+    rules, features = _rules_and_features(options, schema, bundle)
+    dataset = load_dataset(
+        options.on,
+        features.schema,
+        since=since,
+        until=until,
+        history=options.history,
+        labels="known",
+    )
+    if dataset.rows_dead:
+        _LOG.warning("%s", dataset.left_out)
+    if not dataset.transactions.num_rows:
+        raise FraudError("no rows to try the rules on in the files and times given")
+    warning = _overlap(dataset.transactions, bundle)
+    if warning is not None:
+        _LOG.warning("%s", warning)
+    reach = dataset.reach
+    if reach is not None and (short := reach.warning()) is not None:
+        _LOG.warning("%s", short)
+    figures = _tried(dataset.transactions, rules, features, bundle)
+    everything = figures.everything
+    told = figures.of_rules(model=bundle is not None)
+    _warn(told)
+    return {
+        "rules_file": options.file,
+        "model_id": None if bundle is None else bundle.model_id,
+        "rows": everything.rows,
+        "frauds": everything.frauds,
+        "genuine": everything.genuine,
+        "rules": told,
+        "together": figures.together.figures(everything),
+        "model": None if bundle is None else figures.model.figures(everything),
+        "rows_in": dataset.rows_in,
+        "rows_dead": dataset.rows_dead,
+        "rows_duplicate": dataset.rows_duplicate,
+        **({} if reach is None else {"windows": reach.to_dict()}),
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    return rules_table(cast(dict[str, Any], result))
+
+
+def _schema(options: CheckRulesOptions, bundle: Bundle | None) -> Schema:
+    if options.schema is not None:
+        return load_schema(options.schema)
+    if bundle is None:
+        raise UsageError("--schema: say what the transactions look like, or give --model BUNDLE")
+    return bundle.schema
+
+
+def _rules_and_features(
+    options: CheckRulesOptions, schema: Schema, bundle: Bundle | None
+) -> tuple[RuleSet, FeatureSet]:
+    """The rules, and all that has to be computed for them and the model."""
+    if bundle is not None:
+        rules = given_rules(options.file, bundle, schema)
+        return rules, bundle.features_in(schema, rules.columns)
+    rules = load_rules(options.file, vocabulary(schema, scored=False))
+    needed = set(rules.columns)
+    velocity = tuple(part for spec in schema.velocity for part in spec.only(needed))
+    return rules, FeatureSet(replace(schema, velocity=velocity), order=("amount",))
+
+
+def _tried(
+    transactions: pa.Table, rules: RuleSet, features: FeatureSet, bundle: Bundle | None
+) -> RuleFigures:
+    program, figures = Program(rules, features), RuleFigures(rules.rules)
+    # Without a model nothing is flagged but by rules.
+    thresholds = Thresholds(1.0) if bundle is None else bundle.thresholds
+    model = None if bundle is None else load_model(bundle)
+    total = transactions.num_rows
+    with doing("trying the rules", lambda: f"{figures.everything.rows:,} of {total:,} rows"):
+        for rows in transactions.to_batches(max_chunksize=_BLOCK_ROWS):
+            block = feature_matrix(rows, features)
+            scores = np.zeros(len(rows)) if model is None else predict_scores(model, block)
+            fired = program.fired(rows, block, scores)
+            fraud, genuine = _labels(rows)
+            counted = Block(
+                amounts=np.asarray(rows.column("amount")),
+                fraud=fraud,
+                genuine=genuine,
+                by_model=_flagged(decided_columns(scores, thresholds, None)),
+                flagged=_flagged(decided_columns(scores, thresholds, fired)),
+            )
+            figures.add(fired, counted)
+    return figures
+
+
+def _overlap(transactions: pa.Table, bundle: Bundle | None) -> str | None:
+    """A warning if the model may know the labels that it is measured by."""
+    if bundle is None or "label" not in transactions.column_names:
+        return None
+    times = event_micros(transactions)
+    return overlap_warning(bundle, int(times.min()), int(times.max()))
+
+
+def _labels(rows: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """bool[n] each: which rows are known to be frauds, and genuine."""
+    if "label" not in rows.schema.names:
+        return np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    fraud, genuine = (pc.equal(rows.column("label"), label).fill_null(False) for label in (1, 0))
+    return _mask(fraud), _mask(genuine)
+
+
+def _flagged(decided: dict[str, pa.Array]) -> npt.NDArray[np.bool_]:
+    return _mask(decided["flagged"])
+
+
+def _mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _warn(rules: dict[str, dict[str, Any]]) -> None:
+    for name, rule in rules.items():
+        if not rule["fired"]:
+            _LOG.warning("rule %s never fires on these rows", name)
+        elif rule["share"] > RULE_LIMIT and rule["decision"] != "approve":
+            _LOG.warning(
+                "rule %s fires on %.1f %% of the rows: a stream would mute it beyond %g %%",
+                name,
+                100 * rule["share"],
+                100 * RULE_LIMIT,
+            )
+
+
+def rules_table(figures: dict[str, Any]) -> str:
+    """What `commands.check_rules` found, as lines of text: one a rule, then all together."""
+    rows, frauds, labelled = figures["rows"], figures["frauds"], figures["genuine"]
+    labelled += frauds
+    known = (
+        f", {labelled:,} of them labelled, {frauds:,} frauds" if labelled else ", without labels"
+    )
+    lines: list[tuple[str, ...]] = [("rule", "decision", "fired", "share")]
+    if labelled:
+        lines[0] += ("frauds", "precision", "recall", "of amount")
+    if figures["model"] is not None and labelled:
+        lines[0] += ("beyond the model",)
+    for name, rule in figures["rules"].items():
+        line = _line(name, rule["decision"], rule, bool(labelled))
+        if figures["model"] is not None and labelled:
+            line += (_beyond(rule),)
+        lines.append(line)
+    if figures["model"] is not None:
+        lines.append(_line("(model alone)", "", figures["model"], bool(labelled)))
+    together = "(model and rules)" if figures["model"] is not None else "(all rules)"
+    lines.append(_line(together, "", figures["together"], bool(labelled)))
+    model = f"\n{figures['model_id']}" if figures["model_id"] else ""
+    described = [
+        f"{name}: {rule['description']}"
+        for name, rule in figures["rules"].items()
+        if rule["description"]
+    ]
+    about = "\n\n" + "\n".join(described) if described else ""
+    table = f"{_aligned(lines)}{about}"
+    return f"{figures['rules_file']} on {rows:,} rows{known}{model}\n\n{table}"
+
+
+def _line(name: str, decision: str, figures: dict[str, Any], labelled: bool) -> tuple[str, ...]:
+    line: tuple[str, ...] = (name, decision, f"{figures['fired']:,}", f"{figures['share']:.2%}")
+    if labelled:
+        line += (f"{figures['frauds']:,}",)
+        names = ("precision", "recall", "fraud_amount_share")
+        line += tuple("-" if figures[n] is None else f"{figures[n]:.3f}" for n in names)
+    return line
+
+
+def _beyond(rule: dict[str, Any]) -> str:
+    if rule["decision"] == "approve":
+        return f"{rule['frauds_let_pass']:,} frauds let pass"
+    return f"+{rule['frauds_beyond_model']:,} frauds, +{rule['genuine_beyond_model']:,} genuine"
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> str:
+    """Columns under one another: names and the last one flush left, numbers flush right."""
+    columns = max(map(len, lines))
+    full = [(*line, *("",) * (columns - len(line))) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
+    left = {0, 1, 8}
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in full
+    )

@@ -1,0 +1,245 @@
+"""`beam-fraud models compare`: bundles side by side."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any, cast
+
+import numpy as np
+
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.show_model import FIGURES
+from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.terminal.columns import aligned
+from beam_fraud.errors import UsageError
+from beam_fraud.evaluation.agreement import agreement
+from beam_fraud.evaluation.candidate import overlap_warning
+from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
+from beam_fraud.models.manifest import Manifest
+from beam_fraud.models.metrics import measure, one_class_warning
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.schema.event_time import event_micros
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What is not the same in all of several models."""
+
+    #: Features that all of them take.
+    shared_features: tuple[str, ...]
+    #: Features that some take and others don't, to whether each model takes it.
+    other_features: dict[str, tuple[bool, ...]]
+    #: Settings that differ, to each model's; None where a kind has none of this name.
+    settings: dict[str, tuple[Any, ...]]
+
+
+def differences(manifests: Sequence[Manifest]) -> Differences:
+    """Compare the manifests of two models or more."""
+    taken = [set(manifest.features) for manifest in manifests]
+    features = _in_order(name for manifest in manifests for name in manifest.features)
+    names = _in_order(name for manifest in manifests for name in manifest.settings)
+    settings = {
+        name: tuple(manifest.settings.get(name) for manifest in manifests) for name in names
+    }
+    return Differences(
+        shared_features=tuple(name for name in features if all(name in t for t in taken)),
+        other_features={
+            name: tuple(name in t for t in taken)
+            for name in features
+            if not all(name in t for t in taken)
+        },
+        settings={
+            name: values
+            for name, values in settings.items()
+            if any(value != values[0] for value in values)
+        },
+    )
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CompareModelsOptions:
+    """The arguments of `models compare`."""
+
+    #: Directories of the bundles, two or more.
+    bundles: tuple[str, ...]
+    #: Labelled transactions to measure all of them on; none: their manifests' figures alone.
+    on: tuple[str, ...] = ()
+    #: Preset or TOML file in place of the bundles' own schemas.
+    schema: str | None = None
+    #: First event time of the rows, ISO 8601.
+    since: str | None = None
+    #: First event time after the rows.
+    until: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
+
+
+def run(options: CompareModelsOptions) -> dict[str, object]:
+    """Compare what the manifests say and, with labelled rows, what the models do.
+
+    Returns:
+      `models` in the order given, their `differences`, and `measured`: None, or figures of the same
+      rows for each model and the agreement of each pair.
+
+    Raises:
+      FraudError: a bundle can't be used, or there is no row or label.
+    """
+    if len(options.bundles) < 2:
+        raise UsageError("models compare: give two bundles or more")
+    if not options.on:
+        for option in ("schema", "since", "until", "history"):
+            if getattr(options, option):
+                name = "from" if option == "since" else option
+                raise UsageError(f"--{name}: only with --on, which rows are measured on")
+    bundles = [open_bundle(path) for path in options.bundles]
+    return {
+        "models": [_described(bundle) for bundle in bundles],
+        "differences": asdict(differences([bundle.manifest for bundle in bundles])),
+        "measured": _measured(bundles, options) if options.on else None,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """Tables, a column a model."""
+    models = cast(list[dict[str, Any]], result["models"])
+    ids = [printable(model["model_id"]) for model in models]
+    rows = [["", *ids]]
+    for name in ("kind", "created", "trained_on", "threshold", "decline", "microseconds_per_row"):
+        rows.append([name.replace("_", " "), *(_text(model[name]) for model in models)])
+    own = [["own figures", *(str(m["metrics"].get("rows_of", "-")) for m in models)]]
+    for name, text in FIGURES.items():
+        own.append([text, *(_text(model["metrics"].get(name)) for model in models)])
+    return "\n".join(
+        [
+            *aligned(rows),
+            "",
+            *aligned(own),
+            "",
+            *_render_differences(cast(dict[str, Any], result["differences"])),
+            *_render_measured(cast(dict[str, Any] | None, result["measured"]), ids),
+        ]
+    )
+
+
+def _described(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "model_id": bundle.model_id,
+        "path": bundle.path,
+        "kind": manifest.kind,
+        "created": manifest.created,
+        "trained_on": None if manifest.trained_on is None else list(manifest.trained_on),
+        "threshold": manifest.thresholds.review,
+        "decline": manifest.thresholds.decline,
+        "microseconds_per_row": manifest.microseconds_per_row,
+        "metrics": manifest.metrics,
+    }
+
+
+def _measured(bundles: list[Bundle], options: CompareModelsOptions) -> dict[str, Any]:
+    refuse_bundles((*options.on, *options.history))
+    for bundle in bundles:
+        check_packages(bundle)
+    evaluated = evaluated_rows(
+        bundles,
+        options.on,
+        schema=options.schema,
+        history=options.history,
+        since=parse_moment("--from", options.since),
+        until=parse_moment("--until", options.until),
+        protocol=None,
+        segments=(),
+    )
+    times = event_micros(evaluated.transactions[0])
+    first, last = int(times.min()), int(times.max())
+    labels = evaluated.rows.labels
+    alone = one_class_warning(len(labels), int(labels.sum()))
+    warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
+    warnings += [] if alone is None else [alone]
+    reach = evaluated.reach
+    warnings += [] if reach is None or (short := reach.warning()) is None else [short]
+    for warning in warnings:
+        _log.warning("%s", warning)
+    scores = [_scores(bundle, evaluated, place) for place, bundle in enumerate(bundles)]
+    thresholds = [bundle.thresholds.review for bundle in bundles]
+    return {
+        "rows": len(labels),
+        "frauds": int(labels.sum()),
+        "models": [
+            {"model_id": bundle.model_id, **measure(labels, s, threshold).to_dict()}
+            for bundle, s, threshold in zip(bundles, scores, thresholds, strict=True)
+        ],
+        "pairs": [
+            {
+                "first": bundles[a].model_id,
+                "second": bundles[b].model_id,
+                **asdict(agreement(labels, scores[a], scores[b], (thresholds[a], thresholds[b]))),
+            }
+            for a, b in combinations(range(len(bundles)), 2)
+        ],
+        "warnings": warnings,
+    }
+
+
+def _scores(bundle: Bundle, evaluated: Evaluated, place: int) -> np.ndarray[Any, Any]:
+    matrix = feature_matrix(evaluated.transactions[place], evaluated.features[place])
+    return predict_scores(load_model(bundle), matrix)
+
+
+def _render_differences(found: dict[str, Any]) -> list[str]:
+    lines = [f"{len(found['shared_features'])} features in common"]
+    rows = [
+        [f"  {printable(name)}", *("yes" if taken else "no" for taken in takers)]
+        for name, takers in found["other_features"].items()
+    ]
+    lines += ["features of some:", *aligned(rows)] if rows else []
+    rows = [
+        [f"  {printable(name)}", *map(_text, values)] for name, values in found["settings"].items()
+    ]
+    return lines + (["settings that differ:", *aligned(rows)] if rows else [])
+
+
+def _render_measured(found: dict[str, Any] | None, ids: list[str]) -> list[str]:
+    if found is None:
+        return []
+    head = f"On the same {found['rows']:,} rows with {found['frauds']:,} frauds, each from its own"
+    rows = [["", *ids]]
+    for name in ("average_precision", "roc_auc", "threshold", "precision", "recall", "f1"):
+        text = FIGURES.get(name, name)
+        rows.append([text, *(_text(model[name]) for model in found["models"])])
+    for name, text in (("tp", "frauds flagged"), ("fp", "genuine flagged")):
+        rows.append([text, *(_text(model["confusion"][name]) for model in found["models"])])
+    lines = ["", f"{head} threshold:", *aligned(rows), ""]
+    for pair in found["pairs"]:
+        overlap, rank = _text(pair["overlap"]), _text(pair["rank_correlation"])
+        lines.append(
+            f"{printable(pair['first'])} and {printable(pair['second'])}: "
+            f"both flag {pair['both']:,} "
+            f"rows ({pair['frauds_both']:,} frauds), the first alone {pair['only_first']:,} "
+            f"({pair['frauds_only_first']:,}), the second alone {pair['only_second']:,} "
+            f"({pair['frauds_only_second']:,}); overlap {overlap}, rank correlation {rank}"
+        )
+    return lines
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return " to ".join(printable(str(part)[:10]) for part in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))

@@ -1,0 +1,254 @@
+"""`beam-fraud dead-letters list` and `export`: what died, why, and the records to repair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.operations.dead_letters.database import DeadLetterTable
+from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
+from beam_fraud.operations.dead_letters.repaired import write_json_lines
+from beam_fraud.operations.dead_letters.store import Choice, DeadLetters, undelivered_rows
+from beam_fraud.operations.dead_letters.wrong_value import wrong_value
+from beam_fraud.records.faults import REASONS, line_of
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.batch_outputs import local_directory
+from beam_fraud.storage.urls import absolute
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceOptions:
+    """Which dead letters."""
+
+    #: `--out` of the run that made them, or None.
+    out: str | None
+    #: URL of the database that holds them, if `out` is None.
+    sink: str | None = None
+    #: Only those of this reason.
+    reason: str | None = None
+    #: Only those of this source.
+    source: str | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """What narrows them down."""
+        return Choice(self.reason, self.source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(ChoiceOptions):
+    """What to show of them."""
+
+    #: Rows to show at most.
+    limit: int = 20
+    #: Whether to show the records.
+    payload: bool = False
+    #: Whether to show those as well that were put through again.
+    all: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ChoiceOptions):
+    """Where to write them."""
+
+    #: A new file of JSON lines.
+    to: str
+
+
+def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetterTable:
+    """The place of dead letters that a call names, looked at.
+
+    Raises:
+      UsageError: it names none or two.
+      FraudError: there are none, or they cannot be reached.
+    """
+    if (out is None) == (sink is None):
+        raise UsageError("dead letters: name the --out directory of a run, or a database as --sink")
+    found: DeadLetterDirectory | DeadLetterTable
+    found = DeadLetterDirectory(local_directory(out)) if out is not None else _table(sink or "")
+    found.check()
+    return found
+
+
+def run_list(options: ListOptions) -> dict[str, object]:
+    """Count dead letters, and show the first of them.
+
+    Returns:
+      `dead_letters`, `replayed` and `undelivered` rows; `by_reason` and `by_source`; `rows`; a
+      `note` if `--reason` has none.
+
+    Raises:
+      UsageError, FraudError: as `place`.
+    """
+    letters = place(options.out, options.sink)
+    missed = _missed(letters, options.choice)
+    reasons, sources = Counter[str](), Counter[str]()
+    rows: list[dict[str, Any]] = []
+    replayed = 0
+    for batch in letters.read(options.choice, payloads=options.payload):
+        for row in batch.to_pylist():
+            replayed += row["replayed"]
+            if row["replayed"] and not options.all:
+                continue
+            reasons[row["reason"]] += 1
+            sources[row["source"]] += 1
+            if len(rows) < options.limit:
+                rows.append(row)
+    undelivered = 0
+    if isinstance(letters, DeadLetterDirectory):
+        undelivered = undelivered_rows(letters.out)
+    return {
+        "place": letters.describe(),
+        "dead_letters": reasons.total(),
+        "replayed": replayed,
+        "undelivered": undelivered,
+        "by_reason": dict(reasons.most_common()),
+        "by_source": dict(sources.most_common()),
+        "note": missed,
+        "rows": _with_records(letters, rows, options),
+    }
+
+
+def run_export(options: ExportOptions) -> dict[str, object]:
+    """Write the dead letters that were not put through again to a file of JSON lines.
+
+    Raises:
+      UsageError, FraudError: as `place`; or the file is there already.
+    """
+    letters = place(options.out, options.sink)
+    refuse_missed(letters, options.choice)
+    file = absolute(Path(options.to))
+    rows = write_json_lines(file, _waiting(letters, options.choice))
+    return {"exported": rows, "file": str(file)}
+
+
+def render_list(result: dict[str, Any]) -> str:
+    """The counts and rows for a terminal, which can be trusted with every line."""
+    lines = [f"dead letters  {result['dead_letters']:>12,}   ({result['place']})"]
+    lines += [f"  {reason:<22} {rows:>11,}" for reason, rows in result["by_reason"].items()]
+    lines += [f"  {printable(source)}: {rows:,}" for source, rows in result["by_source"].items()]
+    if result["replayed"]:
+        lines.append(f"put through again {result['replayed']:>8,}")
+    if result["undelivered"]:
+        lines.append(
+            f"undelivered   {result['undelivered']:>12,}   (rows that a database did not take; "
+            "replay them with --sink URL)"
+        )
+    for row in result["rows"]:
+        line = "" if row["line"] is None else f"line {row['line']}, "
+        where = f"{row['source']} {line}" if line else f"{row['source']}:{row['position']} "
+        said = (row["detail"] or "").removeprefix(line)
+        said += "" if row["value"] is None else f": {row['value']}"
+        text = f"{where}{row['reason']} {said} {row.get('payload') or ''}"
+        lines.append(
+            printable(text.rstrip(), escaped=True) + (" (replayed)" if row["replayed"] else "")
+        )
+    if result["note"]:
+        lines.append(result["note"])
+    left = result["dead_letters"] - len(result["rows"])
+    if left:
+        lines.append(f"... and {left:,} more; --limit shows more of them")
+    return "\n".join(lines)
+
+
+def render_export(result: dict[str, Any]) -> str:
+    """What was written, and what to do with it."""
+    return (
+        f"exported {result['exported']:,} dead letters to {result['file']}\n"
+        "It holds whole records, so personal data. Repair the payloads, then put them through "
+        "again: dead-letters replay ... --from FILE"
+    )
+
+
+def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
+    """See that a choice has a dead letter, of those too that were put through again.
+
+    Raises:
+      UsageError: there is no such reason.
+      FraudError: no dead letter is of the reason or the source.
+    """
+    missed = _missed(letters, choice)
+    if missed is not None:
+        raise FraudError(missed)
+
+
+def _table(url: str) -> DeadLetterTable:
+    sink = parse_sink(url)
+    if not isinstance(sink, DatabaseSink):
+        raise UsageError("--sink: dead letters are kept in a database or under --out; name one")
+    return DeadLetterTable(sink.url)
+
+
+def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:
+    for batch in letters.read(choice):
+        yield batch.filter(pc.invert(batch.column("replayed")))
+
+
+def _missed(letters: DeadLetters, choice: Choice) -> str | None:
+    """Why a choice has no dead letter; None if it has one, or chooses nothing."""
+    if choice.reason is not None and choice.reason not in REASONS:
+        near = get_close_matches(choice.reason, REASONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REASONS)}"
+        raise UsageError(f"--reason {choice.reason}: no such reason; {hint}")
+    if choice == Choice() or any(map(len, letters.read(choice, payloads=False))):
+        return None
+    if choice.source is None:
+        return f"--reason {choice.reason}: no dead letter of this reason in {letters.describe()}"
+    sources = {
+        source
+        for batch in letters.read(Choice(), payloads=False)
+        for source in batch.column("source").unique().to_pylist()
+    }
+    if choice.source in sources:
+        return f"--source {choice.source}: none of its dead letters is {choice.reason}"
+    there = ", ".join(sorted(map(printable, sources))) or "none"
+    raise FraudError(
+        f"--source {choice.source}: no dead letter in {letters.describe()} is of it "
+        f"(there are some of: {there})"
+    )
+
+
+def _with_records(
+    letters: DeadLetters, rows: list[dict[str, Any]], options: ListOptions
+) -> list[dict[str, object]]:
+    """Rows with the `line` of their file, if they have one, and the `value` that is wrong."""
+    wanted: dict[tuple[str, int], bytes | None] = {
+        (row["source"], row["position"]): row["payload"] for row in rows
+    }
+    if rows and not options.payload:
+        # Records may be megabytes: only so many files are read as hold these.
+        missing = set(wanted)
+        for batch in letters.read(options.choice):
+            for row in batch.to_pylist():
+                if (key := (row["source"], row["position"])) in missing:
+                    missing.remove(key)
+                    wanted[key] = row["payload"]
+            if not missing:
+                break
+    headers = letters.headers()
+    return [
+        _shown(row, wanted[row["source"], row["position"]], headers, payload=options.payload)
+        for row in rows
+    ]
+
+
+def _shown(
+    row: dict[str, Any], record: bytes | None, headers: Mapping[str, str], *, payload: bool
+) -> dict[str, object]:
+    line, detail = line_of(row["detail"])
+    value = wrong_value(row["reason"], detail, record, headers.get(row["source"]))
+    shown = {**row, "line": line, "value": value}
+    del shown["payload"]
+    if payload:
+        shown["payload"] = None if record is None else record.decode("utf-8", "backslashreplace")
+    return shown

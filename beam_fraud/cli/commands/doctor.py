@@ -1,0 +1,158 @@
+"""`beam-fraud doctor`: what this machine and a runner can run, looked at before submission."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.operations.doctor.check import Check, refused, tried
+from beam_fraud.operations.doctor.machine import (
+    check_bundle,
+    check_disk,
+    check_kafka,
+    check_packages,
+)
+from beam_fraud.operations.doctor.runner import check_runner
+from beam_fraud.operations.doctor.workers import check_workers
+from beam_fraud.runners import launch
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.sources.kafka.settings import KafkaSettings
+
+#: Columns of a check's name.
+_WIDE = 11
+#: State of a check to how it is counted.
+_WORDS = {"ok": "ok", "warning": "with a warning", "failed": "failed"}
+#: Options of Beam's that only a stream has a use for.
+_OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path", "update"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What is to be looked at."""
+
+    #: A bundle.
+    model: str | None = None
+    #: A preset or TOML file.
+    schema: str | None = None
+    #: Directory of the outputs.
+    out: str | None = None
+    #: A broker, `HOST:PORT`, or several with commas between.
+    kafka: str | None = None
+    #: Topics that have to be there.
+    topics: tuple[str, ...] = ()
+    #: `KEY=VALUE` of librdkafka each.
+    kafka_config: tuple[str, ...] = ()
+    #: A file of such lines.
+    kafka_properties: str | None = None
+    #: Whether a pipeline is run to look at the workers.
+    probe: bool = True
+    #: Seconds that it may take.
+    probe_seconds: float = 120.0
+    #: Options for Beam.
+    beam_args: tuple[str, ...] = ()
+
+
+def run(options: DoctorOptions, show: Callable[[Check], None] | None = None) -> dict[str, object]:
+    """Look at everything that the options name; nothing is changed.
+
+    Args:
+      options: what to look at.
+      show: called with every check as soon as it is done.
+
+    Returns:
+      `checks`, each a `Check` as a dictionary, and how many `failed`.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+    """
+    if options.topics and options.kafka is None:
+        raise UsageError("--topic: needs --kafka HOST:PORT")
+    checks = list[Check]()
+    for check in _checks(options):
+        checks.append(check)
+        if show is not None:
+            show(check)
+    return {
+        "checks": [asdict(check) for check in checks],
+        "failed": sum(check.state == "failed" for check in checks),
+    }
+
+
+def _checks(options: DoctorOptions) -> Iterator[Check]:
+    yield from check_packages()
+    model, schema, out = options.model, options.schema, options.out
+    if schema is not None:
+        yield tried("schema", lambda: f"{load_schema(schema).name} can be read")
+    if model is not None:
+        with doing(f"opening {model}"):
+            opened = tried("model", lambda: check_bundle(model))
+        yield opened
+    if out is not None:
+        yield check_disk(out)
+    if options.kafka is not None:
+        with doing(f"asking Kafka {options.kafka}"):
+            found = _kafka(options, options.kafka)
+        yield from found
+    if options.beam_args:
+        yield from _runner(options)
+
+
+def exit_code(result: dict[str, object]) -> int:
+    """1 if anything has failed."""
+    return 1 if result["failed"] else 0
+
+
+def show_check(check: Check) -> None:
+    """Print a line for a check, and one for its fix.
+
+    Raises:
+      FraudError: standard output cannot be written.
+    """
+    lines = [f"{check.state:<8} {check.name:<{_WIDE}}  {check.found}"]
+    if check.fix:
+        lines.append(f"{'':<8} {'':<{_WIDE}}  → {check.fix}")
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError as error:
+        raise FraudError(f"standard output cannot be written ({error.strerror})") from None
+
+
+def render(result: dict[str, object]) -> str:
+    """What came of the checks, which have been shown."""
+    states = Counter(check["state"] for check in result["checks"])  # type: ignore[attr-defined]
+    told = (f"{states[state]} {word}" for state, word in _WORDS.items() if states[state])
+    return f"{sum(states.values())} checks: {', '.join(told)}"
+
+
+def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
+    file = None if options.kafka_properties is None else Path(options.kafka_properties)
+    try:
+        settings = KafkaSettings.of(servers, options.kafka_config, file)
+        return check_kafka(settings, options.topics)
+    except FraudError as error:
+        return [refused("Kafka", error)]
+
+
+def _runner(options: DoctorOptions) -> Iterator[Check]:
+    given = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
+    streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(given)
+    beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=streaming)
+    checks = list[Check]()
+    for check in check_runner(beam_options, streaming=streaming):
+        checks.append(check)
+        yield check
+    # On Dataflow a probe would take minutes of machines that somebody pays for.
+    costly = runner_of(beam_options).dataflow
+    if any(check.state == "failed" for check in checks) or not options.probe or costly:
+        return
+    probed = launch.pipeline_options(options.beam_args, workers=1)
+    yield from check_workers(
+        probed, model=options.model, out=options.out, seconds=options.probe_seconds
+    )

@@ -1,0 +1,233 @@
+"""`beam-fraud erase`: what is known of accounts, or is too old, deleted from every place."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.operations.erasure.database import erase_from_database
+from beam_fraud.operations.erasure.directory import erase_from_directory, keeps_a_state
+from beam_fraud.operations.erasure.json_lines import erase_from_lines, refuse_other_files
+from beam_fraud.operations.erasure.parquet import erase_from_scored, remove_unfinished
+from beam_fraud.operations.erasure.record import Erasure
+from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
+from beam_fraud.schema.duration import microseconds
+from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
+from beam_fraud.sinks.bigquery.sink import BigQuerySink
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.batch_outputs import local_directory, new_run_id
+from beam_fraud.storage.database.connection import check_database, prepare_database
+from beam_fraud.storage.database.url import database_file
+from beam_fraud.storage.urls import absolute
+
+_LOG = logging.getLogger(__name__)
+
+_STATE = (
+    "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
+    "edited), and rows of a stream that was killed: start and stop that, then erase again"
+)
+_BIGQUERY = "{place}: BigQuery keeps what is deleted for a fortnight (time travel, fail-safe)"
+_POSTGRES = "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EraseOptions:
+    """What is deleted, and where."""
+
+    #: Ids of accounts; empty if it goes by age.
+    accounts: tuple[str, ...] = ()
+    #: A duration such as `400d`: what is older goes. None if it goes by account.
+    older_than: str | None = None
+    #: URLs of sinks.
+    sinks: tuple[str, ...] = ()
+    #: Directories of the outputs of runs and streams.
+    outs: tuple[str, ...] = ()
+    #: Files of alerts as JSON lines.
+    files: tuple[str, ...] = ()
+    #: Count and delete nothing.
+    dry_run: bool = False
+
+
+def run(options: EraseOptions) -> dict[str, object]:
+    """Delete rows, place by place, and leave a record in each.
+
+    Interrupted, some places are done; the same call again does the others.
+
+    Returns:
+      `erasure_id`, `kind` and `subject` as the records have them; `accounts`, how many were given,
+      and `accounts_unknown`, those of them that no place knows; `rows` by place and table, their
+      `total`, and `notes` of what stays.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: a place cannot be read or written, or a run is at work there.
+    """
+    subject = _subject(options)
+    erasure = Erasure.of(new_run_id(), subject)
+    places = _places(options)
+    outs = [local_directory(out) for out in options.outs]
+    files = [absolute(Path(file)) for file in options.files]
+    for file in files:
+        try:
+            refuse_other_files(file)
+        except FraudError as error:
+            raise FraudError(f"--file {error}") from None
+    rows: dict[str, dict[str, int]] = {}
+    notes = []
+    for out in outs:
+        with doing(f"erasing from {out}"):
+            rows[str(out)] = erase_from_directory(out, subject, dry_run=options.dry_run)
+        if not options.dry_run:
+            erasure.note_in_directory(out, rows[str(out)])
+        if keeps_a_state(out):
+            notes.append(_STATE.format(out=out))
+    for sink in places.databases:
+        place = sink.describe()
+        prepare_database(sink.url)
+        with doing(f"erasing from {place}"):
+            rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
+        if not options.dry_run:
+            erasure.note_in_database(sink.url, rows[place])
+        if database_file(sink.url) is None:
+            notes.append(_POSTGRES.format(place=place))
+    for table in places.tables:
+        with doing(f"erasing from {table.describe()}"):
+            rows[table.describe()] = _erase_table(table, subject, dry_run=options.dry_run)
+        notes.append(_BIGQUERY.format(place=table.describe()))
+    for directory in places.directories:
+        with doing(f"erasing from {directory.describe()}"):
+            taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
+        rows[directory.describe()] = {"flagged": taken}
+    for file in files:
+        with doing(f"erasing from {file}"):
+            lines = erase_from_lines(file, subject, dry_run=options.dry_run)
+        rows[str(file)] = {"lines": lines}
+    return {
+        "dry_run": options.dry_run,
+        "erasure_id": None if options.dry_run else erasure.erasure_id,
+        "kind": erasure.kind,
+        "subject": erasure.subject,
+        "accounts": len(subject.ids) if isinstance(subject, Accounts) else 0,
+        "accounts_unknown": subject.unknown if isinstance(subject, Accounts) else [],
+        "rows": rows,
+        "total": sum(sum(counts.values()) for counts in rows.values()),
+        "notes": notes,
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """The counts for a terminal; they name no account."""
+    lines = []
+    for place, counts in result["rows"].items():
+        lines.append(place)
+        lines += [f"  {name:<28} {rows:>10,}" for name, rows in counts.items()]
+    if unknown(result):
+        lines.append("nothing is known of the account in these places; check the id and the places")
+    elif result["accounts_unknown"]:
+        missed, given = len(result["accounts_unknown"]), result["accounts"]
+        lines.append(f"nothing is known of {missed:,} of the {given:,} accounts in these places")
+    done = "would be deleted" if result["dry_run"] else "deleted"
+    lines.append(f"{result['total']:,} rows {done}")
+    if result["erasure_id"]:
+        lines.append(f"recorded as {result['erasure_id']}")
+    return "\n".join([*lines, *result["notes"]])
+
+
+def unknown(result: dict[str, Any]) -> bool:
+    """Whether accounts were named of which no place knows anything."""
+    return result["kind"] == "account" and not result["total"]
+
+
+def warn_of_unknown(result: dict[str, Any]) -> None:
+    """Name the accounts of which no place knows anything, if others are known."""
+    if result["accounts_unknown"] and not unknown(result):
+        ids = " ".join(map(printable, result["accounts_unknown"]))
+        _LOG.warning("--account %s: nothing is known of it in these places; check the id", ids)
+
+
+def _subject(options: EraseOptions) -> Subject:
+    if bool(options.accounts) == (options.older_than is not None):
+        raise UsageError("erase: give either --account or --older-than")
+    if not (options.sinks or options.outs or options.files):
+        raise UsageError("erase: name a place, as --out DIR, --sink URL or --file FILE")
+    if options.older_than is None:
+        ids = tuple(dict.fromkeys(options.accounts))
+        if not all(map(_is_utf8, ids)):
+            raise UsageError("--account: an id is not UTF-8; give it as the data have it")
+        if not os.environ.get(KEY_VARIABLE):
+            return Accounts(ids)
+        pseudonyms = Pseudonyms.from_environment()
+        return Accounts(ids, tuple(pseudonyms.of("account", id) for id in ids))
+    try:
+        span = microseconds(options.older_than)
+    except UsageError as error:
+        raise UsageError(f"--older-than {error}") from None
+    if not span:
+        raise UsageError("--older-than 0: would delete everything; give a longer time")
+    return Before(datetime.now(UTC) - timedelta(microseconds=span))
+
+
+@dataclass
+class _Places:
+    """The sinks, by what they are."""
+
+    databases: list[DatabaseSink] = field(default_factory=list)
+    directories: list[ParquetSink] = field(default_factory=list)
+    tables: list[BigQuerySink] = field(default_factory=list)
+
+
+def _places(options: EraseOptions) -> _Places:
+    places = _Places()
+    for url in options.sinks:
+        sink = parse_sink(url)
+        if isinstance(sink, DatabaseSink) and _is_there(sink):
+            check_database(sink.url)
+            places.databases.append(sink)
+        elif isinstance(sink, ParquetSink) and sink.directory.is_dir():
+            places.directories.append(sink)
+        elif isinstance(sink, BigQuerySink):
+            places.tables.append(sink)
+        else:
+            raise FraudError(f"--sink {sink.describe()}: is not there")
+    return places
+
+
+def _erase_table(sink: BigQuerySink, subject: Subject, *, dry_run: bool) -> dict[str, int]:
+    if isinstance(subject, Before):
+        return erase_rows(sink.table, before=subject.moment, dry_run=dry_run)
+    subject.note(accounts_in(sink.table, subject.ids))
+    return erase_rows(sink.table, subject.ids, dry_run=dry_run)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_there(sink: DatabaseSink) -> bool:
+    file = database_file(sink.url)
+    return file is None or file.is_file()
+
+
+def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:
+    # It finishes what a killed run has left, and holds the place against others.
+    sink.begin(erasure.erasure_id)
+    try:
+        if not dry_run:
+            remove_unfinished(sink.directory)
+        return erase_from_scored(sink.directory, subject, dry_run=dry_run)
+    finally:
+        sink.discard(erasure.erasure_id)

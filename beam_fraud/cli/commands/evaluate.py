@@ -1,0 +1,250 @@
+"""`beam-fraud evaluate`: measure bundles on labelled transactions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from beam_fraud.cli.commands.figures import (
+    render_comparisons,
+    render_intervals,
+    render_metrics,
+    render_models,
+)
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.report_files import png_directory, report_files, write_whole
+from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
+from beam_fraud.evaluation.candidate import Candidate, overlap_warning
+from beam_fraud.evaluation.cost import parse_cost
+from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, evaluate_models
+from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle, read_reference
+from beam_fraud.models.handbook import CARDS, card_precision
+from beam_fraud.models.metrics import measure, one_class_warning
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.threshold import LeastCost
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.schema.event_time import event_micros, moment_of
+from beam_fraud.storage.sole_writer import sole_writer
+
+_log = logging.getLogger(__name__)
+#: What reports there are.
+_ENDINGS = (".html", ".json", ".md")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The arguments of `evaluate`."""
+
+    #: Labelled transactions: files, directories, globs.
+    files: tuple[str, ...]
+    #: Directory of the bundle.
+    model: str
+    #: Directories of bundles to compare with it.
+    others: tuple[str, ...] = ()
+    #: Preset or TOML file in place of the bundle's own schema.
+    schema: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
+    #: First event time of the rows, ISO 8601.
+    since: str | None = None
+    #: First event time after the rows.
+    until: str | None = None
+    #: Score from which to flag, in place of the bundle's own.
+    threshold: float | None = None
+    #: `handbook`: which rows, and one figure more, as `models.handbook_protocol` says; or None.
+    protocol: str | None = None
+    #: Report files, told apart by their endings.
+    out: tuple[str, ...] = ()
+    #: Directory that plots are written to.
+    png: str | None = None
+    #: Columns to tell figures by.
+    segments: tuple[str, ...] = ()
+    #: Cards that are looked at in a day.
+    cards: int = CARDS
+    #: What a missed fraud and a false alarm cost, `FN:FP`.
+    cost: str = "100:1"
+    #: Of the bootstrap.
+    resamples: int = 1000
+    #: Of everything random.
+    seed: int = 0
+
+
+@sole_writer("--out", "out")
+def run(options: EvaluateOptions) -> dict[str, object]:
+    """Score the rows and compare with their labels.
+
+    Raises:
+      FraudError: there is no label or no row, or a bundle can't be used.
+    """
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    files, png = report_files(options.out, _ENDINGS), png_directory(options.png)
+    prices = parse_cost(options.cost)
+    refuse_bundles((*options.files, *options.history))
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    bundles = [open_bundle(path) for path in (options.model, *options.others)]
+    for bundle in bundles:
+        check_packages(bundle)
+    evaluated = evaluated_rows(
+        bundles,
+        options.files,
+        schema=options.schema,
+        history=options.history,
+        since=since,
+        until=until,
+        protocol=options.protocol,
+        segments=options.segments,
+    )
+    if evaluated.dataset.rows_dead:
+        _log.warning("%s", evaluated.dataset.left_out)
+    candidates = [
+        _candidate(evaluated, place, bundle, options.threshold)
+        for place, bundle in enumerate(bundles)
+    ]
+    times = event_micros(evaluated.transactions[0])
+    first, last = int(times.min()), int(times.max())
+    rows = evaluated.rows
+    alone = one_class_warning(len(rows.labels), int(rows.labels.sum()))
+    warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
+    warnings += [] if alone is None else [alone]
+    reach = evaluated.reach
+    warnings += [] if reach is None or (short := reach.warning()) is None else [short]
+    for warning in warnings:
+        _log.warning("%s", warning)
+    found = bootstrap(
+        rows.labels,
+        [candidate.scores for candidate in candidates],
+        [candidate.threshold for candidate in candidates],
+        accounts=rows.accounts,
+        count=options.resamples,
+        seed=options.seed,
+    )
+    written: list[str] = []
+    if files or png is not None:
+        report = _report(options, prices, evaluated, candidates, found, (first, last), warnings)
+        with doing("drawing the report"):
+            written = _write(report, files, png)
+    figures = [
+        _figures(candidate, found, place, evaluated, options)
+        for place, candidate in enumerate(candidates)
+    ]
+    dataset = evaluated.dataset
+    comparisons = [asdict(comparison) for comparison in comparisons_of(candidates, found)]
+    return {
+        **(figures[0] if len(figures) == 1 else {"models": figures, "comparisons": comparisons}),
+        "rows_in": dataset.rows_in,
+        "rows_dead": dataset.rows_dead,
+        "rows_duplicate": dataset.rows_duplicate,
+        "warnings": warnings,
+        **({} if reach is None else {"windows": reach.to_dict()}),
+        "bootstrap": {"unit": found.unit, "resamples": found.resamples, "seed": found.seed},
+        "reports": written,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    bootstrapped = cast(dict[str, Any], result["bootstrap"])
+    if "models" in result:
+        models = cast(list[dict[str, Any]], result["models"])
+        comparisons = cast(list[dict[str, Any]], result["comparisons"])
+        lines = [*render_models(models), "", *render_comparisons(comparisons, bootstrapped)]
+    else:
+        lines = [str(result["model_id"]), "", render_metrics(result, "")]
+        lines += ["", *render_intervals(result, bootstrapped)]
+    reports = (f"report: {path}" for path in cast(list[str], result["reports"]))
+    return "\n".join([*lines, "", *reports]).rstrip()
+
+
+def _candidate(
+    evaluated: Evaluated, place: int, bundle: Bundle, threshold: float | None
+) -> Candidate:
+    model, features = load_model(bundle), evaluated.features[place]
+    matrix = feature_matrix(evaluated.transactions[place], features)
+    with doing(f"scoring {len(matrix):,} rows with {bundle.model_id}"):
+        scores = predict_scores(model, matrix)
+    return Candidate(
+        bundle=bundle,
+        model=model,
+        features=features,
+        reference=read_reference(bundle),
+        matrix=matrix,
+        scores=scores,
+        threshold=bundle.thresholds.review if threshold is None else threshold,
+    )
+
+
+def _figures(
+    candidate: Candidate,
+    found: Bootstrap,
+    place: int,
+    evaluated: Evaluated,
+    options: EvaluateOptions,
+) -> dict[str, Any]:
+    labels = evaluated.rows.labels
+    figures = measure(labels, candidate.scores, candidate.threshold).to_dict()
+    rows = evaluated.rows
+    if options.protocol is not None and rows.accounts is not None:
+        precision = card_precision(
+            rows.times, rows.accounts, labels, candidate.scores, options.cards
+        )
+        figures |= {"protocol": options.protocol, f"card_precision_at_{options.cards}": precision}
+    intervals = {
+        name: None if interval is None else asdict(interval)
+        for name, interval in found.intervals(place).items()
+    }
+    return {"model_id": candidate.bundle.model_id, **figures, "intervals": intervals}
+
+
+def _report(
+    options: EvaluateOptions,
+    prices: LeastCost,
+    evaluated: Evaluated,
+    candidates: Sequence[Candidate],
+    found: Bootstrap,
+    span: tuple[int, int],
+    warnings: Sequence[str],
+) -> Report:
+    asked = Asked(options.cards, prices, options.seed)
+    segmentations = evaluated.segmentations()
+    dead = evaluated.dataset.rows_dead
+    first, last = (moment_of(micros).isoformat() for micros in span)
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=tuple(Path(file).name for file in options.files),
+        span=(first, last),
+        timezone=evaluated.timezone,
+        protocol=options.protocol,
+        cards=options.cards,
+        warnings=(*warnings, *((f"{dead:,} rows that can't be read are left out.",) * bool(dead))),
+        unit=found.unit,
+        resamples=found.resamples,
+        seed=options.seed,
+        models=evaluate_models(evaluated.rows, candidates, segmentations, found, asked),
+        comparisons=comparisons_of(candidates, found),
+    )
+
+
+def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]:
+    from beam_fraud.evaluation.charts.page import save_plots
+    from beam_fraud.evaluation.report.files import report_bytes
+    from beam_fraud.evaluation.report.sections import sections_of
+
+    # Drawing takes most of the time, and figures alone need no plots.
+    drawn = png is not None or any(path.suffix.lower() != ".json" for path in files)
+    sections = sections_of(report) if drawn else ()
+    for path in files:
+        write_whole(path, report_bytes(report, sections, path.suffix.lower()))
+    try:
+        plots = [] if png is None else save_plots(sections, png)
+    except OSError as error:
+        raise FraudError(f"--png {png}: cannot be written: {error.strerror or error}") from None
+    return [str(path) for path in (*files, *plots)]

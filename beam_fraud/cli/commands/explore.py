@@ -1,0 +1,171 @@
+"""`beam-fraud explore`: what is in transactions, as a page of plots and tables."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.evaluation.charts.page import Section, render_page, save_plots
+from beam_fraud.evaluation.explore.exploration import explore
+from beam_fraud.evaluation.explore.report import report_sections, subtitle
+from beam_fraud.features.dataset import Dataset, load_dataset
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.sources.file_format import format_of
+from beam_fraud.sources.filesystem import list_files
+from beam_fraud.storage.sole_writer import sole_writer
+
+#: Features that a terminal shows.
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ExploreOptions:
+    """The arguments of `explore`."""
+
+    #: Transactions: files, directories, globs.
+    files: tuple[str, ...]
+    #: Preset or TOML file.
+    schema: str
+    #: The page to write.
+    out: str
+    #: First event time of the rows, ISO 8601.
+    since: str | None = None
+    #: First event time after the rows.
+    until: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
+    #: Directory for the plots as PNG files, or None.
+    png: str | None = None
+
+
+@sole_writer("--out", "out")
+def run(options: ExploreOptions) -> dict[str, object]:
+    """Explore the rows, and write the page.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: there is no row, or a file cannot be read or written.
+    """
+    started = time.monotonic()
+    out = Path(options.out).expanduser()
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    refuse_bundles((*options.files, *options.history))
+    schema = load_schema(options.schema)
+    files = _files(options.files)
+    _refuse_inputs(out, [*files, *_files(options.history)])
+    _make_directory(out.parent, "--out")
+    if options.png is not None:
+        _make_directory(Path(options.png).expanduser(), "--png")
+    dataset = load_dataset(
+        options.files, schema, since=since, until=until, history=options.history, labels="known"
+    )
+    _refuse_nothing(dataset)
+    with doing(f"exploring {dataset.transactions.num_rows:,} rows"):
+        found = explore(dataset, schema)
+    pictures: list[Path] = []
+    with warnings.catch_warnings(), doing("drawing the page"):
+        # Texts of a page are drawn by the browser's fonts, whatever Matplotlib's have.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        sections = report_sections(found, files)
+        page = render_page("Exploration", subtitle(found, f"schema {schema.name}"), sections)
+        _write(out, page)
+        if options.png is not None:
+            pictures = _pictures(sections, Path(options.png).expanduser())
+    return {
+        "out": str(out),
+        "png": [str(path) for path in pictures],
+        "schema": schema.name,
+        "files": files,
+        "seconds": round(time.monotonic() - started, 3),
+        **found.to_dict(),
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    found = cast(dict[str, Any], result)
+    counted = found["balance"]
+    dead = sum(found["dead_reasons"].values())
+    rate = counted["rate"]["rate"]
+    lines = [
+        f"rows read      {found['rows_in']:>12,}   ({dead:,} dead, "
+        f"{found['rows_duplicate']:,} repeated ids)",
+        f"transactions   {counted['rows']:>12,}   ({found['span'][0]} to {found['span'][1]})",
+        f"frauds         {counted['frauds']:>12,}   "
+        + ("(no labels)" if rate is None else f"({rate:.3%} of those labelled)"),
+        f"equal rows     {found['duplicates']['rows']:>12,}",
+    ]
+    if found["separations"]:
+        lines += ["", "alone they separate best (average precision, ROC AUC)"]
+        lines += [
+            f"  {s['feature']:<32} {s['average_precision']:.3f}  {s['roc_auc']:.3f}"
+            for s in found["separations"][:_SHOWN]
+        ]
+    if found["suspects"]:
+        lines += ["", "suspects"]
+        lines += [f"  {s['feature']}: {s['kind']}: {s['why']}" for s in found["suspects"]]
+    lines += ["", *(f"{a['topic']}: {a['text']}" for a in found["advice"])]
+    lines += ["", f"{found['out']} in {found['seconds']:.1f} s"]
+    if found["png"]:
+        lines.append(f"{len(found['png'])} plots in {Path(found['png'][0]).parent}")
+    return "\n".join(lines)
+
+
+def _files(given: Sequence[str]) -> list[str]:
+    found = (file.path for name in given for file in list_files(name))
+    return list(dict.fromkeys(path for path in found if format_of(path)))
+
+
+def _refuse_inputs(out: Path, files: Sequence[str]) -> None:
+    if out.is_dir():
+        raise UsageError(f"--out {out}: is a directory, give a file")
+    if os.path.realpath(out) in {os.path.realpath(file) for file in files}:
+        raise UsageError(f"--out {out}: is one of the files to read")
+    if out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: must end in .html")
+
+
+def _refuse_nothing(dataset: Dataset) -> None:
+    if not dataset.transactions.num_rows:
+        raise FraudError(
+            f"no transaction to explore among {dataset.rows_in:,} rows in the files and times given"
+        )
+
+
+def _make_directory(directory: Path, option: str) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FraudError(
+            f"{option} {directory}: cannot be made ({error.strerror}); give another directory"
+        ) from None
+    if not os.access(directory, os.W_OK):
+        raise FraudError(f"{option} {directory}: cannot be written into; give another directory")
+
+
+def _write(out: Path, page: str) -> None:
+    """Whole or not at all."""
+    unfinished = out.with_name(f".{out.name}.{uuid4().hex}")
+    try:
+        unfinished.write_text(page, "utf-8")
+        unfinished.replace(out)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise FraudError(f"--out {out}: cannot be written ({error.strerror})") from None
+
+
+def _pictures(sections: Sequence[Section], directory: Path) -> list[Path]:
+    try:
+        return save_plots(sections, directory)
+    except OSError as error:
+        raise FraudError(f"--png {directory}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,49 @@
+"""`beam-fraud models export`: a bundle's model as a file that other runtimes can score with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.models.onnx.export import export_onnx
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.storage.sole_writer import sole_writer
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The arguments of `models export`."""
+
+    #: Directory of the bundle.
+    model: str
+    #: File to write.
+    onnx: str
+
+
+@sole_writer("--onnx", "onnx")
+def run(options: ExportOptions) -> dict[str, object]:
+    """Convert the model, compare the scores and write the file.
+
+    Raises:
+      FraudError: there is no converter for the model, or its scores differ.
+    """
+    bundle = open_bundle(options.model)
+    with doing(f"converting {bundle.model_id} and comparing its scores"):
+        exported = export_onnx(bundle, options.onnx)
+    return {
+        "model_id": bundle.model_id,
+        "out": exported.path,
+        "kind": bundle.manifest.kind,
+        "bytes": exported.size,
+        "rows_compared": exported.rows_compared,
+        "largest_difference": exported.largest_difference,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    return (
+        f"{result['model_id']} is in {result['out']} ({result['bytes']:,} bytes)\n"
+        f"its scores differ by {result['largest_difference']:.2g} at most on "
+        f"{result['rows_compared']:,} sample rows"
+    )

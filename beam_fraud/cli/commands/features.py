@@ -1,0 +1,78 @@
+"""`beam-fraud features`: files to their features, for whoever wants just those."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from beam_fraud.cli.commands import batch
+from beam_fraud.cli.commands.batch import BatchOptions
+from beam_fraud.features.matrix import FeatureSet, table_schema
+from beam_fraud.pipeline.batch import build_features
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.batch_objects import batch_outputs
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES
+from beam_fraud.transforms import counters
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesOptions(BatchOptions):
+    """What to compute the features of, and where they go."""
+
+    #: A preset or TOML file.
+    schema: str
+
+
+def run(options: FeaturesOptions) -> dict[str, object]:
+    """Compute the features of files; nothing is published unless all of it succeeds.
+
+    Returns:
+      The summary, as `summary.json` has it.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: a file that cannot be used, or a directory that cannot be written.
+    """
+    started = time.monotonic()
+    plan = batch.plan(options)
+    features = FeatureSet(load_schema(options.schema))
+    branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
+    outputs = batch_outputs(options.out, branches)
+    inputs = batch.find(plan, features, outputs)
+    outputs.check()
+    batch.warn_of_windows(inputs)
+    if options.dry_run:
+        return batch.dry_run(inputs)
+    outputs.begin()
+    if plan.template is not None:
+        return batch.leave_template(plan, inputs, build_features)
+    try:
+        counted = batch.run(plan, inputs, build_features, "computing")
+        batch.check_dead_letters(counted, inputs)
+        outputs.publish()
+    except BaseException:
+        outputs.abandon()
+        raise
+    seconds = time.monotonic() - started
+    rows_in = counted.get(counters.ROWS_IN, 0)
+    summary: dict[str, object] = {
+        **batch.row_counts(counted),
+        **batch.windows_summary(inputs, counted),
+        "rows_out": counted.get(counters.ROWS_OUT, 0),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows_in / seconds),
+        "features": list(features.names),
+        "run_id": outputs.run_id,
+        "outputs": {name: outputs.place(name) for name in (FEATURES, DEAD_LETTERS)},
+    }
+    if not outputs.write_summary(summary):
+        batch.refuse_replaced(outputs)
+    return summary
+
+
+def render(result: dict[str, object]) -> str:
+    """The summary for a terminal."""
+    from beam_fraud.cli.terminal.summary import summary
+
+    return summary(result)

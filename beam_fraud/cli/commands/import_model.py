@@ -1,0 +1,99 @@
+"""`beam-fraud models import`: make a bundle of a model that someone else saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
+from beam_fraud.models.card import imported_card
+from beam_fraud.models.importing import open_trusted, read_model_file
+from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.reference import Reference
+from beam_fraud.models.storage import check_directory
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.sole_writer import sole_writer
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The arguments of `models import`."""
+
+    #: A file saved with joblib or pickle.
+    file: str
+    #: Preset or TOML file of the transactions that the model takes.
+    schema: str
+    #: Whether to open the file, which runs whatever code is in it.
+    trust: bool
+    #: Directory of the bundle.
+    out: str
+    #: Name of the model; the last part of `out` if None.
+    name: str | None = None
+    #: Score from which to flag.
+    threshold: float = 0.5
+    #: Score from which to decline; None: nothing is declined.
+    decline: float | None = None
+
+
+@sole_writer("--out", "out")
+def run(options: ImportOptions) -> dict[str, object]:
+    """Open the model if it is trusted, check it against the schema and write the bundle.
+
+    Raises:
+      FraudError: it is not trusted, can't be opened or doesn't fit the schema.
+    """
+    if not 0 <= options.threshold <= 1:
+        raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    if options.decline is not None and not options.threshold <= options.decline <= 1:
+        raise UsageError(
+            f"--decline {options.decline:g}: must be from {options.threshold:g}, which --threshold "
+            "is, to 1"
+        )
+    thresholds = Thresholds(options.threshold, options.decline)
+    name = model_name(options.name, options.out)
+    schema = load_schema(options.schema)
+    check_directory(options.out, MANIFEST_FILE)
+    saved = read_model_file(options.file)
+    if not options.trust:
+        raise FraudError(
+            f"{options.file}: sha256 {saved.sha256}; opening it runs whatever code is in it, so "
+            "compare the digest with its maker's, then repeat with --trust"
+        )
+    with doing(f"opening {options.file}"):
+        imported = open_trusted(saved, schema)
+    manifest = Manifest(
+        name=name,
+        kind="imported",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=imported.features.names,
+        **schema_fields(schema),
+        thresholds=thresholds,
+        microseconds_per_row=imported.microseconds_per_row,
+    )
+    source = Path(options.file).name
+    card = imported_card(name, imported, source, saved.sha256, thresholds)
+    bundle = write_bundle(options.out, imported.model, manifest, Reference(), card)
+    return {
+        "model_id": bundle.model_id,
+        "out": bundle.path,
+        "sha256": saved.sha256,
+        "saved_by": imported.saved_by,
+        "features": list(imported.features.names),
+        "threshold": options.threshold,
+        "decline": options.decline,
+        "microseconds_per_row": imported.microseconds_per_row,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The result as text for a terminal."""
+    declines = "" if result["decline"] is None else f", declines from {result['decline']:g}"
+    return (
+        f"{result['model_id']} is in {result['out']}\n"
+        f"imported from a file with sha256 {result['sha256']}; flags from a score of "
+        f"{result['threshold']:g}{declines}, a prediction takes "
+        f"{result['microseconds_per_row']:.2f} µs a row"
+    )

@@ -1,0 +1,81 @@
+"""What is given to read, looked at before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os.path import realpath
+from pathlib import Path
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE
+from beam_fraud.sources.filesystem import list_files
+from beam_fraud.storage.urls import is_url
+
+
+def refuse_bundles(given: Sequence[str]) -> None:
+    """See that nobody gives a model where transactions are meant.
+
+    Raises:
+      UsageError: a directory is a model bundle.
+      FraudError: the file system refuses.
+    """
+    for name in given:
+        if not is_url(name) and _is_bundle(Path(name)):
+            raise UsageError(f"{name}: is a model bundle, not transactions; give it as --model")
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        return all((path / name).is_file() for name in (MANIFEST_FILE, MODEL_FILE))
+    except OSError as error:
+        raise FraudError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
+    """See that a run does not take for input what it, or the one before it, has left.
+
+    Args:
+      given: paths, directories or globs.
+      out: the directory of the outputs, absolute, or its URL.
+
+    Raises:
+      UsageError: the directory of the outputs lies in a directory that is read, or a glob leads
+        into it. Names that start with `_` are never read, so those may.
+      FraudError: the file system refuses.
+    """
+    if isinstance(out, str):
+        for name in given:
+            read = name.rstrip("/")
+            if f"{out}/".startswith(f"{read}/") or read.startswith(f"{out}/"):
+                raise UsageError(_inside(out, name))
+        return
+    if out.is_file():
+        raise UsageError(f"--out {out}: is a file, give a directory")
+    place = Path(realpath(out))
+    for name in given:
+        directory = Path(realpath(Path(name).expanduser()))
+        if not is_url(name) and place.is_relative_to(directory) and not _hidden(place, directory):
+            raise UsageError(_inside(out, name))
+        if any(Path(realpath(file)).is_relative_to(place) for file in _matches(name)):
+            raise UsageError(_inside(out, name))
+
+
+def _hidden(place: Path, directory: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in place.relative_to(directory).parts)
+
+
+def _matches(pattern: str) -> list[str]:
+    # Files and directories are settled, and what leads to nothing is refused where it is read.
+    if is_url(pattern) or Path(pattern).expanduser().exists():
+        return []
+    try:
+        return [file.path for file in list_files(pattern)]
+    except FraudError:
+        return []
+
+
+def _inside(out: Path | str, given: str) -> str:
+    return (
+        f"--out {out}: is among the files to read ({given}), so that the next run would read what "
+        "this one writes; give a directory outside"
+    )

@@ -1,0 +1,216 @@
+"""`beam-fraud alerts list`: what waits, was sent and was given up."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+
+from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.alerts.listing import Listed, Wanted, last_errors, listed
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
+from beam_fraud.alerts.wording import clock_time
+from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.cli.terminal.columns import aligned
+from beam_fraud.errors import FraudError
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.storage.database.connection import transaction
+
+#: Characters of a line, where nobody says how wide the terminal is.
+_WIDTH = 100
+#: Characters that a cut cell keeps at least.
+_NARROWEST = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListAlertsOptions:
+    """Where to look and what for."""
+
+    #: URL of the database.
+    sink: str | None = None
+    #: Or the directory of a run without one.
+    out: str | None = None
+    #: Which alerts, but for their channels.
+    wanted: Wanted = field(default_factory=Wanted)
+    #: A channel as `--alert` takes it, its name in the outbox or its scheme alone; all if None.
+    channel: str | None = None
+    #: How many at most.
+    limit: int = 50
+
+
+def run(options: ListAlertsOptions) -> dict[str, object]:
+    """Look alerts up.
+
+    Returns:
+      `alerts`, the newest first, with their `state` and delivery; `channels` with their counts;
+      `snoozes` in force.
+
+    Raises:
+      UsageError: no database is named.
+      FraudError: it cannot be read, or knows nothing of the channel that is asked for.
+    """
+    outbox = given_outbox(options.sink, options.out)
+    now = datetime.now(UTC)
+    counts = outbox.counts(now)
+    wanted = options.wanted
+    if options.channel is not None:
+        wanted = replace(wanted, channels=_named(options.channel, counts, outbox))
+    with transaction(outbox.url) as connection:
+        alerts = listed(connection, wanted, options.limit, now)
+        errors = last_errors(connection)
+        timezone = newest_timezone(connection)
+        snoozes = [
+            {**msgspec.to_builtins(one), "timezone": timezone}
+            for one in snoozes_in_force(connection, now)
+        ]
+    found = {
+        "alerts": [_as_object(one) for one in alerts],
+        "channels": {
+            channel: {
+                "waiting": count.pending,
+                "sent": count.sent,
+                "failed": count.failed,
+                "snoozed": count.snoozed,
+                "last_error": errors.get(channel),
+            }
+            for channel, count in sorted(counts.items())
+        },
+        "snoozes": snoozes,
+    }
+    return cast(dict[str, object], msgspec.to_builtins(found))
+
+
+def render(result: dict[str, object]) -> str:
+    """A table of the alerts that fits the terminal, then a line a channel and a snooze."""
+    found = cast(dict[str, Any], result)
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns
+    lines = _table(found["alerts"], _short_names(found["channels"]), width)
+    if not lines and found["channels"]:
+        lines.append("No such alerts.")
+    lines += [_channel_line(name, counts) for name, counts in found["channels"].items()]
+    lines += map(_snooze_line, found["snoozes"])
+    return "\n".join(lines) or "There are no alerts."
+
+
+def _as_object(one: Listed) -> dict[str, object]:
+    made = cast(dict[str, object], msgspec.to_builtins(one))
+    alert = cast(dict[str, object], made.pop("alert"))
+    return {**alert, **made}
+
+
+def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...]:
+    """The names of channels that `--channel` means.
+
+    Raises:
+      UsageError: it is a URL that cannot be read.
+      FraudError: no alert was ever for it, or its URL is in a variable that is not set.
+    """
+    shown = given
+    if given in known:
+        return (given,)
+    # `console:` is a URL and a scheme.
+    if named := tuple(name for name in known if _scheme(name) == given.removesuffix(":")):
+        return named
+    if ":" in given:
+        channel = parse_channel(given, sys.stderr)
+        if channel.name in known:
+            return (channel.name,)
+        # Without what is secret in a URL.
+        shown = channel.describe()
+    there = ", ".join(map(printable, sorted(known))) or "none"
+    raise FraudError(
+        f"--channel {printable(shown)}: no alert was ever for it in {outbox.describe()} "
+        f"(there are some for: {there})"
+    )
+
+
+def _scheme(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _short_names(channels: Collection[str]) -> dict[str, str]:
+    """Name of a channel to its scheme, or to itself where several have that scheme."""
+    schemes = Counter(map(_scheme, channels))
+    return {name: _scheme(name) if schemes[_scheme(name)] == 1 else name for name in channels}
+
+
+def _table(alerts: list[dict[str, Any]], short: dict[str, str], width: int) -> list[str]:
+    if not alerts:
+        return []
+    rows = [
+        (
+            one["state"],
+            _clock(one["event_time"], one["timezone"]),
+            printable(one["decision"]),
+            f"{one['score']:.2f}",
+            f"{one['amount']:,.2f}",
+            printable(one["account_id"] or "-"),
+            printable(one["transaction_id"]),
+            printable(short.get(one["channel"], one["channel"])),
+        )
+        for one in alerts
+    ]
+    head = ("state", "time", "decision", "score", "amount", "account", "transaction", "channel")
+    columns = [list(column) for column in zip(head, *rows, strict=True)]
+    offsets = {time[-7:] for time in columns[1][1:]}
+    if len(offsets) == 1 and _line_width(columns) > width:
+        # Of one offset it is enough to say it once.
+        columns[1] = [f"time{offsets.pop()}", *(time[:-7] for time in columns[1][1:])]
+        columns[6][0] = "transact."
+    for number in (3, 4):
+        longest = max(map(len, columns[number]))
+        columns[number] = [cell.rjust(longest) for cell in columns[number]]
+    return [*aligned(list(zip(*_fitted(columns, width), strict=True))), ""]
+
+
+def _line_width(columns: list[list[str]]) -> int:
+    return sum(max(map(len, column)) for column in columns) + 2 * (len(columns) - 1)
+
+
+def _fitted(columns: list[list[str]], width: int) -> list[list[str]]:
+    """The columns, ids and channels cut in the middle until a line has `width` characters."""
+    widths = [max(map(len, column)) for column in columns]
+    may_give = range(len(columns) - 3, len(columns))
+    spare = width - _line_width(columns)
+    while spare < 0:
+        widest = max(may_give, key=lambda number: widths[number])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+        spare += 1
+    return [
+        [_cut(cell, most) for cell in column] for column, most in zip(columns, widths, strict=True)
+    ]
+
+
+def _cut(cell: str, most: int) -> str:
+    if len(cell) <= most:
+        return cell
+    # Ids differ at their ends as a rule.
+    end = most // 2
+    return f"{cell[: most - 1 - end]}…{cell[-end:]}"
+
+
+def _clock(text: str, timezone: str) -> str:
+    return clock_time(datetime.fromisoformat(text), timezone)
+
+
+def _snooze_line(one: dict[str, str]) -> str:
+    until = _clock(one["until"], one["timezone"])
+    return f"snoozed {one['kind']} {printable(one['value'])} until {until}"
+
+
+def _channel_line(name: str, counts: dict[str, Any]) -> str:
+    told = ", ".join(f"{counts[state]:,} {state}" for state in ("waiting", "sent"))
+    told += "".join(
+        f", {counts[state]:,} {state}" for state in ("failed", "snoozed") if counts[state]
+    )
+    error = f"; last error: {printable(counts['last_error'])}" if counts["last_error"] else ""
+    return f"channel {printable(name)}: {told}{error}"

@@ -1,0 +1,88 @@
+"""`beam-fraud models list`: which bundles there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from beam_fraud.cli.terminal.columns import aligned, size_text
+from beam_fraud.errors import FraudError
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.models.listing import bundle_bytes, find_bundles
+from beam_fraud.monitoring.printable import printable
+
+
+@dataclass(frozen=True)
+class ListModelsOptions:
+    """The arguments of `models list`."""
+
+    #: Bundles, or directories with bundles.
+    directories: tuple[str, ...] = (".",)
+
+
+def run(options: ListModelsOptions) -> dict[str, object]:
+    """Look at every bundle; a damaged one is a line like the others.
+
+    Returns:
+      `models`, the newest first, then those that can't be used with the `error` that says why.
+
+    Raises:
+      FraudError: there is no such directory.
+    """
+    paths = dict.fromkeys(path for d in options.directories for path in find_bundles(d))
+    lines = [_line(path) for path in paths]
+    good = [line for line in lines if "error" not in line]
+    good.sort(key=lambda line: str(line["created"]), reverse=True)
+    return {"models": [*good, *(line for line in lines if "error" in line)]}
+
+
+def render(result: dict[str, object]) -> str:
+    """A line for each bundle."""
+    models = cast(list[dict[str, Any]], result["models"])
+    if not models:
+        return "There are no model bundles."
+    head = ("model", "kind", "made", "trained on", "avg. precision", "flags from", "size", "path")
+    return "\n".join(
+        [
+            *aligned([head, *(_cells(one) for one in models if "error" not in one)]),
+            *(f"damaged: {printable(one['error'])}" for one in models if "error" in one),
+        ]
+    )
+
+
+def _line(path: str) -> dict[str, object]:
+    try:
+        bundle = open_bundle(path)
+        size = bundle_bytes(path)
+    except FraudError as error:
+        return {"path": path, "error": str(error)}
+    except OSError as error:
+        return {"path": path, "error": f"{path}: can't be read ({error.strerror})"}
+    manifest = bundle.manifest
+    return {
+        "path": path,
+        "model_id": bundle.model_id,
+        "name": manifest.name,
+        "kind": manifest.kind,
+        "created": manifest.created,
+        "trained_on": None if manifest.trained_on is None else list(manifest.trained_on),
+        "average_precision": manifest.metrics.get("average_precision"),
+        "rows_of": manifest.metrics.get("rows_of"),
+        "threshold": manifest.thresholds.review,
+        "decline": manifest.thresholds.decline,
+        "bytes": size,
+    }
+
+
+def _cells(one: dict[str, Any]) -> tuple[str, ...]:
+    precision, span = one["average_precision"], one["trained_on"]
+    return (
+        printable(one["model_id"]),
+        printable(one["kind"]),
+        printable(one["created"][:16]),
+        "-" if span is None else printable(f"{span[0][:10]} to {span[1][:10]}"),
+        f"{precision:.4f}" if isinstance(precision, int | float) else "-",
+        f"{one['threshold']:.6g}",
+        size_text(one["bytes"]),
+        printable(one["path"]),
+    )

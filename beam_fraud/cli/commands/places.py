@@ -1,0 +1,160 @@
+"""Places that a run writes to, kept off each other and off what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from os.path import realpath
+from pathlib import Path
+from typing import Protocol
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.file import FileChannel
+from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
+from beam_fraud.errors import UsageError
+from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.storage.database.url import database_file
+from beam_fraud.storage.urls import is_url
+
+#: Files that SQLite keeps beside a database.
+_BESIDE_DATABASE = ("-journal", "-wal", "-shm")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file, or a directory with all that is in it."""
+
+    #: The option that names it, and how it was given.
+    option: str
+    #: Its path, links followed.
+    path: Path
+    #: What it is for, where the option alone does not tell.
+    holds: str = ""
+
+
+class Outputs(Protocol):
+    """What is written under `--out`."""
+
+    @property
+    def directory(self) -> Path | str:
+        """`--out`, absolute, or its URL."""
+
+    @property
+    def shown(self) -> str:
+        """`--out`, for messages."""
+
+    @property
+    def reserved(self) -> list[Path]:
+        """What is written straight under it."""
+
+    @property
+    def outbox(self) -> Path | None:
+        """The database of alerts that wait, where no sink has one; None if there can be none."""
+
+
+def refuse_shared_places(
+    outputs: Outputs,
+    sink: FlaggedSink | None,
+    channels: Sequence[Channel],
+    files: Sequence[InputFile],
+    bundle: str,
+    watched: Path | None = None,
+) -> None:
+    """See that nothing is written into anything else that the run writes or reads.
+
+    Args:
+      outputs: `--out`, in which a sink or a file of alerts may have a place of its own.
+      sink: where flagged rows go.
+      channels: whom alerts go to.
+      files: what is read; URLs are left alone.
+      bundle: directory of the model, or its URL.
+      watched: a directory of which every file is read that comes to lie straight in it.
+
+    Raises:
+      UsageError: two places are the same, or one is inside the other.
+    """
+    given = [*_of_sink(sink), *_of_channels(channels)]
+    directory = outputs.directory
+    # A URL meets nothing on this machine.
+    out = isinstance(directory, Path) and _Place(
+        f"--out {directory}", _followed(directory), " is there"
+    )
+    outbox = bool(channels) and (sink is None or sink.database is None)
+    own = list(_of_outputs(outputs, outbox=outbox))
+    read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
+    inputs = [_Place(path, _followed(Path(path))) for path in read]
+    if out and not is_url(bundle) and out.path.is_relative_to(_followed(Path(bundle))):
+        raise UsageError(f"--out {directory}: is in the model bundle {bundle}; give another place")
+    for place in given:
+        if out and out.path.is_relative_to(place.path):
+            raise _refusal(place, out)
+        for other in own:
+            if _meet(place, other):
+                raise _refusal(place, other)
+        for other in inputs:
+            if _meet(place, other):
+                raise UsageError(f"{place.option}: {other.option} is read; give another place")
+    if watched is not None:
+        path = _followed(watched)
+        for place in (*given, *own):
+            if path.is_relative_to(place.path) or place.path.parent == path:
+                raise _refusal(_Place(f"--watch {watched}", path), place)
+    for one, other in combinations(given, 2):
+        if one.option != other.option and _meet(one, other):
+            raise _refusal(other, one)
+
+
+def disk_of(sink: FlaggedSink | None) -> Path | None:
+    """The file or directory that a sink is on this machine; None if it is elsewhere."""
+    if isinstance(sink, ParquetSink):
+        return sink.directory
+    return database_file(sink.url) if isinstance(sink, DatabaseSink) else None
+
+
+def _of_outputs(outputs: Outputs, *, outbox: bool) -> Iterator[_Place]:
+    option = f"--out {outputs.directory}"
+    for path in outputs.reserved:
+        yield _Place(option, _followed(path), f" keeps {path.name} there")
+    if outbox and outputs.outbox is not None:
+        for path in _database_files(outputs.outbox):
+            yield _Place(option, path, " keeps the alerts that wait there")
+
+
+def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
+    if isinstance(sink, ParquetSink):
+        yield _Place(f"--sink {sink.describe()}", _followed(sink.directory))
+    if isinstance(sink, DatabaseSink):
+        file = database_file(sink.url)
+        for path in () if file is None else _database_files(file):
+            yield _Place(f"--sink {sink.describe()}", path)
+
+
+def _of_channels(channels: Sequence[Channel]) -> Iterator[_Place]:
+    for given in channels:
+        channel = given.inner if isinstance(given, PseudonymisedChannel) else given
+        if isinstance(channel, FileChannel):
+            yield _Place(f"--alert {channel.describe()}", _followed(channel.path))
+
+
+def _database_files(file: Path) -> Iterator[Path]:
+    path = _followed(file)
+    yield path
+    for ending in _BESIDE_DATABASE:
+        yield path.with_name(path.name + ending)
+
+
+def _followed(path: Path) -> Path:
+    return Path(realpath(path))
+
+
+def _meet(one: _Place, other: _Place) -> bool:
+    return one.path.is_relative_to(other.path) or other.path.is_relative_to(one.path)
+
+
+def _refusal(place: _Place, other: _Place) -> UsageError:
+    why = f"{other.option}{other.holds or ' writes there'}"
+    return UsageError(f"{place.option}: {why}; give another place")

@@ -1,0 +1,48 @@
+"""`beam-fraud dead-letters replay OUT --sink URL`: rows for a database that was down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.batch_outputs import UNDELIVERED, local_directory
+
+
+def run(out: str, sink: str) -> dict[str, object]:
+    """Write the flagged rows that wait under `out` to a database, and queue their alerts there.
+
+    Returns:
+      `delivered` rows, `alerts_waiting` of all channels, and the `sink`.
+
+    Raises:
+      UsageError: the sink is no database.
+      FraudError: nothing was ever left there, a file cannot be read, or the database refuses.
+    """
+    place = parse_sink(sink)
+    if not isinstance(place, DatabaseSink):
+        raise UsageError("--sink: undelivered rows go to a database; or give --model and --out")
+    directory = local_directory(out) / UNDELIVERED
+    if not directory.is_dir():
+        raise FraudError(f"{out}: no rows wait there for a database")
+    with doing(f"writing rows to {place.describe()}"):
+        rows = replay_undelivered(directory, place)
+    waiting = 0
+    if rows:
+        waiting = sum(count.pending for count in Outbox(place.url).counts().values())
+    return {"delivered": rows, "alerts_waiting": waiting, "sink": place.describe()}
+
+
+def render(result: dict[str, Any]) -> str:
+    """What was written, for a terminal."""
+    text = f"{result['delivered']:,} rows written to {result['sink']}"
+    if result["alerts_waiting"]:
+        text += (
+            f"\n{result['alerts_waiting']:,} alerts wait there: {own_call()} alerts resend, or the "
+            "next run with the same --alert, sends them"
+        )
+    return text

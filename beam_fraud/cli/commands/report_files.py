@@ -1,0 +1,68 @@
+"""Where reports go, checked before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.storage.urls import is_url
+
+
+def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
+    """The files that reports are written to.
+
+    Args:
+      given: values of `--out`.
+      endings: those that say what a report is.
+
+    Raises:
+      UsageError: another ending, a file twice, or a place that no file can be in.
+    """
+    files: list[Path] = []
+    known = f"{', '.join(endings[:-1])} or {endings[-1]}"
+    for name in given:
+        path = Path(name).expanduser()
+        if path.suffix.lower() not in endings:
+            raise UsageError(f"--out {name}: must end in {known}")
+        if is_url(name) or path.is_dir() or not path.absolute().parent.is_dir():
+            raise UsageError(f"--out {name}: give a file in a directory that is there")
+        if path.absolute() in (other.absolute() for other in files):
+            raise UsageError(f"--out {name}: is given twice")
+        files.append(path)
+    return tuple(files)
+
+
+def png_directory(given: str | None) -> Path | None:
+    """The directory that plots are written to; it is made later.
+
+    Raises:
+      UsageError: a file is there, or it is a URL.
+    """
+    if given is None:
+        return None
+    path = Path(given).expanduser()
+    if is_url(given) or (path.exists() and not path.is_dir()):
+        raise UsageError(f"--png {given}: give a local directory")
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; an earlier one is replaced.
+
+    Raises:
+      FraudError: the file system refuses.
+    """
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            file.write(data)
+        # Temporary files are for their owner alone; reports are as other new files.
+        mask = os.umask(0)
+        os.umask(mask)
+        unfinished = Path(file.name)
+        unfinished.chmod(0o666 & ~mask)
+        unfinished.replace(path)
+    except OSError as error:
+        raise FraudError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,128 @@
+"""`beam-fraud alerts resend`: alerts go out now, or once more."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.alerts.dispatch import send_pending
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.resending import channels_of, reopen_failed, send_again
+from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.storage.database.connection import transaction, writing
+
+#: Seconds for which a channel that fails is tried again, while somebody waits at the terminal.
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResendAlertsOptions:
+    """What goes out, and through what."""
+
+    #: URLs of the channels, as the run was given them.
+    alerts: tuple[str, ...]
+    #: URL of the database.
+    sink: str | None = None
+    #: Or the directory of a run without one.
+    out: str | None = None
+    #: Alerts that go out even if they were sent before.
+    ids: tuple[str, ...] = ()
+    #: Whether those that were given up go out.
+    failed: bool = False
+    #: Whether those that wait go out.
+    waiting: bool = False
+    #: Seconds for which a channel that fails is tried again.
+    patience: float = _PATIENCE
+
+
+def run(options: ResendAlertsOptions) -> dict[str, object]:
+    """Send what was given up and what waits, or what is named.
+
+    Returns:
+      `sent`, `failed`, `snoozed` and `digested`, in alerts; `again`: whether alerts were named,
+      which may have been sent before.
+
+    Raises:
+      UsageError: a channel or an alert that is not in the outbox.
+      FraudError: the outbox cannot be used, or not all went out.
+    """
+    channels = [parse_channel(url, console=sys.stderr) for url in options.alerts]
+    outbox = given_outbox(options.sink, options.out)
+    _refuse_unknown(outbox, channels)
+    for channel in channels:
+        channel.check()
+    if options.ids:
+        only = _named(outbox, channels, options.ids)
+        wait = False
+    else:
+        every = not (options.failed or options.waiting)
+        only = _given_up(outbox, channels) if options.failed or every else []
+        wait = options.waiting or every
+    before = outbox.counts()
+    # Those that were given up wait by now like all others.
+    report = send_pending(outbox, channels, options.patience, only=None if wait else only)
+    if report.failed:
+        errors = {part.error for part in report.channels.values() if part.error}
+        why = "; ".join(sorted(errors)) or "another process sends for the channel, or they wait"
+        raise FraudError(f"{report.failed:,} alerts were not sent and wait in the outbox: {why}")
+    after = outbox.counts()
+    return {
+        # Also what a stream that has the channel for itself has sent in our place.
+        "sent": sum(after[name].sent - before[name].sent for name in report.channels),
+        "failed": report.failed,
+        "snoozed": report.snoozed,
+        "digested": report.digested,
+        "again": bool(options.ids),
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """One line."""
+    counts = cast(dict[str, int], result)
+    line = f"alerts sent{' again' if counts['again'] else ''}: {counts['sent']:,}"
+    if counts["digested"]:
+        line += f" ({counts['digested']:,} of them in digests)"
+    return line + (f"; {counts['snoozed']:,} are snoozed" if counts["snoozed"] else "")
+
+
+def _refuse_unknown(outbox: Outbox, channels: list[Channel]) -> None:
+    known = outbox.counts()
+    for channel in channels:
+        if channel.name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise UsageError(
+                f"--alert {channel.describe()}: no alerts for it in {outbox.describe()} "
+                f"(there are some for: {there})"
+            )
+
+
+def _given_up(outbox: Outbox, channels: list[Channel]) -> list[str]:
+    with writing(outbox.url) as connection:
+        return [key for channel in channels for key in reopen_failed(connection, channel.name)]
+
+
+def _named(outbox: Outbox, channels: list[Channel], ids: tuple[str, ...]) -> list[str]:
+    with transaction(outbox.url) as connection:
+        channel_of = channels_of(connection, ids)
+    named = {channel.name: channel for channel in channels}
+    by_channel: dict[str, list[str]] = defaultdict(list)
+    for key in dict.fromkeys(ids):
+        if key not in channel_of:
+            raise UsageError(
+                f"--id {key}: no such alert; `{own_call()} alerts list` shows their ids"
+            )
+        if channel_of[key] not in named:
+            raise UsageError(f"--id {key}: is for {channel_of[key]}, give that as --alert as well")
+        by_channel[channel_of[key]].append(key)
+    now, deliveries = datetime.now(UTC), list[str]()
+    with writing(outbox.url) as connection:
+        for name, keys in by_channel.items():
+            deliveries += send_again(connection, name, keys, now, named[name].policy.most)
+    return deliveries

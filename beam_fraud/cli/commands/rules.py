@@ -1,0 +1,60 @@
+"""The rules that a run is given, and what it says of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import overload
+
+from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
+from beam_fraud.decisions.rules.toml import load_rules
+from beam_fraud.decisions.rules.vocabulary import vocabulary
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.monitoring import counters as counters
+from beam_fraud.schema.schema import Schema
+
+_LOG = logging.getLogger(__name__)
+
+
+@overload
+def given_rules(path: str, bundle: Bundle, schema: Schema) -> RuleSet: ...
+@overload
+def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None: ...
+def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
+    """The rules of a file, which may speak of features of the model and of the schema.
+
+    Raises:
+      UsageError: the file says something that cannot be meant.
+      FraudError: it cannot be read.
+    """
+    if path is None:
+        return None
+    return load_rules(path, vocabulary(schema, bundle.velocity_names(), scored=True))
+
+
+def rule_counts(rules: RuleSet | None, counted: Mapping[str, int]) -> dict[str, object]:
+    """How often each rule fired, as `summary.json` says it; nothing if there are no rules."""
+    if rules is None:
+        return {}
+    rows = counted.get(counters.ROWS_SCORED, 0)
+    fired = {name: counted.get(counters.RULE_PREFIX + name, 0) for name in rules.names}
+    told = {
+        name: {"fired": count, "share": round(count / rows, 6) if rows else 0.0}
+        for name, count in fired.items()
+    }
+    return {"rules": told}
+
+
+def warn_of_wide_rules(rules: RuleSet | None, counted: Mapping[str, int]) -> None:
+    """Say so of rules that fired on more rows than a stream would let them."""
+    rows = counted.get(counters.ROWS_SCORED, 0)
+    for rule in () if rules is None else rules.rules:
+        fired = counted.get(counters.RULE_PREFIX + rule.name, 0)
+        if rule.raises and fired > RULE_LIMIT * rows:
+            _LOG.warning(
+                "rule %s fired on %.1f %% of the rows, which is more than %g %%: see what is wrong "
+                "with it (a stream would mute it)",
+                rule.name,
+                100 * fired / rows,
+                100 * RULE_LIMIT,
+            )

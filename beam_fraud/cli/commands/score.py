@@ -1,0 +1,216 @@
+"""`beam-fraud score`: files to scores, flagged transactions, alerts and dead letters."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.dispatch import send_pending
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.cli.commands import batch
+from beam_fraud.cli.commands.batch import BatchOptions, BatchPlan
+from beam_fraud.cli.commands.places import refuse_shared_places
+from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
+from beam_fraud.cli.commands.scoring import (
+    ScoringOptions,
+    plan_scoring,
+    refuse_undelivered,
+    undelivered_rows,
+)
+from beam_fraud.cli.commands.times import given_seconds
+from beam_fraud.errors import FraudError
+from beam_fraud.monitoring.waiting import safe_meanwhile
+from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
+from beam_fraud.sinks.base import FlaggedSink, TransformSink
+from beam_fraud.storage.batch_objects import BatchOutputs, batch_outputs
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.transforms import counters
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(BatchOptions, ScoringOptions):
+    """What to score, by what, and where the results go."""
+
+    #: For how long a channel that fails is tried again.
+    alert_patience: str = "1m"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was checked before the launch."""
+
+    #: How the pipeline runs.
+    batch: BatchPlan
+    inputs: Inputs
+    scoring: Scoring
+    channels: tuple[Channel, ...]
+    #: For how many seconds a channel that fails is tried again.
+    alert_patience: float
+
+    @property
+    def outputs(self) -> BatchOutputs:
+        return self.inputs.outputs
+
+    @property
+    def sink(self) -> FlaggedSink | None:
+        return self.scoring.sink
+
+
+def run(options: ScoreOptions) -> dict[str, object]:
+    """Score files; nothing is published unless all of it succeeds.
+
+    Returns:
+      The summary, as `summary.json` has it.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: a file, the bundle, a sink or a channel that cannot be used; or alerts could not
+        be sent, after all else was done.
+    """
+    started = time.monotonic()
+    plan = _plan(options)
+    if options.dry_run:
+        return _dry_run(plan)
+    plan.outputs.begin()
+    build = partial(build_score, scoring=plan.scoring)
+    if plan.batch.template is not None:
+        return batch.leave_template(plan.batch, plan.inputs, build)
+    try:
+        if plan.sink is not None:
+            plan.sink.begin(plan.outputs.run_id)
+        if plan.scoring.outbox is not None:
+            plan.scoring.outbox.begin()
+        with safe_meanwhile(lambda: f"{plan.outputs.directory} stays as it was until the end"):
+            counted = batch.run(plan.batch, plan.inputs, build, "scoring")
+        batch.check_dead_letters(counted, plan.inputs)
+        warn_of_wide_rules(plan.scoring.rules, counted)
+        plan.outputs.publish()
+        if plan.sink is not None:
+            plan.sink.commit(plan.outputs.run_id)
+    except BaseException as error:
+        plan.outputs.abandon()
+        if plan.sink is not None:
+            plan.sink.discard(plan.outputs.run_id)
+        known = plan.sink.failure_in(error) if isinstance(plan.sink, TransformSink) else None
+        if known is not None:
+            raise known from None
+        raise
+    windows = batch.windows_summary(plan.inputs, counted)
+    summary = _summary(plan, counted, {}, time.monotonic() - started) | windows
+    alone = plan.outputs.write_summary(summary)
+    if plan.channels:
+        try:
+            alerts = _send(plan)
+        except FraudError:
+            # A database that is still down: that it has not taken rows says more.
+            refuse_undelivered(plan.sink, counted, plan.outputs.directory)
+            raise
+        summary = _summary(plan, counted, alerts, time.monotonic() - started) | windows
+        alone = plan.outputs.write_summary(summary)
+        if not counted.get(counters.ROWS_UNDELIVERED):
+            _refuse_unsent(plan, alerts["failed"])
+    refuse_undelivered(plan.sink, counted, plan.outputs.directory)
+    if not alone:
+        batch.refuse_replaced(plan.outputs)
+    return summary
+
+
+def render(result: dict[str, object]) -> str:
+    """The summary for a terminal."""
+    from beam_fraud.cli.terminal.summary import summary
+
+    return summary(result)
+
+
+def _plan(options: ScoreOptions) -> _Plan:
+    outputs = batch_outputs(options.out)
+    how = batch.plan(options)
+    planned = plan_scoring(options, outputs, how.beam_options, sys.stderr, streaming=False)
+    scoring, channels = planned.scoring, planned.channels
+    inputs = batch.find(how, planned.features, outputs)
+    read = (*inputs.files, *inputs.history)
+    refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
+    outputs.check()
+    planned.check()
+    batch.warn_of_windows(inputs)
+    _warn_of_ids(options, inputs)
+    patience = given_seconds("--alert-patience", options.alert_patience)
+    return _Plan(how, inputs, scoring, channels, patience)
+
+
+def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
+    database = options.sink is not None and not options.sink.startswith("parquet:")
+    if (database or options.alerts) and inputs.features.schema.role("transaction_id") is None:
+        _LOG.warning(
+            "schema %s has no transaction_id: rows are known as <file>:<row>, so rows of files of "
+            "one name, given another day, count as the same ones; give files names of their own",
+            inputs.features.schema.name,
+        )
+
+
+def _send(plan: _Plan) -> dict[str, int]:
+    """Send the alerts; the run has succeeded, so now they are due."""
+    database = plan.scoring.alerts_database
+    assert database is not None
+    report = send_pending(Outbox(database), plan.channels, plan.alert_patience)
+    return {
+        "sent": report.sent,
+        "already_sent": report.already_sent,
+        "failed": report.failed,
+        "snoozed": report.snoozed,
+        "digested": report.digested,
+    }
+
+
+def _refuse_unsent(plan: _Plan, failed: int) -> None:
+    if failed:
+        raise FraudError(
+            f"{failed:,} alerts were not sent and wait in the outbox; all else is in "
+            f"{plan.outputs.directory}: make the same call again to send them"
+        )
+
+
+def _summary(
+    plan: _Plan, counted: dict[str, int], alerts: dict[str, int], seconds: float
+) -> dict[str, object]:
+    rows_in = counted.get(counters.ROWS_IN, 0)
+    outputs: dict[str, object] = {
+        "scores": plan.outputs.place(SCORES),
+        "dead_letters": plan.outputs.place(DEAD_LETTERS),
+    }
+    if plan.sink is not None:
+        outputs["sink"] = plan.sink.describe()
+    if plan.channels:
+        outputs["alerts"] = [channel.describe() for channel in plan.channels]
+    if plan.scoring.outbox is not None:
+        outputs["outbox"] = plan.scoring.outbox.describe()
+    return {
+        "rows_in": rows_in,
+        "rows_scored": counted.get(counters.ROWS_SCORED, 0),
+        "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **undelivered_rows(plan.sink, counted),
+        **batch.row_counts(counted),
+        **rule_counts(plan.scoring.rules, counted),
+        "alerts": alerts,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows_in / seconds),
+        "model_id": plan.scoring.bundle.model_id,
+        "run_id": plan.outputs.run_id,
+        "outputs": outputs,
+    }
+
+
+def _dry_run(plan: _Plan) -> dict[str, object]:
+    return {
+        **batch.dry_run(plan.inputs),
+        "model_id": plan.scoring.bundle.model_id,
+        "sink": plan.sink.describe() if plan.sink else None,
+        "alerts": [channel.describe() for channel in plan.channels],
+        "rules": [] if plan.scoring.rules is None else list(plan.scoring.rules.names),
+    }

@@ -1,0 +1,202 @@
+"""What `score` and `stream` share: by what is scored and decided, and who is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.cli.commands.places import Outputs
+from beam_fraud.cli.commands.rules import given_rules
+from beam_fraud.cli.commands.times import given_seconds
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import check_packages, open_bundle
+from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.pipeline.batch import Scoring
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.sinks.base import FlaggedSink, TransformSink
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.batch_outputs import UNDELIVERED
+from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.storage.database.retry import until_it_passes
+from beam_fraud.storage.urls import is_url
+from beam_fraud.transforms.counters import ROWS_UNDELIVERED
+
+
+def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
+    """What a summary says of them: nothing without a database."""
+    if not isinstance(sink, DatabaseSink):
+        return {}
+    return {ROWS_UNDELIVERED: counted.get(ROWS_UNDELIVERED, 0)}
+
+
+def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: Path | str) -> None:
+    """Say in the end that rows wait, and how they come into the database.
+
+    Raises:
+      FraudError: some do.
+    """
+    rows = counted.get(ROWS_UNDELIVERED, 0)
+    if rows and sink is not None:
+        raise FraudError(
+            f"{rows:,} flagged rows and their alerts are not in {sink.describe()} and wait in "
+            f"{out}/{UNDELIVERED}; all else is in {out}: when it is back, "
+            f"`{own_call()} dead-letters replay {out} --sink URL` writes them"
+        )
+
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """By what to score and to decide, and who is told."""
+
+    #: Directory of the bundle.
+    model: str
+    #: A preset or TOML file in place of the bundle's schema.
+    schema: str | None = None
+    #: A file of rules beside the model.
+    rules: str | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
+    #: URL of the place for flagged rows.
+    sink: str | None = None
+    #: For how long a database that is down is waited for.
+    sink_patience: str = "5m"
+    #: URLs of the channels to alert.
+    alerts: tuple[str, ...] = ()
+    #: Whether alerts carry pseudonyms in the place of ids.
+    pseudonymise: bool = False
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """What was made of them."""
+
+    #: What the graph needs to know.
+    scoring: Scoring
+    #: What is computed of transactions, and their schema.
+    features: FeatureSet
+    #: Whom alerts go to.
+    channels: tuple[Channel, ...]
+    #: How Beam runs.
+    beam_options: PipelineOptions
+
+    def check(self, *, going_on: bool = False) -> None:
+        """See that all places can be written to, changing nothing.
+
+        Args:
+          going_on: whether this has run before, so that a place that is down now is no mistake in
+            the call: a database is waited for, and alerts wait for their channels.
+
+        Raises:
+          UsageError: Beam's options lack what the sink needs.
+          FraudError: a place cannot be used.
+        """
+        sink, outbox = self.scoring.sink, self.scoring.outbox
+        if isinstance(sink, DatabaseSink) and going_on:
+            until_it_passes(sink.url, sink.check, sink.patience)
+        elif sink is not None:
+            sink.check()
+        if outbox is not None:
+            outbox.check()
+        for channel in self.channels:
+            try:
+                channel.check()
+            except FraudError as error:
+                if not going_on:
+                    raise
+                _LOG.warning("alerts wait in the outbox and are tried again: %s", error)
+        if isinstance(sink, TransformSink):
+            sink.check_options(self.beam_options)
+
+
+def plan_scoring(
+    options: ScoringOptions,
+    outputs: Outputs,
+    beam_options: PipelineOptions,
+    console: TextIO,
+    *,
+    streaming: bool,
+) -> ScoringPlan:
+    """Find the bundle and the places; `ScoringPlan.check` looks whether these can be used.
+
+    Args:
+      options: of the call.
+      outputs: what is written under `--out`.
+      beam_options: how Beam runs.
+      console: what `--alert console:` writes to.
+      streaming: whether the graph is a stream's.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: the bundle, or a file that an option names, cannot be used.
+    """
+    bundle = open_bundle(options.model)
+    if runner_of(beam_options).local:
+        # Elsewhere the workers need it, and this machine need not have it.
+        check_packages(bundle)
+    schema = bundle.schema if options.schema is None else load_schema(options.schema)
+    rules = given_rules(options.rules, bundle, schema)
+    features = bundle.features_in(schema, () if rules is None else rules.columns)
+    sink = _sink(options, outputs, here=runner_of(beam_options).local, streaming=streaming)
+    channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
+    outbox = None
+    if channels and (sink is None or sink.database is None):
+        assert outputs.outbox is not None, "such a call is refused before"
+        outbox = Outbox(sqlite_url(outputs.outbox))
+    names = tuple(channel.name for channel in channels)
+    scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
+    return ScoringPlan(scoring, features, channels, beam_options)
+
+
+def refuse_no_outbox(options: ScoringOptions, out: str) -> None:
+    """See that there can be a database in which alerts wait.
+
+    Args:
+      options: of the call.
+      out: `--out`.
+
+    Raises:
+      UsageError: there can be none, or `--sink` names no sink.
+    """
+    sink = None if options.sink is None else parse_sink(options.sink)
+    if options.alerts and is_url(out) and (sink is None or sink.database is None):
+        raise UsageError(
+            f"--alert: alerts wait in a database, and --out {out} can hold none; give "
+            "--sink postgresql://USER@HOST/DATABASE"
+        )
+
+
+def _sink(
+    options: ScoringOptions, outputs: Outputs, *, here: bool, streaming: bool
+) -> FlaggedSink | None:
+    if options.sink is None:
+        return None
+    sink = parse_sink(options.sink)
+    if streaming:
+        sink = sink.streaming(here=here)
+    if isinstance(sink, DatabaseSink):
+        # Elsewhere nobody would find what a worker keeps on its disk: there the runner tries again.
+        directory = outputs.directory
+        spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
+        patience = given_seconds("--sink-patience", options.sink_patience)
+        return replace(sink, patience=patience, spill=spill)
+    return sink
+
+
+def _channels(urls: Sequence[str], console: TextIO, *, pseudonymise: bool) -> tuple[Channel, ...]:
+    pseudonyms = Pseudonyms.from_environment() if pseudonymise else None
+    return tuple(parse_channel(url, console=console, pseudonyms=pseudonyms) for url in urls)

@@ -1,0 +1,90 @@
+"""`beam-fraud models show`: what a bundle says about its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from beam_fraud.cli.terminal.columns import aligned, size_text
+from beam_fraud.models.bundle import open_bundle, read_card
+from beam_fraud.models.listing import bundle_bytes
+from beam_fraud.monitoring.printable import printable
+
+#: Figures of a manifest and how they are called.
+FIGURES = {
+    "rows": "rows",
+    "frauds": "frauds",
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+}
+
+
+@dataclass(frozen=True)
+class ShowModelOptions:
+    """The arguments of `models show`."""
+
+    #: Directory of the bundle.
+    bundle: str
+
+
+def run(options: ShowModelOptions) -> dict[str, object]:
+    """Read a bundle without opening its model.
+
+    Raises:
+      FraudError: it is none, or damaged.
+    """
+    bundle = open_bundle(options.bundle)
+    return {
+        "model_id": bundle.model_id,
+        "path": bundle.path,
+        "bytes": bundle_bytes(bundle.path),
+        "manifest": msgspec.to_builtins(bundle.manifest),
+        "card": read_card(bundle),
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """The manifest as a list, then the card."""
+    manifest = cast(dict[str, Any], result["manifest"])
+    thresholds, span = manifest["thresholds"], manifest["trained_on"]
+    cost = manifest["microseconds_per_row"]
+    lines = {
+        "model": result["model_id"],
+        "path": result["path"],
+        "kind": manifest["kind"],
+        "made": manifest["created"],
+        "trained on": "unknown" if span is None else f"{span[0]} to {span[1]}",
+        "size": size_text(cast(int | None, result["bytes"])),
+        "schema": manifest["schema"].get("name", "-"),
+        "flags from": f"{thresholds['review']:.6g}",
+        "declines from": _or_dash(thresholds["decline"]),
+        "µs a row": _or_dash(cost),
+        "figures of": manifest["metrics"].get("rows_of", "-").replace("_", " ") + " rows",
+        **{text: _or_dash(manifest["metrics"].get(name)) for name, text in FIGURES.items()},
+        "features": f"{len(manifest['features'])}: {', '.join(manifest['features'])}",
+        "settings": ", ".join(f"{k}={v}" for k, v in manifest["settings"].items()) or "-",
+        "versions": ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()) or "-",
+    }
+    told = aligned([(name, printable(str(value))) for name, value in lines.items()])
+    return "\n".join([*told, "", render_card(result)])
+
+
+def render_card(result: dict[str, object]) -> str:
+    """The card alone, as it is but for what a terminal would act on."""
+    return "\n".join(_shown(line) for line in str(result["card"]).rstrip().split("\n"))
+
+
+def _shown(line: str) -> str:
+    # A card's backslashes are Markdown's, and belong there.
+    return "\\".join(printable(part) for part in line.split("\\"))
+
+
+def _or_dash(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

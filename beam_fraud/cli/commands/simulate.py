@@ -1,0 +1,172 @@
+"""`beam-fraud simulate`: labelled transactions in a file or a topic."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.errors import UsageError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.simulate.files import file_format, whole_file, write_transactions
+from beam_fraud.simulate.fraud import MIX
+from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
+from beam_fraud.storage.sole_writer import sole_writer
+
+_LOG = logging.getLogger(__name__)
+#: Writes transactions and says what of it a result tells.
+Write = Callable[[pa.Table], dict[str, object]]
+
+
+@dataclass(frozen=True)
+class SimulateOptions:
+    """What `beam-fraud simulate` is asked for."""
+
+    #: The file to write; its name says the format. None: a topic.
+    out: str | None
+    #: How many days.
+    days: int = 90
+    #: How many customers.
+    accounts: int = 1000
+    #: How many terminals.
+    merchants: int = 2000
+    #: The same options and seed give the same transactions.
+    seed: int = 0
+    #: The part of transactions that shall be frauds; None: what the handbook's scenarios give.
+    fraud_rate: float | None = None
+    #: The first day, as in 2024-01-01.
+    start: str = "2024-01-01"
+    #: Brokers to send to, `HOST:PORT`; None: a file.
+    kafka: str | None = None
+    #: Where to send to.
+    topic: str | None = None
+    #: Messages a second; None: as fast as the brokers take them.
+    rate: float | None = None
+    #: Properties of the producer, `KEY=VALUE`.
+    kafka_config: tuple[str, ...] = ()
+    #: File of further properties.
+    kafka_properties: str | None = None
+
+
+@sole_writer("--out", "out")
+def run(options: SimulateOptions) -> dict[str, object]:
+    """Simulate and write the file, or send messages in the order of their event times.
+
+    Returns:
+      `transactions`, `frauds`, `fraud_rate` (the one reached), `accounts`, `merchants`, `days`,
+      `seconds` and `scenarios` (transactions of each kind of fraud, by its number); of a file
+      `out`, of a topic `topic`, `messages`, `sending_seconds` and `messages_per_second`.
+
+    Raises:
+      UsageError: an option cannot be meant.
+      FraudError: the file cannot be written, or the messages cannot.
+    """
+    began = time.perf_counter()
+    place = _place(options)
+    spec = _specification(options)
+    with place as write:
+        with doing(f"simulating {spec.days:,} days of {spec.accounts:,} accounts"):
+            transactions = simulate(spec)
+        _LOG.info("simulated %d transactions", transactions.num_rows)
+        written = write(transactions)
+    scenario = transactions["TX_FRAUD_SCENARIO"]
+    scenarios = {str(kind): pc.sum(pc.equal(scenario, kind)).as_py() or 0 for kind in MIX}
+    frauds = sum(scenarios.values())
+    return {
+        **written,
+        "transactions": transactions.num_rows,
+        "frauds": frauds,
+        "fraud_rate": frauds / max(transactions.num_rows, 1),
+        "accounts": spec.accounts,
+        "merchants": spec.merchants,
+        "days": spec.days,
+        "seconds": round(time.perf_counter() - began, 3),
+        "scenarios": scenarios,
+    }
+
+
+def render(result: Mapping[str, object]) -> str:
+    """The result of `run` in plain text."""
+    scenarios = cast(Mapping[str, int], result["scenarios"])
+    return (
+        f"{_counted(result, 'transactions')} of {_counted(result, 'accounts')} at "
+        f"{_counted(result, 'merchants')} over {_counted(result, 'days')} in "
+        f"{result['seconds']:.1f} s\n"
+        f"{_counted(result, 'frauds')} ({result['fraud_rate']:.2%}): "
+        f"{scenarios['1']:,} amounts too high, {scenarios['2']:,} at compromised terminals, "
+        f"{scenarios['3']:,} of compromised customers\n"
+        f"{_where(result)}"
+    )
+
+
+def _where(result: Mapping[str, object]) -> str:
+    if "out" in result:
+        return str(result["out"])
+    return (
+        f"{_counted(result, 'messages')} sent to {result['topic']} in "
+        f"{result['sending_seconds']:.1f} s, {result['messages_per_second']:,.0f} a second"
+    )
+
+
+def _counted(result: Mapping[str, object], name: str) -> str:
+    count = cast(int, result[name])
+    return f"{count:,} {name.removesuffix('s') if count == 1 else name}"
+
+
+def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
+    """Where the transactions go, looked at as far as that changes nothing."""
+    if options.out is not None and options.kafka is not None:
+        raise UsageError("--out and --kafka: give one of them")
+    if options.kafka is not None:
+        from beam_fraud.cli.commands.simulate_topic import to_topic
+
+        return nullcontext(to_topic(options))
+    for_topics = {
+        "--topic": options.topic,
+        "--rate": options.rate,
+        "--kafka-config": options.kafka_config,
+        "--kafka-properties": options.kafka_properties,
+    }
+    for option, given in for_topics.items():
+        if given not in (None, ()):
+            raise UsageError(f"{option}: for messages only; give --kafka HOST:PORT, too")
+    if options.out is None:
+        raise UsageError("give --out FILE or --kafka HOST:PORT --topic T")
+    file_format(Path(options.out))
+    return _to_file(options.out)
+
+
+@contextmanager
+def _to_file(out: str) -> Iterator[Write]:
+    path = Path(out)
+    with whole_file(path) as sink:
+
+        def write(transactions: pa.Table) -> dict[str, object]:
+            with doing(f"writing {transactions.num_rows:,} rows to {out}"):
+                write_transactions(transactions, path, sink)
+            return {"out": out}
+
+        yield write
+
+
+def _specification(options: SimulateOptions) -> Simulation:
+    try:
+        start = date.fromisoformat(options.start)
+    except ValueError:
+        raise UsageError(f"--start {options.start!r}: not a day, as in 2024-01-01") from None
+    return Simulation(
+        days=options.days,
+        accounts=options.accounts,
+        merchants=options.merchants,
+        seed=options.seed,
+        fraud_rate=FRAUD_RATE if options.fraud_rate is None else options.fraud_rate,
+        start=start,
+    )

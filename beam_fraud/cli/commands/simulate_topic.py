@@ -1,0 +1,68 @@
+"""Simulated transactions sent to a topic."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from beam_fraud.errors import UsageError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.simulate.messages import Sender, handbook_messages
+from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.sources.kafka.check import topic_partitions
+from beam_fraud.sources.kafka.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from beam_fraud.cli.commands.simulate import SimulateOptions
+
+_LOG = logging.getLogger(__name__)
+
+
+def to_topic(options: SimulateOptions) -> Callable[[pa.Table], dict[str, object]]:
+    """What sends transactions to the topic that `options` name, which is asked for first.
+
+    Its result says what `commands.simulate.run` tells of a topic. Interrupted, it waits until what
+    it has handed over is written; a second interruption ends that, too.
+
+    Raises:
+      UsageError: an option is missing or cannot be meant.
+      FraudError: the topic is not there, or no broker answers.
+    """
+    if not options.topic or options.kafka is None:
+        raise UsageError("--topic: missing; name the topic to send to")
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise UsageError(f"--rate {options.rate:g}: must be above 0, in messages a second")
+    properties = None if options.kafka_properties is None else Path(options.kafka_properties)
+    settings = KafkaSettings.of(options.kafka, options.kafka_config, properties)
+    topic_partitions(settings, options.topic)
+    topic, rate = options.topic, options.rate
+
+    def send(transactions: pa.Table) -> dict[str, object]:
+        writer = TopicWriter(settings, topic)
+        sender = Sender(writer, rate)
+        began = time.perf_counter()
+        total = transactions.num_rows
+        try:
+            with doing(f"sending to {topic}", lambda: f"{sender.sent:,} of {total:,} messages"):
+                sender.send(handbook_messages(transactions))
+        except KeyboardInterrupt:
+            writer.flush()
+            _LOG.info("stopped after %d messages, all of them written", sender.sent)
+            raise
+        with doing(f"waiting for the broker of {topic}"):
+            writer.flush()
+        seconds = time.perf_counter() - began
+        return {
+            "topic": topic,
+            "messages": sender.sent,
+            "sending_seconds": round(seconds, 3),
+            "messages_per_second": round(sender.sent / seconds, 1),
+        }
+
+    return send

@@ -1,0 +1,108 @@
+"""`beam-fraud alerts snooze`: nobody is told of an account or a merchant for a while."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from beam_fraud.alerts.snoozes import Snooze, Subject, is_alerted, lift, newest_timezone, snooze
+from beam_fraud.alerts.wording import clock_time
+from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.printable import printable
+from beam_fraud.storage.database.connection import writing
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnoozeAlertsOptions:
+    """Whose alerts wait, and for how long."""
+
+    #: URL of the database.
+    sink: str | None = None
+    #: Or the directory of a run without one.
+    out: str | None = None
+    #: An account,
+    account_id: str | None = None
+    #: or a merchant.
+    merchant_id: str | None = None
+    #: How long, as in `8h`.
+    span: str | None = None
+    #: Or whether it ends now.
+    lift: bool = False
+
+
+def run(options: SnoozeAlertsOptions) -> dict[str, object]:
+    """Begin a snooze, or end it.
+
+    Returns:
+      `kind` and `value` of whose it is; `until` in UTC, None if it was lifted; `timezone` in which
+      people read it; `lifted`; `known`: whether there ever was an alert of it.
+
+    Raises:
+      UsageError: not one account or merchant is named, or not one of a time and `lift`.
+      FraudError: the outbox cannot be used, or there is no snooze to lift.
+    """
+    kind, value = _subject(options)
+    if options.lift == (options.span is not None):
+        raise UsageError("give --for TIME, as in 8h, or --lift to end a snooze")
+    now, until = datetime.now(UTC), None
+    if options.span is not None:
+        until = now + timedelta(microseconds=_length(options.span))
+    outbox = given_outbox(options.sink, options.out)
+    lifted, known = False, True
+    with writing(outbox.url) as connection:
+        timezone = newest_timezone(connection)
+        if until is None:
+            lifted = lift(connection, kind, value, now)
+            if not lifted:
+                raise FraudError(
+                    f"--{kind} {printable(value)}: is not snoozed in {outbox.describe()}"
+                )
+        else:
+            snooze(connection, [Snooze(kind, value, until)], now)
+            known = is_alerted(connection, kind, value)
+    if not known:
+        _LOG.warning(
+            "--%s %s: no alert in %s is of it, so check the id; its alerts to come will wait",
+            kind,
+            printable(value),
+            outbox.describe(),
+        )
+    shown = None if until is None else until.isoformat(timespec="seconds")
+    return {
+        "kind": kind,
+        "value": value,
+        "until": shown,
+        "timezone": timezone,
+        "lifted": lifted,
+        "known": known,
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """One line."""
+    whose = f"{result['kind']} {printable(str(result['value']))}"
+    if result["until"] is not None:
+        until = datetime.fromisoformat(str(result["until"]))
+        return f"alerts of {whose} wait until {clock_time(until, str(result['timezone']))}"
+    return f"{whose}: no longer snoozed"
+
+
+def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:
+    account, merchant = options.account_id, options.merchant_id
+    if account is not None and merchant is None:
+        return "account", account
+    if merchant is not None and account is None:
+        return "merchant", merchant
+    raise UsageError("give --account ID or --merchant ID, not both")
+
+
+def _length(span: str) -> int:
+    length = given_duration("--for", span)
+    if length == 0:
+        raise UsageError(f"--for {span}: is no time; --lift ends a snooze")
+    return length

@@ -1,0 +1,321 @@
+"""`beam-fraud stream`: a topic or a directory, scored as long as the command runs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO, cast
+
+from apache_beam.runners.runner import PipelineResult
+
+from beam_fraud import __version__
+from beam_fraud.alerts.dispatcher import Dispatcher
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
+from beam_fraud.cli.commands.rules import rule_counts
+from beam_fraud.cli.commands.scoring import refuse_undelivered, undelivered_rows
+from beam_fraud.cli.commands.stream_plan import StreamOptions as StreamOptions
+from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
+from beam_fraud.cli.terminal.above_line import AboveLine
+from beam_fraud.cli.terminal.interruption import drained_by_signals
+from beam_fraud.cli.terminal.stream_line import live_line
+from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import IdHash
+from beam_fraud.monitoring.board import new_board, read_board
+from beam_fraud.monitoring.prometheus import serve_metrics
+from beam_fraud.monitoring.snapshot import Snapshot, no_alerts
+from beam_fraud.monitoring.waiting import safe_meanwhile
+from beam_fraud.pipeline.stream import archives, build_stream
+from beam_fraud.runners import launch
+from beam_fraud.runners.dataflow.checks import template_location
+from beam_fraud.runners.dataflow.job import DataflowDraining
+from beam_fraud.runners.draining import Draining
+from beam_fraud.runners.flink.job import FlinkJob
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.state.identity import hash_kept_here, remember, taken_up, warn_of_no_key
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.database.connection import prepare_database
+from beam_fraud.storage.folder import make_directory
+from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
+from beam_fraud.transforms import counters
+
+_LOG = logging.getLogger(__name__)
+#: Seconds that a runner may need to end a stream in which no row is left.
+_PATIENCE = 10.0
+
+
+def run(options: StreamOptions) -> dict[str, object]:
+    """Score what comes, until a signal, or nothing has come for `until_idle` seconds.
+
+    Returns:
+      The summary of this run, as `summary.json` has it.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: the broker, the bundle, a sink or a channel cannot be used; or alerts still wait
+        in the end.
+    """
+    started = time.monotonic()
+    planned = plan(options, console=cast(TextIO, AboveLine()))
+    outputs = planned.stream.outputs
+    with ExitStack() as stack:
+        outputs.begin()
+        stack.callback(outputs.release)
+        read = stack.enter_context(new_board(outputs.live))
+        if planned.stream.here:
+            planned = _resumed(planned, stack)
+        elif planned.takes_up:
+            planned = _hashed(planned, taken_up(outputs, planned.about))
+        else:
+            _claim_archives(planned, None)
+        if not planned.stream.here:
+            # Also where it is restored: an earlier version may have recorded less.
+            remember(outputs, planned.about, planned.stream.hashing, restored=planned.takes_up)
+        warn_of_no_key(planned.stream.hashing, outputs.shown)
+        _prepare_places(planned, stack)
+        dispatcher = _dispatcher(planned)
+        if dispatcher is not None:
+            stack.enter_context(dispatcher.running())
+        alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
+        if options.metrics_port is not None:
+            build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+            page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
+            _LOG.info("metrics at %s", page)
+        jobs = list[PipelineResult]()
+        stack.enter_context(live_line(read, alerts, lambda: _phase(jobs)))
+        stack.enter_context(safe_meanwhile(lambda: _safe(planned)))
+        draining = _draining(planned, lambda: read().done)
+        stack.enter_context(drained_by_signals(draining.ask))
+
+        def waited(job: PipelineResult) -> None:
+            jobs.append(job)
+            draining.wait(job)
+
+        if planned.warning is not None:
+            _LOG.warning("%s", planned.warning)
+        _LOG.info("reading %s into %s", planned.what, outputs.shown)
+        result = launch.run(
+            planned.beam_options,
+            lambda root: build_stream(root, planned.stream, planned.scoring),
+            waited,
+        )
+        if template_location(planned.beam_options) is not None:
+            return _template(planned)
+        counted = counters.read_counters(result)
+        if planned.stream.here:
+            # Beam only logs what goes wrong after the last bundle.
+            LocalCheckpoint.at(outputs.checkpoint).refuse_failed()
+            _finish_archives(planned)
+        if planned.scoring.sink is not None and planned.scoring.sink.archive is None:
+            planned.scoring.sink.commit(planned.stream.run_id)
+    last = read_board(outputs.live)
+    # Flink tells nothing of a cancelled job; workers on this machine have told it themselves.
+    counted = counted or dict(last.counters)
+    sent = {} if dispatcher is None else _alerts(dispatcher)
+    summary = _summary(planned, counted, sent, last, time.monotonic() - started)
+    outputs.write_summary(summary)
+    refuse_undelivered(planned.scoring.sink, counted, outputs.shown)
+    _judge_dead_letters(options, outputs, counted)
+    if sent.get("waiting"):
+        raise FraudError(
+            f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
+            f"{outputs.shown}: make the same call again to send them"
+        )
+    return summary
+
+
+def render(result: dict[str, object]) -> str:
+    """The summary for a terminal."""
+    from beam_fraud.cli.terminal.summary import summary
+
+    return summary(result)
+
+
+def _judge_dead_letters(
+    options: StreamOptions, outputs: StreamOutputs, counted: dict[str, int]
+) -> None:
+    """Warn of many dead letters at the end of a stream; more than `--max-dead` is a failure.
+
+    It does not end a stream: whoever may write to the topic could stop it with a few bad messages.
+    """
+    share = counted_share(counted)
+    refusal = None if options.max_dead is None else share.refusal(options.max_dead)
+    if refusal is None and not share.remarkable:
+        return
+    share = replace(share, first=_newest_dead_letter(outputs))
+    if refusal is not None:
+        refusal = share.refusal(options.max_dead)
+        raise FraudError(f"{refusal}; what was scored is in {outputs.shown}")
+    _LOG.warning("%s", share.refusal(None) or share.warning())
+
+
+def _newest_dead_letter(outputs: StreamOutputs) -> tuple[str, int, str] | None:
+    archive = outputs.archive(DEAD_LETTERS)
+    parts = archive.glob("part-*.parquet") if isinstance(archive, Path) else ()
+    newest = max(parts, key=lambda part: part.stat().st_mtime_ns, default=None)
+    return None if newest is None else first_of_file(str(newest))
+
+
+def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
+    if runner_of(planned.beam_options).dataflow:
+        return DataflowDraining()
+    keep = _keep if planned.stream.checkpoints else None
+    return Draining(planned.stream.outputs.stop, progress, _PATIENCE, keep)
+
+
+def _keep(result: PipelineResult) -> None:
+    """Flink's savepoint of a stream with checkpoints, where `--flink_master` says whom to ask."""
+    if isinstance(result, FlinkJob):
+        result.keep()
+
+
+def _phase(jobs: list[PipelineResult]) -> str:
+    """What Flink does before the stream reads, where `--flink_master` says whom to ask."""
+    return next((job.phase for job in jobs if isinstance(job, FlinkJob)), "")
+
+
+def _template(planned: StreamPlan) -> dict[str, object]:
+    """What is told of a job that someone else is going to start."""
+    outputs = planned.stream.outputs
+    return {
+        "template": template_location(planned.beam_options),
+        "run_id": planned.stream.run_id,
+        "outputs": {name: str(outputs.archive(name)) for name in (SCORES, DEAD_LETTERS)},
+    }
+
+
+def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
+    """Take up the state that is kept here, and what a dead run has left of its archive."""
+    checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
+    stack.callback(checkpoint.close)
+    planned = _hashed(planned, hash_kept_here(checkpoint))
+    going_on = checkpoint.claim(planned.about)
+    _claim_archives(planned, checkpoint)
+    _finish_archives(planned)
+    source = planned.stream.source.resumed(checkpoint.positions())
+    if going_on:
+        _LOG.info("going on where the last run stopped")
+    return replace(planned, stream=replace(planned.stream, source=source))
+
+
+def _hashed(planned: StreamPlan, hashing: IdHash) -> StreamPlan:
+    return replace(planned, stream=replace(planned.stream, hashing=hashing))
+
+
+def _safe(planned: StreamPlan) -> str:
+    """What a wait costs: nothing."""
+    if not planned.stream.here:
+        return "nothing is lost: the runner tries again from its last checkpoint"
+    rows = LocalCheckpoint.at(planned.stream.outputs.checkpoint).rows
+    return f"{rows:,} rows of this run are stored, the stream goes on from there"
+
+
+def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:
+    """Before the archives take up their state: they remove parts of which it knows nothing."""
+    outputs, sink = planned.stream.outputs, planned.scoring.sink
+    archives = [outputs.archive(SCORES), outputs.archive(DEAD_LETTERS)]
+    directories = [archive for archive in archives if isinstance(archive, Path)]
+    if sink is not None and sink.archive is not None:
+        directories.append(sink.archive)
+    claim_archives(directories, outputs.directory, checkpoint)
+
+
+def _finish_archives(planned: StreamPlan) -> None:
+    """Make visible what waits for its Parquet file to become full."""
+    checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
+    for step, make in archives(planned.stream, planned.scoring).items():
+        for number in checkpoint.shards(step):
+            shard = make(number)
+            shard.restore(checkpoint.kept(step, number))
+            effects = shard.finish()
+            deltas = [(delta.data, delta.newest) for delta in effects.deltas]
+            checkpoint.keep(step, number, deltas, replaces=effects.replaces)
+    checkpoint.commit({})
+
+
+def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
+    """Make what is written to; say in a database how the run has ended."""
+    sink, run_id = planned.scoring.sink, planned.stream.run_id
+    if sink is not None and sink.archive is not None:
+        make_directory(sink.archive)
+    elif sink is not None:
+        sink.begin(run_id)
+        if template_location(planned.beam_options) is None:
+            # Does nothing after a commit.
+            stack.callback(sink.discard, run_id)
+    # The sink has prepared its own.
+    prepared = {None, None if sink is None else sink.database}
+    for database in {planned.database, planned.stream.labels_database} - prepared:
+        prepare_database(str(database))
+
+
+def _dispatcher(planned: StreamPlan) -> Dispatcher | None:
+    if planned.database is None:
+        return None
+    return Dispatcher(Outbox(planned.database), planned.channels)
+
+
+def _alerts(dispatcher: Dispatcher) -> dict[str, int]:
+    return {
+        "sent": dispatcher.sent,
+        "waiting": sum(dispatcher.waiting().values()),
+        "snoozed": sum(dispatcher.snoozed().values()),
+    }
+
+
+def _summary(
+    planned: StreamPlan,
+    counted: dict[str, int],
+    alerts: dict[str, int],
+    last: Snapshot,
+    seconds: float,
+) -> dict[str, object]:
+    outputs = planned.stream.outputs
+    places: dict[str, object] = {
+        "scores": str(outputs.archive(SCORES)),
+        "dead_letters": str(outputs.archive(DEAD_LETTERS)),
+    }
+    if planned.scoring.sink is not None:
+        places["sink"] = planned.scoring.sink.describe()
+    if planned.channels:
+        places["alerts"] = [channel.describe() for channel in planned.channels]
+    if planned.scoring.outbox is not None:
+        places["outbox"] = planned.scoring.outbox.describe()
+    rows_in = counted.get(counters.ROWS_IN, 0)
+    return {
+        "rows_in": rows_in,
+        "rows_scored": counted.get(counters.ROWS_SCORED, 0),
+        "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **undelivered_rows(planned.scoring.sink, counted),
+        **row_counts(counted),
+        "rows_ahead": counted.get(counters.ROWS_AHEAD, 0),
+        "labels_in": counted.get(counters.LABELS_IN, 0),
+        "labels_dead": counted.get(counters.LABELS_DEAD, 0),
+        **_rules(planned, counted),
+        "alerts": alerts,
+        "latency_seconds": {
+            name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))
+        },
+        "seconds": round(seconds, 3),
+        # From the first row that came to the last that was scored: before and after it waits.
+        "rows_per_second": round(rows_in / last.seconds) if last.seconds else 0,
+        "model_id": planned.scoring.bundle.model_id,
+        "run_id": planned.stream.run_id,
+        "outputs": places,
+    }
+
+
+def _rules(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
+    counts = rule_counts(planned.scoring.rules, counted)
+    return {**counts, "rules_muted": counted.get(counters.RULES_MUTED, 0)} if counts else {}
+
+
+def _finite(seconds: float | None) -> float | None:
+    """What JSON can hold; longer than is measured is none."""
+    return None if seconds is None or math.isinf(seconds) else round(seconds, 4)

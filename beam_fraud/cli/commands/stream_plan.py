@@ -1,0 +1,351 @@
+"""What `beam-fraud stream` is going to do, checked before it does any of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+)
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.places import refuse_shared_places
+from beam_fraud.cli.commands.scoring import ScoringOptions, plan_scoring
+from beam_fraud.cli.commands.target import target_of_stream
+from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.decisions.rules.rule import RULE_LIMIT
+from beam_fraud.errors import UsageError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.pipeline.batch import Scoring
+from beam_fraud.pipeline.stream import Stream
+from beam_fraud.records.event_span import event_span
+from beam_fraud.runners import launch
+from beam_fraud.runners.dataflow.job import refuse_update_of_nothing
+from beam_fraud.schema.duration import SECOND
+from beam_fraud.schema.schema import Labels
+from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.sources.source import find_history
+from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.storage.batch_outputs import local_directory, new_run_id
+from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.storage.stream_objects import object_stream_outputs
+from beam_fraud.storage.stream_outputs import StreamOutputs
+from beam_fraud.storage.urls import is_url
+
+if TYPE_CHECKING:
+    from beam_fraud.sources.kafka.source import KafkaSource
+
+_LOG = logging.getLogger(__name__)
+#: Parts of the state where workers share them; here one worker has all.
+_SHARDS_ON_CLUSTER = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions(ScoringOptions):
+    """What to read, by what to score it, and where the results go."""
+
+    #: Directory of the outputs, and of the state.
+    out: str
+    #: A broker, `HOST:PORT`, or several with commas between.
+    kafka: str | None = None
+    #: The topic of the transactions.
+    topic: str | None = None
+    #: A directory whose files are scored as they come, in place of a topic.
+    watch: str | None = None
+    #: Paths, directories or globs of earlier transactions.
+    history: tuple[str, ...] = ()
+    #: The share of rows from which a rule is muted; 1 never mutes one.
+    rule_limit: float = RULE_LIMIT
+    #: Topic of labels.
+    labels_topic: str | None = None
+    #: Topic of all scores.
+    out_topic: str | None = None
+    #: Topic of the dead letters.
+    dead_letter_topic: str | None = None
+    #: `KEY=VALUE` of librdkafka each.
+    kafka_config: tuple[str, ...] = ()
+    #: A file of such lines.
+    kafka_properties: str | None = None
+    #: Where to begin, if there is nothing to go on from.
+    start: str = "committed"
+    #: Milliseconds that rows wait for those of other partitions.
+    reorder: int | None = None
+    #: How late a transaction may be and still see all of its windows.
+    lateness: str = "1h"
+    #: How far an event time may be after its arrival: no more than the lateness, or rows may come
+    #: too late for those that are ahead.
+    ahead: str = "1h"
+    #: How far back ids are remembered.
+    dedupe_horizon: str = "1d"
+    #: Port of the metrics.
+    metrics_port: int | None = None
+    #: Seconds without anything new after which the stream ends; None: never.
+    until_idle: float | None = None
+    #: The largest share of dead letters, from 0 to 1, with which the stream ends in success.
+    max_dead: float | None = None
+    #: Rows and seconds after which a file of the archive is finished.
+    roll_rows: int = 1_000_000
+    roll_seconds: float = 300.0
+    #: Parts of the state; None: one here, 16 elsewhere.
+    shards: int | None = None
+    #: Options for Beam.
+    beam_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What was checked."""
+
+    stream: Stream
+    scoring: Scoring
+    channels: tuple[Channel, ...]
+    beam_options: PipelineOptions
+    #: What is read, for messages.
+    what: str
+    #: What must not change while the state is kept.
+    about: Mapping[str, str]
+    #: What is said once the stream may start.
+    warning: str | None
+
+    @property
+    def database(self) -> str | None:
+        """URL of the database with the alerts, if there are any."""
+        return self.scoring.alerts_database
+
+    @property
+    def takes_up(self) -> bool:
+        """Whether Beam's runner takes up the state of a stream that ran before."""
+        update = self.beam_options.view_as(GoogleCloudOptions).update
+        return bool(update) or launch.starts_from_savepoint(self.beam_options)
+
+
+def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
+    """Check everything that can be checked without changing anything.
+
+    Args:
+      options: of the call.
+      console: what `--alert console:` writes to.
+
+    Raises:
+      UsageError: an option that cannot be meant.
+      FraudError: the broker, the bundle, a sink or a channel cannot be used.
+    """
+    _refuse_contradictions(options)
+    if not 0 <= options.rule_limit <= 1:
+        raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
+    beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
+    target = target_of_stream(options, beam_options)
+    here = target.runner.local
+    _refuse_workers(beam_options, here)
+    outputs = _outputs(options, beam_options)
+    refuse_bundles(options.history)
+    planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
+    features, sink = planned.features, planned.scoring.sink
+    labels_database = None
+    if options.labels_topic is not None:
+        database = None if sink is None else sink.database
+        labels_database = database or _beside(outputs)
+        _warn_of_keys(features)
+    settings = _kafka(options)
+    stream = Stream(
+        source=_source(options, settings, features, outputs, here=here),
+        features=features,
+        outputs=outputs,
+        run_id=new_run_id(),
+        here=here,
+        checkpoints=launch.takes_checkpoints(beam_options),
+        finalize_seconds=launch.finalize_seconds(beam_options),
+        repeats_nothing=launch.repeats_nothing(beam_options),
+        shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
+        dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
+        lateness=given_duration("--lateness", options.lateness),
+        ahead=given_duration("--max-ahead", options.ahead),
+        reorder=None if options.reorder is None else options.reorder / 1000,
+        roll_rows=options.roll_rows,
+        roll_seconds=options.roll_seconds,
+        labels_database=labels_database,
+        kafka=settings,
+        out_topic=options.out_topic,
+        dead_letter_topic=options.dead_letter_topic,
+        rule_limit=options.rule_limit,
+    )
+    history = find_history(options.history, (), features.schema, labels=stream.labels)
+    stream = replace(stream, history=tuple(history))
+    watched = None if options.watch is None else Path(options.watch)
+    bundle = planned.scoring.bundle.path
+    refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
+    outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
+    refuse_update_of_nothing(beam_options)
+    planned.check(going_on=here and outputs.checkpoint.exists())
+    goes_on = (here and outputs.checkpoint.exists()) or _taken_up(beam_options)
+    about = _about(options, stream)
+    if settings is not None:
+        from beam_fraud.cli.commands.stream_topics import about_read_topics, check_written_topics
+
+        check_written_topics(options, settings)
+        about |= about_read_topics(options, settings)
+    return StreamPlan(
+        stream=stream,
+        scoring=planned.scoring,
+        channels=planned.channels,
+        beam_options=beam_options,
+        what=f"topic {options.topic}" if options.watch is None else options.watch,
+        about=about,
+        warning=None if goes_on else _windows_warning(stream),
+    )
+
+
+def _outputs(options: StreamOptions, beam_options: PipelineOptions) -> StreamOutputs:
+    if is_url(options.out):
+        update = beam_options.view_as(GoogleCloudOptions).update
+        return object_stream_outputs(options.out, update=bool(update))
+    return StreamOutputs(local_directory(options.out))
+
+
+def _beside(outputs: StreamOutputs) -> str:
+    """The database of labels, where no sink has one."""
+    if outputs.outbox is None:
+        raise UsageError(
+            f"--labels-topic: labels are kept in a database, and --out {outputs.shown} can hold "
+            "none; give --sink postgresql://USER@HOST/DATABASE"
+        )
+    return sqlite_url(outputs.outbox)
+
+
+def _refuse_contradictions(options: StreamOptions) -> None:
+    if options.kafka is None and options.watch is None:
+        raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR")
+    if options.kafka is not None and options.watch is not None:
+        raise UsageError("--watch: not together with --kafka; give one of them")
+    if options.kafka is not None and options.topic is None:
+        raise UsageError("--topic: say which topic the transactions are in")
+    if options.watch is not None:
+        for name, value in (
+            ("--topic", options.topic),
+            ("--labels-topic", options.labels_topic),
+            ("--out-topic", options.out_topic),
+            ("--dead-letter-topic", options.dead_letter_topic),
+            ("--kafka-config", options.kafka_config),
+            ("--kafka-properties", options.kafka_properties),
+            ("--start", options.start != StreamOptions.start),
+        ):
+            if value:
+                raise UsageError(f"{name}: needs --kafka HOST:PORT, not --watch")
+    topics = [
+        ("--topic", options.topic),
+        ("--labels-topic", options.labels_topic),
+        ("--out-topic", options.out_topic),
+        ("--dead-letter-topic", options.dead_letter_topic),
+    ]
+    taken: dict[str, str] = {}
+    for name, topic in topics:
+        if topic is not None and topic in taken:
+            raise UsageError(f"{name} {topic}: is {taken[topic]} already; give another topic")
+        if topic is not None:
+            taken[topic] = name
+
+
+def _refuse_workers(beam_options: PipelineOptions, here: bool) -> None:
+    direct = beam_options.view_as(DirectOptions)
+    if here and (direct.direct_num_workers != 1 or direct.direct_running_mode != "in_memory"):
+        raise UsageError(
+            "--direct_num_workers, --direct_running_mode: a stream on this machine runs in one "
+            "process; leave them out, or give another --runner"
+        )
+
+
+def _warn_of_keys(features: FeatureSet) -> None:
+    for definition in features.velocity:
+        unknown = set(definition.key) - {"account_id", "merchant_id"}
+        if definition.needs_labels and unknown:
+            _LOG.warning(
+                "labels carry no %s: risk of %s will not see those of --labels-topic",
+                ", ".join(sorted(unknown)),
+                " and ".join(definition.key),
+            )
+
+
+def _taken_up(beam_options: PipelineOptions) -> bool:
+    """Whether the runner has the windows of a stream that ran before."""
+    update = beam_options.view_as(GoogleCloudOptions).update
+    return bool(update) or launch.starts_from_savepoint(beam_options)
+
+
+def _windows_warning(stream: Stream) -> str | None:
+    """What is said of a new stream whose history does not fill its windows."""
+    horizon = look_back(stream.features.velocity)
+    if not horizon:
+        return None
+    span = event_span(stream.history, stream.features.schema)
+    # The stream goes on where the history ends.
+    begin, end = (None, None) if span is None else span
+    return WindowReach(horizon, bool(stream.history), begin, end).warning()
+
+
+def _kafka(options: StreamOptions) -> KafkaSettings | None:
+    if options.kafka is None:
+        return None
+    file = None if options.kafka_properties is None else Path(options.kafka_properties)
+    return KafkaSettings.of(options.kafka, options.kafka_config, file)
+
+
+def _source(
+    options: StreamOptions,
+    settings: KafkaSettings | None,
+    features: FeatureSet,
+    outputs: StreamOutputs,
+    *,
+    here: bool,
+) -> KafkaSource | WatchSource:
+    """What is read; where the last run stopped is put in once that is known (`resume`)."""
+    checkpoint = outputs.checkpoint if here else None
+    until_idle = _until_idle(options)
+    if settings is None:
+        assert options.watch is not None
+        needed = any(v.needs_labels for v in features.velocity)
+        labels: Labels = "known" if needed else "ignored"
+        source = WatchSource(
+            directory=str(Path(options.watch).absolute()),
+            schema=features.schema,
+            labels=labels,
+            stop_file=str(outputs.stop_file),
+            until_idle=until_idle,
+            checkpoint=checkpoint,
+        )
+        source.check()
+        return source
+    # Only here: a directory is watched without the client library.
+    from beam_fraud.cli.commands.stream_topics import topic_source
+
+    return topic_source(
+        options, settings, features.schema, outputs, here=here, until_idle=until_idle
+    )
+
+
+def _until_idle(options: StreamOptions) -> float | None:
+    """Not before rows that wait for others have gone on."""
+    if options.until_idle is None or options.reorder is None:
+        return options.until_idle
+    return max(options.until_idle, 2 * options.reorder / 1000 + 0.5)
+
+
+def _about(options: StreamOptions, stream: Stream) -> dict[str, str]:
+    definitions = json.dumps([spec.to_dict() for spec in stream.features.velocity])
+    digest = hashlib.sha256(definitions.encode()).hexdigest()[:8]
+    return {
+        "source": f"--watch {options.watch}" if options.watch else f"topic {options.topic}",
+        "set of velocity definitions": f"{len(stream.features.velocity)}, {digest}",
+        "number of shards": str(stream.shards),
+        "order": "by event time" if stream.reorder is not None else "of arrival",
+        "lateness": f"{stream.lateness // SECOND} s",
+    }

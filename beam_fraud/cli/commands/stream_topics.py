@@ -1,0 +1,84 @@
+"""The topics of a stream, looked at before it begins; all that needs the client library is here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.records.json_records import NewestEvent
+from beam_fraud.schema.schema import Schema
+from beam_fraud.sources.kafka.check import topic_ids, topic_partitions
+from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.source import KafkaSource
+from beam_fraud.sources.kafka.start import Start
+from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.storage.checkpoint import about_topics
+from beam_fraud.storage.stream_outputs import StreamOutputs
+
+if TYPE_CHECKING:
+    from beam_fraud.cli.commands.stream_plan import StreamOptions
+
+
+def topic_source(
+    options: StreamOptions,
+    settings: KafkaSettings,
+    schema: Schema,
+    outputs: StreamOutputs,
+    *,
+    here: bool,
+    until_idle: float | None,
+) -> KafkaSource:
+    """What reads the topics of transactions and labels.
+
+    Args:
+      options: of the call.
+      settings: how the broker is reached.
+      schema: of the transactions.
+      outputs: where the stream writes.
+      here: whether it runs in this process.
+      until_idle: seconds without anything new after which it ends; None: never.
+
+    Raises:
+      UsageError: `--start` or a duration that cannot be meant.
+      FraudError: no broker answers, or it lacks a topic.
+    """
+    assert options.topic is not None
+    topics = [KafkaTopic(options.topic, "transactions")]
+    if options.labels_topic is not None:
+        topics.append(KafkaTopic(options.labels_topic, "labels"))
+    partitions = [len(topic_partitions(settings, topic.name)) for topic in topics]
+    return KafkaSource(
+        settings=settings,
+        topics=tuple(topics),
+        start=Start.parse(options.start),
+        newest_event=NewestEvent.of(schema),
+        lateness=given_duration("--lateness", options.lateness),
+        # One worker does everything here, and one mark a bundle makes the commit atomic.
+        splits=1 if here else max(partitions),
+        # What puts rows in order looks at each partition by itself.
+        together=here and options.reorder is None,
+        stop_file=str(outputs.stop_file),
+        until_idle=until_idle,
+        checkpoint=outputs.checkpoint if here else None,
+    )
+
+
+def check_written_topics(options: StreamOptions, settings: KafkaSettings) -> None:
+    """Look whether the topics are there that are written to.
+
+    Raises:
+      FraudError: no broker answers, or it lacks one of them.
+    """
+    for topic in (options.out_topic, options.dead_letter_topic):
+        if topic is not None:
+            topic_partitions(settings, topic)
+
+
+def about_read_topics(options: StreamOptions, settings: KafkaSettings) -> dict[str, str]:
+    """What is kept about a stream of the topics that it reads.
+
+    Raises:
+      FraudError: no broker answers, or it lacks one of them.
+    """
+    topics = [topic for topic in (options.topic, options.labels_topic) if topic is not None]
+    return about_topics(topic_ids(settings, topics))

@@ -1,0 +1,85 @@
+"""The runner that a call's pipeline goes to, asked whether it can carry the call out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.cli.commands.places import disk_of
+from beam_fraud.cli.commands.scoring import ScoringOptions, refuse_no_outbox
+from beam_fraud.runners.dataflow.checks import IN_IMAGE, refuse_in_template
+from beam_fraud.runners.refusal import Target, refuse_unsupported
+from beam_fraud.runners.worker_place import WorkerPlace
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.database.url import FILE_OPTIONS, parse
+
+if TYPE_CHECKING:
+    from beam_fraud.cli.commands.batch import BatchOptions
+    from beam_fraud.cli.commands.stream_plan import StreamOptions
+
+
+def target_of_batch(options: BatchOptions, beam_options: PipelineOptions) -> Target:
+    """Where a pipeline over files will go; a call that the runner cannot carry out ends here.
+
+    Raises:
+      UsageError: the runner cannot run it, or an option is missing or in vain.
+      FraudError: nothing answers at an address.
+    """
+    places = [WorkerPlace("", file) for file in options.files]
+    places += [WorkerPlace("--history", file) for file in options.history]
+    places.append(WorkerPlace("--out", options.out, written=True))
+    if isinstance(options, ScoringOptions):
+        # What can be told without asking anyone comes first.
+        refuse_no_outbox(options, options.out)
+        refuse_in_template(beam_options, {"--sink": options.sink, "--alert": options.alerts})
+        places += _of_scoring(options)
+    return refuse_unsupported(beam_options, places, streaming=False, workers=options.workers)
+
+
+def target_of_stream(options: StreamOptions, beam_options: PipelineOptions) -> Target:
+    """The same for a pipeline over a stream.
+
+    Raises:
+      UsageError: the runner cannot run it, or an option is missing or in vain.
+      FraudError: nothing answers at an address.
+    """
+    refuse_no_outbox(options, options.out)
+    refuse_in_template(beam_options, {"--alert": options.alerts})
+    places = [WorkerPlace("--history", file) for file in options.history]
+    if options.watch is not None:
+        places.append(WorkerPlace("--watch", options.watch, on_disk=True, fix="give --kafka"))
+    places.append(WorkerPlace("--out", options.out, written=True))
+    if options.kafka_properties is not None:
+        places.append(_file("--kafka-properties", options.kafka_properties))
+    for setting in options.kafka_config:
+        name, _, value = setting.partition("=")
+        if value.startswith("file:"):
+            places.append(_file(f"--kafka-config {name}", value.removeprefix("file:")))
+    places += _of_scoring(options)
+    until_idle = options.until_idle is not None
+    return refuse_unsupported(beam_options, places, streaming=True, until_idle=until_idle)
+
+
+def _of_scoring(options: ScoringOptions) -> list[WorkerPlace]:
+    """The bundle and the sink, as workers see them, and files that name secrets of the sink."""
+    fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
+    places = [WorkerPlace("--model", options.model, fix=fix)]
+    sink = None if options.sink is None else parse_sink(options.sink)
+    if sink is not None and disk_of(sink) is not None:
+        other = "give postgresql:// or bigquery:"
+        places.append(WorkerPlace("--sink", sink.describe(), on_disk=True, fix=other))
+    elif isinstance(sink, DatabaseSink) and sink.url.startswith("postgresql"):
+        query = parse(sink.url).query
+        for name in FILE_OPTIONS:
+            path = query.get(name)
+            if isinstance(path, str) and path != "system":
+                places.append(_file(f"--sink {name}", path))
+    return places
+
+
+def _file(option: str, path: str) -> WorkerPlace:
+    """What every worker reads by itself, so that secrets travel with no job."""
+    fix = f"put it in the image under {IN_IMAGE}"
+    return WorkerPlace(option, path, fix=fix)

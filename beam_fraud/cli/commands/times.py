@@ -1,0 +1,48 @@
+"""Times as options give them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from beam_fraud.errors import UsageError
+from beam_fraud.schema.duration import SECOND, microseconds
+
+
+def given_duration(option: str, text: str) -> int:
+    """`text`, such as `15m`, in microseconds.
+
+    Raises:
+      UsageError: it is no duration; the message names the option.
+    """
+    try:
+        return microseconds(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def given_seconds(option: str, text: str) -> float:
+    """The same in seconds."""
+    return given_duration(option, text) / SECOND
+
+
+def parse_moment(option: str, text: str | None) -> datetime | None:
+    """Read an ISO 8601 date or time; without a zone it is UTC, and None stays None.
+
+    Args:
+      option: the name of the option, for the message.
+      text: its value.
+
+    Raises:
+      UsageError: it can't be read.
+
+    Example:
+      >>> parse_moment("--from", "2013-09-02")
+      datetime.datetime(2013, 9, 2, 0, 0, tzinfo=datetime.timezone.utc)
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} {text}: not an ISO 8601 time (2013-09-02T16:20:49Z)") from None

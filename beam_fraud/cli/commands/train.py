@@ -1,0 +1,321 @@
+"""`beam-fraud train`: fit a model, choose its threshold, write its bundle."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from beam_fraud.cli.commands.figures import render_metrics
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.commands.validation import check_division, delay_of, remove_own_store, tuning_of
+from beam_fraud.errors import UsageError, need_extras
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.velocity.reach import look_back, spoken
+from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
+from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
+from beam_fraud.models.calibration import Method
+from beam_fraud.models.card import model_card
+from beam_fraud.models.class_weight import with_class_weight
+from beam_fraud.models.folds import summary
+from beam_fraud.models.kinds import model_kind
+from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.resampling import candidates, resampled
+from beam_fraud.models.storage import check_directory
+from beam_fraud.models.threshold import parse_threshold
+from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
+from beam_fraud.models.unlabelled import has_both_classes, train_unlabelled
+from beam_fraud.schema.duration import SECOND
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.sole_writer import sole_writer
+
+
+def render_tried(lines: list[dict[str, Any]]) -> list[str]:
+    """Lines of text.
+
+    Args:
+      lines: fields of `Tried` each; without any there is nothing to say.
+    """
+    if not lines:
+        return []
+    return [
+        "",
+        "  resampling            rows fitted on    frauds   average precision     gain, 90 %"
+        "            seconds",
+        *(_line(line) for line in lines),
+    ]
+
+
+def _line(line: dict[str, Any]) -> str:
+    start = f"{'*' if line['chosen'] else ' '} {line['resample']:<22}"
+    if line["reason"]:
+        return f"{start}{line['reason']}"
+    gain = "-" if line["gain"] is None else "{:+.4f} to {:+.4f}".format(*line["gain"])
+    return (
+        f"{start}{line['rows']:>13,}  {line['frauds']:>8,}   {line['average_precision']:>17.4f}"
+        f"  {gain:>18}   {line['seconds']:>8.1f}"
+    )
+
+
+def render_validation(validation: dict[str, Any] | None) -> list[str]:
+    """Lines for figures as `fold_figures.summary` gives them; none for None."""
+    if validation is None:
+        return []
+    folds = validation["folds"]
+    lines = [
+        "",
+        f"Validated on {len(folds)} fold{'s' * (len(folds) > 1)}",
+        "",
+        "  first validation row             fitted on  unlabelled      rows  known cards   frauds"
+        "  average precision   ROC AUC  card precision@100",
+    ]
+    for fold in folds:
+        lines.append(
+            f"  {fold['validated_on'][0]:<31}  {fold['rows_train']:>9,}  "
+            f"{fold['rows_unlabelled']:>10,}  {fold['rows_valid']:>8,}  "
+            f"{fold['rows_known_cards']:>11,}  {fold['frauds']:>7,}  "
+            f"{fold['average_precision']:>17.4f}  {fold['roc_auc']:>8.4f}  "
+            f"{_figure(fold['card_precision_at_100']):>18}"
+        )
+    for kind, label in (("mean", "mean"), ("spread", "standard deviation")) * (len(folds) > 1):
+        values = [
+            _figure((validation.get(name) or {}).get(kind))
+            for name in ("average_precision", "roc_auc", "card_precision_at_100")
+        ]
+        lines.append(f"  {label:<86}{values[0]:>19}{values[1]:>10}{values[2]:>20}")
+    return lines
+
+
+def render_tuning(tuning: dict[str, Any] | None) -> list[str]:
+    """Lines for what `Tuned.to_dict` gives; none for None."""
+    if tuning is None:
+        return []
+    budget = tuning["budget_seconds"]
+    lines = [
+        "",
+        f"Tuned by {tuning['trials']} trials in {tuning['seconds']:.1f} s (seed {tuning['seed']}, "
+        f"{tuning['pruned']} pruned, {tuning['failed']} failed"
+        + ("" if budget is None else f", budget {budget:g} s")
+        + f"): average precision {tuning['best_average_precision']:.4f}, "
+        f"{tuning['own_average_precision']:.4f} untuned",
+        "",
+        "  trial  average precision  settings",
+    ]
+    for trial in tuning["best_trials"]:
+        settings = ", ".join(f"{name}={value}" for name, value in trial["settings"].items())
+        lines.append(f"  {trial['number']:>5}  {trial['average_precision']:>17.4f}  {settings}")
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The arguments of `train`."""
+
+    #: Labelled transactions: files, directories, globs.
+    files: tuple[str, ...]
+    #: Preset or TOML file.
+    schema: str
+    #: Kind of model.
+    model: str
+    #: Directory of the bundle.
+    out: str
+    #: First event time of the training rows, ISO 8601.
+    since: str | None = None
+    #: First event time of the validation rows; the last fifth of the rows if None.
+    valid_from: str | None = None
+    #: First event time after the training rows.
+    until: str | None = None
+    #: Earlier transactions, which fill the windows of velocity features and nothing else.
+    history: tuple[str, ...] = ()
+    #: `time` or `stratified`.
+    split: str = "time"
+    #: Folds whose validation rows choose, at least 2; None: one split.
+    folds: int | None = None
+    #: How long labels take, such as `7d`; None: they are known at once.
+    label_delay: str | None = None
+    #: Whether cards that are known to be compromised are left out of the validation rows.
+    drop_known_cards: bool = False
+    #: Trials to look for better settings in; None: the kind's own settings.
+    tune: int | None = None
+    #: How long trials begin, such as `10m`; None: until there are as many as asked for.
+    tune_budget: str | None = None
+    #: File that keeps the trials; None: one beside `out`, removed when the bundle is there.
+    tune_store: str | None = None
+    #: Of everything random.
+    seed: int = 0
+    #: How the threshold is chosen.
+    threshold: str = "f1"
+    #: How the threshold to decline from is chosen; None: nothing is declined.
+    decline: str | None = None
+    #: How scores are made probabilities: `isotonic`, `platt` or None.
+    calibrate: str | None = None
+    #: Name of the model; the last part of `out` if None.
+    name: str | None = None
+    #: `NAME=VALUE` each, in place of the kind's own settings.
+    settings: tuple[str, ...] = ()
+    #: What is done to the rows that are fitted on: a resampler, `compare` or None.
+    resample: str | None = None
+    #: What frauds weigh: `none`, `balanced` or a number; None: what the kind itself says.
+    class_weight: str | None = None
+
+
+@sole_writer("--out", "out")
+def run(options: TrainOptions) -> dict[str, object]:
+    """Train, and write the bundle.
+
+    Raises:
+      FraudError: the data, or what is asked of it, can't make a model.
+    """
+    schema = load_schema(options.schema)
+    check_division(options, schema)
+    if options.calibrate not in (None, "isotonic", "platt"):
+        raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+    kind = with_class_weight(model_kind(options.model, options.settings), options.class_weight)
+    kind = resampled(kind, options.resample)
+    if options.tune is not None and candidates(options.resample):
+        raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
+    kind.check_packages()
+    for way in candidates(options.resample):
+        way.check_packages()
+    if options.tune is not None:
+        need_extras(["optuna"], "--tune")
+    recipe = Recipe(
+        kind=kind,
+        rule=parse_threshold(options.threshold),
+        decline=None
+        if options.decline is None
+        else parse_threshold(options.decline, DECLINE_OPTION),
+        calibrate=cast(Method | None, options.calibrate),
+        split=cast(Literal["time", "stratified"], options.split),
+        valid_from=parse_moment("--valid-from", options.valid_from),
+        resamplers=candidates(options.resample),
+        folds=options.folds,
+        label_delay=delay_of(options),
+        drop_known_cards=options.drop_known_cards,
+        tuning=tuning_of(options, kind),
+        seed=options.seed,
+    )
+    name = model_name(options.name, options.out)
+    refuse_bundles((*options.files, *options.history))
+    check_directory(options.out, MANIFEST_FILE)
+    since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    # A kind that looks at no labels takes rows without any; those of both classes judge it.
+    dataset = load_dataset(
+        options.files,
+        schema,
+        since=since,
+        until=until,
+        history=options.history,
+        labels="required" if kind.supervised else "known",
+    )
+    judged = kind.supervised or has_both_classes(dataset.transactions)
+    if judged and not kind.supervised and dataset.transactions.column("label").null_count:
+        dataset = load_dataset(
+            options.files, schema, since=since, until=until, history=options.history
+        )
+    if dataset.rows_dead:
+        _log.warning("%s", dataset.left_out)
+    fit = train if judged else train_unlabelled
+    trained = fit(dataset.transactions, schema, recipe)
+    for warning in trained.warnings:
+        _log.warning("%s", warning)
+    data = tuple(Path(file).name for file in options.files)
+    bundle = write_bundle(
+        options.out,
+        trained.model,
+        _manifest(name, schema, trained),
+        trained.reference,
+        model_card(name, trained, recipe, data, options.threshold, options.decline),
+        trained.kind.files(trained.model),
+    )
+    remove_own_store(options)
+    back = look_back(schema.velocity)
+    return {
+        "model_id": bundle.model_id,
+        "out": bundle.path,
+        "kind": trained.kind.name,
+        "settings": trained.settings,
+        "resampling": [asdict(line) for line in trained.tried],
+        "threshold": trained.threshold,
+        "decline": trained.decline,
+        "calibration": trained.calibration and trained.calibration.method,
+        "reported_on": trained.reported_on,
+        "metrics": None if trained.metrics is None else trained.metrics.to_dict(),
+        "warnings": list(trained.warnings),
+        "rows_in": dataset.rows_in,
+        "rows_dead": dataset.rows_dead,
+        "rows_duplicate": dataset.rows_duplicate,
+        **({} if not back else {"look_back_seconds": back // SECOND}),
+        "rows_train": trained.sizes["train"],
+        "rows_valid": trained.sizes["valid"],
+        "rows_held_out": trained.sizes["held_out"],
+        "microseconds_per_row": trained.microseconds_per_row,
+        "seconds": trained.seconds,
+        **({"validation": summary(trained.folds)} if trained.folds else {}),
+        **({} if trained.tuned is None else {"tuning": trained.tuned.to_dict()}),
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """The result as text for a terminal."""
+    which = "held-out" if result["reported_on"] == "held_out" else "validation"
+    return "\n".join(
+        [
+            f"{result['model_id']} is in {result['out']}",
+            "",
+            f"Flagged from a score of {result['threshold']:.6g}"
+            if result["metrics"] is None
+            else render_metrics(result["metrics"], which),
+            *(
+                []
+                if result["decline"] is None
+                else ["", f"Declined from a score of {result['decline']:.6g}"]
+            ),
+            *render_validation(result.get("validation")),
+            *render_tuning(result.get("tuning")),
+            *render_tried(cast(list[dict[str, Any]], result["resampling"])),
+            "",
+            f"Trained in {result['seconds']:.1f} s; a prediction takes "
+            f"{result['microseconds_per_row']:.2f} µs a row.",
+            *_windows(result),
+        ]
+    )
+
+
+def _windows(result: dict[str, Any]) -> list[str]:
+    if "look_back_seconds" not in result:
+        return []
+    back = spoken(result["look_back_seconds"] * SECOND)
+    return [
+        f"Its windows look back {back}: give score, evaluate and stream the transactions before as "
+        "--history."
+    ]
+
+
+def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
+    return Manifest(
+        name=name,
+        kind=trained.kind.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=trained.features.names,
+        **schema_fields(schema),
+        thresholds=Thresholds(trained.threshold, trained.decline),
+        categories=trained.features.categories,
+        settings=trained.settings,
+        trained_on=trained.trained_on,
+        metrics={}
+        if trained.metrics is None
+        else {"rows_of": trained.reported_on, **trained.metrics.to_dict()},
+        microseconds_per_row=trained.microseconds_per_row,
+    )

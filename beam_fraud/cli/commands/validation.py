@@ -1,0 +1,115 @@
+"""How `train` is asked to choose: options that don't go together are wrong calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beam_fraud.cli.commands.times import given_duration, given_seconds
+from beam_fraud.errors import UsageError
+from beam_fraud.models.class_weight import WEIGHT_SETTINGS
+from beam_fraud.models.kinds import ModelKind
+from beam_fraud.models.tuning.suggest import tuned_settings
+from beam_fraud.models.tuning.trial import Tuning
+from beam_fraud.schema.schema import Schema
+from beam_fraud.storage.folder import check_writable
+from beam_fraud.storage.urls import is_url
+
+if TYPE_CHECKING:
+    from beam_fraud.cli.commands.train import TrainOptions
+
+#: Folds at most: each is a training of its own.
+MOST_FOLDS = 100
+
+
+def check_division(options: TrainOptions, schema: Schema) -> None:
+    """See that rows can be divided as the options say.
+
+    Raises:
+      UsageError: they can't be.
+    """
+    if options.split not in ("time", "stratified"):
+        raise UsageError(f"--split {options.split}: must be time or stratified")
+    if options.split == "stratified":
+        in_time = {
+            "--valid-from": options.valid_from is not None,
+            "--label-delay": options.label_delay is not None,
+            "--drop-known-cards": options.drop_known_cards,
+        }
+        for option, given in in_time.items():
+            if given:
+                raise UsageError(
+                    f"{option}: random rows (--split stratified) have no first time, so nothing "
+                    "comes before or after them"
+                )
+    if options.folds is not None and not 2 <= options.folds <= MOST_FOLDS:
+        raise UsageError(f"--folds {options.folds}: must be from 2 to {MOST_FOLDS}")
+    if options.drop_known_cards and schema.role("account_id") is None:
+        raise UsageError(
+            f"--drop-known-cards: schema {schema.name} gives no column for 'account_id', so cards "
+            "can't be told apart"
+        )
+
+
+def delay_of(options: TrainOptions) -> int:
+    """How long labels take, in microseconds.
+
+    Raises:
+      UsageError: it is no duration.
+    """
+    if options.label_delay is None:
+        return 0
+    return given_duration("--label-delay", options.label_delay)
+
+
+def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
+    """How settings are to be tuned, if they are.
+
+    Args:
+      options: of the command.
+      kind: what is trained.
+
+    Raises:
+      UsageError: an option has no meaning here or no possible value, or the kind has no settings
+        to tune.
+      FraudError: trials can't be kept where they are to be.
+    """
+    if options.tune is None:
+        for option, value in (
+            ("--tune-budget", options.tune_budget),
+            ("--tune-store", options.tune_store),
+        ):
+            if value is not None:
+                raise UsageError(f"{option} {value}: only with --tune")
+        return None
+    if options.tune < 1:
+        raise UsageError(f"--tune {options.tune}: must be 1 or more")
+    budget = None
+    if options.tune_budget is not None:
+        budget = given_seconds("--tune-budget", options.tune_budget)
+    store = _store(options)
+    check_writable(store.absolute().parent)
+    fixed = frozenset(setting.partition("=")[0] for setting in options.settings)
+    if options.class_weight is not None:
+        fixed |= WEIGHT_SETTINGS
+    tuned_settings(kind, fixed)
+    return Tuning(options.tune, str(store), budget, fixed)
+
+
+def remove_own_store(options: TrainOptions) -> None:
+    """Remove the trials that were kept beside the bundle, which is there now."""
+    if options.tune is not None and options.tune_store is None:
+        _store(options).unlink(missing_ok=True)
+
+
+def _store(options: TrainOptions) -> Path:
+    if options.tune_store is not None:
+        if is_url(options.tune_store):
+            raise UsageError(f"--tune-store {options.tune_store}: must be a local file")
+        return Path(options.tune_store)
+    if is_url(options.out):
+        raise UsageError(
+            f"--tune: trials can't be kept beside {options.out}; give a local --tune-store"
+        )
+    out = Path(options.out).absolute()
+    return out.with_name(f"{out.name}.trials")

@@ -1,0 +1,1 @@
+"""Output, logs, progress, interruption and failure of a command."""

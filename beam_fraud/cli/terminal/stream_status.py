@@ -1,0 +1,145 @@
+"""How a stream is doing, in one line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED
+from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
+from beam_fraud.monitoring.snapshot import AlertCounts, Snapshot, topic_and_partition
+
+#: With more partitions than these, only the one that is furthest behind is told.
+_PARTITIONS = 4
+
+
+def stream_status(
+    now: Snapshot,
+    rate: float,
+    latency: LatencyHistogram,
+    alerts: Mapping[str, AlertCounts] | None = None,
+    *,
+    width: int | None = None,
+) -> str:
+    """One line: rate, lag, latency, what was flagged, dead and repeated, alerts.
+
+    What is zero, or not known, is left out where it says nothing; where the columns do not suffice,
+    numbers get shorter and what matters least goes.
+
+    Args:
+      now: the newest snapshot.
+      rate: transactions per second, of late.
+      latency: latencies of late.
+      alerts: channel to how many alerts went out and wait.
+      width: columns that it may take; None for any number.
+
+    >>> from beam_fraud.monitoring.snapshot import Position
+    >>> counters = {"rows_scored": 2_000_000, "rows_flagged": 1_234, "rows_dead": 5}
+    >>> positions = {"tx:0": Position(10, 20, 0.0), "tx:1": Position(20, 2_020, 0.0)}
+    >>> latency = LatencyHistogram()
+    >>> latency.add(0.012, 100)
+    >>> now = Snapshot(counters, positions)
+    >>> stream_status(now, 12_345.6, latency)
+    '12,346 tx/s, lag 2,010 (0: 10, 1: 2,000), p50 12 ms, p99 12 ms, 1,234 flagged, 5 dead'
+    >>> stream_status(now, 12_345.6, latency, width=70)
+    '12k tx/s, lag 2k (1: 2k), p50 12 ms, p99 12 ms, 1.2k flagged, 5 dead'
+    """
+    text = ""
+    for parts in _from_long_to_short(now, rate, latency, alerts or {}):
+        text = ", ".join(part for part in parts if part)
+        if width is None or len(text) <= width:
+            break
+    return text
+
+
+def _from_long_to_short(
+    now: Snapshot,
+    rate: float,
+    latency: LatencyHistogram,
+    alerts: Mapping[str, AlertCounts],
+) -> Iterator[list[str]]:
+    for number, partitions in ((_whole, _PARTITIONS), (_short, _PARTITIONS), (_short, 1)):
+        rest = [
+            *_latencies(latency),
+            f"{number(now.count(ROWS_FLAGGED))} flagged",
+            _unless_zero(number, now.count(ROWS_DEAD), "dead"),
+        ]
+        first, told = f"{number(rate)} tx/s", _alerts(number, alerts)
+        repeated = _unless_zero(number, now.count(ROWS_DUPLICATE), "duplicate")
+        lag = _lag(number, now, partitions)
+        yield [first, lag, *rest, repeated, told]
+    yield [first, lag, *rest, told]
+    yield [first, _lag(number, now, 0), *rest, told]
+
+
+def _whole(rows: float) -> str:
+    return f"{rows:,.0f}"
+
+
+def _short(rows: float) -> str:
+    """At most four characters, up to a trillion.
+
+    >>> [_short(rows) for rows in (0, 999, 1_000, 9_960, 12_345, 999_999, 1_250_000, 3e9)]
+    ['0', '999', '1k', '10k', '12k', '1M', '1.2M', '3B']
+    """
+    value = float(round(rows))
+    for unit in ("", "k", "M", "B"):
+        digits = 1 if unit and value < 9.95 else 0
+        text = f"{value:.{digits}f}".removesuffix(".0")
+        if float(text) < 1000 or unit == "B":
+            break
+        value /= 1000
+    return text + unit
+
+
+def _unless_zero(number: Callable[[float], str], rows: int, what: str) -> str:
+    return f"{number(rows)} {what}" if rows else ""
+
+
+def _lag(number: Callable[[float], str], now: Snapshot, partitions: int) -> str:
+    """The lag of all partitions, with that of each, or the worst if there are too many."""
+    if not now.positions:
+        return ""
+    total = f"lag {number(now.lag)}"
+    named = {topic_and_partition(source): p.lag for source, p in now.positions.items()}
+    if not now.lag or len(named) == 1 or not partitions:
+        return total
+    one_topic = len({topic for topic, _ in named}) == 1
+    order = sorted(named, key=lambda name: (name[0], len(name[1]), name[1]))
+    if len(named) > partitions:
+        order = [max(order, key=named.__getitem__)]
+    told = (f"{_name(*name, one_topic)}: {number(named[name])}" for name in order)
+    return f"{total} ({', '.join(told)})"
+
+
+def _name(topic: str, partition: str, one_topic: bool) -> str:
+    if not partition:
+        return topic
+    return partition if one_topic else f"{topic}:{partition}"
+
+
+def _latencies(latency: LatencyHistogram) -> list[str]:
+    found = (("p50", latency.quantile(0.5)), ("p99", latency.quantile(0.99)))
+    return [f"{name} {_seconds(value)}" for name, value in found if value is not None]
+
+
+def _seconds(seconds: float) -> str:
+    """A latency, to two digits.
+
+    >>> [_seconds(s) for s in (0.001, 0.0237, 0.154, 1.54, 56.2, 365.0, math.inf)]
+    ['1 ms', '24 ms', '150 ms', '1.5 s', '56 s', '6 min', '>12 min']
+    """
+    if math.isinf(seconds):
+        return f">{BOUNDS[-1] / 60:.0f} min"
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} min"
+    value, unit = (seconds, "s") if seconds >= 0.995 else (seconds * 1000, "ms")
+    return f"{float(f'{value:.2g}'):g} {unit}"
+
+
+def _alerts(number: Callable[[float], str], alerts: Mapping[str, AlertCounts]) -> str:
+    if not alerts:
+        return ""
+    sent = number(sum(counts.sent for counts in alerts.values()))
+    waiting = sum(counts.pending for counts in alerts.values())
+    return f"alerts {sent} sent" + (f" {number(waiting)} waiting" if waiting else "")

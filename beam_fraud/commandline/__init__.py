@@ -1,1 +1,0 @@
-"""What every command shares: how it is called, what it logs, how it fails, how far it is."""

@@ -1,1 +1,0 @@
-"""Dead letters after the run that made them: shown, exported, repaired, put through again."""

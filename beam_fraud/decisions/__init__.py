@@ -1,0 +1,1 @@
+"""Scores and rules to decisions, with reasons."""

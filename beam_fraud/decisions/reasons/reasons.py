@@ -1,0 +1,127 @@
+"""Flagged rows to rows with reasons."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.decisions.reasons.explainer import Explainer, Floats
+from beam_fraud.decisions.reasons.registry import explainer_of
+from beam_fraud.decisions.reasons.usual_values import usual_values
+from beam_fraud.decisions.reasons.wording import Wording
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import Bundle, read_reference, shared_model
+from beam_fraud.schema.stages import REASON, SCORED
+
+#: Features that are reasons however little they added.
+LEAST = 3
+#: Others added at least this share of all that raised the score.
+SHARE = 0.05
+
+
+def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
+    """The features that moved each score most.
+
+    Those that raised it come first, the largest contribution in front: three of them, and others
+    that added at least 5 % of what all that raised it did. Where fewer than three raised it, those
+    that lowered it most make up for them. What added nothing is no reason. Of equal contributions
+    that of the first feature comes first.
+
+    Args:
+      contributions: float64[n, features].
+      most: reasons a row at most.
+
+    Returns:
+      int64[n, k]: positions of features, k at most `most`; -1 where a row has fewer.
+    """
+    size, raised = np.abs(contributions), contributions > 0
+    group = np.where(raised, 0, np.where(size > 0, 1, 2))
+    order = np.lexsort((-size, group), axis=1)[:, :most].astype(np.int64)
+    ranked = np.take_along_axis(contributions, order, axis=1)
+    total = np.where(raised, contributions, 0.0).sum(axis=1, keepdims=True)
+    first = np.arange(order.shape[1]) < LEAST
+    kept = (first & (ranked != 0)) | ((ranked > 0) & (ranked >= SHARE * total))
+    return np.where(kept, order, -1)
+
+
+class Reasons:
+    """What moved the scores of one model."""
+
+    def __init__(
+        self, explainer: Explainer, features: FeatureSet, usual: Floats, most: int
+    ) -> None:
+        """Prepare the words.
+
+        Args:
+          explainer: of the model.
+          features: what the model takes.
+          usual: float64[features], NaN where it is not known.
+          most: reasons a row at most.
+        """
+        self._explainer = explainer
+        self._names = pa.array(features.names, pa.string())
+        self._wording = Wording(features, usual)
+        self._most = most
+
+    @classmethod
+    def of(cls, bundle: Bundle, most: int) -> Reasons:
+        """The reasons of a bundle's model, `most` a row at most.
+
+        Raises:
+          FraudError: the model or its reference has changed since the bundle was opened.
+        """
+        features, reference = bundle.features, read_reference(bundle)
+        explainer = explainer_of(shared_model(bundle), features, reference)
+        return cls(explainer, features, usual_values(reference, features), most)
+
+    def add(self, scored: pa.RecordBatch, block: Floats) -> pa.RecordBatch:
+        """Put reasons into the column `reasons` of flagged rows.
+
+        Args:
+          scored: n rows of `stages.SCORED`.
+          block: float64[n, features], what the model was given.
+
+        Returns:
+          The rows; `reasons` is null where a row is not flagged.
+        """
+        flagged = np.asarray(scored.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
+        if not flagged.any():
+            return scored
+        found, counts = self._reasons(block[flagged])
+        lengths = np.zeros(len(flagged), dtype=np.int32)
+        lengths[flagged] = counts
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        column = pa.ListArray.from_arrays(
+            pa.array(offsets), found, type=SCORED.field("reasons").type, mask=pa.array(~flagged)
+        )
+        place = scored.schema.get_field_index("reasons")
+        return scored.set_column(place, scored.schema.field(place), column)
+
+    def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
+        """The reasons of all rows one after the other, and how many each row has."""
+        with warnings.catch_warnings():
+            # A model that was fitted on a data frame takes the same columns without their names.
+            warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+            contributions = self._explainer.contributions(block)
+        chosen = choose(contributions, self._most)
+        row, rank = np.nonzero(chosen >= 0)
+        feature = chosen[row, rank]
+        value, contribution = block[row, feature], contributions[row, feature]
+        total = block[row, self._wording.totals[feature]]
+        given = (feature, value, total, contribution)
+        text = [
+            self._wording.text(at, number, of, lowers=added < 0)
+            for at, number, of, added in zip(*(column.tolist() for column in given), strict=True)
+        ]
+        columns = [
+            self._names.take(pa.array(feature)),
+            pa.array(value, from_pandas=True),
+            pa.array(contribution),
+            pa.array(text, pa.string()),
+            pa.repeat(self._explainer.approximate, len(text)),
+        ]
+        found = pa.StructArray.from_arrays(columns, fields=list(REASON))
+        return found, np.count_nonzero(chosen >= 0, axis=1)

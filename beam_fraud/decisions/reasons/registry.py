@@ -1,0 +1,172 @@
+"""Which explainer serves which model."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from beam_fraud.decisions.reasons.column_steps import keeps_columns
+from beam_fraud.decisions.reasons.explainer import Explainer, Floats, UnexplainableError, Unit
+from beam_fraud.decisions.reasons.forest import ForestExplainer
+from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
+from beam_fraud.decisions.reasons.linear import LinearExplainer
+from beam_fraud.decisions.reasons.usual_values import usual_values
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.reference import Reference
+from beam_fraud.models.resampling.prior import PriorCorrected
+
+
+class XGBoostExplainer:
+    """Path-dependent Shapley values of an `XGBClassifier`, in single precision."""
+
+    approximate = False
+    unit: Unit = "log-odds"
+
+    def __init__(self, model: Any) -> None:
+        """Take a fitted classifier of two classes."""
+        self._booster = model.get_booster()
+        # A model that was fitted on a data frame takes the same columns without their names.
+        self._names = self._booster.feature_names
+        self._missing = model.missing
+        best = getattr(model, "best_iteration", None) if model.early_stopping_rounds else None
+        self._trees = (0, 0) if best is None else (0, best + 1)
+
+    def contributions(self, block: Floats) -> Floats:
+        """See `Explainer`."""
+        matrix = importlib.import_module("xgboost").DMatrix(
+            block, missing=self._missing, nthread=1, feature_names=self._names
+        )
+        found = self._booster.predict(matrix, pred_contribs=True, iteration_range=self._trees)
+        # The last column is the mean in training.
+        return np.asarray(found[:, :-1], dtype=np.float64)
+
+
+class LightGBMExplainer:
+    """Path-dependent Shapley values of an `LGBMClassifier`."""
+
+    approximate = False
+    unit: Unit = "log-odds"
+
+    def __init__(self, model: Any) -> None:
+        """Take a fitted classifier of two classes."""
+        self._booster = model.booster_
+
+    def contributions(self, block: Floats) -> Floats:
+        """See `Explainer`."""
+        found = self._booster.predict(block, pred_contrib=True, num_threads=1)
+        return np.asarray(found, dtype=np.float64)[:, :-1]
+
+
+#: Rows of one prediction at most, each of them a row with one feature changed.
+_TOGETHER = 50_000
+
+
+class OcclusionExplainer:
+    """Probabilities; approximate, for what two features do together counts twice or not at all."""
+
+    approximate = True
+    unit: Unit = "probability"
+
+    def __init__(self, model: Any, usual: Floats) -> None:
+        """Remember what to put in place of values.
+
+        Args:
+          model: a classifier, as `predict_scores` takes it.
+          usual: float64[features].
+        """
+        self._model = model
+        self._usual = usual
+
+    def contributions(self, block: Floats) -> Floats:
+        """See `Explainer`; takes as many predictions a row as there are features, and one."""
+        features = len(self._usual)
+        step = max(1, _TOGETHER // (features + 1))
+        added = np.empty(block.shape)
+        for first in range(0, len(block), step):
+            rows = block[first : first + step]
+            # Row by row: as it is, then with each of the features changed.
+            changed = np.repeat(rows[:, None, :], features + 1, axis=1)
+            each = np.arange(features)
+            changed[:, each + 1, each] = self._usual
+            scores = predict_scores(self._model, changed.reshape(-1, features))
+            scores = scores.reshape(len(rows), features + 1)
+            added[first : first + step] = scores[:, :1] - scores[:, 1:]
+        return added
+
+
+_LOG = logging.getLogger(__name__)
+_FORESTS = (RandomForestClassifier, ExtraTreesClassifier, DecisionTreeClassifier)
+
+
+def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Explainer:
+    """The best explainer that there is for a model.
+
+    Exact: logistic regressions, and pipelines of scalers, imputers and one-hot encoders that end
+    in one; scikit-learn's histogram gradient boosting; XGBoost and LightGBM. Forests and trees:
+    path contributions. All others, calibrated ones among them: occlusion.
+
+    Args:
+      model: a fitted classifier of two classes.
+      features: what it takes.
+      reference: the distributions that it was trained on. Where it knows nothing of a feature,
+        occlusion and unscaled regressions compare with 0.
+    """
+    # Correcting multiplies the odds of every row alike: nothing that a feature adds changes.
+    model = model.model if isinstance(model, PriorCorrected) else model
+    usual = np.nan_to_num(usual_values(reference, features), nan=0.0)
+    try:
+        if isinstance(_last(model), LogisticRegression):
+            return LinearExplainer(model, usual, reference, features)
+        return _of_trees(model)
+    except UnexplainableError as error:
+        _LOG.info("reasons are approximate, by occlusion: %s", error)
+        return OcclusionExplainer(model, usual)
+
+
+def _of_trees(model: Any) -> Explainer:
+    if isinstance(model, Pipeline):
+        if not all(keeps_columns(step) for _, step in model.steps[:-1]):
+            raise UnexplainableError("a step before the model may mix columns")
+        last = _of_trees(model.steps[-1][1])
+        return _Preceded(model[:-1], last) if len(model.steps) > 1 else last
+    if isinstance(model, HistGradientBoostingClassifier):
+        return HistGradientBoostingExplainer(model)
+    if isinstance(model, _FORESTS):
+        return ForestExplainer(model)
+    # By name, for they are optional and take long to import.
+    for kind in type(model).__mro__:
+        if kind.__module__.startswith("xgboost.") and kind.__name__ == "XGBClassifier":
+            return XGBoostExplainer(model)
+        if kind.__module__.startswith("lightgbm.") and kind.__name__ == "LGBMClassifier":
+            return LightGBMExplainer(model)
+    raise UnexplainableError(f"no explainer knows {type(model).__name__}")
+
+
+def _last(model: Any) -> Any:
+    return model.steps[-1][1] if isinstance(model, Pipeline) else model
+
+
+class _Preceded:
+    """An explainer behind steps that make one column of each."""
+
+    def __init__(self, steps: Pipeline, explainer: Explainer) -> None:
+        self._steps = steps
+        self._explainer = explainer
+        self.approximate, self.unit = explainer.approximate, explainer.unit
+
+    def contributions(self, block: Floats) -> Floats:
+        """See `Explainer`."""
+        prepared = np.asarray(self._steps.transform(block), dtype=np.float64)
+        return self._explainer.contributions(np.ascontiguousarray(prepared))

@@ -1,0 +1,301 @@
+"""Reasons in plain words: what a value is, and what it usually is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_fraud.decisions.reasons.explainer import Floats
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.schema.duration import microseconds
+from beam_fraud.schema.velocity import Velocity
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one feature."""
+
+    #: A value that is there, by itself: what comes after "usually".
+    short: Callable[[float], str]
+    #: All of it, of a value and its short form.
+    long: Callable[[float, str], str]
+    #: All of it where there is no value.
+    absent: str
+    #: Whether a value means more beside what is usual.
+    compared: bool = True
+    #: Whether what is usual says something where there is no value.
+    compared_if_absent: bool = True
+    #: The feature that counts what the value is a share of, if there may be one.
+    total: str | None = None
+    #: All of it of a share and that count, in the place of `long`.
+    of_total: Callable[[float, float], str] | None = None
+
+
+#: Units from the longest, with their seconds.
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+def as_money(value: float) -> str:
+    """An amount with two decimals.
+
+    Example:
+      >>> as_money(2310)
+      '2,310.00'
+    """
+    return f"{value:,.2f}"
+
+
+def as_number(value: float) -> str:
+    """Whole numbers whole, others with three digits that count.
+
+    Example:
+      >>> as_number(7.0), as_number(-8.1349), as_number(51234.5)
+      ('7', '-8.13', '51,234')
+    """
+    if (value.is_integer() or abs(value) >= 1000) and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def as_percent(share: float) -> str:
+    """A share in percent.
+
+    Example:
+      >>> as_percent(0.384), as_percent(0.004), as_percent(0.0)
+      ('38 %', '0.4 %', '0 %')
+    """
+    return f"{share * 100:.0f} %" if share == 0 or share >= 0.01 else f"{share * 100:.2g} %"
+
+
+def counted(number: float, what: str) -> str:
+    """A number of things.
+
+    Example:
+      >>> counted(1.0, "merchant"), counted(3.0, "merchant")
+      ('1 merchant', '3 merchants')
+    """
+    return f"{as_number(number)} {what}{'' if number == 1 else 's'}"
+
+
+def as_span(seconds: float) -> str:
+    """A length of time in the largest unit of which there are two.
+
+    Example:
+      >>> as_span(12 * 86_400), as_span(5_400), as_span(1)
+      ('12 days', '90 minutes', '1 second')
+    """
+    for unit, length in _UNITS:
+        if seconds >= 2 * length:
+            return counted(float(round(seconds / length)), unit)
+    return counted(float(round(seconds)), "second")
+
+
+_ROLES = {"account_id": "account", "merchant_id": "merchant"}
+_WINDOW_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
+_AMOUNTS = {
+    "sum": "{whose} transactions {when} total",
+    "mean": "{whose} mean amount {when} is",
+    "max": "{whose} largest amount {when} is",
+    "min": "{whose} smallest amount {when} is",
+    "std": "{whose} amounts {when} vary by",
+}
+
+
+def velocity_words(definitions: Iterable[Velocity]) -> dict[str, Words]:
+    """The words of every feature of the definitions, by its name."""
+    return {
+        definition.name(aggregate, window): _velocity_words(definition, aggregate, window)
+        for definition in definitions
+        for window in definition.windows
+        for aggregate in definition.aggregates
+    }
+
+
+def duration_in_words(duration: str) -> str:
+    """A duration as people say it.
+
+    Example:
+      >>> duration_in_words("1h"), duration_in_words("30d")
+      ('1 hour', '30 days')
+    """
+    return counted(float(duration[:-1]), _WINDOW_UNITS[duration[-1]])
+
+
+def _velocity_words(definition: Velocity, aggregate: str, window: str) -> Words:
+    key = "the " + " and ".join(_ROLES.get(column, column) for column in definition.key)
+    whose = f"{key}'s"
+    if aggregate == "seconds_since_last":
+        # It looks as far back as the longest window does.
+        window = max(definition.windows, key=microseconds)
+    when = _when(window, definition)
+    match aggregate:
+        case "count":
+            return _count("transaction", f"{{}} of {key} {when}")
+        case "distinct_merchant":
+            return _count("merchant", f"{key} used {{}} {when}")
+        case "risk":
+            return _risk(definition.name("count", window), key, when)
+        case "seconds_since_last":
+            before = ""
+            if definition.delay_microseconds:
+                before = f" that is at least {duration_in_words(definition.delay)} old"
+            last = f"since {whose} last transaction{before}"
+            return Words(
+                as_span,
+                lambda _, short: f"{short} {last}",
+                f"no earlier transaction of {key} {when}",
+                compared_if_absent=False,
+            )
+        case "ratio":
+            mean = f"{whose} mean amount {when}"
+            return Words(
+                _times,
+                lambda _, short: f"the amount is {short} {mean}",
+                f"{mean} is not known, so there is nothing to compare the amount with",
+                compared_if_absent=False,
+            )
+    what = _AMOUNTS[aggregate].format(whose=whose, when=when)
+    few = "fewer than two transactions" if aggregate == "std" else "no transaction"
+    return Words(
+        as_money,
+        lambda _, short: f"{what} {short}",
+        f"{few} of {key} {when}",
+        compared_if_absent=False,
+    )
+
+
+def _when(window: str, definition: Velocity) -> str:
+    """When the transactions of a window were.
+
+    They end now, or so long ago as the delay says, and begin a window before that.
+    """
+    delay = definition.delay
+    if not definition.delay_microseconds:
+        words = duration_in_words(window)
+        return f"in the last {words.removeprefix('1 ')}"
+    both = definition.delay_microseconds + microseconds(window)
+    unit = microseconds(f"1{delay[-1]}")
+    if both % unit:
+        long = duration_in_words(window).removeprefix("1 ")
+        return f"in the {long} that ended {duration_in_words(delay)} ago"
+    return f"between {as_number(both / unit)} and {duration_in_words(delay)} ago"
+
+
+def _count(what: str, said: str) -> Words:
+    none = said.format(f"no {what}")
+    return Words(
+        as_number,
+        lambda value, _: said.format(counted(value, what)) if value else none,
+        none,
+    )
+
+
+def _risk(total: str, key: str, when: str) -> Words:
+    def of_total(share: float, total: float) -> str:
+        if total == 1:
+            was = "was" if round(share) else "was not"
+            return f"{key}'s only transaction {when} {was} fraud"
+        frauds = as_number(float(round(share * total))) if share else "none"
+        return f"{frauds} of {key}'s {as_number(total)} transactions {when} were fraud"
+
+    return Words(
+        as_percent,
+        lambda _, short: f"{short} of {key}'s transactions {when} were fraud",
+        f"no transaction of {key} {when}",
+        compared_if_absent=False,
+        total=total,
+        of_total=of_total,
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{as_number(ratio) if ratio >= 10 else f'{ratio:.1f}'} times"
+
+
+_CALENDAR = {
+    "is_night": ("by day", "at night"),
+    "is_weekend": ("on a weekday", "at the weekend"),
+}
+
+
+class Wording:
+    """Says what the values of a model's features mean.
+
+    Example:
+      >>> import numpy as np
+      >>> from beam_fraud.schema.presets import HANDBOOK
+      >>> features = FeatureSet(HANDBOOK)
+      >>> wording = Wording(features, np.full(len(features.names), 1.0))
+      >>> wording.text(features.names.index("account_count_1d"), 7.0)
+      '7 transactions of the account in the last day, usually 1'
+    """
+
+    def __init__(self, features: FeatureSet, usual: Floats) -> None:
+        """Prepare the words of each feature.
+
+        Args:
+          features: what the model takes.
+          usual: float64[features], NaN where it is not known.
+        """
+        velocity = velocity_words(features.velocity)
+        self._words = [_words(name, features, velocity) for name in features.names]
+        self._usual = [
+            words.short(value) if words.compared and not math.isnan(value) else None
+            for words, value in zip(self._words, usual.tolist(), strict=True)
+        ]
+        places = {name: place for place, name in enumerate(features.names)}
+        #: int64[features]: the feature that counts what each is a share of; itself if none does.
+        self.totals: npt.NDArray[np.int64] = np.array(
+            [places.get(words.total or "", at) for at, words in enumerate(self._words)], np.int64
+        )
+
+    def text(
+        self, feature: int, value: float, total: float = math.nan, *, lowers: bool = False
+    ) -> str:
+        """A value in words.
+
+        Args:
+          feature: its position.
+          value: as the model was given it, NaN if absent.
+          total: of what a share is one, the value of the feature at `totals[feature]`; any other
+            feature has no use for it.
+          lowers: whether it made the score lower, which is then said.
+        """
+        words, usual = self._words[feature], self._usual[feature]
+        short = None if math.isnan(value) else words.short(value)
+        said = words.absent if short is None else words.long(value, short)
+        if words.of_total is not None and self.totals[feature] != feature and total >= 0:
+            # Of nothing there is no share, nor a usual one.
+            if not total:
+                return words.absent
+            said = words.of_total(value, total)
+        if usual is not None and (short is not None or words.compared_if_absent):
+            said = f"{said}, as usual" if short == usual else f"{said}, usually {usual}"
+        return f"{said} (speaks against fraud)" if lowers else said
+
+
+def _words(name: str, features: FeatureSet, velocity: Mapping[str, Words]) -> Words:
+    if name in velocity:
+        return velocity[name]
+    if name == "amount":
+        return Words(as_money, lambda _, short: f"amount {short}", "amount unknown")
+    if name in _CALENDAR:
+        no, yes = _CALENDAR[name]
+        return Words(as_number, lambda value, _: yes if value > 0 else no, no, compared=False)
+    if features.names.index(name) in features.categorical:
+        return _category(name, features.categories.get(name, ()))
+    return Words(as_number, lambda _, short: f"{name} = {short}", f"{name} unknown")
+
+
+def _category(name: str, known: Sequence[str]) -> Words:
+    def short(code: float) -> str:
+        return known[int(code)] if code < len(known) else "another one"
+
+    def long(code: float, short: str) -> str:
+        return f"{name} {short}" if code < len(known) else f"a new {name}"
+
+    return Words(short, long, f"{name} unknown")

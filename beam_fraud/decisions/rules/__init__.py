@@ -1,0 +1,1 @@
+"""Rules: conditions over the columns of a batch."""

@@ -1,0 +1,320 @@
+"""Rules compiled to steps over the columns of a batch, each of which is done once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any as Anything
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.decisions.rules.condition import (
+    All,
+    Always,
+    Among,
+    Any,
+    Arithmetic,
+    Column,
+    Compare,
+    Condition,
+    Missing,
+    Negative,
+    Not,
+    Number,
+    Text,
+    Value,
+)
+from beam_fraud.decisions.rules.rule import Fired, RuleSet
+from beam_fraud.features.hashing import IdHash
+from beam_fraud.features.matrix import FeatureSet, numeric_feature
+
+#: The code of a text that no rule speaks of, and of a missing one: both index from the end.
+UNKNOWN, ABSENT = -1, -2
+
+Codes = npt.NDArray[np.int32]
+
+
+class TextCodes:
+    """The texts that rules compare a column with, each with a code.
+
+    Args:
+      texts: what the column is compared with.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+        self._texts = pa.array(list(self._codes), pa.string())
+        self._hash = IdHash.random()
+        hashes = self._hash.of(self._texts)
+        self._order = np.argsort(hashes).astype(np.int32)
+        self._sorted = hashes[self._order]
+        self._distinct = len(np.unique(hashes)) == len(hashes)
+
+    def code(self, text: str) -> int:
+        """The code of one of the texts."""
+        return self._codes[text]
+
+    def members(self, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """bool[k + 2]: whether each code, `UNKNOWN` and `ABSENT` too, is that of one of `texts`."""
+        members = np.zeros(len(self._codes) + 2, dtype=bool)
+        members[[self._codes[text] for text in texts]] = True
+        return members
+
+    def of(self, column: pa.StringArray) -> Codes:
+        """int32[n]: the code of each text of a column."""
+        # Arrow hashes all texts anew with every call: too much for a long list and few rows.
+        few = len(self._texts) <= 2 * len(column) or not self._distinct
+        codes = self._looked_up(column) if few else self._searched(column)
+        if column.null_count:
+            codes[column.is_null().to_numpy(zero_copy_only=False)] = ABSENT
+        return codes
+
+    def _looked_up(self, column: pa.StringArray) -> Codes:
+        found = pc.index_in(column, value_set=self._texts).fill_null(UNKNOWN)
+        return np.array(found, dtype=np.int32)
+
+    def _searched(self, column: pa.StringArray) -> Codes:
+        hashes = self._hash.of(column)
+        places = np.searchsorted(self._sorted, hashes)
+        places[places == len(self._sorted)] = 0
+        codes = np.full(len(column), UNKNOWN, dtype=np.int32)
+        hits = np.flatnonzero(self._sorted[places] == hashes)
+        codes[hits] = self._order[places[hits]]
+        same = pc.equal(column.take(pa.array(hits)), self._texts.take(pa.array(codes[hits])))
+        codes[hits[~same.fill_null(False).to_numpy(zero_copy_only=False)]] = UNKNOWN
+        return codes
+
+
+#: Numbers of a list that are compared one by one; Arrow's look-up costs as much as so many.
+_ONE_BY_ONE = 16
+_ARITHMETIC: dict[str, Callable[[Anything, Anything], Anything]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+}
+_COMPARE: dict[str, Callable[[Anything, Anything], Anything]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the steps look at."""
+
+    transactions: pa.RecordBatch
+    block: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+
+#: Values of the steps so far, the batch, to the value of the next.
+_Step = Callable[[list[Anything], _Batch], Anything]
+
+
+class Program:
+    """Rules, ready to be asked; made once a worker.
+
+    Args:
+      rules: whose names are all among what `features` and its schema offer.
+      features: of the blocks.
+    """
+
+    def __init__(self, rules: RuleSet, features: FeatureSet) -> None:
+        self._rules = rules.rules
+        self._features = features
+        self._steps: list[_Step] = []
+        self._slots: dict[object, int] = {}
+        self._texts = _text_codes(rule.condition for rule in self._rules)
+        self._results = [self._slot(rule.condition) for rule in self._rules]
+
+    def fired(
+        self,
+        transactions: pa.RecordBatch,
+        block: npt.NDArray[np.float64],
+        scores: npt.NDArray[np.float64],
+    ) -> Fired:
+        """Which rules hold for which rows.
+
+        Args:
+          transactions: n rows as `Schema.transactions` describes them, with velocity features.
+          block: float64[n, features], what the model takes.
+          scores: float64[n].
+        """
+        batch, values = _Batch(transactions, block, scores), list[Anything]()
+        with np.errstate(all="ignore"):
+            for step in self._steps:
+                values.append(step(values, batch))
+        holds = np.empty((len(self._rules), len(transactions)), dtype=bool)
+        for row, slot in enumerate(self._results):
+            holds[row] = values[slot]
+        return Fired(self._rules, holds)
+
+    def _slot(self, part: Condition | Value) -> int:
+        """Where the value of a part will be; parts that are equal share a place."""
+        if part not in self._slots:
+            step = self._step(part)
+            self._slots[part] = len(self._steps)
+            self._steps.append(step)
+        return self._slots[part]
+
+    def _step(self, part: Condition | Value) -> _Step:
+        match part:
+            case Number(value) | Always(value):
+                return lambda values, batch: value
+            case Column(name, "number"):
+                return self._numeric(name)
+            case Column(name):
+                return lambda values, batch: batch.transactions.column(name)
+            case Arithmetic(symbol, left, right):
+                one, other = self._slot(left), self._slot(right)
+                if symbol == "/":
+                    return lambda values, batch: _quotient(values[one], values[other])
+                reckon = _ARITHMETIC[symbol]
+                return lambda values, batch: reckon(values[one], values[other])
+            case Negative(operand):
+                at = self._slot(operand)
+                return lambda values, batch: -values[at]
+            case Compare():
+                return self._compare(part)
+            case Among(Column(name, "text"), texts, negated):
+                return self._text_among(name, texts, negated)
+            case Among(operand, numbers, negated):
+                at = self._slot(operand)
+                wanted = np.array(numbers, dtype=np.float64)
+                return lambda values, batch: _among(values[at], wanted, negated)
+            case Missing(operand, negated):
+                return self._missing(operand, negated)
+            case All(parts):
+                return self._joined(np.logical_and, parts)
+            case Any(parts):
+                return self._joined(np.logical_or, parts)
+            case Not(inner):
+                at = self._slot(inner)
+                return lambda values, batch: np.logical_not(values[at])
+        raise TypeError(f"no step for {part}")
+
+    def _numeric(self, name: str) -> _Step:
+        if name == "score":
+            return lambda values, batch: batch.scores
+        names, features = self._features.names, self._features
+        if name in ("is_weekend", "is_night") and name in names:
+            # Reckoned already; all others are columns as they stand.
+            place = names.index(name)
+            return lambda values, batch: np.ascontiguousarray(batch.block[:, place])
+        return lambda values, batch: numeric_feature(batch.transactions, name, features)
+
+    def _compare(self, part: Compare) -> _Step:
+        match part.left, part.right:
+            case (Column(name, "text"), Text(text)) | (Text(text), Column(name, "text")):
+                return self._text_among(name, (text,), negated=part.operator == "!=")
+            case Column(_, "text"), _:
+                return self._same_text(part)
+        one, other, holds = self._slot(part.left), self._slot(part.right), _COMPARE[part.operator]
+        if part.operator != "!=":
+            return lambda values, batch: holds(values[one], values[other])
+        return lambda values, batch: _unequal(values[one], values[other])
+
+    def _same_text(self, part: Compare) -> _Step:
+        one, other = self._slot(part.left), self._slot(part.right)
+        holds = pc.equal if part.operator == "==" else pc.not_equal
+        return lambda values, batch: np.asarray(
+            holds(values[one], values[other]).fill_null(False).to_numpy(zero_copy_only=False)
+        )
+
+    def _text_among(self, name: str, texts: Iterable[Anything], negated: bool) -> _Step:
+        known, codes = self._texts[name], self._codes_of(name)
+        members = known.members(texts)
+        wanted = np.flatnonzero(members)
+        if negated:
+            members = ~members
+            members[ABSENT] = False
+        elif len(wanted) == 1:
+            code = int(wanted[0])
+            return lambda values, batch: values[codes] == code
+        return lambda values, batch: members[values[codes]]
+
+    def _codes_of(self, name: str) -> int:
+        """Where the codes of a column's texts will be."""
+        key = ("codes", name)
+        if key not in self._slots:
+            column, known = self._slot(Column(name, "text")), self._texts[name]
+            self._slots[key] = len(self._steps)
+            self._steps.append(lambda values, batch: known.of(values[column]))
+        return self._slots[key]
+
+    def _missing(self, operand: Value, negated: bool) -> _Step:
+        at = self._slot(operand)
+        if isinstance(operand, Column) and operand.kind == "text":
+            return lambda values, batch: np.asarray(
+                (values[at].is_valid() if negated else values[at].is_null()).to_numpy(
+                    zero_copy_only=False
+                )
+            )
+        return lambda values, batch: np.isnan(values[at]) != negated
+
+    def _joined(self, join: np.ufunc, parts: tuple[Condition, ...]) -> _Step:
+        first, *others = [self._slot(part) for part in parts]
+
+        def joined(values: list[Anything], batch: _Batch) -> Anything:
+            together = values[first]
+            for slot in others:
+                together = join(together, values[slot])
+            return together
+
+        return joined
+
+
+def _text_codes(conditions: Iterable[Condition]) -> dict[str, TextCodes]:
+    """Column to the codes of all texts that any condition compares it with."""
+    texts: dict[str, dict[str, None]] = {}
+    for condition in conditions:
+        for part in _comparisons_of(condition):
+            match part:
+                case Compare(_, Column(name, "text"), Text(text)) | Compare(
+                    _, Text(text), Column(name, "text")
+                ):
+                    texts.setdefault(name, {})[text] = None
+                case Among(Column(name, "text"), values):
+                    texts.setdefault(name, {}).update(dict.fromkeys(map(str, values)))
+    return {name: TextCodes(found) for name, found in texts.items()}
+
+
+def _comparisons_of(condition: Condition) -> Iterable[Condition]:
+    match condition:
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from _comparisons_of(part)
+        case Not(inner):
+            yield from _comparisons_of(inner)
+        case _:
+            yield condition
+
+
+def _quotient(one: Anything, other: Anything) -> Anything:
+    # What divides by zero is missing, not infinite.
+    return np.divide(one, np.where(np.equal(other, 0), np.nan, other))
+
+
+def _unequal(one: Anything, other: Anything) -> Anything:
+    # The only comparison that holds for NaN, which is what a missing number is.
+    return np.not_equal(one, other) & np.equal(one, one) & np.equal(other, other)
+
+
+def _among(values: Anything, wanted: npt.NDArray[np.float64], negated: bool) -> Anything:
+    if len(wanted) > _ONE_BY_ONE and isinstance(values, np.ndarray):
+        # Arrow tells -0 from 0; adding 0 makes one of them.
+        found = pc.is_in(pa.array(values + 0.0), value_set=pa.array(wanted + 0.0))
+        holds = np.asarray(found.to_numpy(zero_copy_only=False))
+    else:
+        holds = np.equal(values, wanted[0])
+        for number in wanted[1:]:
+            holds = holds | np.equal(values, number)
+    return ~holds & np.equal(values, values) if negated else holds

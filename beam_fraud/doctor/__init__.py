@@ -1,1 +1,0 @@
-"""What the surroundings of a pipeline must be like, looked at before one is submitted."""

@@ -1,1 +1,0 @@
-"""Personal data deleted for good, and a record that it was done."""

@@ -1,0 +1,158 @@
+"""Everything that is found out about a table of transactions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from beam_fraud.evaluation.explore.advice import Advice, advice
+from beam_fraud.evaluation.explore.amounts import amount_bands
+from beam_fraud.evaluation.explore.balance import Balance, balance
+from beam_fraud.evaluation.explore.categories import Category, categories
+from beam_fraud.evaluation.explore.correlation import Correlation, correlation
+from beam_fraud.evaluation.explore.distributions import Distribution, distribution
+from beam_fraud.evaluation.explore.duplicates import Duplicates, duplicates
+from beam_fraud.evaluation.explore.holders import Holders, holders
+from beam_fraud.evaluation.explore.holdout import Holdout, holdout
+from beam_fraud.evaluation.explore.leakage import Suspect, suspects
+from beam_fraud.evaluation.explore.missing import Missing, missing_values
+from beam_fraud.evaluation.explore.numbers import Numbers, numbers
+from beam_fraud.evaluation.explore.over_time import OverTime, over_time
+from beam_fraud.evaluation.explore.rates import Rate
+from beam_fraud.evaluation.explore.rows import Floats, Rows, explored_rows
+from beam_fraud.evaluation.explore.separation import Separation, category_separation, separation
+from beam_fraud.features.dataset import Dataset
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.schema.event_time import event_micros, moment_of
+from beam_fraud.schema.presets import PRESETS
+from beam_fraud.schema.schema import Schema
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What an exploration says, of the transactions unless it says otherwise."""
+
+    #: Rows of the files.
+    rows_in: int
+    #: Rows that are no transactions, by reason.
+    dead_reasons: dict[str, int]
+    #: Rows whose id an earlier row of the same file has.
+    rows_duplicate: int
+    #: First and last event time, ISO 8601, UTC.
+    span: tuple[str, str]
+    #: Names of the features, in the order of a model's block.
+    features: tuple[str, ...]
+    #: The classes.
+    balance: Balance
+    #: Accounts and merchants.
+    holders: tuple[Holders, ...]
+    #: Absent values, a column each.
+    missing: tuple[Missing, ...]
+    #: Equal rows.
+    duplicates: Duplicates
+    #: By hour, weekday and day.
+    over_time: OverTime
+    #: By amount.
+    amounts: tuple[Rate, ...]
+    #: Each numeric feature.
+    numbers: tuple[Numbers, ...]
+    #: Its values by class; features without any value are left out.
+    distributions: tuple[Distribution, ...]
+    #: Columns of text.
+    categories: tuple[Category, ...]
+    #: How well each feature alone tells the classes apart, best average precision first.
+    separations: tuple[Separation, ...]
+    #: Which features go together.
+    correlation: Correlation
+    #: What a model should perhaps not see.
+    suspects: tuple[Suspect, ...]
+    #: Where a split by time would fall; None where there is no time to split.
+    holdout: Holdout | None
+    #: What to do about it.
+    advice: tuple[Advice, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-compatible values."""
+        return asdict(self)
+
+
+def explore(dataset: Dataset, schema: Schema) -> Exploration:
+    """Find out about the transactions of a data set, of which there is at least one.
+
+    Args:
+      dataset: as `load_dataset` reads it with the labels that are known.
+      schema: what the files hold.
+    """
+    rows = explored_rows(dataset.transactions, schema)
+    described, distributions, separations = _numeric(rows)
+    separations += [
+        found for name in rows.categorical if (found := _category_separation(name, rows))
+    ]
+    separations.sort(key=lambda found: -found.average_precision)
+    missing = missing_values(rows, dataset.dead_missing)
+    texts = categories(rows)
+    together = correlation(rows)
+    suspected = suspects(rows, described, texts, missing, separations, together)
+    # A preset's own features are known in time, and wanted: nobody is advised against them.
+    preset = schema == PRESETS.get(schema.name)
+    doubted = [s for s in suspected if s.kind == "absence predicts" or not preset]
+    counted, split, equal = balance(rows), holdout(rows), duplicates(rows)
+    who, when = holders(rows), over_time(rows)
+    times = event_micros(rows.transactions)
+    return Exploration(
+        rows_in=dataset.rows_in,
+        dead_reasons=dataset.dead_reasons,
+        rows_duplicate=dataset.rows_duplicate,
+        span=(moment_of(int(times[0])).isoformat(), moment_of(int(times[-1])).isoformat()),
+        features=rows.features.names,
+        balance=counted,
+        holders=who,
+        missing=missing,
+        duplicates=equal,
+        over_time=when,
+        amounts=amount_bands(rows),
+        numbers=tuple(described),
+        distributions=tuple(distributions),
+        categories=texts,
+        separations=tuple(separations),
+        correlation=together,
+        suspects=suspected,
+        holdout=split,
+        advice=advice(counted, split, equal, who, doubted, when),
+    )
+
+
+def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separation]]:
+    """What is told of each numeric feature; one at a time, for there may be hundreds."""
+    described, distributions, separations = (
+        list[Numbers](),
+        list[Distribution](),
+        list[Separation](),
+    )
+    labelled = rows.fraud | rows.genuine
+    all_labelled = bool(labelled.all())
+    with doing("looking at features", lambda: f"{len(described)} of {len(rows.numeric)}"):
+        for name in rows.numeric:
+            values = rows.numbers(name)
+            present = _ordered(values)
+            described.append(numbers(name, present))
+            if (spread := distribution(name, values, present, rows)) is not None:
+                distributions.append(spread)
+            if rows.both_classes:
+                known = present if all_labelled else _ordered(values[labelled])
+                if (told := separation(name, known, _ordered(values[rows.fraud]))) is not None:
+                    separations.append(told)
+    return described, distributions, separations
+
+
+def _ordered(values: Floats) -> Floats:
+    """The present values, sorted."""
+    ordered = np.sort(values)
+    # Those that are absent come last.
+    return ordered[: len(ordered) - int(np.isnan(values).sum())]
+
+
+def _category_separation(name: str, rows: Rows) -> Separation | None:
+    return category_separation(name, rows.texts(name), rows)

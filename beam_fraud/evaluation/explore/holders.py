@@ -1,0 +1,52 @@
+"""How rows and frauds are spread over accounts and merchants; no id is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from beam_fraud.evaluation.explore.rows import Rows
+
+
+@dataclass(frozen=True)
+class Holders:
+    """Accounts, or merchants."""
+
+    #: Which.
+    role: Literal["account_id", "merchant_id"]
+    #: How many there are.
+    distinct: int
+    #: Rows of the one in the middle.
+    median_rows: float
+    #: Rows of the busiest.
+    most_rows: int
+    #: How many have a fraud.
+    defrauded: int
+    #: Share of the frauds at the hundredth of them that has most; None without frauds.
+    share_of_worst: float | None
+
+
+def holders(rows: Rows) -> tuple[Holders, ...]:
+    """Of accounts and merchants, as far as the schema has them."""
+    roles: tuple[Literal["account_id", "merchant_id"], ...] = ("account_id", "merchant_id")
+    return tuple(_of(role, rows) for role in roles if rows.features.schema.role(role))
+
+
+def _of(role: Literal["account_id", "merchant_id"], rows: Rows) -> Holders:
+    encoded = rows.texts(role).dictionary_encode()
+    codes = np.asarray(encoded.indices, dtype=np.int64)
+    distinct = len(encoded.dictionary)
+    counts = np.bincount(codes, minlength=distinct)
+    frauds = np.sort(np.bincount(codes[rows.fraud], minlength=distinct))
+    total = int(frauds.sum())
+    worst = int(frauds[-max(distinct // 100, 1) :].sum())
+    return Holders(
+        role=role,
+        distinct=distinct,
+        median_rows=float(np.median(counts)),
+        most_rows=int(counts.max()),
+        defrauded=int((frauds > 0).sum()),
+        share_of_worst=worst / total if total else None,
+    )

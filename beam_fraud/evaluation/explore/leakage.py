@@ -1,0 +1,156 @@
+"""Features that a model should perhaps not see: they know too much, or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from beam_fraud.evaluation.charts.page import percent
+from beam_fraud.evaluation.explore.categories import Category
+from beam_fraud.evaluation.explore.correlation import Correlation
+from beam_fraud.evaluation.explore.missing import Missing
+from beam_fraud.evaluation.explore.numbers import Numbers
+from beam_fraud.evaluation.explore.rows import Rows
+from beam_fraud.evaluation.explore.separation import Separation
+
+Kind = Literal["predicts alone", "absence predicts", "id", "time", "constant", "known later"]
+
+#: From which figures on a feature alone predicts better than what is known at the time should.
+_AUC, _AVERAGE_PRECISION, _ABSENCE_AUC = 0.98, 0.9, 0.9
+#: Fewer frauds, or rows, may look like anything by chance.
+_LEAST_FRAUDS, _LEAST_ROWS = 10, 100
+#: From which share of different values on whole numbers, and texts, are ids.
+_UNIQUE_NUMBERS, _UNIQUE_TEXTS = 0.95, 0.5
+#: From which rank correlation with event time on a feature is time.
+_TIME = 0.95
+#: Share of rows with the same value.
+_CONSTANT = 0.9999
+#: Beginnings of words in the names of what is known when a case is closed.
+_LATER = (
+    *("chargeback", "dispute", "refund", "revers", "investigat", "confirm", "verdict", "outcome"),
+    *("resol", "settle", "label", "fraud", "scenario", "blocked", "closed", "reported", "claim"),
+)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A feature to look at before training."""
+
+    #: Name of the feature.
+    feature: str
+    #: What it is suspected of.
+    kind: Kind
+    #: The figures that say so, in a sentence.
+    why: str
+
+
+def suspects(
+    rows: Rows,
+    described: Sequence[Numbers],
+    texts: Sequence[Category],
+    missing: Sequence[Missing],
+    separations: Sequence[Separation],
+    together: Correlation,
+) -> tuple[Suspect, ...]:
+    """Look through what was found of the features; worst first, each with one reason a kind."""
+    features = set(rows.features.names)
+    return (
+        *_predict_alone(separations),
+        *_absence(missing, features, int(rows.fraud.sum())),
+        *_known_later(rows),
+        *_time(described, together),
+        *_ids(described, texts, len(rows)),
+        *_constants(described, texts, len(rows)),
+    )
+
+
+def _predict_alone(separations: Sequence[Separation]) -> Iterator[Suspect]:
+    for found in separations:
+        if found.frauds < _LEAST_FRAUDS:
+            continue
+        if found.roc_auc >= _AUC or found.average_precision >= _AVERAGE_PRECISION:
+            yield Suspect(
+                found.feature,
+                "predicts alone",
+                f"alone it has a ROC AUC of {found.roc_auc:.3f} and an average precision of "
+                f"{found.average_precision:.3f}; is it known when the transaction is made?",
+            )
+
+
+def _absence(missing: Sequence[Missing], features: set[str], frauds: int) -> Iterator[Suspect]:
+    for found in missing:
+        if found.column not in features or frauds < _LEAST_FRAUDS or found.roc_auc is None:
+            continue
+        if found.roc_auc >= _ABSENCE_AUC:
+            yield Suspect(
+                found.column,
+                "absence predicts",
+                f"whether it is there has a ROC AUC of {found.roc_auc:.3f}; is it filled in once "
+                "a case is opened?",
+            )
+
+
+def _known_later(rows: Rows) -> Iterator[Suspect]:
+    schema = rows.features.schema
+    for feature in schema.features:
+        words = re.sub(r"([a-z])([A-Z])", r"\1 \2", feature.column).lower()
+        told = [word for word in re.split(r"[^a-z]+", words) if word.startswith(_LATER)]
+        if told:
+            yield Suspect(
+                feature.column,
+                "known later",
+                f"its name says {told[0]!r}, which is known only after the transaction",
+            )
+        elif feature.column == schema.role("labelled_at"):
+            yield Suspect(feature.column, "known later", "it says when the label was known")
+
+
+def _time(described: Sequence[Numbers], together: Correlation) -> Iterator[Suspect]:
+    for numbers in described:
+        coefficient = together.with_time(numbers.feature)
+        if coefficient is not None and abs(coefficient) >= _TIME and together.rows >= _LEAST_ROWS:
+            yield Suspect(
+                numbers.feature,
+                "time",
+                f"its rank correlation with event time is {coefficient:.3f}: later rows will "
+                "have values that no training row has",
+            )
+
+
+def _ids(described: Sequence[Numbers], texts: Sequence[Category], rows: int) -> Iterator[Suspect]:
+    for numbers in described:
+        unique = numbers.distinct >= _UNIQUE_NUMBERS * max(numbers.present, 1)
+        if numbers.whole and unique and numbers.present >= _LEAST_ROWS:
+            yield Suspect(numbers.feature, "id", _unique(numbers.distinct, numbers.present))
+    for text in texts:
+        if text.feature and text.distinct >= _UNIQUE_TEXTS * rows and rows >= _LEAST_ROWS:
+            yield Suspect(text.column, "id", _unique(text.distinct, rows))
+
+
+def _unique(distinct: int, rows: int) -> str:
+    return f"{distinct:,} different values in {rows:,} rows: a model can only learn them by heart"
+
+
+def _constants(
+    described: Sequence[Numbers], texts: Sequence[Category], rows: int
+) -> Iterator[Suspect]:
+    """Of what is absent here and there, being there may tell something."""
+    for numbers in described:
+        share = (numbers.most_frequent_share or 0.0) * numbers.present / rows
+        if not numbers.present or (share >= _CONSTANT and rows >= _LEAST_ROWS):
+            yield Suspect(numbers.feature, "constant", _constant(share))
+    for text in texts:
+        share = text.values[0].rows / rows if text.distinct else 0.0
+        told = not text.distinct or (share >= _CONSTANT and rows >= _LEAST_ROWS)
+        if text.feature and told:
+            yield Suspect(text.column, "constant", _constant(share))
+
+
+def _constant(share: float) -> str:
+    if not share:
+        return "no row has a value"
+    return (
+        f"{'every row has' if share == 1 else f'{percent(share)} of the rows have'} the same value"
+    )

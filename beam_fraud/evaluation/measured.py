@@ -1,0 +1,136 @@
+"""The rows that models are measured on, the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.evaluation.protocol import tested, tested_period
+from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
+from beam_fraud.evaluation.segment_columns import schema_to_read, segmentations_of
+from beam_fraud.evaluation.segmentation import Segmentation
+from beam_fraud.features.dataset import Dataset, load_dataset
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.reach import WindowReach
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.handbook import Period
+from beam_fraud.schema.event_time import event_micros, moment_of
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.toml import load_schema
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Labelled rows, with the features of every model."""
+
+    #: The rows as arrays.
+    rows: EvaluatedRows
+    #: The rows with the columns that each model needs, a table a model.
+    transactions: tuple[pa.Table, ...]
+    #: What each model takes.
+    features: tuple[FeatureSet, ...]
+    #: What was read, and left out.
+    dataset: Dataset
+    #: The schema of the rows.
+    schema: Schema
+    #: IANA time zone in which days and hours are told.
+    timezone: str
+    #: How far back the model looks that looks back furthest, and rows before reach; None if no
+    #: model looks back.
+    reach: WindowReach | None
+    #: Values of `--segment`.
+    asked: tuple[str, ...]
+
+    def segmentations(self) -> tuple[Segmentation, ...]:
+        """How the rows are divided."""
+        return segmentations_of(self.transactions[0], self.rows, self.schema, self.asked)
+
+
+def evaluated_rows(
+    bundles: Sequence[Bundle],
+    files: Sequence[str],
+    *,
+    schema: str | None,
+    history: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+    protocol: str | None,
+    segments: tuple[str, ...],
+) -> Evaluated:
+    """Read the rows, once for all models that look back in the same way.
+
+    Args:
+      bundles: of the models.
+      files: paths, directories or globs of labelled transactions.
+      schema: a preset or TOML file, in place of the bundles' own.
+      history: of earlier transactions.
+      since: first event time of the rows, or None.
+      until: first event time after the rows, or None.
+      protocol: which rows are tested, or None for all.
+      segments: columns to read beside those that models need.
+
+    Raises:
+      FraudError: there is no row or label, or models would be measured on different rows.
+    """
+    given = None if schema is None else load_schema(schema)
+    features = [bundle.features_in(given or bundle.schema) for bundle in bundles]
+    period = None if protocol is None else tested_period(protocol, bundles, since, until)
+    if period is not None:
+        since, until = moment_of(period.trained_from), moment_of(period.stop)
+    loaded: list[tuple[Schema, Dataset, pa.Table]] = []
+    for one in features:
+        read = schema_to_read(one.schema, segments)
+        if all(read != known for known, _, _ in loaded):
+            dataset = load_dataset(files, read, since=since, until=until, history=history)
+            loaded.append((read, dataset, _chosen(dataset, period)))
+    tables = tuple(
+        next(table for known, _, table in loaded if known == schema_to_read(one.schema, segments))
+        for one in features
+    )
+    for bundle, table in zip(bundles, tables, strict=True):
+        if not _same_rows(table, tables[0]):
+            raise FraudError(
+                f"{bundle.path}: its schema reads other rows of these files than that of "
+                f"{bundles[0].path}; give one --schema for all, or evaluate them apart"
+            )
+    for column in segments:
+        name = column if column in tables[0].column_names else None
+        if name is not None and tables[0].column(name).null_count == tables[0].num_rows:
+            raise FraudError(f"--segment {column}: no row has a value, is there such a column?")
+    # The protocol's days are of UTC.
+    timezone = "UTC" if protocol else features[0].schema.timezone
+    return Evaluated(
+        rows=rows_of(tables[0], timezone),
+        transactions=tables,
+        features=tuple(features),
+        dataset=loaded[0][1],
+        schema=features[0].schema,
+        timezone=timezone,
+        reach=_reach((dataset, table) for _, dataset, table in loaded),
+        asked=segments,
+    )
+
+
+def _reach(loaded: Iterable[tuple[Dataset, pa.Table]]) -> WindowReach | None:
+    reaches = [
+        dataset.reach.measured_from(int(event_micros(table).min()))
+        for dataset, table in loaded
+        if dataset.reach is not None
+    ]
+    return max(reaches, key=lambda reach: reach.look_back, default=None)
+
+
+def _chosen(dataset: Dataset, period: Period | None) -> pa.Table:
+    rows = dataset.transactions if period is None else tested(dataset.transactions, period)
+    if not rows.num_rows:
+        raise FraudError("no rows to evaluate on in the files and times given")
+    return rows
+
+
+def _same_rows(table: pa.Table, other: pa.Table) -> bool:
+    columns = ("transaction_id", "event_time", "label")
+    return table is other or all(table.column(c).equals(other.column(c)) for c in columns)

@@ -1,0 +1,81 @@
+"""Columns that figures are told by, features or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from beam_fraud.errors import UsageError
+from beam_fraud.evaluation.rows import EvaluatedRows
+from beam_fraud.evaluation.segmentation import (
+    Segmentation,
+    by_amount,
+    by_hour,
+    by_number,
+    by_value,
+    by_weekday,
+)
+from beam_fraud.schema.schema import FeatureColumn, Schema
+
+#: Roles that can be asked for, by their own names or by their columns'.
+_ROLES = ("account_id", "merchant_id", "currency")
+
+
+def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
+    """A schema that reads the asked columns as well, as text that may be absent.
+
+    Models take their features by name, so none of them sees what is added.
+
+    Args:
+      schema: of the transactions.
+      asked: values of `--segment`.
+
+    Raises:
+      UsageError: a column is one that nobody can mean.
+    """
+    added = []
+    for column in dict.fromkeys(asked):
+        if _known(schema, column) is not None:
+            continue
+        if column in schema.roles.values():
+            raise UsageError(f"--segment {column}: is the time, amount, label or id of every row")
+        added.append(FeatureColumn(column, "categorical", "allow"))
+    return replace(schema, features=(*schema.features, *added)) if added else schema
+
+
+def segmentations_of(
+    transactions: pa.Table, rows: EvaluatedRows, schema: Schema, asked: Sequence[str]
+) -> tuple[Segmentation, ...]:
+    """By amount, hour and weekday, by merchants and categorical features, and as asked.
+
+    Args:
+      transactions: read with `schema_to_read`.
+      rows: their arrays.
+      schema: without the columns that were added.
+      asked: values of `--segment`.
+    """
+    found = [by_amount(rows.amounts), by_hour(rows), by_weekday(rows)]
+    columns = [f.column for f in schema.features if f.kind == "categorical"]
+    if "merchant_id" in schema.roles:
+        columns.insert(0, "merchant_id")
+    columns += [_known(schema, column) or column for column in asked]
+    for column in dict.fromkeys(columns):
+        values = transactions.column(column)
+        if pa.types.is_string(values.type):
+            found.append(by_value(column, values, rows.labels))
+        else:
+            numbers = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+            found.append(by_number(column, numbers))
+    return tuple(found)
+
+
+def _known(schema: Schema, column: str) -> str | None:
+    """What a column is called among the transactions that are read anyway."""
+    for role in _ROLES:
+        if role in schema.roles and column in (role, schema.roles[role]):
+            return role
+    features = (feature.column for feature in schema.features)
+    return column if column in (*features, *schema.key_columns) else None

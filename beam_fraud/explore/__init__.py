@@ -1,1 +1,0 @@
-"""What is in a table of transactions, before anyone trains on it."""

@@ -1,0 +1,188 @@
+"""Transactions of files as one table, to train, evaluate and try rules on."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.velocity.columns import with_velocity
+from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.records.dead_share import DeadShare, first_dead_letter
+from beam_fraud.records.faults import missing_columns
+from beam_fraud.records.read import read_transactions
+from beam_fraud.schema.event_time import event_micros, micros_of
+from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
+from beam_fraud.sources.raw import POSITION
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.source import find_history, find_inputs
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Transactions and what was left out of them."""
+
+    #: `Schema.transactions` and the velocity features, sorted by event time, ties as they came.
+    transactions: pa.Table
+    #: Rows read.
+    rows_in: int
+    #: Dead letters by reason.
+    dead_reasons: dict[str, int]
+    #: Rows whose id an earlier row of the same file has.
+    rows_duplicate: int
+    #: Dead letters for want of a value, by the column that has none.
+    dead_missing: dict[str, int] = field(default_factory=dict)
+    #: Source, position and fault of the first dead letter, if there is one.
+    first_dead: tuple[str, int, str] | None = None
+    #: How far velocity features look back and rows before reach; None if there are none.
+    reach: WindowReach | None = None
+
+    @property
+    def rows_dead(self) -> int:
+        """Number of dead letters."""
+        return sum(self.dead_reasons.values())
+
+    @property
+    def left_out(self) -> str:
+        """How many dead letters there are and why, for a warning."""
+        share = DeadShare(self.rows_in, self.dead_reasons, self.first_dead)
+        return f"{self.rows_dead:,} of {self.rows_in:,} rows left out {share.why}"
+
+
+def load_dataset(
+    files: Sequence[str],
+    schema: Schema,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    history: Sequence[str] = (),
+    labels: Labels = "required",
+) -> Dataset:
+    """Read the transactions of files in `[since, until)`.
+
+    Earlier rows, and those of the history, only fill the windows of velocity features.
+
+    Args:
+      files: paths, directories or globs.
+      schema: what they hold.
+      since: event time from which rows are kept, aware; from the first if None.
+      until: event time before which rows are kept, aware; to the last if None.
+      history: paths, directories or globs of earlier transactions.
+      labels: whether every row must have one, or those that have one keep it.
+
+    Raises:
+      UsageError: labels are required and the schema has no label, or a file is its own history.
+      FraudError: a file cannot be read or lacks a column, or each of its rows is a dead letter.
+    """
+    if labels == "required" and schema.role("label") is None:
+        raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
+    inputs = find_inputs(files, schema, labels=labels)
+    earlier = find_history(history, inputs, schema, labels=labels)
+    first, last = _micros(since), _micros(until)
+    # Nothing looks further back than the longest window.
+    horizon = look_back(schema.velocity)
+    seen_from = None if first is None else first - horizon
+    past, given = (_Rows(schema, seen_from, last, labels) for _ in range(2))
+    files_read = f"reading {len(earlier) + len(inputs):,} files"
+    with doing(files_read, lambda: f"{past.rows_in + given.rows_in:,} rows"):
+        past.read(earlier)
+        given.read(inputs)
+    past.refuse_if_all_are_dead("--history: ")
+    given.refuse_if_all_are_dead()
+    if past.rows_left_out:
+        _log.warning("%d rows of the history are left out", past.rows_left_out)
+    table = pa.Table.from_batches(past.batches + given.batches, past.described)
+    # Stable: ties stay as they came.
+    order = pc.sort_indices(table, [("event_time", "ascending")])
+    with doing(f"computing windows over {len(table):,} rows"):
+        table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
+    kept = pc.greater_equal(order, len(table) - given.rows_kept)
+    if first is not None:
+        kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
+    if earlier or first is not None:
+        table = table.filter(kept)
+    table = table.combine_chunks()
+    reach = None
+    if horizon and table.num_rows:
+        # Of the files themselves too, where rows before `since` fill windows.
+        begin = min(t for t in (past.earliest, given.earliest) if t is not None)
+        first_row = int(event_micros(table)[0])
+        reach = WindowReach(horizon, False, first_row=begin).measured_from(first_row)
+    return Dataset(
+        table,
+        given.rows_in,
+        dict(given.reasons),
+        given.duplicates,
+        dict(given.missing),
+        given.first_dead,
+        reach,
+    )
+
+
+class _Rows:
+    """The transactions of files in a stretch of time, and what became of the other rows."""
+
+    def __init__(self, schema: Schema, first: int | None, last: int | None, labels: Labels) -> None:
+        self._schema = schema
+        self._labels = labels
+        self._first = first
+        self._last = last
+        self.described = schema.transactions(labels=labels)
+        self.batches: list[pa.RecordBatch] = []
+        self.rows_in = 0
+        self.duplicates = 0
+        #: Of all transactions that were read, also those that were not kept.
+        self.earliest: int | None = None
+        self.reasons = Counter[str]()
+        self.missing = Counter[str]()
+        self.first_dead: tuple[str, int, str] | None = None
+
+    @property
+    def rows_kept(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+    @property
+    def rows_left_out(self) -> int:
+        return self.duplicates + self.reasons.total()
+
+    def read(self, files: Sequence[InputFile]) -> None:
+        for block in read_transactions(files, self._schema, labels=self._labels):
+            self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
+            self.duplicates += block.duplicates
+            self.reasons.update(block.dead_letters.column("reason").to_pylist())
+            if self.first_dead is None:
+                self.first_dead = first_dead_letter([block.dead_letters])
+            self.missing.update(missing_columns(block.dead_letters))
+            batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
+            self.batches.append(self._between(batch))
+
+    def refuse_if_all_are_dead(self, whose: str = "") -> None:
+        refusal = DeadShare(self.rows_in, self.reasons, self.first_dead).refusal(None)
+        if refusal is not None:
+            raise FraudError(f"{whose}{refusal}")
+
+    def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        times = event_micros(batch)
+        if len(times):
+            here = int(times.min())
+            self.earliest = here if self.earliest is None else min(self.earliest, here)
+        kept = np.ones(len(batch), dtype=bool)
+        if self._first is not None:
+            kept &= times >= self._first
+        if self._last is not None:
+            kept &= times < self._last
+        return batch if kept.all() else batch.filter(pa.array(kept))
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else micros_of(moment)

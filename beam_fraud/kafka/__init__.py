@@ -1,1 +1,0 @@
-"""How a Kafka broker is reached, and what it says when it cannot be."""

@@ -1,1 +1,0 @@
-"""How a stream is doing while it runs: counts, lag, latency."""

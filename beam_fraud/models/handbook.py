@@ -1,0 +1,184 @@
+"""How the fraud-detection handbook measures a model on the days after it was trained.
+
+"Reproducible Machine Learning for Credit Card Fraud Detection - Practical Handbook" (Le Borgne,
+Siblini, Lebichot, Bontempi; ULB, 2022), chapters 4 and 5: a week of tests starts a week after the
+training rows end, because labels come with that delay; cards that are known to be compromised are
+not tested, as they are blocked by then; and people can look at a hundred cards a day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.schema.duration import DAY
+
+#: What a card that is never known is known from.
+NEVER = np.iinfo(np.int64).max
+
+
+def card_codes(transactions: pa.Table) -> npt.NDArray[np.int64]:
+    """A number for each card: int64[n], equal where the column `account_id` is."""
+    codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
+    return np.asarray(codes, dtype=np.int64)
+
+
+def known_from(
+    times: npt.NDArray[np.int64],
+    cards: npt.NDArray[np.int64],
+    frauds: npt.NDArray[np.bool_],
+    delay: int,
+) -> npt.NDArray[np.int64]:
+    """The moment from which each card is known to be compromised.
+
+    A fraud is found when its day has ended and labels have had their time. With a delay of whole
+    days this is the rule of the fraud-detection handbook (`models.handbook_protocol`).
+
+    Args:
+      times: int64[n], event times in microseconds.
+      cards: int64[n], a number for each card, from 0.
+      frauds: bool[n], the rows by which a card can become known.
+      delay: how long labels take, in microseconds.
+
+    Returns:
+      int64[highest card + 1] in microseconds, `NEVER` for a card without a fraud.
+
+    Example:
+      >>> times, cards = np.array([5, DAY + 5, 9]), np.array([0, 0, 1])
+      >>> known = known_from(times, cards, np.array([True, True, False]), 7 * DAY)
+      >>> int(known[0]) == 8 * DAY, int(known[1]) == NEVER
+      (True, True)
+    """
+    known = np.full(int(cards.max(initial=-1)) + 1, NEVER)
+    np.minimum.at(known, cards[frauds], (times[frauds] // DAY + 1) * DAY + delay)
+    return known
+
+
+#: How long labels take: from the end of training to the first test day.
+DELAY_DAYS = 7
+#: Days that are tested where no end is given.
+TEST_DAYS = 7
+#: Cards that are looked at in a day.
+CARDS = 100
+
+Times = npt.NDArray[np.int64]
+Cards = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Period:
+    """Which transactions test a model, in microseconds of the epoch."""
+
+    #: First event time that the model was fitted on.
+    trained_from: int
+    #: First event time of the tests, the start of a day.
+    start: int
+    #: First event time after the tests.
+    stop: int
+
+
+def period_after(trained_from: int, trained_to: int) -> Period:
+    """The week that starts seven days after the last day that a model was fitted on.
+
+    Args:
+      trained_from: first event time that it was fitted on, microseconds.
+      trained_to: last event time that it was fitted on, microseconds.
+
+    Example:
+      >>> period_after(0, 7 * DAY - 1) == Period(0, 14 * DAY, 21 * DAY)
+      True
+    """
+    start = (trained_to // DAY + 1 + DELAY_DAYS) * DAY
+    return Period(trained_from, start, start + TEST_DAYS * DAY)
+
+
+def rows_to_test(
+    times: Times, cards: Cards, labels: Labels, period: Period
+) -> npt.NDArray[np.bool_]:
+    """Which transactions are tested: those of cards that are not yet known to be compromised.
+
+    On a day, a card is known if it had a fraud from the start of training on that is at least
+    seven whole days old.
+
+    Args:
+      times: int64[n], event times in microseconds.
+      cards: int64[n], a number for each card.
+      labels: int8[n], 1 is fraud.
+      period: what the model was fitted on and is tested on.
+
+    Returns:
+      bool[n].
+    """
+    frauds = (labels == 1) & (times >= period.trained_from)
+    known = known_from(times, cards, frauds, DELAY_DAYS * DAY)
+    tested: npt.NDArray[np.bool_] = (times >= period.start) & (times < period.stop)
+    return tested & (times < known[cards])
+
+
+def card_precision(
+    times: Times,
+    cards: Cards,
+    labels: Labels,
+    scores: npt.NDArray[np.float64],
+    most: int = CARDS,
+) -> float | None:
+    """Card precision@k: the share of compromised cards among those looked at, a day on average.
+
+    Args:
+      times: int64[n], event times in microseconds.
+      cards: int64[n], a number for each card.
+      labels: int8[n], 1 is fraud.
+      scores: float64[n].
+      most: k, the cards that are looked at in a day.
+
+    Returns:
+      The mean over the days that have transactions; None if none has.
+
+    Example:
+      >>> cards, labels = np.array([0, 1, 0, 1]), np.array([1, 0, 1, 1], dtype=np.int8)
+      >>> times, scores = np.array([0, 1, DAY, DAY]), np.array([0.9, 0.1, 0.9, 0.1])
+      >>> card_precision(times, cards, labels, scores, most=1)  # card 0, then card 1
+      1.0
+    """
+    precisions = daily_card_precision(times, cards, labels, scores, most)
+    return float(np.mean(precisions)) if precisions else None
+
+
+def daily_card_precision(
+    times: Times,
+    cards: Cards,
+    labels: Labels,
+    scores: npt.NDArray[np.float64],
+    most: int = CARDS,
+) -> list[float]:
+    """Card precision@k of each day that has transactions, in order.
+
+    Each day the cards with the highest scores are looked at, a card standing for its transactions
+    with their highest score and label. A card that was found is looked at no more.
+
+    Args:
+      times: see `card_precision`, as all others.
+      cards: see there.
+      labels: see there.
+      scores: see there.
+      most: see there.
+    """
+    days = times // DAY
+    found = np.zeros(int(cards.max(initial=-1)) + 1, dtype=bool)
+    precisions: list[float] = []
+    for day in np.unique(days):
+        rows = np.flatnonzero((days == day) & ~found[cards])
+        of_day, place = np.unique(cards[rows], return_inverse=True)
+        highest = np.full(len(of_day), -np.inf)
+        np.maximum.at(highest, place, scores[rows])
+        compromised = np.zeros(len(of_day), dtype=bool)
+        np.logical_or.at(compromised, place, labels[rows] == 1)
+        looked_at = np.argsort(-highest, kind="stable")[:most]
+        detected = of_day[looked_at][compromised[looked_at]]
+        precisions.append(len(detected) / most)
+        found[detected] = True
+    return precisions

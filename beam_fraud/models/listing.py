@@ -1,0 +1,56 @@
+"""Bundles that lie in directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from beam_fraud.errors import FraudError
+from beam_fraud.models.bundle import DIGESTED_FILES, MANIFEST_FILE
+from beam_fraud.storage.urls import is_url
+
+#: How many directories deep bundles are looked for: far enough for a folder of experiments.
+DEEPEST = 4
+
+
+def find_bundles(directory: str) -> list[str]:
+    """Paths of what are, or were meant to be, bundles in a directory, sorted.
+
+    A bundle has a manifest and one more of its files, as many other things have a `manifest.json`.
+    Nothing is looked for within a bundle, in hidden directories or behind links.
+
+    Args:
+      directory: a bundle itself, or a local directory with bundles up to `DEEPEST` levels down. A
+        URL must be that of a bundle: file systems far away are not searched.
+
+    Raises:
+      FraudError: there is no such directory.
+    """
+    if is_url(directory):
+        return [directory]
+    if not Path(directory).is_dir():
+        raise FraudError(f"{directory}: is no directory")
+    return sorted(_below(directory))
+
+
+def _below(directory: str) -> Iterator[str]:
+    depth = len(Path(directory).parts)
+    for place, inner, files in os.walk(directory):
+        if MANIFEST_FILE in files and not set(files).isdisjoint(DIGESTED_FILES):
+            inner.clear()
+            yield place
+        elif len(Path(place).parts) - depth >= DEEPEST:
+            inner.clear()
+        inner[:] = [name for name in inner if not name.startswith(".")]
+
+
+def bundle_bytes(path: str) -> int | None:
+    """What the files of a bundle take, in bytes; None at a URL."""
+    if is_url(path):
+        return None
+    return sum(
+        file.stat().st_size
+        for name in (MANIFEST_FILE, *DIGESTED_FILES)
+        if (file := Path(path) / name).is_file()
+    )

@@ -1,0 +1,61 @@
+"""Where classes are now that persisted pickles name by a module that is gone.
+
+A bundle's model and the sources in a Flink savepoint are pickled, and a pickle names each class by
+its module. A class that moves gets an entry here, or what holds its old name can't be opened.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+#: Old to new path, each of a module and a name in it. Never remove one.
+OLD_PATHS: Mapping[str, str] = {
+    "beam_fraud.kafka.settings.KafkaSettings": "beam_fraud.sources.kafka.settings.KafkaSettings",
+    "beam_fraud.models.kinds.extra_trees.ExtraTrees": "beam_fraud.models.kinds.forest.ExtraTrees",
+    "beam_fraud.models.resampling.adasyn.Adasyn": "beam_fraud.models.resampling.smote.Adasyn",
+    "beam_fraud.models.resampling.smote_enn.SmoteEnn": (
+        "beam_fraud.models.resampling.smote.SmoteEnn"
+    ),
+    "beam_fraud.models.resampling.tomek.Tomek": "beam_fraud.models.resampling.under.Tomek",
+    "beam_fraud.records.newest_event.NewestEvent": "beam_fraud.records.json_records.NewestEvent",
+}
+
+
+class _OldModule(ModuleType):
+    """A module that is gone; its names lead to where they are now."""
+
+    def __getattr__(self, name: str) -> Any:
+        path = OLD_PATHS.get(f"{self.__name__}.{name}")
+        if path is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        module, _, attribute = path.rpartition(".")
+        return getattr(import_module(module), attribute)
+
+
+class _OldModules(MetaPathFinder, Loader):
+    """Finds the modules of `OLD_PATHS`, and their packages, where nothing else does."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if any(old.startswith(f"{fullname}.") for old in OLD_PATHS):
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _OldModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing runs: each name is looked up when it is asked for."""
+
+
+def register() -> None:
+    """Let imports find the modules of `OLD_PATHS`, after all that exist."""
+    if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
+        sys.meta_path.append(_OldModules())

@@ -1,0 +1,1 @@
+"""Counters, live state of a stream, Prometheus metrics and progress."""

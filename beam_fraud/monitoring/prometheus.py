@@ -1,0 +1,163 @@
+"""What a stream does, over HTTP, in the format of Prometheus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from beam_fraud.errors import FraudError
+from beam_fraud.monitoring import counters as names
+from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
+from beam_fraud.monitoring.snapshot import ReadAlerts, Snapshot, no_alerts, topic_and_partition
+
+_LOG = logging.getLogger(__name__)
+#: Only for this machine: the page asks for no password.
+_ADDRESS = "127.0.0.1"
+
+
+@contextmanager
+def serve_metrics(
+    port: int,
+    read: Callable[[], Snapshot],
+    build: dict[str, str],
+    alerts: ReadAlerts = no_alerts,
+) -> Iterator[str]:
+    """Answer `GET /metrics` while the body runs.
+
+    Args:
+      port: to listen on; 0 for any that is free.
+      read: tells how the stream is doing; called from other threads.
+      build: labels of `beam_fraud_build_info`: `version`, `model_id`.
+      alerts: tells how many alerts went out; called from other threads.
+
+    Yields:
+      The URL of the page.
+
+    Raises:
+      FraudError: the port cannot be listened on.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Stream(read, build, alerts))
+    try:
+        server, thread = start_http_server(port, addr=_ADDRESS, registry=registry)
+    except OSError as error:
+        raise FraudError(
+            f"--metrics-port {port}: cannot be listened on ({error.strerror}), give another "
+            "or 0 for any that is free"
+        ) from None
+    try:
+        yield f"http://{_ADDRESS}:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Stream(Collector):
+    """Reads once for every page that is asked for."""
+
+    def __init__(
+        self, read: Callable[[], Snapshot], build: dict[str, str], alerts: ReadAlerts
+    ) -> None:
+        self._read = read
+        self._build = build
+        self._alerts = alerts
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of the page."""
+        snapshot = self._read()
+        yield InfoMetricFamily("beam_fraud_build", "What runs", self._build)
+        yield from _counts(snapshot)
+        yield _lag(snapshot)
+        yield _latency(snapshot.latency)
+        yield GaugeMetricFamily(
+            "beam_fraud_updated_timestamp_seconds",
+            "When a worker last told of itself",
+            snapshot.updated,
+        )
+        yield from self._alert_counts()
+
+    def _alert_counts(self) -> Iterator[Metric]:
+        try:
+            counts = self._alerts()
+        except FraudError as error:
+            # A database that cannot be reached now shall not hide all the rest.
+            _LOG.debug("alerts are not counted: %s", error)
+            return
+        label = ["channel"]
+        sent = CounterMetricFamily("beam_fraud_alerts_sent", "Alerts that went out", labels=label)
+        waiting = GaugeMetricFamily("beam_fraud_alerts_pending", "Alerts that wait", labels=label)
+        failed = GaugeMetricFamily(
+            "beam_fraud_alerts_failed", "Alerts that were given up", labels=label
+        )
+        snoozed = GaugeMetricFamily(
+            "beam_fraud_alerts_snoozed", "Alerts that wait for the end of a snooze", labels=label
+        )
+        for channel, count in sorted(counts.items()):
+            sent.add_metric([channel], count.sent)
+            waiting.add_metric([channel], count.pending)
+            failed.add_metric([channel], count.failed)
+            snoozed.add_metric([channel], count.snoozed)
+        yield from (sent, waiting, failed, snoozed)
+
+
+def _counts(snapshot: Snapshot) -> Iterator[Metric]:
+    done = CounterMetricFamily(
+        "beam_fraud_transactions", "Transactions by what became of them", labels=["outcome"]
+    )
+    done.add_metric(["scored"], snapshot.count(names.ROWS_SCORED))
+    done.add_metric(["dead"], snapshot.count(names.ROWS_DEAD))
+    done.add_metric(["duplicate"], snapshot.count(names.ROWS_DUPLICATE))
+    yield done
+    ahead = snapshot.count(names.ROWS_AHEAD)
+    yield CounterMetricFamily(
+        "beam_fraud_ahead", "Transactions that are dated after their arrival", ahead
+    )
+    dead = CounterMetricFamily(
+        "beam_fraud_dead_letters", "Dead letters by reason", labels=["reason"]
+    )
+    for reason, rows in sorted(snapshot.dead_by_reason.items()):
+        dead.add_metric([reason], rows)
+    yield dead
+    flagged = snapshot.count(names.ROWS_FLAGGED)
+    yield CounterMetricFamily("beam_fraud_flagged", "Transactions that were flagged", flagged)
+    fired = CounterMetricFamily("beam_fraud_rule_fired", "Rows a rule fired on", labels=["rule"])
+    for rule, rows in sorted(snapshot.fired_by_rule.items()):
+        fired.add_metric([rule], rows)
+    yield fired
+    muted = snapshot.count(names.RULES_MUTED)
+    yield CounterMetricFamily("beam_fraud_rules_muted", "Times that a rule was muted", muted)
+    labels = snapshot.count(names.LABELS_IN)
+    yield CounterMetricFamily("beam_fraud_labels", "Labels that came", labels)
+
+
+def _lag(snapshot: Snapshot) -> Metric:
+    lag = GaugeMetricFamily(
+        "beam_fraud_lag_messages", "Messages that wait", labels=["topic", "partition"]
+    )
+    for source, position in sorted(snapshot.positions.items()):
+        lag.add_metric(topic_and_partition(source), position.lag)
+    return lag
+
+
+def _latency(histogram: LatencyHistogram) -> Metric:
+    ends = (*(str(bound) for bound in BOUNDS), "+Inf")
+    buckets = list(zip(ends, accumulate(histogram.counts), strict=True))
+    return HistogramMetricFamily(
+        "beam_fraud_latency_seconds",
+        "From the broker's taking a message to its score",
+        buckets=buckets,
+        sum_value=histogram.seconds,
+    )

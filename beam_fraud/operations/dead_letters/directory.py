@@ -1,0 +1,116 @@
+"""The dead letters that `score` and `stream` leave under `--out DIR`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beam_fraud.errors import FraudError
+from beam_fraud.operations.dead_letters.headers import read_headers
+from beam_fraud.operations.dead_letters.store import KEPT, KEY, ROWS_AT_A_TIME, Choice
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, new_run_id
+from beam_fraud.storage.folder import reason_of
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from beam_fraud.storage.staging import REPLAYED
+
+
+@dataclass(frozen=True)
+class DeadLetterDirectory:
+    """`DIR/dead_letters/*.parquet`, and beside them which were put through again."""
+
+    #: `--out` of the run that made them, absolute.
+    out: Path
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the Parquet files."""
+        return self.out / DEAD_LETTERS
+
+    def check(self) -> None:
+        """See that there are dead letters, or could be.
+
+        Raises:
+          FraudError: no run has left any there.
+        """
+        if not self.directory.is_dir():
+            raise FraudError(
+                f"{self.out}: holds no {DEAD_LETTERS}; give the --out of a score or stream"
+            )
+
+    def read(self, choice: Choice, *, payloads: bool = True) -> Iterator[pa.RecordBatch]:
+        """As `DeadLetters.read`, by file."""
+        replayed = self._replayed()
+        names = [name for name in DEAD_LETTER.names if payloads or name != "payload"]
+        for part in sorted(self.directory.glob("part-*.parquet")):
+            for batch in _batches(part, names):
+                batch = _chosen(batch, choice)
+                if len(batch):
+                    yield _kept(batch, replayed)
+
+    def mark_replayed(self, keys: Iterator[pa.RecordBatch]) -> None:
+        """As `DeadLetters.mark_replayed`: in a file that appears whole."""
+        path = self.directory / f"{REPLAYED}{new_run_id()}.parquet"
+        try:
+            writer = ParquetBlockWriter(path, KEY)
+            for batch in keys:
+                writer.write(batch)
+            writer.close()
+        except OSError as error:
+            raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
+
+    def headers(self) -> dict[str, str]:
+        """As `DeadLetters.headers`: those that `score` has noted."""
+        return read_headers(self.directory)
+
+    def describe(self) -> str:
+        """The directory."""
+        return str(self.directory)
+
+    def _replayed(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Source to the sorted positions that were put through again."""
+        found: dict[str, list[npt.NDArray[np.int64]]] = {}
+        for path in sorted(self.directory.glob(f"{REPLAYED}*.parquet")):
+            for batch in _batches(path, KEY.names, 131_072):
+                sources = batch.column("source")
+                for source in pc.unique(sources).to_pylist():
+                    here = batch.filter(pc.equal(sources, source))
+                    found.setdefault(source, []).append(here.column("position").to_numpy())
+        return {source: np.unique(np.concatenate(parts)) for source, parts in found.items()}
+
+
+def _batches(path: Path, names: list[str], rows: int = ROWS_AT_A_TIME) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+            yield from file.iter_batches(rows, columns=names)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        line = (str(error).splitlines() or ["unknown error"])[0]
+        raise FraudError(f"{path}: is no readable file of dead letters: {line}") from None
+
+
+def _chosen(batch: pa.RecordBatch, choice: Choice) -> pa.RecordBatch:
+    for column, wanted in (("reason", choice.reason), ("source", choice.source)):
+        if wanted is not None:
+            batch = batch.filter(pc.equal(batch.column(column), wanted))
+    return batch
+
+
+def _kept(batch: pa.RecordBatch, replayed: dict[str, npt.NDArray[np.int64]]) -> pa.RecordBatch:
+    done = np.zeros(len(batch), dtype=bool)
+    sources, positions = batch.column("source"), batch.column("position").to_numpy()
+    for source in pc.unique(sources).to_pylist() if replayed else ():
+        if source in replayed:
+            of_source = pc.equal(sources, source).to_numpy(zero_copy_only=False)
+            done |= of_source & np.isin(positions, replayed[source])
+    columns = [
+        batch.column(name) if name in batch.schema.names else pa.nulls(len(batch), pa.binary())
+        for name in DEAD_LETTER.names
+    ]
+    return pa.RecordBatch.from_arrays([*columns, pa.array(done)], schema=KEPT)

@@ -1,0 +1,129 @@
+"""Dead letters as JSON lines that people repair, and what comes back of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.storage.folder import make_directory, reason_of
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A record of a repaired file."""
+
+    #: Number of its line, from 1.
+    line: int
+    #: The source of the dead letter that it was.
+    source: str
+    #: Its position there.
+    position: int
+    #: What it is now.
+    payload: bytes
+
+
+class _Line(msgspec.Struct):
+    source: str
+    position: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    payload: str | None = None
+    payload_base64: str | None = None
+
+
+def json_line(source: str, position: int, reason: str, detail: str, payload: bytes | None) -> bytes:
+    """A dead letter as one line; a payload that is not UTF-8 in base64, as `payload_base64`."""
+    row: dict[str, object] = {
+        "source": source,
+        "position": position,
+        "reason": reason,
+        "detail": detail,
+    }
+    try:
+        row["payload"] = None if payload is None else payload.decode()
+    except UnicodeDecodeError:
+        row["payload_base64"] = base64.b64encode(payload or b"").decode()
+    return msgspec.json.encode(row) + b"\n"
+
+
+def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write dead letters to a new file that only its owner may read; it appears whole.
+
+    Args:
+      file: it must not be there.
+      batches: rows with the columns of `stages.DEAD_LETTER`.
+
+    Returns:
+      The number of rows.
+
+    Raises:
+      FraudError: the file is there, perhaps with repairs, or cannot be written.
+    """
+    if file.exists():
+        raise FraudError(f"--to {file}: is there already; give a new file")
+    make_directory(file.parent)
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    rows = 0
+    try:
+        with open(unfinished, "wb", opener=_for_owner) as out:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    row.pop("replayed", None)
+                    out.write(json_line(**row))
+                rows += len(batch)
+        unfinished.rename(file)
+    except OSError as error:
+        raise FraudError(f"--to {file}: cannot be written ({reason_of(error)})") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return rows
+
+
+def read_repaired(file: Path) -> Iterator[Repaired]:
+    """The records of a repaired file, line by line; empty lines are passed over.
+
+    Raises:
+      FraudError: the file cannot be read, or a line is not as `write_json_lines` writes it.
+    """
+    decoder = msgspec.json.Decoder(_Line)
+    try:
+        with open(file, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _repaired(decoder, file, number, line)
+    except OSError as error:
+        raise FraudError(f"--from {file}: cannot be read ({reason_of(error)})") from None
+
+
+def _repaired(
+    decoder: msgspec.json.Decoder[_Line], file: Path, number: int, line: bytes
+) -> Repaired:
+    try:
+        record = decoder.decode(line)
+        if (record.payload is None) == (record.payload_base64 is None):
+            raise FraudError(
+                f"--from {file}: line {number}: give either `payload` or `payload_base64`"
+            )
+        if record.payload is not None:
+            payload = record.payload.encode()
+        else:
+            payload = base64.b64decode(record.payload_base64 or "", validate=True)
+    except msgspec.ValidationError as error:
+        # It names the member and the types, no value.
+        raise FraudError(f"--from {file}: line {number}: {error}") from None
+    except (msgspec.MsgspecError, UnicodeError):
+        raise FraudError(f"--from {file}: line {number}: is not a JSON object") from None
+    except binascii.Error:
+        raise FraudError(f"--from {file}: line {number}: payload_base64 is not base64") from None
+    return Repaired(number, record.source, record.position, payload)
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,194 @@
+"""The dead letters that one replay takes, brought into order on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.operations.dead_letters.repaired import Repaired
+from beam_fraud.operations.dead_letters.store import KEY, Choice, DeadLetters
+from beam_fraud.sources.replayed import TABLES, is_csv_source
+
+#: How the detail of a record says that only its beginning was kept (`sources.text`).
+_CUT_OFF = "record too long; its beginning is kept"
+_KEYS_AT_A_TIME = 10_000
+_OWN_TABLES = """
+    CREATE TABLE repaired (
+        source TEXT, position INTEGER, payload BLOB, line INTEGER, PRIMARY KEY (source, position)
+    );
+    CREATE TABLE letters (
+        source TEXT, position INTEGER, replayed INTEGER, PRIMARY KEY (source, position)
+    );
+    CREATE TABLE dead_again (source TEXT, position INTEGER, PRIMARY KEY (source, position));
+"""
+
+
+@dataclass(frozen=True)
+class StagedCounts:
+    """What became of the dead letters that were chosen."""
+
+    #: Put through again.
+    offered: int
+    #: Left out: were put through already.
+    replayed: int
+    #: Left out: there is no record, or its beginning alone.
+    incomplete: int
+
+
+@dataclass(frozen=True)
+class StagedReplay:
+    """A file as `sources.replayed` reads it; every method opens it anew."""
+
+    #: The file, which ends in `.replay`.
+    path: Path
+
+    def take(self, letters: DeadLetters, choice: Choice, limit: int | None) -> StagedCounts:
+        """Take the records of the chosen dead letters as they are.
+
+        Raises:
+          FraudError: the place of the dead letters refuses.
+        """
+        offered = replayed = incomplete = 0
+        with self._writing() as connection:
+            for batch in letters.read(choice):
+                rows = []
+                for row in batch.to_pylist():
+                    whole = row["payload"] and not (row["detail"] or "").endswith(_CUT_OFF)
+                    if row["replayed"]:
+                        replayed += 1
+                    elif not whole or row["reason"] == "unreadable_file":
+                        incomplete += 1
+                    elif limit is None or offered < limit:
+                        offered += 1
+                        rows.append((row["source"], row["position"], row["payload"]))
+                connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", rows)
+            (offered,) = connection.execute("SELECT count(*) FROM records").fetchone()
+        return StagedCounts(offered, replayed, incomplete)
+
+    def take_repaired(
+        self, file: Path, repaired: Iterable[Repaired], letters: DeadLetters, limit: int | None
+    ) -> StagedCounts:
+        """Take repaired records in the place of dead letters.
+
+        Args:
+          file: for messages.
+          repaired: its records.
+          letters: those that they were made of.
+          limit: records at most.
+
+        Raises:
+          FraudError: a record is there twice, or is none of `letters`.
+        """
+        with self._writing() as connection:
+            for record in repaired:
+                try:
+                    connection.execute(
+                        "INSERT INTO repaired VALUES (?, ?, ?, ?)",
+                        (record.source, record.position, record.payload, record.line),
+                    )
+                except sqlite3.IntegrityError:
+                    raise FraudError(
+                        f"--from {file}: line {record.line}: an earlier line has the same source "
+                        "and position; leave one of them"
+                    ) from None
+            for batch in letters.read(Choice(), payloads=False):
+                columns = (batch.column(name).to_pylist() for name in (*KEY.names, "replayed"))
+                keys = zip(*columns, strict=True)
+                connection.executemany("INSERT OR REPLACE INTO letters VALUES (?, ?, ?)", keys)
+            (strange,) = connection.execute(
+                "SELECT min(line) FROM repaired LEFT JOIN letters USING (source, position) "
+                "WHERE replayed IS NULL"
+            ).fetchone()
+            if strange is not None:
+                raise FraudError(
+                    f"--from {file}: line {strange}: no dead letter in {letters.describe()} has "
+                    "this source and position; keep both as they were exported"
+                )
+            (replayed,) = connection.execute(
+                "SELECT count(*) FROM repaired JOIN letters USING (source, position) WHERE replayed"
+            ).fetchone()
+            offered = connection.execute(
+                "INSERT INTO records SELECT source, position, payload FROM repaired "
+                "JOIN letters USING (source, position) WHERE NOT replayed ORDER BY line LIMIT ?",
+                (-1 if limit is None else limit,),
+            ).rowcount
+            connection.execute("DELETE FROM repaired")
+        return StagedCounts(offered, replayed, 0)
+
+    def name_sources(self, given: str | None, noted: Mapping[str, str]) -> None:
+        """Say how the records of each source are read: once, after they were taken.
+
+        Args:
+          given: the header of CSV, whatever the source.
+          noted: headers by source.
+
+        Raises:
+          UsageError: records are lines of CSV, and nobody says what their columns are.
+        """
+        with self._writing() as connection:
+            for source, rows in connection.execute(
+                "SELECT source, count(*) FROM records GROUP BY source"
+            ).fetchall():
+                header = (given or noted.get(source)) if is_csv_source(source) else None
+                if header is None and is_csv_source(source):
+                    raise UsageError(
+                        f"{source}: its dead letters are lines of CSV whose columns are not known "
+                        "here; give --header with the file that they came from, or its first line"
+                    )
+                connection.execute("INSERT INTO sources VALUES (?, ?, ?)", (source, header, rows))
+
+    def sources(self) -> list[str]:
+        """The sources of all that was taken."""
+        with self._connected() as connection:
+            return [source for (source,) in connection.execute("SELECT source FROM sources")]
+
+    def payloads(self) -> Iterator[bytes]:
+        """All records that were taken, by source and position."""
+        query = "SELECT payload FROM records ORDER BY source, position"
+        with self._connected() as connection:
+            for (payload,) in connection.execute(query):
+                yield payload
+
+    def forget_dead(self, dead: Iterable[pa.RecordBatch]) -> None:
+        """Note which records died again: rows with the columns of `KEY`."""
+        with self._writing() as connection:
+            for batch in dead:
+                keys = zip(*(batch.column(name).to_pylist() for name in KEY.names), strict=True)
+                connection.executemany("INSERT OR IGNORE INTO dead_again VALUES (?, ?)", keys)
+
+    def settled(self) -> Iterator[pa.RecordBatch]:
+        """Keys (`KEY`) of the records that did not die again."""
+        with self._connected() as connection:
+            found = connection.execute(
+                "SELECT source, position FROM records "
+                "EXCEPT SELECT source, position FROM dead_again ORDER BY 1, 2"
+            )
+            while keys := found.fetchmany(_KEYS_AT_A_TIME):
+                sources, positions = zip(*keys, strict=True)
+                yield pa.RecordBatch.from_arrays(
+                    [pa.array(sources, pa.string()), pa.array(positions, pa.int64())], schema=KEY
+                )
+
+    def create(self) -> None:
+        """Make the file."""
+        with self._writing() as connection:
+            connection.executescript(TABLES + _OWN_TABLES)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._connected() as connection, connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise FraudError(f"{self.path}: cannot be written: {error}") from None

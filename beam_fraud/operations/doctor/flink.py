@@ -1,0 +1,156 @@
+"""Whether a Flink cluster is as its pipelines need it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+from beam_fraud.errors import FraudError
+from beam_fraud.operations.doctor.check import Check, failed, ok, refused, warning
+from beam_fraud.operations.doctor.machine import nearest_directory
+from beam_fraud.runners.address import Address
+from beam_fraud.runners.flink.cluster import BOUNDED, GROWTH, stream_grows
+from beam_fraud.runners.flink.rest import FlinkRest
+
+#: Directories of checkpoints, by their names in Flink's versions.
+_DIRECTORY = ("execution.checkpointing.dir", "state.checkpoints.dir")
+_STORAGE = ("execution.checkpointing.storage", "state.checkpoint-storage")
+_BACKEND = ("state.backend.type", "state.backend")
+_INCREMENTAL = ("execution.checkpointing.incremental", "state.backend.incremental")
+_RESTART = ("restart-strategy.type", "restart-strategy")
+
+
+def check_flink(
+    flink: FlinkRest, *, parallelism: int, streaming: bool, storage: str | None = None
+) -> list[Check]:
+    """Version, slots, checkpoints, state and restarts of a cluster.
+
+    Args:
+      flink: its REST API.
+      parallelism: slots that are asked for; less than 1 for Flink's own default.
+      streaming: whether a stream is to run there.
+      storage: place of checkpoints that the pipeline names itself, or None.
+    """
+    try:
+        checks = [check_version(flink.version(), str(flink.address))]
+        checks.append(check_slots(flink.get("/overview"), max(parallelism, 1)))
+        rows = flink.get("/jobmanager/config")
+        config = {row["key"]: row["value"] for row in rows}
+    except FraudError as error:
+        return [refused("Flink", error)]
+    place = storage or _first(config, _DIRECTORY)
+    checks.append(check_checkpoints(place, config, streaming=streaming, here=flink.address.here))
+    return [*checks, check_state(config), check_restarts(config)]
+
+
+def check_version(version: str, where: str) -> Check:
+    """Whether Beam has a job server for a version of Flink."""
+    minor, known = ".".join(version.split(".")[:2]), FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    if minor not in known:
+        fix = f"take one of Flink {', '.join(known)}"
+        return failed("Flink", f"{where} is Flink {version}, which Beam has no job server for", fix)
+    return ok("Flink", f"{where} is Flink {version}")
+
+
+def check_slots(overview: Mapping[str, int], parallelism: int) -> Check:
+    """Whether a job of a parallelism finds its slots.
+
+    Args:
+      overview: what `/overview` says.
+      parallelism: slots that it needs.
+    """
+    total, free = overview["slots-total"], overview["slots-available"]
+    managers = overview["taskmanagers"]
+    found = f"{free} of {total} free, {managers} task manager{'' if managers == 1 else 's'}"
+    if total < parallelism:
+        fix = (
+            f"start more task managers, or give --parallelism={total}"
+            if total
+            else ("start a task manager")
+        )
+        return failed("task slots", f"{found}, {parallelism} are asked for", fix)
+    if free < parallelism:
+        fix = "the job waits for them: cancel others, or start more task managers"
+        return warning("task slots", f"{found}, {parallelism} are asked for", fix)
+    return ok("task slots", found)
+
+
+def check_checkpoints(
+    place: str | None, config: Mapping[str, str], *, streaming: bool, here: bool
+) -> Check:
+    """Whether checkpoints go to a file system.
+
+    Args:
+      place: their directory as Flink has it, or None.
+      config: Flink's configuration.
+      streaming: whether a stream is to run there.
+      here: whether the cluster is on this machine.
+    """
+    name = "checkpoints"
+    if place is None or _first(config, _STORAGE) == "jobmanager":
+        bad = failed if streaming else warning
+        return bad(
+            name,
+            "are kept in the job manager, 5 MB a state at most",
+            "set state.checkpoints.dir to a directory that every machine sees, as s3://... or "
+            "file:///...",
+        )
+    parts = urlsplit(place)
+    if parts.scheme not in ("", "file"):
+        return ok(name, f"go to {place}, which is not looked at from here")
+    if not here:
+        fix = "see that every machine of the cluster has the same directory there"
+        return warning(name, f"go to {place}, which is not seen from here", fix)
+    directory = nearest_directory(unquote(parts.path))
+    if not directory.is_dir() or not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return failed(name, f"go to {place}, which cannot be written to", "give another directory")
+    return ok(name, f"go to {Path(unquote(parts.path))}")
+
+
+def check_state(config: Mapping[str, str]) -> Check:
+    """Whether state may be larger than memory, and checkpoints hold what has changed alone."""
+    backend = _first(config, _BACKEND) or "hashmap"
+    if backend != "rocksdb":
+        return warning(
+            "state", f"{backend}: has to fit into memory", "set state.backend.type: rocksdb"
+        )
+    if (_first(config, _INCREMENTAL) or "false").lower() != "true":
+        fix = "set state.backend.incremental: true"
+        return warning("state", "rocksdb, written whole with every checkpoint", fix)
+    return ok("state", "rocksdb, incremental checkpoints")
+
+
+def check_restarts(config: Mapping[str, str]) -> Check:
+    """Whether a worker that fails ends the job."""
+    strategy = _first(config, _RESTART)
+    if strategy in ("none", "off", "disable"):
+        fix = "set restart-strategy.type: exponential-delay"
+        return warning("restarts", "none: the first failure ends a job", fix)
+    return ok("restarts", strategy or "as Flink does by default: with checkpoints only")
+
+
+def check_growth(jar: str | None, server: Address | None) -> Check:
+    """Whether a stream grows without end by its job server, also an idle one.
+
+    Args:
+      jar: `--flink_job_server_jar`, or None.
+      server: `--job_endpoint`, or None.
+    """
+    name = "growth"
+    if jar is None and server is not None:
+        return ok(name, f"{server} does not tell: ask that it is no Beam's own before 2.76.0")
+    if jar is None:
+        return ok(name, f"none by Beam's own job server of {version('apache-beam')}")
+    grows = stream_grows(jar)
+    if grows is None:
+        return warning(name, f"{jar} does not tell whether a stream grows without end", BOUNDED)
+    return warning(name, f"{jar} {GROWTH}", BOUNDED) if grows else ok(name, f"none by {jar}")
+
+
+def _first(config: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((config[name] for name in names if config.get(name)), None)

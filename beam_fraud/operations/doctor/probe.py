@@ -1,0 +1,200 @@
+"""A tiny pipeline that tells what its workers are like.
+
+What it finds comes back as the name of a counter: every runner hands counters back, when a job has
+ended, and some hand back nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from beam_fraud import __version__
+from beam_fraud.errors import FraudError
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.operations.doctor.machine import nearest_directory
+from beam_fraud.runners.flink.job import FlinkJob, name_of_own
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.storage.urls import is_url
+
+_NAMESPACE = "beam_fraud.doctor"
+#: Packages that must be the same on both sides, and that had better be.
+_PACKAGES = ("apache-beam", "scikit-learn", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker, or this process, is like."""
+
+    #: Name of the machine.
+    host: str
+    #: Version of Python.
+    python: str
+    #: Version of this package, "" if it is not there.
+    package: str
+    #: Others to their versions, "" for those that are not there.
+    versions: dict[str, str]
+    #: Model that the bundle holds, with its hash; "" if none was asked for, or it does not open.
+    model: str = ""
+    #: Why it does not.
+    model_refused: str = ""
+    #: Whether the directory of `--out` is seen there; None if it was not asked for.
+    out: bool | None = None
+
+
+def report(model: str | None = None, seen: str | None = None) -> Report:
+    """Look at the process that calls it.
+
+    Args:
+      model: a bundle to open.
+      seen: a file to look for, or None.
+    """
+    refused, found = "", ""
+    if model is not None:
+        try:
+            found = open_bundle(model).model_id
+        except FraudError as error:
+            refused = str(error)
+    versions = {name: _installed(name) for name in _PACKAGES}
+    out = None if seen is None else Path(seen).exists()
+    host, python = socket.gethostname(), platform.python_version()
+    return Report(host, python, __version__, versions, found, refused, out)
+
+
+def probe(
+    options: PipelineOptions,
+    *,
+    model: str | None,
+    out: str | None,
+    seconds: float,
+) -> Report:
+    """What a worker reports of itself, by a pipeline that is run for it.
+
+    Args:
+      options: Beam's; the pipeline runs as they say.
+      model: a bundle to open there, absolute or a URL.
+      out: a directory of which is seen whether workers see it, or None.
+      seconds: how long it may take; then it is cancelled.
+
+    Raises:
+      FraudError: it failed, or took longer.
+    """
+    options = PipelineOptions.from_dictionary(options.get_all_options(drop_default=True))
+    # It has an end, whatever is to run after it.
+    options.view_as(StandardOptions).streaming = False
+    if runner_of(options).may_be_flink:
+        # One worker is enough to look at, and so is one slot.
+        options.view_as(FlinkRunnerOptions).parallelism = 1
+    options.view_as(PortableOptions).job_server_timeout = math.ceil(seconds)
+    with _marked(out) as marker:
+        own_name = name_of_own(options)
+        pipeline = beam.Pipeline(options=options)
+        _ = pipeline | "Probe" >> beam.Create([0]) | "Look" >> beam.Map(_looking(model, marker))
+        try:
+            result = _finished(pipeline, options, own_name, seconds)
+        except FraudError:
+            raise
+        except Exception as error:
+            raise FraudError(f"a pipeline does not run there: {_last_line(error)}") from None
+    found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
+    for counter in found:
+        return Report(**json.loads(counter.key.metric.name))
+    raise FraudError("a pipeline runs there, but its counters do not come back; see the runner's")
+
+
+def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
+    """What a worker does.
+
+    It travels as it is, and not by the name of a module: workers may not have this package, and
+    some runners wait for ever for one that cannot even open what it is to do.
+    """
+    namespace = _NAMESPACE
+
+    def look(_: int) -> None:
+        import json
+        import platform
+        import socket
+        from dataclasses import asdict
+
+        from apache_beam.metrics import Metrics
+
+        try:
+            told = asdict(report(model, seen))
+        except ImportError as error:
+            told = {"host": socket.gethostname(), "python": platform.python_version()}
+            told |= {"package": "", "versions": {}, "model_refused": str(error)}
+        Metrics.counter(namespace, json.dumps(told)).inc()
+
+    return look
+
+
+def _finished(
+    pipeline: beam.Pipeline, options: PipelineOptions, own_name: str | None, seconds: float
+) -> PipelineResult:
+    """Run a pipeline to its end; a worker that fails is tried again for ever by some runners."""
+    result = pipeline.run()
+    if own_name is not None:
+        result = FlinkJob(result, options, own_name)
+    if PipelineState.is_terminal(result.state):
+        return result
+    result.wait_until_finish(duration=seconds * 1000)
+    if not PipelineState.is_terminal(result.state):
+        result.cancel()
+        raise FraudError(
+            f"a pipeline did not end within {seconds:g} s and was cancelled; see what the runner's "
+            "page or log says of it, and that all slots it asks for are free"
+        )
+    return result
+
+
+@contextmanager
+def _marked(out: str | None) -> Iterator[str | None]:
+    """A file that a worker looks for, in the directory of `--out` or the nearest one that is."""
+    if out is None or is_url(out):
+        yield None
+        return
+    marker = nearest_directory(out) / f".beam-fraud-doctor-{uuid.uuid4().hex}"
+    try:
+        marker.touch()
+    except OSError:
+        # The check of the disk says so.
+        yield None
+        return
+    try:
+        yield os.fspath(marker)
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _last_line(error: Exception) -> str:
+    """What was raised in the end, of all that a runner's text holds."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [line for line in lines if "Error: " in line or "Exception: " in line]
+    chosen = (raised or lines or [type(error).__name__])[-1]
+    return chosen[:300]

@@ -1,0 +1,163 @@
+"""Whether what a runner works with is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.operations.doctor.check import Check, failed, ok, refused, tried, warning
+from beam_fraud.operations.doctor.flink import check_flink, check_growth
+from beam_fraud.operations.doctor.prism import check_prism
+from beam_fraud.runners.address import Address, refuse_silent_pool
+from beam_fraud.runners.dataflow.checks import dataflow_problems
+from beam_fraud.runners.environment import environment_of, worker_pool
+from beam_fraud.runners.flink.master import flink_master, flink_scheme
+from beam_fraud.runners.flink.rest import FlinkRest
+from beam_fraud.runners.job_server import runner_behind
+from beam_fraud.runners.refusal import refuse_unsupported
+from beam_fraud.runners.runner import Runner, runner_of
+
+WORKER_POOL = "worker pool"
+
+
+def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
+    """Whether a pool takes calls.
+
+    Args:
+      pool: as task managers are told it.
+      cluster: where these are, or None for this machine.
+
+    Raises:
+      FraudError: none answers.
+    """
+    if pool.here and cluster is not None and not cluster.here:
+        return warning(
+            WORKER_POOL,
+            f"{pool} is on each task manager's own machine, which is not seen from here",
+            "see there that it runs",
+        )
+    refuse_silent_pool(pool)
+    return ok(WORKER_POOL, f"{pool} answers")
+
+
+def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1) -> Iterator[Check]:
+    """All that can be looked at without running a pipeline, as it is found.
+
+    Args:
+      options: Beam's.
+      streaming: whether a stream is to run there.
+      workers: processes that are asked for.
+    """
+    runner = runner_of(options)
+    well = True
+    for check in _surroundings(options, runner, streaming=streaming):
+        well = well and check.state != "failed"
+        yield check
+    if well:
+        yield _options(options, runner, streaming=streaming, workers=workers)
+
+
+def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:
+    try:
+        if runner.portable:
+            yield from _portable(options, runner, streaming=streaming)
+        if runner.dataflow:
+            yield _credentials()
+            for problem in dataflow_problems(options):
+                yield refused("options", UsageError(problem))
+    except FraudError as error:
+        yield refused("options", error)
+
+
+def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:
+    given = options.view_as(PortableOptions).job_endpoint
+    server = None if given in (None, "embed") else Address.parse("--job_endpoint", given)
+    if server is not None:
+        yield tried("job server", lambda: _job_server(server))
+    if runner.name == "PrismRunner" and given is None:
+        yield tried("Prism", lambda: check_prism(options))
+    flink = flink_of(options)
+    behind = runner.name == "FlinkRunner" or (
+        server is not None and runner.name == "PortableRunner"
+    )
+    if streaming and (flink is not None or behind):
+        jar = options.view_as(FlinkRunnerOptions).flink_job_server_jar
+        yield check_growth(jar, server)
+    if flink is not None:
+        yield from check_flink(
+            flink,
+            parallelism=options.view_as(FlinkRunnerOptions).parallelism,
+            streaming=streaming,
+            storage=options.get_all_options(drop_default=True).get("state_backend_storage_path"),
+        )
+    elif behind:
+        yield warning(
+            "Flink",
+            "only the job server knows where it is, so that it is not looked at",
+            "give --flink_master=HOST:PORT; without it a stopped job runs on there",
+        )
+    kind = environment_of(options, runner)
+    if kind == "EXTERNAL":
+        pool = worker_pool(options)
+        yield tried(
+            WORKER_POOL, lambda: check_worker_pool(pool, flink.address if flink else server)
+        )
+
+
+def flink_of(options: PipelineOptions) -> FlinkRest | None:
+    """The cluster that a pipeline goes to; None if that is none of Flink or is not told."""
+    if not runner_of(options).may_be_flink:
+        return None
+    master = flink_master(options)
+    return None if master is None else FlinkRest(master, flink_scheme(options))
+
+
+def _job_server(server: Address) -> str:
+    behind = runner_behind(server)
+    return f"{server} answers, for {behind}" if behind else f"{server} answers"
+
+
+def _options(options: PipelineOptions, runner: Runner, *, streaming: bool, workers: int) -> Check:
+    """The last of the checks: it asks all of the above once more."""
+    what = "a stream" if streaming else "files"
+    try:
+        refuse_unsupported(options, streaming=streaming, workers=workers)
+    except FraudError as error:
+        return refused("options", error)
+    if streaming and runner.may_be_flink:
+        interval = options.get_all_options(drop_default=True).get("checkpointing_interval")
+        if interval is None:
+            return warning(
+                "options",
+                f"{runner.name} takes {what}, but keeps no checkpoints",
+                "give --checkpointing_interval=10000",
+            )
+    return ok("options", f"{runner.name} takes {what}")
+
+
+def _credentials() -> Check:
+    """Where Google's libraries would find a login; none is tried."""
+    name = "credentials"
+    file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if file is not None:
+        if not Path(file).is_file():
+            fix = "mend GOOGLE_APPLICATION_CREDENTIALS"
+            return failed(name, f"{file} is not there", fix)
+        return ok(name, f"of {file}")
+    home = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config/gcloud"
+    login = Path(home) / "application_default_credentials.json"
+    if login.is_file():
+        return ok(name, f"of {login}")
+    return warning(
+        name,
+        "none on this machine, unless it is one of Google's",
+        "gcloud auth application-default login",
+    )

@@ -1,0 +1,109 @@
+"""Whether workers are like this process: found out by a tiny pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.errors import FraudError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.operations.doctor.check import Check, failed, ok, refused, warning
+from beam_fraud.operations.doctor.probe import Report, probe, report
+from beam_fraud.operations.doctor.runner import flink_of
+from beam_fraud.storage.urls import absolute, is_url
+
+
+def check_workers(
+    options: PipelineOptions, *, model: str | None, out: str | None, seconds: float
+) -> list[Check]:
+    """Run a pipeline and compare what its worker reports with what is here.
+
+    Args:
+      options: Beam's.
+      model: a bundle that must be the same there, or None.
+      out: a directory that must be the same there, or None.
+      seconds: how long it may take.
+    """
+    bundle = model
+    if model is not None and not is_url(model):
+        bundle = str(absolute(Path(model)))
+    try:
+        full = _without_a_slot(options)
+        if full is not None:
+            return [full]
+        with doing("running a tiny pipeline"):
+            there = probe(options, model=bundle, out=out, seconds=seconds)
+    except FraudError as error:
+        return [refused("workers", error)]
+    return compared(report(bundle), there, model, out)
+
+
+def _without_a_slot(options: PipelineOptions) -> Check | None:
+    """What is told in the place of a probe that would wait for a slot of Flink; None if none."""
+    flink = flink_of(options)
+    if flink is None or int(flink.get("/overview")["slots-available"]) > 0:
+        return None
+    return warning(
+        "workers",
+        "are not looked at: no task slot of Flink is free for the pipeline that would",
+        "free one and run again; --no-probe leaves it out",
+    )
+
+
+def compared(here: Report, there: Report, model: str | None, out: str | None) -> list[Check]:
+    """What differs between this process and a worker.
+
+    Args:
+      here: report of this process.
+      there: of a worker.
+      model: the bundle that was looked for, as given.
+      out: the directory that was looked for, as given.
+    """
+    if not there.package:
+        found = (
+            f"at {there.host}: Python {there.python} lacks this beam-fraud ({there.model_refused})"
+        )
+        return [failed("workers", found, f"install beam-fraud {here.package} there")]
+    checks = [_packages(here, there)]
+    name = f"model at {there.host}"
+    if model is not None and there.model_refused:
+        fix = "put the bundle there, at the same place, or on a disk that both see"
+        checks.append(failed(name, there.model_refused.partition("; ")[0], fix))
+    elif model is not None and here.model and there.model != here.model:
+        checks.append(failed(name, f"{there.model}, here {here.model}", "put the same one there"))
+    elif model is not None:
+        checks.append(ok(name, f"{there.model} opens"))
+    if there.out is not None:
+        name = f"--out at {there.host}"
+        fix = "give a directory on a disk that every machine has mounted"
+        found = f"{out} is not the same directory"
+        checks.append(ok(name, "is the same directory") if there.out else failed(name, found, fix))
+    return checks
+
+
+def _packages(here: Report, there: Report) -> Check:
+    found = f"at {there.host}: Python {there.python}, beam-fraud {there.package}"
+    found += "".join(f", {name} {number or 'missing'}" for name, number in there.versions.items())
+    must, other = list[str](), list[str]()
+    if _minor(here.python) != _minor(there.python):
+        must.append(f"Python {_minor(here.python)}")
+    if here.package != there.package:
+        must.append(f"beam-fraud {here.package}")
+    for name, number in here.versions.items():
+        if there.versions.get(name) != number:
+            breaks = name == "apache-beam" or _major(there.versions.get(name, "")) != _major(number)
+            (must if breaks else other).append(f"{name} {number}")
+    if must:
+        return failed("workers", found, f"install {', '.join(must + other)} there")
+    if other:
+        return warning("workers", found, f"install {', '.join(other)} there, as here")
+    return ok("workers", found)
+
+
+def _major(number: str) -> str:
+    return number.partition(".")[0]
+
+
+def _minor(number: str) -> str:
+    return ".".join(number.split(".")[:2])

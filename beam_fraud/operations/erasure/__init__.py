@@ -1,0 +1,1 @@
+"""Personal data deleted from every place."""

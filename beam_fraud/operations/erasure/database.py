@@ -1,0 +1,212 @@
+"""Rows deleted from every table of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+)
+
+from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
+from beam_fraud.storage.database.connection import transaction, when_free, writing
+from beam_fraud.storage.database.engines import engine
+from beam_fraud.storage.database.errors import one_line_errors
+from beam_fraud.storage.database.tables import (
+    ALERTS,
+    DEAD_LETTERS,
+    DELIVERIES,
+    FLAGGED,
+    LABELS,
+    RUNS,
+    SNOOZES,
+)
+
+#: Rows that one transaction deletes: others wait no longer than that takes.
+ROWS_AT_A_TIME = 5_000
+#: Dead letters that are looked at together; each may be megabytes.
+_RECORDS_AT_A_TIME = 500
+
+_Keys = list[tuple[str, int]]
+
+
+def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
+    """Delete the rows of a subject from every table, a few thousand in a transaction.
+
+    What is interrupted is done in part; doing it again does the rest. In SQLite the file is then
+    written anew, so that nothing of the rows is left in it. What PostgreSQL has deleted stays in
+    its files until it has vacuumed them, and in its backups.
+
+    Args:
+      url: a database that `prepare_database` has prepared.
+      subject: whose rows, or of which time.
+      dry_run: only count them.
+
+    Returns:
+      Table to rows.
+
+    Raises:
+      FraudError: the database refuses or cannot be reached.
+    """
+    counts = {}
+    if isinstance(subject, Accounts):
+        _note_known(url, subject)
+    with _connection(url) as connection:
+        for table, condition in _conditions(subject):
+            if dry_run:
+                query = select(func.count()).select_from(table).where(condition)
+                with transaction(url) as reading:
+                    counts[table.name] = int(reading.execute(query).scalar_one())
+            else:
+                counts[table.name] = _delete(url, connection, table, condition)
+        if isinstance(subject, Accounts):
+            counts[DEAD_LETTERS.name] = sum(
+                len(keys) if dry_run else _delete_keys(url, connection, keys)
+                for keys in _letters_with(url, subject)
+            )
+    if not dry_run:
+        _rewrite(url)
+    return counts
+
+
+def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Tables, what depends on the rows of others first, and which rows of each."""
+    if isinstance(subject, Before):
+        return _before(subject)
+    ids = subject.ids
+    of_flagged = select(FLAGGED.c.transaction_id).where(FLAGGED.c.account_id.in_(ids))
+    of_alerts = select(ALERTS.c.transaction_id).where(ALERTS.c.account_id.in_(ids))
+    told = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
+    others = or_(ALERTS.c.account_id.is_(None), ALERTS.c.account_id.not_in(ids))
+    return [
+        # A label need not say whose transaction it is.
+        (
+            LABELS,
+            or_(
+                LABELS.c.account_id.in_(ids),
+                LABELS.c.transaction_id.in_(of_flagged),
+                LABELS.c.transaction_id.in_(of_alerts),
+            ),
+        ),
+        (
+            DELIVERIES,
+            or_(
+                DELIVERIES.c.account_id.in_(ids),
+                and_(
+                    exists().where(told, ALERTS.c.account_id.in_(ids)),
+                    ~exists().where(told, others),
+                ),
+            ),
+        ),
+        (ALERTS, ALERTS.c.account_id.in_(ids)),
+        (SNOOZES, and_(SNOOZES.c.kind == "account", SNOOZES.c.value.in_(ids))),
+        (FLAGGED, FLAGGED.c.account_id.in_(ids)),
+    ]
+
+
+def _before(subject: Before) -> list[tuple[Table, ColumnElement[bool]]]:
+    moment = subject.moment
+    younger = exists().where(
+        ALERTS.c.delivery_id == DELIVERIES.c.delivery_id, ALERTS.c.event_time >= moment
+    )
+    return [
+        (LABELS, LABELS.c.event_time < moment),
+        (DELIVERIES, and_(DELIVERIES.c.created_at < moment, ~younger)),
+        (ALERTS, ALERTS.c.event_time < moment),
+        (SNOOZES, SNOOZES.c.until < moment),
+        (FLAGGED, FLAGGED.c.event_time < moment),
+        (DEAD_LETTERS, DEAD_LETTERS.c.dead_at < moment),
+        (RUNS, RUNS.c.started_at < moment),
+    ]
+
+
+def _delete(url: str, connection: Connection, table: Table, condition: ColumnElement[bool]) -> int:
+    key = list(table.primary_key.columns)
+    some = select(*key).where(condition).limit(ROWS_AT_A_TIME)
+    named = key[0].in_(some) if len(key) == 1 else tuple_(*key).in_(some)
+    total = 0
+    while True:
+        with writing(url, connection):
+            rows = connection.execute(delete(table).where(named)).rowcount
+        total += rows
+        if rows < ROWS_AT_A_TIME:
+            return total
+
+
+def _note_known(url: str, subject: Accounts) -> None:
+    """Note the accounts that a column of the database names."""
+    accounts = [table.c.account_id for table in (LABELS, DELIVERIES, ALERTS, FLAGGED)]
+    queries = [select(column).where(column.in_(subject.ids)) for column in accounts]
+    queries.append(
+        select(SNOOZES.c.value).where(SNOOZES.c.kind == "account", SNOOZES.c.value.in_(subject.ids))
+    )
+    with transaction(url) as connection:
+        for query in queries:
+            subject.note(connection.scalars(query.distinct()))
+
+
+def _letters_with(url: str, subject: Accounts) -> Iterator[_Keys]:
+    """Keys of the dead letters whose record or detail holds an id."""
+    table = DEAD_LETTERS.c
+    query = (
+        select(table.source, table.position, table.detail, table.payload)
+        .order_by(table.source, table.position)
+        .limit(_RECORDS_AT_A_TIME)
+    )
+    page = query
+    while True:
+        with transaction(url) as connection:
+            rows = connection.execute(page).all()
+        if not rows:
+            return
+        yield [
+            (source, position)
+            for source, position, detail, payload in rows
+            # Not `or`: each may hold another account.
+            if subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
+        ]
+        source, position = rows[-1][:2]
+        page = query.where(
+            or_(
+                table.source > source,
+                and_(table.source == source, table.position > position),
+            )
+        )
+
+
+def _delete_keys(url: str, connection: Connection, keys: _Keys) -> int:
+    if not keys:
+        return 0
+    named = tuple_(DEAD_LETTERS.c.source, DEAD_LETTERS.c.position).in_(keys)
+    with writing(url, connection):
+        return connection.execute(delete(DEAD_LETTERS).where(named)).rowcount
+
+
+@contextmanager
+def _connection(url: str) -> Iterator[Connection]:
+    """One that overwrites what it deletes, where the database can do that."""
+    with one_line_errors(url), engine(url).connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            connection.rollback()
+        yield connection
+
+
+def _rewrite(url: str) -> None:
+    """Write an SQLite file anew: pages that earlier deletions have freed hold rows as well."""
+    with one_line_errors(url), engine(url).connect() as connection:
+        if connection.dialect.name != "sqlite":
+            return
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        when_free(alone, url, "VACUUM")
+        when_free(alone, url, "PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,0 +1,104 @@
+"""Rows taken out of what runs and streams leave under `--out DIR`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from beam_fraud.errors import FraudError
+from beam_fraud.operations.erasure.database import erase_from_database
+from beam_fraud.operations.erasure.json_lines import erase_from_lines
+from beam_fraud.operations.erasure.parquet import (
+    erase_from_dead_letters,
+    erase_from_scored,
+    remove_unfinished,
+)
+from beam_fraud.operations.erasure.record import RECORDS
+from beam_fraud.operations.erasure.subject import Subject
+from beam_fraud.storage.batch_outputs import (
+    DEAD_LETTERS,
+    FEATURES,
+    SCORES,
+    STREAM,
+    UNDELIVERED,
+    RunOutputs,
+    new_run_id,
+)
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url
+from beam_fraud.storage.parquet_writer import is_ours
+from beam_fraud.storage.staging import UNFINISHED_PARTS
+from beam_fraud.storage.stream_outputs import StreamOutputs
+
+
+def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
+    """Take a subject's rows out of the scores, dead letters, undelivered rows, alerts and outbox.
+
+    Nobody else writes there meanwhile.
+
+    Args:
+      out: `--out` of a run or a stream, absolute.
+      subject: whose rows, or of which time.
+      dry_run: only count them.
+
+    Returns:
+      What they were taken out of to rows; tables as `outbox.<table>`.
+
+    Raises:
+      FraudError: it is no such directory, a run or a stream is at work there, or a file cannot be
+        read or written.
+    """
+    known = (SCORES, DEAD_LETTERS, FEATURES, UNDELIVERED, STREAM, "outbox.db", "summary.json")
+    if not any((out / name).exists() for name in known):
+        raise FraudError(f"--out {out}: holds nothing of a run or a stream")
+    with _held(out):
+        if not dry_run:
+            _refuse_hidden_rows(out)
+            for name in (SCORES, DEAD_LETTERS, UNDELIVERED):
+                remove_unfinished(out / name)
+        counts = {
+            SCORES: erase_from_scored(out / SCORES, subject, dry_run=dry_run),
+            DEAD_LETTERS: erase_from_dead_letters(out / DEAD_LETTERS, subject, dry_run=dry_run),
+            UNDELIVERED: erase_from_scored(out / UNDELIVERED, subject, dry_run=dry_run),
+        }
+        for file in sorted(out.glob("*.jsonl")):
+            if file.name != RECORDS:
+                counts[file.name] = erase_from_lines(file, subject, dry_run=dry_run)
+        if (out / "outbox.db").exists():
+            url = sqlite_url(out / "outbox.db")
+            prepare_database(url)
+            tables = erase_from_database(url, subject, dry_run=dry_run)
+            counts |= {f"outbox.{table}": rows for table, rows in tables.items()}
+    return counts
+
+
+def keeps_a_state(out: Path) -> bool:
+    """Whether a stream keeps accounts there that its windows still reach."""
+    return StreamOutputs(out).checkpoint.exists()
+
+
+def _refuse_hidden_rows(out: Path) -> None:
+    """Refuse parts that Flink's savepoint names: a stream that goes on from it publishes them."""
+    if keeps_a_state(out):
+        # It makes them again of the rows in its state.
+        return
+    for name in (SCORES, DEAD_LETTERS):
+        if any(is_ours(part) for part in (out / name).glob(UNFINISHED_PARTS)):
+            raise FraudError(
+                f"--out {out}: a stream has left parts in {name} that nobody sees yet; go on from "
+                "its savepoint and stop it, then erase again"
+            )
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    if not (out / STREAM).is_dir():
+        with RunOutputs(out, new_run_id()).held():
+            yield
+        return
+    stream = StreamOutputs(out)
+    stream.begin()
+    try:
+        yield
+    finally:
+        stream.release()

@@ -1,0 +1,114 @@
+"""Lines taken out of files of JSON lines, as the alerts of `--alert file:FILE` are."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from beam_fraud.errors import FraudError
+from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
+from beam_fraud.storage.folder import reason_of
+
+
+def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> int:
+    """Take alerts out of a file: those of the subject, and other lines that hold an account's id.
+
+    Of a digest, which is one line for many alerts, those go alone. The new file appears whole, in
+    the place of the old one.
+
+    Returns:
+      The number of alerts and lines that went, or would go.
+
+    Raises:
+      FraudError: the file cannot be read or written.
+    """
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        with open(file, "rb") as lines:
+            # Alerts are appended under this lock.
+            fcntl.flock(lines, fcntl.LOCK_EX)
+            gone = sum(_without(line, subject)[1] for line in lines)
+            if not gone or dry_run:
+                return gone
+            lines.seek(0)
+            mode = os.fstat(lines.fileno()).st_mode & 0o777
+            with open(unfinished, "wb") as kept:
+                os.fchmod(kept.fileno(), mode)
+                kept.writelines(_without(line, subject)[0] for line in lines)
+                kept.flush()
+                os.fsync(kept.fileno())
+            unfinished.rename(file)
+        return gone
+    except OSError as error:
+        raise FraudError(f"{file}: lines cannot be taken out of it ({reason_of(error)})") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def refuse_other_files(file: Path) -> None:
+    """See that a file is one of JSON lines before anything is taken out of it.
+
+    In other files a word that equals the id means nothing: in a table of transactions an account
+    "1" would be each fraud.
+
+    Raises:
+      FraudError: it is not there, cannot be read, or none of its lines is a JSON object.
+    """
+    if not file.is_file():
+        raise FraudError(f"{file}: is not a file")
+    try:
+        with open(file, "rb") as lines:
+            filled = (line for line in lines if line.strip())
+            first = next(filled, None)
+            if first is None or _is_object(first) or any(map(_is_object, filled)):
+                return
+    except OSError as error:
+        raise FraudError(f"{file}: cannot be read ({reason_of(error)})") from None
+    raise FraudError(f"{file}: holds no JSON lines; give a file of `--alert file:FILE`")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.MsgspecError, UnicodeError):
+        return False
+
+
+def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
+    """What is left of a line, nothing or a line, and how much went."""
+    try:
+        told = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        told = None
+    if isinstance(told, dict) and isinstance(told.get("alerts"), list):
+        alerts = told["alerts"]
+        kept = [alert for alert in alerts if not _goes(alert, subject)]
+        if len(kept) == len(alerts):
+            return line, 0
+        return msgspec.json.encode(told | {"alerts": kept}) + b"\n", len(alerts) - len(kept)
+    if isinstance(told, dict) and ("account_id" in told or isinstance(subject, Before)):
+        return (b"", 1) if _goes(told, subject) else (line, 0)
+    found = isinstance(subject, Accounts) and subject.are_in(line)
+    return (b"", 1) if found else (line, 0)
+
+
+def _goes(alert: object, subject: Subject) -> bool:
+    """Whether an alert, with the fields that its channel was to tell, is of the subject."""
+    if not isinstance(alert, dict):
+        return False
+    if isinstance(subject, Before):
+        try:
+            return msgspec.convert(alert.get("event_time"), datetime) < subject.moment
+        except (msgspec.ValidationError, TypeError):
+            # There is none, or it is one without a zone.
+            return False
+    if "account_id" in alert:
+        found = alert["account_id"] in subject.names
+        if found:
+            subject.note([alert["account_id"]])
+        return found
+    return subject.are_in(msgspec.json.encode(alert))

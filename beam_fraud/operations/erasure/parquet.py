@@ -1,0 +1,140 @@
+"""Rows taken out of Parquet files: one file at a time, each whole before or after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beam_fraud.errors import FraudError
+from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
+from beam_fraud.storage.folder import reason_of
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from beam_fraud.storage.staging import REWRITTEN
+
+#: Rows in memory at once, and of those that may be megabytes each.
+_ROWS, _RECORDS = 50_000, 1_000
+
+#: Tells which rows of a batch of some columns go: bool[n].
+Test = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
+
+
+def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
+    """Take rows out of the files `*.parquet` of a directory, all of `stages.SCORED`.
+
+    Returns:
+      The number of rows that went, or would go.
+
+    Raises:
+      FraudError: a file cannot be read or written.
+    """
+    if isinstance(subject, Accounts):
+        wanted = pa.array(subject.ids, pa.string())
+
+        def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+            accounts = batch.column("account_id")
+            mask = pc.is_in(accounts, value_set=wanted)
+            subject.note(accounts.filter(mask).unique().to_pylist())
+            return _mask(mask)
+
+        columns = ["account_id"]
+    else:
+        moment = pa.scalar(subject.moment)
+
+        def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+            return _mask(pc.less(batch.column("event_time"), moment))
+
+        columns = ["event_time"]
+    return sum(_erase(file, columns, goes, _ROWS, dry_run=dry_run) for file in _files(directory))
+
+
+def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
+    """The same for the files of dead letters in a directory.
+
+    Dead letters have no time that could be trusted: their age is that of their file.
+    """
+    if isinstance(subject, Before):
+        since = subject.moment.timestamp()
+        old = [file for file in _files(directory) if file.stat().st_mtime < since]
+        return sum(_erase(file, ["position"], _all_rows, _RECORDS, dry_run=dry_run) for file in old)
+
+    def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        details, payloads = batch.column("detail").to_pylist(), batch.column("payload").to_pylist()
+        found = [
+            # Not `or`: each may hold another account.
+            subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
+            for detail, payload in zip(details, payloads, strict=True)
+        ]
+        return np.array(found, dtype=bool)
+
+    return sum(
+        _erase(file, ["detail", "payload"], goes, _RECORDS, dry_run=dry_run)
+        for file in _files(directory)
+    )
+
+
+def _erase(file: Path, columns: list[str], goes: Test, rows: int, *, dry_run: bool) -> int:
+    """Take rows out of a file; one without such a row stays as it is."""
+    try:
+        with pq.ParquetFile(file, buffer_size=1 << 20) as old:
+            batches = old.iter_batches(rows, columns=columns)
+            found = sum(int(goes(batch).sum()) for batch in batches)
+            if found and not dry_run:
+                _rewrite(file, old, goes, rows)
+        return found
+    except (OSError, pa.ArrowException, KeyError) as error:
+        why = reason_of(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
+        raise FraudError(f"{file}: rows cannot be taken out of it ({why})") from None
+
+
+def _rewrite(file: Path, old: pq.ParquetFile, goes: Test, rows: int) -> None:
+    """Put a file without the rows in the place of the old one; it keeps its time, which is told."""
+    schema = old.schema_arrow
+    metadata = {k: v for k, v in (schema.metadata or {}).items() if k != b"written_by"}
+    schema = schema.with_metadata(metadata or None)
+    times = file.stat()
+    unfinished = file.with_name(f"{REWRITTEN}{file.name}")
+    try:
+        with open(unfinished, "wb") as new:
+            writer = ParquetBlockWriter(new, schema)
+            for batch in old.iter_batches(rows):
+                writer.write(batch.filter(pa.array(~goes(batch))))
+            writer.close()
+            new.flush()
+            os.fsync(new.fileno())
+        os.utime(unfinished, ns=(times.st_atime_ns, times.st_mtime_ns))
+        unfinished.rename(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("*.parquet") if not path.name.startswith("."))
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove what erasures and runs that were killed have left there, while nobody writes there.
+
+    Raises:
+      FraudError: the file system refuses.
+    """
+    try:
+        for pattern in ("*.unfinished", f"{REWRITTEN}*"):
+            for unfinished in directory.glob(pattern):
+                unfinished.unlink()
+    except OSError as error:
+        raise FraudError(f"{directory}: cannot be written ({reason_of(error)})") from None
+
+
+def _all_rows(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    return np.ones(len(batch), dtype=bool)
+
+
+def _mask(mask: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False), dtype=bool)

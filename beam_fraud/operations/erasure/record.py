@@ -1,0 +1,80 @@
+"""The record that something was erased: what and when, not whose it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from beam_fraud.errors import FraudError
+from beam_fraud.operations.erasure.subject import Accounts, Subject
+from beam_fraud.storage.database.connection import writing
+from beam_fraud.storage.database.tables import ERASURES
+from beam_fraud.storage.database.upsert import upsert
+from beam_fraud.storage.folder import reason_of
+
+#: The file under `--out DIR` that has a line for each erasure there.
+RECORDS = "erasures.jsonl"
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """One call of `erase`; it may have several records, one a place."""
+
+    #: Its name.
+    erasure_id: str
+    #: `account` or `retention`.
+    kind: str
+    #: Keyed hashes of the accounts, or the moment before which rows went; None without a key.
+    subject: str | None
+    #: When it began, UTC.
+    erased_at: datetime
+
+    @classmethod
+    def of(cls, erasure_id: str, subject: Subject) -> Erasure:
+        """The erasure of a subject, which begins now."""
+        if isinstance(subject, Accounts):
+            told = " ".join(subject.pseudonyms) or None
+        else:
+            told = subject.moment.isoformat()
+        return cls(erasure_id, subject.kind, told, datetime.now(UTC))
+
+    def note_in_database(self, url: str, rows: Mapping[str, int]) -> None:
+        """Write the record to the table `erasures`.
+
+        Raises:
+          FraudError: the database refuses or cannot be reached.
+        """
+        with writing(url) as connection:
+            upsert(connection, ERASURES, [self._row() | {"rows": _json(rows).decode()}])
+
+    def note_in_directory(self, out: Path, rows: Mapping[str, int]) -> None:
+        """Append the record to `DIR/erasures.jsonl`.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        path = out / RECORDS
+        try:
+            with open(path, "ab") as file:
+                file.write(_json(self._row() | {"rows": dict(rows)}) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
+
+    def _row(self) -> dict[str, object]:
+        return {
+            "erasure_id": self.erasure_id,
+            "kind": self.kind,
+            "subject": self.subject,
+            "erased_at": self.erased_at,
+        }
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)

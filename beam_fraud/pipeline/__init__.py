@@ -1,0 +1,1 @@
+"""The two graphs: `batch` and `stream`."""

@@ -1,0 +1,232 @@
+"""The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
+
+files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
+                          │                              └→ Features → Infer → Decide → Explain ─┐
+                          └→ dead letters                                                        │
+                                   scores ←┬─────────────────────────────────────────────────────┘
+                                           └→ Flagged ─┬→ sink
+                                                       └→ alerts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+
+import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW
+from beam_fraud.schema.schema import Labels
+from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.storage.batch_objects import BatchOutputs, ObjectOutputs
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES
+from beam_fraud.transforms.accept import Accept, Accepted
+from beam_fraud.transforms.alert import Alert
+from beam_fraud.transforms.decide import Decide, Flagged
+from beam_fraud.transforms.deduplicate import Deduplicate, FindRepeated
+from beam_fraud.transforms.explain import Explain
+from beam_fraud.transforms.features import Features, FeatureTable
+from beam_fraud.transforms.infer import Infer
+from beam_fraud.transforms.order import FromFile, Order
+from beam_fraud.transforms.parse import Parse, Validate
+from beam_fraud.transforms.publish import Publish
+from beam_fraud.transforms.read import ReadHistory, ReadSegments, SplitFiles
+from beam_fraud.transforms.velocity import AddVelocity
+from beam_fraud.transforms.write_flagged import WriteFlagged
+from beam_fraud.transforms.write_parquet import WriteParquet
+from beam_fraud.transforms.write_tables import WriteDeadLettersTable
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is read, and how."""
+
+    #: Files in the order in which the first of several equal ids wins.
+    files: tuple[InputFile, ...]
+    #: What is computed of their transactions, and their schema.
+    features: FeatureSet
+    #: Where the run writes.
+    outputs: BatchOutputs
+    #: Files of earlier transactions, which fill windows.
+    history: tuple[InputFile, ...] = ()
+    #: Segments to read in place of whole files, if the rows are limited.
+    segments: tuple[Segment, ...] | None = None
+    #: Bytes of a segment, or None to read each file from start to end.
+    segment_bytes: int | None = None
+    #: The largest share of dead letters with which the run succeeds; None: any but all.
+    max_dead: float | None = None
+    #: Whether an id may occur once in all files together, or once in each.
+    dedupe_across_files: bool = False
+    #: Rows of a block.
+    block_rows: int = 50_000
+    #: Where workers on this machine tell their progress, or None.
+    progress: str | None = None
+    #: Where rows wait that are brought together by key; None if workers share no disk.
+    spill: Path | None = None
+
+    @property
+    def labels(self) -> Labels:
+        """What is made of labels: only features that count known frauds look at them."""
+        return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is made of the transactions."""
+
+    #: The model.
+    bundle: Bundle
+    #: Where flagged rows go, or None for the scores alone.
+    sink: FlaggedSink | None = None
+    #: Names of the channels to alert.
+    channels: tuple[str, ...] = ()
+    #: Where alerts are queued, unless the sink's database queues them itself.
+    outbox: Outbox | None = None
+    #: What may overrule the model, or None.
+    rules: RuleSet | None = None
+    #: Reasons of a flagged row at most; 0 for none.
+    reasons: int = 5
+
+    @property
+    def alerts_database(self) -> str | None:
+        """URL of the database that alerts wait in, if anybody is alerted."""
+        if self.outbox is not None:
+            return self.outbox.url
+        return self.sink.database if self.channels and self.sink is not None else None
+
+    def decide(self, features: FeatureSet) -> Decide:
+        """The step that decides on blocks of these features."""
+        bundle = self.bundle
+        return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
+
+    def alert_context(self, features: FeatureSet) -> AlertContext:
+        """What alerts of transactions with these features tell beside their rows."""
+        rules = () if self.rules is None else self.rules.terms
+        thresholds = self.bundle.thresholds
+        return AlertContext(features.schema.timezone, thresholds.review, thresholds.decline, rules)
+
+
+def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
+    """Add the graph of `score` to a pipeline."""
+    database = scoring.sink if isinstance(scoring.sink, DatabaseSink) else None
+    parts: dict[str, beam.PCollection[str]] = {}
+    transactions, accepted = _transactions(root, inputs, parts, database)
+    scored = (
+        transactions
+        | "Features" >> Features(inputs.features)
+        | "Infer" >> Infer(scoring.bundle)
+        | "Decide" >> scoring.decide(inputs.features)
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
+    )
+    parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
+    flagged = scored | "Flagged" >> Flagged()
+    if accepted is not None and (scoring.sink is not None or scoring.outbox is not None):
+        flagged |= "Accepted" >> Accepted(accepted)
+    sunk = [] if accepted is None else [accepted]
+    context = scoring.alert_context(inputs.features)
+    if scoring.sink is not None:
+        queued = scoring.channels if scoring.outbox is None else ()
+        write = WriteFlagged(scoring.sink, inputs.outputs.run_id, queued, context)
+        sunk.append(flagged | "Sink" >> write)
+    if scoring.outbox is not None:
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, context)
+    # What BigQuery's own transform gives is no collection: its rows wait for the run's end anyway.
+    _publish(inputs, parts, [done for done in sunk if isinstance(done, beam.PCollection)])
+
+
+def build_features(root: beam.Pipeline, inputs: Inputs) -> None:
+    """Add the graph of `features` to a pipeline."""
+    parts: dict[str, beam.PCollection[str]] = {}
+    transactions, accepted = _transactions(root, inputs, parts)
+    table = transactions | "Features" >> FeatureTable(inputs.features)
+    parts[FEATURES] = table | "Table" >> WriteParquet(inputs.outputs, FEATURES)
+    _publish(inputs, parts, [] if accepted is None else [accepted])
+
+
+def _publish(
+    inputs: Inputs,
+    parts: dict[str, beam.PCollection[str]],
+    after: Sequence[beam.PCollection] = (),
+) -> None:
+    """Where outputs are at a URL the graph ends with it; on a disk, the launcher does it."""
+    if isinstance(inputs.outputs, ObjectOutputs):
+        parts | "Publish" >> Publish(inputs.outputs, after)
+
+
+def _transactions(
+    root: beam.Pipeline,
+    inputs: Inputs,
+    parts: dict[str, beam.PCollection[str]],
+    database: DatabaseSink | None = None,
+) -> tuple[beam.PCollection, beam.PCollection[bool] | None]:
+    """Every transaction once, with its velocity features; what is none becomes a dead letter.
+
+    The names of the parts with those are added to `parts`.
+
+    Returns:
+      The transactions; and what tells that there are not too many dead letters, where something
+      leaves the graph that could not be taken back (None elsewhere: the launcher looks at the end).
+    """
+    schema, labels = inputs.features.schema, inputs.labels
+    segments = _segments(root, inputs)
+    raw = segments | "Read" >> ReadSegments(schema, labels, inputs.block_rows, inputs.progress)
+    checked = raw | "Parse" >> Parse(schema, labels) | "Validate" >> Validate(schema, labels)
+    write = WriteParquet(inputs.outputs, DEAD_LETTERS)
+    transactions, dead_letters = checked.transactions, checked.dead_letters
+    parts[DEAD_LETTERS] = dead_letters | "DeadLetters" >> write
+    accepted = None
+    if inputs.max_dead is not None or isinstance(inputs.outputs, ObjectOutputs):
+        accepted = (transactions, dead_letters) | "Accept" >> Accept(inputs.max_dead)
+    if database is not None:
+        table = WriteDeadLettersTable(database)
+        if inputs.max_dead is not None:
+            dead_letters |= "AcceptedDead" >> Accepted(accepted)
+        dead_letters | "DeadLettersTable" >> table
+    if schema.role("transaction_id"):
+        transactions |= "Deduplicate" >> Deduplicate(_repeated(inputs, segments))
+    if inputs.features.velocity:
+        transactions = _with_velocity(root, inputs, transactions)
+    return transactions, accepted
+
+
+def _with_velocity(
+    root: beam.Pipeline, inputs: Inputs, transactions: beam.PCollection
+) -> beam.PCollection:
+    earlier = len(inputs.history)
+    ordered = [transactions | "Order" >> Order([file.name for file in inputs.files], earlier)]
+    if inputs.history:
+        read = ReadHistory(inputs.history, inputs.features.schema, inputs.labels, inputs.block_rows)
+        names = [file.name for file in inputs.history]
+        order = Order(names, earliest=EARLIEST_HISTORY_ROW)
+        ordered.append(root | "History" >> read | "OrderHistory" >> order)
+    add = AddVelocity(inputs.features.velocity, inputs.block_rows, inputs.spill)
+    return tuple(ordered) | "Velocity" >> add | "FromFile" >> FromFile(earlier, inputs.progress)
+
+
+def _segments(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection[Segment]:
+    if inputs.segments is not None:
+        return root | "Segments" >> beam.Create(list(inputs.segments))
+    largest_first = sorted(inputs.files, key=lambda file: -file.size)
+    return root | "Segments" >> SplitFiles(largest_first, inputs.segment_bytes)
+
+
+def _repeated(
+    inputs: Inputs, segments: beam.PCollection[Segment]
+) -> beam.PCollection[dict[str, object]] | None:
+    """Which rows are repeated, where reading the files one by one would not tell."""
+    if not inputs.dedupe_across_files:
+        if inputs.segment_bytes is None:
+            return None
+        segments |= "Parts of files" >> beam.Filter(lambda segment: not segment.whole)
+    return segments | "FindRepeated" >> FindRepeated(
+        inputs.files, inputs.features.schema, inputs.dedupe_across_files, inputs.block_rows
+    )

@@ -1,0 +1,347 @@
+"""The graph of a stream, of the steps that files go through.
+
+source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
+                           │  │                                 ↑ scores, topic ←┬─ Explain ←(Rules)
+                           │  └→ labels ────────────────────────┴→ table         └→ Flagged
+                           └→ dead letters, topic                         sink, alerts ←┘
+
+Labels come through the same source as the transactions and go the same way as far as Velocity: the
+local runner makes no progress where two endless sources meet. For the same reason there is no
+GroupByKey, no window and no side input here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apache_beam as beam
+import pyarrow as pa
+
+import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.decisions.rules.rule import RULE_LIMIT
+from beam_fraud.features.hashing import IdHash
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.pipeline.batch import Scoring
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.schema import Labels
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.state.archive import ArchiveShard
+from beam_fraud.state.chain import ChainShard
+from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.reorder import ReorderShard
+from beam_fraud.state.rule_share import RuleShareShard
+from beam_fraud.state.velocity import VelocityShard
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.stream_outputs import StreamOutputs
+from beam_fraud.transforms.alert import Alert, Notices
+from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, count
+from beam_fraud.transforms.decide import Flagged
+from beam_fraud.transforms.explain import Explain
+from beam_fraud.transforms.features import Features
+from beam_fraud.transforms.infer import Infer
+from beam_fraud.transforms.observe import ObserveScored
+from beam_fraud.transforms.parse import DEAD, VALID, OnlyLabels, OnlyTransactions, Parse, Validate
+from beam_fraud.transforms.read import earlier_transactions
+from beam_fraud.transforms.read_stream import ReadStream
+from beam_fraud.transforms.stateful import MakeShard, Stateful
+from beam_fraud.transforms.write_flagged import WriteFlagged
+from beam_fraud.transforms.write_tables import WriteDeadLettersTable, WriteLabels
+from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
+
+if TYPE_CHECKING:
+    from beam_fraud.sources.kafka.source import KafkaSource
+
+#: Blocks that are predicted at once where shards have cut batches into small ones.
+_BLOCKS_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is read, how, and what is remembered."""
+
+    #: Micro-batches of transactions, and of labels.
+    source: KafkaSource | WatchSource
+    #: What is computed of the transactions, and their schema.
+    features: FeatureSet
+    #: Where the stream writes.
+    outputs: StreamOutputs
+    #: The run.
+    run_id: str
+    #: Whether its state is kept in a file there; if not, Beam's runner keeps it.
+    here: bool
+    #: Whether the runner takes checkpoints, and tells when one is complete.
+    checkpoints: bool = False
+    #: Of ids and keys: the same as long as anything is remembered.
+    hashing: IdHash = field(default_factory=IdHash.random)
+    #: How often a source on another runner hears that what it gave is kept for good, seconds.
+    finalize_seconds: float = 0.0
+    #: Whether the runner has one worker process and never repeats a bundle.
+    repeats_nothing: bool = False
+    #: Parts of what is remembered that runners may spread over workers.
+    shards: int = 1
+    #: Files of earlier transactions, which fill windows of a stream that starts anew.
+    history: tuple[InputFile, ...] = ()
+    #: How far back ids are remembered, microseconds of event time.
+    dedupe_horizon: int = 86_400_000_000
+    #: How late a transaction may be and still see all of its windows, microseconds.
+    lateness: int = 0
+    #: How far an event time may be after its arrival, microseconds.
+    ahead: int | None = None
+    #: Seconds that rows wait for those of other partitions, or None.
+    reorder: float | None = None
+    #: A Parquet file of the archive is finished at this many rows or seconds.
+    roll_rows: int = 1_000_000
+    roll_seconds: float = 300.0
+    #: Database of the labels that come, or None if none do.
+    labels_database: str | None = None
+    #: The share of rows from which a rule is muted for the rest of a window; 1 never mutes one.
+    rule_limit: float = RULE_LIMIT
+    #: The broker, if scores or dead letters go to topics.
+    kafka: KafkaSettings | None = None
+    #: Topic of all scores, or None.
+    out_topic: str | None = None
+    #: Topic of the dead letters, or None.
+    dead_letter_topic: str | None = None
+
+    @property
+    def labels(self) -> Labels:
+        """What is made of labels: only features that count known frauds look at them."""
+        return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of the state, if it is kept here."""
+        return self.outputs.checkpoint if self.here else None
+
+    def archive(self, schema: pa.Schema, directory: Path | str) -> MakeShard:
+        """Makes the shards that write a directory of Parquet files."""
+        return partial(
+            _archiving, directory, schema, self.roll_rows, self.roll_seconds, self.checkpoints
+        )
+
+
+def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
+    """The steps that write Parquet, and what makes their shards."""
+    outputs = stream.outputs
+    steps = {
+        SCORES: stream.archive(SCORED, outputs.archive(SCORES)),
+        DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.archive(DEAD_LETTERS)),
+    }
+    if scoring.sink is not None and scoring.sink.archive is not None:
+        steps["sink"] = stream.archive(SCORED, scoring.sink.archive)
+    return steps
+
+
+def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
+    """Add the graph of `stream` to a pipeline."""
+    writers = archives(stream, scoring)
+    checked = _checked(root, stream)
+    dead = checked[DEAD]
+    _archive(dead, "DeadLetters", DEAD_LETTERS, writers, stream, ("source",))
+    if stream.dead_letter_topic and stream.kafka:
+        dead | "DeadLetterTopic" >> WriteDeadLetters(stream.kafka, stream.dead_letter_topic)
+    if isinstance(scoring.sink, DatabaseSink):
+        dead | "DeadLettersTable" >> WriteDeadLettersTable(scoring.sink)
+    known = checked[VALID]
+    if stream.labels_database is not None:
+        known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)
+    decided = (
+        _remembered(known, stream)
+        | "Transactions" >> OnlyTransactions()
+        | "Features" >> Features(stream.features)
+        | "Infer" >> Infer(scoring.bundle, 1 if stream.here else _BLOCKS_TOGETHER)
+        | "Decide" >> scoring.decide(stream.features)
+    )
+    scored = (
+        _limited(decided, stream, scoring)
+        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
+        | "Observe" >> ObserveScored(str(stream.outputs.live))
+    )
+    if stream.out_topic and stream.kafka:
+        scored | "OutTopic" >> WriteScores(stream.kafka, stream.out_topic)
+    flagged, context = scored | "Flagged" >> Flagged(), scoring.alert_context(stream.features)
+    if "sink" in writers:
+        _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
+    elif scoring.sink is not None:
+        queued = scoring.channels if scoring.outbox is None else ()
+        flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued, context)
+    if scoring.outbox is not None:
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, context)
+    _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
+
+
+def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
+    schema, labels = stream.features.schema, stream.labels
+    raw = root | "Read" >> ReadStream(
+        stream.source, str(stream.outputs.live), None if stream.here else stream.finalize_seconds
+    )
+    parsed = raw | "Parse" >> Parse(schema, labels)
+    return parsed | "Validate" >> Validate(schema, labels, stream.ahead)
+
+
+def _remembered(
+    known: beam.PCollection[pa.RecordBatch], stream: Stream
+) -> beam.PCollection[pa.RecordBatch]:
+    """Transactions once, in order, with velocity features; and labels, to be left out."""
+    steps = _steps(stream)
+    if not stream.here:
+        steps = _chained(steps)
+    for step in steps:
+        known |= step.name.capitalize() >> _stateful(
+            stream, step.name, step.make, step.key, waits=step.waits
+        )
+    return known
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Something that has to be remembered of transactions."""
+
+    name: str
+    make: MakeShard
+    #: Columns whose values together tell the shard of a row.
+    key: tuple[str, ...]
+    waits: bool = False
+
+
+def _steps(stream: Stream) -> list[_Step]:
+    steps = []
+    if stream.features.schema.role("transaction_id"):
+        once = partial(_deduplicating, horizon=stream.dedupe_horizon, hashing=stream.hashing)
+        # By account, if there are any: rows are together by it in the next step as well.
+        account = stream.features.schema.role("account_id")
+        together = "account_id" if account else "transaction_id"
+        steps.append(_Step("deduplicate", once, (together,)))
+    if stream.reorder is not None:
+        ordered = partial(_reordering, wait=stream.reorder)
+        steps.append(_Step("reorder", ordered, (), waits=True))
+    history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
+    for number, (key, definitions) in enumerate(by_key(stream.features.velocity).items()):
+        make = partial(
+            _adding_velocity,
+            definitions=definitions,
+            hashing=stream.hashing,
+            lateness=stream.lateness,
+            shards=stream.shards,
+            history=history if stream.history else None,
+            counts=number == 0,
+        )
+        steps.append(_Step(f"velocity of {' and '.join(key)}", make, key))
+    return steps
+
+
+def _chained(steps: Sequence[_Step]) -> list[_Step]:
+    """Steps of one key as one: rows have to be moved once, and state looked at once."""
+    chained = list[_Step]()
+    for step in steps:
+        before = chained[-1] if chained else None
+        if before is not None and before.key == step.key and not (before.waits or step.waits):
+            make = partial(_chaining, makers=(before.make, step.make))
+            chained[-1] = _Step(f"{before.name}, {step.name}", make, step.key)
+        else:
+            chained.append(step)
+    return chained
+
+
+def _limited(
+    decided: beam.PCollection[pa.RecordBatch], stream: Stream, scoring: Scoring
+) -> beam.PCollection[pa.RecordBatch]:
+    """Without the effect of rules that fire on too much; people are told of them."""
+    if scoring.rules is None or not scoring.rules.raising or stream.rule_limit >= 1:
+        return decided
+    make = partial(
+        RuleShareShard,
+        rules=scoring.rules,
+        thresholds=scoring.bundle.thresholds,
+        limit=stream.rule_limit,
+        # Others may be so far ahead of a row that is not late.
+        remembered=stream.lateness + max(stream.ahead or 0, DAY),
+    )
+    notices = Notices(scoring.alerts_database, scoring.channels, stream.rule_limit, stream.shards)
+    step = _stateful(stream, "rules", make, ("transaction_id",))
+    return decided | "Rules" >> step | "Notices" >> notices
+
+
+def _archiving(
+    directory: Path | str,
+    schema: pa.Schema,
+    rows: int,
+    seconds: float,
+    deferred: bool,
+    shard: int,
+) -> ArchiveShard:
+    return ArchiveShard(directory, schema, shard, rows, seconds, deferred=deferred)
+
+
+def _deduplicating(shard: int, horizon: int, hashing: IdHash) -> DeduplicateShard:
+    return DeduplicateShard(horizon, partial(count, ROWS_DUPLICATE), hashing)
+
+
+def _chaining(shard: int, makers: Sequence[MakeShard]) -> ChainShard:
+    return ChainShard([make(shard) for make in makers])
+
+
+def _reordering(shard: int, wait: float) -> ReorderShard:
+    return ReorderShard(wait)
+
+
+def _adding_velocity(
+    shard: int,
+    definitions: Sequence[Velocity],
+    hashing: IdHash,
+    lateness: int,
+    shards: int,
+    history: partial[Iterator[pa.RecordBatch]] | None,
+    *,
+    counts: bool,
+) -> VelocityShard:
+    """The history is read by every shard of every key, but counted by those of one key only."""
+    return VelocityShard(
+        shard,
+        definitions=definitions,
+        hashing=hashing,
+        lateness=lateness,
+        shards=shards,
+        history=history and partial(history, count_left_out=counts and shard == 0),
+        counted=partial(count, HISTORY_ROWS) if counts else None,
+    )
+
+
+def _archive(
+    rows: beam.PCollection[pa.RecordBatch],
+    label: str,
+    step: str,
+    writers: dict[str, MakeShard],
+    stream: Stream,
+    key: tuple[str, ...],
+) -> None:
+    step_of_rows = _stateful(stream, step, writers[step], key, waits=True)
+    rows | label >> replace(step_of_rows, whole=True, stop_file=stream.outputs.stop_file)
+
+
+def _stateful(
+    stream: Stream, step: str, make: MakeShard, key: tuple[str, ...], *, waits: bool = False
+) -> Stateful:
+    return Stateful(
+        make=make,
+        key=key,
+        shards=stream.shards,
+        step=step,
+        hashing=stream.hashing,
+        checkpoint=stream.checkpoint,
+        run=stream.run_id,
+        repeats_nothing=stream.repeats_nothing,
+        waits=waits,
+        # What waits may wait for a checkpoint.
+        afterwards=waits and stream.checkpoints,
+    )

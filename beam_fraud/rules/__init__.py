@@ -1,1 +1,0 @@
-"""Rules beside the model: named conditions over columns and features."""

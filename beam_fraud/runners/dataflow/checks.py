@@ -1,0 +1,134 @@
+"""What a job on Google Cloud Dataflow needs, looked at before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from beam_fraud.errors import UsageError, install
+from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.worker_place import WorkerPlace
+from beam_fraud.storage.urls import is_url
+
+#: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
+IN_IMAGE = "/opt/beam-fraud"
+_BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
+_JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def template_location(options: PipelineOptions) -> str | None:
+    """Where the job is left for someone else to start it, as a template's launcher has it done."""
+    if not runner_of(options).dataflow:
+        return None
+    location: str | None = options.view_as(GoogleCloudOptions).template_location
+    return location
+
+
+def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
+    """What keeps a job from running on Dataflow, a line each with its fix; nothing is asked for.
+
+    Args:
+      options: Beam's.
+      places: what workers read and write.
+
+    Returns:
+      Nothing if the runner is another.
+    """
+    if not runner_of(options).dataflow:
+        return []
+    return [*_missing(options), *_unseen(places)]
+
+
+def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> None:
+    """Refuse a job that cannot run there; does nothing for another runner.
+
+    Raises:
+      UsageError: the first of `dataflow_problems`.
+    """
+    for problem in dataflow_problems(options, places):
+        raise UsageError(problem)
+
+
+def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) -> None:
+    """Refuse what needs the command when the job ends: that of a template has gone by then.
+
+    Args:
+      options: Beam's.
+      given: what needs it, by option; nothing of it is refused unless it is given.
+
+    Raises:
+      UsageError: there is such a thing, and the call describes a template.
+    """
+    for option in (name for name, value in given.items() if value):
+        if template_location(options):
+            raise UsageError(
+                f"{option}: needs this command to be there when the job ends, and that of a "
+                "template is not; leave it out, or launch without --template_location"
+            )
+
+
+def _missing(options: PipelineOptions) -> Iterator[str]:
+    cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
+    if not _installed():
+        yield f"--runner DataflowRunner: needs Google's libraries: {install('gcp')}"
+    if not cloud.project:
+        yield "--project: Dataflow needs the id of a project, as in --project my-project"
+    if not cloud.region and not os.environ.get("CLOUDSDK_COMPUTE_REGION"):
+        yield "--region: Dataflow needs one, as in --region europe-west1"
+    # Without a place Beam would make a bucket by itself.
+    if not cloud.temp_location:
+        yield "--temp_location: Dataflow needs a place for its files: gs://BUCKET/DIR"
+    for name in ("temp_location", "staging_location", "template_location"):
+        place = getattr(cloud, name)
+        # A template may be left on a disk, for whoever puts it elsewhere.
+        if place and not _BUCKET.match(place) and (name != "template_location" or is_url(place)):
+            yield f"--{name} {place}: Dataflow sees Cloud Storage alone; write gs://BUCKET/DIR"
+    if not _package_goes_along(options, worker):
+        yield (
+            "--sdk_container_image: Dataflow's workers lack this package; give an image that "
+            "holds it (deploy/dataflow), or --setup_file"
+        )
+    if cloud.job_name and not _JOB_NAME.fullmatch(cloud.job_name):
+        yield (
+            f"--job_name {cloud.job_name}: small letters, digits and dashes alone, a letter first"
+        )
+    if cloud.update and not options.view_as(StandardOptions).streaming:
+        yield "--update: only a stream can be updated; start a new job"
+    elif cloud.update and not cloud.job_name:
+        yield "--update: say of which job, by --job_name NAME"
+
+
+def _package_goes_along(options: PipelineOptions, worker: WorkerOptions) -> bool:
+    setup = options.view_as(SetupOptions)
+    given = (worker.sdk_container_image, worker.worker_harness_container_image)
+    return any((*given, setup.setup_file, setup.extra_packages, setup.requirements_file))
+
+
+def _installed() -> bool:
+    try:
+        return find_spec("google.cloud.dataflow") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _unseen(places: Sequence[WorkerPlace]) -> Iterator[str]:
+    """Places that only this machine sees."""
+    for each in places:
+        there = not each.written and not each.on_disk and _in_image(each.place)
+        if each.local and not there:
+            yield f"{each}: Dataflow's workers do not see this machine's disk; {each.fix}"
+
+
+def _in_image(place: str) -> bool:
+    return Path(place).is_relative_to(IN_IMAGE)

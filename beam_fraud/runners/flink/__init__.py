@@ -1,0 +1,1 @@
+"""Jobs on Flink and its REST API."""

@@ -1,0 +1,279 @@
+"""A pipeline as a job of a Flink cluster, of which Flink's REST API says and does more than Beam.
+
+Beam's job server marks a cancelled pipeline as such and forgets it; on a cluster its job runs on,
+keeps its slots and goes on writing. And it is silent about a job that fails and is started again,
+which a cluster may do for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from typing import Any
+
+import requests
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from beam_fraud.errors import line_of
+from beam_fraud.runners.flink.failure import flink_failure
+
+_LOG = logging.getLogger(__name__)
+#: How often a job with an end may fail; what fails again after that fails for good.
+MOST_FAILURES = 4
+#: Seconds that an answer of Flink may take.
+_SECONDS = 10.0
+#: Seconds that a savepoint may take.
+_SAVEPOINT_SECONDS = 60.0
+#: Seconds between two looks at what has failed.
+_LOOK_SECONDS = 2.0
+
+
+def name_of_own(options: PipelineOptions) -> str | None:
+    """Give the job that is about to be submitted to `--flink_master` a name that no other has.
+
+    Returns:
+      The name; None without an address of a Flink, or where the call has chosen the name, by which
+      another's job might be found.
+    """
+    cloud = options.view_as(GoogleCloudOptions)
+    if _address(options) is None or cloud.job_name:
+        return None
+    cloud.job_name = f"beam-fraud-{uuid.uuid4().hex}"
+    return str(cloud.job_name)
+
+
+class FlinkJob(PipelineResult):
+    """What Beam knows of a pipeline, with a `cancel` that the cluster hears of.
+
+    While somebody waits for it each failure is logged, and a job with an end that fails
+    `MOST_FAILURES` times is given up. A stream is started again for as long as Flink does it.
+    """
+
+    def __init__(self, result: PipelineResult, options: PipelineOptions, name: str) -> None:
+        """Put this around a result.
+
+        Args:
+          result: of the pipeline's start.
+          options: Beam's, with `--flink_master`.
+          name: of the job, its own.
+        """
+        super().__init__(result.state)
+        self._result = result
+        self._options = options
+        self._address = _address(options)
+        self._name = name
+        self._endless = bool(options.view_as(StandardOptions).streaming)
+        self._given_up = ""
+        self._ends, self._kept = False, ""
+        self._begun = False
+        #: What Flink does before the job runs, or between two runs of it; "" while it runs.
+        self.phase = ""
+
+    @property
+    def state(self) -> str:
+        """As Beam has it."""
+        return str(self._result.state)
+
+    def wait_until_finish(self, duration: int | None = None) -> str:
+        """As Beam does.
+
+        Raises:
+          RuntimeError: it failed, or was given up; the text holds the reason.
+        """
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
+        state = str(PipelineState.CANCELLED)
+        try:
+            state = str(self._result.wait_until_finish(duration))
+        except Exception:
+            # Beam knows of a cancelled pipeline alone.
+            if not self._given_up:
+                raise
+        finally:
+            ended.set()
+            if self._endless:
+                self._tell_what_is_kept()
+        if self._given_up:
+            raise RuntimeError(self._given_up)
+        return state
+
+    def metrics(self) -> Any:
+        """As Beam has them."""
+        return self._result.metrics()
+
+    def cancel(self) -> None:
+        """End it, here first: the job server takes a job that Flink cancels for a failed one.
+
+        Raises:
+          OSError: Flink does not answer, or not as it should.
+        """
+        self._result.cancel()
+        for job in self._running():
+            self._ask("PATCH", f"/jobs/{job}?mode=cancel")
+
+    def _watch(self, ended: threading.Event) -> None:
+        failed, last, told = 0, -1, False
+        while not ended.wait(_LOOK_SECONDS):
+            try:
+                for job in () if told else self._running():
+                    _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._address, job)
+                    told = True
+                self.phase = self._phase()
+                failures = self._failures(after=last)
+            except OSError:
+                # A job manager that starts again, or none any more: the wait itself will tell.
+                continue
+            for when, failure in failures:
+                failed, last = failed + 1, when
+                if not self._endless and failed >= MOST_FAILURES:
+                    self._give_up(failure)
+                    return
+                raised = RuntimeError(failure)
+                why = str(flink_failure(self._options, raised) or line_of(raised))
+                _LOG.warning("the job failed, and Flink starts it again: %s", why)
+
+    def keep(self) -> None:
+        """Have Flink write down the state of a stream that is about to be told to end.
+
+        What is kept later than that knows sources that have ended, and would read no more.
+        """
+        self._ends = True
+        try:
+            jobs = self._running()
+            for job in jobs:
+                self._kept = self._savepoint(job)
+            if jobs:
+                return
+            error: object = "the job has not begun"
+        except Exception as raised:
+            error = raised
+        if stands := self._restored():
+            _LOG.warning(
+                "Flink takes no savepoint (%s); what the stream went on from still stands: "
+                "--savepoint_path=%s",
+                error,
+                stands,
+            )
+        else:
+            _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
+
+    def _restored(self) -> str:
+        """The savepoint or checkpoint that the job began with, or ""."""
+        try:
+            for job in self._running():
+                restored = self._ask("GET", f"/jobs/{job}/checkpoints")["latest"].get("restored")
+                if restored and restored.get("external_path"):
+                    return str(restored["external_path"])
+        except (OSError, KeyError):
+            # What the call has given is as good.
+            pass
+        return str(self._options.get_all_options(drop_default=True).get("savepoint_path", ""))
+
+    def _phase(self) -> str:
+        """What the tasks of a job wait for that does not run, or ""."""
+        for job in self._running():
+            told = self._ask("GET", f"/jobs/{job}")
+            tasks = Counter[str]()
+            for vertex in told["vertices"]:
+                tasks.update(vertex["tasks"])
+            running = tasks["RUNNING"] + tasks["FINISHED"]
+            if running == tasks.total():
+                self._begun = True
+                return ""
+            shown = f"{running} of {tasks.total()} tasks run"
+            if tasks["INITIALIZING"] and (restored := self._restored()):
+                return f"Flink restores {restored} ({shown})"
+            return f"Flink starts the job{' again' if self._begun else ''} ({shown})"
+        return ""
+
+    def _savepoint(self, job: str) -> str:
+        """Where it is.
+
+        Raises:
+          Exception: there is none, for the reason in its text.
+        """
+        path = f"/jobs/{job}/savepoints"
+        request = self._ask("POST", path, {"cancel-job": False})["request-id"]
+        deadline = time.monotonic() + _SAVEPOINT_SECONDS
+        while time.monotonic() < deadline:
+            told = self._ask("GET", f"{path}/{request}")
+            if told["status"]["id"] == "COMPLETED":
+                done = told["operation"]
+                if "location" in done:
+                    return str(done["location"])
+                trace = str(done.get("failure-cause", {}).get("stack-trace", ""))
+                raise RuntimeError(line_of(RuntimeError(trace or "it does not say why")))
+            time.sleep(0.1)
+        raise TimeoutError(f"not done in {_SAVEPOINT_SECONDS:.0f} s")
+
+    def _tell_what_is_kept(self) -> None:
+        """Say with what another call goes on; Flink knows it for an hour after the end."""
+        try:
+            kept = self._kept if self._ends else self._newest_kept()
+        except (OSError, KeyError):
+            # Nothing has gone wrong but this look; the state is where it was before.
+            return
+        if kept:
+            _LOG.info("to go on where it stopped, give --savepoint_path=%s", kept)
+
+    def _newest_kept(self) -> str:
+        """The last savepoint or checkpoint of a stream that was not told to end, or ""."""
+        kept = list[tuple[int, str]]()
+        for job in self._jobs():
+            latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
+            found = [latest.get(name) for name in ("completed", "savepoint")]
+            kept += [
+                (int(each["trigger_timestamp"]), str(each["external_path"]))
+                for each in found
+                if each and not each.get("discarded")
+            ]
+        return max(kept, default=(0, ""))[1]
+
+    def _give_up(self, failure: str) -> None:
+        self._given_up = failure
+        _LOG.warning("the job failed %d times and is given up", MOST_FAILURES)
+        try:
+            self.cancel()
+        except Exception as error:
+            _LOG.warning("Flink did not cancel the job (%s); cancel it there", error)
+
+    def _failures(self, after: int) -> list[tuple[int, str]]:
+        """What has ended its runs since then: when, in milliseconds, and by what, with traces."""
+        found = list[tuple[int, str]]()
+        for job in self._running():
+            told = self._ask("GET", f"/jobs/{job}/exceptions?maxExceptions={2 * MOST_FAILURES}")
+            entries = told["exceptionHistory"]["entries"]
+            found += [(int(each["timestamp"]), str(each["stacktrace"])) for each in entries]
+        return sorted(each for each in found if each[0] > after)
+
+    def _running(self) -> list[str]:
+        """Flink's ids for it; one once it has begun, none when it has ended."""
+        return [str(job["jid"]) for job in self._jobs() if job["end-time"] < 0]
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        """What Flink says of it, whether it runs or has ended."""
+        jobs = self._ask("GET", "/jobs/overview")["jobs"]
+        return [job for job in jobs if job["name"] == self._name]
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        url = f"{self._address}{path}"
+        answer = requests.request(method, url, json=body, timeout=_SECONDS)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def _address(options: PipelineOptions) -> str | None:
+    """The URL of Flink's REST API, if the call says where it is."""
+    master = str(options.view_as(FlinkRunnerOptions).flink_master or "")
+    if not master or master.startswith("["):
+        return None
+    return (master if "://" in master else f"http://{master}").rstrip("/")

@@ -1,0 +1,1 @@
+"""Python workers for runners that run elsewhere."""

@@ -1,0 +1,271 @@
+"""What a transaction is: which column plays which role, and which columns are features."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any, Literal, cast, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import pyarrow as pa
+
+from beam_fraud.errors import UsageError
+from beam_fraud.schema.velocity import Velocity
+
+Kind = Literal["numeric", "categorical"]
+Missing = Literal["allow", "reject"]
+#: What is made of labels: they are not read; read where a row has one, as scoring does for features
+#: that count known frauds; or every row must have one, as training needs.
+Labels = Literal["ignored", "known", "required"]
+
+#: The roles a column can play, in the order of a transaction's Arrow columns.
+ROLES = (
+    "transaction_id",
+    "event_time",
+    "account_id",
+    "merchant_id",
+    "amount",
+    "currency",
+    "label",
+    "labelled_at",
+)
+#: Roles whose values are identifiers: UTF-8 strings, integers in decimal form.
+ID_ROLES = ("transaction_id", "account_id", "merchant_id")
+#: Roles that every schema must give a column to.
+REQUIRED_ROLES = ("event_time", "amount")
+#: Roles that say what became of a transaction, and when that was known.
+LABEL_ROLES = ("label", "labelled_at")
+#: Time of an event everywhere in the graph: microseconds, UTC.
+EVENT_TIME = pa.timestamp("us", tz="UTC")
+#: Names that the graph writes itself, so no feature may bear them.
+RESERVED = frozenset(
+    (
+        *ROLES,
+        *("position", "payload", "reason", "detail"),
+        *("score", "flagged", "decision", "rules", "reasons", "model_id"),
+        *("is_weekend", "is_night"),
+    )
+)
+#: Names that raw batches (`sources.raw`) and steps of the graph give to columns of their own.
+_RAW_NAMES = frozenset(
+    (
+        *("@position", "@payload", "@appended", "@source", "@reason", "@detail"),
+        *("@row", "@order", "@features"),
+    )
+)
+#: Roles whose column may be a categorical feature under the same name.
+_CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
+#: Roles whose values can be the key of velocity features; so can those of any other column but a
+#: numeric feature.
+_KEY_ROLES = _CATEGORICAL_ROLES
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column of the input that is a feature as it stands."""
+
+    #: Name of the column in the input, and of the feature.
+    column: str
+    #: Numbers, or strings coded by the category list in the model bundle.
+    kind: Kind = "numeric"
+    #: What an absent value is: NaN for the model to impute, or a dead letter.
+    missing: Missing = "reject"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Column roles, features and conventions of one kind of transaction data.
+
+    Raises:
+      UsageError: a role is missing, a name is used twice, a timezone is unknown or a velocity
+        feature's key is not there.
+    """
+
+    #: Name of the schema, as presets and bundles show it.
+    name: str
+    #: Role to column; `event_time` and `amount` are there always, the others may be absent.
+    roles: dict[str, str]
+    #: Features that are columns of the input, in order.
+    features: tuple[FeatureColumn, ...] = ()
+    #: Whether `is_weekend` and `is_night` are features.
+    calendar: bool = True
+    #: IANA time zone in which weekends and nights are told.
+    timezone: str = "UTC"
+    #: Whether an amount below zero (a refund) is a transaction or a dead letter.
+    allow_negative: bool = False
+    #: If set, event times are seconds after this moment (ISO 8601) and not epoch seconds.
+    time_origin: str | None = None
+    #: Definitions of features over the recent transactions of a key.
+    velocity: tuple[Velocity, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for role in self.roles:
+            if role not in ROLES:
+                raise UsageError(
+                    f"schema {self.name}: unknown role {role!r} (roles: {', '.join(ROLES)})"
+                )
+        for role in REQUIRED_ROLES:
+            if role not in self.roles:
+                raise UsageError(f"schema {self.name}: no column is given for the role {role!r}")
+        for column in (*self.roles.values(), *(feature.column for feature in self.features)):
+            if column in _RAW_NAMES or not column.isprintable() or set(column) & set('"\\'):
+                raise UsageError(f"schema {self.name}: {column!r} cannot be the name of a column")
+        self._check_features()
+        self._check_velocity()
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise UsageError(
+                f"schema {self.name}: unknown timezone {self.timezone!r} (as in 'Europe/Brussels')"
+            ) from None
+        if self.time_origin is not None:
+            try:
+                datetime.fromisoformat(self.time_origin)
+            except ValueError:
+                raise UsageError(
+                    f"schema {self.name}: time_origin {self.time_origin!r} is not an ISO 8601 time"
+                ) from None
+
+    def _check_features(self) -> None:
+        names = [feature.column for feature in self.features]
+        for feature in self.features:
+            name = feature.column
+            if names.count(name) > 1:
+                raise UsageError(f"schema {self.name}: feature {name!r} is listed twice")
+            if name in RESERVED and name != self.roles.get(name):
+                raise UsageError(
+                    f"schema {self.name}: {name!r} is a name of the output, rename that feature"
+                )
+            if name in ROLES and (name not in _CATEGORICAL_ROLES or feature.kind == "numeric"):
+                raise UsageError(
+                    f"schema {self.name}: {name!r} is a role, which cannot be a {feature.kind} "
+                    "feature as well"
+                )
+
+    def _check_velocity(self) -> None:
+        taken = RESERVED | {feature.column for feature in self.features}
+        for spec in self.velocity:
+            where = f"schema {self.name}: velocity of {' and '.join(spec.key)}"
+            for column in spec.key:
+                self._check_key(column, where)
+            if spec.needs_merchants and "merchant_id" not in self.roles:
+                raise UsageError(f"{where}: distinct_merchant needs a column for 'merchant_id'")
+            for name in spec.names:
+                if name in taken:
+                    raise UsageError(f"{where}: there is a feature or column {name!r} already")
+            taken |= set(spec.names)
+
+    def _check_key(self, column: str, where: str) -> None:
+        if column in _KEY_ROLES and column in self.roles:
+            return
+        for role, played in self.roles.items():
+            if column == played and role in _KEY_ROLES:
+                raise UsageError(f"{where}: {column!r} goes by its role, write {role!r}")
+        if column in RESERVED or column in _RAW_NAMES or column in self.roles.values():
+            known = ", ".join(role for role in _KEY_ROLES if role in self.roles)
+            raise UsageError(
+                f"{where}: {column!r} cannot be a key; {known or 'no role'} or a column of text can"
+            )
+        if column in (feature.column for feature in self.features if feature.kind == "numeric"):
+            raise UsageError(
+                f"{where}: {column!r} is a numeric feature; a key is text, make it categorical"
+            )
+        near = get_close_matches(column, [r for r in _KEY_ROLES if r in self.roles], 1, 0.9)
+        if near:
+            raise UsageError(f"{where}: unknown key {column!r}, did you mean {near[0]!r}?")
+        if not column or not column.isprintable() or set(column) & set('"\\'):
+            raise UsageError(f"{where}: {column!r} cannot be the name of a column")
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns that are read only because they are keys of velocity features, in order."""
+        read = {*self.roles, *(feature.column for feature in self.features)}
+        keys = (column for spec in self.velocity for column in spec.key)
+        return tuple(dict.fromkeys(column for column in keys if column not in read))
+
+    def role(self, role: str) -> str | None:
+        """The column that plays `role`, or None."""
+        return self.roles.get(role)
+
+    def columns(self, *, labels: Labels) -> tuple[str, ...]:
+        """Every input column this schema reads, each once, roles first.
+
+        Args:
+          labels: whether they are read as well.
+        """
+        left_out = LABEL_ROLES if labels == "ignored" else ()
+        roles = [self.roles[r] for r in ROLES if r in self.roles and r not in left_out]
+        features = (feature.column for feature in self.features)
+        return tuple(dict.fromkeys((*roles, *features, *self.key_columns)))
+
+    def transactions(self, *, labels: Labels) -> pa.Schema:
+        """Arrow schema of validated transactions: the roles, then the feature columns.
+
+        `account_id` and `merchant_id` are always there, null where the schema has none; `currency`
+        `label` (int8, 0 or 1) and `labelled_at` only where it has one, the labels only if they are
+        read; null labels are unknown. Numeric
+        features are float64 with NaN for absent, categorical ones and further keys of velocity
+        features strings with null for absent.
+        """
+        fields = [
+            pa.field("transaction_id", pa.string(), nullable=False),
+            pa.field("event_time", EVENT_TIME, nullable=False),
+            pa.field("account_id", pa.string()),
+            pa.field("merchant_id", pa.string()),
+            pa.field("amount", pa.float64(), nullable=False),
+        ]
+        if "currency" in self.roles:
+            fields.append(pa.field("currency", pa.string()))
+        if labels != "ignored" and "label" in self.roles:
+            fields.append(pa.field("label", pa.int8(), nullable=labels == "known"))
+            if "labelled_at" in self.roles:
+                fields.append(pa.field("labelled_at", EVENT_TIME))
+        taken = {field.name for field in fields}
+        for feature in self.features:
+            if feature.column not in taken:
+                numeric = feature.kind == "numeric"
+                fields.append(pa.field(feature.column, pa.float64() if numeric else pa.string()))
+        fields += [pa.field(column, pa.string()) for column in self.key_columns]
+        return pa.schema(fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schema as JSON-compatible values, as a bundle's manifest keeps it."""
+        values = asdict(self)
+        values["features"] = [asdict(feature) for feature in self.features]
+        values["velocity"] = [spec.to_dict() for spec in self.velocity]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Schema:
+        """The inverse of `to_dict`.
+
+        Raises:
+          UsageError: a key is unknown or a value cannot be meant.
+        """
+        fields = dict(values)
+        try:
+            columns = cast(list[Any], fields.pop("features"))
+            for column in columns:
+                _check_types(FeatureColumn, column)
+            features = tuple(FeatureColumn(**column) for column in columns)
+            # Schemas of earlier versions have none.
+            specs = cast(list[Any], fields.pop("velocity", []))
+            velocity = tuple(Velocity.from_dict(spec) for spec in specs)
+            _check_types(cls, fields)
+            return cls(features=features, velocity=velocity, **fields)
+        except (TypeError, KeyError, ValueError) as error:
+            raise UsageError(f"schema: not one of this version's ({error})") from None
+
+
+def _check_types(kind: type, values: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError for a value that is not of its field's type."""
+    types = get_type_hints(kind)
+    for name, value in dict(values).items():
+        if name in types:
+            try:
+                msgspec.convert(value, types[name])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{name}: {error}") from None

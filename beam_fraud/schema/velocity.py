@@ -1,0 +1,198 @@
+"""What a velocity feature is: aggregates of a key's transactions over windows in time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from beam_fraud.errors import UsageError
+from beam_fraud.schema.duration import microseconds
+
+#: What can be told of the transactions in a window.
+AGGREGATES = (
+    "count",
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "std",
+    "ratio",
+    "seconds_since_last",
+    "distinct_merchant",
+    "risk",
+)
+#: Those that have no value for some transactions, whose window is never empty.
+_UNDEFINED = frozenset({"std", "ratio", "seconds_since_last"})
+#: Those that have none where a window, for its delay, may hold no transaction at all.
+_UNDEFINED_IF_EMPTY = _UNDEFINED | {"mean", "max", "min"}
+#: How key columns are called in the names of features; others go by their own name.
+_SHORT = {"account_id": "account", "merchant_id": "merchant"}
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """Aggregates of the transactions that share a key, in windows that end at (or before) now.
+
+    A window `w` with delay `d` is `(t - d - w, t - d]` for a transaction at `t`, which is itself
+    in it if there is no delay. A row of the same time that comes later is not.
+
+    Raises:
+      UsageError: something cannot be meant.
+
+    Example:
+      >>> Velocity(("merchant_id",), ("1d", "7d"), ("count", "risk"), delay="7d").names
+      ('merchant_count_1d_delay_7d', 'merchant_risk_1d_delay_7d', \
+'merchant_count_7d_delay_7d', 'merchant_risk_7d_delay_7d')
+    """
+
+    #: Columns whose values together are the key.
+    key: tuple[str, ...]
+    #: Lengths of the windows, as in `7d`.
+    windows: tuple[str, ...]
+    #: Which of `AGGREGATES`.
+    aggregates: tuple[str, ...]
+    #: How long before now the windows end.
+    delay: str = "0d"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        where = f"velocity of {' and '.join(self.key) or 'no key'}"
+        for field in ("key", "windows", "aggregates"):
+            values = getattr(self, field)
+            if not values:
+                raise UsageError(f"{where}: {field} must not be empty")
+            for value in values:
+                if values.count(value) > 1:
+                    raise UsageError(f"{where}: {field} has {value!r} twice")
+        for aggregate in self.aggregates:
+            if aggregate not in AGGREGATES:
+                near = get_close_matches(aggregate, AGGREGATES, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(AGGREGATES)}"
+                raise UsageError(f"{where}: unknown aggregate {aggregate!r}, {hint}")
+        try:
+            lengths = [microseconds(window) for window in self.windows]
+            delay = microseconds(self.delay)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+        if not min(lengths):
+            raise UsageError(f"{where}: a window must be longer than 0")
+        if len(set(lengths)) < len(lengths):
+            raise UsageError(f"{where}: two windows are equally long ({', '.join(self.windows)})")
+        if "risk" in self.aggregates and not delay:
+            # Without one a training row would count its own label.
+            raise UsageError(f"{where}: risk needs a delay, as in delay = '7d'")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features: by window, then by aggregate; `seconds_since_last` once."""
+        named = (
+            self.name(aggregate, window) for window in self.windows for aggregate in self.aggregates
+        )
+        return tuple(dict.fromkeys(named))
+
+    def name(self, aggregate: str, window: str) -> str:
+        """Name of one feature, `<key>_<aggregate>_<window>[_delay_<delay>]`."""
+        key = "_".join(_SHORT.get(column, column) for column in self.key)
+        if aggregate == "seconds_since_last":
+            return f"{key}_{aggregate}"
+        delayed = f"_delay_{self.delay}" if self.delay_microseconds else ""
+        return f"{key}_{aggregate}_{window}{delayed}"
+
+    def only(self, names: Collection[str]) -> tuple[Velocity, ...]:
+        """What computes those of the features that are among `names`, and none beside them.
+
+        Example:
+          >>> both = Velocity(("account_id",), ("1h", "1d"), ("count", "mean"))
+          >>> [part.names for part in both.only({"account_count_1h", "account_mean_1d", "x"})]
+          [('account_count_1h',), ('account_mean_1d',)]
+        """
+        gap = "seconds_since_last"
+        # It looks as far back as the longest window, so it keeps them all.
+        wanted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        if gap in self.aggregates and self.name(gap, "") in names:
+            wanted[(gap,)] = self.windows
+        for window in self.windows:
+            told = (a for a in self.aggregates if a != gap and self.name(a, window) in names)
+            if aggregates := tuple(told):
+                wanted[aggregates] = (*wanted.get(aggregates, ()), window)
+        return tuple(
+            replace(self, windows=windows, aggregates=aggregates)
+            for aggregates, windows in wanted.items()
+        )
+
+    @property
+    def window_microseconds(self) -> tuple[int, ...]:
+        """Lengths of the windows, in their order."""
+        return tuple(microseconds(window) for window in self.windows)
+
+    @property
+    def delay_microseconds(self) -> int:
+        """How long before now the windows end."""
+        return microseconds(self.delay)
+
+    @property
+    def undefined_names(self) -> tuple[str, ...]:
+        """Names of the features that are NaN for some transactions: of a key's first one, say."""
+        undefined = _UNDEFINED_IF_EMPTY if self.delay_microseconds else _UNDEFINED
+        kept = tuple(a for a in self.aggregates if a in undefined)
+        return replace(self, aggregates=kept).names if kept else ()
+
+    @property
+    def horizon(self) -> int:
+        """How far back any of the features looks, in microseconds: longest window and delay.
+
+        Nothing sees a transaction at `t - horizon`, not even `seconds_since_last`.
+        """
+        return max(self.window_microseconds) + self.delay_microseconds
+
+    @property
+    def needs_sums(self) -> bool:
+        """Whether amounts are added up."""
+        return not {"sum", "mean", "std", "ratio"}.isdisjoint(self.aggregates)
+
+    @property
+    def needs_squares(self) -> bool:
+        """Whether squares of amounts are added up."""
+        return "std" in self.aggregates
+
+    @property
+    def needs_extremes(self) -> bool:
+        """Whether the smallest or the largest amount is looked for."""
+        return not {"min", "max"}.isdisjoint(self.aggregates)
+
+    @property
+    def needs_merchants(self) -> bool:
+        """Whether merchants are told apart."""
+        return "distinct_merchant" in self.aggregates
+
+    @property
+    def needs_last(self) -> bool:
+        """Whether the time of the key's previous transaction is looked up."""
+        return "seconds_since_last" in self.aggregates
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether known frauds are counted."""
+        return "risk" in self.aggregates
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as JSON-compatible values, as a bundle's manifest keeps it."""
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Velocity:
+        """The inverse of `to_dict`.
+
+        Raises:
+          UsageError: a key is unknown or a value cannot be meant.
+        """
+        try:
+            fields: dict[str, Any] = {
+                name: value if isinstance(value, str) else tuple(value)
+                for name, value in values.items()
+            }
+            return cls(**fields)
+        except TypeError as error:
+            raise UsageError(f"velocity: not one of this version's ({error})") from None

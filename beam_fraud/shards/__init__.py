@@ -1,1 +1,0 @@
-"""What a stream remembers, cut into shards: pure logic, without a runner."""

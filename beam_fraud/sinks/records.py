@@ -1,0 +1,73 @@
+"""Dead letters into the table `dead_letters` of a database."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from beam_fraud.schema.stages import DEAD_LETTER, LABEL
+from beam_fraud.storage.database.connection import writing
+from beam_fraud.storage.database.errors import PassingDatabaseError
+from beam_fraud.storage.database.retry import PATIENCE, persistently
+from beam_fraud.storage.database.tables import DEAD_LETTERS, LABELS
+from beam_fraud.storage.database.upsert import upsert, upsert_columns
+
+_LOG = logging.getLogger(__name__)
+#: Bytes that are written in one transaction, roughly: payloads may be large.
+_BYTES_AT_A_TIME = 32 << 20
+
+
+def write_dead_letters(url: str, batch: pa.RecordBatch, patience: float = PATIENCE) -> bool:
+    """Write dead letters; the same twice changes nothing.
+
+    They are in Parquet files as well. So a database that stays down costs a warning, not the run.
+
+    Args:
+      url: a database that `prepare_database` has prepared.
+      batch: n rows of the schema `stages.DEAD_LETTER`.
+      patience: for how many seconds it is tried.
+
+    Returns:
+      Whether the database has them.
+
+    Raises:
+      FraudError: the database refuses for a reason that does not pass.
+    """
+    if len(batch) > 1 and batch.nbytes > _BYTES_AT_A_TIME:
+        half = len(batch) // 2
+        halves = (batch.slice(0, half), batch.slice(half))
+        # Both, whatever becomes of the first.
+        written = [write_dead_letters(url, part, patience) for part in halves]
+        return all(written)
+    columns = {name: batch.column(name).to_pylist() for name in DEAD_LETTER.names}
+    columns["dead_at"] = [datetime.now(UTC)] * len(batch)
+    try:
+        persistently(
+            url, lambda c: upsert_columns(c, DEAD_LETTERS, columns, keep=("dead_at",)), patience
+        )
+    except PassingDatabaseError as error:
+        _LOG.warning(
+            "%d dead letters are in the Parquet files alone, not in the table: %s",
+            len(batch),
+            error,
+        )
+        return False
+    return True
+
+
+def write_labels(url: str, batch: pa.RecordBatch) -> None:
+    """Write labels in one transaction; the same twice changes nothing.
+
+    Of two labels that one person gives one transaction at one moment, the last written stays.
+
+    Args:
+      url: a database that `prepare_database` has prepared.
+      batch: rows with the columns of `stages.LABEL`; others are left out.
+
+    Raises:
+      FraudError: the database refuses or cannot be reached.
+    """
+    with writing(url) as connection:
+        upsert(connection, LABELS, batch.select(LABEL.names).to_pylist())

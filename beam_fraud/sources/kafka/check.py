@@ -1,0 +1,152 @@
+"""Whether a topic is there and may be used, asked before anything is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from shlex import quote
+from time import monotonic
+
+from beam_fraud.errors import FraudError
+from beam_fraud.sources.kafka.client import Reports, new_admin, new_consumer
+from beam_fraud.sources.kafka.failure import (
+    ClusterMetadata,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    about_topic,
+    is_hopeless,
+    is_passing,
+    no_connection,
+)
+from beam_fraud.sources.kafka.settings import KafkaSettings
+
+#: How long a broker may take until it answers, in seconds.
+PATIENCE = 10.0
+#: How long a question waits before what the client reports is looked at.
+_ATTEMPT = 1.0
+#: What is said of brokers that cannot tell ids.
+_WITHOUT_IDS = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
+#: Topics that are named at most where none is like the one asked for.
+_NAMED = 5
+
+
+def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIENCE) -> list[int]:
+    """The partitions of a topic, sorted; the topic is not created if it is not there.
+
+    Args:
+      settings: how the brokers are reached.
+      topic: its name.
+      seconds: how long to wait for an answer.
+
+    Raises:
+      UsageError: a property is wrong.
+      FraudError: no broker answers, the login is refused, or there is no such topic for it.
+    """
+    with _asking(settings, seconds) as ask:
+        found = ask.metadata(topic).topics[topic]
+        if found.error is None and found.partitions:
+            return sorted(found.partitions)
+        if found.error is None or found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            known = sorted(name for name in ask.metadata().topics if not name.startswith("__"))
+            raise FraudError(
+                f"Kafka {settings.bootstrap}: there is no topic {topic!r} "
+                f"({_others(topic, known)}); to create it: kafka-topics.sh --create "
+                f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}"
+            )
+        raise about_topic(settings, topic, found.error)
+
+
+def topic_ids(
+    settings: KafkaSettings, topics: Sequence[str], seconds: float = PATIENCE
+) -> dict[str, str]:
+    """The ids of topics that are there, by name: one that is created again gets another.
+
+    Brokers older than 2.8 give none, and their topics are left out.
+
+    Args:
+      settings: how the brokers are reached.
+      topics: their names.
+      seconds: how long to wait for an answer.
+
+    Raises:
+      UsageError: a property is wrong.
+      FraudError: no broker answers, or a topic cannot be used.
+    """
+    reports = Reports()
+    admin = new_admin(settings, reports)
+    asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=seconds)
+    found = {}
+    for topic, answer in asked.items():
+        try:
+            number = answer.result().topic_id
+        except KafkaException as raised:
+            error = raised.args[0]
+            if error.code() in _WITHOUT_IDS:
+                continue
+            if is_passing(error):
+                raise no_connection(settings, reports.errors) from None
+            raise about_topic(settings, topic, error) from None
+        if number.get_most_significant_bits() or number.get_least_significant_bits():
+            found[topic] = str(number)
+    return found
+
+
+def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:
+    """How many brokers there are.
+
+    Args:
+      settings: how they are reached.
+      seconds: how long to wait for an answer.
+
+    Raises:
+      UsageError: a property is wrong.
+      FraudError: no broker answers, or the login is refused.
+    """
+    with _asking(settings, seconds) as ask:
+        return len(ask.metadata().brokers)
+
+
+class _Asker:
+    def __init__(
+        self, consumer: Consumer, settings: KafkaSettings, reports: Reports, seconds: float
+    ) -> None:
+        self._consumer, self._settings, self._reports = consumer, settings, reports
+        self._until = monotonic() + seconds
+
+    def metadata(self, topic: str | None = None) -> ClusterMetadata:
+        """What the brokers say of a topic, or of all of them."""
+        while True:
+            left = self._until - monotonic()
+            try:
+                wait = max(0.01, min(_ATTEMPT, left))
+                found: ClusterMetadata = self._consumer.list_topics(topic, timeout=wait)
+                return found
+            except KafkaException:
+                # Reports come in while it is polled.
+                self._consumer.poll(0.05)
+                if left <= 0 or any(map(is_hopeless, self._reports.errors)):
+                    raise no_connection(self._settings, self._reports.errors) from None
+
+
+@contextmanager
+def _asking(settings: KafkaSettings, seconds: float) -> Iterator[_Asker]:
+    reports = Reports()
+    # Asking for metadata makes no member of the group.
+    consumer = new_consumer(settings, "beam-fraud", reports)
+    try:
+        yield _Asker(consumer, settings, reports, seconds)
+    finally:
+        consumer.close()
+
+
+def _others(topic: str, known: list[str]) -> str:
+    near = get_close_matches(topic, known, 3)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    if not known:
+        return "it has none; create one"
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return f"it has {', '.join(map(repr, known[:_NAMED]))}{more}"

@@ -1,0 +1,126 @@
+"""What the client library reports, as one line that names the broker, the reason and the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from beam_fraud.errors import FraudError, UsageError, install
+from beam_fraud.sources.kafka.settings import KafkaSettings
+
+try:
+    from confluent_kafka import (
+        OFFSET_BEGINNING,
+        OFFSET_INVALID,
+        Consumer,
+        KafkaError,
+        KafkaException,
+        Message,
+        Producer,
+        TopicCollection,
+        TopicPartition,
+    )
+    from confluent_kafka.admin import AdminClient, ClusterMetadata
+except ImportError as error:
+    raise FraudError(f"Kafka needs a client library ({error}): {install('kafka')}") from None
+
+__all__ = [
+    "OFFSET_BEGINNING",
+    "OFFSET_INVALID",
+    "AdminClient",
+    "ClusterMetadata",
+    "Consumer",
+    "KafkaError",
+    "KafkaException",
+    "Message",
+    "Producer",
+    "TopicCollection",
+    "TopicPartition",
+]
+
+
+#: `<broker>: ` before a reason and what the connection was doing after it.
+_BEFORE = re.compile(r"^(\S+://)?\S+?(:\d+)?/\S+: ")
+_AFTER = re.compile(r" \(after \d+ms in state \w+.*$")
+_ADDRESS = re.compile(r"Connect to \S+ failed: ")
+#: Broken off without a word, as by a listener that expects another protocol.
+_SILENT = re.compile(r"^\d+/\d+ brokers are down$|^Disconnected")
+#: Reports of a login or an encryption that cannot work, however often it is tried.
+_HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+
+#: Errors that pass: a broker is away, or does not yet know what it will.
+_PASSING = (
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError._WAIT_COORD,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+
+
+def reason_of(error: KafkaError) -> str:
+    """The reason in a report, without the broker's name and the state of the connection."""
+    text = " ".join(error.str().split())
+    return _ADDRESS.sub("", _AFTER.sub("", _BEFORE.sub("", text)))
+
+
+def is_hopeless(error: KafkaError) -> bool:
+    """Whether waiting will not help: a refused login, or no TLS."""
+    return error.code() in _HOPELESS or "SSL handshake failed" in error.str()
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether it is worth while to try again."""
+    return error.code() in _PASSING or error.retriable()
+
+
+def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> FraudError:
+    """Why the brokers cannot be reached.
+
+    Args:
+      settings: how they were tried.
+      reports: what a client has reported, the oldest first.
+    """
+    said = list(reports)
+    where = f"Kafka {settings.bootstrap}"
+    for error in reversed(said):
+        if is_hopeless(error):
+            reason = settings.without_secrets(reason_of(error))
+            if error.code() == KafkaError._AUTHENTICATION:
+                fix = "check sasl.mechanism, sasl.username and sasl.password"
+                return FraudError(f"{where}: the login was refused ({reason}); {fix}")
+            fix = "check security.protocol and ssl.ca.location"
+            return FraudError(f"{where}: no TLS connection ({reason}); {fix}")
+    reasons = [reason for error in said if not _SILENT.match(reason := reason_of(error))]
+    why = f" ({settings.without_secrets(reasons[-1])})" if reasons else ""
+    return FraudError(
+        f"{where}: no broker answers{why}; is it running, and is security.protocol what it expects?"
+    )
+
+
+def wrong_property(settings: KafkaSettings, error: Exception) -> UsageError:
+    """What the library says of a property that it refuses."""
+    cause = error.args[0] if isinstance(error, KafkaException) else error
+    text = cause.str() if isinstance(cause, KafkaError) else str(cause)
+    text = text.replace("Failed to create consumer: ", "").replace(
+        "Failed to create producer: ", ""
+    )
+    text = settings.without_secrets(" ".join(text.split()))
+    return UsageError(f"--kafka-config: {text} (properties go by librdkafka's names)")
+
+
+def about_topic(settings: KafkaSettings, topic: str, error: KafkaError) -> FraudError:
+    """Why a topic cannot be read or written, by the error of the broker."""
+    where = f"Kafka {settings.bootstrap}: topic {topic!r}"
+    code = error.code()
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return FraudError(f"{where}: this login is not allowed to use it; ask for access to it")
+    unknown = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+    if code in (*unknown, KafkaError._UNKNOWN_PARTITION):
+        return FraudError(f"{where}: it is not there, or no longer; create it, or name another one")
+    return FraudError(f"{where}: {settings.without_secrets(reason_of(error))}")

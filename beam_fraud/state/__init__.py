@@ -1,0 +1,1 @@
+"""What a stream remembers: shards, checkpoints and the clock of events."""

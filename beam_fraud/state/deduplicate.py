@@ -1,0 +1,330 @@
+"""Transactions whose id came before are left out, as far back as a horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.features.event_clock import NEVER, EventClock
+from beam_fraud.features.hashing import IdHash, WideHashes, other_hash
+from beam_fraud.schema.event_time import event_micros
+from beam_fraud.sources.raw import is_of_labels
+from beam_fraud.state.shard import Delta, Effects
+
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
+
+#: First word of an empty slot.
+_EMPTY = np.uint64(0)
+#: Part of the slots that may be taken: above it, look-ups need many steps.
+_FULLEST = 0.6
+_FEWEST_LOG2 = 10
+#: Slots that are moved to a new table at once; some arrays of this size are in memory then.
+_MOVED = 1 << 18
+
+
+class IdTable:
+    """Hashes of 128 bits of ids (`IdHash.wide`).
+
+    Takes 27 to 54 bytes an id, and for a moment half as much again when it grows.
+    `records.duplicates.SeenIds` takes less, but has to search all of its runs: with blocks of a
+    thousand rows among a million ids that takes three times as long.
+
+    A hash lies in the slot that the upper bits of its first word name, or in the first that is free
+    at steps which the lower bits say. Nobody who does not know the key can choose ids that want the
+    same slots.
+
+    Example:
+      >>> import numpy as np
+      >>> table = IdTable()
+      >>> table.add(np.array([[70, 80, 70], [1, 1, 1]], dtype=np.uint64)).tolist()
+      [True, True, False]
+      >>> table.has(np.array([[80, 80], [1, 2]], dtype=np.uint64)).tolist()
+      [True, False]
+    """
+
+    def __init__(self) -> None:
+        self._allocate(_FEWEST_LOG2)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the table takes."""
+        return self._slots.nbytes
+
+    def has(self, hashes: WideHashes) -> Mask:
+        """Which of `hashes` (uint64[2, n]) are in the table; bool[n]."""
+        first, second = _marked(hashes)
+        known = np.zeros(len(first), dtype=bool)
+        rows, places = np.arange(len(first)), self._places(first)
+        while len(rows):
+            same, taken = self._compared(places, first, second)
+            known[rows[same]] = True
+            rows, first, second, places = _onward(taken & ~same, rows, first, second, places)
+            places = self._next(places, first)
+        return known
+
+    def add(self, hashes: WideHashes) -> Mask:
+        """Put those of `hashes` into the table that are not in it.
+
+        Args:
+          hashes: uint64[2, n].
+
+        Returns:
+          bool[n]: true for the first of those that are equal, unless it was there before.
+        """
+        first, second = _marked(hashes)
+        order = np.sort(first)
+        if not (order[1:] == order[:-1]).any():
+            return self._add(first, second)
+        rows = np.lexsort((second, first))
+        again = (first[rows[1:]] == first[rows[:-1]]) & (second[rows[1:]] == second[rows[:-1]])
+        rows = rows[np.concatenate(([True], ~again))]
+        new = np.zeros(len(first), dtype=bool)
+        new[rows] = self._add(first[rows], second[rows])
+        return new
+
+    def _add(self, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> Mask:
+        """As `add`, of distinct hashes without an empty first word."""
+        if self._taken + len(first) > len(self._slots) * _FULLEST:
+            self._grow(len(first))
+        new = np.zeros(len(first), dtype=bool)
+        rows, places = np.arange(len(first)), self._places(first)
+        while len(rows):
+            free = np.flatnonzero(self._slots[places, 0] == _EMPTY)
+            self._slots[places[free], 0] = first[free]
+            self._slots[places[free], 1] = second[free]
+            new[rows[free]] = True
+            # Of several that wanted one slot, the last has it; the others take steps.
+            same, _ = self._compared(places, first, second)
+            new[rows[~same]] = False
+            rows, first, second, places = _onward(~same, rows, first, second, places)
+            places = self._next(places, first)
+        self._taken += int(np.count_nonzero(new))
+        return new
+
+    def _compared(
+        self, places: Places, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]
+    ) -> tuple[Mask, Mask]:
+        """Which slots hold the hashes, and which hold anything; bool[n] each."""
+        there = self._slots[places, 0]
+        same = there == first
+        held = np.flatnonzero(same)
+        same[held] = self._slots[places[held], 1] == second[held]
+        return same, there != _EMPTY
+
+    def _places(self, first: npt.NDArray[np.uint64]) -> Places:
+        return (first >> self._shift).view(np.int64)
+
+    def _next(self, places: Places, first: npt.NDArray[np.uint64]) -> Places:
+        return (places + (first.view(np.int64) | 1)) & (len(self._slots) - 1)
+
+    def _grow(self, more: int) -> None:
+        """Move all to a larger table, with room for some more."""
+        before, log2 = self._slots, _FEWEST_LOG2
+        while (1 << log2) * _FULLEST < self._taken + more:
+            log2 += 1
+        self._allocate(log2)
+        for start in range(0, len(before), _MOVED):
+            piece = before[start : start + _MOVED]
+            piece = piece[piece[:, 0] != _EMPTY]
+            self._add(piece[:, 0].copy(), piece[:, 1].copy())
+
+    def _allocate(self, log2: int) -> None:
+        #: The words of a hash side by side: they are looked at together.
+        self._slots = np.zeros((1 << log2, 2), dtype=np.uint64)
+        self._shift = np.uint64(64 - log2)
+        self._taken = 0
+
+
+def _marked(hashes: WideHashes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """First words, none of which is that of an empty slot, and second words."""
+    return np.maximum(hashes[0], np.uint64(1)), hashes[1]
+
+
+def _onward(
+    some: Mask,
+    rows: Places,
+    first: npt.NDArray[np.uint64],
+    second: npt.NDArray[np.uint64],
+    places: Places,
+) -> tuple[Places, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Places]:
+    kept = np.flatnonzero(some)
+    return rows[kept], first[kept], second[kept], places[kept]
+
+
+_ALL = -(1 << 63)
+_WORD = 8
+
+
+class DeduplicateShard:
+    """Leaves out rows of transactions whose id it has seen; the first wins.
+
+    An id is remembered until event time has got at least `horizon` further than it was when the
+    id came, and at most twice that: ids are kept in generations, a new one starts as soon as the
+    clock is `horizon` after the start of the last, and two are remembered. The bulk of the rows
+    moves the clock (`EventClock`), so a few rows far ahead of all others forget nothing.
+
+    Two ids are the same if all 128 bits of their hashes are. What is kept are segments of 64-bit
+    words: the start of a generation (int64 microseconds), the number of ids inverted (~n), the
+    fingerprint of the hash's key, the first words of the hashes, their second words. A stream that
+    began before there was a key goes on without: its segments are the start, n, and as many words.
+    A horizon other than before counts from the next generation on.
+
+    Args:
+      horizon: microseconds of event time.
+      count: called with the number of rows left out, where there are any.
+      hashing: of the stream.
+      clock: how far event time has got; None for a new one.
+    """
+
+    def __init__(
+        self,
+        horizon: int,
+        count: Callable[[int], None],
+        hashing: IdHash,
+        clock: EventClock | None = None,
+    ) -> None:
+        self._horizon = horizon
+        self._count = count
+        self._hash = hashing
+        self._clock = clock or EventClock()
+        #: When the next generation starts; None while the clock does not stand anywhere.
+        self._due: int | None = None
+        #: Starts and ids of the generations remembered: at most two, the older one first.
+        self._starts: list[int] = []
+        self._seen: list[IdTable] = []
+
+    @property
+    def needed_from(self) -> int:
+        """Start of the older generation, which is what its deltas have for their newest time."""
+        return self._starts[0] if len(self._starts) > 1 else _ALL
+
+    @property
+    def waiting(self) -> bool:
+        """Never: rows go on at once."""
+        return False
+
+    def restore(self, kept: Sequence[bytes]) -> Effects:
+        """Remember the ids of the two newest generations."""
+        segments = self._segments(kept)
+        for start in sorted(segments)[-2:]:
+            self._begin(start)
+            for hashes in segments[start]:
+                self._seen[-1].add(hashes)
+        return Effects()
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Rows of `Schema.transactions` without those whose id came before; labels as they are."""
+        if is_of_labels(batch):
+            return Effects([batch])
+        if not batch.num_rows:
+            return Effects()
+        begun = self._begin_in_time(event_micros(batch))
+        hashes = self._hash.wide(batch.column("transaction_id"))
+        first = self._first(hashes)
+        if not first.all():
+            self._count(int(np.count_nonzero(~first)))
+            batch, hashes = batch.filter(pa.array(first)), hashes[:, first]
+        if not batch.num_rows and not begun:
+            return Effects()
+        start = self._starts[-1]
+        delta = Delta(self._segment(start, [hashes]), newest=start)
+        return Effects(rows=[batch] if batch.num_rows else [], deltas=[delta])
+
+    def tick(self, now: float) -> Effects:
+        """Nothing waits."""
+        return Effects()
+
+    def finish(self) -> Effects:
+        """Nothing waits."""
+        return Effects()
+
+    def merge(self, kept: Sequence[bytes]) -> bytes:
+        """The segments of each generation in one, without those that are forgotten."""
+        segments = self._segments(kept)
+        needed = [start for start in sorted(segments) if start >= self.needed_from]
+        return b"".join(self._segment(start, segments[start]) for start in needed)
+
+    def _begin_in_time(self, times: npt.NDArray[np.int64]) -> bool:
+        """Start a generation if it is time to; whether it was."""
+        self._clock.observe(times)
+        now = self._clock.at
+        if not self._starts:
+            self._begin(int(np.sort(times)[len(times) // 2]) if now == NEVER else now)
+            return True
+        if now == NEVER:
+            return False
+        if self._due is None:
+            # The start may be of a row far ahead, which a state of before begins with.
+            self._due = min(self._starts[-1], now) + self._horizon
+        if now < self._due:
+            return False
+        # Starts tell generations apart, so they ascend.
+        self._begin(max(now, self._starts[-1] + 1))
+        self._due = now + self._horizon
+        return True
+
+    def _begin(self, start: int) -> None:
+        """Start a generation, and forget the one before the last."""
+        self._starts = [*self._starts[-1:], start]
+        self._seen = [*self._seen[-1:], IdTable()]
+
+    def _first(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
+        """Which ids no generation has; put them into the newest."""
+        *older, newest = self._seen
+        if not older:
+            return newest.add(hashes)
+        first = ~older[0].has(hashes)
+        if first.all():
+            return newest.add(hashes)
+        first[first] = newest.add(hashes[:, first])
+        return first
+
+    def _segment(self, start: int, hashes: Sequence[WideHashes]) -> bytes:
+        rows = sum(part.shape[1] for part in hashes)
+        header = [start, ~rows, self._hash.fingerprint] if self._hash.keyed else [start, rows]
+        words = [part[word] for word in range(self._hash.words) for part in hashes]
+        return b"".join((np.array(header, np.int64).tobytes(), *(word.tobytes() for word in words)))
+
+    def _segments(self, kept: Sequence[bytes]) -> dict[int, list[WideHashes]]:
+        """Start of a generation to its hashes, in pieces."""
+        segments: dict[int, list[WideHashes]] = {}
+        for data in kept:
+            words = _words(data)
+            while len(words):
+                start, hashes, words = self._read(words)
+                segments.setdefault(start, []).append(hashes)
+        return segments
+
+    def _read(self, words: npt.NDArray[np.int64]) -> tuple[int, WideHashes, npt.NDArray[np.int64]]:
+        """The first segment, and the words behind it."""
+        keyed = int(words[min(1, len(words) - 1)]) < 0
+        header = 3 if keyed else 2
+        if len(words) < header:
+            raise _damaged()
+        if keyed != self._hash.keyed or (keyed and int(words[2]) != self._hash.fingerprint):
+            raise other_hash("the ids seen so far")
+        rows = ~int(words[1]) if keyed else int(words[1])
+        end = header + rows * self._hash.words
+        if end > len(words):
+            raise _damaged()
+        hashes = np.zeros((2, rows), dtype=np.uint64)
+        found = words[header:end].view(np.uint64)
+        hashes[: self._hash.words] = found.reshape(self._hash.words, rows)
+        return int(words[0]), hashes, words[end:]
+
+
+def _words(data: bytes) -> npt.NDArray[np.int64]:
+    if len(data) % _WORD:
+        raise _damaged()
+    return np.frombuffer(data, np.int64)
+
+
+def _damaged() -> FraudError:
+    return FraudError(
+        "the stream's state: the ids seen so far are damaged; start anew with another --out"
+    )

@@ -1,0 +1,262 @@
+"""Rows of several partitions in the order of their event times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.schema.event_time import event_micros
+from beam_fraud.sources.raw import Origin, origin_of, with_origin
+from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
+from beam_fraud.state.shard import Delta, Effects, Unaged
+
+#: Rows that go on in one batch.
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class WaitingRows:
+    """At least one row of one source, sorted by event time, then as they came."""
+
+    #: The rows, with their origin.
+    batch: pa.RecordBatch
+    #: int64[n]: event times, microseconds, ascending.
+    times: npt.NDArray[np.int64]
+    #: When they came, seconds of the epoch.
+    came: float
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, came: float) -> WaitingRows:
+        """The rows of a batch in order."""
+        times = event_micros(batch)
+        if (times[1:] < times[:-1]).any():
+            order = np.argsort(times, kind="stable")
+            batch, times = batch.take(pa.array(order)), times[order]
+        return cls(batch, times, came)
+
+    @property
+    def newest(self) -> int:
+        """The latest event time, microseconds."""
+        return int(self.times[-1])
+
+    def before(self, moment: int) -> WaitingRows | None:
+        """The rows with an event time before `moment`, None if there are none."""
+        return self._sliced(0, int(np.searchsorted(self.times, moment)))
+
+    def since(self, moment: int) -> WaitingRows | None:
+        """The other rows."""
+        return self._sliced(int(np.searchsorted(self.times, moment)), len(self.times))
+
+    def _sliced(self, start: int, end: int) -> WaitingRows | None:
+        if end - start == len(self.times):
+            return self
+        if start == end:
+            return None
+        return replace(self, batch=self.batch[start:end], times=self.times[start:end])
+
+
+def merged(blocks: Sequence[WaitingRows]) -> Iterator[pa.RecordBatch]:
+    """All rows in the order of event time, then source, at most 10,000 in a batch.
+
+    Rows of one time and source stay in the order of `blocks`, in which they came.
+    The origin of a batch is that of its last row, and `appended` the oldest that any row's has.
+    """
+    if not blocks:
+        return
+    origins = [origin_of(block.batch) for block in blocks]
+    rows = pa.concat_batches([block.batch.replace_schema_metadata(None) for block in blocks])
+    block_of_row = np.repeat(np.arange(len(blocks)), [len(block.times) for block in blocks])
+    if len(blocks) > 1:
+        ranks = np.unique([origin.source for origin in origins], return_inverse=True)[1]
+        times = np.concatenate([block.times for block in blocks])
+        order = np.lexsort((ranks[block_of_row], times))
+        rows, block_of_row = rows.take(pa.array(order)), block_of_row[order]
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        of_part = [origins[block] for block in np.unique(block_of_row[part])]
+        origin = replace(origins[block_of_row[part][-1]], appended=_oldest(of_part))
+        yield rows[part].replace_schema_metadata(with_origin(rows.schema, origin).metadata)
+
+
+def _oldest(origins: Sequence[Origin]) -> int | None:
+    return min((o.appended for o in origins if o.appended is not None), default=None)
+
+
+#: After so many deltas, or when of the rows in them most have gone on, what waits is kept anew.
+_MOST_DELTAS = 100
+_FEWEST_ROWS = 10_000
+#: Seconds that the clocks of machines may differ by.
+_SKEW = 60.0
+
+
+class _Source(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a partition."""
+
+    #: Newest event time, microseconds.
+    newest: int
+    #: When rows came from it last, seconds of the epoch.
+    heard: float
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What happened in a call; all that is known is kept in the same form."""
+
+    #: What changed of the sources.
+    sources: dict[str, _Source] = {}
+    #: Rows with earlier event times than this went on (microseconds), of those that waited before.
+    released: int | None = None
+    #: When they came and what they are, for all rows that came and have to wait.
+    waiting: list[tuple[float, bytes]] = []
+
+
+class ReorderShard(Unaged):
+    """Holds rows back until all partitions are past their event time, or for `wait` seconds.
+
+    Rows go on in the order of event time, source and position (a source's rows come in the order
+    of their positions). A row goes on as soon as every source has shown a later one. A row that has
+    waited for `wait` seconds goes on all the same, and with it all that are earlier; a source that
+    has been silent for so long holds nothing up.
+
+    Each source is taken to be in order in itself, as a partition is. Rows of labels go on at once,
+    and so do rows that are further ahead of this machine's clock than others can wait: waiting for
+    their time, or letting go all that is earlier, would put the rest out of order.
+
+    Batches that go on mix rows of several sources: `@position` is still the row's own, but the
+    origin is that of the newest row, and its `appended` the oldest of all in the batch.
+
+    Args:
+      wait: seconds.
+      clock: the time, seconds of the epoch.
+    """
+
+    def __init__(self, wait: float, clock: Callable[[], float] = time.time) -> None:
+        self._wait = wait
+        self._clock = clock
+        self._sources: dict[str, _Source] = {}
+        self._blocks: list[WaitingRows] = []
+        #: Deltas that were kept since all that waits was, and rows in them.
+        self._deltas = 0
+        self._rows_kept = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any row is held back."""
+        return bool(self._blocks)
+
+    def restore(self, kept: Sequence[bytes]) -> Effects:
+        """Hold back again what was held back, for as long as it was going to be."""
+        for data in kept:
+            try:
+                change = msgspec.msgpack.decode(data, type=_Kept)
+            except msgspec.DecodeError:
+                raise FraudError(
+                    "the stream's state: what waits to be put in order is damaged; "
+                    "start anew with another --out"
+                ) from None
+            self._sources |= change.sources
+            if change.released is not None:
+                self._release_before(change.released)
+            blocks = [WaitingRows.of(rows_from_bytes(rows), came) for came, rows in change.waiting]
+            self._blocks += blocks
+            self._rows_kept += sum(len(block.times) for block in blocks)
+        self._deltas = len(kept)
+        return Effects()
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Rows of `Schema.transactions` with `@position` and an origin; or of labels."""
+        origin = origin_of(batch)
+        if origin.content == "labels":
+            return Effects(rows=[batch])
+        if not batch.num_rows:
+            return Effects()
+        now = self._clock()
+        latest = int((now + max(self._wait, _SKEW)) * 1_000_000)
+        came = WaitingRows.of(batch, now)
+        in_time, ahead = came.before(latest), came.since(latest)
+        before = self._sources.get(origin.source)
+        shown = [] if before is None else [min(before.newest, latest)]
+        shown += [] if in_time is None else [in_time.newest]
+        # A source that shows nothing but rows ahead holds no other up.
+        newest = max(shown, default=latest)
+        self._sources[origin.source] = _Source(newest, now)
+        effects = self._let_go(now, in_time, {origin.source: self._sources[origin.source]})
+        if ahead is None:
+            return effects
+        return replace(effects, rows=[*effects.rows, *merged([ahead])])
+
+    def tick(self, now: float) -> Effects:
+        """Let go what has waited for long enough."""
+        return self._let_go(now) if self._blocks else Effects()
+
+    def finish(self) -> Effects:
+        """Let go everything."""
+        rows = list(merged(self._blocks))
+        self._blocks = []
+        return Effects(rows=rows, deltas=[self._all()], replaces=True)
+
+    def _let_go(
+        self,
+        now: float,
+        came: WaitingRows | None = None,
+        sources: dict[str, _Source] | None = None,
+    ) -> Effects:
+        """What may go on now, of `came` too."""
+        waited = len(self._blocks)
+        if came is not None:
+            self._blocks.append(came)
+        moment = self._passed(now)
+        held_back = came if came is None or moment is None else came.since(moment)
+        released = [] if moment is None else self._release_before(moment)
+        if not sources and not released:
+            return Effects()
+        rows = list(merged(released))
+        self._deltas += 1
+        self._rows_kept += 0 if held_back is None else len(held_back.times)
+        left = sum(len(block.times) for block in self._blocks)
+        if self._deltas > _MOST_DELTAS or self._rows_kept > 2 * left + _FEWEST_ROWS:
+            return Effects(rows=rows, deltas=[self._all()], replaces=True)
+        change = _Kept(sources or {}, moment if waited else None, _packed([held_back]))
+        return Effects(rows=rows, deltas=[_delta(change)])
+
+    def _passed(self, now: float) -> int | None:
+        """Rows with event times before this need not wait any longer; None if all must."""
+        self._mend_clock(now)
+        heard = [s.newest for s in self._sources.values() if now - s.heard < self._wait]
+        late = [b.newest + 1 for b in self._blocks if now - b.came >= self._wait]
+        moments = [*late, *([min(heard)] if heard else [])]
+        return max(moments, default=None)
+
+    def _release_before(self, moment: int) -> list[WaitingRows]:
+        released = [part for block in self._blocks if (part := block.before(moment)) is not None]
+        self._blocks = [rest for block in self._blocks if (rest := block.since(moment)) is not None]
+        return released
+
+    def _mend_clock(self, now: float) -> None:
+        """Nothing came later than now: a clock that was set back must not make it wait longer."""
+        if any(source.heard > now for source in self._sources.values()):
+            self._sources = {
+                name: _Source(source.newest, min(source.heard, now))
+                for name, source in self._sources.items()
+            }
+            self._blocks = [replace(b, came=min(b.came, now)) for b in self._blocks]
+
+    def _all(self) -> Delta:
+        """All that is known, to be kept in the place of what was."""
+        self._deltas = 1
+        self._rows_kept = sum(len(block.times) for block in self._blocks)
+        return _delta(_Kept(self._sources, None, _packed(self._blocks)))
+
+
+def _packed(blocks: Sequence[WaitingRows | None]) -> list[tuple[float, bytes]]:
+    return [(block.came, rows_to_bytes(block.batch)) for block in blocks if block is not None]
+
+
+def _delta(kept: _Kept) -> Delta:
+    return Delta(msgspec.msgpack.encode(kept))

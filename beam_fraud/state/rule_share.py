@@ -1,0 +1,221 @@
+"""A rule that fires on too much is muted, so that it does not decline everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.decisions.decision import decided_columns
+from beam_fraud.decisions.rules.muted import MutedRule, with_muted
+from beam_fraud.decisions.rules.rule import FEWEST_ROWS, Fired, RuleSet
+from beam_fraud.errors import FraudError
+from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
+from beam_fraud.models.manifest import Thresholds
+from beam_fraud.schema.duration import HOUR
+from beam_fraud.schema.event_time import event_micros
+from beam_fraud.state.shard import Delta, Effects
+
+_Holds = npt.NDArray[np.bool_]
+
+
+class _Window(msgspec.Struct, array_like=True):
+    """What was counted in a window."""
+
+    #: Rows.
+    rows: int = 0
+    #: Name of a rule to the rows it fired on.
+    fired: dict[str, int] = {}
+    #: Rules that are muted for the rest of it.
+    muted: list[str] = []
+
+    def add(self, more: _Window) -> None:
+        """Count what was counted since."""
+        self.rows += more.rows
+        for name, rows in more.fired.items():
+            self.fired[name] = self.fired.get(name, 0) + rows
+        self.muted += more.muted
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """What a batch added; several merged are in the same form."""
+
+    #: Where the clock stands; in a state of before the newest event time, which is not looked at.
+    newest: int
+    #: Start of a window to what was counted in it.
+    windows: dict[int, _Window]
+    #: The clock after the batch.
+    clock: ClockState | None = None
+
+
+class RuleShareShard:
+    """Takes the effect of a rule away as soon as it fired on more than a share of a window's rows.
+
+    Windows are tumbling, in event time. Rows count in the order of their arrival, each before it is
+    decided whether its own rules stand, so it does not matter how they are cut into batches. A row
+    that is later than any window that is remembered counts in the oldest of these, by a clock that
+    the bulk of the rows moves (`EventClock`). Rules that let pass are never muted.
+
+    Args:
+      shard: its number.
+      rules: the rules that decided.
+      thresholds: of the model, to decide anew.
+      limit: the share, 0..1.
+      remembered: how long before the clock windows are remembered, microseconds.
+      window: length of a window, microseconds.
+      fewest: rows of a window from which on a share is believed.
+      clock: how far event time has got; None for a new one.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        rules: RuleSet,
+        thresholds: Thresholds,
+        limit: float,
+        remembered: int,
+        window: int = HOUR,
+        fewest: int = FEWEST_ROWS,
+        clock: EventClock | None = None,
+    ) -> None:
+        self._shard = shard
+        self._rules = rules.rules
+        self._names = pa.array(rules.names, pa.string())
+        self._thresholds = thresholds
+        self._limit = limit
+        self._window = window
+        self._remembered = remembered
+        self._fewest = fewest
+        self._clock = clock or EventClock()
+        self._windows: dict[int, _Window] = {}
+
+    @property
+    def needed_from(self) -> int:
+        """Start of the oldest window that a row may still count in."""
+        return (self._clock.at - self._remembered) // self._window * self._window
+
+    @property
+    def waiting(self) -> bool:
+        """Never: rows go on at once."""
+        return False
+
+    def restore(self, kept: Sequence[bytes]) -> Effects:
+        """Count on from what was counted."""
+        known = _sum_of(kept)
+        self._windows = known.windows
+        if known.clock is not None:
+            self._clock.resume(known.clock)
+        self._forget()
+        return Effects()
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Decided rows (`stages.SCORED`, maybe more), those of muted rules decided anew."""
+        if not batch.num_rows:
+            return Effects()
+        times = event_micros(batch)
+        counted_at = np.maximum(times, self._clock.along(times) - self._remembered)
+        starts = counted_at // self._window * self._window
+        holds = self._holds(batch)
+        silenced = np.zeros_like(holds)
+        muted: list[MutedRule] = []
+        added = _Kept(self._clock.at, {}, self._clock.state)
+        for start in np.unique(starts).tolist():
+            rows = np.flatnonzero(starts == start)
+            more = added.windows[start] = _Window(len(rows))
+            for rule, first in self._muted_from(start, holds[:, rows], more, muted):
+                silenced[rule, rows[first:]] = True
+            self._windows.setdefault(start, _Window()).add(more)
+        self._forget()
+        delta = Delta(msgspec.msgpack.encode(added), newest=max(added.windows))
+        decided = self._decided_anew(batch, holds, silenced)
+        return Effects(rows=[with_muted(decided, muted)], deltas=[delta])
+
+    def tick(self, now: float) -> Effects:
+        """Nothing waits."""
+        return Effects()
+
+    def finish(self) -> Effects:
+        """Nothing waits."""
+        return Effects()
+
+    def merge(self, kept: Sequence[bytes]) -> bytes:
+        """The sums."""
+        return msgspec.msgpack.encode(_sum_of(kept))
+
+    def _muted_from(
+        self, start: int, holds: _Holds, more: _Window, muted: list[MutedRule]
+    ) -> Iterator[tuple[int, int]]:
+        """Rules that are muted in a window, each with the first row for which it is.
+
+        Args:
+          start: of the window.
+          holds: bool[rules, k], of the rows that come to it now.
+          more: takes what is counted now.
+          muted: takes the rules that are muted from now on.
+        """
+        before = self._windows.get(start, _Window())
+        rows = before.rows + np.arange(1, holds.shape[1] + 1)
+        for number, rule in enumerate(self._rules):
+            fired = int(np.count_nonzero(holds[number]))
+            if fired:
+                more.fired[rule.name] = fired
+            if not rule.raises or not fired + before.fired.get(rule.name, 0):
+                continue
+            if rule.name in before.muted:
+                yield number, 0
+                continue
+            so_far = before.fired.get(rule.name, 0) + np.cumsum(holds[number])
+            over = (rows >= self._fewest) & (so_far > self._limit * rows)
+            if over.any():
+                first = int(np.argmax(over))
+                more.muted.append(rule.name)
+                told = int(so_far[first]), int(rows[first])
+                muted.append(MutedRule(rule.name, start, self._shard, *told))
+                yield number, first
+
+    def _holds(self, batch: pa.RecordBatch) -> _Holds:
+        """bool[rules, n]: which rules fired for which rows."""
+        names = batch.column("rules")
+        holds = np.zeros((len(self._rules), len(batch)), dtype=bool)
+        rules = pc.index_in(names.flatten(), value_set=self._names)
+        rows = np.repeat(np.arange(len(batch)), np.asarray(pc.list_value_length(names)))
+        holds[np.asarray(rules), rows] = True
+        return holds
+
+    def _decided_anew(
+        self, batch: pa.RecordBatch, holds: _Holds, silenced: _Holds
+    ) -> pa.RecordBatch:
+        if not (holds & silenced).any():
+            return batch
+        scores = np.asarray(batch.column("score"))
+        fired = Fired(self._rules, holds & ~silenced)
+        for name, column in decided_columns(scores, self._thresholds, fired).items():
+            place = batch.schema.get_field_index(name)
+            batch = batch.set_column(place, batch.schema.field(place), column)
+        return batch
+
+    def _forget(self) -> None:
+        oldest = self.needed_from
+        self._windows = {start: w for start, w in self._windows.items() if start >= oldest}
+
+
+def _sum_of(kept: Sequence[bytes]) -> _Kept:
+    total = _Kept(NEVER, {})
+    for data in kept:
+        try:
+            part = msgspec.msgpack.decode(data, type=_Kept)
+        except msgspec.DecodeError:
+            raise FraudError(
+                "the stream's state: what was counted of its rules is damaged; "
+                "start anew with another --out"
+            ) from None
+        total.newest = max(total.newest, part.newest)
+        # What is kept comes in the order in which it was.
+        total.clock = part.clock or total.clock
+        for start, window in part.windows.items():
+            total.windows.setdefault(start, _Window()).add(window)
+    return total

@@ -1,0 +1,164 @@
+"""The velocity features of one key: what a shard knows of its part of the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.features.hashing import IdHash
+from beam_fraud.features.velocity.columns import keyed_rows, part_of, with_features
+from beam_fraud.features.velocity.key_rows import Frauds
+from beam_fraud.features.velocity.state.state_delta import Labels, StateDelta, joined
+from beam_fraud.features.velocity.state.velocity_state import VelocityState
+from beam_fraud.schema.event_time import event_micros
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.sources.raw import is_of_labels
+from beam_fraud.state.shard import Delta, Effects
+
+#: Reads earlier transactions, as `Schema.transactions` describes them.
+History = Callable[[], Iterator[pa.RecordBatch]]
+
+
+class VelocityShard:
+    """Adds the features of one key to transactions, and takes in labels.
+
+    Batches of labels (`stages.LABEL`) change what is known and go on as they are: the step of the
+    next key needs them, too. A new shard reads the history before its first batch.
+    """
+
+    #: Nothing is held back.
+    waiting = False
+
+    def __init__(
+        self,
+        shard: int,
+        *,
+        definitions: Sequence[Velocity],
+        hashing: IdHash,
+        lateness: int = 0,
+        shards: int = 1,
+        history: History | None = None,
+        counted: Callable[[int], None] | None = None,
+    ) -> None:
+        """Know nothing.
+
+        Args:
+          shard: this one, from 0.
+          definitions: of one key.
+          hashing: of the stream.
+          lateness: how late a row may be and still see all of its windows, microseconds.
+          shards: how many there are.
+          history: earlier transactions, of which the shard takes its own.
+          counted: told how many it has taken; each is in one shard of every key.
+        """
+        self._shard, self._shards = shard, shards
+        self._definitions = tuple(definitions)
+        self._key = self._definitions[0].key
+        self._history, self._counted = history, counted
+        self._hash = hashing
+        self._state = VelocityState(self._definitions, lateness)
+
+    @property
+    def needed_from(self) -> int:
+        """Before it no window begins any more."""
+        return self._state.needed_from
+
+    @property
+    def rows(self) -> int:
+        """How many rows are in memory."""
+        return self._state.rows
+
+    def restore(self, kept: Sequence[bytes]) -> Effects:
+        """Take up what was kept, or the history if nothing was."""
+        for data in kept:
+            self._add(self._read(data))
+        if kept or self._history is None:
+            return Effects()
+        deltas = []
+        for transactions in self._history():
+            mine = self._mine(transactions)
+            if self._counted is not None:
+                self._counted(len(mine))
+            keyed = keyed_rows(mine, self._definitions, self._hash)
+            delta = StateDelta.of(keyed.rows, keyed.frauds)
+            self._state.add(keyed.rows, keyed.frauds)
+            deltas.append(self._kept(delta))
+        return Effects(deltas=deltas)
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Transactions with their features as of their arrival; or labels."""
+        if is_of_labels(batch):
+            return self._take_labels(batch)
+        keyed = keyed_rows(batch, self._definitions, self._hash)
+        features = self._state.update(keyed.rows, keyed.frauds)
+        delta = StateDelta.of(keyed.rows, keyed.frauds)
+        rows = with_features(batch, self._definitions, keyed, features)
+        return Effects([rows], [self._kept(delta)] if len(keyed.rows) else ())
+
+    def tick(self, now: float) -> Effects:
+        """Time alone changes nothing."""
+        return Effects()
+
+    def finish(self) -> Effects:
+        """Nothing is held back."""
+        return Effects()
+
+    def merge(self, kept: Sequence[bytes]) -> bytes:
+        """All rows and labels in one, without rows that no window reaches any more."""
+        delta = joined([self._read(data) for data in kept])
+        needed = delta.rows.time >= self.needed_from
+        return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
+            self._hash.fingerprint
+        )
+
+    def _add(self, delta: StateDelta) -> None:
+        self._state.add(delta.rows)
+        self._state.label(delta.labels.frauds, delta.labels.fraud)
+        self._state.label(delta.nameless)
+
+    def _kept(self, delta: StateDelta) -> Delta:
+        return Delta(delta.to_bytes(self._hash.fingerprint), delta.newest)
+
+    def _read(self, data: bytes) -> StateDelta:
+        return StateDelta.from_bytes(data, self._hash.fingerprint)
+
+    def _take_labels(self, batch: pa.RecordBatch) -> Effects:
+        labels = labels_of(batch, self._key, self._hash)
+        if labels is None or not any(spec.needs_labels for spec in self._definitions):
+            return Effects([batch])
+        self._state.label(labels.frauds, labels.fraud)
+        return Effects([batch], [self._kept(StateDelta(labels=labels))])
+
+    def _mine(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
+        if self._shards == 1:
+            return transactions
+        mine = part_of(transactions, self._key, self._shards, self._hash) == self._shard
+        return transactions.filter(pa.array(mine))
+
+
+def labels_of(batch: pa.RecordBatch, key: Sequence[str], hashing: IdHash) -> Labels | None:
+    """What labels say of a key.
+
+    Args:
+      batch: labels, `stages.LABEL`.
+      key: columns that together are the key.
+      hashing: of the stream.
+
+    Returns:
+      The labels of transactions that have the key; None if labels do not carry its columns.
+    """
+    if not set(key) <= set(batch.schema.names):
+        return None
+    columns = [batch.column(name) for name in key]
+    valid = pc.is_valid(columns[0])
+    for column in columns[1:]:
+        valid = pc.and_(valid, column.is_valid())
+    batch = batch.filter(valid)
+    keys = hashing.of_columns([batch.column(name) for name in key])
+    visible = np.asarray(batch.column("labelled_at").cast(pa.int64()), dtype=np.int64)
+    ids = hashing.of(batch.column("transaction_id"))
+    fraud = np.asarray(batch.column("label"), dtype=np.int8) == 1
+    return Labels(Frauds(keys, event_micros(batch), visible, None, ids), fraud)

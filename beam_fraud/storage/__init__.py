@@ -1,0 +1,1 @@
+"""Everything that touches disks, object stores, locks and databases."""

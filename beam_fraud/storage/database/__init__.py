@@ -1,0 +1,1 @@
+"""Databases: connections, tables, migrations and writes that are repeated safely."""

@@ -1,0 +1,99 @@
+"""Whether a database can be used, found out without changing it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Connection, Table, inspect, text
+
+from beam_fraud.errors import FraudError
+from beam_fraud.storage.database.tables import METADATA, VERSION, VERSION_TABLE, version_of
+from beam_fraud.storage.database.url import masked
+from beam_fraud.storage.folder import check_writable
+
+#: The version of tables that are older than versions.
+_FIRST = "0001"
+
+
+def check_file(file: Path, url: str) -> bool:
+    """See that a file of SQLite can be written to, or made; whether it is there.
+
+    Raises:
+      FraudError: it cannot.
+    """
+    if not file.exists():
+        check_writable(file.parent)
+        return False
+    if not file.is_file():
+        raise FraudError(f"database {masked(url)}: {file} is not a file, give another one")
+    for needed in (file, file.parent):
+        if not os.access(needed, os.W_OK):
+            raise FraudError(f"database {masked(url)}: {needed} may not be written to")
+    return True
+
+
+def check_tables(connection: Connection, url: str) -> None:
+    """See that tables with our names are ours, of this version or an older one.
+
+    Raises:
+      FraudError: one is not, or they are of a newer version.
+    """
+    version = version_of(connection) or _FIRST
+    if version > VERSION:
+        raise FraudError(
+            f"database {masked(url)}: its tables are of version {version}, this beam-fraud knows "
+            f"them up to {VERSION}; install a newer one"
+        )
+    for table in METADATA.sorted_tables:
+        if inspect(connection).has_table(table.name):
+            _check_table(connection, table, url, version)
+
+
+def _check_table(connection: Connection, table: Table, url: str, version: str) -> None:
+    inspector = inspect(connection)
+    there = {column["name"] for column in inspector.get_columns(table.name)}
+    expected = [c.name for c in table.columns if c.info.get("since", _FIRST) <= version]
+    missing = [name for name in expected if name not in there]
+    key = [column.name for column in table.primary_key.columns]
+    if missing:
+        wrong = f"lacks the column {missing[0]!r}"
+    elif set(inspector.get_pk_constraint(table.name)["constrained_columns"]) != set(key):
+        wrong = f"does not have the key ({', '.join(key)})"
+    else:
+        return
+    raise FraudError(
+        f"database {masked(url)}: table {table.name!r} {wrong}; give another database or drop it"
+    )
+
+
+def check_rights(connection: Connection, url: str) -> None:
+    """See that PostgreSQL lets us write to the tables that are there and make the others.
+
+    Raises:
+      FraudError: it does not.
+    """
+    where = f"database {masked(url)}"
+    if connection.scalar(text("SHOW transaction_read_only")) == "on":
+        raise FraudError(f"{where}: takes no writes (a replica?); give the primary server")
+    schema = connection.scalar(text("SELECT current_schema()"))
+    if schema is None:
+        raise FraudError(
+            f"{where}: no schema of its search_path is there; make one or give another"
+        )
+    for name in (VERSION_TABLE, *METADATA.tables):
+        if inspect(connection).has_table(name):
+            rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+            query = text("SELECT has_table_privilege(:name, :right)")
+            given = (connection.scalar(query, {"name": name, "right": r}) for r in rights)
+            if not all(given):
+                raise FraudError(
+                    f"{where}: its user may not write to table {name!r}; grant "
+                    f"{', '.join(rights)} on it"
+                )
+    if version_of(connection) != VERSION:
+        query = text("SELECT has_schema_privilege(:name, 'CREATE')")
+        if not connection.scalar(query, {"name": schema}):
+            raise FraudError(
+                f"{where}: its user may not make tables in schema {schema!r}; grant CREATE on it"
+            )

@@ -1,0 +1,124 @@
+"""What a database says, in one line, and whether trying again may help."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from beam_fraud.errors import FraudError
+from beam_fraud.storage.database.url import masked
+
+#: Codes of PostgreSQL for what passes, by their beginning: connections (08), too many of them or a
+#: full disk (53), a server that stops or starts (57P), time-outs and cancelled statements (57014,
+#: 25P03), locks (55P03), conflicts of transactions (40), a server that is a replica for now
+#: (25006), failing disks (58).
+_PASSING_STATES = ("08", "53", "57P", "57014", "25P03", "25P04", "55P03", "40", "25006", "58")
+#: Of no code at all are refused connections. What they say where trying again will not help.
+_REFUSED_FOR_GOOD = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "pg_hba.conf",
+    "certificate",
+    "SSL",
+    "permission denied",
+    "not currently accepting connections",
+    "invalid",
+)
+_FILES_LEFT = "and that files may still be opened (ulimit -n)"
+#: SQLite's codes: busy, locked, out of memory, an error of the disk, full, protocol of locks.
+_PASSING_SQLITE = {5, 6, 7, 10, 13, 15}
+#: Of them, errors of the disk while it writes: a quota that is used up is one, and a bound on the
+#: size of files.
+_DISK_TAKES_NO_MORE = {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+}
+#: PostgreSQL's codes for a full disk, and for one that fails.
+_DISK_STATES = {"53100", "58030"}
+
+
+class PassingDatabaseError(FraudError):
+    """A database refuses for a reason that may pass: it is down, slow, locked or full."""
+
+
+class LockedDatabaseError(PassingDatabaseError):
+    """Another process holds the lock of an SQLite file."""
+
+
+class FullDatabaseError(PassingDatabaseError):
+    """A disk under a database is full or fails: that passes, but not by waiting."""
+
+
+@contextmanager
+def one_line_errors(url: str) -> Iterator[None]:
+    """Turn what a database says into one line that names it.
+
+    Raises:
+      PassingDatabaseError: trying again may help.
+      FraudError: any other error of the database inside the block.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise _kind(error)(f"database {masked(url)}: {_said(error)}") from None
+    except SQLAlchemyError as error:
+        raise FraudError(f"database {masked(url)}: {' '.join(str(error).split())}") from None
+
+
+def _kind(error: DBAPIError) -> type[FraudError]:
+    if is_locked(error):
+        return LockedDatabaseError
+    if _is_full(error):
+        return FullDatabaseError
+    return PassingDatabaseError if passes(error) else FraudError
+
+
+def _is_full(error: DBAPIError) -> bool:
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        code: int = getattr(original, "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_FULL or code in _DISK_TAKES_NO_MORE
+    return getattr(original, "sqlstate", None) in _DISK_STATES
+
+
+def passes(error: DBAPIError) -> bool:
+    """Whether the same may work later."""
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        # The lower byte is the code, those above say more of it.
+        code: int | None = getattr(original, "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in _PASSING_SQLITE
+    state = getattr(original, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_PASSING_STATES)
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    said = str(original)
+    return error.connection_invalidated or not any(text in said for text in _REFUSED_FOR_GOOD)
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Whether another process holds a lock of an SQLite file."""
+    return isinstance(error.orig, sqlite3.Error) and str(error.orig) == "database is locked"
+
+
+def _said(error: DBAPIError) -> str:
+    if is_locked(error):
+        return "locked by another process; run again when that has finished, or stop it"
+    # PostgreSQL says which row it was as well, and that is nobody's business.
+    told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    said = " ".join((told or str(error.orig)).split())
+    if "unable to open database file" in said:
+        return f"{said}; see that its directory is there and may be written to, {_FILES_LEFT}"
+    if not _is_full(error):
+        return said
+    if isinstance(error.orig, sqlite3.Error) and "full" not in said:
+        return f"{said}: its disk takes no more; free some space, or look at quotas, and run again"
+    return f"{said}; free some space and run again"

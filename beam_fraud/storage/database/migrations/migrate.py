@@ -1,0 +1,42 @@
+"""Bring the tables of a database to this version."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from beam_fraud.storage.database.tables import VERSION, VERSION_TABLE
+
+#: Of the lock that those who migrate a PostgreSQL database take in turn.
+_LOCK = 0x6265616D66
+
+
+def migrate(connection: Connection, version: str = VERSION) -> None:
+    """Make or change the tables, one process at a time; all of it or nothing.
+
+    Args:
+      connection: in a transaction that may write, of a database that was checked.
+      version: the one that is wanted.
+    """
+    if connection.dialect.name == "postgresql":
+        # An index of many rows takes its time.
+        driver: Any = connection.connection.driver_connection
+        driver.answer_seconds = None
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    # It tells of every step; nobody has asked.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    scripts = ScriptDirectory(str(Path(__file__).parent))
+
+    def steps(revision: Any, context: MigrationContext) -> Any:
+        return scripts._upgrade_revs(version, revision)
+
+    with EnvironmentContext(Config(), scripts, fn=steps) as environment:
+        environment.configure(connection=connection, version_table=VERSION_TABLE)
+        environment.run_migrations()

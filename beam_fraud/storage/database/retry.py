@@ -1,0 +1,162 @@
+"""Transactions that are tried again while a database is down, slow, locked or full."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.storage.database.connection import writing
+from beam_fraud.storage.database.engines import engine
+from beam_fraud.storage.database.errors import (
+    FullDatabaseError,
+    PassingDatabaseError,
+    one_line_errors,
+)
+from beam_fraud.storage.database.url import masked
+
+_LOG = logging.getLogger(__name__)
+#: How long a transaction is tried again, in seconds, unless something else is given.
+PATIENCE = 300.0
+#: Seconds that one try waits for a lock, and that one statement of it may take.
+_LOCK_SECONDS, _STATEMENT_SECONDS = 5.0, 120.0
+#: The first pause is of up to so many seconds, later ones of up to twice as many each.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0
+#: Databases that were given up, by URL, until one transaction succeeds.
+_down: set[str] = set()
+
+T = TypeVar("T")
+
+
+class PersistentConnection:
+    """A connection to a database that is made when it is needed, and anew after a failure."""
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        """Be ready to write to `url`, trying again for `patience` seconds."""
+        self._url = url
+        self._patience = patience
+        self._connection: Connection | None = None
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction that may write; what it did is kept, whole, when it returns.
+
+        It is done again if the database refuses for a reason that passes, with growing pauses, and
+        if nobody knows whether it was kept: doing it twice must do no harm. While a database is
+        down for longer than `patience`, later calls try only once. A full disk is not waited for.
+
+        Raises:
+          PassingDatabaseError: it was refused for all that time, or the disk is full.
+          FraudError: it is refused for a reason that does not pass, at once.
+        """
+        patience = patience_left(self._url, self._patience)
+        try:
+            done = until_it_passes(self._url, lambda: self._once(work), patience)
+        except PassingDatabaseError as error:
+            if not isinstance(error, FullDatabaseError):
+                give_up(self._url)
+            raise
+        _down.discard(self._url)
+        return done
+
+    def close(self) -> None:
+        """Let go of the connection; `write` makes another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with one_line_errors(self._url):
+                connection.close()
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                with one_line_errors(self._url):
+                    self._connection = engine(self._url).connect()
+            with _limited(self._url, self._connection) as connection:
+                return work(connection)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Whatever state the connection is in, nobody gets it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except Exception:
+                _LOG.debug("a broken connection cannot be closed", exc_info=True)
+
+
+def give_up(url: str) -> None:
+    """Have later transactions of this process try a database only once, until one succeeds."""
+    _down.add(url)
+
+
+def patience_left(url: str, patience: float) -> float:
+    """For how many seconds a database is waited for: not at all once it was given up."""
+    return 0.0 if url in _down else patience
+
+
+def until_it_passes(url: str, work: Callable[[], T], patience: float) -> T:
+    """Do `work` on a database again, with growing pauses, while it refuses for what passes.
+
+    A full disk does not pass by waiting, so it is tried once.
+
+    Args:
+      url: the database, for messages.
+      work: what raises `PassingDatabaseError` then; doing it twice must do no harm.
+      patience: seconds for which it is done again.
+
+    Raises:
+      PassingDatabaseError: it was refused for all that time, or the disk is full.
+      FraudError: it is refused for a reason that does not pass, at once.
+    """
+    wait = Wait(_LOG)
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        wait.goes_on(f"{error}; trying again for up to {patience:g} seconds")
+
+    retrying = Retrying(
+        retry=retry_if_exception(_passes_by_waiting),
+        wait=wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, min=_FIRST_PAUSE / 2),
+        stop=stop_after_delay(patience),
+        before_sleep=tell,
+        reraise=True,
+    )
+    done: T = retrying(work)
+    wait.over(f"database {masked(url)}: back")
+    return done
+
+
+def _passes_by_waiting(error: BaseException) -> bool:
+    return isinstance(error, PassingDatabaseError) and not isinstance(error, FullDatabaseError)
+
+
+def persistently(url: str, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+    """As `PersistentConnection.write`, with a connection of its own."""
+    connection = PersistentConnection(url, patience)
+    try:
+        return connection.write(work)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _limited(url: str, connection: Connection) -> Iterator[Connection]:
+    with writing(url, connection, patience=_LOCK_SECONDS):
+        if connection.dialect.name == "postgresql":
+            limit = f"SET LOCAL statement_timeout = {round(_STATEMENT_SECONDS * 1000)}"
+            connection.exec_driver_sql(limit)
+        yield connection

@@ -1,0 +1,233 @@
+"""The tables of a database: flagged transactions, alerts to send, labels, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, microseconds, UTC.
+
+    SQLite keeps it as text of fixed width, which sorts as the moments do, and returns it without
+    a zone; PostgreSQL has a type for it.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Bring an aware time to UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """As the base class, but for SQLite's text in one step, not three."""
+        return _text if dialect.name == "sqlite" else super().bind_processor(dialect)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Give the time its zone again."""
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _text(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(" ", "microseconds")[: -len("+00:00")]
+
+
+METADATA = MetaData()
+
+
+def _scored_columns() -> list[Column[Any]]:
+    return [
+        Column("event_time", UtcDateTime, nullable=False),
+        Column("account_id", Text),
+        Column("merchant_id", Text),
+        Column("amount", Float(53), nullable=False),
+        Column("score", Float(53), nullable=False),
+        Column("decision", Text, nullable=False),
+        # JSON lists.
+        Column("rules", Text, nullable=False),
+        Column("reasons", Text, nullable=False),
+    ]
+
+
+#: One row a flagged transaction and model.
+FLAGGED = Table(
+    "flagged_transactions",
+    METADATA,
+    Column("transaction_id", Text, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    *_scored_columns(),
+    Index("flagged_transactions_event_time", "event_time"),
+    Index("flagged_transactions_account", "account_id", "event_time"),
+    Index("flagged_transactions_merchant", "merchant_id", "event_time"),
+    Index("flagged_transactions_score", "score"),
+)
+
+#: The outbox: one row a flagged transaction and channel. Until it is given to a delivery it takes
+#: the newest scoring, from then on it stays as it is; `sent_at` is null until that was delivered.
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    Column("alert_id", Text, primary_key=True),
+    Column("transaction_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    *_scored_columns(),
+    Column("model_id", Text, nullable=False),
+    Column("delivery_id", Text, info={"since": "0002"}),
+    Column("sent_at", UtcDateTime),
+    # A JSON list, and the time zone in which people are told `event_time`.
+    Column("fired_rules", Text, info={"since": "0003"}),
+    Column("timezone", Text, info={"since": "0003"}),
+    # Of what waits alone: what was sent does not slow it down.
+    Index(
+        "alerts_waiting",
+        "channel",
+        "event_time",
+        "alert_id",
+        sqlite_where=text("delivery_id IS NULL"),
+        postgresql_where=text("delivery_id IS NULL"),
+    ),
+    Index("alerts_delivery", "delivery_id"),
+    Index("alerts_transaction", "transaction_id"),
+    Index("alerts_account", "account_id"),
+)
+
+#: One row a message: which alerts it tells of (`alerts.delivery_id`) and its Message-ID are fixed
+#: here before the first attempt to send it.
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    # Also the first half of the Message-ID.
+    Column("delivery_id", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    # `alerts`, `digest` (of more alerts than it shows) or `notice` (text alone).
+    Column("kind", Text, nullable=False),
+    # Whose alerts it groups, or null.
+    Column("account_id", Text),
+    # What a notice says.
+    Column("text", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    # `waiting`, `sent` or `failed` (given up).
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try_at", UtcDateTime),
+    Column("last_error", Text),
+    Column("sent_at", UtcDateTime),
+    Index("deliveries_state", "channel", "state", "created_at"),
+    Index("deliveries_account", "account_id", "channel", "created_at"),
+)
+
+#: Accounts and merchants whose alerts wait until a moment.
+SNOOZES = Table(
+    "snoozes",
+    METADATA,
+    # `account` or `merchant`.
+    Column("kind", Text, primary_key=True),
+    # Its id.
+    Column("value", Text, primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+#: One row a record that could not become a transaction.
+DEAD_LETTERS = Table(
+    "dead_letters",
+    METADATA,
+    Column("source", Text, primary_key=True),
+    Column("position", Integer().with_variant(BigInteger, "postgresql"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text),
+    Column("payload", LargeBinary),
+    Column("dead_at", UtcDateTime, nullable=False),
+    Column("replayed_at", UtcDateTime),
+    Index("dead_letters_waiting", "replayed_at", "reason"),
+)
+
+#: One row a deletion for privacy: what was deleted, not whose it was.
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    Column("erasure_id", Text, primary_key=True),
+    # `account` or `retention`.
+    Column("kind", Text, nullable=False),
+    # A keyed hash of the account, or the moment before which rows went.
+    Column("subject", Text),
+    Column("erased_at", UtcDateTime, nullable=False),
+    # Table to deleted rows, as a JSON object.
+    Column("rows", Text, nullable=False),
+)
+
+#: One row a finding: what someone found a transaction to be, at a moment.
+LABELS = Table(
+    "labels",
+    METADATA,
+    Column("transaction_id", Text, primary_key=True),
+    # Empty where that is not told.
+    Column("labelled_by", Text, primary_key=True),
+    Column("labelled_at", UtcDateTime, primary_key=True),
+    Column("account_id", Text),
+    Column("merchant_id", Text),
+    Column("event_time", UtcDateTime, nullable=False),
+    # 1 is fraud, 0 genuine.
+    Column("label", SmallInteger, nullable=False),
+)
+
+# The view `latest_labels` has the newest label of each transaction; of two of one moment, that of
+# the last name. It is made by migrations/versions.
+
+#: One row a run that wrote here: `running`, `succeeded` or `failed`; a killed one stays `running`.
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("run_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
+
+
+#: The version of the tables as `tables.py` has them: the last of `migrations/versions`.
+VERSION = "0003"
+#: Not Alembic's own name for it, which another program may use in the same database.
+VERSION_TABLE = "beam_fraud_version"
+_VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))
+
+
+def version_of(connection: Connection) -> str | None:
+    """The version of the tables; None if they are older than versions, or not there."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(select(_VERSIONS.c.version_num)).scalar()
+
+
+def at_this_version(connection: Connection) -> bool:
+    """Whether nothing has to be made or changed."""
+    return version_of(connection) == VERSION

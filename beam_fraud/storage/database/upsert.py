@@ -1,0 +1,225 @@
+"""Rows into a table, where rows with the same key may be already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import repeat
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, bindparam, cast, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
+
+
+def values_of(column: pa.Array) -> list[object]:
+    """As `to_pylist`, many times as fast; a number that is null becomes NaN."""
+    values: list[object] = column.to_numpy(zero_copy_only=False).tolist()
+    return values
+
+
+#: Characters of a text that may be in an index; a row of an index has room for 2,700 bytes.
+_LONGEST = 400
+
+
+def storable(
+    column: Column[Any], values: Sequence[object] | pa.Array
+) -> Sequence[object] | pa.Array:
+    """Values of a column as PostgreSQL can hold them; only texts ever change.
+
+    NUL characters and halves of surrogate pairs become escapes: `\\x00`. Of an indexed text of more
+    than 400 characters, the first ones stay and the SHA-256 of the whole takes the place of the
+    rest, so that different ones stay different.
+    """
+    if not isinstance(column.type, Text):
+        return values
+    indexed = column.name in _indexed(column.table)
+    if isinstance(values, pa.Array):
+        return _storable_array(values, indexed)
+    texts = [value for value in values if isinstance(value, str)]
+    too_long = indexed and max(map(len, texts), default=0) > _LONGEST
+    joined = "".join(texts)
+    if too_long or "\0" in joined or not _is_utf8(joined):
+        return [_changed(value, indexed) if isinstance(value, str) else value for value in values]
+    return values
+
+
+def _storable_array(values: pa.Array, indexed: bool) -> pa.Array:
+    """Arrow's texts are UTF-8 for certain, so that bytes tell what there is to change."""
+    data = values.buffers()[2]
+    # Of a slice, that of others as well, which costs time at most.
+    nul = data is not None and b"\0" in data.to_pybytes()
+    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    if not nul and not (indexed and longest > _LONGEST):
+        return values
+    changed = [text and _changed(text, indexed) for text in values.to_pylist()]
+    return pa.array(changed, pa.string())
+
+
+@cache
+def _indexed(table: Table) -> frozenset[str]:
+    columns = [*table.primary_key.columns, *(c for index in table.indexes for c in index.columns)]
+    return frozenset(column.name for column in columns)
+
+
+def _changed(text: str, indexed: bool) -> str:
+    text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    if indexed and len(text) > _LONGEST:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return f"{text[: _LONGEST - len(digest) - 1]}\N{HORIZONTAL ELLIPSIS}{digest}"
+    return text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Row = dict[str, object]
+#: Values of each column, all as many; of Arrow, texts, float64 and microseconds in UTC.
+Columns = Mapping[str, Sequence[object] | pa.Array]
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    *,
+    where: ColumnElement[bool] | None = None,
+    keep: Collection[str] = (),
+) -> None:
+    """Insert `rows`, or update those whose key is there; the last row of a key wins.
+
+    What PostgreSQL cannot hold is written otherwise there (`postgresql_text`).
+
+    Args:
+      connection: in a transaction.
+      table: where to.
+      rows: all with the same columns, the key's among them.
+      where: which of the rows that are there may be updated; all of them if None.
+      keep: columns that stay as they are in rows that are there.
+    """
+    if rows:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        upsert_columns(connection, table, columns, where=where, keep=keep)
+
+
+def upsert_columns(
+    connection: Connection,
+    table: Table,
+    columns: Columns,
+    *,
+    where: ColumnElement[bool] | None = None,
+    keep: Collection[str] = (),
+) -> None:
+    """As `upsert`, of rows that are given column by column."""
+    server = connection.dialect.name == "postgresql"
+    if server:
+        columns = {name: storable(table.c[name], values) for name, values in columns.items()}
+    key = [column.name for column in table.primary_key.columns]
+    # Two writers that go in one order never wait for each other in a circle. SQLite has one.
+    columns = _last_of_each_key(columns, key, ordered=server)
+    if not columns[key[0]]:
+        return
+    changed = [name for name in columns if name not in key and name not in keep]
+    write = _into_postgresql if server else _into_sqlite
+    write(connection, table, columns, key, changed, where)
+
+
+def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:
+    """Rows without repeated keys, in the order of the keys if `ordered`."""
+    keys = list(zip(*(_listed(columns[name]) for name in key), strict=True))
+    last = {row_key: number for number, row_key in enumerate(keys)}
+    if len(last) == len(keys) and not ordered:
+        return columns
+    # Keys are of one type each, and never null.
+    order = [last[row_key] for row_key in (sorted(last) if ordered else last)]
+    return {name: _taken(values, order) for name, values in columns.items()}
+
+
+def _listed(values: Sequence[object] | pa.Array) -> Sequence[object]:
+    return values_of(values) if isinstance(values, pa.Array) else values
+
+
+def _taken(
+    values: Sequence[object] | pa.Array, order: Sequence[int]
+) -> Sequence[object] | pa.Array:
+    if isinstance(values, pa.Array):
+        return values.take(pa.array(order, pa.int64()))
+    return [values[number] for number in order]
+
+
+def _into_sqlite(
+    connection: Connection,
+    table: Table,
+    columns: Columns,
+    key: Sequence[str],
+    changed: Sequence[str],
+    where: ColumnElement[bool] | None,
+) -> None:
+    """One statement, prepared once, for all rows: as fast as many rows in one VALUES list."""
+    statement = sqlite.insert(table)
+    if changed:
+        new = {name: statement.excluded[name] for name in changed}
+        statement = statement.on_conflict_do_update(index_elements=key, set_=new, where=where)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    # Past SQLAlchemy's own execution, which makes a dictionary a row.
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(columns))
+    values: list[Iterable[object]] = []
+    for name in compiled.positiontup or ():
+        if name in columns:
+            values.append(_for_sqlite(connection, table.c[name], columns[name]))
+        else:
+            values.append(repeat(compiled.params[name]))
+    connection.exec_driver_sql(str(compiled), list(zip(*values)))  # noqa: B905 some are endless
+
+
+def _for_sqlite(
+    connection: Connection, column: Column[Any], values: Sequence[object] | pa.Array
+) -> Iterable[object]:
+    if isinstance(values, pa.Array):
+        if pa.types.is_timestamp(values.type):
+            # Arrow writes times as `UtcDateTime` does there, all at once.
+            values = values.cast(pa.timestamp("us")).cast(pa.string())
+        return values_of(values)
+    dialect = connection.dialect
+    bind: Callable[[object], object] | None
+    bind = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return values if bind is None else map(bind, values)
+
+
+def _into_postgresql(
+    connection: Connection,
+    table: Table,
+    columns: Columns,
+    key: Sequence[str],
+    changed: Sequence[str],
+    where: ColumnElement[bool] | None,
+) -> None:
+    """One statement and one array a column: there and back once, however many rows."""
+    arrays = [_array(table.c[name], values) for name, values in columns.items()]
+    unnested = select(*map(func.unnest, arrays))
+    statement = postgresql.insert(table).from_select(list(columns), unnested)
+    if changed:
+        new = {name: statement.excluded[name] for name in changed}
+        statement = statement.on_conflict_do_update(index_elements=key, set_=new, where=where)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    connection.execute(statement)
+
+
+def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnElement[Any]:
+    kind = postgresql.ARRAY(column.type, dimensions=1)
+    if not isinstance(values, pa.Array):
+        return bindparam(column.name, values, type_=kind)
+    # psycopg is an extra.
+    from beam_fraud.storage.database.postgresql_array import postgresql_array
+
+    return cast(bindparam(column.name, postgresql_array(values), type_=NullType()), kind)

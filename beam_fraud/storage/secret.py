@@ -1,0 +1,37 @@
+"""Secrets: read from the environment or a file where they are used, shown nowhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from beam_fraud.errors import FraudError
+from beam_fraud.schema.text_file import read_text_file
+
+
+def read_secret(option: str, name: str, options: Mapping[str, str], variable: str) -> str | None:
+    """A secret that `options` of a URL point at, or that a variable of the environment holds.
+
+    Args:
+      option: what gave the URL, for messages: `--alert smtp://example.org`.
+      name: of the secret, such as `password`.
+      options: of the URL: `<name>_file` names a file, `<name>_env` a variable.
+      variable: looked at where they do neither.
+
+    Returns:
+      The secret, without the line end of its file; None if there is none.
+
+    Raises:
+      FraudError: the file cannot be read, or the variable that is named is not set.
+    """
+    file, named = options.get(f"{name}_file"), options.get(f"{name}_env")
+    if file is not None:
+        try:
+            return read_text_file(Path(file).expanduser()).rstrip("\r\n")
+        except (OSError, UnicodeError) as error:
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            raise FraudError(f"{option}: {name}_file {file}: {why}") from None
+    if named is not None and named not in os.environ:
+        raise FraudError(f"{option}: {name}_env: the variable {named} is not set")
+    return os.environ.get(named or variable)

@@ -1,0 +1,90 @@
+"""One command at a time writes a file or a bundle that is put in place at its end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+from beam_fraud.errors import FraudError
+from beam_fraud.storage.urls import is_url
+
+Options = TypeVar("Options")
+Run = Callable[[Options], dict[str, object]]
+
+
+def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options]]:
+    """Make a command hold the places it writes; a second one at the same place fails at its start.
+
+    Without that both would work for long, and one result would vanish without a word.
+
+    Args:
+      option: that names the places, for the message.
+      field: of the command's options, with the file or directory, several, or None. URLs, where
+        nothing can be locked, are passed over.
+    """
+
+    def decorate(run: Run[Options]) -> Run[Options]:
+        @wraps(run)
+        def alone(options: Options) -> dict[str, object]:
+            named: str | tuple[str, ...] | None = getattr(options, field)
+            given = (named,) if isinstance(named, str) else named or ()
+            places = [Path(place).expanduser().absolute() for place in given if not is_url(place)]
+            with ExitStack() as stack:
+                # Each once: whoever gives one twice hears so from the command.
+                for place in dict.fromkeys(places):
+                    stack.enter_context(_held(option, place))
+                return run(options)
+
+        return alone
+
+    return decorate
+
+
+@contextmanager
+def _held(option: str, place: Path) -> Iterator[None]:
+    """Hold a lock beside a place; the kernel releases it with the process, however that ends."""
+    # What is not there yet is made by the command, so the lock is in the nearest directory.
+    above = next((parent for parent in place.parents if parent.is_dir()), place.parent)
+    lock = above / f".{'-'.join(place.relative_to(above).parts)}.lock"
+    try:
+        descriptor = _locked(lock)
+    except BlockingIOError:
+        raise FraudError(
+            f"{option} {place}: another command is writing it; wait for its end, or give another "
+            "place"
+        ) from None
+    except OSError:
+        # Where no lock can be, the command cannot write either and says so, or nothing can help.
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(lock: Path) -> int:
+    """A descriptor that holds the file `lock`, which is made.
+
+    Raises:
+      BlockingIOError: another process holds it.
+      OSError: the file system refuses.
+    """
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                    return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        # Its last holder removed the file between both calls; the lock is worth nothing.
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Velocity features of files: rows sorted by key with bounded memory."""
