@@ -21,14 +21,16 @@ demo: $(VENV)/.installed ## Simulate, train, score and alert, in under a minute 
 # In the order of files, which has the few long tests of whole runners first: left to the end, they
 # would keep one core busy alone.
 test: $(VENV)/.installed-dev ## Run all tests, on up to four cores.
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  tests/integration tests beam_fraud
 
 soak: $(VENV)/.installed-dev ## Run the tests that take many minutes at full size.
 	@$(BIN)/python -m pytest -m soak
 
-lint: $(VENV)/.installed-dev ## Check style and formatting.
+lint: $(VENV)/.installed-dev ## Check style, formatting and the direction of imports.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.installed-dev ## Check types.
 	@$(BIN)/mypy

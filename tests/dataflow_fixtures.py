@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.test_commands_score import bundle
 from tests.requirements import need_module
-from tests.test_commands_score import bundle
 
 ROWS = 40
 IMAGE = "europe-docker.pkg.dev/my-project/fraud/worker:1"

@@ -18,7 +18,7 @@ from beam_fraud.cli import main
 from beam_fraud.cli.commands import train
 from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.errors import EXTRAS, install
-from tests.test_commands_train import SCHEMA, table
+from tests.cli.test_commands_train import SCHEMA, table
 
 #: What the extras bring, for models and for places.
 OPTIONAL = {*EXTRAS, "confluent_kafka", "psycopg", "boto3", "azure"}

@@ -11,9 +11,7 @@ import pytest
 from beam_fraud.alerts.channels.channel import MessageRefusedError
 from beam_fraud.errors import FraudError
 from deploy.kafka.broker import Broker
-from tests.integration.kafka import read_all
-from tests.recipients import TopicRecipient
-from tests.test_alerts_contract import (  # noqa: F401  the suite runs here with another recipient
+from tests.alerts.test_contract import (  # noqa: F401  the suite runs here with another recipient
     _message,
     test_a_closed_channel_opens_again,
     test_a_failure_is_one_line_that_names_the_channel,
@@ -29,6 +27,8 @@ from tests.test_alerts_contract import (  # noqa: F401  the suite runs here with
     test_the_name_is_the_same_in_every_run_and_whatever_the_options,
     test_the_same_message_twice_is_known_as_a_repeat,
 )
+from tests.integration.kafka import read_all
+from tests.recipients import TopicRecipient
 
 pytestmark = pytest.mark.slow
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deploy.kafka.broker import Broker
+from tests.cli.test_commands_score import bundle
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     call,
     held,
@@ -21,7 +22,6 @@ from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for 
     servers,
 )
 from tests.stream_process import ROOT
-from tests.test_commands_score import bundle
 
 #: How the service counts.
 STREAMING, BASIC = 2, 2

@@ -17,10 +17,10 @@ from beam_fraud.storage.database.connection import prepare_database, transaction
 from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
 from beam_fraud.storage.database.upsert import upsert
 from deploy.postgres.server import Server
+from tests.cli.test_commands_replay import again, letters_of
+from tests.cli.test_commands_score import bundle
 from tests.erasing import GONE, STAYS, filled, rows_of
 from tests.flagged import flagged_batch
-from tests.test_commands_replay import again, letters_of
-from tests.test_commands_score import bundle
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ from beam_fraud.cli.commands import erase, stream
 from beam_fraud.cli.commands.erase import EraseOptions
 from beam_fraud.cli.commands.stream import StreamOptions
 from deploy.kafka.broker import Broker
+from tests.cli.test_commands_replay import export
+from tests.cli.test_commands_score import bundle
 from tests.integration.kafka import produce
-from tests.test_commands_replay import export
-from tests.test_commands_score import bundle
 
 pytestmark = pytest.mark.slow
 

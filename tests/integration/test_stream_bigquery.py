@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.cli.test_commands_score import bundle
 from tests.requirements import need_module
 from tests.stream_process import ROOT, Stream
-from tests.test_commands_score import bundle
 
 ROWS = 40
 

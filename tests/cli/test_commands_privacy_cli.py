@@ -1,0 +1,142 @@
+"""The commands over dead letters and erasures, as they are called."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from beam_fraud.cli import main
+from beam_fraud.cli.app import app
+from beam_fraud.cli.commands import replay, score
+from tests.cli.test_commands_replay import export, scored
+
+
+def test_the_way_from_a_dead_letter_to_a_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(scored(tmp_path))
+    capsys.readouterr()
+    assert main(["dead-letters", "list", out, "--reason", "wrong_type", "--payload"]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[0].split()[:3] == ["dead", "letters", "1"]
+    assert said.endswith(
+        "day.csv line 3, wrong_type a: not of the type it should be: 'ten' x2,2024-01-02,ten\n"
+    )
+    file = str(tmp_path / "r.jsonl")
+    assert main(["dead-letters", "export", out, "--to", file, "--reason", "wrong_type"]) == 0
+    assert "so personal data" in capsys.readouterr().out
+    row = json.loads(Path(file).read_text())
+    assert row == {
+        "source": "day.csv",
+        "position": 1,
+        "reason": "wrong_type",
+        "detail": "line 3, a: not of the type it should be",
+        "payload": "x2,2024-01-02,ten",
+    }
+    Path(file).write_text(json.dumps(row | {"payload": "x2,2024-01-02,10"}))
+    call = ["dead-letters", "replay", out, "--from", file, "--model", str(tmp_path / "model")]
+    assert main([*call, "--out", str(tmp_path / "again"), "--alert", "console:"]) == 0
+    said = capsys.readouterr()
+    assert "offered                  1" in said.out
+    assert "ALERT review" in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give --model and --out, or --to-topic"),
+        (["--model", "m"], "give --model and --out, or --to-topic"),
+        (["--to-topic", "t"], "--to-topic: name the broker as --kafka HOST:PORT"),
+        (["--to-topic", "t", "--model", "m"], "--to-topic: the stream scores them; leave"),
+        (["--sink", "parquet:x"], "--sink: undelivered rows go to a database; or give --model"),
+        (["--from", "f", "--reason", "r", "--model", "m", "--out", "o"], "--from: takes every"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_a_replay_that_cannot_be_meant_is_a_wrong_call(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    said: str,
+) -> None:
+    out = scored(tmp_path)
+    export(tmp_path).rename(tmp_path / "f")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    (tmp_path / "model").rename(tmp_path / "m")
+    assert main(["dead-letters", "replay", str(out), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_undelivered_rows_need_a_place_where_they_wait(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = scored(tmp_path)
+    capsys.readouterr()
+    call = ["dead-letters", "replay", str(out), "--sink", f"sqlite:///{tmp_path}/x.db"]
+    assert main(call) == 1
+    assert capsys.readouterr().err == f"beam-fraud: {out}: no rows wait there for a database\n"
+
+
+def test_alerts_of_a_replay_carry_pseudonyms_if_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEAM_FRAUD_PSEUDONYM_KEY", "k" * 32)
+    out, alerts = str(scored(tmp_path)), tmp_path / "alerts.jsonl"
+    file = str(tmp_path / "r.jsonl")
+    assert main(["dead-letters", "export", out, "--to", file, "--reason", "wrong_type"]) == 0
+    Path(file).write_text(Path(file).read_text().replace("ten", "10"))
+    call = ["dead-letters", "replay", out, "--from", file, "--model", str(tmp_path / "model")]
+    call += ["--out", str(tmp_path / "again"), "--alert", f"file:{alerts}"]
+    assert main([*call, "--pseudonymise"]) == 0
+    (line,) = alerts.read_text().splitlines()
+    assert json.loads(line)["transaction_id"] != "x2"
+    assert "x2" not in line
+
+
+def options_of(*path: str) -> dict[str, tuple[str, str | None, object]]:
+    """Options of a command to how they are called in the program, what they say and default to."""
+    found: Any = typer.main.get_command(app)
+    for name in path:
+        found = found.commands[name]
+    return {
+        parameter.opts[-1]: (parameter.name, parameter.help, parameter.default)
+        for parameter in found.params
+        if parameter.param_type_name == "option"
+    }
+
+
+def test_a_replay_has_every_option_of_score() -> None:
+    of_score, of_replay = options_of("score"), options_of("dead-letters", "replay")
+    assert {"--pseudonymise", "--alert", "--max-dead", "--sink-patience"} <= of_score.keys()
+    assert of_score.keys() - of_replay.keys() == set()
+    # Its own words: a replay may go to a topic instead, and takes records where `score` takes rows.
+    own = {"--model", "--out", "--limit"}
+    shared = of_score.keys() - own
+    assert {name: of_replay[name] for name in shared} == {name: of_score[name] for name in shared}
+
+
+def test_options_of_score_reach_it_from_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is no list or flag, with another value than its default, and the flags turned."""
+    seen: list[Any] = []
+    for module in (score, replay):
+        monkeypatch.setattr(module, "run", lambda options: seen.append(options) or {})
+        monkeypatch.setattr(module, "render", str)
+    given = ["--schema", "s", "--sink", "k", "--sink-patience", "1s", "--alert", "console:"]
+    given += ["--alert-patience", "2s", "--pseudonymise", "--rules", "r", "--reasons", "1"]
+    given += ["--history", "h", "--workers", "2", "--dedupe", "run", "--block-rows", "7"]
+    given += ["--max-dead", "0.25", "--dry-run", "--model", "m", "--out", "o"]
+    # Those of Beam and of every command, and the rows that `--limit` bounds, aside.
+    every = {"--json", "--log-level", "--log-format", "--log-file", "--limit"}
+    assert options_of("score").keys() - every == {arg for arg in given if arg[:2] == "--"}
+    assert main(["score", "f", *given]) == 0
+    assert main(["dead-letters", "replay", "d", *given]) == 0
+    assert seen[1].scoring == dataclasses.replace(seen[0], files=())
+    assert seen[1].scoring.pseudonymise

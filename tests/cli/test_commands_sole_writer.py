@@ -1,0 +1,86 @@
+"""Of two commands that write one place, the second is refused before it has read anything."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_fraud.cli.commands import evaluate, explore, export_model, import_model, simulate, train
+from beam_fraud.errors import FraudError
+from beam_fraud.storage.sole_writer import sole_writer
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a command that does what a test wants."""
+
+    out: str | tuple[str, ...] | None
+    do: Any = dict
+
+
+@sole_writer("--out", "out")
+def command(options: Options) -> dict[str, object]:
+    return dict(options.do())
+
+
+def test_a_second_command_at_the_same_place_is_refused(tmp_path: Path) -> None:
+    place = str(tmp_path / "deeper" / "model")
+    with pytest.raises(FraudError, match=r"--out .*/model: another command is writing it; wait"):
+        command(Options(place, lambda: command(Options(place))))
+    # Neither its failure nor its success leaves anything.
+    assert command(Options(place)) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_places_urls_and_none_are_free(tmp_path: Path) -> None:
+    inner = Options((str(tmp_path / "b"), f"{tmp_path}/./b"))
+    assert command(Options(str(tmp_path / "a"), lambda: command(inner))) == {}
+    url = Options("gs://bucket/a", lambda: command(Options("gs://bucket/a")))
+    assert command(url) == {}
+    assert command(Options(None)) == {}
+
+
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [
+        (
+            train.run,
+            lambda out: train.TrainOptions(files=("no",), schema="ulb", model="forest", out=out),
+        ),
+        (evaluate.run, lambda out: evaluate.EvaluateOptions(files=("no",), model="no", out=(out,))),
+        (explore.run, lambda out: explore.ExploreOptions(files=("no",), schema="ulb", out=out)),
+        (simulate.run, lambda out: simulate.SimulateOptions(out=out)),
+        (export_model.run, lambda out: export_model.ExportOptions(model="no", onnx=out)),
+        (
+            import_model.run,
+            lambda out: import_model.ImportOptions(
+                file="no", schema="ulb", trust=True, out=out, name=None, threshold=0.5, decline=None
+            ),
+        ),
+    ],
+)
+def test_commands_that_write_one_result_hold_its_place(
+    tmp_path: Path, run: Any, options: Any
+) -> None:
+    out = str(tmp_path / "result.html")
+    with pytest.raises(FraudError, match="another command is writing it"):
+        command(Options(out, lambda: run(options(out))))
+
+
+def test_a_killed_command_holds_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "t.csv"
+    code = (
+        "from tests.cli.test_commands_sole_writer import *\n"
+        f"import os; command(Options({str(out)!r}, lambda: os.kill(os.getpid(), signal.SIGKILL)))"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".t.csv.lock"]
+    assert command(Options(str(out))) == {}
+    assert list(tmp_path.iterdir()) == []

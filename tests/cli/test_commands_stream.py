@@ -1,0 +1,101 @@
+"""`beam-fraud stream` over dropped files: what its summary says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.train import run as train
+from beam_fraud.errors import FraudError
+from beam_fraud.simulate.simulation import Simulation, simulate
+from tests.cli.test_commands_score import bundle
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_row_of_the_history_counts_once_whatever_reads_it(
+    inbox: Path, tmp_path: Path, shards: int
+) -> None:
+    rows = simulate(Simulation(days=20, accounts=60, merchants=60, seed=3, fraud_rate=0.03))
+    before = rows.slice(0, rows.num_rows - 500)
+    model, history = tmp_path / "model", tmp_path / "history.parquet"
+    repeated = before.slice(0, 7)
+    pq.write_table(pa.concat_tables([before, repeated]), history)
+    train(TrainOptions((str(history),), "handbook", "logistic", str(model)))
+    pq.write_table(rows.slice(rows.num_rows - 500), inbox / "new.parquet")
+    options = StreamOptions(
+        watch=str(inbox),
+        model=str(model),
+        out=str(tmp_path / "out"),
+        history=(str(history),),
+        shards=shards,
+        until_idle=0.5,
+    )
+    first = run(options)
+    assert (first["rows_in"], first["rows_scored"]) == (500, 500)
+    assert first["history_rows"] == before.num_rows
+    assert first["history_rows_left_out"] == len(repeated)
+    # It is in the state by now.
+    assert "history_rows" not in run(options)
+
+
+@pytest.mark.slow
+def test_a_directory_is_watched_without_the_client_library_of_kafka(
+    inbox: Path, tmp_path: Path
+) -> None:
+    rows = simulate(Simulation(days=10, accounts=40, merchants=40, seed=3, fraud_rate=0.05))
+    model, out = tmp_path / "model", tmp_path / "out"
+    pq.write_table(rows, inbox / "rows.parquet")
+    train(TrainOptions((str(inbox / "rows.parquet"),), "handbook", "logistic", str(model)))
+    program = "import sys; sys.modules['confluent_kafka'] = None; "
+    program += "from beam_fraud.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "stream", "--model", str(model), "--out", str(out)]
+    watching = [*command, "--watch", str(inbox), "--until-idle", "0.5"]
+    done = subprocess.run(watching, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"scored +{rows.num_rows}\n", done.stdout)
+    reading = [*command, "--kafka", "127.0.0.1:1", "--topic", "t"]
+    refused = subprocess.run(reading, capture_output=True, text=True, timeout=120)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "pip install 'beam-fraud[kafka]'" in refused.stderr
+
+
+def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_if_told_to(
+    inbox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = StreamOptions(
+        watch=str(inbox),
+        model=bundle(tmp_path / "model"),
+        out=str(tmp_path / "out"),
+        until_idle=0.2,
+    )
+    (inbox / "bad.csv").write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,eleven\n")
+    with caplog.at_level(logging.WARNING):
+        assert run(options)["rows_dead"] == 2
+    assert (
+        "none of 2 records is a transaction (2 wrong_type); first: bad.csv line 2: a:"
+        in caplog.text
+    )
+    caplog.clear()
+    (inbox / "few.csv").write_text("id,t,a\nx1,2024-01-01,ten\n" + "x2,2024-01-01,1\n" * 30)
+    with caplog.at_level(logging.WARNING):
+        run(options)
+    assert "dead letters" not in caplog.text
+    (inbox / "some.csv").write_text("id,t,a\nx3,2024-01-01,ten\nx4,2024-01-01,1\n")
+    with pytest.raises(FraudError, match=r"^1 of 2 records are dead .* --max-dead 0\.1"):
+        run(replace(options, max_dead=0.1))
+    # What came is kept all the same, and counted.
+    scores = pq.read_table(tmp_path / "out/scores")["transaction_id"].to_pylist()
+    assert sorted(scores) == ["x2", "x4"]
+    assert json.loads((tmp_path / "out/summary.json").read_text())["rows_dead"] == 1

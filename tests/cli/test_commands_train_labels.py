@@ -1,0 +1,114 @@
+"""Training where labels are few or absent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli.commands import train
+from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.errors import FraudError
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.bundle import load_model, open_bundle, read_card
+from beam_fraud.models.predict import predict_scores
+from tests.cli.test_commands_train import ROWS, SCHEMA, table
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> TrainOptions:
+    (tmp_path / "shop.toml").write_text(SCHEMA)
+    return TrainOptions(
+        files=(str(tmp_path / "data.parquet"),),
+        schema=str(tmp_path / "shop.toml"),
+        model="logistic",
+        out=str(tmp_path / "bundle"),
+    )
+
+
+def with_frauds(count: int) -> pa.Table:
+    """Rows whose last fifth, which chooses, has so many frauds; the earlier ones have many."""
+    rows = table()
+    price = np.where(np.arange(ROWS) < ROWS * 4 // 5, rows["price"].to_numpy(), 10.0)
+    fraud = rows["fraud"].to_numpy() * (price > 40)
+    late = np.flatnonzero(np.arange(ROWS) >= ROWS * 4 // 5)[5::30][:count]
+    fraud[late], price[late] = 1, 500.0
+    rows = rows.set_column(rows.column_names.index("price"), "price", pa.array(price))
+    return rows.set_column(rows.column_names.index("fraud"), "fraud", pa.array(fraud))
+
+
+@pytest.mark.parametrize("frauds", [1, 2, 9, 10])
+def test_few_frauds_to_choose_by_are_warned_of(
+    options: TrainOptions, frauds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    pq.write_table(with_frauds(frauds), options.files[0])
+    result = train.run(options)
+    said = f"the validation rows hold {frauds} fraud"
+    assert cast(dict[str, int], result["metrics"])["frauds"] == frauds
+    few = frauds < 10
+    assert len(cast(list[str], result["warnings"])) == few
+    assert any(said in record.getMessage() for record in caplog.records) == few
+    assert (f"## Warnings\n\n- {said}" in read_card(open_bundle(options.out))) == few
+
+
+@pytest.mark.parametrize("labels", ["absent", "null", "genuine"])
+def test_a_kind_without_labels_trains_without_any(options: TrainOptions, labels: str) -> None:
+    rows = table(frauds=False)
+    if labels != "genuine":
+        rows = rows.drop_columns(["fraud"])
+    if labels == "null":
+        rows = rows.append_column("fraud", pa.nulls(ROWS, pa.int64()))
+    pq.write_table(rows, options.files[0])
+    options = replace(options, model="isolation_forest", threshold="0.99", settings=("trees=10",))
+    result = train.run(options)
+    assert result["metrics"] is None
+    assert "Flagged from a score of 0.99" in train.render(result)
+    bundle = open_bundle(options.out)
+    assert bundle.manifest.metrics == {}
+    card = read_card(bundle)
+    assert "None: no rows were labelled" in card
+    assert "precision |" not in card
+    data = load_dataset(options.files, bundle.schema, labels="known").transactions
+    scores = predict_scores(load_model(bundle), feature_matrix(data, bundle.features))
+    assert 0.005 < np.mean(scores >= 0.99) < 0.02
+    budget = train.run(replace(options, threshold="budget=50"))
+    flagged = predict_scores(load_model(bundle), feature_matrix(data, bundle.features))
+    assert np.sum(flagged >= cast(float, budget["threshold"])) < 50 * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"threshold": "f1"}, "--threshold can only be budget=N"),
+        ({"threshold": "recall=0.5"}, "--threshold can only be budget=N"),
+        ({"decline": "precision=0.5"}, "--decline can only be budget=N"),
+        ({"calibrate": "platt"}, "--calibrate: the rows have no labels"),
+        ({"folds": 3}, "--folds: the rows have no labels"),
+        ({"split": "stratified"}, "--split stratified: the rows have no labels"),
+    ],
+)
+def test_what_only_labels_can_tell_is_refused_without_them(
+    options: TrainOptions, asked: dict[str, Any], said: str
+) -> None:
+    pq.write_table(table().drop_columns(["fraud"]), options.files[0])
+    asked = {"threshold": "0.9", **asked}
+    with pytest.raises(FraudError, match=said):
+        train.run(replace(options, model="isolation_forest", **asked))
+
+
+def test_some_labels_judge_a_kind_that_needs_none(options: TrainOptions) -> None:
+    rows = table()
+    known = np.arange(ROWS) % 2 == 0
+    labels = pa.array(rows["fraud"].to_numpy(), mask=~known)
+    pq.write_table(
+        rows.set_column(rows.column_names.index("fraud"), "fraud", labels), options.files[0]
+    )
+    result = train.run(replace(options, model="isolation_forest", settings=("trees=10",)))
+    assert cast(dict[str, int], result["metrics"])["frauds"] > 0
+    assert result["rows_dead"] == ROWS // 2

@@ -1,0 +1,90 @@
+"""A run whose database goes away and stays away keeps its rows and says how to deliver them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.cli.commands import replay_undelivered, score
+from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.errors import FraudError
+from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.storage.database import retry as persistence
+from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
+from deploy.postgres.server import Server
+from tests.cli.test_commands_score import bundle
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> ScoreOptions:
+    file = tmp_path / "day.csv"
+    rows = [f"x{i},2024-01-0{i}T00:00:00Z,{i}" for i in range(1, 6)]
+    file.write_text("\n".join(["id,t,a", *rows, "broken,no time,1"]) + "\n")
+    return ScoreOptions(
+        files=(str(file),),
+        model=bundle(tmp_path / "model"),
+        out=str(tmp_path / "out"),
+        alerts=(f"file:{tmp_path}/alerts.jsonl",),
+        sink_patience="1s",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persistence, "_LONGEST_PAUSE", 0.3)
+
+
+def rows_of(url: str) -> tuple[list[str], list[str]]:
+    """Ids of the flagged transactions, and reasons of the dead letters."""
+    with transaction(url) as connection:
+        flagged = connection.execute(FLAGGED.select()).all()
+        dead = connection.execute(DEAD_LETTERS.select()).all()
+    return sorted(row.transaction_id for row in flagged), [row.reason for row in dead]
+
+
+def test_a_run_into_postgresql(options: ScoreOptions, postgres_database: str) -> None:
+    summary = score.run(replace(options, sink=postgres_database))
+    assert (summary["rows_flagged"], summary["rows_undelivered"]) == (5, 0)
+    assert summary["alerts"]["sent"] == 5  # type: ignore[index]
+    flagged, dead = rows_of(postgres_database)
+    assert (flagged, len(dead)) == ([f"x{i}" for i in range(1, 6)], 1)
+    score.run(replace(options, sink=postgres_database))
+    assert rows_of(postgres_database) == (flagged, dead)
+    sent = Path(options.alerts[0].removeprefix("file:")).read_text()
+    assert len(sent.splitlines()) == 5
+    written = (Path(options.out) / "summary.json").read_text()
+    assert str(Outbox(postgres_database)) not in written
+    assert "***@127.0.0.1" in written
+
+
+def test_a_database_that_goes_away_costs_an_exit_code_and_no_row(
+    options: ScoreOptions, own_postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, out = own_postgres.create_database("cards"), Path(options.out)
+    begin = DatabaseSink.begin
+
+    def begin_and_go(sink: DatabaseSink, run_id: str) -> None:
+        begin(sink, run_id)
+        own_postgres.stop()
+
+    monkeypatch.setattr(DatabaseSink, "begin", begin_and_go)
+    with pytest.raises(FraudError, match=r"^5 flagged rows .* wait in .*/out/undelivered") as said:
+        score.run(replace(options, sink=url, alert_patience="0s"))
+    assert f"beam-fraud dead-letters replay {out} --sink URL" in str(said.value)
+    assert own_postgres.password not in str(said.value)
+    assert json.loads((out / "summary.json").read_text())["rows_undelivered"] == 5
+    assert pq.read_table(out / "scores").num_rows == 5
+    assert pq.read_table(out / "dead_letters").num_rows == 1
+
+    own_postgres.start()
+    assert rows_of(url) == ([], [])
+    replayed = replay_undelivered.run(str(out), url)
+    assert (replayed["delivered"], replayed["alerts_waiting"]) == (5, 5)
+    assert rows_of(url)[0] == [f"x{i}" for i in range(1, 6)]
+    assert replay_undelivered.run(str(out), url)["delivered"] == 0

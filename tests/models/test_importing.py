@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import pickle
+import warnings
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from beam_fraud.cli import main
+from beam_fraud.errors import FraudError
+from beam_fraud.models.importing import ImportedModel, open_trusted, read_model_file
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.schema.velocity import Velocity
+
+SCHEMA = Schema(
+    name="test",
+    roles={"event_time": "t", "amount": "Amount"},
+    features=(FeatureColumn("V1"),),
+    calendar=False,
+)
+RANDOM = np.random.default_rng(0)
+# A fraud is an amount above 1, whatever V1 is.
+X = RANDOM.normal(size=(400, 2))
+Y = (X[:, 1] > 1).astype(int)
+
+
+def imported(model: Any, path: Path, schema: Schema = SCHEMA) -> ImportedModel:
+    joblib.dump(model, path)
+    return open_trusted(read_model_file(str(path)), schema)
+
+
+def test_a_model_without_names_takes_the_order_of_the_schema(tmp_path: Path) -> None:
+    done = imported(LogisticRegression().fit(X, Y), tmp_path / "m")
+    assert done.features.names == ("V1", "amount")
+    assert done.microseconds_per_row > 0
+
+
+def test_a_model_with_names_keeps_its_own_order(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Amount": X[:, 1], "V1": X[:, 0]})
+    done = imported(
+        make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, Y), tmp_path / "m"
+    )
+    assert done.features.names == ("amount", "V1")
+    scores = predict_scores(done.model, np.array([[3.0, -9.0], [-3.0, 9.0]]))
+    assert scores[0] > 0.9
+    assert scores[1] < 0.1
+
+
+def test_a_plain_pickle_is_read_too(tmp_path: Path) -> None:
+    model = LogisticRegression().fit(X, Y)
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(model))
+    done = open_trusted(read_model_file(str(tmp_path / "m.pkl")), SCHEMA)
+    assert np.array_equal(predict_scores(done.model, X), model.predict_proba(X)[:, 1])
+
+
+def test_an_imported_model_predicts_on_one_thread(tmp_path: Path) -> None:
+    forest = RandomForestClassifier(3, n_jobs=-1).fit(X, Y)
+    assert imported(make_pipeline(forest).fit(X, Y), tmp_path / "m").model[-1].n_jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (LinearRegression().fit(X, Y), "LinearRegression has no predict_proba"),
+        (LogisticRegression(), "none, it was never fitted"),
+        (LogisticRegression().fit(X, Y + (X[:, 0] > 1)), "has the classes 0, 1, 2"),
+        (LogisticRegression().fit(X, np.where(Y, "fraud", "genuine")), "classes fraud, genuine"),
+        (LogisticRegression().fit(X[:, :1], Y), "takes 1 features, the schema has 2"),
+        (
+            LogisticRegression().fit(pd.DataFrame({"V1": X[:, 0], "V2": X[:, 1]}), Y),
+            "takes the feature 'V2'",
+        ),
+        ({"weights": [1, 2]}, "dict has no predict_proba"),
+    ],
+)
+def test_a_model_that_cannot_serve_is_refused(tmp_path: Path, model: Any, said: str) -> None:
+    with pytest.raises(FraudError, match=said) as caught:
+        imported(model, tmp_path / "m")
+    assert str(caught.value).startswith(str(tmp_path / "m"))
+
+
+def test_classes_of_minus_one_and_one_serve(tmp_path: Path) -> None:
+    imported(LogisticRegression().fit(X, np.where(Y, 1, -1)), tmp_path / "m")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"cno_such_module\nThing\n."])
+def test_what_is_no_model_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(FraudError, match="can't be opened") as caught:
+        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FraudError, match="can't be read"):
+        read_model_file(str(tmp_path / "absent"))
+
+
+def test_a_model_that_cannot_do_without_what_may_be_absent_is_refused(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, features=(FeatureColumn("V1", missing="allow"),))
+    with pytest.raises(FraudError, match="can't score a row without 'V1', which the schema test"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", schema)
+    imported(make_pipeline(SimpleImputer(), LogisticRegression()).fit(X, Y), tmp_path / "m", schema)
+
+
+def test_what_windows_may_leave_undefined_is_tried_and_nothing_else(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, features=(), roles={**SCHEMA.roles, "account_id": "card"})
+    counted = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("count",)),))
+    imported(LogisticRegression().fit(X, Y), tmp_path / "m", counted)
+    spread = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("std",)),))
+    with pytest.raises(FraudError, match="without 'account_std_1d'"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", spread)
+
+
+def test_known_risk_is_never_absent_but_a_key_may_be(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, features=(), roles={**SCHEMA.roles, "account_id": "card"})
+    risk = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("risk",), delay="7d"),))
+    imported(LogisticRegression().fit(X, Y), tmp_path / "m", risk)
+    device = replace(schema, velocity=(Velocity(("device",), ("1d",), ("count",)),))
+    with pytest.raises(FraudError, match="without 'device_count_1d'"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", device)
+
+
+def test_a_schema_with_categories_is_refused(tmp_path: Path) -> None:
+    schema = Schema(
+        name="shop",
+        roles={"event_time": "t", "amount": "Amount"},
+        features=(FeatureColumn("mcc", "categorical"),),
+        calendar=False,
+    )
+    with pytest.raises(FraudError, match="the codes of 'mcc'"):
+        imported(LogisticRegression().fit(X, Y), tmp_path / "m", schema)
+
+
+OLD = Path(__file__).parent.parent / "data"
+TOML = """name = "test"
+calendar = false
+[roles]
+event_time = "t"
+amount = "Amount"
+[[feature]]
+column = "V1"
+"""
+
+
+class SpeechlessError(Exception):
+    """Cannot even say what is wrong."""
+
+    def __str__(self) -> str:
+        raise OSError("no words")
+
+
+RAISED = [
+    AttributeError("'Thing' object has no attribute 'x'"),
+    ModuleNotFoundError("No module named 'ghost'", name="ghost"),
+    RecursionError("maximum recursion depth exceeded"),
+    SystemExit(0),
+    GeneratorExit(),
+    StopIteration(),
+    MemoryError(),
+    OSError(2, "No such file or directory"),
+    KeyError("x"),
+    ValueError("one\ntwo"),
+    SpeechlessError(),
+]
+
+
+class Hostile:
+    """A classifier that raises wherever one of its attributes is looked up, once it is opened."""
+
+    classes_ = np.array([0, 1])
+    n_features_in_ = 2
+    feature_names_in_ = np.array(["V1", "Amount"])
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        self.where, self.error = where, error
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, armed=True)
+        if self.where == "__setstate__":
+            raise self.error
+
+    def __getattribute__(self, name: str) -> Any:
+        known = object.__getattribute__(self, "__dict__")
+        if known.get("armed") and known["where"] == name:
+            raise known["error"]
+        return object.__getattribute__(self, name)
+
+    def __reduce__(self) -> Any:
+        return Hostile, (self.where, self.error), {"where": self.where, "error": self.error}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {}
+
+    def set_params(self, **values: Any) -> None:
+        pass
+
+    def predict_proba(self, matrix: Any) -> Any:
+        return np.tile([0.75, 0.25], (len(matrix), 1))
+
+
+class Shapeless(Hostile):
+    """A classifier whose probabilities are none."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.where = answer, ""
+
+    def __reduce__(self) -> Any:
+        return Shapeless, (self.answer,)
+
+    def predict_proba(self, matrix: Any) -> Any:
+        return self.answer
+
+
+def import_by_command(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[str]]:
+    """What `models import` ends with, and its lines on standard error."""
+    (tmp_path / "s.toml").write_text(TOML)
+    call = [*("--schema", str(tmp_path / "s.toml")), "--trust", "--out", str(tmp_path / "out")]
+    code = main(["models", "import", str(file), *call])
+    return code, capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("__setstate__", "predict_proba", "classes_", "n_features_in_", "feature_names_in_"),
+        *("get_params", "set_params", "__reduce_ex__"),
+    ],
+)
+def test_whatever_an_object_raises_is_one_line(
+    where: str, error: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m").write_bytes(pickle.dumps(Hostile(where, error)))
+    code, lines = import_by_command(tmp_path / "m", tmp_path, capsys)
+    assert code in (0, 1)
+    # An AttributeError says that something is absent, and much may be.
+    needed = where in ("__setstate__", "predict_proba", "classes_")
+    if code or needed or not isinstance(error, AttributeError):
+        assert code == 1
+        (line,) = lines
+        assert line.startswith(f"beam-fraud: {tmp_path}")
+        assert "internal error" not in line
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, 0.5, [], "text", np.zeros(100), np.zeros((100, 1)), np.zeros((99, 2))),
+        *(np.full((100, 2), np.nan), np.full((100, 2), 7.0), pd.DataFrame({"a": [1]})),
+    ],
+    ids=str,
+)
+def test_probabilities_that_are_none_are_refused(answer: Any, tmp_path: Path) -> None:
+    with pytest.raises(FraudError) as caught:
+        imported(Shapeless(answer), tmp_path / "m")
+    assert str(caught.value).startswith(str(tmp_path / "m"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compress", [0, 3, "gzip", "bz2", "lzma", "xz"])
+@pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.99])
+def test_a_file_that_is_cut_off_is_an_error_of_one_line(
+    compress: int | str, left: float, tmp_path: Path
+) -> None:
+    joblib.dump(RandomForestClassifier(3).fit(X, Y), tmp_path / "m", compress=compress)
+    data = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(data[: int(len(data) * left)])
+    with pytest.raises(FraudError, match="can't be opened") as caught:
+        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_pickle_at_all_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"learner": {}}')
+    with pytest.raises(FraudError, match="is no file of joblib or pickle"):
+        open_trusted(read_model_file(str(tmp_path / "m.json")), SCHEMA)
+
+
+def test_a_model_of_an_older_scikit_learn_that_cannot_serve_names_both_versions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = import_by_command(OLD / "scikit_learn_1_4_2_pipeline.pkl", tmp_path, capsys)
+    assert code == 1
+    (line,) = lines
+    assert "saved by scikit-learn 1.4.2, can't be used by the installed " in line
+    assert f"the installed {version('scikit-learn')} (" in line
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_the_version_is_named_where_opening_fails_before_any_estimator(
+    compress: int, tmp_path: Path
+) -> None:
+    saved = {"_sklearn_version": "1.3.1", "model": Hostile("__setstate__", ValueError("no"))}
+    joblib.dump(saved, tmp_path / "m", compress=compress)
+    with pytest.raises(FraudError, match=r"saved by scikit-learn 1\.3\.1, can't be opened by"):
+        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+
+
+def test_an_older_forest_serves_with_one_warning_and_a_card_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = import_by_command(OLD / "scikit_learn_1_4_2_forest.joblib", tmp_path, capsys)
+    assert code == 0
+    (line,) = lines
+    assert f"saved by scikit-learn 1.4.2, {version('scikit-learn')} is installed" in line
+    assert "saved by scikit-learn `1.4.2`" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_a_warning_is_said_once_with_how_often_it_came(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    imported(Warns(), tmp_path / "m")
+    assert [r.getMessage() for r in caplog.records if "beware" in r.getMessage()] == [
+        f"{tmp_path / 'm'}: beware of this (3 times)"
+    ]
+
+
+class Warns(Hostile):
+    """A classifier that warns whenever its state is set."""
+
+    def __init__(self) -> None:
+        super().__init__("", ValueError())
+
+    def __reduce__(self) -> Any:
+        return Warns, (), {"where": "", "error": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for _ in range(3):
+            warnings.warn("beware of this", UserWarning, stacklevel=1)

@@ -1,0 +1,39 @@
+"""The pass that brings rows of a key together gives one result, by files or by the runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow as pa
+import pytest
+from apache_beam.testing.util import assert_that
+
+import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.features.velocity.columns import with_velocity
+from beam_fraud.runners.launch import pipeline_options
+from beam_fraud.transforms.shuffle.order import ORDER
+from beam_fraud.transforms.velocity import AddVelocity
+from tests.transforms.test_shuffle_velocity import ACCOUNT, MERCHANT, nan_equal, transactions
+
+
+@pytest.mark.parametrize("by_files", [True, False])
+def test_features_are_those_of_all_rows_at_once(
+    tmp_path: Path, by_files: bool, beam_args: tuple[str, ...]
+) -> None:
+    given = transactions().sort_by([("event_time", "ascending"), (ORDER, "ascending")])
+    definitions = (*ACCOUNT, *MERCHANT)
+    expected = with_velocity(given, definitions).sort_by(ORDER)
+    batches = given.combine_chunks().to_batches(max_chunksize=250)
+
+    def check(found: list[pa.RecordBatch]) -> None:
+        table = pa.Table.from_batches(found).sort_by(ORDER)
+        assert nan_equal(table.select(expected.column_names), expected)
+
+    with beam.Pipeline(options=pipeline_options(beam_args, 1)) as root:
+        halves = (
+            root | "Later" >> beam.Create(batches[6:], reshuffle=False),
+            root | "Earlier" >> beam.Create(batches[:6], reshuffle=False),
+        )
+        added = halves | AddVelocity(definitions, 100, tmp_path / "spill" if by_files else None)
+        assert_that(added, check)
