@@ -15,16 +15,23 @@ import pyarrow as pa
 from apache_beam import coders
 from apache_beam.ml.inference.base import PredictionResult
 
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+#: Batches below so many bytes are not compressed: to begin costs more than to write them.
+_SMALL = 16_384
+_PLAIN, _COMPRESSED = pa.ipc.IpcWriteOptions(), pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class RecordBatchCoder(coders.Coder):
-    """A record batch with its schema and metadata: an Arrow IPC stream of one batch, zstd."""
+    """A record batch with its schema and metadata: an Arrow IPC stream of one batch.
+
+    LZ4 takes a fifth of the time of Zstandard for twice the bytes, and a stream spends its time on
+    batches of a few rows.
+    """
 
     def encode(self, value: pa.RecordBatch) -> bytes:
         """Write the stream."""
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, value.schema, options=_OPTIONS) as writer:
+        options = _PLAIN if value.nbytes < _SMALL else _COMPRESSED
+        with pa.ipc.new_stream(sink, value.schema, options=options) as writer:
             writer.write_batch(value)
         encoded: bytes = sink.getvalue().to_pybytes()
         return encoded
