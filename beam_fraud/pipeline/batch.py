@@ -1,4 +1,4 @@
-"""The graphs of files; that of a stream is in `stream_pipeline`, of the same steps.
+"""The graphs of files; `pipeline.stream` builds that of a stream of the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
                           │                              └→ Features → Infer → Decide → Explain ─┐

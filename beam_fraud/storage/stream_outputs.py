@@ -193,7 +193,7 @@ class StreamOutputs:
             os.close(descriptor)
 
 
-#: How the archives of streams name their parts (`shards.archive`).
+#: How the archives of streams name their parts (`state.archive`).
 _PARTS = "part-[0-9][0-9][0-9]-*.parquet"
 
 

@@ -22,7 +22,7 @@ class ObserveScored(beam.PTransform):
     rows of a batch count as having taken as long as the oldest.
     """
 
-    #: Where the worker's file goes (`live.board`).
+    #: Where the worker's file goes (`monitoring.board`).
     directory: str
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:

@@ -21,7 +21,7 @@ class ReadStream(beam.PTransform):
 
     #: Has raw batches as its elements.
     source: UnboundedSource
-    #: Where the worker's file goes that shows a stream while it runs (`live.board`).
+    #: Where the worker's file goes that shows a stream while it runs (`monitoring.board`).
     live: str
     #: Seconds that at least pass between two bundles after which the source is told that what it
     #: gave is kept (`ReadElsewhere`); None on this machine, where it is told after each.

@@ -58,7 +58,7 @@ _NEWEST = struct.Struct("<q")
 
 @dataclass
 class Stateful(beam.PTransform):
-    """Batches through the shards of a step (`shards.shard`).
+    """Batches through the shards of a step (`state.shard`).
 
     On this machine, `checkpoint` keeps what they know together with the source's positions; the
     graph is one fused stage in one process there, and a bundle one transaction. Elsewhere it is

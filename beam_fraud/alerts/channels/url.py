@@ -36,7 +36,7 @@ def parse_channel(url: str, console: TextIO, *, pseudonyms: Pseudonyms | None = 
     """The channel that `url` names; nothing is touched yet.
 
     Args:
-      url: written as one of the forms of the README; `env:NAME` is the URL that a variable of the
+      url: in one of the forms of `docs/alerts.md`; `env:NAME` is the URL that a variable of the
         environment holds, for those that are secrets themselves.
       console: the stream that `console:` writes to.
       pseudonyms: what stands for ids in all that is sent, if they shall not be seen.

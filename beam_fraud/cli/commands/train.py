@@ -62,7 +62,7 @@ def _line(line: dict[str, Any]) -> str:
 
 
 def render_validation(validation: dict[str, Any] | None) -> list[str]:
-    """Lines for figures as `fold_figures.summary` gives them; none for None."""
+    """Lines for figures as `models.folds.summary` gives them; none for None."""
     if validation is None:
         return []
     folds = validation["folds"]

@@ -131,7 +131,7 @@ class LeafTables:
 
 
 class WideLeaves:
-    """As `leaf_shapley.tabulate`, for what rows do satisfy."""
+    """As `tabulate`, for what rows do satisfy."""
 
     def __init__(self, values: Floats, shares: Floats, sizes: npt.NDArray[np.int64]) -> None:
         """Take leaves as `LeafTables` does."""

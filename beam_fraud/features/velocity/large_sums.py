@@ -100,7 +100,7 @@ def large_deviations(
     square_low: npt.NDArray[np.uint64],
     tops: Integers,
 ) -> dict[int, float]:
-    """Places of windows that `sum_of_squares.deviations` has no bits for, and what it would say."""
+    """Places of windows that `window_totals.deviations` has no bits for, and what it would say."""
     many = (
         (count >= _ROWS)
         | (np.abs(tops[0]) >= 1 << (_BITS - 2 - TOPS[0]))

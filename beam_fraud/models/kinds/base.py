@@ -28,7 +28,7 @@ class ModelKind(ABC):
     #: Whether labels teach it anything; they choose the threshold of every kind.
     supervised: ClassVar[bool] = True
 
-    #: Optional modules without which it cannot be fitted, each one of `extras.EXTRAS`.
+    #: Optional modules without which it cannot be fitted, each one of `errors.EXTRAS`.
     needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

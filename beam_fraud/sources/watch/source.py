@@ -252,7 +252,7 @@ class WatchSource(UnboundedSource):
     stop_file: str | None = None
     #: The stream ends when no file came for so many seconds; None for never.
     until_idle: float | None = None
-    #: Where to go on, as `checkpoint` has kept it under `mark.WATCH`; None for a new stream.
+    #: Where to go on, as `checkpoint` has kept it under `position.WATCH`; None for a new stream.
     positions: str | None = None
     #: Where positions are kept; None where the runner does that.
     checkpoint: Path | None = None
