@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.cli.commands import erase
-from beam_fraud.cli.commands.erase import EraseOptions
+from beam_fraud.cli.options import EraseOptions
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database.connection import prepare_database, transaction, writing
 from beam_fraud.storage.database.tables import (

@@ -16,7 +16,7 @@ import pytest
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import train
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import EXTRAS, install
 from tests.cli.test_commands_train import SCHEMA, table
 

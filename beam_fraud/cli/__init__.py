@@ -7,18 +7,6 @@ import sys
 import typer
 from typer.main import get_command
 
-# What they declare is added to the app.
-from beam_fraud.cli import (  # noqa: F401
-    alerts,
-    batch,
-    dead_letters,
-    doctor,
-    erase,
-    models,
-    rules,
-    stream,
-    workers,
-)
 from beam_fraud.cli.app import app
 from beam_fraud.cli.terminal import failure, interruption, log, standard_streams
 from beam_fraud.cli.terminal.wrong_call import line_of

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from beam_fraud.cli.terminal.command import StrictCommand
+from beam_fraud.cli.terminal.command import EXTRA_FIELDS, StrictCommand
+from beam_fraud.cli.terminal.worker_output import worker_output_logged
 from beam_fraud.cli.terminal.wrong_call import unknown_option
 from beam_fraud.errors import UsageError
 
 if TYPE_CHECKING:
     # The context that Typer gives its commands is of a base class that it does not export.
     from typer._click import Context
-
-#: Where `BeamCommand` leaves Beam's share of the arguments, in the context's `meta`.
-BEAM_ARGS = "beam_fraud.beam_args"
 
 
 class BeamCommand(StrictCommand):
@@ -24,9 +23,6 @@ class BeamCommand(StrictCommand):
     An option is ours if we have it, else Beam's if Beam has it under its full name (dashes may
     stand for underscores), else a wrong call: Beam alone would drop it with a warning and run.
     """
-
-    # It turns standard error away from workers first.
-    shows_activities_itself = True
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Keep Beam's share of the arguments aside and parse the rest."""
@@ -37,8 +33,13 @@ class BeamCommand(StrictCommand):
             for name in parameter.opts
         }
         ours, beams = split(args, own, ctx.command_path)
-        ctx.meta[BEAM_ARGS] = beams
+        ctx.meta[EXTRA_FIELDS] = {"beam_args": beams}
         return super().parse_args(ctx, ours)
+
+    @staticmethod
+    def surroundings() -> AbstractContextManager[object]:
+        """Keep what workers write out of the user's sight."""
+        return worker_output_logged()
 
 
 def split(args: list[str], own: dict[str, bool], command: str) -> tuple[list[str], tuple[str, ...]]:

@@ -18,8 +18,7 @@ from beam_fraud.alerts.samples import sample_alert
 from beam_fraud.alerts.template import default_template
 from beam_fraud.alerts.wording import clock_time, headline, shown
 from beam_fraud.cli.commands import check_rules, score
-from beam_fraud.cli.commands.check_rules import CheckRulesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import CheckRulesOptions, ScoreOptions
 from beam_fraud.decisions.rules.toml import rules_from_toml
 from beam_fraud.errors import UsageError
 from tests.cli.test_commands_score import bundle

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import score, train
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import ScoreOptions, TrainOptions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from benchmarks import plain_loop, row_by_row, training
 from benchmarks.data import make_handbook, make_ulb
@@ -57,7 +56,9 @@ def bundle(
     """A model for them."""
     out = tmp_path_factory.mktemp("bundles") / request.param
     files = (str(source / "creditcard.parquet"),)
-    train.run(TrainOptions(files, "ulb", request.param, str(out), until=UNTIL))
+    train.run(
+        TrainOptions(files=files, schema="ulb", model=request.param, out=str(out), until=UNTIL)
+    )
     return out
 
 

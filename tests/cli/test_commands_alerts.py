@@ -13,7 +13,8 @@ from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.cli import main
-from beam_fraud.cli.commands.resend_alerts import ResendAlertsOptions, run
+from beam_fraud.cli.commands.resend_alerts import run
+from beam_fraud.cli.options import ResendAlertsOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
 from beam_fraud.storage.database.tables import DELIVERIES

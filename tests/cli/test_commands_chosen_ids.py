@@ -15,11 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import features, score, stream
-from beam_fraud.cli.commands.features import FeaturesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.stream import StreamOptions
-from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.cli.commands.train import run as train
+from beam_fraud.cli.options import FeaturesOptions, ScoreOptions, StreamOptions, TrainOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.state.identity import KEY
@@ -48,8 +45,14 @@ def rows() -> pa.Table:
 def bundle(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundle")
     pq.write_table(rows, directory / "rows.parquet")
-    options = (str(directory / "rows.parquet"),), "handbook", "hist_gradient_boosting"
-    train(TrainOptions(*options, str(directory / "model")))
+    train(
+        TrainOptions(
+            files=(str(directory / "rows.parquet"),),
+            schema="handbook",
+            model="hist_gradient_boosting",
+            out=str(directory / "model"),
+        )
+    )
     return directory / "model"
 
 

@@ -10,14 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import replay, score
-from beam_fraud.cli.commands.dead_letters import (
-    ExportOptions,
-    ListOptions,
-    render_list,
-    run_export,
-    run_list,
-)
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.dead_letters import render_list, run_export, run_list
+from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions, ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.operations.dead_letters.wrong_value import wrong_value
 from beam_fraud.records.faults import REASONS
@@ -53,17 +47,17 @@ def test_an_export_never_takes_the_place_of_repairs(tmp_path: Path) -> None:
     scored(tmp_path)
     file = export(tmp_path)
     with pytest.raises(FraudError, match=r"is there already; give a new file"):
-        run_export(ExportOptions(out=str(tmp_path / "out"), to=str(file)))
+        run_export(ExportDeadLettersOptions(out=str(tmp_path / "out"), to=str(file)))
 
 
 def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
     for given in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
         with pytest.raises(UsageError, match=r"name the --out directory of a run, or a database"):
-            run_list(ListOptions(**given))
+            run_list(ListDeadLettersOptions(**given))
     with pytest.raises(FraudError, match=r"holds no dead_letters; give the --out of a score"):
         listed(tmp_path)
     with pytest.raises(UsageError, match=r"--sink: dead letters are kept in a database or"):
-        run_list(ListOptions(out=None, sink=f"parquet:{tmp_path}"))
+        run_list(ListDeadLettersOptions(out=None, sink=f"parquet:{tmp_path}"))
 
 
 def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_path: Path) -> None:
@@ -81,18 +75,23 @@ def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_pa
     )
     score.run(options)
     file = tmp_path / "repaired.jsonl"
-    run_export(ExportOptions(out=None, sink=url, to=str(file), reason="wrong_type"))
+    run_export(ExportDeadLettersOptions(out=None, sink=url, to=str(file), reason="wrong_type"))
     file.write_text(file.read_text().replace("ten", "10"))
-    scoring = replace(options, files=(), out=str(tmp_path / "again"))
-    given = replace(again(tmp_path), out=None, sink=url, header="id,t,a", scoring=scoring)
+    given = replace(
+        again(tmp_path),
+        out=None,
+        from_sink=url,
+        header="id,t,a",
+        sink=url,
+        rules=options.rules,
+    )
     assert replay.run(replace(given, repaired=str(file)))["rows_scored"] == 1
     (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
     assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
     # Dies again, which the database is told as well, and stays to be repaired.
-    scoring = replace(scoring, out=str(tmp_path / "third"))
     with pytest.raises(FraudError, match=r"^none of 1 records is a transaction"):
-        replay.run(replace(given, scoring=scoring))
-    left = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
+        replay.run(replace(given, results=str(tmp_path / "third")))
+    left = run_list(ListDeadLettersOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}
 
 
@@ -105,7 +104,9 @@ def test_a_choice_without_a_dead_letter_is_told(tmp_path: Path) -> None:
         listed(tmp_path, reason="wrong_typ")
     for run in (
         lambda **chosen: listed(tmp_path, **chosen),
-        lambda **chosen: run_export(ExportOptions(out=out, to=str(tmp_path / "x"), **chosen)),
+        lambda **chosen: run_export(
+            ExportDeadLettersOptions(out=out, to=str(tmp_path / "x"), **chosen)
+        ),
         lambda **chosen: replay.run(again(tmp_path, **chosen)),
     ):
         with pytest.raises(FraudError, match=r"--source dya.csv: no dead .*are some of: day.csv\)"):
@@ -114,7 +115,7 @@ def test_a_choice_without_a_dead_letter_is_told(tmp_path: Path) -> None:
     result = listed(tmp_path, reason="too_long")
     assert render_list(result).endswith(f"no dead letter of this reason in {result['place']}")
     with pytest.raises(FraudError, match="--reason too_long: no dead letter of this reason"):
-        run_export(ExportOptions(out=out, to=str(tmp_path / "x"), reason="too_long"))
+        run_export(ExportDeadLettersOptions(out=out, to=str(tmp_path / "x"), reason="too_long"))
     assert not (tmp_path / "x").exists()
 
 

@@ -22,7 +22,7 @@ import pytest
 from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import erase, score
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.parquet import ParquetSink

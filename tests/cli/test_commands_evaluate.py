@@ -18,10 +18,12 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from beam_fraud.cli.commands import compare_models, evaluate, import_model, train
-from beam_fraud.cli.commands.compare_models import CompareModelsOptions
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.import_model import ImportOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import (
+    CompareModelsOptions,
+    EvaluateOptions,
+    ImportModelOptions,
+    TrainOptions,
+)
 from beam_fraud.errors import FraudError, UsageError
 from tests.requirements import need
 
@@ -78,7 +80,7 @@ class Shop:
         Path(self.schema).write_text(SCHEMA)
         self.models = [self._trained("logistic", "a"), self._trained("forest", "b$<i>", "trees=5")]
         self.options = EvaluateOptions(
-            (self.data,), self.models[0], since=LATER, resamples=50, cards=5
+            files=(self.data,), models=(self.models[0],), since=LATER, resamples=50, cards=5
         )
 
     def _trained(self, kind: str, name: str, *settings: str) -> str:
@@ -109,7 +111,7 @@ def reports(shop: Shop) -> dict[str, str]:
     out = tuple(str(place / f"r{ending}") for ending in (".html", ".json", ".md"))
     options = replace(
         shop.options,
-        others=(shop.models[1],),
+        models=(shop.options.models[0], shop.models[1]),
         out=out,
         png=str(place / "png"),
         segments=("scenario", "card", "$h_1^{"),
@@ -134,7 +136,7 @@ def test_models_are_compared_on_the_same_rows(shop: Shop, reports: dict[str, str
     result = json.loads(reports["result"])
     first, second = result["models"]
     assert (first["rows"], first["frauds"]) == (second["rows"], second["frauds"])
-    alone: dict[str, Any] = evaluate.run(replace(shop.options, model=shop.models[1]))
+    alone: dict[str, Any] = evaluate.run(replace(shop.options, models=(shop.models[1],)))
     assert second["average_precision"] == alone["average_precision"]
     [comparison] = result["comparisons"]
     assert (comparison["model_id"], comparison["against"]) == (
@@ -249,14 +251,15 @@ def test_ten_rows_and_constant_scores_make_a_report(
     imported, plain = str(tmp_path / "constant"), tmp_path / "plain.toml"
     plain.write_text(SCHEMA.partition("[[feature]]")[0])
     import_model.run(
-        ImportOptions(str(tmp_path / "m.joblib"), str(plain), trust=True, out=imported)
+        ImportModelOptions(
+            file=str(tmp_path / "m.joblib"), schema=str(plain), trust=True, out=imported
+        )
     )
     out = tuple(str(tmp_path / f"r{ending}") for ending in (".html", ".json", ".md"))
     options = replace(
         shop.options,
         files=(str(tmp_path / "ten.parquet"),),
-        model=imported,
-        others=(shop.models[0],),
+        models=(imported, shop.models[0]),
         since=None,
         out=out,
     )
@@ -289,7 +292,7 @@ def test_rows_of_one_class_make_reports_that_say_what_is_undefined(
     options = replace(
         shop.options,
         files=(str(tmp_path / "one.parquet"),),
-        others=(shop.models[1],),
+        models=(shop.options.models[0], shop.models[1]),
         since=None,
         out=out,
         png=str(tmp_path / "png"),
@@ -303,9 +306,11 @@ def test_rows_of_one_class_make_reports_that_say_what_is_undefined(
         text = Path(page).read_text("utf-8")
         assert why in text
         assert said in text
-    assert why in evaluate.render(evaluate.run(replace(options, others=(), out=(), png=None)))
+    assert why in evaluate.render(
+        evaluate.run(replace(options, models=options.models[:1], out=(), png=None))
+    )
     on = (str(tmp_path / "one.parquet"),)
-    compared = compare_models.run(CompareModelsOptions(tuple(shop.models), on))
+    compared = compare_models.run(CompareModelsOptions(bundles=tuple(shop.models), on=on))
     assert compare_models.render(compared)
     measured = cast(dict[str, Any], compared["measured"])
     assert any(said in warning for warning in measured["warnings"])
@@ -316,7 +321,9 @@ def test_tables_of_five_models_fit_a_page(shop: Shop, tmp_path: Path) -> None:
     chromium = need("chromium")
     first, second = shop.models
     out = tmp_path / "five.html"
-    options = replace(shop.options, others=(second, first, second, first), out=(str(out),))
+    options = replace(
+        shop.options, models=(*shop.options.models, second, first, second, first), out=(str(out),)
+    )
     evaluate.run(replace(options, resamples=5))
     # What is wider than its place as the browser lays it out: headings of tables, the page last.
     script = """<script>const page = document.documentElement;
@@ -354,21 +361,29 @@ def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Sho
 )
 def test_where_reports_go_is_looked_at_first(out: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        evaluate.run(EvaluateOptions(("none.csv",), "none", out=out))
+        evaluate.run(EvaluateOptions(files=("none.csv",), models=("none",), out=out))
 
 
 def test_plots_do_not_go_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--png"):
-        evaluate.run(EvaluateOptions(("none.csv",), "none", png=str(tmp_path / "file")))
+        evaluate.run(
+            EvaluateOptions(files=("none.csv",), models=("none",), png=str(tmp_path / "file"))
+        )
 
 
 def test_the_protocol_tests_models_of_the_same_days_only(shop: Shop, tmp_path: Path) -> None:
     early = str(tmp_path / "early")
-    train.run(TrainOptions((shop.data,), shop.schema, "logistic", early, until="2024-01-08"))
-    options = EvaluateOptions((shop.data,), early, protocol="handbook", cards=3, resamples=20)
+    train.run(
+        TrainOptions(
+            files=(shop.data,), schema=shop.schema, model="logistic", out=early, until="2024-01-08"
+        )
+    )
+    options = EvaluateOptions(
+        files=(shop.data,), models=(early,), protocol="handbook", cards=3, resamples=20
+    )
     result = evaluate.run(options)
     assert "card_precision_at_3" in result
     assert "card precision@3" in evaluate.render(result)
     with pytest.raises(FraudError, match="was trained on other days"):
-        evaluate.run(replace(options, others=(shop.models[0],)))
+        evaluate.run(replace(options, models=(*options.models, shop.models[0])))

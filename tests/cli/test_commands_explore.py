@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands.explore import ExploreOptions, render, run
-from beam_fraud.cli.commands.simulate import SimulateOptions
+from beam_fraud.cli.commands.explore import render, run
 from beam_fraud.cli.commands.simulate import run as simulate
+from beam_fraud.cli.options import ExploreOptions, SimulateOptions
 from beam_fraud.errors import FraudError, UsageError
 
 HOSTILE = "<script>alert('$1$')</script>"
@@ -33,7 +33,10 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def explored(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("report")
     options = ExploreOptions(
-        (str(simulated),), "handbook", str(out / "new" / "report.html"), png=str(out / "png")
+        files=(str(simulated),),
+        schema="handbook",
+        out=str(out / "new" / "report.html"),
+        png=str(out / "png"),
     )
     return dict(run(options))
 
@@ -131,9 +134,9 @@ def test_names_and_values_are_never_markup(tmp_path: Path) -> None:
     columns: dict[str, Any] = {name: list(np.arange(40.0)) for name, kind in names}
     columns["a&b;"] = [HOSTILE, "\x1b[31m\u202e", "$$", None] * 10
     options = ExploreOptions(
-        (written(tmp_path, 40, columns),),
-        schema(tmp_path, names),
-        str(tmp_path / "report.html"),
+        files=(written(tmp_path, 40, columns),),
+        schema=schema(tmp_path, names),
+        out=str(tmp_path / "report.html"),
     )
     text, page = page_of(dict(run(options)))
     assert "script" not in page.tags
@@ -148,9 +151,9 @@ def test_hundreds_of_features_make_a_small_page(tmp_path: Path) -> None:
     names = [f"feature number {i}" for i in range(300)]
     columns = {name: random.normal(size=200) for name in names}
     options = ExploreOptions(
-        (written(tmp_path, 200, columns),),
-        schema(tmp_path, [(name, "numeric") for name in names]),
-        str(tmp_path / "report.html"),
+        files=(written(tmp_path, 200, columns),),
+        schema=schema(tmp_path, [(name, "numeric") for name in names]),
+        out=str(tmp_path / "report.html"),
     )
     text, _ = page_of(dict(run(options)))
     assert len(text) < 3_000_000
@@ -161,9 +164,9 @@ def test_hundreds_of_features_make_a_small_page(tmp_path: Path) -> None:
 def test_one_class_or_no_label_is_no_obstacle(tmp_path: Path, label: int | None) -> None:
     columns = {"y": pa.array([label] * 3, pa.int64()), "x": pa.nulls(3, pa.float64())}
     options = ExploreOptions(
-        (written(tmp_path, 3, columns),),
-        schema(tmp_path, [("x", "numeric")]),
-        str(tmp_path / "report.html"),
+        files=(written(tmp_path, 3, columns),),
+        schema=schema(tmp_path, [("x", "numeric")]),
+        out=str(tmp_path / "report.html"),
     )
     result = dict(run(options))
     _, page = page_of(result)
@@ -174,9 +177,9 @@ def test_one_class_or_no_label_is_no_obstacle(tmp_path: Path, label: int | None)
 
 def test_times_limit_the_rows(tmp_path: Path) -> None:
     options = ExploreOptions(
-        (written(tmp_path, 40, {}),),
-        schema(tmp_path, []),
-        str(tmp_path / "report.html"),
+        files=(written(tmp_path, 40, {}),),
+        schema=schema(tmp_path, []),
+        out=str(tmp_path / "report.html"),
         since="1970-01-03",
         until="1970-01-05",
     )
@@ -187,7 +190,9 @@ def test_times_limit_the_rows(tmp_path: Path) -> None:
 class TestRefusals:
     def options(self, tmp_path: Path, **columns: Any) -> ExploreOptions:
         return ExploreOptions(
-            (written(tmp_path, 3, columns),), schema(tmp_path, []), str(tmp_path / "report.html")
+            files=(written(tmp_path, 3, columns),),
+            schema=schema(tmp_path, []),
+            out=str(tmp_path / "report.html"),
         )
 
     def test_rows_that_are_all_dead_are_counted(self, tmp_path: Path) -> None:

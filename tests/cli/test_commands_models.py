@@ -14,10 +14,12 @@ import pytest
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import compare_models, list_models, show_model, train
-from beam_fraud.cli.commands.compare_models import CompareModelsOptions
-from beam_fraud.cli.commands.list_models import ListModelsOptions
-from beam_fraud.cli.commands.show_model import ShowModelOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import (
+    CompareModelsOptions,
+    ListModelsOptions,
+    ShowModelOptions,
+    TrainOptions,
+)
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.agreement import agreement, rank_correlation
 from beam_fraud.models.bundle import open_bundle
@@ -76,7 +78,7 @@ def copied(bundle: Path, to: Path) -> Path:
 
 
 def models_of(*directories: Path) -> list[dict[str, Any]]:
-    result = list_models.run(ListModelsOptions(tuple(map(str, directories))))
+    result = list_models.run(ListModelsOptions(directories=tuple(map(str, directories))))
     json.dumps(result)
     return result["models"]  # type: ignore[return-value]
 
@@ -124,7 +126,7 @@ def test_a_list_of_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_shown_with_its_card(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = show_model.run(ShowModelOptions(str(shop / "models" / "two")))
+    result = show_model.run(ShowModelOptions(bundle=str(shop / "models" / "two")))
     json.dumps(result)
     text = show_model.render(result)
     for said in (str(result["model_id"]), "c=0.01", "account_count_1h", "## Intended use"):
@@ -142,7 +144,7 @@ def test_what_is_shown_cannot_drive_a_terminal() -> None:
 
 def compared(shop: Path, **changes: Any) -> dict[str, Any]:
     bundles = tuple(str(shop / "models" / name) for name in ("one", "two"))
-    return compare_models.run(CompareModelsOptions(bundles, **changes))
+    return compare_models.run(CompareModelsOptions(bundles=bundles, **changes))
 
 
 def test_manifests_are_compared_without_any_rows(shop: Path) -> None:
@@ -181,11 +183,11 @@ def test_models_are_measured_on_the_same_rows(shop: Path, caplog: pytest.LogCapt
 
 def test_a_wrong_comparison_says_what_is_wrong(shop: Path) -> None:
     with pytest.raises(UsageError, match="two bundles or more"):
-        compare_models.run(CompareModelsOptions((str(shop / "models" / "one"),)))
+        compare_models.run(CompareModelsOptions(bundles=(str(shop / "models" / "one"),)))
     with pytest.raises(UsageError, match="--from: only with --on"):
         compared(shop, since="2024-01-01")
     with pytest.raises(FraudError, match="not a model bundle"):
-        compare_models.run(CompareModelsOptions((str(shop), str(shop))))
+        compare_models.run(CompareModelsOptions(bundles=(str(shop), str(shop))))
 
 
 def test_models_agree_with_themselves() -> None:

@@ -15,9 +15,13 @@ import pytest
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import replay, score
-from beam_fraud.cli.commands.dead_letters import ExportOptions, ListOptions, run_export, run_list
-from beam_fraud.cli.commands.replay import ReplayOptions
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands.dead_letters import run_export, run_list
+from beam_fraud.cli.options import (
+    ExportDeadLettersOptions,
+    ListDeadLettersOptions,
+    ReplayOptions,
+    ScoreOptions,
+)
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.store import Choice
@@ -51,17 +55,14 @@ def again(
     tmp_path: Path, out: str = "again", beam_args: tuple[str, ...] = (), **options: Any
 ) -> ReplayOptions:
     """How the dead letters under `tmp_path / "out"` are put through with the same model."""
-    scoring = ScoreOptions(
-        files=(), model=str(tmp_path / "model"), out=str(tmp_path / out), beam_args=beam_args
-    )
-    given = {"out": str(tmp_path / "out"), "scoring": scoring} | options
-    return ReplayOptions(**given)
+    given = {"out": str(tmp_path / "out"), "model": str(tmp_path / "model")} | options
+    return ReplayOptions(results=str(tmp_path / out), beam_args=beam_args, **given)
 
 
 def export(tmp_path: Path, **changed: str) -> Path:
     """Export the dead letters, payloads changed; a key is a part of a payload."""
     file = tmp_path / "repaired.jsonl"
-    run_export(ExportOptions(out=str(tmp_path / "out"), to=str(file)))
+    run_export(ExportDeadLettersOptions(out=str(tmp_path / "out"), to=str(file)))
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     for row in rows:
         for old, new in changed.items():
@@ -71,7 +72,7 @@ def export(tmp_path: Path, **changed: str) -> Path:
 
 
 def listed(tmp_path: Path, **options: Any) -> dict[str, Any]:
-    return run_list(ListOptions(out=str(tmp_path / "out"), **options))
+    return run_list(ListDeadLettersOptions(out=str(tmp_path / "out"), **options))
 
 
 def ids(directory: Path) -> list[str]:
@@ -175,7 +176,7 @@ def test_records_as_they_are_go_through_with_another_schema(tmp_path: Path) -> N
         'amount = "a"\n[amount]\nallow_negative = true\n'
     )
     given = again(tmp_path)
-    given = replace(given, scoring=replace(given.scoring, schema=str(schema)))
+    given = replace(given, schema=str(schema))
     assert replay.run(given)["rows_scored"] == 1
     assert ids(tmp_path / "again") == ["x1"]
 
@@ -263,7 +264,7 @@ def test_results_of_a_run_are_not_replaced(tmp_path: Path) -> None:
     (flagged / "part-1.parquet").touch()
     given = again(tmp_path)
     with pytest.raises(UsageError, match=r"^--sink parquet:.* which would be replaced"):
-        replay.run(replace(given, scoring=replace(given.scoring, sink=f"parquet:{flagged}")))
+        replay.run(replace(given, sink=f"parquet:{flagged}"))
 
 
 def test_the_same_directory_can_be_scored_into_after_a_replay(tmp_path: Path) -> None:
@@ -282,8 +283,7 @@ def test_alerts_and_flagged_rows_go_where_those_of_score_go(tmp_path: Path) -> N
     url = f"sqlite:///{tmp_path}/flagged.db"
     sent = tmp_path / "alerts.jsonl"
     given = again(tmp_path, repaired=str(file))
-    scoring = replace(given.scoring, sink=url, alerts=(f"file:{sent}",))
-    replay.run(replace(given, scoring=scoring))
+    replay.run(replace(given, sink=url, alerts=(f"file:{sent}",)))
     assert [json.loads(line)["transaction_id"] for line in sent.read_text().splitlines()] == ["x2"]
     counts = Outbox(sqlite_url(tmp_path / "flagged.db")).counts()
     assert [count.sent for count in counts.values()] == [1]
@@ -301,7 +301,7 @@ def test_records_whose_alerts_could_not_be_sent_are_done_all_the_same(
     monkeypatch.setattr(score, "send_pending", send)
     given = again(tmp_path, repaired=str(file))
     with pytest.raises(FraudError, match=r"^nobody listens$"):
-        replay.run(replace(given, scoring=replace(given.scoring, alerts=("console:",))))
+        replay.run(replace(given, alerts=("console:",)))
     assert [row["position"] for row in listed(tmp_path)["rows"]] == [2]
     assert ids(tmp_path / "again") == ["x2"]
 
@@ -329,7 +329,7 @@ def test_a_replay_that_fails_offers_all_of_them_again(
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     scored(tmp_path)
     given = again(tmp_path)
-    result = replay.run(replace(given, scoring=replace(given.scoring, dry_run=True)))
+    result = replay.run(replace(given, dry_run=True))
     assert (result["offered"], result["rows"]) == (2, 2)
     assert not (tmp_path / "again").exists()
     assert listed(tmp_path)["replayed"] == 0
@@ -356,12 +356,12 @@ def test_dead_letters_of_a_database_are_replayed_and_marked_there(tmp_path: Path
     prepare_database(url)
     with writing(url) as connection:
         upsert(connection, TABLE, letters_of(2_345))
-    assert run_list(ListOptions(out=None, sink=url))["dead_letters"] == 2_345
+    assert run_list(ListDeadLettersOptions(out=None, sink=url))["dead_letters"] == 2_345
     read = DeadLetterTable(url).read(Choice())
     assert sum(map(len, read)) == 2_345
-    result = replay.run(replace(again(tmp_path), out=None, sink=url))
+    result = replay.run(replace(again(tmp_path), out=None, from_sink=url))
     assert (result["offered"], result["rows_scored"]) == (2_345, 2_345)
-    left = run_list(ListOptions(out=None, sink=url))
+    left = run_list(ListDeadLettersOptions(out=None, sink=url))
     assert (left["dead_letters"], left["replayed"]) == (0, 2_345)
     with transaction(url) as connection:
         assert (
@@ -378,6 +378,6 @@ def test_a_replay_of_files_is_known_to_the_database_that_has_them_too(tmp_path: 
         upsert(connection, TABLE, [row | {"dead_at": datetime.now(UTC)} for row in letters])
     file = export(tmp_path, ten="10")
     given = again(tmp_path, repaired=str(file))
-    replay.run(replace(given, scoring=replace(given.scoring, sink=url)))
-    marked = run_list(ListOptions(out=None, sink=url, all=True))["rows"]
+    replay.run(replace(given, sink=url))
+    marked = run_list(ListDeadLettersOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in marked} == {1: True, 2: False}

@@ -16,9 +16,8 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from beam_fraud.cli.commands import features, score
-from beam_fraud.cli.commands.features import FeaturesOptions
 from beam_fraud.cli.commands.inputs import refuse_own_outputs
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import FeaturesOptions, ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from beam_fraud.cli.commands.simulate import SimulateOptions, run
+from beam_fraud.cli.commands.simulate import run
+from beam_fraud.cli.options import SimulateOptions
 from beam_fraud.errors import UsageError
 
 BROKER = "127.0.0.1:9"

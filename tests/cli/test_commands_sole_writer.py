@@ -12,6 +12,14 @@ from typing import Any
 import pytest
 
 from beam_fraud.cli.commands import evaluate, explore, export_model, import_model, simulate, train
+from beam_fraud.cli.options import (
+    EvaluateOptions,
+    ExploreOptions,
+    ExportModelOptions,
+    ImportModelOptions,
+    SimulateOptions,
+    TrainOptions,
+)
 from beam_fraud.errors import FraudError
 from beam_fraud.storage.sole_writer import sole_writer
 
@@ -51,15 +59,15 @@ def test_other_places_urls_and_none_are_free(tmp_path: Path) -> None:
     [
         (
             train.run,
-            lambda out: train.TrainOptions(files=("no",), schema="ulb", model="forest", out=out),
+            lambda out: TrainOptions(files=("no",), schema="ulb", model="forest", out=out),
         ),
-        (evaluate.run, lambda out: evaluate.EvaluateOptions(files=("no",), model="no", out=(out,))),
-        (explore.run, lambda out: explore.ExploreOptions(files=("no",), schema="ulb", out=out)),
-        (simulate.run, lambda out: simulate.SimulateOptions(out=out)),
-        (export_model.run, lambda out: export_model.ExportOptions(model="no", onnx=out)),
+        (evaluate.run, lambda out: EvaluateOptions(files=("no",), models=("no",), out=(out,))),
+        (explore.run, lambda out: ExploreOptions(files=("no",), schema="ulb", out=out)),
+        (simulate.run, lambda out: SimulateOptions(out=out)),
+        (export_model.run, lambda out: ExportModelOptions(model="no", onnx=out)),
         (
             import_model.run,
-            lambda out: import_model.ImportOptions(
+            lambda out: ImportModelOptions(
                 file="no", schema="ulb", trust=True, out=out, name=None, threshold=0.5, decline=None
             ),
         ),

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands.stream import StreamOptions, run
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.stream import run
 from beam_fraud.cli.commands.train import run as train
+from beam_fraud.cli.options import StreamOptions, TrainOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.cli.test_commands_score import bundle
@@ -32,7 +32,7 @@ def test_a_row_of_the_history_counts_once_whatever_reads_it(
     model, history = tmp_path / "model", tmp_path / "history.parquet"
     repeated = before.slice(0, 7)
     pq.write_table(pa.concat_tables([before, repeated]), history)
-    train(TrainOptions((str(history),), "handbook", "logistic", str(model)))
+    train(TrainOptions(files=(str(history),), schema="handbook", model="logistic", out=str(model)))
     pq.write_table(rows.slice(rows.num_rows - 500), inbox / "new.parquet")
     options = StreamOptions(
         watch=str(inbox),
@@ -57,7 +57,14 @@ def test_a_directory_is_watched_without_the_client_library_of_kafka(
     rows = simulate(Simulation(days=10, accounts=40, merchants=40, seed=3, fraud_rate=0.05))
     model, out = tmp_path / "model", tmp_path / "out"
     pq.write_table(rows, inbox / "rows.parquet")
-    train(TrainOptions((str(inbox / "rows.parquet"),), "handbook", "logistic", str(model)))
+    train(
+        TrainOptions(
+            files=(str(inbox / "rows.parquet"),),
+            schema="handbook",
+            model="logistic",
+            out=str(model),
+        )
+    )
     program = "import sys; sys.modules['confluent_kafka'] = None; "
     program += "from beam_fraud.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "stream", "--model", str(model), "--out", str(out)]

@@ -18,10 +18,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from beam_fraud.cli.commands import evaluate, import_model, score, train
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.import_model import ImportOptions
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import EvaluateOptions, ImportModelOptions, ScoreOptions, TrainOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
@@ -86,7 +83,7 @@ def test_a_model_is_trained_and_evaluated(options: TrainOptions) -> None:
     assert (trained["rows_train"], trained["rows_valid"]) == (1600, 400)
     assert [d.feature for d in read_reference(bundle).distributions][-1] == "score"
 
-    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    result = evaluate.run(EvaluateOptions(files=options.files, models=(options.out,)))
     json.dumps(result)
     assert result["rows"] == ROWS
     assert result["model_id"] == bundle.model_id
@@ -100,7 +97,7 @@ def test_reports_show_the_figures(options: TrainOptions) -> None:
     text = train.render(trained)
     assert str(trained["model_id"]) in text
     assert "400 validation rows" in text
-    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    result = evaluate.run(EvaluateOptions(files=options.files, models=(options.out,)))
     report = evaluate.render(result)
     assert f"{result['average_precision']:.4f}" in report
     assert f"{result['recall']:.4f}" in report
@@ -118,7 +115,7 @@ def test_a_calibrated_bundle_gives_probabilities(options: TrainOptions, method: 
     assert trained["calibration"] == method
     assert plain["calibration"] is None
     # A logistic regression with balanced classes gives scores that are far too high.
-    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    result = evaluate.run(EvaluateOptions(files=options.files, models=(options.out,)))
     labels = table().column("fraud").to_numpy()
     model, bundle = load_model(open_bundle(options.out)), open_bundle(options.out)
     assert type(model).__name__ == "Calibrated"
@@ -251,7 +248,10 @@ def test_where_the_bundle_goes_is_looked_at_before_anything_is_read(
 ) -> None:
     for run, given in (
         (train.run, replace(options, files=("absent.csv",), out=str(tmp_path))),
-        (import_model.run, ImportOptions("absent", "handbook", trust=True, out=str(tmp_path))),
+        (
+            import_model.run,
+            ImportModelOptions(file="absent", schema="handbook", trust=True, out=str(tmp_path)),
+        ),
     ):
         with pytest.raises(FraudError, match="is there already and no model bundle"):
             run(given)  # type: ignore[operator]
@@ -267,7 +267,7 @@ def test_a_bundle_is_not_taken_for_transactions(options: TrainOptions) -> None:
     train.run(options)
     for run, given in (
         (train.run, replace(options, files=(options.out,))),
-        (evaluate.run, EvaluateOptions((options.out,), options.out)),
+        (evaluate.run, EvaluateOptions(files=(options.out,), models=(options.out,))),
         (score.run, ScoreOptions(files=(options.out,), model=options.out, out="never")),
     ):
         with pytest.raises(UsageError, match="is a model bundle, not transactions"):
@@ -286,7 +286,7 @@ def test_what_the_file_system_refuses_to_look_at_is_one_line(
 def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOptions) -> None:
     train.run(options)
     pq.write_table(table(frauds=False), options.files[0])
-    result = evaluate.run(EvaluateOptions(options.files, options.out))
+    result = evaluate.run(EvaluateOptions(files=options.files, models=(options.out,)))
     assert result["average_precision"] is None
     assert "average precision  undefined: no frauds" in evaluate.render(result)
     with pytest.raises(FraudError, match="each of the 2000 rows is genuine"):
@@ -295,7 +295,9 @@ def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOption
 
 def test_evaluation_takes_another_threshold_and_other_times(options: TrainOptions) -> None:
     train.run(options)
-    given = EvaluateOptions(options.files, options.out, threshold=0.0, until="2024-01-01T02:00:00")
+    given = EvaluateOptions(
+        files=options.files, models=(options.out,), threshold=0.0, until="2024-01-01T02:00:00"
+    )
     result = evaluate.run(given)
     assert result["rows"] == 120
     assert result["recall"] == 1.0
@@ -310,7 +312,7 @@ def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
     schema.write_text('name = "plain"\ncalendar = false\n[roles]\nevent_time = "t"\namount = "a"\n')
     matrix = np.arange(20.0).reshape(-1, 1)
     joblib.dump(LogisticRegression().fit(matrix, matrix[:, 0] > 10), tmp_path / "m.joblib")
-    given = ImportOptions(
+    given = ImportModelOptions(
         file=str(tmp_path / "m.joblib"), schema=str(schema), trust=False, out=str(tmp_path / "b")
     )
     with pytest.raises(FraudError, match="--trust") as caught:
@@ -331,7 +333,7 @@ def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
 
 def test_an_untrusted_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"not even a pickle")
-    given = ImportOptions(file=str(tmp_path / "m"), schema="ulb", trust=False, out="b")
+    given = ImportModelOptions(file=str(tmp_path / "m"), schema="ulb", trust=False, out="b")
     with pytest.raises(FraudError, match="sha256"):
         import_model.run(given)
     with pytest.raises(UsageError, match="--threshold"):
@@ -342,7 +344,7 @@ def test_an_untrusted_file_is_not_opened(tmp_path: Path) -> None:
 
 def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:
     modules = ("train", "evaluate", "import_model", "check_rules")
-    imports = "".join(f"import beam_fraud.commands.{name}\n" for name in modules)
+    imports = "".join(f"import beam_fraud.cli.commands.{name}\n" for name in modules)
     check = f"import sys\n{imports}assert 'apache_beam' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import train
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix

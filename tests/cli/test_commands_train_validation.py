@@ -14,7 +14,7 @@ import pytest
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import train
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models import kinds
 from beam_fraud.models.bundle import open_bundle, read_card

@@ -11,7 +11,7 @@ import pytest
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import replay_undelivered, score
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database import retry as persistence

@@ -17,11 +17,13 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from beam_fraud.cli.commands import check_rules, evaluate, features, score, stream
-from beam_fraud.cli.commands.check_rules import CheckRulesOptions
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.features import FeaturesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.stream import StreamOptions
+from beam_fraud.cli.options import (
+    CheckRulesOptions,
+    EvaluateOptions,
+    FeaturesOptions,
+    ScoreOptions,
+    StreamOptions,
+)
 from beam_fraud.features.velocity.reach import WindowReach
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds
@@ -121,12 +123,16 @@ def run(command: str, file: str, history: tuple[str, ...], tmp_path: Path) -> di
     if command == "features":
         return features.run(FeaturesOptions(files=(file,), schema=schema, out=out, history=history))
     if command == "evaluate":
-        return evaluate.run(EvaluateOptions((file,), model, history=history, resamples=20))
+        return evaluate.run(
+            EvaluateOptions(files=(file,), models=(model,), history=history, resamples=20)
+        )
     rules = tmp_path / "rules.toml"
     rules.write_text(
         f'[[rule]]\nname = "r"\nwhen = "{RISK.names[0]} > 0.1"\ndecision = "review"\npriority = 1\n'
     )
-    return check_rules.run(CheckRulesOptions(str(rules), (file,), schema, history=history))
+    return check_rules.run(
+        CheckRulesOptions(file=str(rules), on=(file,), schema=schema, history=history)
+    )
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -184,7 +190,7 @@ def test_rows_before_the_first_that_counts_fill_windows(
     written: Callable[..., str], model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = written("all", rows(-37, 57))
-    options = EvaluateOptions((file,), model, since=START.isoformat(), resamples=20)
+    options = EvaluateOptions(files=(file,), models=(model,), since=START.isoformat(), resamples=20)
     evaluate.run(options)
     assert told(caplog) == []
     found = evaluate.run(replace(options, since=(START - timedelta(days=20)).isoformat()))

@@ -18,9 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.cli.commands import score, simulate, train
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.simulate import SimulateOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import ScoreOptions, SimulateOptions, TrainOptions
 from beam_fraud.decisions.reasons.explainer import Floats, Unit
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.features.matrix import FeatureSet, append_block
@@ -116,7 +114,11 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     directory = tmp_path_factory.mktemp(request.param)
     simulate.run(SimulateOptions(out=str(directory / "rows.csv"), days=30, accounts=60, seed=3))
     files = (str(directory / "rows.csv"),)
-    train.run(TrainOptions(files, "handbook", request.param, str(directory / "bundle")))
+    train.run(
+        TrainOptions(
+            files=files, schema="handbook", model=request.param, out=str(directory / "bundle")
+        )
+    )
     return directory / "bundle"
 
 

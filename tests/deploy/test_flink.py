@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from beam_fraud.cli.app import app
 from beam_fraud.cli.beam_options import beam_options
-from beam_fraud.cli.commands.workers import WorkersOptions
+from beam_fraud.cli.options import WorkersOptions
 from deploy.flink.cluster import FlinkCluster
 
 ROOT = Path(__file__).resolve().parents[2]

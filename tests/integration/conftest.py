@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.cli.commands.train import run as train
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands.train import TrainOptions
 from beam_fraud.cli.commands.train import run as train
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.monitoring.board import read_board
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker

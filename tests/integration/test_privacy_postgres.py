@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.cli.commands import erase, replay, replay_undelivered
-from beam_fraud.cli.commands.dead_letters import ListOptions, run_list
-from beam_fraud.cli.commands.erase import EraseOptions
+from beam_fraud.cli.commands.dead_letters import run_list
+from beam_fraud.cli.options import EraseOptions, ListDeadLettersOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.sinks.database import keep_undelivered
 from beam_fraud.storage.database.connection import prepare_database, transaction, writing
@@ -73,10 +73,10 @@ def test_dead_letters_of_a_database_go_through_again(
     prepare_database(postgres_database)
     with writing(postgres_database) as connection:
         upsert(connection, DEAD_LETTERS, letters_of(2_345))
-    given = replace(again(tmp_path), out=None, sink=postgres_database)
-    result = replay.run(replace(given, scoring=replace(given.scoring, sink=postgres_database)))
+    given = replace(again(tmp_path), out=None, from_sink=postgres_database)
+    result = replay.run(replace(given, sink=postgres_database))
     assert (result["offered"], result["rows_scored"]) == (2_345, 2_345)
-    left = run_list(ListOptions(out=None, sink=postgres_database))
+    left = run_list(ListDeadLettersOptions(out=None, sink=postgres_database))
     assert (left["dead_letters"], left["replayed"]) == (0, 2_345)
     assert rows_of(postgres_database)["flagged_transactions"] == 2_345
 
@@ -87,7 +87,7 @@ def test_rows_that_the_database_did_not_take_are_written_when_it_is_back(
     place = tmp_path / "out" / "undelivered"
     keep_undelivered(place, flagged_batch(), ["console:"], "postgresql://db")
     (tmp_path / "out" / "dead_letters").mkdir()
-    listed = run_list(ListOptions(out=str(tmp_path / "out")))
+    listed = run_list(ListDeadLettersOptions(out=str(tmp_path / "out")))
     assert listed["undelivered"] == 3
     result = replay_undelivered.run(str(tmp_path / "out"), postgres_database)
     assert (result["delivered"], result["alerts_waiting"]) == (3, 3)

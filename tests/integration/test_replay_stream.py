@@ -11,8 +11,7 @@ import pytest
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import erase, stream
-from beam_fraud.cli.commands.erase import EraseOptions
-from beam_fraud.cli.commands.stream import StreamOptions
+from beam_fraud.cli.options import EraseOptions, StreamOptions
 from deploy.kafka.broker import Broker
 from tests.cli.test_commands_replay import export
 from tests.cli.test_commands_score import bundle

@@ -19,9 +19,7 @@ import pytest
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import check_rules, score, stream
-from beam_fraud.cli.commands.check_rules import CheckRulesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.stream import StreamOptions
+from beam_fraud.cli.options import CheckRulesOptions, ScoreOptions, StreamOptions
 from beam_fraud.errors import UsageError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.bundle import open_bundle

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import batch, score
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from beam_fraud.cli.commands.simulate import SimulateOptions, render, run
+from beam_fraud.cli.commands.simulate import render, run
+from beam_fraud.cli.options import SimulateOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.messages import COLUMNS
 from beam_fraud.simulate.simulation import Simulation, simulate
@@ -30,7 +31,7 @@ def test_the_rows_of_the_file_come_in_order_of_time_by_account(
 ) -> None:
     name = topic(partitions=3)
     size = {"days": 10, "accounts": 100, "merchants": 50, "seed": 5}
-    result = run(SimulateOptions(None, kafka=broker.bootstrap, topic=name, **size))
+    result = run(SimulateOptions(out=None, kafka=broker.bootstrap, topic=name, **size))
     table = simulate(Simulation(**size))
     found = read_all(broker, name)
     rows = [json.loads(message.value()) for message in found]
@@ -57,7 +58,13 @@ def test_a_rate_is_kept_within_a_tenth(broker: Broker, topic: Topic) -> None:
     name = topic(partitions=2)
     result = run(
         SimulateOptions(
-            None, days=1, accounts=700, merchants=50, kafka=broker.bootstrap, topic=name, rate=500
+            out=None,
+            days=1,
+            accounts=700,
+            merchants=50,
+            kafka=broker.bootstrap,
+            topic=name,
+            rate=500,
         )
     )
     assert result["messages_per_second"] == pytest.approx(500, rel=0.1)
@@ -71,7 +78,7 @@ def test_a_topic_that_is_not_there_is_one_line_with_the_command_that_makes_it(
     broker: Broker,
 ) -> None:
     with pytest.raises(FraudError, match=r"there is no topic 'nowhere' .*; to create it: ") as no:
-        run(SimulateOptions(None, kafka=broker.bootstrap, topic="nowhere"))
+        run(SimulateOptions(out=None, kafka=broker.bootstrap, topic="nowhere"))
     command = f"kafka-topics.sh --create --bootstrap-server {broker.bootstrap} --topic nowhere"
     assert str(no.value).endswith(command)
     assert "nowhere" not in broker.topics()

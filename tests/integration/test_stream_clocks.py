@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands.stream import run
+from beam_fraud.cli.options import StreamOptions
 from beam_fraud.simulate.messages import handbook_messages
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce

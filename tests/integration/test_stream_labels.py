@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_fraud.cli.commands import score
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.stream import StreamOptions, run
+from beam_fraud.cli.commands.stream import run
+from beam_fraud.cli.options import ScoreOptions, StreamOptions
 from beam_fraud.simulate.messages import handbook_messages
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce

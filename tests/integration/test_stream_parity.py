@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import score, train
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import ScoreOptions, TrainOptions
 from beam_fraud.simulate.messages import COLUMNS, handbook_messages
 from beam_fraud.simulate.simulation import TRANSACTIONS, Simulation, simulate
 from benchmarks.hostile import hostile_messages
@@ -66,7 +65,14 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     pq.write_table(between(table, first, last), history)
     pq.write_table(transactions, file)
     bundle = directory / "bundle"
-    train.run(TrainOptions((str(history),), "handbook", "hist_gradient_boosting", str(bundle)))
+    train.run(
+        TrainOptions(
+            files=(str(history),),
+            schema="handbook",
+            model="hist_gradient_boosting",
+            out=str(bundle),
+        )
+    )
     scored = directory / "scored"
     options = ScoreOptions(
         files=(str(file),), history=(str(history),), model=str(bundle), out=str(scored)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.cli.commands.stream import StreamOptions, run
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.commands.stream import run
 from beam_fraud.cli.commands.train import run as train
+from beam_fraud.cli.options import StreamOptions, TrainOptions
 from beam_fraud.simulate.messages import handbook_messages
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
@@ -136,7 +136,11 @@ def test_a_state_is_taken_up_by_its_own_stream_only(
     schema.write_text(LEAN)
     pq.write_table(month, transactions)
     lean = out.with_name("lean")
-    train(TrainOptions((str(transactions),), str(schema), "logistic", str(lean)))
+    train(
+        TrainOptions(
+            files=(str(transactions),), schema=str(schema), model="logistic", out=str(lean)
+        )
+    )
     before = contents(out)
     watching = ["stream", "--watch", inbox, "--model", bundle]
     for args, said in (

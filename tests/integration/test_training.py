@@ -17,7 +17,7 @@ import pytest
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.cli.commands import train
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle
@@ -83,7 +83,9 @@ def runs(transactions: Path) -> Iterator[dict[str, Run]]:
         for kind, more in asked:
             name = "-".join([kind, *more.values()])
             out = str(transactions.parent / name)
-            options = TrainOptions((str(transactions),), "handbook", kind, out, **more)
+            options = TrainOptions(
+                files=(str(transactions),), schema="handbook", model=kind, out=out, **more
+            )
             start = time.process_time()
             result = train.run(options)
             seconds = time.process_time() - start

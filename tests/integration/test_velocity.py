@@ -13,10 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import evaluate, features, score, train
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.features import FeaturesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import EvaluateOptions, FeaturesOptions, ScoreOptions, TrainOptions
 from beam_fraud.errors import UsageError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
@@ -79,7 +76,7 @@ def test_history_fills_the_windows_of_the_first_day(
     summary = score.run(options)
     assert summary["rows_scored"] == summary["rows_in"] == found.num_rows
     assert summary["history_rows"] == pq.read_metadata(before).num_rows
-    measured = evaluate.run(EvaluateOptions(files, str(bundle), history=history))
+    measured = evaluate.run(EvaluateOptions(files=files, models=(str(bundle),), history=history))
     scored = pq.read_table(out / "scores")
     assert measured["rows"] == found.num_rows
     flagged = measured["confusion"]["tp"] + measured["confusion"]["fp"]  # type: ignore[index]
@@ -91,9 +88,15 @@ def test_training_sees_rows_before_from_and_history_alike(
 ) -> None:
     whole, before, after = cut
     since = CUT.isoformat()
-    once = TrainOptions((str(whole),), "handbook", "forest", str(tmp_path / "m"), since=since)
+    once = TrainOptions(
+        files=(str(whole),), schema="handbook", model="forest", out=str(tmp_path / "m"), since=since
+    )
     twice = TrainOptions(
-        (str(after),), "handbook", "forest", str(tmp_path / "n"), history=(str(before),)
+        files=(str(after),),
+        schema="handbook",
+        model="forest",
+        out=str(tmp_path / "n"),
+        history=(str(before),),
     )
     one, other = train.run(once), train.run(twice)
     assert one["metrics"] == other["metrics"]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from beam_fraud.cli.commands import evaluate, train
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import EvaluateOptions, TrainOptions
 from beam_fraud.models.handbook import Period, card_precision, period_after, rows_to_test
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.presets import HANDBOOK as HANDBOOK_SCHEMA
@@ -72,7 +71,7 @@ def test_a_forest_does_what_the_handbook_published(tmp_path: Path) -> None:
     )
     train.run(options)
     result: dict[str, Any] = evaluate.run(
-        EvaluateOptions(options.files, options.out, protocol="handbook")
+        EvaluateOptions(files=options.files, models=(options.out,), protocol="handbook")
     )
     assert (result["rows"], result["frauds"]) == (58_264, 385)
     assert result["roc_auc"] > 0.85

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.metrics import average_precision_score
 
 from beam_fraud.cli.commands import train
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
@@ -216,7 +216,11 @@ def test_its_bundle_has_the_history_of_both_fits(tmp_path: Path) -> None:
     settings = ("units=8", "batch=128", "epochs=3", f"checkpoints={tmp_path / 'each'}")
     result = train.run(
         TrainOptions(
-            (str(file),), str(tmp_path / "schema.toml"), "keras", str(out), settings=settings
+            files=(str(file),),
+            schema=str(tmp_path / "schema.toml"),
+            model="keras",
+            out=str(out),
+            settings=settings,
         )
     )
     assert "validated" not in result["settings"]  # type: ignore[operator]

@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.cli.commands import export_model
-from beam_fraud.cli.commands.export_model import ExportOptions
+from beam_fraud.cli.options import ExportModelOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, write_bundle
@@ -137,7 +137,9 @@ def test_an_exported_model_gives_its_scores(name: str, tmp_path: Path) -> None:
 
 def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     bundle = bundle_of(small("forest").fit(TRAIN, seed=0), tmp_path)
-    result = export_model.run(ExportOptions(bundle.path, str(tmp_path / "model.onnx")))
+    result = export_model.run(
+        ExportModelOptions(model=bundle.path, onnx=str(tmp_path / "model.onnx"))
+    )
     json.dumps(result)
     assert bundle.model_id in export_model.render(result)
     properties = {p.key: p.value for p in onnx.load(tmp_path / "model.onnx").metadata_props}

@@ -8,8 +8,7 @@ from statistics import fmean
 import pytest
 
 from beam_fraud.cli.commands import evaluate, train
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import EvaluateOptions, TrainOptions
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.schema.presets import ULB as ULB_SCHEMA
@@ -36,7 +35,9 @@ def test_a_quarter_of_the_rows_is_enough_to_find_the_frauds_of_later_hours(
         until=TEST_FROM.isoformat(),
     )
     assert train.run(options)["rows_in"] == 284_807
-    result = evaluate.run(EvaluateOptions(options.files, options.out, since=options.until))
+    result = evaluate.run(
+        EvaluateOptions(files=options.files, models=(options.out,), since=options.until)
+    )
     assert (result["rows"], result["frauds"]) == (56_961, 75)
     assert isinstance(result["average_precision"], float)
     assert result["average_precision"] > 0.74

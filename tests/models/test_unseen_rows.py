@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import train
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.models import kinds
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.threshold import MostF1, operating_points

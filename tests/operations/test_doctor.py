@@ -12,7 +12,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli import main
-from beam_fraud.cli.commands.doctor import DoctorOptions, run
+from beam_fraud.cli.commands.doctor import run
+from beam_fraud.cli.options import DoctorOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.operations.doctor.check import Check
 from beam_fraud.operations.doctor.flink import check_checkpoints, check_flink

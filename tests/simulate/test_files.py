@@ -13,7 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands.simulate import SimulateOptions, render, run
+from beam_fraud.cli.commands.simulate import render, run
+from beam_fraud.cli.options import SimulateOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.simulate import files
 from beam_fraud.simulate.simulation import TRANSACTIONS, Simulation, simulate
@@ -23,7 +24,7 @@ TEXT = [kind + codec for kind in (".csv", ".jsonl", ".ndjson") for codec in ("",
 
 
 def write(path: Path) -> Path:
-    run(SimulateOptions(str(path), **SMALL))
+    run(SimulateOptions(out=str(path), **SMALL))
     return path
 
 
@@ -93,7 +94,7 @@ def test_parquet_is_what_simulate_returns_in_zstd(tmp_path):
 
 def test_the_result_counts_what_is_in_the_file(tmp_path):
     out = str(tmp_path / "new" / "folder" / "a.jsonl")
-    result = run(SimulateOptions(out, **SMALL, fraud_rate=0.05))
+    result = run(SimulateOptions(out=out, **SMALL, fraud_rate=0.05))
     rows = rows_of(Path(out))
     frauds = [row for row in rows if row["TX_FRAUD"]]
     assert result["out"] == out
@@ -109,7 +110,9 @@ def test_the_result_counts_what_is_in_the_file(tmp_path):
 
 
 def test_one_of_a_kind_is_not_said_in_the_plural(tmp_path):
-    said = render(run(SimulateOptions(str(tmp_path / "a.csv"), days=1, accounts=1, merchants=1)))
+    said = render(
+        run(SimulateOptions(out=str(tmp_path / "a.csv"), days=1, accounts=1, merchants=1))
+    )
     assert " of 1 account at 1 merchant over 1 day in " in said
 
 
@@ -118,14 +121,14 @@ def test_one_of_a_kind_is_not_said_in_the_plural(tmp_path):
 )
 def test_an_unknown_suffix_is_a_wrong_call_that_lists_the_known(tmp_path, name):
     with pytest.raises(UsageError, match=r"\.parquet or \.csv or \.jsonl or \.ndjson \("):
-        run(SimulateOptions(str(tmp_path / name)))
+        run(SimulateOptions(out=str(tmp_path / name)))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("start", ["yesterday", "2024-13-01", ""])
 def test_a_start_that_is_no_day_is_a_wrong_call(tmp_path, start):
     with pytest.raises(UsageError, match="--start"):
-        run(SimulateOptions(str(tmp_path / "a.csv"), start=start))
+        run(SimulateOptions(out=str(tmp_path / "a.csv"), start=start))
 
 
 def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypatch):
@@ -162,12 +165,12 @@ def test_a_folder_or_a_url_is_a_wrong_call(tmp_path):
     with pytest.raises(UsageError, match="is a folder"):
         write(tmp_path / "a.csv")
     with pytest.raises(UsageError, match="not a local file"):
-        run(SimulateOptions("gs://bucket/a.csv", **SMALL))
+        run(SimulateOptions(out="gs://bucket/a.csv", **SMALL))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_writing_a_million_rows_takes_seconds(tmp_path, suffix):
     began = time.perf_counter()
-    result = run(SimulateOptions(str(tmp_path / f"a{suffix}"), accounts=5700))
+    result = run(SimulateOptions(out=str(tmp_path / f"a{suffix}"), accounts=5700))
     assert result["transactions"] > 1_000_000
     assert time.perf_counter() - began < 20

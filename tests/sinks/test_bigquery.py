@@ -17,7 +17,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands import erase, score
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import EraseOptions, ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.runners.launch import LOCAL_RUNNER
 from beam_fraud.sinks.bigquery import client, tables
@@ -372,7 +372,7 @@ def test_rows_of_an_account_are_deleted_wherever_they_are(
     assert erase_rows(sink.table, ["a", "x' OR TRUE --"]) == held
     assert [row["transaction_id"] for row in bigquery.rows("latest_flagged_transactions")] == ["b"]
     assert bigquery.rows("flagged_transactions_run_r2") == []
-    again = erase.run(erase.EraseOptions(accounts=("a",), sinks=(sink.describe(),)))
+    again = erase.run(EraseOptions(accounts=("a",), sinks=(sink.describe(),)))
     assert again["total"] == 0
     assert "fortnight" in str(again["notes"])
 

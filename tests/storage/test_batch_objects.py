@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import features, score
-from beam_fraud.cli.commands.features import FeaturesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import FeaturesOptions, ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.hashing import UNKEYED, IdHash
 from beam_fraud.schema.stages import SCORED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -14,19 +13,10 @@ from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.alerts.samples import sample_alert
+from beam_fraud.cli.options import AlertTestOptions
 from beam_fraud.errors import FraudError
 
 _TEXT = "This is a test of beam-fraud: the alert below is made up, there is nothing to do."
-
-
-@dataclass(frozen=True)
-class AlertTestOptions:
-    """The arguments of `alerts test`."""
-
-    #: URLs of the channels.
-    urls: tuple[str, ...]
-    #: Whether pseudonyms stand for ids.
-    pseudonymise: bool = False
 
 
 def run(options: AlertTestOptions) -> dict[str, object]:

@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
 from beam_fraud.cli.commands.target import target_of_batch
+from beam_fraud.cli.options import BatchOptions
 from beam_fraud.cli.terminal.progress import progress_of
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import FeatureSet
@@ -46,32 +47,6 @@ _MIN_SEGMENT_BYTES = 8 << 20
 _SEGMENTS_PER_WORKER = 4
 #: Segments on a cluster, whose size nobody knows here.
 _CLUSTER_SEGMENT_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchOptions:
-    """What to read, and how."""
-
-    #: Paths, directories or globs.
-    files: tuple[str, ...]
-    #: Directory of the outputs.
-    out: str
-    #: Paths, directories or globs of earlier transactions.
-    history: tuple[str, ...] = ()
-    #: Processes on this machine.
-    workers: int = 1
-    #: Rows to read at most.
-    limit: int | None = None
-    #: Where ids are unique: in each `file`, or in the `run`.
-    dedupe: str = "file"
-    #: Rows of a block.
-    block_rows: int = 50_000
-    #: The largest share of dead letters (0 to 1) with which the run succeeds; None: any but all.
-    max_dead: float | None = None
-    #: Check everything and compute nothing.
-    dry_run: bool = False
-    #: Options for Beam.
-    beam_args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

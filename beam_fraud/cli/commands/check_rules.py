@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.rules import given_rules
 from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.options import CheckRulesOptions
 from beam_fraud.decisions.decision import decided_columns
 from beam_fraud.decisions.rules.figures import Block, RuleFigures
 from beam_fraud.decisions.rules.program import Program
@@ -35,26 +36,6 @@ from beam_fraud.schema.toml import load_schema
 _LOG = logging.getLogger(__name__)
 #: Rows looked at together, as a block of the graph has.
 _BLOCK_ROWS = 50_000
-
-
-@dataclass(frozen=True)
-class CheckRulesOptions:
-    """The arguments of `rules check`."""
-
-    #: The rules, a TOML file.
-    file: str
-    #: Transactions: files, directories, globs.
-    on: tuple[str, ...]
-    #: Preset or TOML file; the model's own schema if None.
-    schema: str | None = None
-    #: Directory of a bundle, or None.
-    model: str | None = None
-    #: First event time of the rows, ISO 8601.
-    since: str | None = None
-    #: First event time after the rows.
-    until: str | None = None
-    #: Earlier transactions, which fill the windows of velocity features and nothing else.
-    history: tuple[str, ...] = ()
 
 
 def run(options: CheckRulesOptions) -> dict[str, object]:

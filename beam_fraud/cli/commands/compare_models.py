@@ -13,6 +13,7 @@ import numpy as np
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.show_model import FIGURES
 from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.options import CompareModelsOptions
 from beam_fraud.cli.terminal.columns import aligned
 from beam_fraud.errors import UsageError
 from beam_fraud.evaluation.agreement import agreement
@@ -67,24 +68,6 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CompareModelsOptions:
-    """The arguments of `models compare`."""
-
-    #: Directories of the bundles, two or more.
-    bundles: tuple[str, ...]
-    #: Labelled transactions to measure all of them on; none: their manifests' figures alone.
-    on: tuple[str, ...] = ()
-    #: Preset or TOML file in place of the bundles' own schemas.
-    schema: str | None = None
-    #: First event time of the rows, ISO 8601.
-    since: str | None = None
-    #: First event time after the rows.
-    until: str | None = None
-    #: Earlier transactions, which fill the windows of velocity features and nothing else.
-    history: tuple[str, ...] = ()
 
 
 def run(options: CompareModelsOptions) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions
+from beam_fraud.cli.options.pipelines import DeadLetterOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.printable import printable
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
@@ -26,43 +27,9 @@ from beam_fraud.storage.batch_outputs import local_directory
 from beam_fraud.storage.urls import absolute
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChoiceOptions:
-    """Which dead letters."""
-
-    #: `--out` of the run that made them, or None.
-    out: str | None
-    #: URL of the database that holds them, if `out` is None.
-    sink: str | None = None
-    #: Only those of this reason.
-    reason: str | None = None
-    #: Only those of this source.
-    source: str | None = None
-
-    @property
-    def choice(self) -> Choice:
-        """What narrows them down."""
-        return Choice(self.reason, self.source)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListOptions(ChoiceOptions):
-    """What to show of them."""
-
-    #: Rows to show at most.
-    limit: int = 20
-    #: Whether to show the records.
-    payload: bool = False
-    #: Whether to show those as well that were put through again.
-    all: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions(ChoiceOptions):
-    """Where to write them."""
-
-    #: A new file of JSON lines.
-    to: str
+def choice_of(options: DeadLetterOptions) -> Choice:
+    """What narrows dead letters down."""
+    return Choice(options.reason, options.source)
 
 
 def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetterTable:
@@ -80,7 +47,7 @@ def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetter
     return found
 
 
-def run_list(options: ListOptions) -> dict[str, object]:
+def run_list(options: ListDeadLettersOptions) -> dict[str, object]:
     """Count dead letters, and show the first of them.
 
     Returns:
@@ -91,11 +58,11 @@ def run_list(options: ListOptions) -> dict[str, object]:
       UsageError, FraudError: as `place`.
     """
     letters = place(options.out, options.sink)
-    missed = _missed(letters, options.choice)
+    missed = _missed(letters, choice_of(options))
     reasons, sources = Counter[str](), Counter[str]()
     rows: list[dict[str, Any]] = []
     replayed = 0
-    for batch in letters.read(options.choice, payloads=options.payload):
+    for batch in letters.read(choice_of(options), payloads=options.payload):
         for row in batch.to_pylist():
             replayed += row["replayed"]
             if row["replayed"] and not options.all:
@@ -119,16 +86,16 @@ def run_list(options: ListOptions) -> dict[str, object]:
     }
 
 
-def run_export(options: ExportOptions) -> dict[str, object]:
+def run_export(options: ExportDeadLettersOptions) -> dict[str, object]:
     """Write the dead letters that were not put through again to a file of JSON lines.
 
     Raises:
       UsageError, FraudError: as `place`; or the file is there already.
     """
     letters = place(options.out, options.sink)
-    refuse_missed(letters, options.choice)
+    refuse_missed(letters, choice_of(options))
     file = absolute(Path(options.to))
-    rows = write_json_lines(file, _waiting(letters, options.choice))
+    rows = write_json_lines(file, _waiting(letters, choice_of(options)))
     return {"exported": rows, "file": str(file)}
 
 
@@ -219,7 +186,7 @@ def _missed(letters: DeadLetters, choice: Choice) -> str | None:
 
 
 def _with_records(
-    letters: DeadLetters, rows: list[dict[str, Any]], options: ListOptions
+    letters: DeadLetters, rows: list[dict[str, Any]], options: ListDeadLettersOptions
 ) -> list[dict[str, object]]:
     """Rows with the `line` of their file, if they have one, and the `value` that is wrong."""
     wanted: dict[tuple[str, int], bytes | None] = {
@@ -228,7 +195,7 @@ def _with_records(
     if rows and not options.payload:
         # Records may be megabytes: only so many files are read as hold these.
         missing = set(wanted)
-        for batch in letters.read(options.choice):
+        for batch in letters.read(choice_of(options)):
             for row in batch.to_pylist():
                 if (key := (row["source"], row["position"])) in missing:
                     missing.remove(key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.cli.commands import evaluate, score, train
+from beam_fraud.cli.options import DemoOptions, EvaluateOptions, ScoreOptions, TrainOptions
 from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
@@ -28,16 +28,6 @@ _DAYS_SCORED = 15
 #: Alerts that are printed.
 _ALERTS = 5
 _QUERY = "select * from flagged_transactions order by score desc limit 5"
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What the demo can be told."""
-
-    #: Directory for everything that it makes.
-    out: str = "demo"
-    #: Of the simulation and the model.
-    seed: int = 0
 
 
 def run(options: DemoOptions) -> dict[str, object]:
@@ -56,7 +46,7 @@ def run(options: DemoOptions) -> dict[str, object]:
     bundle, scored = str(out / "model"), str(out / "scored")
     simulated = _simulate(Path(history), Path(new), options.seed)
     trained = train.run(
-        train.TrainOptions(
+        TrainOptions(
             files=(history,),
             schema=HANDBOOK.name,
             model="forest",
@@ -69,7 +59,7 @@ def run(options: DemoOptions) -> dict[str, object]:
     for left in out.glob("flagged.db*"):
         left.unlink()
     summary = score.run(
-        score.ScoreOptions(
+        ScoreOptions(
             files=(new,),
             history=(history,),
             model=bundle,
@@ -78,7 +68,7 @@ def run(options: DemoOptions) -> dict[str, object]:
             alerts=(f"console:?digest={_ALERTS}",),
         )
     )
-    report = evaluate.run(evaluate.EvaluateOptions(files=(new,), history=(history,), model=bundle))
+    report = evaluate.run(EvaluateOptions(files=(new,), history=(history,), models=(bundle,)))
     return {
         "out": str(out),
         "simulated": simulated,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_fraud.cli.commands.inputs import kafka_settings
+from beam_fraud.cli.options import DoctorOptions
+from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.doctor.check import Check, refused, tried
@@ -23,7 +25,6 @@ from beam_fraud.operations.doctor.workers import check_workers
 from beam_fraud.runners import launch
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.sources.kafka.settings import KafkaSettings
 
 #: Columns of a check's name.
 _WIDE = 11
@@ -31,32 +32,6 @@ _WIDE = 11
 _WORDS = {"ok": "ok", "warning": "with a warning", "failed": "failed"}
 #: Options of Beam's that only a stream has a use for.
 _OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path", "update"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoctorOptions:
-    """What is to be looked at."""
-
-    #: A bundle.
-    model: str | None = None
-    #: A preset or TOML file.
-    schema: str | None = None
-    #: Directory of the outputs.
-    out: str | None = None
-    #: A broker, `HOST:PORT`, or several with commas between.
-    kafka: str | None = None
-    #: Topics that have to be there.
-    topics: tuple[str, ...] = ()
-    #: `KEY=VALUE` of librdkafka each.
-    kafka_config: tuple[str, ...] = ()
-    #: A file of such lines.
-    kafka_properties: str | None = None
-    #: Whether a pipeline is run to look at the workers.
-    probe: bool = True
-    #: Seconds that it may take.
-    probe_seconds: float = 120.0
-    #: Options for Beam.
-    beam_args: tuple[str, ...] = ()
 
 
 def run(options: DoctorOptions, show: Callable[[Check], None] | None = None) -> dict[str, object]:
@@ -104,9 +79,10 @@ def _checks(options: DoctorOptions) -> Iterator[Check]:
         yield from _runner(options)
 
 
-def exit_code(result: dict[str, object]) -> int:
-    """1 if anything has failed."""
-    return 1 if result["failed"] else 0
+def call(options: DoctorOptions, *, as_json: bool) -> Outcome:
+    """Check, and show each check as soon as it is done, unless the result is JSON."""
+    result = run(options, None if as_json else show_check)
+    return Outcome(result, render, 1 if result["failed"] else 0)
 
 
 def show_check(check: Check) -> None:
@@ -132,10 +108,8 @@ def render(result: dict[str, object]) -> str:
 
 
 def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
-    file = None if options.kafka_properties is None else Path(options.kafka_properties)
     try:
-        settings = KafkaSettings.of(servers, options.kafka_config, file)
-        return check_kafka(settings, options.topics)
+        return check_kafka(kafka_settings(servers, options), options.topics)
     except FraudError as error:
         return [refused("Kafka", error)]
 
@@ -150,7 +124,7 @@ def _runner(options: DoctorOptions) -> Iterator[Check]:
         yield check
     # On Dataflow a probe would take minutes of machines that somebody pays for.
     costly = runner_of(beam_options).dataflow
-    if any(check.state == "failed" for check in checks) or not options.probe or costly:
+    if any(check.state == "failed" for check in checks) or options.no_probe or costly:
         return
     probed = launch.pipeline_options(options.beam_args, workers=1)
     yield from check_workers(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
+from beam_fraud.cli.options import EraseOptions
+from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.monitoring.printable import printable
@@ -38,24 +41,6 @@ _STATE = (
 )
 _BIGQUERY = "{place}: BigQuery keeps what is deleted for a fortnight (time travel, fail-safe)"
 _POSTGRES = "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EraseOptions:
-    """What is deleted, and where."""
-
-    #: Ids of accounts; empty if it goes by age.
-    accounts: tuple[str, ...] = ()
-    #: A duration such as `400d`: what is older goes. None if it goes by account.
-    older_than: str | None = None
-    #: URLs of sinks.
-    sinks: tuple[str, ...] = ()
-    #: Directories of the outputs of runs and streams.
-    outs: tuple[str, ...] = ()
-    #: Files of alerts as JSON lines.
-    files: tuple[str, ...] = ()
-    #: Count and delete nothing.
-    dry_run: bool = False
 
 
 def run(options: EraseOptions) -> dict[str, object]:
@@ -123,6 +108,30 @@ def run(options: EraseOptions) -> dict[str, object]:
         "total": sum(sum(counts.values()) for counts in rows.values()),
         "notes": notes,
     }
+
+
+def call(options: EraseOptions, *, as_json: bool) -> Outcome:
+    """Count, ask whether to delete, and delete; `--yes` and `--dry-run` ask nothing.
+
+    Raises:
+      UsageError: there is nobody to ask.
+      FraudError: the answer is no.
+    """
+    if not (options.yes or options.dry_run):
+        if not sys.stdin.isatty():
+            raise UsageError("erase: deletes for good; add --yes, or --dry-run to count first")
+        counted = run(replace(options, dry_run=True))
+        if unknown(counted):
+            return Outcome(counted, render, exit_code=1)
+        warn_of_unknown(counted)
+        question = f"Delete {counted['total']:,} rows for good? [y/N] "
+        print(question, end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise FraudError("nothing was deleted")
+    result = run(options)
+    if options.yes or options.dry_run:
+        warn_of_unknown(result)
+    return Outcome(result, render, exit_code=1 if unknown(result) else 0)
 
 
 def render(result: dict[str, Any]) -> str:

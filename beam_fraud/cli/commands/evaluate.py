@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from beam_fraud.cli.commands.figures import (
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.report_files import png_directory, report_files, write_whole
 from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
 from beam_fraud.evaluation.candidate import Candidate, overlap_warning
@@ -26,7 +27,7 @@ from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, eval
 from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle, read_reference
-from beam_fraud.models.handbook import CARDS, card_precision
+from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.threshold import LeastCost
@@ -37,44 +38,6 @@ from beam_fraud.storage.sole_writer import sole_writer
 _log = logging.getLogger(__name__)
 #: What reports there are.
 _ENDINGS = (".html", ".json", ".md")
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """The arguments of `evaluate`."""
-
-    #: Labelled transactions: files, directories, globs.
-    files: tuple[str, ...]
-    #: Directory of the bundle.
-    model: str
-    #: Directories of bundles to compare with it.
-    others: tuple[str, ...] = ()
-    #: Preset or TOML file in place of the bundle's own schema.
-    schema: str | None = None
-    #: Earlier transactions, which fill the windows of velocity features and nothing else.
-    history: tuple[str, ...] = ()
-    #: First event time of the rows, ISO 8601.
-    since: str | None = None
-    #: First event time after the rows.
-    until: str | None = None
-    #: Score from which to flag, in place of the bundle's own.
-    threshold: float | None = None
-    #: `handbook`: which rows, and one figure more, as `models.handbook_protocol` says; or None.
-    protocol: str | None = None
-    #: Report files, told apart by their endings.
-    out: tuple[str, ...] = ()
-    #: Directory that plots are written to.
-    png: str | None = None
-    #: Columns to tell figures by.
-    segments: tuple[str, ...] = ()
-    #: Cards that are looked at in a day.
-    cards: int = CARDS
-    #: What a missed fraud and a false alarm cost, `FN:FP`.
-    cost: str = "100:1"
-    #: Of the bootstrap.
-    resamples: int = 1000
-    #: Of everything random.
-    seed: int = 0
 
 
 @sole_writer("--out", "out")
@@ -90,7 +53,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     prices = parse_cost(options.cost)
     refuse_bundles((*options.files, *options.history))
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    bundles = [open_bundle(path) for path in (options.model, *options.others)]
+    bundles = [open_bundle(path) for path in options.models]
     for bundle in bundles:
         check_packages(bundle)
     evaluated = evaluated_rows(

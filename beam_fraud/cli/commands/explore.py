@@ -6,13 +6,13 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.options import ExploreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.charts.page import Section, render_page, save_plots
 from beam_fraud.evaluation.explore.exploration import explore
@@ -26,26 +26,6 @@ from beam_fraud.storage.sole_writer import sole_writer
 
 #: Features that a terminal shows.
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class ExploreOptions:
-    """The arguments of `explore`."""
-
-    #: Transactions: files, directories, globs.
-    files: tuple[str, ...]
-    #: Preset or TOML file.
-    schema: str
-    #: The page to write.
-    out: str
-    #: First event time of the rows, ISO 8601.
-    since: str | None = None
-    #: First event time after the rows.
-    until: str | None = None
-    #: Earlier transactions, which fill the windows of velocity features and nothing else.
-    history: tuple[str, ...] = ()
-    #: Directory for the plots as PNG files, or None.
-    png: str | None = None
 
 
 @sole_writer("--out", "out")

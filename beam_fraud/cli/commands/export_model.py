@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from beam_fraud.cli.options import ExportModelOptions
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.onnx.export import export_onnx
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.storage.sole_writer import sole_writer
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """The arguments of `models export`."""
-
-    #: Directory of the bundle.
-    model: str
-    #: File to write.
-    onnx: str
-
-
 @sole_writer("--onnx", "onnx")
-def run(options: ExportOptions) -> dict[str, object]:
+def run(options: ExportModelOptions) -> dict[str, object]:
     """Convert the model, compare the scores and write the file.
 
     Raises:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from beam_fraud.cli.commands import batch
-from beam_fraud.cli.commands.batch import BatchOptions
+from beam_fraud.cli.options import FeaturesOptions
 from beam_fraud.features.matrix import FeatureSet, table_schema
 from beam_fraud.pipeline.batch import build_features
 from beam_fraud.schema.stages import DEAD_LETTER
@@ -14,14 +13,6 @@ from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.batch_objects import batch_outputs
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES
 from beam_fraud.transforms import counters
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeaturesOptions(BatchOptions):
-    """What to compute the features of, and where they go."""
-
-    #: A preset or TOML file.
-    schema: str
 
 
 def run(options: FeaturesOptions) -> dict[str, object]:

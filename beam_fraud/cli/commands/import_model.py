@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from beam_fraud.cli.options import ImportModelOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.card import imported_card
@@ -18,28 +18,8 @@ from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.sole_writer import sole_writer
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """The arguments of `models import`."""
-
-    #: A file saved with joblib or pickle.
-    file: str
-    #: Preset or TOML file of the transactions that the model takes.
-    schema: str
-    #: Whether to open the file, which runs whatever code is in it.
-    trust: bool
-    #: Directory of the bundle.
-    out: str
-    #: Name of the model; the last part of `out` if None.
-    name: str | None = None
-    #: Score from which to flag.
-    threshold: float = 0.5
-    #: Score from which to decline; None: nothing is declined.
-    decline: float | None = None
-
-
 @sole_writer("--out", "out")
-def run(options: ImportOptions) -> dict[str, object]:
+def run(options: ImportModelOptions) -> dict[str, object]:
     """Open the model if it is trusted, check it against the schema and write the bundle.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is given to read, looked at before anything is read."""
+"""What a command reads, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ from collections.abc import Sequence
 from os.path import realpath
 from pathlib import Path
 
+from beam_fraud.cli.options.groups import KafkaOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE
 from beam_fraud.sources.filesystem import list_files
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.storage.urls import is_url
+
+
+def kafka_settings(servers: str, options: KafkaOptions) -> KafkaSettings:
+    """How a broker is reached.
+
+    Args:
+      servers: `--kafka`.
+      options: of the call.
+
+    Raises:
+      UsageError: a property cannot be meant.
+      FraudError: a file that an option names cannot be read.
+    """
+    file = None if options.kafka_properties is None else Path(options.kafka_properties)
+    return KafkaSettings.of(servers, options.kafka_config, file)
 
 
 def refuse_bundles(given: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
 from beam_fraud.alerts.wording import clock_time
 from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.cli.options import ListAlertsOptions
 from beam_fraud.cli.terminal.columns import aligned
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.printable import printable
@@ -27,22 +28,6 @@ from beam_fraud.storage.database.connection import transaction
 _WIDTH = 100
 #: Characters that a cut cell keeps at least.
 _NARROWEST = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListAlertsOptions:
-    """Where to look and what for."""
-
-    #: URL of the database.
-    sink: str | None = None
-    #: Or the directory of a run without one.
-    out: str | None = None
-    #: Which alerts, but for their channels.
-    wanted: Wanted = field(default_factory=Wanted)
-    #: A channel as `--alert` takes it, its name in the outbox or its scheme alone; all if None.
-    channel: str | None = None
-    #: How many at most.
-    limit: int = 50
 
 
 def run(options: ListAlertsOptions) -> dict[str, object]:
@@ -59,7 +44,7 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
     outbox = given_outbox(options.sink, options.out)
     now = datetime.now(UTC)
     counts = outbox.counts(now)
-    wanted = options.wanted
+    wanted = Wanted(options.state, None, options.account_id, options.merchant_id)
     if options.channel is not None:
         wanted = replace(wanted, channels=_named(options.channel, counts, outbox))
     with transaction(outbox.url) as connection:

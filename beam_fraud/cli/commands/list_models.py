@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
+from beam_fraud.cli.options import ListModelsOptions
 from beam_fraud.cli.terminal.columns import aligned, size_text
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.listing import bundle_bytes, find_bundles
 from beam_fraud.monitoring.printable import printable
-
-
-@dataclass(frozen=True)
-class ListModelsOptions:
-    """The arguments of `models list`."""
-
-    #: Bundles, or directories with bundles.
-    directories: tuple[str, ...] = (".",)
 
 
 def run(options: ListModelsOptions) -> dict[str, object]:

@@ -1,19 +1,23 @@
-"""`beam-fraud dead-letters replay`: repaired records put through the graph of `score` again."""
+"""`beam-fraud dead-letters replay`: score repaired records, or send them to a stream's topic."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from beam_fraud.cli.commands import score
-from beam_fraud.cli.commands.dead_letters import ChoiceOptions, place, refuse_missed
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.commands import replay_undelivered, score
+from beam_fraud.cli.commands.dead_letters import choice_of, place, refuse_missed
+from beam_fraud.cli.commands.inputs import kafka_settings
+from beam_fraud.cli.options import ReplayOptions
+from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import read_repaired
@@ -24,6 +28,7 @@ from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
+from beam_fraud.sources.replayed import is_csv_source
 from beam_fraud.storage.batch_outputs import (
     DEAD_LETTERS,
     SCORES,
@@ -37,30 +42,25 @@ from beam_fraud.storage.staging import REPLAYING, Staging
 from beam_fraud.storage.urls import absolute
 
 
-@dataclass(frozen=True, kw_only=True)
-class RepairOptions(ChoiceOptions):
-    """Which records are put through again."""
+def call(options: ReplayOptions, *, as_json: bool) -> Outcome:
+    """Score the records, send them to a topic, or write undelivered rows to a database.
 
-    #: A file of JSON lines with repaired records, or None for the records as they are.
-    repaired: str | None = None
-    #: A file that begins with the header of the CSV that records came from, or that header.
-    header: str | None = None
-    #: Records at most.
-    limit: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayOptions(RepairOptions):
-    """What scores them, and where the results go."""
-
-    #: How they are scored; `files` is empty, and `sink` that for flagged rows.
-    scoring: ScoreOptions
+    Raises:
+      UsageError, FraudError: as what does that.
+    """
+    if options.topic is not None:
+        return Outcome(run_to_topic(options), render_topic)
+    scored = options.model is not None or options.results is not None
+    if not scored and options.out is not None and options.sink is not None:
+        undelivered = replay_undelivered.run(options.out, options.sink)
+        return Outcome(undelivered, replay_undelivered.render)
+    return Outcome(run(options), render)
 
 
 def run(options: ReplayOptions) -> dict[str, object]:
-    """Score dead letters anew; what dies again keeps its source and position.
+    """Score dead letters again; what dies again keeps its source and position.
 
-    Those that did not die again are remembered, and not offered another time.
+    Those that do not die again are recorded, and not offered another time.
 
     Returns:
       The summary of `score`, with `offered`, `already_replayed` and `incomplete` records.
@@ -69,19 +69,24 @@ def run(options: ReplayOptions) -> dict[str, object]:
       UsageError: an option that cannot be meant, or a header that is not known.
       FraudError: as `score`; or the directory for the results holds some already.
     """
-    letters = place(options.out, options.sink)
-    out = local_directory(options.scoring.out)
-    _refuse_used(out, options.scoring.sink)
+    if options.model is None or options.results is None:
+        raise UsageError(
+            f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help"
+        )
+    letters = place(options.out, options.from_sink)
+    out = local_directory(options.results)
+    _refuse_used(out, options.sink)
     with _workplace(out) as directory:
         staged, counts = stage(options, letters, directory)
         if not counts.offered:
             return {"offered": 0, **_left_out(counts)}
         try:
-            summary = score.run(replace(options.scoring, files=(str(staged.path),)))
+            files = (str(staged.path),)
+            summary = score.run(options.scoring(files, options.model, options.results))
         finally:
             # Alerts that could not be sent fail the command after all else is done.
-            if not options.scoring.dry_run and (out / "summary.json").exists():
-                _remember(staged, letters, out, options.scoring.sink)
+            if not options.dry_run and (out / "summary.json").exists():
+                _remember(staged, letters, out, options.sink)
     return {**summary, "offered": counts.offered, **_left_out(counts)}
 
 
@@ -99,8 +104,62 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def run_to_topic(options: ReplayOptions) -> dict[str, object]:
+    """Send dead letters to a topic; they are recorded as replayed once the broker has all of them.
+
+    Killed before that, the next call sends them again: the stream knows a repeat by its id.
+
+    Raises:
+      UsageError: an option is missing, or records are no JSON.
+      FraudError: the broker, the topic or the place of the dead letters refuses.
+    """
+    assert options.topic is not None
+    if options.model is not None or options.results is not None:
+        raise UsageError("--to-topic: the stream scores them; leave --model and --out")
+    if options.kafka is None:
+        raise UsageError("--to-topic: name the broker as --kafka HOST:PORT")
+    letters = place(options.out, options.from_sink)
+    # Only here: records are scored without the client library.
+    from beam_fraud.sinks.topic import TopicWriter
+    from beam_fraud.sources.kafka.check import topic_partitions
+
+    settings = kafka_settings(options.kafka, options)
+    topic_partitions(settings, options.topic)
+    with tempfile.TemporaryDirectory(prefix="beam-fraud-") as directory:
+        staged, counts = stage(options, letters, Path(directory))
+        for source in staged.sources():
+            if is_csv_source(source):
+                raise UsageError(
+                    f"{source}: its dead letters are lines of CSV, and a topic takes JSON; "
+                    "choose others by --source, or put these through with --model"
+                )
+        writer, sent = TopicWriter(settings, options.topic), 0
+        what, total = f"sending to topic {options.topic}", counts.offered
+        with doing(what, lambda: f"{sent:,} of {total:,} records"):
+            for payload in staged.payloads():
+                writer.write_with_headers(payload, ())
+                sent += 1
+            writer.flush()
+        letters.mark_replayed(staged.settled())
+    return {
+        "offered": counts.offered,
+        "already_replayed": counts.replayed,
+        "incomplete": counts.incomplete,
+        "topic": options.topic,
+    }
+
+
+def render_topic(result: dict[str, Any]) -> str:
+    """What was sent, for a terminal."""
+    return (
+        f"sent {result['offered']:,} records to topic {result['topic']} "
+        f"({result['already_replayed']:,} were replayed before, {result['incomplete']:,} are not "
+        "whole and need a repair)"
+    )
+
+
 def stage(
-    options: RepairOptions, letters: DeadLetterDirectory | DeadLetterTable, directory: Path
+    options: ReplayOptions, letters: DeadLetterDirectory | DeadLetterTable, directory: Path
 ) -> tuple[StagedReplay, StagedCounts]:
     """Bring the records that are put through again together in a file in `directory`.
 
@@ -111,10 +170,10 @@ def stage(
     staged = StagedReplay(directory / f"records{REPLAY}")
     staged.create()
     if options.repaired is None:
-        refuse_missed(letters, options.choice)
-        counts = staged.take(letters, options.choice, options.limit)
+        refuse_missed(letters, choice_of(options))
+        counts = staged.take(letters, choice_of(options), options.limit)
     else:
-        if options.choice != Choice():
+        if choice_of(options) != Choice():
             raise UsageError("--from: takes every line of the file; leave --reason and --source")
         file = absolute(Path(options.repaired))
         counts = staged.take_repaired(file, read_repaired(file), letters, options.limit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
@@ -14,32 +13,10 @@ from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.resending import channels_of, reopen_failed, send_again
 from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.cli.options import ResendAlertsOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.storage.database.connection import transaction, writing
-
-#: Seconds for which a channel that fails is tried again, while somebody waits at the terminal.
-_PATIENCE = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResendAlertsOptions:
-    """What goes out, and through what."""
-
-    #: URLs of the channels, as the run was given them.
-    alerts: tuple[str, ...]
-    #: URL of the database.
-    sink: str | None = None
-    #: Or the directory of a run without one.
-    out: str | None = None
-    #: Alerts that go out even if they were sent before.
-    ids: tuple[str, ...] = ()
-    #: Whether those that were given up go out.
-    failed: bool = False
-    #: Whether those that wait go out.
-    waiting: bool = False
-    #: Seconds for which a channel that fails is tried again.
-    patience: float = _PATIENCE
 
 
 def run(options: ResendAlertsOptions) -> dict[str, object]:

@@ -12,16 +12,16 @@ from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import batch
-from beam_fraud.cli.commands.batch import BatchOptions, BatchPlan
+from beam_fraud.cli.commands.batch import BatchPlan
 from beam_fraud.cli.commands.places import refuse_shared_places
 from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
 from beam_fraud.cli.commands.scoring import (
-    ScoringOptions,
     plan_scoring,
     refuse_undelivered,
     undelivered_rows,
 )
 from beam_fraud.cli.commands.times import given_seconds
+from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
@@ -31,14 +31,6 @@ from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions(BatchOptions, ScoringOptions):
-    """What to score, by what, and where the results go."""
-
-    #: For how long a channel that fails is tried again.
-    alert_patience: str = "1m"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.cli.commands.places import Outputs
 from beam_fraud.cli.commands.rules import given_rules
 from beam_fraud.cli.commands.times import given_seconds
+from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages, open_bundle
@@ -57,28 +58,6 @@ def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: P
 
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoringOptions:
-    """By what to score and to decide, and who is told."""
-
-    #: Directory of the bundle.
-    model: str
-    #: A preset or TOML file in place of the bundle's schema.
-    schema: str | None = None
-    #: A file of rules beside the model.
-    rules: str | None = None
-    #: Reasons of a flagged row at most; 0 for none.
-    reasons: int = 5
-    #: URL of the place for flagged rows.
-    sink: str | None = None
-    #: For how long a database that is down is waited for.
-    sink_patience: str = "5m"
-    #: URLs of the channels to alert.
-    alerts: tuple[str, ...] = ()
-    #: Whether alerts carry pseudonyms in the place of ids.
-    pseudonymise: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 
+from beam_fraud.cli.options import ShowModelOptions
 from beam_fraud.cli.terminal.columns import aligned, size_text
+from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.models.bundle import open_bundle, read_card
 from beam_fraud.models.listing import bundle_bytes
 from beam_fraud.monitoring.printable import printable
@@ -24,14 +25,6 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class ShowModelOptions:
-    """The arguments of `models show`."""
-
-    #: Directory of the bundle.
-    bundle: str
-
-
 def run(options: ShowModelOptions) -> dict[str, object]:
     """Read a bundle without opening its model.
 
@@ -46,6 +39,11 @@ def run(options: ShowModelOptions) -> dict[str, object]:
         "manifest": msgspec.to_builtins(bundle.manifest),
         "card": read_card(bundle),
     }
+
+
+def call(options: ShowModelOptions, *, as_json: bool) -> Outcome:
+    """Show the bundle, or its card alone."""
+    return Outcome(run(options), render_card if options.card else render)
 
 
 def render(result: dict[str, object]) -> str:

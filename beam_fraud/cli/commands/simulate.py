@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.cli.options import SimulateOptions
 from beam_fraud.errors import UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.simulate.files import file_format, whole_file, write_transactions
@@ -24,36 +24,6 @@ from beam_fraud.storage.sole_writer import sole_writer
 _LOG = logging.getLogger(__name__)
 #: Writes transactions and says what of it a result tells.
 Write = Callable[[pa.Table], dict[str, object]]
-
-
-@dataclass(frozen=True)
-class SimulateOptions:
-    """What `beam-fraud simulate` is asked for."""
-
-    #: The file to write; its name says the format. None: a topic.
-    out: str | None
-    #: How many days.
-    days: int = 90
-    #: How many customers.
-    accounts: int = 1000
-    #: How many terminals.
-    merchants: int = 2000
-    #: The same options and seed give the same transactions.
-    seed: int = 0
-    #: The part of transactions that shall be frauds; None: what the handbook's scenarios give.
-    fraud_rate: float | None = None
-    #: The first day, as in 2024-01-01.
-    start: str = "2024-01-01"
-    #: Brokers to send to, `HOST:PORT`; None: a file.
-    kafka: str | None = None
-    #: Where to send to.
-    topic: str | None = None
-    #: Messages a second; None: as fast as the brokers take them.
-    rate: float | None = None
-    #: Properties of the producer, `KEY=VALUE`.
-    kafka_config: tuple[str, ...] = ()
-    #: File of further properties.
-    kafka_properties: str | None = None
 
 
 @sole_writer("--out", "out")

@@ -6,20 +6,16 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from beam_fraud.cli.commands.inputs import kafka_settings
+from beam_fraud.cli.options import SimulateOptions
 from beam_fraud.errors import UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.simulate.messages import Sender, handbook_messages
 from beam_fraud.sinks.topic import TopicWriter
 from beam_fraud.sources.kafka.check import topic_partitions
-from beam_fraud.sources.kafka.settings import KafkaSettings
-
-if TYPE_CHECKING:
-    from beam_fraud.cli.commands.simulate import SimulateOptions
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,8 +34,7 @@ def to_topic(options: SimulateOptions) -> Callable[[pa.Table], dict[str, object]
         raise UsageError("--topic: missing; name the topic to send to")
     if options.rate is not None and not 0 < options.rate < math.inf:
         raise UsageError(f"--rate {options.rate:g}: must be above 0, in messages a second")
-    properties = None if options.kafka_properties is None else Path(options.kafka_properties)
-    settings = KafkaSettings.of(options.kafka, options.kafka_config, properties)
+    settings = kafka_settings(options.kafka, options)
     topic_partitions(settings, options.topic)
     topic, rate = options.topic, options.rate
 

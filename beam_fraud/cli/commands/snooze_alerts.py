@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from beam_fraud.alerts.snoozes import Snooze, Subject, is_alerted, lift, newest_timezone, snooze
 from beam_fraud.alerts.wording import clock_time
 from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.cli.options import SnoozeAlertsOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.printable import printable
 from beam_fraud.storage.database.connection import writing
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SnoozeAlertsOptions:
-    """Whose alerts wait, and for how long."""
-
-    #: URL of the database.
-    sink: str | None = None
-    #: Or the directory of a run without one.
-    out: str | None = None
-    #: An account,
-    account_id: str | None = None
-    #: or a merchant.
-    merchant_id: str | None = None
-    #: How long, as in `8h`.
-    span: str | None = None
-    #: Or whether it ends now.
-    lift: bool = False
 
 
 def run(options: SnoozeAlertsOptions) -> dict[str, object]:

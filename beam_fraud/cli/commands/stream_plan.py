@@ -17,12 +17,12 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.alerts.channels.channel import Channel
-from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.inputs import kafka_settings, refuse_bundles
 from beam_fraud.cli.commands.places import refuse_shared_places
-from beam_fraud.cli.commands.scoring import ScoringOptions, plan_scoring
+from beam_fraud.cli.commands.scoring import plan_scoring
 from beam_fraud.cli.commands.target import target_of_stream
 from beam_fraud.cli.commands.times import given_duration
-from beam_fraud.decisions.rules.rule import RULE_LIMIT
+from beam_fraud.cli.options import StreamOptions
 from beam_fraud.errors import UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
@@ -48,58 +48,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 #: Parts of the state where workers share them; here one worker has all.
 _SHARDS_ON_CLUSTER = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamOptions(ScoringOptions):
-    """What to read, by what to score it, and where the results go."""
-
-    #: Directory of the outputs, and of the state.
-    out: str
-    #: A broker, `HOST:PORT`, or several with commas between.
-    kafka: str | None = None
-    #: The topic of the transactions.
-    topic: str | None = None
-    #: A directory whose files are scored as they come, in place of a topic.
-    watch: str | None = None
-    #: Paths, directories or globs of earlier transactions.
-    history: tuple[str, ...] = ()
-    #: The share of rows from which a rule is muted; 1 never mutes one.
-    rule_limit: float = RULE_LIMIT
-    #: Topic of labels.
-    labels_topic: str | None = None
-    #: Topic of all scores.
-    out_topic: str | None = None
-    #: Topic of the dead letters.
-    dead_letter_topic: str | None = None
-    #: `KEY=VALUE` of librdkafka each.
-    kafka_config: tuple[str, ...] = ()
-    #: A file of such lines.
-    kafka_properties: str | None = None
-    #: Where to begin, if there is nothing to go on from.
-    start: str = "committed"
-    #: Milliseconds that rows wait for those of other partitions.
-    reorder: int | None = None
-    #: How late a transaction may be and still see all of its windows.
-    lateness: str = "1h"
-    #: How far an event time may be after its arrival: no more than the lateness, or rows may come
-    #: too late for those that are ahead.
-    ahead: str = "1h"
-    #: How far back ids are remembered.
-    dedupe_horizon: str = "1d"
-    #: Port of the metrics.
-    metrics_port: int | None = None
-    #: Seconds without anything new after which the stream ends; None: never.
-    until_idle: float | None = None
-    #: The largest share of dead letters, from 0 to 1, with which the stream ends in success.
-    max_dead: float | None = None
-    #: Rows and seconds after which a file of the archive is finished.
-    roll_rows: int = 1_000_000
-    roll_seconds: float = 300.0
-    #: Parts of the state; None: one here, 16 elsewhere.
-    shards: int | None = None
-    #: Options for Beam.
-    beam_args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,7 +117,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=given_duration("--lateness", options.lateness),
-        ahead=given_duration("--max-ahead", options.ahead),
+        ahead=given_duration("--max-ahead", options.max_ahead),
         reorder=None if options.reorder is None else options.reorder / 1000,
         roll_rows=options.roll_rows,
         roll_seconds=options.roll_seconds,
@@ -295,8 +243,7 @@ def _windows_warning(stream: Stream) -> str | None:
 def _kafka(options: StreamOptions) -> KafkaSettings | None:
     if options.kafka is None:
         return None
-    file = None if options.kafka_properties is None else Path(options.kafka_properties)
-    return KafkaSettings.of(options.kafka, options.kafka_config, file)
+    return kafka_settings(options.kafka, options)
 
 
 def _source(

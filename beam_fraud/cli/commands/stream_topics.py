@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.cli.options import StreamOptions
 from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.kafka.check import topic_ids, topic_partitions
@@ -14,9 +13,6 @@ from beam_fraud.sources.kafka.start import Start
 from beam_fraud.sources.kafka.topic import KafkaTopic
 from beam_fraud.storage.checkpoint import about_topics
 from beam_fraud.storage.stream_outputs import StreamOutputs
-
-if TYPE_CHECKING:
-    from beam_fraud.cli.commands.stream_plan import StreamOptions
 
 
 def topic_source(

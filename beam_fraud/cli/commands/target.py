@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands.places import disk_of
-from beam_fraud.cli.commands.scoring import ScoringOptions, refuse_no_outbox
+from beam_fraud.cli.commands.scoring import refuse_no_outbox
+from beam_fraud.cli.options import BatchOptions, ScoringOptions, StreamOptions
 from beam_fraud.runners.dataflow.checks import IN_IMAGE, refuse_in_template
 from beam_fraud.runners.refusal import Target, refuse_unsupported
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.url import FILE_OPTIONS, parse
-
-if TYPE_CHECKING:
-    from beam_fraud.cli.commands.batch import BatchOptions
-    from beam_fraud.cli.commands.stream_plan import StreamOptions
 
 
 def target_of_batch(options: BatchOptions, beam_options: PipelineOptions) -> Target:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from beam_fraud.cli.commands.figures import render_metrics
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.commands.validation import check_division, delay_of, remove_own_store, tuning_of
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import UsageError, need_extras
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
-from beam_fraud.models.calibration import Method
 from beam_fraud.models.card import model_card
 from beam_fraud.models.class_weight import with_class_weight
 from beam_fraud.models.folds import summary
@@ -118,58 +118,6 @@ def _figure(value: float | None) -> str:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """The arguments of `train`."""
-
-    #: Labelled transactions: files, directories, globs.
-    files: tuple[str, ...]
-    #: Preset or TOML file.
-    schema: str
-    #: Kind of model.
-    model: str
-    #: Directory of the bundle.
-    out: str
-    #: First event time of the training rows, ISO 8601.
-    since: str | None = None
-    #: First event time of the validation rows; the last fifth of the rows if None.
-    valid_from: str | None = None
-    #: First event time after the training rows.
-    until: str | None = None
-    #: Earlier transactions, which fill the windows of velocity features and nothing else.
-    history: tuple[str, ...] = ()
-    #: `time` or `stratified`.
-    split: str = "time"
-    #: Folds whose validation rows choose, at least 2; None: one split.
-    folds: int | None = None
-    #: How long labels take, such as `7d`; None: they are known at once.
-    label_delay: str | None = None
-    #: Whether cards that are known to be compromised are left out of the validation rows.
-    drop_known_cards: bool = False
-    #: Trials to look for better settings in; None: the kind's own settings.
-    tune: int | None = None
-    #: How long trials begin, such as `10m`; None: until there are as many as asked for.
-    tune_budget: str | None = None
-    #: File that keeps the trials; None: one beside `out`, removed when the bundle is there.
-    tune_store: str | None = None
-    #: Of everything random.
-    seed: int = 0
-    #: How the threshold is chosen.
-    threshold: str = "f1"
-    #: How the threshold to decline from is chosen; None: nothing is declined.
-    decline: str | None = None
-    #: How scores are made probabilities: `isotonic`, `platt` or None.
-    calibrate: str | None = None
-    #: Name of the model; the last part of `out` if None.
-    name: str | None = None
-    #: `NAME=VALUE` each, in place of the kind's own settings.
-    settings: tuple[str, ...] = ()
-    #: What is done to the rows that are fitted on: a resampler, `compare` or None.
-    resample: str | None = None
-    #: What frauds weigh: `none`, `balanced` or a number; None: what the kind itself says.
-    class_weight: str | None = None
-
-
 @sole_writer("--out", "out")
 def run(options: TrainOptions) -> dict[str, object]:
     """Train, and write the bundle.
@@ -196,8 +144,8 @@ def run(options: TrainOptions) -> dict[str, object]:
         decline=None
         if options.decline is None
         else parse_threshold(options.decline, DECLINE_OPTION),
-        calibrate=cast(Method | None, options.calibrate),
-        split=cast(Literal["time", "stratified"], options.split),
+        calibrate=options.calibrate,
+        split=options.split,
         valid_from=parse_moment("--valid-from", options.valid_from),
         resamplers=candidates(options.resample),
         folds=options.folds,

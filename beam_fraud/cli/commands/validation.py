@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from beam_fraud.cli.commands.times import given_duration, given_seconds
+from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import UsageError
 from beam_fraud.models.class_weight import WEIGHT_SETTINGS
 from beam_fraud.models.kinds import ModelKind
@@ -14,9 +14,6 @@ from beam_fraud.models.tuning.trial import Tuning
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.folder import check_writable
 from beam_fraud.storage.urls import is_url
-
-if TYPE_CHECKING:
-    from beam_fraud.cli.commands.train import TrainOptions
 
 #: Folds at most: each is a training of its own.
 MOST_FOLDS = 100

@@ -5,22 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
 
+from beam_fraud.cli.options import WorkersOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.runners.workers.pool import WorkerPool
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class WorkersOptions:
-    """What `beam-fraud workers` is asked for."""
-
-    #: Port that it listens at, or 0 for any.
-    port: int = 50000
-    #: Name or address that it listens at; runners of other machines reach no loopback address.
-    host: str = "127.0.0.1"
 
 
 def run(options: WorkersOptions) -> dict[str, object]:

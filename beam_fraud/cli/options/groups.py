@@ -1,0 +1,300 @@
+"""Options that several commands share, in groups of which commands are composed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from beam_fraud.cli.options.declaration import Option
+from beam_fraud.cli.terminal import log
+
+#: What values look like in the Dataflow template, whose launcher runs in an image.
+OBJECT = r"^gs://[^\n\r]+$"
+OBJECTS = r"^gs://[^\n\r;]+(;gs://[^\n\r;]+)*$"
+FILE_OF_IMAGE = r"^/opt/beam-fraud/[^\s]+$"
+BUNDLE = r"^(gs://[^\n\r;]+|/opt/beam-fraud/[^\n\r;]+)$"
+DURATION = r"^(0|[1-9][0-9]*)[smhdw]$"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingOptions:
+    """What a terminal shows: options of every command."""
+
+    json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False
+    log_level: Annotated[
+        log.Level, Option("--log-level", help="The least severe messages to show.")
+    ] = "info"
+    log_format: Annotated[log.Format, Option("--log-format", help="How messages are written.")] = (
+        "text"
+    )
+    log_file: Annotated[
+        str | None, Option("--log-file", metavar="FILE", help="Also write messages to FILE.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerOptions:
+    """What runs the pipeline: the arguments that Beam declares, as `--runner=FlinkRunner`."""
+
+    beam_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """The files that a command reads."""
+
+    files: Annotated[
+        tuple[str, ...],
+        Option(
+            "FILE",
+            help="Parquet, CSV or JSON lines: files, directories or globs.",
+            template=OBJECTS,
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaOptions:
+    """What columns of the files mean."""
+
+    schema: Annotated[
+        str,
+        Option("--schema", metavar="S", help="A preset (ulb, handbook, ledger) or a TOML file."),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleSchemaOptions:
+    """What columns mean, where a model bundle brings a schema."""
+
+    schema: Annotated[
+        str | None,
+        Option(
+            "--schema", metavar="S", help="Instead of the bundle's own: a preset or a TOML file."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryOptions:
+    """The transactions from before those that a command looks at."""
+
+    history: Annotated[
+        tuple[str, ...],
+        Option(
+            "--history",
+            metavar="FILE",
+            help="Earlier transactions, which fill the windows of velocity features; repeatable.",
+            template=OBJECTS,
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanOptions(HistoryOptions):
+    """The event times of the rows that a command looks at."""
+
+    since: Annotated[
+        str | None, Option("--from", metavar="T", help="First event time, ISO 8601.")
+    ] = None
+    until: Annotated[
+        str | None, Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedOptions:
+    """What makes random choices repeatable."""
+
+    seed: Annotated[
+        int,
+        Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Same seed, same result."),
+    ] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewBundleOptions:
+    """Where a model bundle is written, and what its model is called."""
+
+    out: Annotated[str, Option("--out", metavar="BUNDLE", help="Directory to write.")]
+    name: Annotated[
+        str | None, Option("--name", metavar="NAME", help="Name of the model in its model_id.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaOptions:
+    """How a broker of Kafka is reached, beside its address."""
+
+    kafka_config: Annotated[
+        tuple[str, ...],
+        Option(
+            "--kafka-config",
+            metavar="KEY=VALUE",
+            help="A property of librdkafka; the value may be env:NAME or file:PATH; repeatable.",
+            template=r"^[^=;]+=[^;]*(;[^=;]+=[^;]*)*$",
+        ),
+    ] = ()
+    kafka_properties: Annotated[
+        str | None,
+        Option(
+            "--kafka-properties",
+            metavar="FILE",
+            help="Read more of them from a file, a line each.",
+            template=FILE_OF_IMAGE,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRunOptions:
+    """Whether a command changes anything."""
+
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Check everything, compute nothing.", template=None)
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadShareOptions:
+    """How many dead letters a run may have."""
+
+    max_dead: Annotated[
+        float | None,
+        Option(
+            "--max-dead",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Fail if more of the records than this share, from 0 to 1, are no transactions.",
+            # The end of a job, where the share is known, has no launcher.
+            template=None,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkOptions:
+    """Where flagged transactions go."""
+
+    sink: Annotated[
+        str | None,
+        Option(
+            "--sink",
+            metavar="URL",
+            help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE, parquet:DIR, "
+            "bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
+            template=r"^(postgresql://|bigquery:|env:)[^\s]+$",
+        ),
+    ] = None
+    sink_patience: Annotated[
+        str,
+        Option(
+            "--sink-patience",
+            metavar="SPAN",
+            help="How long a database that is down is waited for before rows are kept on disk.",
+            template=DURATION,
+        ),
+    ] = "5m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertOptions:
+    """Whom flagged transactions are reported to."""
+
+    alerts: Annotated[
+        tuple[str, ...],
+        Option(
+            "--alert",
+            metavar="URL",
+            help="Alerts: console:, file:FILE, smtp://..., https://..., slack://... or "
+            "kafka://...; repeatable.",
+            # Sent by the command, which a job of the template does not have.
+            template=None,
+        ),
+    ] = ()
+    pseudonymise: Annotated[
+        bool,
+        Option(
+            "--pseudonymise",
+            help="Alerts carry keyed hashes of ids; the key is in BEAM_FRAUD_PSEUDONYM_KEY.",
+            template=None,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions):
+    """How transactions are scored and decided beside the model, and where flagged ones go."""
+
+    rules: Annotated[
+        str | None,
+        Option(
+            "--rules",
+            metavar="FILE",
+            help="Rules beside the model, a TOML file.",
+            template=FILE_OF_IMAGE,
+        ),
+    ] = None
+    reasons: Annotated[
+        int,
+        Option(
+            "--reasons",
+            metavar="N",
+            min=0,
+            max=10,
+            help="Reasons of a flagged row at most; 0: none.",
+        ),
+    ] = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(DecisionOptions):
+    """By what transactions are scored and decided, and where flagged ones go."""
+
+    model: Annotated[
+        str,
+        Option("--model", metavar="BUNDLE", help="Directory of the model.", template=BUNDLE),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
+    """How a pipeline over files runs."""
+
+    workers: Annotated[
+        int, Option("--workers", metavar="N", min=1, help="Use N processes.", template=None)
+    ] = 1
+    dedupe: Annotated[
+        Literal["file", "run"],
+        Option("--dedupe", help="Look for repeated ids in one file or across all."),
+    ] = "file"
+    block_rows: Annotated[
+        int, Option("--block-rows", metavar="N", min=1, help="Rows of a block of the pipeline.")
+    ] = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
+    """What a pipeline over files reads, and how it runs."""
+
+    #: Each command says in its own words what it writes there.
+    out: str
+    limit: Annotated[
+        int | None, Option("--limit", metavar="N", min=1, help="Read the first N rows only.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileScoringOptions(DecisionOptions, BatchRunOptions):
+    """How files are scored: the options of `score` and of all commands like it."""
+
+    alert_patience: Annotated[
+        str,
+        Option(
+            "--alert-patience",
+            metavar="SPAN",
+            help="How long a channel that fails is tried again before the run fails.",
+            template=None,
+        ),
+    ] = "1m"
