@@ -10,11 +10,11 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 
-from typer.main import get_command
-
 from beam_fraud.cli import main
-from beam_fraud.cli.app import app
+from beam_fraud.cli.app import COMMANDS as OPTIONS
 from beam_fraud.cli.beam_options import beam_options
+from beam_fraud.cli.options import LoggingOptions
+from beam_fraud.cli.options.declaration import declared
 from beam_fraud.errors import UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -46,13 +46,12 @@ def call_of(given: Sequence[str]) -> list[str]:
 
 def own_options(command: str) -> dict[str, str]:
     """A command's own options, to what they take: `switch`, `value` or `values`."""
-    found = {}
-    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
-        if parameter.param_type_name == "option":
-            kind = "values" if parameter.multiple else "value"
-            for name in parameter.opts:
-                found[name] = "switch" if parameter.is_flag else kind
-    return found
+    options, _ = OPTIONS[command]
+    return {
+        one.option.name: "switch" if one.type is bool else "values" if one.repeatable else "value"
+        for one in (*declared(options), *declared(LoggingOptions))
+        if not one.option.positional
+    }
 
 
 def _option(name: str, value: str, own: dict[str, str]) -> Iterator[str]:

@@ -19,6 +19,16 @@ import typer
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """What a value looks like in the Dataflow template."""
+
+    #: All of it matches this, if it is one that can be meant.
+    regex: str
+    #: The same for people, as in `gs://BUCKET/DIR`; "" if help says it.
+    form: str = ""
+
+
+@dataclass(frozen=True)
 class Option:
     """What a field says of its option, beside its type and its default."""
 
@@ -32,9 +42,9 @@ class Option:
     #: The least and the largest number.
     min: float | None = None
     max: float | None = None
-    #: What a value in the Dataflow template has to match; "": what the type tells; None: the
-    #: template does not have the option.
-    template: str | None = ""
+    #: Whether the Dataflow template has the option; with a pattern where the type does not tell
+    #: what values look like there.
+    template: Pattern | bool = True
 
     @property
     def positional(self) -> bool:
@@ -94,7 +104,7 @@ class Declared:
 
 @cache
 def declared(options: type) -> tuple[Declared, ...]:
-    """The options of a command: what a call has to give, then its own, then those of its groups.
+    """The options of a command: those that a call has to give, its own, those of its groups.
 
     Args:
       options: the dataclass that declares them, with the groups that it inherits.
@@ -110,7 +120,7 @@ def declared(options: type) -> tuple[Declared, ...]:
         for option in getattr(hints.get(name), "__metadata__", ()):
             if name in own and isinstance(option, Option):
                 found.append(Declared(name, get_args(hints[name])[0], own[name].default, option))
-    return tuple(sorted(found, key=lambda one: not one.required))
+    return tuple(sorted(found, key=lambda one: (not one.option.positional, not one.required)))
 
 
 def collected(options: type, parsed: Mapping[str, Any]) -> dict[str, Any]:

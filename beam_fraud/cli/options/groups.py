@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from beam_fraud.cli.options.declaration import Option
+from beam_fraud.cli.options.declaration import Option, Pattern
 from beam_fraud.cli.terminal import log
 
 #: What values look like in the Dataflow template, whose launcher runs in an image.
-OBJECT = r"^gs://[^\n\r]+$"
-OBJECTS = r"^gs://[^\n\r;]+(;gs://[^\n\r;]+)*$"
-FILE_OF_IMAGE = r"^/opt/beam-fraud/[^\s]+$"
-BUNDLE = r"^(gs://[^\n\r;]+|/opt/beam-fraud/[^\n\r;]+)$"
-DURATION = r"^(0|[1-9][0-9]*)[smhdw]$"
+OBJECT = Pattern(r"^gs://[^\n\r]+$", "Give gs://BUCKET/DIR")
+OBJECTS = Pattern(r"^gs://[^\n\r;]+(;gs://[^\n\r;]+)*$", "Give gs://BUCKET/PATH")
+FILE_OF_IMAGE = Pattern(r"^/opt/beam-fraud/[^\s]+$", "Give /opt/beam-fraud/FILE of the image")
+BUNDLE = Pattern(
+    r"^(gs://[^\n\r;]+|/opt/beam-fraud/[^\n\r;]+)$",
+    "Give gs://BUCKET/DIR, or /opt/beam-fraud/DIR of the image",
+)
+DURATION = Pattern(r"^(0|[1-9][0-9]*)[smhdw]$", "Give a number and s, m, h, d or w")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,9 @@ class KafkaOptions:
             "--kafka-config",
             metavar="KEY=VALUE",
             help="A property of librdkafka; the value may be env:NAME or file:PATH; repeatable.",
-            template=r"^[^=;]+=[^;]*(;[^=;]+=[^;]*)*$",
+            template=Pattern(
+                r"^[^=;]+=[^;]*(;[^=;]+=[^;]*)*$", "Passwords belong into a file of the image"
+            ),
         ),
     ] = ()
     kafka_properties: Annotated[
@@ -151,7 +156,7 @@ class DryRunOptions:
     """Whether a command changes anything."""
 
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Check everything, compute nothing.", template=None)
+        bool, Option("--dry-run", help="Check everything, compute nothing.", template=False)
     ] = False
 
 
@@ -168,7 +173,7 @@ class DeadShareOptions:
             max=1.0,
             help="Fail if more of the records than this share, from 0 to 1, are no transactions.",
             # The end of a job, where the share is known, has no launcher.
-            template=None,
+            template=False,
         ),
     ] = None
 
@@ -184,7 +189,10 @@ class SinkOptions:
             metavar="URL",
             help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE, parquet:DIR, "
             "bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
-            template=r"^(postgresql://|bigquery:|env:)[^\s]+$",
+            template=Pattern(
+                r"^(postgresql://|bigquery:|env:)[^\s]+$",
+                "In the template of a stream alone, and on no disk",
+            ),
         ),
     ] = None
     sink_patience: Annotated[
@@ -210,7 +218,7 @@ class AlertOptions:
             help="Alerts: console:, file:FILE, smtp://..., https://..., slack://... or "
             "kafka://...; repeatable.",
             # Sent by the command, which a job of the template does not have.
-            template=None,
+            template=False,
         ),
     ] = ()
     pseudonymise: Annotated[
@@ -218,7 +226,7 @@ class AlertOptions:
         Option(
             "--pseudonymise",
             help="Alerts carry keyed hashes of ids; the key is in BEAM_FRAUD_PSEUDONYM_KEY.",
-            template=None,
+            template=False,
         ),
     ] = False
 
@@ -263,7 +271,7 @@ class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
     """How a pipeline over files runs."""
 
     workers: Annotated[
-        int, Option("--workers", metavar="N", min=1, help="Use N processes.", template=None)
+        int, Option("--workers", metavar="N", min=1, help="Use N processes.", template=False)
     ] = 1
     dedupe: Annotated[
         Literal["file", "run"],
@@ -295,6 +303,6 @@ class FileScoringOptions(DecisionOptions, BatchRunOptions):
             "--alert-patience",
             metavar="SPAN",
             help="How long a channel that fails is tried again before the run fails.",
-            template=None,
+            template=False,
         ),
     ] = "1m"

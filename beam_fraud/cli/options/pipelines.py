@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-from beam_fraud.cli.options.declaration import Option
+from beam_fraud.cli.options.declaration import Option, Pattern
 from beam_fraud.cli.options.groups import (
     DURATION,
     OBJECT,
@@ -19,7 +19,7 @@ from beam_fraud.cli.options.groups import (
 )
 
 #: A name of a topic, in the Dataflow template.
-_TOPIC = r"^[a-zA-Z0-9._-]{1,249}$"
+_TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,10 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             "--kafka",
             metavar="HOST:PORT",
             help="The broker to read from.",
-            template=r"^[^\s,:]+:[0-9]+(,[^\s,:]+:[0-9]+)*$",
+            template=Pattern(
+                r"^[^\s,:]+:[0-9]+(,[^\s,:]+:[0-9]+)*$",
+                "Give HOST:PORT, several with commas between",
+            ),
         ),
     ] = None
     topic: Annotated[
@@ -85,7 +88,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             "--watch",
             metavar="DIR",
             help="Score files as they come there, instead of a topic.",
-            template=None,
+            template=False,
         ),
     ] = None
     rule_limit: Annotated[
@@ -131,7 +134,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             "--start",
             metavar="WHERE",
             help="Where a new stream begins: earliest, latest, committed or an ISO 8601 time.",
-            template=r"^(earliest|latest|committed|[0-9]{4}-[0-9]{2}-[0-9]{2}[^\s]*)$",
+            template=Pattern(r"^(earliest|latest|committed|[0-9]{4}-[0-9]{2}-[0-9]{2}[^\s]*)$"),
         ),
     ] = "committed"
     reorder: Annotated[
@@ -179,7 +182,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             min=0,
             max=65535,
             help="Serve metrics for Prometheus on the loopback interface; 0 takes a free port.",
-            template=None,
+            template=False,
         ),
     ] = None
     until_idle: Annotated[
@@ -189,7 +192,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             metavar="S",
             min=0.0,
             help="End when nothing has come for S seconds.",
-            template=None,
+            template=False,
         ),
     ] = None
     roll_rows: Annotated[

@@ -1,0 +1,118 @@
+"""An option is one field: the call, its help, its default and what is made of them follow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+from typer.main import get_command
+
+from beam_fraud.cli.app import COMMANDS
+from beam_fraud.cli.options import LoggingOptions, ResendAlertsOptions
+from beam_fraud.cli.options.declaration import Option, declared
+from beam_fraud.cli.terminal.command import command
+from beam_fraud.errors import UsageError
+from deploy import options as made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What commands share."""
+
+    places: Annotated[tuple[str, ...], Option("--at", metavar="P", help="Places; repeatable.")] = (
+        "here",
+    )
+    level: Annotated[Literal["low", "high"], Option("--level", help="How much.")] = "low"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Group):
+    """Do it."""
+
+    names: Annotated[tuple[str, ...], Option("NAME", help="Names.")]
+    rows: Annotated[int, Option("--rows", metavar="N", min=1, max=9, help="Rows.")]
+    share: Annotated[float | None, Option("--share", metavar="X", help="A share.")] = None
+    dry: Annotated[bool, Option("--dry", help="Change nothing.")] = False
+    #: For callers from Python alone.
+    patience: float = 10.0
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Calls a command with these options, which returns them."""
+    module = ModuleType("tests.a_command")
+    module.run = lambda options: {"options": options}  # type: ignore[attr-defined]
+    module.render = lambda result: result["options"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    app = typer.Typer(rich_markup_mode=None)
+    command(app, "do", Options, module.__name__)
+    app.callback()(lambda: None)
+
+    def made_of(*args: str) -> Any:
+        run = get_command(app)(["do", *args], standalone_mode=False)
+        return run()[0] if callable(run) else run
+
+    return made_of
+
+
+def test_a_field_is_parsed_to_its_type_and_absent_has_its_default(
+    call: Callable[..., Any],
+) -> None:
+    assert call("a", "--rows", "3") == Options(names=("a",), rows=3)
+    args = ["a", "b", "--rows=3", "--at", "x", "--at", "y", "--level", "high", "--share", "0.5"]
+    assert call(*args, "--dry") == Options(
+        names=("a", "b"), rows=3, places=("x", "y"), level="high", share=0.5, dry=True
+    )
+
+
+def test_help_is_the_docstring_and_what_fields_say(
+    call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Do it." in said
+    for words in ("NAME <list[str]> Names. [required]", "--rows N Rows. [1<=x<=9; required]"):
+        assert words in said
+    assert "--at P Places; repeatable. --level <low|high> How much. [default: low]" in said
+    assert "patience" not in said
+
+
+@pytest.mark.parametrize("args", [["", "--rows=1"], ["a", "--rows=1", "--at", ""]])
+def test_an_empty_value_is_refused(call: Callable[..., Any], args: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"^(NAME|--at): nothing was given"):
+        call(*args)
+
+
+def test_a_call_from_python_may_say_what_no_option_does() -> None:
+    names = {one.field for one in declared(ResendAlertsOptions)}
+    assert "patience" not in names
+    assert ResendAlertsOptions(alerts=("console:",), patience=0.0).patience == 0.0
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_no_option_is_declared_twice(words: str) -> None:
+    names = [one.option.name for one in declared(COMMANDS[words][0])]
+    names += [one.option.name for one in declared(LoggingOptions)]
+    assert len(names) == len(set(names))
+
+
+def test_what_is_made_of_the_options_is_renewed() -> None:
+    assert made.METADATA.read_text("utf-8") == made.metadata(), "run `make options`"
+    assert made.PAGE.read_text("utf-8") == made.page(), "run `make options`"
+
+
+def test_a_new_option_reaches_the_page_and_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Longer(COMMANDS["stream"][0]):  # type: ignore[misc]
+        """Stream."""
+
+        pace: Annotated[int | None, Option("--pace", metavar="N", min=1, help="The pace.")] = None
+
+    monkeypatch.setitem(COMMANDS, "stream", (Longer, "stream"))
+    assert "| `--pace N` |  | The pace. |" in made.page()
+    assert '"helpText": "Of stream: The pace."' in made.metadata()
