@@ -6,14 +6,13 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
-from typing import ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -25,6 +24,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.queue import queue_alerts
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import SCORED
+from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.storage.database.connection import check_database, masked, prepare_database
 from beam_fraud.storage.database.errors import LockedDatabaseError, PassingDatabaseError
@@ -34,10 +34,11 @@ from beam_fraud.storage.database.retry import (
     give_up,
     patience_left,
     persistently,
+    until_it_passes,
 )
 from beam_fraud.storage.database.tables import FLAGGED, RUNS
 from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
-from beam_fraud.storage.database.url import DatabaseUrl, database_file
+from beam_fraud.storage.database.url import FILE_OPTIONS, DatabaseUrl, database_file, parse
 from beam_fraud.storage.folder import make_directory, reason_of
 
 
@@ -177,7 +178,7 @@ _TOGETHER = 4_000
 
 
 @dataclass(frozen=True)
-class DatabaseSink:
+class DatabaseSink(WriterSink):
     """The table `flagged_transactions`: one row a transaction and model, the last write wins."""
 
     #: A database URL as SQLAlchemy reads it, with an absolute path for SQLite; or `env:NAME`.
@@ -186,9 +187,6 @@ class DatabaseSink:
     patience: float = PATIENCE
     #: Directory of the rows that it has not taken by then; None to fail.
     spill: Path | None = None
-
-    #: No directory.
-    archive: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         """Keep the password out of what shows this."""
@@ -199,18 +197,44 @@ class DatabaseSink:
         """The database itself."""
         return self.url
 
+    @property
+    def disk(self) -> Path | None:
+        """The file of SQLite."""
+        return database_file(self.url)
+
+    @property
+    def worker_files(self) -> Mapping[str, str]:
+        """Certificates and passwords of PostgreSQL; those of a URL in a variable stay there."""
+        if not self.url.startswith("postgresql"):
+            return {}
+        query = parse(self.url).query
+        files = {name: query.get(name) for name in FILE_OPTIONS}
+        return {
+            name: path for name, path in files.items() if isinstance(path, str) and path != "system"
+        }
+
+    def waiting(self, seconds: float, spill: Path | None) -> DatabaseSink:
+        """The sink that writes again for `seconds`, then leaves rows in `spill`."""
+        return replace(self, patience=seconds, spill=spill)
+
     def streaming(self, *, here: bool) -> DatabaseSink:
         """The sink itself."""
         return self
 
-    def check(self) -> None:
-        """See that the database can be written to and that its tables are ours.
+    def check(self, *, going_on: bool = False) -> None:
+        """Check that the database can be written to and that its tables are ours.
 
         A lock that stays for all of the patience is no reason to fail where rows may wait on disk.
 
         Raises:
           FraudError: as `check_database` says.
         """
+        if going_on:
+            until_it_passes(self.url, self._check, self.patience)
+        else:
+            self._check()
+
+    def _check(self) -> None:
         with self._going_on_if_locked():
             check_database(self.url, patience_left(self.url, self.patience))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import SCORED
+from beam_fraud.sinks.base import WriterSink
 from beam_fraud.storage.folder import check_writable, make_directory, reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import (
@@ -24,27 +24,34 @@ from beam_fraud.storage.staging import (
 
 
 @dataclass(frozen=True)
-class ParquetSink:
+class ParquetSink(WriterSink):
     """`part-*.parquet` in a directory; the rows of a run replace those of the one before."""
 
     #: The directory, absolute.
     directory: Path
     #: Whether a stream writes to it, which goes on with the parts that it has left unfinished.
     of_stream: bool = False
-    #: It keeps no alerts and no labels.
-    database: ClassVar[None] = None
 
     @property
     def archive(self) -> Path:
         """The directory itself."""
         return self.directory
 
+    @property
+    def disk(self) -> Path:
+        """The directory itself."""
+        return self.directory
+
+    def holds_rows(self) -> bool:
+        """Whether there are parts of an earlier run."""
+        return any(self.directory.glob("part-*.parquet"))
+
     def streaming(self, *, here: bool) -> ParquetSink:
         """The sink that takes a stream's unfinished parts for its own."""
         return replace(self, of_stream=True)
 
-    def check(self) -> None:
-        """See that the directory can be written to and holds nothing of anyone else.
+    def check(self, *, going_on: bool = False) -> None:
+        """Check that the directory can be written to and holds nothing of anyone else.
 
         Raises:
           FraudError: it is a file, not writable, holds other files, or a run would replace the

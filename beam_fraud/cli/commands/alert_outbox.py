@@ -6,7 +6,6 @@ from pathlib import Path
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.database.url import database_file
@@ -31,9 +30,9 @@ def given_outbox(sink: str | None, out: str | None) -> Outbox:
         outbox, fix = Outbox(sqlite_url(file)), "alerts of a run with a database are in its --sink"
     else:
         database = parse_sink(str(sink))
-        if not isinstance(database, DatabaseSink):
+        if database.database is None:
             raise UsageError(f"--sink {database.describe()}: holds no alerts, give a database")
-        outbox, fix = Outbox(database.url), "give the one that the run was given"
+        outbox, fix = Outbox(database.database), "give the one that the run was given"
     there = database_file(outbox.url)
     if there is not None and not there.is_file():
         raise FraudError(f"{there}: there is no such database; {fix}")

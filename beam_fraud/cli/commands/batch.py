@@ -31,6 +31,7 @@ from beam_fraud.runners.dataflow.checks import template_location
 from beam_fraud.runners.refusal import Target
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema.duration import SECOND
+from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
@@ -66,15 +67,19 @@ class BatchPlan:
         return template_location(self.beam_options)
 
 
-def plan(options: BatchOptions) -> BatchPlan:
-    """See how the pipeline will run; a call that the runner cannot carry out ends here.
+def plan(options: BatchOptions, sink: FlaggedSink | None = None) -> BatchPlan:
+    """Check how the pipeline will run; a call that the runner cannot carry out ends here.
+
+    Args:
+      options: of the call.
+      sink: what `--sink` names, if the command has that.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
     beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    return BatchPlan(options, beam_options, target_of_batch(options, beam_options))
+    return BatchPlan(options, beam_options, target_of_batch(options, sink, beam_options))
 
 
 def find(planned: BatchPlan, features: FeatureSet, outputs: BatchOutputs) -> Inputs:

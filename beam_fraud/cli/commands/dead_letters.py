@@ -21,7 +21,6 @@ from beam_fraud.operations.dead_letters.repaired import write_json_lines
 from beam_fraud.operations.dead_letters.store import Choice, DeadLetters, undelivered_rows
 from beam_fraud.operations.dead_letters.wrong_value import wrong_value
 from beam_fraud.records.faults import REASONS, line_of
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory
 from beam_fraud.storage.urls import absolute
@@ -151,9 +150,9 @@ def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
 
 def _table(url: str) -> DeadLetterTable:
     sink = parse_sink(url)
-    if not isinstance(sink, DatabaseSink):
+    if sink.database is None:
         raise UsageError("--sink: dead letters are kept in a database or under --out; name one")
-    return DeadLetterTable(sink.url)
+    return DeadLetterTable(sink.database)
 
 
 def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:

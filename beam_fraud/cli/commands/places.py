@@ -14,10 +14,7 @@ from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
 from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.segment import InputFile
-from beam_fraud.storage.database.url import database_file
 from beam_fraud.storage.urls import is_url
 
 #: Files that SQLite keeps beside a database.
@@ -108,13 +105,6 @@ def refuse_shared_places(
             raise _refusal(other, one)
 
 
-def disk_of(sink: FlaggedSink | None) -> Path | None:
-    """The file or directory that a sink is on this machine; None if it is elsewhere."""
-    if isinstance(sink, ParquetSink):
-        return sink.directory
-    return database_file(sink.url) if isinstance(sink, DatabaseSink) else None
-
-
 def _of_outputs(outputs: Outputs, *, outbox: bool) -> Iterator[_Place]:
     option = f"--out {outputs.directory}"
     for path in outputs.reserved:
@@ -125,12 +115,11 @@ def _of_outputs(outputs: Outputs, *, outbox: bool) -> Iterator[_Place]:
 
 
 def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
-    if isinstance(sink, ParquetSink):
-        yield _Place(f"--sink {sink.describe()}", _followed(sink.directory))
-    if isinstance(sink, DatabaseSink):
-        file = database_file(sink.url)
-        for path in () if file is None else _database_files(file):
-            yield _Place(f"--sink {sink.describe()}", path)
+    if sink is None or sink.disk is None:
+        return
+    paths = [_followed(sink.disk)] if sink.database is None else _database_files(sink.disk)
+    for path in paths:
+        yield _Place(f"--sink {sink.describe()}", path)
 
 
 def _of_channels(channels: Sequence[Channel]) -> Iterator[_Place]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from beam_fraud.cli.commands import replay_undelivered, score
 from beam_fraud.cli.commands.dead_letters import choice_of, place, refuse_missed
 from beam_fraud.cli.commands.inputs import kafka_settings
+from beam_fraud.cli.commands.scoring import sink_of
 from beam_fraud.cli.options import ReplayOptions
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import FraudError, UsageError
@@ -23,9 +24,7 @@ from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import read_repaired
 from beam_fraud.operations.dead_letters.staged import StagedCounts, StagedReplay
 from beam_fraud.operations.dead_letters.store import KEY, Choice
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.parquet import ParquetSink
-from beam_fraud.sinks.url import parse_sink
+from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
 from beam_fraud.sources.replayed import is_csv_source
@@ -74,19 +73,20 @@ def run(options: ReplayOptions) -> dict[str, object]:
             f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help"
         )
     letters = place(options.out, options.from_sink)
-    out = local_directory(options.results)
-    _refuse_used(out, options.sink)
+    out, sink = local_directory(options.results), sink_of(options)
+    _refuse_used(out, sink)
     with _workplace(out) as directory:
         staged, counts = stage(options, letters, directory)
         if not counts.offered:
             return {"offered": 0, **_left_out(counts)}
         try:
             files = (str(staged.path),)
-            summary = score.run(options.scoring(files, options.model, options.results))
+            scoring = options.scoring(files, options.model, options.results)
+            summary = score.score_files(scoring, sink)
         finally:
             # Alerts that could not be sent fail the command after all else is done.
             if not options.dry_run and (out / "summary.json").exists():
-                _remember(staged, letters, out, options.sink)
+                _remember(staged, letters, out, sink)
     return {**summary, "offered": counts.offered, **_left_out(counts)}
 
 
@@ -191,8 +191,8 @@ def _left_out(counts: StagedCounts) -> dict[str, object]:
     return {"already_replayed": counts.replayed, "incomplete": counts.incomplete}
 
 
-def _refuse_used(out: Path, sink: str | None) -> None:
-    """See that the replay replaces nothing: what it leaves is but a part of what was scored."""
+def _refuse_used(out: Path, sink: FlaggedSink | None) -> None:
+    """Check that the replay replaces nothing: what it leaves is but a part of what was scored."""
     held = [
         name for name in (SCORES, DEAD_LETTERS, STREAM, "summary.json") if (out / name).exists()
     ]
@@ -200,10 +200,9 @@ def _refuse_used(out: Path, sink: str | None) -> None:
         raise UsageError(
             f"--out {out}: holds {held[0]} of a run, which would be replaced; give a new directory"
         )
-    place = None if sink is None else parse_sink(sink)
-    if isinstance(place, ParquetSink) and any(place.directory.glob("part-*.parquet")):
+    if sink is not None and sink.holds_rows():
         raise UsageError(
-            f"--sink {place.describe()}: holds the rows of a run, which would be replaced; "
+            f"--sink {sink.describe()}: holds the rows of a run, which would be replaced; "
             "give a new directory"
         )
 
@@ -232,15 +231,14 @@ def _remember(
     staged: StagedReplay,
     letters: DeadLetterDirectory | DeadLetterTable,
     out: Path,
-    sink: str | None,
+    sink: FlaggedSink | None,
 ) -> None:
     again = DeadLetterDirectory(out).read(Choice(), payloads=False)
     staged.forget_dead(_keys(again))
     letters.mark_replayed(staged.settled())
-    place = None if sink is None else parse_sink(sink)
-    if isinstance(place, DatabaseSink) and isinstance(letters, DeadLetterDirectory):
+    if sink is not None and sink.database and isinstance(letters, DeadLetterDirectory):
         # The run that made them may have written them there as well.
-        DeadLetterTable(place.url).mark_replayed(staged.settled())
+        DeadLetterTable(sink.database).mark_replayed(staged.settled())
 
 
 def _keys(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

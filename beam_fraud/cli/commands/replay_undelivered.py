@@ -24,16 +24,16 @@ def run(out: str, sink: str) -> dict[str, object]:
       FraudError: nothing was ever left there, a file cannot be read, or the database refuses.
     """
     place = parse_sink(sink)
-    if not isinstance(place, DatabaseSink):
+    if place.database is None:
         raise UsageError("--sink: undelivered rows go to a database; or give --model and --out")
     directory = local_directory(out) / UNDELIVERED
     if not directory.is_dir():
         raise FraudError(f"{out}: no rows wait there for a database")
     with doing(f"writing rows to {place.describe()}"):
-        rows = replay_undelivered(directory, place)
+        rows = replay_undelivered(directory, DatabaseSink(place.database))
     waiting = 0
     if rows:
-        waiting = sum(count.pending for count in Outbox(place.url).counts().values())
+        waiting = sum(count.pending for count in Outbox(place.database).counts().values())
     return {"delivered": rows, "alerts_waiting": waiting, "sink": place.describe()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +18,9 @@ from beam_fraud.cli.commands.places import refuse_shared_places
 from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
 from beam_fraud.cli.commands.scoring import (
     plan_scoring,
+    refuse_no_outbox,
     refuse_undelivered,
+    sink_of,
     undelivered_rows,
 )
 from beam_fraud.cli.commands.times import given_seconds
@@ -25,7 +28,7 @@ from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
-from beam_fraud.sinks.base import FlaggedSink, TransformSink
+from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.storage.batch_objects import BatchOutputs, batch_outputs
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.transforms import counters
@@ -65,8 +68,21 @@ def run(options: ScoreOptions) -> dict[str, object]:
       FraudError: a file, the bundle, a sink or a channel that cannot be used; or alerts could not
         be sent, after all else was done.
     """
+    return score_files(options, sink_of(options))
+
+
+def score_files(options: ScoreOptions, sink: FlaggedSink | None) -> dict[str, object]:
+    """Score files into a sink that a command has parsed; the rest as `run`.
+
+    Args:
+      options: of the call.
+      sink: what `--sink` names.
+
+    Raises:
+      UsageError, FraudError: as `run`.
+    """
     started = time.monotonic()
-    plan = _plan(options)
+    plan = _plan(options, sink)
     if options.dry_run:
         return _dry_run(plan)
     plan.outputs.begin()
@@ -89,7 +105,7 @@ def run(options: ScoreOptions) -> dict[str, object]:
         plan.outputs.abandon()
         if plan.sink is not None:
             plan.sink.discard(plan.outputs.run_id)
-        known = plan.sink.failure_in(error) if isinstance(plan.sink, TransformSink) else None
+        known = None if plan.sink is None else plan.sink.failure_in(error)
         if known is not None:
             raise known from None
         raise
@@ -120,10 +136,14 @@ def render(result: dict[str, object]) -> str:
     return summary(result)
 
 
-def _plan(options: ScoreOptions) -> _Plan:
+def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
     outputs = batch_outputs(options.out)
-    how = batch.plan(options)
-    planned = plan_scoring(options, outputs, how.beam_options, sys.stderr, streaming=False)
+    refuse_no_outbox(sink, options.alerts, outputs)
+    how = batch.plan(options, sink)
+    here = how.target.runner.local
+    planned = plan_scoring(
+        options, sink, outputs, how.beam_options, sys.stderr, here=here, streaming=False
+    )
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(how, planned.features, outputs)
     read = (*inputs.files, *inputs.history)
@@ -131,14 +151,14 @@ def _plan(options: ScoreOptions) -> _Plan:
     outputs.check()
     planned.check()
     batch.warn_of_windows(inputs)
-    _warn_of_ids(options, inputs)
+    _warn_of_ids(sink, options.alerts, inputs)
     patience = given_seconds("--alert-patience", options.alert_patience)
     return _Plan(how, inputs, scoring, channels, patience)
 
 
-def _warn_of_ids(options: ScoreOptions, inputs: Inputs) -> None:
-    database = options.sink is not None and not options.sink.startswith("parquet:")
-    if (database or options.alerts) and inputs.features.schema.role("transaction_id") is None:
+def _warn_of_ids(sink: FlaggedSink | None, alerts: Sequence[str], inputs: Inputs) -> None:
+    keyed = sink is not None and sink.archive is None
+    if (keyed or alerts) and inputs.features.schema.role("transaction_id") is None:
         _LOG.warning(
             "schema %s has no transaction_id: rows are known as <file>:<row>, so rows of files of "
             "one name, given another day, count as the same ones; give files names of their own",

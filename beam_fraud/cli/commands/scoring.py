@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -18,26 +18,23 @@ from beam_fraud.cli.commands.places import Outputs
 from beam_fraud.cli.commands.rules import given_rules
 from beam_fraud.cli.commands.times import given_seconds
 from beam_fraud.cli.options import ScoringOptions
+from beam_fraud.cli.options.groups import SinkOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages, open_bundle
 from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.pipeline.batch import Scoring
-from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.sinks.base import FlaggedSink, TransformSink
-from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.storage.database.connection import sqlite_url
-from beam_fraud.storage.database.retry import until_it_passes
-from beam_fraud.storage.urls import is_url
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
     """What a summary says of them: nothing without a database."""
-    if not isinstance(sink, DatabaseSink):
+    if sink is None or sink.database is None:
         return {}
     return {ROWS_UNDELIVERED: counted.get(ROWS_UNDELIVERED, 0)}
 
@@ -85,10 +82,8 @@ class ScoringPlan:
           FraudError: a place cannot be used.
         """
         sink, outbox = self.scoring.sink, self.scoring.outbox
-        if isinstance(sink, DatabaseSink) and going_on:
-            until_it_passes(sink.url, sink.check, sink.patience)
-        elif sink is not None:
-            sink.check()
+        if sink is not None:
+            sink.check(going_on=going_on)
         if outbox is not None:
             outbox.check()
         for channel in self.channels:
@@ -98,25 +93,56 @@ class ScoringPlan:
                 if not going_on:
                     raise
                 _LOG.warning("alerts wait in the outbox and are tried again: %s", error)
-        if isinstance(sink, TransformSink):
+        if sink is not None:
             sink.check_options(self.beam_options)
+
+
+def sink_of(options: SinkOptions) -> FlaggedSink | None:
+    """What `--sink` names; a command asks once.
+
+    Raises:
+      UsageError: it names no sink.
+    """
+    return None if options.sink is None else parse_sink(options.sink)
+
+
+def refuse_no_outbox(sink: FlaggedSink | None, alerts: Sequence[str], outputs: Outputs) -> None:
+    """Check that alerts have a database in which they wait.
+
+    Args:
+      sink: what `--sink` names.
+      alerts: `--alert`.
+      outputs: what is written under `--out`.
+
+    Raises:
+      UsageError: they have none.
+    """
+    if alerts and outputs.outbox is None and (sink is None or sink.database is None):
+        raise UsageError(
+            f"--alert: alerts wait in a database, and --out {outputs.shown} can hold none; give "
+            "--sink postgresql://USER@HOST/DATABASE"
+        )
 
 
 def plan_scoring(
     options: ScoringOptions,
+    sink: FlaggedSink | None,
     outputs: Outputs,
     beam_options: PipelineOptions,
     console: TextIO,
     *,
+    here: bool,
     streaming: bool,
 ) -> ScoringPlan:
     """Find the bundle and the places; `ScoringPlan.check` looks whether these can be used.
 
     Args:
       options: of the call.
+      sink: what `--sink` names.
       outputs: what is written under `--out`.
       beam_options: how Beam runs.
       console: what `--alert console:` writes to.
+      here: whether Beam's local runner runs the graph.
       streaming: whether the graph is a stream's.
 
     Raises:
@@ -124,13 +150,18 @@ def plan_scoring(
       FraudError: the bundle, or a file that an option names, cannot be used.
     """
     bundle = open_bundle(options.model)
-    if runner_of(beam_options).local:
+    if here:
         # Elsewhere the workers need it, and this machine need not have it.
         check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
     rules = given_rules(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
-    sink = _sink(options, outputs, here=runner_of(beam_options).local, streaming=streaming)
+    if sink is not None:
+        sink = sink.streaming(here=here) if streaming else sink
+        # Elsewhere nobody would find what a worker keeps on its disk: there the runner tries again.
+        directory = outputs.directory
+        spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
+        sink = sink.waiting(given_seconds("--sink-patience", options.sink_patience), spill)
     channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):
@@ -139,41 +170,6 @@ def plan_scoring(
     names = tuple(channel.name for channel in channels)
     scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
     return ScoringPlan(scoring, features, channels, beam_options)
-
-
-def refuse_no_outbox(options: ScoringOptions, out: str) -> None:
-    """See that there can be a database in which alerts wait.
-
-    Args:
-      options: of the call.
-      out: `--out`.
-
-    Raises:
-      UsageError: there can be none, or `--sink` names no sink.
-    """
-    sink = None if options.sink is None else parse_sink(options.sink)
-    if options.alerts and is_url(out) and (sink is None or sink.database is None):
-        raise UsageError(
-            f"--alert: alerts wait in a database, and --out {out} can hold none; give "
-            "--sink postgresql://USER@HOST/DATABASE"
-        )
-
-
-def _sink(
-    options: ScoringOptions, outputs: Outputs, *, here: bool, streaming: bool
-) -> FlaggedSink | None:
-    if options.sink is None:
-        return None
-    sink = parse_sink(options.sink)
-    if streaming:
-        sink = sink.streaming(here=here)
-    if isinstance(sink, DatabaseSink):
-        # Elsewhere nobody would find what a worker keeps on its disk: there the runner tries again.
-        directory = outputs.directory
-        spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
-        patience = given_seconds("--sink-patience", options.sink_patience)
-        return replace(sink, patience=patience, spill=spill)
-    return sink
 
 
 def _channels(urls: Sequence[str], console: TextIO, *, pseudonymise: bool) -> tuple[Channel, ...]:

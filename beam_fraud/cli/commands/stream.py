@@ -36,7 +36,6 @@ from beam_fraud.runners.dataflow.checks import template_location
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.draining import Draining
 from beam_fraud.runners.flink.job import FlinkJob
-from beam_fraud.runners.runner import runner_of
 from beam_fraud.state.identity import hash_kept_here, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import LocalCheckpoint
@@ -163,7 +162,7 @@ def _newest_dead_letter(outputs: StreamOutputs) -> tuple[str, int, str] | None:
 
 
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
-    if runner_of(planned.beam_options).dataflow:
+    if planned.runner.dataflow:
         return DataflowDraining()
     keep = _keep if planned.stream.checkpoints else None
     return Draining(planned.stream.outputs.stop, progress, _PATIENCE, keep)

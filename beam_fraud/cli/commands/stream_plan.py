@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import (
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.cli.commands.inputs import kafka_settings, refuse_bundles
 from beam_fraud.cli.commands.places import refuse_shared_places
-from beam_fraud.cli.commands.scoring import plan_scoring
+from beam_fraud.cli.commands.scoring import plan_scoring, refuse_no_outbox, sink_of
 from beam_fraud.cli.commands.target import target_of_stream
 from beam_fraud.cli.commands.times import given_duration
 from beam_fraud.cli.options import StreamOptions
@@ -31,6 +31,7 @@ from beam_fraud.pipeline.stream import Stream
 from beam_fraud.records.event_span import event_span
 from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import refuse_update_of_nothing
+from beam_fraud.runners.runner import Runner
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.schema import Labels
 from beam_fraud.sources.kafka.settings import KafkaSettings
@@ -62,6 +63,8 @@ class StreamPlan:
     what: str
     #: What must not change while the state is kept.
     about: Mapping[str, str]
+    #: What runs it.
+    runner: Runner
     #: What is said once the stream may start.
     warning: str | None
 
@@ -92,12 +95,14 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
-    target = target_of_stream(options, beam_options)
-    here = target.runner.local
-    _refuse_workers(beam_options, here)
     outputs = _outputs(options, beam_options)
+    sink = sink_of(options)
+    refuse_no_outbox(sink, options.alerts, outputs)
+    runner = target_of_stream(options, sink, beam_options).runner
+    here = runner.local
+    _refuse_workers(beam_options, here)
     refuse_bundles(options.history)
-    planned = plan_scoring(options, outputs, beam_options, console, streaming=True)
+    planned = plan_scoring(options, sink, outputs, beam_options, console, here=here, streaming=True)
     features, sink = planned.features, planned.scoring.sink
     labels_database = None
     if options.labels_topic is not None:
@@ -149,6 +154,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         beam_options=beam_options,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
         about=about,
+        runner=runner,
         warning=None if goes_on else _windows_warning(stream),
     )
 

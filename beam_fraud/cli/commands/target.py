@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.cli.commands.places import disk_of
-from beam_fraud.cli.commands.scoring import refuse_no_outbox
 from beam_fraud.cli.options import BatchOptions, ScoringOptions, StreamOptions
 from beam_fraud.runners.dataflow.checks import IN_IMAGE, refuse_in_template
 from beam_fraud.runners.refusal import Target, refuse_unsupported
 from beam_fraud.runners.worker_place import WorkerPlace
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.url import parse_sink
-from beam_fraud.storage.database.url import FILE_OPTIONS, parse
+from beam_fraud.sinks.base import FlaggedSink
 
 
-def target_of_batch(options: BatchOptions, beam_options: PipelineOptions) -> Target:
+def target_of_batch(
+    options: BatchOptions, sink: FlaggedSink | None, beam_options: PipelineOptions
+) -> Target:
     """Where a pipeline over files will go; a call that the runner cannot carry out ends here.
+
+    Args:
+      options: of the call.
+      sink: what `--sink` names.
+      beam_options: Beam's.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
@@ -26,21 +29,20 @@ def target_of_batch(options: BatchOptions, beam_options: PipelineOptions) -> Tar
     places += [WorkerPlace("--history", file) for file in options.history]
     places.append(WorkerPlace("--out", options.out, written=True))
     if isinstance(options, ScoringOptions):
-        # What can be told without asking anyone comes first.
-        refuse_no_outbox(options, options.out)
         refuse_in_template(beam_options, {"--sink": options.sink, "--alert": options.alerts})
-        places += _of_scoring(options)
+        places += _of_scoring(options, sink)
     return refuse_unsupported(beam_options, places, streaming=False, workers=options.workers)
 
 
-def target_of_stream(options: StreamOptions, beam_options: PipelineOptions) -> Target:
+def target_of_stream(
+    options: StreamOptions, sink: FlaggedSink | None, beam_options: PipelineOptions
+) -> Target:
     """The same for a pipeline over a stream.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
-    refuse_no_outbox(options, options.out)
     refuse_in_template(beam_options, {"--alert": options.alerts})
     places = [WorkerPlace("--history", file) for file in options.history]
     if options.watch is not None:
@@ -52,26 +54,21 @@ def target_of_stream(options: StreamOptions, beam_options: PipelineOptions) -> T
         name, _, value = setting.partition("=")
         if value.startswith("file:"):
             places.append(_file(f"--kafka-config {name}", value.removeprefix("file:")))
-    places += _of_scoring(options)
+    places += _of_scoring(options, sink)
     until_idle = options.until_idle is not None
     return refuse_unsupported(beam_options, places, streaming=True, until_idle=until_idle)
 
 
-def _of_scoring(options: ScoringOptions) -> list[WorkerPlace]:
+def _of_scoring(options: ScoringOptions, sink: FlaggedSink | None) -> list[WorkerPlace]:
     """The bundle and the sink, as workers see them, and files that name secrets of the sink."""
     fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
     places = [WorkerPlace("--model", options.model, fix=fix)]
-    sink = None if options.sink is None else parse_sink(options.sink)
-    if sink is not None and disk_of(sink) is not None:
+    if sink is None:
+        return places
+    if sink.disk is not None:
         other = "give postgresql:// or bigquery:"
         places.append(WorkerPlace("--sink", sink.describe(), on_disk=True, fix=other))
-    elif isinstance(sink, DatabaseSink) and sink.url.startswith("postgresql"):
-        query = parse(sink.url).query
-        for name in FILE_OPTIONS:
-            path = query.get(name)
-            if isinstance(path, str) and path != "system":
-                places.append(_file(f"--sink {name}", path))
-    return places
+    return places + [_file(f"--sink {name}", path) for name, path in sink.worker_files.items()]
 
 
 def _file(option: str, path: str) -> WorkerPlace:

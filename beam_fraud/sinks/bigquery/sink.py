@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.sinks.base import TransformSink
 from beam_fraud.sinks.bigquery import tables
 from beam_fraud.sinks.bigquery.client import failed_load
 from beam_fraud.sinks.bigquery.table import TableName
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BigQuerySink:
+class BigQuerySink(TransformSink):
     """One row a transaction and model, the last run wins.
 
     The rows of a run are loaded into a table of its own, from which one MERGE takes them when the
@@ -25,13 +26,9 @@ class BigQuerySink:
 
     #: Where the rows come to be.
     table: TableName
-    #: It keeps no alerts and no labels.
-    database: ClassVar[None] = None
-    #: No directory.
-    archive: ClassVar[None] = None
 
-    def check(self) -> None:
-        """See that the dataset can be reached, its table is ours and jobs may be run.
+    def check(self, *, going_on: bool = False) -> None:
+        """Check that the dataset can be reached, its table is ours and jobs may be run.
 
         Raises:
           FraudError: as `check_tables` and `check_jobs` say.
@@ -95,7 +92,7 @@ class BigQuerySink:
 
 
 @dataclass(frozen=True)
-class BigQueryStreamSink:
+class BigQueryStreamSink(TransformSink):
     """Rows as a stream brings them, into a table that is only appended to.
 
     Each is inserted at least once: what a runner does again may come again. The view
@@ -104,25 +101,14 @@ class BigQueryStreamSink:
 
     #: The table of files; that of streams and the view are named after it.
     table: TableName
-    #: It keeps no alerts and no labels.
-    database: ClassVar[None] = None
-    #: No directory.
-    archive: ClassVar[None] = None
 
-    def check(self) -> None:
-        """See that the dataset can be reached and its tables are ours.
+    def check(self, *, going_on: bool = False) -> None:
+        """Check that the dataset can be reached and its tables are ours.
 
         Raises:
           FraudError: as `check_tables` says.
         """
         tables.check_tables(self.table, self.table.stream)
-
-    def check_options(self, options: PipelineOptions) -> None:
-        """Nothing: rows go there without files."""
-
-    def failure_in(self, error: BaseException) -> FraudError | None:
-        """None: what BigQuery refuses is tried again."""
-        return None
 
     def begin(self, run_id: str) -> None:
         """Make the tables and the view."""
