@@ -31,7 +31,7 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
     some NumPy products, need not wait for JAX to compile something for each number of rows.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  scikit-learn wants each setting
         self,
         *,
         units: int = 256,
