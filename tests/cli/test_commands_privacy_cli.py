@@ -139,3 +139,12 @@ def test_options_of_score_reach_it_from_a_replay(monkeypatch: pytest.MonkeyPatch
     assert main(["dead-letters", "replay", "d", *given]) == 0
     assert seen[1].scoring(("f",), "m", "o") == seen[0]
     assert seen[1].pseudonymise
+
+
+def test_options_of_beam_reach_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(replay, "run", lambda options: seen.append(options) or {})
+    monkeypatch.setattr(replay, "render", str)
+    call = ["dead-letters", "replay", "d", "--model", "m", "--out", "o", "--runner=FnApiRunner"]
+    assert main(call) == 0
+    assert seen[0].scoring(("f",), "m", "o").beam_args == ("--runner=FnApiRunner",)

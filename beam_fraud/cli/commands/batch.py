@@ -29,7 +29,6 @@ from beam_fraud.records.event_span import event_span
 from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.checks import template_location
 from beam_fraud.runners.refusal import Target
-from beam_fraud.runners.runner import runner_of
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.filesystem import open_file
@@ -139,7 +138,7 @@ def run(
             times = 2 if inputs.features.velocity else 1
             stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
         else:
-            name = runner_of(planned.beam_options).name
+            name = planned.target.runner.name
             stack.enter_context(activity.doing(f"{doing} on {name}"))
         # Ask for its counters once it has ended: a job server that is asked before has none of them
         # at the end either.

@@ -110,8 +110,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         labels_database = database or _beside(outputs)
         _warn_of_keys(features)
     settings = _kafka(options)
+    lateness = given_duration("--lateness", options.lateness)
     stream = Stream(
-        source=_source(options, settings, features, outputs, here=here),
+        source=_source(options, settings, features, outputs, here=here, lateness=lateness),
         features=features,
         outputs=outputs,
         run_id=new_run_id(),
@@ -121,7 +122,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         repeats_nothing=launch.repeats_nothing(beam_options),
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
-        lateness=given_duration("--lateness", options.lateness),
+        lateness=lateness,
         ahead=given_duration("--max-ahead", options.max_ahead),
         reorder=None if options.reorder is None else options.reorder / 1000,
         roll_rows=options.roll_rows,
@@ -259,6 +260,7 @@ def _source(
     outputs: StreamOutputs,
     *,
     here: bool,
+    lateness: int,
 ) -> KafkaSource | WatchSource:
     """What is read; where the last run stopped is put in once that is known (`resume`)."""
     checkpoint = outputs.checkpoint if here else None
@@ -281,7 +283,13 @@ def _source(
     from beam_fraud.cli.commands.stream_topics import topic_source
 
     return topic_source(
-        options, settings, features.schema, outputs, here=here, until_idle=until_idle
+        options,
+        settings,
+        features.schema,
+        outputs,
+        here=here,
+        until_idle=until_idle,
+        lateness=lateness,
     )
 
 

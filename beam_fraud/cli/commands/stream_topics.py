@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from beam_fraud.cli.commands.times import given_duration
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.schema.schema import Schema
@@ -23,6 +22,7 @@ def topic_source(
     *,
     here: bool,
     until_idle: float | None,
+    lateness: int,
 ) -> KafkaSource:
     """What reads the topics of transactions and labels.
 
@@ -33,9 +33,10 @@ def topic_source(
       outputs: where the stream writes.
       here: whether it runs in this process.
       until_idle: seconds without anything new after which it ends; None: never.
+      lateness: microseconds that a row may be late.
 
     Raises:
-      UsageError: `--start` or a duration that cannot be meant.
+      UsageError: `--start` cannot be meant.
       FraudError: no broker answers, or it lacks a topic.
     """
     assert options.topic is not None
@@ -48,7 +49,7 @@ def topic_source(
         topics=tuple(topics),
         start=Start.parse(options.start),
         newest_event=NewestEvent.of(schema),
-        lateness=given_duration("--lateness", options.lateness),
+        lateness=lateness,
         # One worker does everything here, and one mark a bundle makes the commit atomic.
         splits=1 if here else max(partitions),
         # What puts rows in order looks at each partition by itself.
