@@ -30,12 +30,9 @@ NAMES = {name_of(path) for path in MODULES}
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of the package's modules that a module imports, but for those of its types."""
+    """Dotted names of the package's modules that a module imports, whenever it does."""
     found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -43,10 +40,6 @@ def imports(path: Path) -> set[str]:
             module = node.module or ""
             submodules = {f"{module}.{alias.name}" for alias in node.names} & NAMES
             found.update(submodules or {module})
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(path.read_text("utf-8")))
     return found & NAMES
 
 
