@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from beam_fraud.errors import UsageError
-from beam_fraud.sources.kafka.failure import Consumer, KafkaException, TopicPartition
 from beam_fraud.sources.kafka.topic import Partition
+
+if TYPE_CHECKING:
+    from beam_fraud.sources.kafka.failure import Consumer, TopicPartition
 
 _KINDS = ("earliest", "latest", "committed")
 
@@ -65,6 +67,9 @@ def first_offsets(
     Raises:
       KafkaException: a broker does not answer or refuses.
     """
+    # Only here: a stream of files does without the client library.
+    from beam_fraud.sources.kafka.failure import KafkaException, TopicPartition
+
     asked = [TopicPartition(topic, number) for topic, number in partitions]
     known: list[TopicPartition] = []
     if start.kind == "committed":
