@@ -220,7 +220,5 @@ class TopicWriter:
                 idle = _idle[self._settings]
                 self._producer = idle.pop() if idle else None
         if self._producer is None:
-            # Only here: streams without topics do without the client library.
-
             self._producer = TopicProducer(self._settings)
         return self._producer

@@ -8,7 +8,6 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.records.messages import dead_letter_messages, scored_json
-from beam_fraud.sinks.topic import TopicWriter
 from beam_fraud.sources.kafka.settings import KafkaSettings
 
 
@@ -55,6 +54,9 @@ class _Write(beam.DoFn):
 
     def start_bundle(self) -> None:
         # A new one: what a failed bundle has left behind is none of this one's.
+        # Only here: streams without topics do without the client library.
+        from beam_fraud.sinks.topic import TopicWriter
+
         self._writer = TopicWriter(self._settings, self._topic)
 
     def finish_bundle(self) -> None:
