@@ -51,6 +51,43 @@ def test_files_do_not_import_each_other_in_a_circle() -> None:
         pytest.fail(" <- ".join(error.args[1]), pytrace=False)
 
 
+def calls(path: Path) -> set[str]:
+    """What a module uses of the primitives of storage, by name."""
+    text = path.read_text("utf-8")
+    used = {word for word in ("fsync", "flock", ".unfinished") if word in text}
+    for node in ast.walk(ast.parse(text)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        of_os = isinstance(node.func.value, ast.Name) and node.func.value.id == "os"
+        # A path's takes one argument, a string's two.
+        of_path = node.func.attr == "rename" or (len(node.args) == 1 and not node.keywords)
+        if node.func.attr in ("rename", "renames", "replace") and (of_os or of_path):
+            used.add("rename")
+    return used
+
+
+def test_renames_locks_and_hidden_files_are_each_made_by_one_module() -> None:
+    users: dict[str, list[str]] = {}
+    for path in MODULES:
+        for word in calls(path):
+            users.setdefault(word, []).append(name_of(path))
+    assert users == {
+        "rename": ["beam_fraud.storage.atomic"],
+        "fsync": ["beam_fraud.storage.atomic"],
+        ".unfinished": ["beam_fraud.storage.atomic"],
+        "flock": ["beam_fraud.storage.lock"],
+    }
+
+
+def test_databases_are_opened_in_storage() -> None:
+    opening = re.compile(r"\b(create_engine|sqlite3\.connect|psycopg\.connect)\(")
+    users = [name_of(path) for path in MODULES if opening.search(path.read_text("utf-8"))]
+    assert users == [
+        "beam_fraud.storage.database.engines",
+        "beam_fraud.storage.database.sqlite_file",
+    ]
+
+
 def test_help_imports_nothing_heavy() -> None:
     loaded = "import sys; from beam_fraud.cli import main; main(['--help']); print(*sys.modules)"
     done = subprocess.run(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.errors import one_line_errors
 from beam_fraud.storage.database.url import database_file, masked
+from beam_fraud.storage.lock import FileLock, lock
 
 
 class Claim:
@@ -31,7 +30,7 @@ class Claim:
         digest = hashlib.sha256(f"beam-fraud alerts\0{channel}".encode()).digest()[:8]
         self._key = int.from_bytes(digest, "big", signed=True)
         self._connection: Connection | None = None
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
 
     def take(self) -> Connection | None:
         """The connection, in no transaction; None if another sender has the claim.
@@ -79,19 +78,16 @@ class Claim:
         path = database.with_name(f"{database.name}-alerts-{self._key & (1 << 64) - 1:016x}.lock")
         try:
             # It stays when it is done with: another may wait for it by now.
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock(path, mode=0o666)
         except BlockingIOError:
-            self._unlock_file()
             return False
         except OSError as error:
-            self._unlock_file()
             raise FraudError(
                 f"database {masked(self._url)}: {path} cannot be locked ({error.strerror})"
             ) from None
         return True
 
     def _unlock_file(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        held, self._lock = self._lock, None
+        if held is not None:
+            held.release()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError
+from beam_fraud.storage import atomic
 from beam_fraud.storage.folder import check_writable
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import is_url
@@ -84,23 +83,7 @@ def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> No
 def _write_local(target: Path, files: Mapping[str, bytes], last: str) -> None:
     target = target.absolute()
     _refuse_foreign(target, last)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
-        for name, data in files.items():
-            (new / name).write_bytes(data)
-        if not target.exists():
-            new.rename(target)
-            return
-        old = Path(temporary) / "old"
-        target.rename(old)
-        try:
-            new.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        shutil.rmtree(old)
+    atomic.write_directory(target, files)
 
 
 def _refuse_foreign(target: Path, last: str) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from beam_fraud.monitoring.counters import ROWS_IN
 from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.snapshot import Position, Snapshot
+from beam_fraud.storage.atomic import write_file
 
 #: Ending of the files that are read; others are not whole yet.
 ENDING = ".json"
@@ -123,9 +124,7 @@ class Recorder:
             self._began,
             self._scored_at,
         )
-        unfinished = self._file.with_suffix(".unfinished")
-        unfinished.write_bytes(msgspec.json.encode(snapshot))
-        unfinished.replace(self._file)
+        write_file(self._file, msgspec.json.encode(snapshot), durable=False)
 
 
 def recorder(directory: str | Path) -> Recorder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import GzipFile
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.storage import atomic
 
 #: Amounts as text have two decimals, always.
 _AMOUNT = pa.decimal128(18, 2)
@@ -122,17 +122,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """
     if ":/" in str(path):
         raise UsageError(f"{path}: not a local file; write one and copy it there")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; give the name of a file in it")
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("xb") as sink:
-                yield sink
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic.whole_file(path) as sink:
+            yield sink
     except OSError as error:
         raise FraudError(f"cannot write {path}: {error.strerror or error}") from None
 

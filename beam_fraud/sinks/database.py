@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
+from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.database.connection import check_database, masked, prepare_database
 from beam_fraud.storage.database.errors import LockedDatabaseError, PassingDatabaseError
 from beam_fraud.storage.database.retry import (
@@ -93,19 +93,13 @@ def keep_undelivered(
     """
     make_directory(directory)
     path = directory / f"part-{uuid.uuid4().hex}.parquet"
-    unfinished = path.with_name(path.name + ".unfinished")
     metadata = {_SINK: sink.encode(), _CHANNELS: json.dumps(list(channels)).encode()}
     metadata[_CONTEXT] = msgspec.json.encode(context)
     table = pa.Table.from_batches([batch]).replace_schema_metadata(metadata)
     try:
-        with unfinished.open("wb") as file:
+        with whole_file(path) as file:
             pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-        _sync(directory)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
     return path
 
@@ -162,14 +156,6 @@ def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
     # Files of earlier versions have none.
     context = msgspec.json.decode(metadata.get(_CONTEXT, b"null"), type=AlertContext | None)
     return batch, json.loads(metadata[_CHANNELS]), context
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _LOG = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
+from beam_fraud.storage.atomic import move
 from beam_fraud.storage.folder import check_writable, make_directory, reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import (
@@ -127,7 +128,7 @@ class ParquetSink(WriterSink):
             if not part.name.startswith(f"part-{staging.run_id}-"):
                 part.unlink()
         for part in staging.path.glob("part-*.parquet"):
-            part.rename(self.directory / part.name)
+            move(part, self.directory / part.name)
 
     def _failure(self, error: OSError) -> FraudError:
         return FraudError(f"--sink {self.describe()}: cannot be written ({reason_of(error)})")

@@ -7,19 +7,17 @@ these stay, and so does the place that a record is known by should it die again.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import layout_of
 from beam_fraud.sources.file_format import FileFormat, format_of
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.storage.database.sqlite_file import reading
 
 #: The tables. `header` is null where the records are JSON.
 TABLES = """
@@ -51,7 +49,7 @@ def find_replayed(path: str, size: int, schema: Schema, *, labels: Labels) -> li
     Raises:
       FraudError: it cannot be read, or the header of a source lacks a column.
     """
-    with _reading(path) as connection:
+    with reading(Path(path)) as connection:
         rows = connection.execute("SELECT * FROM sources ORDER BY source").fetchall()
     return [
         InputFile(
@@ -84,7 +82,7 @@ def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]
         arrays = [pa.array(positions, pa.int64()), pa.array(payloads, pa.binary())]
         return pa.RecordBatch.from_arrays(arrays, schema=with_origin(_RAW, origin))
 
-    with _reading(file.path) as connection:
+    with reading(Path(file.path)) as connection:
         query = "SELECT position, payload FROM records WHERE source = ? ORDER BY position LIMIT ?"
         size = 0
         for position, payload in connection.execute(query, (file.name, left)):
@@ -96,13 +94,3 @@ def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]
                 positions, payloads, size, block = [], [], 0, block + 1
         if positions:
             yield batch()
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[sqlite3.Connection]:
-    try:
-        address = f"{Path(path).as_uri()}?mode=ro&immutable=1"
-        with closing(sqlite3.connect(address, uri=True)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise FraudError(f"{path}: cannot be read: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from beam_fraud.storage import objects
+from beam_fraud.storage import atomic, objects
 from beam_fraud.storage.folder import make_directory
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 
@@ -32,7 +31,7 @@ class UnfinishedPart:
     """
 
     def __init__(self, directory: Path, prefix: str, schema: pa.Schema) -> None:
-        self._path = directory / f".{prefix}{uuid.uuid4().hex[:12]}.unfinished"
+        self._path = atomic.hidden_name(directory, f"{prefix}{uuid.uuid4().hex[:12]}")
         self._file = open(self._path, "wb")  # noqa: SIM115
         self._writer = ParquetBlockWriter(self._file, schema, _ROW_GROUP_ROWS)
 
@@ -43,8 +42,7 @@ class UnfinishedPart:
     def finish(self) -> Path:
         """Where the finished file is, hidden still, for `publish`."""
         self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        atomic.sync(self._file)
         self._file.close()
         return self._path
 
@@ -57,18 +55,8 @@ class UnfinishedPart:
 def publish(hidden: Path, path: Path) -> None:
     """Give a finished file its name, for good even if the power goes; once is enough."""
     with suppress(FileNotFoundError):
-        hidden.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def remove_unfinished(directory: Path, prefix: str) -> None:
-    """Remove what parts with this prefix left that were never published."""
-    for path in directory.glob(f".{prefix}*.unfinished"):
-        path.unlink(missing_ok=True)
+        atomic.move(hidden, path)
+    atomic.sync_directory(path.parent)
 
 
 _ENDING = ".parquet"
@@ -109,7 +97,7 @@ class _Directory:
         make_directory(self._directory)
         for which, hidden in finished.items():
             self.publish(hidden, prefix, which)
-        remove_unfinished(self._directory, prefix)
+        atomic.remove_unfinished(self._directory, prefix)
         for path in self._directory.glob(f"{prefix}*{_ENDING}"):
             if _number(path.name, prefix) >= number:
                 path.unlink()

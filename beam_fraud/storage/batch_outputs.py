@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError, fix_of
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.storage.atomic import hidden_name, move, remove_unfinished, whole_file
 from beam_fraud.storage.folder import check_writable, make_directory, reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry, locked
@@ -181,19 +181,15 @@ class RunOutputs:
           Whether it was written. If not, another run has published since.
         """
         path = self.directory / _SUMMARY
-        unfinished = self.directory / f".{_SUMMARY}-{self.run_id}"
+        hidden = hidden_name(self.directory, f"{_SUMMARY}-{self.run_id}")
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         try:
             with locked(self.directory):
                 if not self._published():
                     return False
-                with open(unfinished, "wb") as file:
+                with whole_file(path, hidden=hidden) as file:
                     file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                unfinished.replace(path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise self.failure(error) from None
         return True
 
@@ -237,8 +233,8 @@ class RunOutputs:
             if staging.ready:
                 self._swap_in(staging)
             staging.remove()
-        for unfinished in self.directory.glob(f".{_SUMMARY}-*"):
-            unfinished.unlink()
+        for summary in self.directory.glob(f".{_SUMMARY}-*"):
+            summary.unlink()
 
     def _swap_in(self, staging: Staging) -> None:
         # Each step looks at what is there, so that this can be done again from any point.
@@ -247,8 +243,7 @@ class RunOutputs:
         for branch in _BRANCHES:
             new, final = staging.path / branch, self.directory / branch
             if new.exists():
-                for unfinished in new.glob("*.unfinished"):
-                    unfinished.unlink()
+                remove_unfinished(new)
                 if final.exists():
-                    final.rename(staging.path / f"replaced-{branch}")
-                new.rename(final)
+                    move(final, staging.path / f"replaced-{branch}")
+                move(new, final)

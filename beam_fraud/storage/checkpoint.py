@@ -9,6 +9,7 @@ from pathlib import Path
 
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.recorder import rows_counted
+from beam_fraud.storage.database.sqlite_file import connect
 from beam_fraud.storage.folder import make_directory
 
 _SCHEMA = """
@@ -58,7 +59,7 @@ class LocalCheckpoint:
         make_directory(path.parent)
         with self._one_line_errors():
             # Beam may run the steps in another thread than the one that opened the file.
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection = connect(path)
             self._execute("PRAGMA journal_mode = WAL")
             # A power cut may take back the last commits, never a part of one: see `commit`.
             self._execute("PRAGMA synchronous = NORMAL")

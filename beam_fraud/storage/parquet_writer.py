@@ -8,14 +8,14 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_fraud.storage import atomic
+
 #: Rows of a row group: large enough to compress well, small enough to hold in memory.
 ROW_GROUP_ROWS = 131_072
 #: Small batches are joined once there are this many: a batch of one row costs kilobytes.
 _JOIN_BATCHES = 512
 #: Written to the footer of every file, so that a later run knows which files it may replace.
 _MARK = (b"written_by", b"beam-fraud")
-#: Ending of a file that has no footer yet.
-_UNFINISHED = ".unfinished"
 
 
 class ParquetBlockWriter:
@@ -37,11 +37,12 @@ class ParquetBlockWriter:
         self, file: Path | BinaryIO, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS
     ) -> None:
         self._row_group_rows = row_group_rows
-        self._path = file if isinstance(file, Path) else None
-        target = file.with_name(file.name + _UNFINISHED) if isinstance(file, Path) else file
-        self._unfinished = target
+        #: The hidden name and the one that the file gets in the end, if it was given by its path.
+        self._names = (atomic.hidden_beside(file), file) if isinstance(file, Path) else None
         self._schema = schema
-        self._writer = pq.ParquetWriter(target, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            self._names[0] if self._names else file, schema, compression="zstd"
+        )
         self._writer.add_key_value_metadata(dict([_MARK]))
         self._blocks: list[pa.RecordBatch] = []
         self._recent: list[pa.RecordBatch] = []
@@ -80,8 +81,8 @@ class ParquetBlockWriter:
             self._write_table(self._take())
             self._waiting = 0
         self._writer.close()
-        if self._path is not None and isinstance(self._unfinished, Path):
-            self._unfinished.rename(self._path)
+        if self._names:
+            atomic.move(*self._names)
         return self._rows
 
     def _take(self) -> pa.Table:

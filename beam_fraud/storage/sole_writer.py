@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
@@ -11,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from beam_fraud.errors import FraudError
+from beam_fraud.storage.atomic import remove_unfinished
+from beam_fraud.storage.lock import lock_current
 from beam_fraud.storage.urls import is_url
 
 Options = TypeVar("Options")
@@ -52,7 +52,7 @@ def _held(option: str, place: Path) -> Iterator[None]:
     above = next((parent for parent in place.parents if parent.is_dir()), place.parent)
     lock = above / f".{'-'.join(place.relative_to(above).parts)}.lock"
     try:
-        descriptor = _locked(lock)
+        held = lock_current(lock)
     except BlockingIOError:
         raise FraudError(
             f"{option} {place}: another command is writing it; wait for its end, or give another "
@@ -63,28 +63,10 @@ def _held(option: str, place: Path) -> Iterator[None]:
         yield
         return
     try:
+        with suppress(OSError):
+            # Of a command that was killed.
+            remove_unfinished(place.parent, f"{place.name}.")
         yield
     finally:
         lock.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _locked(lock: Path) -> int:
-    """A descriptor that holds the file `lock`, which is made.
-
-    Raises:
-      BlockingIOError: another process holds it.
-      OSError: the file system refuses.
-    """
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                    return descriptor
-        except OSError:
-            os.close(descriptor)
-            raise
-        # Its last holder removed the file between both calls; the lock is worth nothing.
-        os.close(descriptor)
+        held.release()

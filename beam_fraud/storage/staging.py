@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import uuid
@@ -11,12 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from beam_fraud.storage import atomic, lock
 from beam_fraud.storage.parquet_writer import is_ours
 
 _PREFIX = ".incoming-"
 _STARTING = ".starting-"
 #: Parts of a stream that nobody sees yet; it publishes or replaces them when it goes on.
-UNFINISHED_PARTS = ".part-[0-9][0-9][0-9]-*.unfinished"
+UNFINISHED_PARTS = f".part-[0-9][0-9][0-9]-*{atomic.ENDING}"
 #: Beginning of the name of a file that an erasure writes, until it replaces the old one.
 REWRITTEN = ".rewritten-"
 #: In a directory of dead letters: the headers of the CSV files that they came from, and the
@@ -26,8 +26,6 @@ HEADERS, REPLAYED = ".headers.json", ".replayed-"
 REPLAYING = "replay-"
 #: Times that a staging is started anew if another run takes its beginning for a dead one's.
 _TRIES = 20
-#: Staging directories that this process holds, with the descriptor of each lock.
-_held: dict[Path, int] = {}
 
 
 @dataclass(frozen=True)
@@ -73,27 +71,20 @@ class Staging:
         # it has that, another may take it for a dead one's and remove it.
         starting = self.directory / f"{_STARTING}{self.run_id}"
         starting.mkdir()
-        descriptor = os.open(starting / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        held = lock.lock(starting / "lock", wait=True)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            starting.rename(self.path)
+            atomic.move(starting, self.path)
         except OSError:
-            os.close(descriptor)
+            held.release()
             raise
-        _held[self.path] = descriptor
+        lock.hold(self.path, held)
 
     def claim_abandoned(self) -> bool:
         """Hold the directory if the run that made it is dead; whether it is."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:
+            lock.hold(self.path, lock.lock(self.path / "lock"))
+        except (FileNotFoundError, BlockingIOError):
             return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        _held[self.path] = descriptor
         return True
 
     def mark_ready(self) -> None:
@@ -107,9 +98,7 @@ class Staging:
 
     def release(self) -> None:
         """Let go of the directory as it is, for the next run to finish or remove."""
-        descriptor = _held.pop(self.path, None)
-        if descriptor is not None:
-            os.close(descriptor)
+        lock.release(self.path)
 
 
 def abandoned(directory: Path) -> Iterator[Staging]:
@@ -127,14 +116,13 @@ def abandoned(directory: Path) -> Iterator[Staging]:
 
 def _remove_dead_start(starting: Path) -> None:
     try:
-        descriptor = os.open(starting / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        held = lock.lock(starting / "lock")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Renamed first: a run that was just about to lock it finds nothing, and starts again.
             dead = starting.with_name(f"{_STARTING}{uuid.uuid4().hex}")
-            starting.rename(dead)
+            atomic.move(starting, dead)
         finally:
-            os.close(descriptor)
+            held.release()
     except (FileNotFoundError, NotADirectoryError, BlockingIOError):
         return
     shutil.rmtree(dead, ignore_errors=True)
@@ -143,14 +131,19 @@ def _remove_dead_start(starting: Path) -> None:
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold other runs off what is published, for the moment that it is looked at or changed."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    held = None
     try:
+        held = lock.lock(directory, wait=True, flags=os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        raise
+    except OSError:
         # Not every file system locks directories; without that, names alone tell runs apart.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        pass
+    try:
         yield
     finally:
-        os.close(descriptor)
+        if held is not None:
+            held.release()
 
 
 def at_work(directory: Path) -> bool:
@@ -161,7 +154,7 @@ def at_work(directory: Path) -> bool:
     others = [
         path
         for path in _incoming(directory)
-        if not (path in _held and path.name.startswith(f"{_PREFIX}{REPLAYING}"))
+        if not (lock.holds(path) and path.name.startswith(f"{_PREFIX}{REPLAYING}"))
     ]
     return bool(others) or any(directory.glob(f"{_STARTING}*"))
 

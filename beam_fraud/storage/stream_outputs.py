@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,8 @@ from pathlib import Path
 import msgspec
 
 from beam_fraud.errors import FraudError
+from beam_fraud.storage import lock
+from beam_fraud.storage.atomic import hidden_beside, remove_unfinished, whole_file, write_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.folder import check_writable, make_directory, reason_of
@@ -19,8 +19,6 @@ from beam_fraud.storage.staging import UNFINISHED_PARTS
 
 #: Holds what a stream is whose state Beam's runner keeps.
 _ABOUT = "about.json"
-#: Locks that this process holds, by directory.
-_held: dict[Path, int] = {}
 
 
 @dataclass(frozen=True)
@@ -125,17 +123,14 @@ class StreamOutputs:
         for directory in (self.own, self.branch(SCORES), self.branch(DEAD_LETTERS)):
             make_directory(directory)
         try:
-            descriptor = os.open(self.own / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                raise FraudError(
-                    f"--out {self.directory}: a stream is running there; stop it, or give another "
-                    "directory"
-                ) from None
-            _held[self.directory] = descriptor
+            lock.hold(self.directory, lock.lock(self.own / "lock"))
             self.stop_file.unlink(missing_ok=True)
+            remove_unfinished(self.own)
+        except BlockingIOError:
+            raise FraudError(
+                f"--out {self.directory}: a stream is running there; stop it, or give another "
+                "directory"
+            ) from None
         except OSError as error:
             raise FraudError(
                 f"--out {self.directory}: cannot be written ({reason_of(error)})"
@@ -165,10 +160,8 @@ class StreamOutputs:
           FraudError: the file system refuses.
         """
         file = self.own / _ABOUT
-        unfinished = file.with_suffix(".unfinished")
         try:
-            unfinished.write_bytes(about)
-            unfinished.replace(file)
+            write_file(file, about)
         except OSError as error:
             raise FraudError(f"{file}: cannot be written ({reason_of(error)})") from None
 
@@ -178,19 +171,16 @@ class StreamOutputs:
         Raises:
           FraudError: the file system refuses.
         """
-        unfinished = self.own / "summary.unfinished"
+        text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         try:
-            text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
-            unfinished.write_bytes(text + b"\n")
-            unfinished.replace(self.summary)
+            with whole_file(self.summary, hidden=hidden_beside(self.own / "summary")) as file:
+                file.write(text + b"\n")
         except OSError as error:
             raise FraudError(f"{self.summary}: cannot be written ({reason_of(error)})") from None
 
     def release(self) -> None:
         """Let another stream have the directory."""
-        descriptor = _held.pop(self.directory, None)
-        if descriptor is not None:
-            os.close(descriptor)
+        lock.release(self.directory)
 
 
 #: How the archives of streams name their parts (`state.archive`).

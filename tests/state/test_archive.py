@@ -13,7 +13,7 @@ import pytest
 
 from beam_fraud.errors import FraudError
 from beam_fraud.state.archive import ArchiveShard
-from beam_fraud.storage import archive_folder as unfinished_part
+from beam_fraud.storage import archive_folder
 from beam_fraud.storage.parquet_writer import is_ours
 from tests.shard_host import TRANSACTIONS, Event, Host, transactions
 
@@ -92,13 +92,13 @@ def test_a_file_is_on_the_disk_before_it_can_be_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced = []
-    really = unfinished_part.os.fsync
+    really = os.fsync
 
     def fsync(descriptor: int) -> None:
         synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), parts(tmp_path)))
         really(descriptor)
 
-    monkeypatch.setattr(unfinished_part.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     archive(tmp_path).bundle([event(0, 10)])
     assert synced == [(False, []), (True, ["part-000-00000000.parquet"])]
 
@@ -191,4 +191,4 @@ def test_memory_is_that_of_one_row_group(tmp_path: Path) -> None:
     for number in range(100):
         host.shard.take(batch(number * 1_000, 1_000))
     held = pa.total_allocated_bytes() - before
-    assert held < unfinished_part._ROW_GROUP_ROWS * 100
+    assert held < archive_folder._ROW_GROUP_ROWS * 100

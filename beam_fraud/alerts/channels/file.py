@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 
 from beam_fraud.alerts.channels.message_json import message_records
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import FraudError
+from beam_fraud.storage.atomic import append_lines
 from beam_fraud.storage.folder import check_writable, make_directory
+from beam_fraud.storage.lock import lock_current
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,14 @@ class FileChannel:
         lines = b"".join(record + b"\n" for _, record in message_records(message, self.fields))
         make_directory(self.path.parent)
         try:
-            with _locked(self.path) as file:
-                _append(file.fileno(), lines)
+            # An erasure may put another file there meanwhile.
+            held = lock_current(
+                self.path, wait=True, flags=os.O_RDWR | os.O_CREAT | os.O_APPEND, mode=0o666
+            )
+            try:
+                append_lines(held.descriptor, lines)
+            finally:
+                held.release()
         except OSError as error:
             raise self._failure(error) from None
 
@@ -71,37 +74,3 @@ class FileChannel:
 
     def _failure(self, error: OSError) -> FraudError:
         return FraudError(f"--alert {self.describe()}: cannot be written ({error.strerror})")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[FileIO]:
-    """The file that is at `path` once the lock is held: an erasure may have put another there."""
-    while True:
-        with open(path, "ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                yield file
-                return
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # A pipe or a device has no disk to reach.
-        if error.errno != errno.EINVAL:
-            raise
-
-
-def _append(descriptor: int, lines: bytes) -> None:
-    end = os.fstat(descriptor).st_size
-    torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-    rest = memoryview(b"\n" + lines if torn else lines)
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        _sync(descriptor)
-    except OSError:
-        # A full disk takes a part of it: sent again, that part would be there twice.
-        os.ftruncate(descriptor, end)
-        raise

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
@@ -22,6 +21,7 @@ from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.file_format import format_of
 from beam_fraud.sources.filesystem import list_files
+from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.sole_writer import sole_writer
 
 #: Features that a terminal shows.
@@ -134,13 +134,9 @@ def _make_directory(directory: Path, option: str) -> None:
 
 
 def _write(out: Path, page: str) -> None:
-    """Whole or not at all."""
-    unfinished = out.with_name(f".{out.name}.{uuid4().hex}")
     try:
-        unfinished.write_text(page, "utf-8")
-        unfinished.replace(out)
+        write_file(out, page.encode())
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise FraudError(f"--out {out}: cannot be written ({error.strerror})") from None
 
 

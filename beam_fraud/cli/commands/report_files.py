@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.urls import is_url
 
 
@@ -56,13 +55,6 @@ def write_whole(path: Path, data: bytes) -> None:
       FraudError: the file system refuses.
     """
     try:
-        with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            file.write(data)
-        # Temporary files are for their owner alone; reports are as other new files.
-        mask = os.umask(0)
-        os.umask(mask)
-        unfinished = Path(file.name)
-        unfinished.chmod(0o666 & ~mask)
-        unfinished.replace(path)
+        write_file(path, data)
     except OSError as error:
         raise FraudError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -17,6 +17,7 @@ from beam_fraud.models.onnx.nodes import UnsupportedError
 from beam_fraud.models.onnx.trees import Mode
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import SCORE, Distribution, Reference
+from beam_fraud.storage.atomic import write_file
 
 Floats = npt.NDArray[np.float64]
 #: Rows of each sort.
@@ -195,11 +196,7 @@ def _largest_difference(bundle: Bundle, data: bytes, rows: Floats, expected: Flo
 
 
 def _write(path: str, data: bytes) -> None:
-    target = Path(path)
-    unfinished = target.with_name(f"{target.name}.unfinished")
     try:
-        unfinished.write_bytes(data)
-        unfinished.replace(target)
+        write_file(Path(path), data)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise FraudError(f"--onnx {path}: can't be written ({error.strerror})") from None

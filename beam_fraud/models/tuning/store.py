@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_fraud.errors import FraudError, extra_module
+from beam_fraud.storage.lock import lock
 
 _STUDY = "tuning"
 _FINGERPRINT = "fingerprint"
@@ -72,22 +72,20 @@ class _Locked:
 @contextmanager
 def _held(path: str) -> Iterator[None]:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise FraudError(
-            f"{path}: trials can't be kept there ({error.strerror}); give another --tune-store"
-        ) from None
-    try:
-        # Unlike a lock file this one is gone with the process, however that ends.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        held = lock(Path(path))
     except BlockingIOError:
         raise FraudError(
             f"{path}: another process keeps its trials there; wait for it, or give another "
             "--tune-store"
         ) from None
+    except OSError as error:
+        raise FraudError(
+            f"{path}: trials can't be kept there ({error.strerror}); give another --tune-store"
+        ) from None
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        held.release()
 
 
 def _mend(path: str) -> None:

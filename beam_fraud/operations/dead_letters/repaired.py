@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.folder import make_directory, reason_of
 
 
@@ -69,20 +69,16 @@ def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
     if file.exists():
         raise FraudError(f"--to {file}: is there already; give a new file")
     make_directory(file.parent)
-    unfinished = file.with_name(f".{file.name}.unfinished")
     rows = 0
     try:
-        with open(unfinished, "wb", opener=_for_owner) as out:
+        with whole_file(file, mode=0o600) as out:
             for batch in batches:
                 for row in batch.to_pylist():
                     row.pop("replayed", None)
                     out.write(json_line(**row))
                 rows += len(batch)
-        unfinished.rename(file)
     except OSError as error:
         raise FraudError(f"--to {file}: cannot be written ({reason_of(error)})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     return rows
 
 
@@ -123,7 +119,3 @@ def _repaired(
     except binascii.Error:
         raise FraudError(f"--from {file}: line {number}: payload_base64 is not base64") from None
     return Repaired(number, record.source, record.position, payload)
-
-
-def _for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.operations.dead_letters.repaired import Repaired
 from beam_fraud.operations.dead_letters.store import KEY, Choice, DeadLetters
 from beam_fraud.sources.replayed import TABLES, is_csv_source
+from beam_fraud.storage.database.sqlite_file import IntegrityError, reading, writing
 
 #: How the detail of a record says that only its beginning was kept (`sources.text`).
 _CUT_OFF = "record too long; its beginning is kept"
@@ -55,7 +54,7 @@ class StagedReplay:
           FraudError: the place of the dead letters refuses.
         """
         offered = replayed = incomplete = 0
-        with self._writing() as connection:
+        with writing(self.path) as connection:
             for batch in letters.read(choice):
                 rows = []
                 for row in batch.to_pylist():
@@ -85,14 +84,14 @@ class StagedReplay:
         Raises:
           FraudError: a record is there twice, or is none of `letters`.
         """
-        with self._writing() as connection:
+        with writing(self.path) as connection:
             for record in repaired:
                 try:
                     connection.execute(
                         "INSERT INTO repaired VALUES (?, ?, ?, ?)",
                         (record.source, record.position, record.payload, record.line),
                     )
-                except sqlite3.IntegrityError:
+                except IntegrityError:
                     raise FraudError(
                         f"--from {file}: line {record.line}: an earlier line has the same source "
                         "and position; leave one of them"
@@ -131,7 +130,7 @@ class StagedReplay:
         Raises:
           UsageError: records are lines of CSV, and nobody says what their columns are.
         """
-        with self._writing() as connection:
+        with writing(self.path) as connection:
             for source, rows in connection.execute(
                 "SELECT source, count(*) FROM records GROUP BY source"
             ).fetchall():
@@ -145,26 +144,26 @@ class StagedReplay:
 
     def sources(self) -> list[str]:
         """The sources of all that was taken."""
-        with self._connected() as connection:
+        with reading(self.path) as connection:
             return [source for (source,) in connection.execute("SELECT source FROM sources")]
 
     def payloads(self) -> Iterator[bytes]:
         """All records that were taken, by source and position."""
         query = "SELECT payload FROM records ORDER BY source, position"
-        with self._connected() as connection:
+        with reading(self.path) as connection:
             for (payload,) in connection.execute(query):
                 yield payload
 
     def forget_dead(self, dead: Iterable[pa.RecordBatch]) -> None:
         """Note which records died again: rows with the columns of `KEY`."""
-        with self._writing() as connection:
+        with writing(self.path) as connection:
             for batch in dead:
                 keys = zip(*(batch.column(name).to_pylist() for name in KEY.names), strict=True)
                 connection.executemany("INSERT OR IGNORE INTO dead_again VALUES (?, ?)", keys)
 
     def settled(self) -> Iterator[pa.RecordBatch]:
         """Keys (`KEY`) of the records that did not die again."""
-        with self._connected() as connection:
+        with reading(self.path) as connection:
             found = connection.execute(
                 "SELECT source, position FROM records "
                 "EXCEPT SELECT source, position FROM dead_again ORDER BY 1, 2"
@@ -177,18 +176,5 @@ class StagedReplay:
 
     def create(self) -> None:
         """Make the file."""
-        with self._writing() as connection:
+        with writing(self.path) as connection:
             connection.executescript(TABLES + _OWN_TABLES)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as connection, connection:
-            yield connection
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self.path)) as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise FraudError(f"{self.path}: cannot be written: {error}") from None

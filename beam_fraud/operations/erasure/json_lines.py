@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,9 @@ import msgspec
 
 from beam_fraud.errors import FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
+from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.folder import reason_of
+from beam_fraud.storage.lock import lock_current
 
 
 def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> int:
@@ -26,27 +27,21 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
     Raises:
       FraudError: the file cannot be read or written.
     """
-    unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        with open(file, "rb") as lines:
-            # Alerts are appended under this lock.
-            fcntl.flock(lines, fcntl.LOCK_EX)
+        # Alerts are appended under this lock.
+        held = lock_current(file, wait=True, flags=os.O_RDONLY)
+        with os.fdopen(held.descriptor, "rb") as lines:
             gone = sum(_without(line, subject)[1] for line in lines)
             if not gone or dry_run:
                 return gone
             lines.seek(0)
             mode = os.fstat(lines.fileno()).st_mode & 0o777
-            with open(unfinished, "wb") as kept:
+            with whole_file(file, mode=mode) as kept:
                 os.fchmod(kept.fileno(), mode)
                 kept.writelines(_without(line, subject)[0] for line in lines)
-                kept.flush()
-                os.fsync(kept.fileno())
-            unfinished.rename(file)
         return gone
     except OSError as error:
         raise FraudError(f"{file}: lines cannot be taken out of it ({reason_of(error)})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def refuse_other_files(file: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
+from beam_fraud.storage import atomic
 from beam_fraud.storage.folder import reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import REWRITTEN
@@ -99,19 +100,13 @@ def _rewrite(file: Path, old: pq.ParquetFile, goes: Test, rows: int) -> None:
     metadata = {k: v for k, v in (schema.metadata or {}).items() if k != b"written_by"}
     schema = schema.with_metadata(metadata or None)
     times = file.stat()
-    unfinished = file.with_name(f"{REWRITTEN}{file.name}")
-    try:
-        with open(unfinished, "wb") as new:
-            writer = ParquetBlockWriter(new, schema)
-            for batch in old.iter_batches(rows):
-                writer.write(batch.filter(pa.array(~goes(batch))))
-            writer.close()
-            new.flush()
-            os.fsync(new.fileno())
-        os.utime(unfinished, ns=(times.st_atime_ns, times.st_mtime_ns))
-        unfinished.rename(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic.whole_file(file, hidden=file.with_name(f"{REWRITTEN}{file.name}")) as new:
+        writer = ParquetBlockWriter(new, schema)
+        for batch in old.iter_batches(rows):
+            writer.write(batch.filter(pa.array(~goes(batch))))
+        writer.close()
+        new.flush()
+        os.utime(new.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _files(directory: Path) -> list[Path]:
@@ -125,9 +120,9 @@ def remove_unfinished(directory: Path) -> None:
       FraudError: the file system refuses.
     """
     try:
-        for pattern in ("*.unfinished", f"{REWRITTEN}*"):
-            for unfinished in directory.glob(pattern):
-                unfinished.unlink()
+        atomic.remove_unfinished(directory)
+        for rewritten in directory.glob(f"{REWRITTEN}*"):
+            rewritten.unlink()
     except OSError as error:
         raise FraudError(f"{directory}: cannot be written ({reason_of(error)})") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import msgspec
 
 from beam_fraud.errors import FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Subject
+from beam_fraud.storage.atomic import append_lines
 from beam_fraud.storage.database.connection import writing
 from beam_fraud.storage.database.tables import ERASURES
 from beam_fraud.storage.database.upsert import upsert
@@ -60,10 +60,8 @@ class Erasure:
         """
         path = out / RECORDS
         try:
-            with open(path, "ab") as file:
-                file.write(_json(self._row() | {"rows": dict(rows)}) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with open(path, "ab+", buffering=0) as file:
+                append_lines(file.fileno(), _json(self._row() | {"rows": dict(rows)}) + b"\n")
         except OSError as error:
             raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
 

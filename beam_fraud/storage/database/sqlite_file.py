@@ -1,0 +1,51 @@
+"""SQLite files that this program alone reads and writes, without the tables of `tables`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from beam_fraud.errors import FraudError
+
+#: A row has the key of another.
+IntegrityError = sqlite3.IntegrityError
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for any thread, each of whose statements is a transaction unless one is begun.
+
+    Raises:
+      sqlite3.Error: the file cannot be opened or made.
+    """
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a file that nobody writes.
+
+    Raises:
+      FraudError: it cannot be read.
+    """
+    address = f"{path.as_uri()}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise FraudError(f"{path}: cannot be read: {error}") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection in a transaction that the body's success commits.
+
+    Raises:
+      FraudError: the file cannot be written.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise FraudError(f"{path}: cannot be written: {error}") from None
