@@ -27,8 +27,7 @@ from beam_fraud.schema.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sources.segment import InputFile, Segment
-from beam_fraud.storage.batch_objects import BatchOutputs, ObjectOutputs
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
 from beam_fraud.transforms.accept import Accept, Accepted
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
@@ -55,7 +54,7 @@ class Inputs:
     #: What is computed of their transactions, and their schema.
     features: FeatureSet
     #: Where the run writes.
-    outputs: BatchOutputs
+    outputs: RunOutputs
     #: Files of earlier transactions, which fill windows.
     history: tuple[InputFile, ...] = ()
     #: Segments to read in place of whole files, if the rows are limited.
@@ -158,7 +157,7 @@ def _publish(
     after: Sequence[beam.PCollection] = (),
 ) -> None:
     """Where outputs are at a URL the graph ends with it; on a disk, the launcher does it."""
-    if isinstance(inputs.outputs, ObjectOutputs):
+    if inputs.outputs.at_url:
         parts | "Publish" >> Publish(inputs.outputs, after)
 
 
@@ -184,7 +183,7 @@ def _transactions(
     transactions, dead_letters = checked.transactions, checked.dead_letters
     parts[DEAD_LETTERS] = dead_letters | "DeadLetters" >> write
     accepted = None
-    if inputs.max_dead is not None or isinstance(inputs.outputs, ObjectOutputs):
+    if inputs.max_dead is not None or inputs.outputs.at_url:
         accepted = (transactions, dead_letters) | "Accept" >> Accept(inputs.max_dead)
     if database is not None:
         table = WriteDeadLettersTable(database)

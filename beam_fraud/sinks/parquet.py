@@ -13,6 +13,7 @@ from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.storage.atomic import move
 from beam_fraud.storage.folder import check_writable, make_directory, reason_of
+from beam_fraud.storage.lock import locked_directory
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import (
     UNFINISHED_PARTS,
@@ -20,7 +21,6 @@ from beam_fraud.storage.staging import (
     abandoned,
     at_work,
     foreign_entry,
-    locked,
 )
 
 
@@ -80,7 +80,7 @@ class ParquetSink(WriterSink):
         self.check()
         make_directory(self.directory)
         try:
-            with locked(self.directory):
+            with locked_directory(self.directory):
                 for staging in abandoned(self.directory):
                     if staging.ready:
                         self._move_in(staging)

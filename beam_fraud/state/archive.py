@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError
 from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
 from beam_fraud.state.shard import Delta, Effects, Unaged
-from beam_fraud.storage.archive_folder import UnfinishedPart, archive_folder
+from beam_fraud.storage.archive_folder import ArchiveFolder, UnfinishedPart
 from beam_fraud.storage.folder import reason_of
 
 #: What a delta says: the number of the next part, rows and when they came, or the number and hidden
@@ -61,7 +61,7 @@ class ArchiveShard(Unaged):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
-        self._folder = archive_folder(directory)
+        self._folder = ArchiveFolder(directory)
         self._schema = schema
         self._prefix = f"part-{shard:03d}-"
         self._most_rows = rows
@@ -151,7 +151,7 @@ class ArchiveShard(Unaged):
     def _roll(self) -> Effects:
         number = self._number
         with self._one_line_errors():
-            hidden = self._folder.hide(self._unfinished(), self._prefix)
+            hidden = self._folder.hide(self._unfinished())
             if not self._deferred:
                 self._folder.publish(hidden, self._prefix, number)
         self._part = None

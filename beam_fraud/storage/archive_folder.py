@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 
-from beam_fraud.storage import atomic, objects
-from beam_fraud.storage.folder import make_directory
+from beam_fraud.storage import atomic
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from beam_fraud.storage.store import store_at
 
 #: Few rows, so that no batch waits for long until those before it are written.
 _ROW_GROUP_ROWS = 16_384
@@ -52,104 +49,52 @@ class UnfinishedPart:
         self._path.unlink(missing_ok=True)
 
 
-def publish(hidden: Path, path: Path) -> None:
-    """Give a finished file its name, for good even if the power goes; once is enough."""
-    with suppress(FileNotFoundError):
-        atomic.move(hidden, path)
-    atomic.sync_directory(path.parent)
-
-
 _ENDING = ".parquet"
 
 
-class ArchiveFolder(Protocol):
+class ArchiveFolder:
     """What a shard does with its parts; OSError where the file system refuses.
 
-    The prefix is that of the shard's parts; a hidden name is what `hide` has given.
+    A prefix is that of the shard's parts; a hidden name is what `hide` returned. At a URL, parts
+    grow on the worker's disk. A worker that the runner takes for dead may still upload one whose
+    rows another wrote; so names there never repeat, and such rows are there twice rather than
+    others not at all.
     """
+
+    def __init__(self, place: Path | str) -> None:
+        """The folder at a path or URL."""
+        self._store = store_at(place)
+        self._at_url = not isinstance(place, Path)
 
     def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
         """Make the place; publish what is finished, remove parts from `number` on and the rest."""
+        self._store.make()
+        for which, hidden in finished.items():
+            self.publish(hidden, prefix, which)
+        parts = self._store.list(f"{prefix}*{_ENDING}")
+        later = [name for name in parts if _number(name, prefix) >= number]
+        self._store.remove([*later, *self._store.list(f".{prefix}*{atomic.ENDING}")])
 
     def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
         """A part that nobody sees."""
+        return UnfinishedPart(self._store.scratch, prefix, schema)
 
-    def hide(self, part: UnfinishedPart, prefix: str) -> str:
-        """Finish it, for `publish`; its hidden name."""
-
-    def hides(self, hidden: str) -> bool:
-        """Whether it waits there still."""
-
-    def publish(self, hidden: str, prefix: str, number: int) -> None:
-        """Have it seen, whole; once is enough."""
-
-
-def archive_folder(place: Path | str) -> ArchiveFolder:
-    """The folder at a path or URL."""
-    return _Directory(place) if isinstance(place, Path) else _AtUrl(place)
-
-
-class _Directory:
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
-        make_directory(self._directory)
-        for which, hidden in finished.items():
-            self.publish(hidden, prefix, which)
-        atomic.remove_unfinished(self._directory, prefix)
-        for path in self._directory.glob(f"{prefix}*{_ENDING}"):
-            if _number(path.name, prefix) >= number:
-                path.unlink()
-
-    def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
-        return UnfinishedPart(self._directory, prefix, schema)
-
-    def hide(self, part: UnfinishedPart, prefix: str) -> str:
-        return part.finish().name
-
-    def hides(self, hidden: str) -> bool:
-        return (self._directory / hidden).exists()
-
-    def publish(self, hidden: str, prefix: str, number: int) -> None:
-        publish(self._directory / hidden, self._directory / f"{prefix}{number:08d}{_ENDING}")
-
-
-class _AtUrl:
-    """Parts grow on the worker's disk, and are uploaded whole.
-
-    A worker that the runner takes for dead may still upload one whose rows another has written: so
-    names are never the same, and such rows are there twice rather than others not at all.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
-        for which, hidden in finished.items():
-            self.publish(hidden, prefix, which)
-        found = objects.objects(f"{self._url}/{prefix}*{_ENDING}")
-        names = ((path, path.rpartition("/")[2]) for path in found)
-        later = [path for path, name in names if _number(name, prefix) >= number]
-        objects.remove([*later, *objects.objects(f"{self._url}/.{prefix}*")])
-
-    def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
-        return UnfinishedPart(Path(tempfile.gettempdir()), prefix, schema)
-
-    def hide(self, part: UnfinishedPart, prefix: str) -> str:
+    def hide(self, part: UnfinishedPart) -> str:
+        """Finish a part, for `publish`; its hidden name."""
         file = part.finish()
-        objects.write(f"{self._url}/{file.name}", file.read_bytes())
-        file.unlink()
+        self._store.take(file)
         return file.name
 
     def hides(self, hidden: str) -> bool:
-        return objects.exists(f"{self._url}/{hidden}")
+        """Whether a part waits there still."""
+        return self._store.exists(hidden)
 
     def publish(self, hidden: str, prefix: str, number: int) -> None:
-        if self.hides(hidden):
-            token = Path(hidden).stem.rpartition("-")[2]
-            name = f"{prefix}{number:08d}-{token}{_ENDING}"
-            objects.move(f"{self._url}/{hidden}", f"{self._url}/{name}")
+        """Have a part seen, whole, even if the power goes; once is enough."""
+        if self._at_url and not self.hides(hidden):
+            return
+        token = f"-{Path(hidden).stem.rpartition('-')[2]}" if self._at_url else ""
+        self._store.move(hidden, f"{prefix}{number:08d}{token}{_ENDING}")
 
 
 def _number(name: str, prefix: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -101,10 +102,9 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
       OSError: the file system refuses; `target` is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=target.parent, prefix=f".{target.name}.", ignore_cleanup_errors=True
-    ) as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    new, old = temporary / "new", temporary / "old"
+    try:
         new.mkdir()
         for name, data in files.items():
             with open(new / name, "wb") as file:
@@ -119,6 +119,10 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
                 move(old, target)
             raise
         sync_directory(target.parent)
+    finally:
+        # What could not be put back is not thrown away.
+        if target.exists() or not old.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def move(old: Path, new: Path) -> None:

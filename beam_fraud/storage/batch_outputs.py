@@ -1,25 +1,31 @@
-"""What a run leaves under `--out DIR`: whole after a success, as it was after a failure."""
+"""What a run leaves under `--out`: whole after a success, as it was after a failure."""
 
 from __future__ import annotations
 
+import io
+import logging
+import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError, UsageError, fix_of
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
-from beam_fraud.storage.atomic import hidden_name, move, remove_unfinished, whole_file
-from beam_fraud.storage.folder import check_writable, make_directory, reason_of
+from beam_fraud.storage.atomic import move, remove_unfinished
+from beam_fraud.storage.folder import reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
-from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry, locked
+from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry
+from beam_fraud.storage.store import Store, store_at
 from beam_fraud.storage.urls import absolute, is_url
 
+_LOG = logging.getLogger(__name__)
 SCORES = "scores"
 FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
@@ -33,6 +39,7 @@ _BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
 #: Directories of `score`, and the schema of the files of each.
 SCORE_BRANCHES = {SCORES: SCORED, DEAD_LETTERS: DEAD_LETTER}
 _SUMMARY = "summary.json"
+_PARTS = "part-*.parquet"
 
 
 def new_run_id() -> str:
@@ -53,23 +60,32 @@ def local_directory(out: str) -> Path:
 
 @dataclass(frozen=True)
 class RunOutputs:
-    """The directory of a run's outputs; it travels to the workers, which write to `part`.
+    """The place of a run's outputs; it travels to the workers, which write to `part`.
 
     For the launcher: `check`, `begin`, then `publish` and `write_summary`, or `abandon`. Every
     method raises FraudError, in one line, where the file system refuses.
+
+    In a directory the launcher publishes, by renaming all at once, and a lock keeps two runs apart.
+    At a URL neither is possible: the graph itself publishes as its last step (`publish_parts`),
+    whoever launched it. In both, while there is a `summary.json`, it describes the files beside it.
     """
 
-    #: `--out`, absolute and local.
-    directory: Path
+    #: `--out`, absolute, or a URL without a slash at its end.
+    directory: Path | str
     #: The run, as `new_run_id` makes it.
     run_id: str
     #: Directories of Parquet files that the run leaves, and the schema of the files of each.
     branches: Mapping[str, pa.Schema] = field(default_factory=lambda: SCORE_BRANCHES)
 
     @property
+    def at_url(self) -> bool:
+        """Whether workers write to a URL, and the graph publishes."""
+        return not isinstance(self.directory, Path)
+
+    @property
     def staging(self) -> Path:
-        """Where the run's files wait: `DIR/.incoming-<run>`."""
-        return self._staging.path
+        """Where the files of a run in a directory wait: `DIR/.incoming-<run>`."""
+        return self._local / self._incoming
 
     @property
     def shown(self) -> str:
@@ -78,172 +94,270 @@ class RunOutputs:
 
     @property
     def scratch(self) -> Path:
-        """For what a run on this machine keeps on its disk while it lives: that of the results."""
+        """Where a run on this machine keeps what it needs while it lives: that of its results."""
+        if self.at_url:
+            return Path(tempfile.gettempdir()) / f"beam-fraud-{self.run_id}"
         return self.staging
 
     @property
-    def outbox(self) -> Path:
-        """The database of the alerts of a run without a database sink."""
-        return self.directory / "outbox.db"
+    def outbox(self) -> Path | None:
+        """The database of the alerts of a run without a database sink; None where none can be."""
+        return None if self.at_url else self._local / "outbox.db"
 
     @property
     def reserved(self) -> list[Path]:
-        """What runs write straight under `--out`; nothing else may."""
-        return [self.directory / name for name in (*_BRANCHES, UNDELIVERED, _SUMMARY)]
+        """What runs write straight under `--out` on this machine; nothing else may."""
+        names = () if self.at_url else (*_BRANCHES, UNDELIVERED, _SUMMARY)
+        return [self._local / name for name in names]
+
+    @property
+    def _store(self) -> Store:
+        return store_at(self.directory)
+
+    @property
+    def _local(self) -> Path:
+        assert isinstance(self.directory, Path), "a URL has no paths"
+        return self.directory
+
+    @property
+    def _incoming(self) -> str:
+        # Hidden names are read by nobody.
+        return f".incoming-{self.run_id}"
 
     @property
     def _staging(self) -> Staging:
-        return Staging(self.directory, self.run_id)
+        return Staging(self._local, self.run_id)
 
     @property
     def _prefix(self) -> str:
         return f"part-{self.run_id}-"
 
-    def part(self, branch: str) -> Path:
-        """A new path, at every call, for a Parquet file of `branch` (a key of `branches`)."""
-        return self.staging / branch / f"{self._prefix}{uuid.uuid4().hex[:12]}.parquet"
+    def part(self, branch: str) -> Path | str:
+        """A path or URL, a new one at every call, for a Parquet file of `branch`."""
+        name = f"{self._incoming}/{branch}/{self._prefix}{uuid.uuid4().hex[:12]}.parquet"
+        return self._store.place(name) if self.at_url else self._local / name
 
     def parts(self, branch: str) -> list[str]:
-        """The files of `branch` that wait in the staging."""
-        return sorted(map(str, (self.staging / branch).glob("part-*.parquet")))
+        """The run's files of `branch`: that wait in the staging, or that the graph published."""
+        within = branch if self.at_url else f"{self._incoming}/{branch}"
+        names = self._list(f"{within}/{self._prefix}*.parquet")
+        return [self._store.place(name) for name in names]
 
     def place(self, branch: str) -> str:
         """Where the files of `branch` are in the end."""
-        return str(self.directory / branch)
+        return self._store.place(branch)
 
     def check(self) -> None:
-        """See that the directory can be written to and that what would be replaced is ours.
+        """Check that the place can be written to and that what would be replaced is ours.
 
         Raises:
+          UsageError: no file system knows the URL.
           FraudError: it is a file, not writable, or a branch holds what no run wrote.
         """
-        check_writable(self.directory)
-        if (self.directory / STREAM).is_dir():
+        self._store.check(f"--out {self.shown}")
+        with self._one_line_errors("listed"):
+            of_stream = self._store.holds(STREAM)
+        if of_stream:
             raise FraudError(
-                f"--out {self.directory}: holds what a stream has written; give another directory"
+                f"--out {self.shown}: holds what a stream has written; give another directory"
             )
         for branch in self.branches:
-            foreign = foreign_entry(self.directory / branch)
+            foreign = self._foreign(branch)
             if foreign is not None:
                 raise FraudError(
-                    f"--out {self.directory}: {foreign} was not written by a run and would be "
+                    f"--out {self.shown}: {foreign} was not written by a run and would be "
                     "replaced; move it away or give another directory"
                 )
-        if (self.directory / _SUMMARY).is_dir():
-            raise FraudError(f"--out {self.directory}: {_SUMMARY} is a directory; move it away")
+        if not self.at_url and self._store.holds(_SUMMARY):
+            raise FraudError(f"--out {self.shown}: {_SUMMARY} is a directory; move it away")
 
     def begin(self) -> None:
-        """Make the staging, after finishing or clearing what killed runs left.
+        """Make the staging, after finishing or clearing what killed runs left in a directory.
 
         Raises:
           FraudError: another run is at work there, or the file system refuses.
         """
         self.check()
-        make_directory(self.directory)
-        try:
-            with locked(self.directory):
+        self._store.make()
+        with self._one_line_errors():
+            if self.at_url:
+                self._store.write(f"{self._incoming}/started", b"")
+                return
+            with self._store.locked():
                 self._finish_abandoned()
                 self._refuse_company(", or give another directory")
                 self._staging.claim()
-            for branch in self.branches:
-                (self.staging / branch).mkdir()
-        except OSError as error:
-            raise self.failure(error) from None
+            try:
+                for branch in self.branches:
+                    (self.staging / branch).mkdir()
+            except OSError:
+                self._staging.remove()
+                raise
 
     def publish(self) -> None:
         """Put the run's files in the place of what an earlier run left, and remove the staging.
 
-        A branch without rows gets an empty file. The summary of the earlier run goes first: one
-        that is there always describes the files beside it.
+        A branch without rows gets an empty file. The summary of the earlier run goes first. At a
+        URL the graph has published.
         """
+        if self.at_url:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            return
         self.check()
         try:
             for branch, schema in self.branches.items():
-                if not any((self.staging / branch).glob("part-*.parquet")):
-                    ParquetBlockWriter(self.part(branch), schema).close()
+                if not any((self.staging / branch).glob(_PARTS)):
+                    ParquetBlockWriter(self._local / self.part(branch), schema).close()
             self._staging.mark_ready()
-            with locked(self.directory):
+            with self._store.locked():
                 self._swap_in(self._staging)
         except OSError as error:
             self._staging.release()
             raise self.failure(error) from None
         self._staging.remove()
 
+    def publish_parts(self, kept: Mapping[str, Sequence[str]]) -> None:
+        """Publish a run's files at a URL; by one worker, in the end.
+
+        May be done again, also at once with itself. A branch without rows gets an empty file.
+
+        Args:
+          kept: names of the parts by branch; others are of bundles that were done again.
+
+        Raises:
+          FraudError: the file system refuses.
+        """
+        store = self._store
+        with self._one_line_errors():
+            store.remove(store.list(_SUMMARY))
+            final = set()
+            for branch, schema in self.branches.items():
+                for name in sorted(kept.get(branch, ())) or [self._empty(branch, schema)]:
+                    store.move(f"{self._incoming}/{branch}/{name}", f"{branch}/{name}")
+                    final.add(f"{branch}/{name}")
+            # Not before all are there: a failure leaves too much rather than too little.
+            for branch in self.branches:
+                store.remove(set(store.list(f"{branch}/{_PARTS}")) - final)
+            store.remove(store.list(f"{self._incoming}/**"))
+
     def abandon(self) -> None:
         """Remove the staging of a failed run, unless publishing it has begun."""
-        if not self._staging.ready:
-            self._staging.remove()
+        if not self.at_url:
+            if not self._staging.ready:
+                self._staging.remove()
+            return
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        try:
+            self._store.remove(self._store.list(f"{self._incoming}/**"))
+        except OSError as error:
+            place = self._store.place(self._incoming)
+            _LOG.warning("%s: cannot be removed (%s)", place, reason_of(error))
 
     def write_summary(self, summary: Mapping[str, object]) -> bool:
         """Write `summary.json`, unless the files beside it are no longer this run's.
 
         Returns:
-          Whether it was written. If not, another run has published since.
+          Whether it was written. If not, another run has published at the same time or since.
         """
-        path = self.directory / _SUMMARY
-        hidden = hidden_name(self.directory, f"{_SUMMARY}-{self.run_id}")
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-        try:
-            with locked(self.directory):
-                if not self._published():
-                    return False
-                with whole_file(path, hidden=hidden) as file:
-                    file.write(text)
-        except OSError as error:
-            raise self.failure(error) from None
+        with self._one_line_errors(), self._store.locked():
+            if not self._published():
+                return False
+            self._store.write(_SUMMARY, text)
         return True
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While the body runs, no run begins or publishes there; what killed runs left is finished.
+        """While the body runs, no run begins or publishes in the directory.
+
+        What killed runs left is finished.
 
         Raises:
           FraudError: a run is at work there.
         """
-        try:
-            with locked(self.directory):
-                self._finish_abandoned()
-                self._refuse_company()
-                yield
-        except OSError as error:
-            raise self.failure(error) from None
+        with self._one_line_errors(), self._store.locked():
+            self._finish_abandoned()
+            self._refuse_company()
+            yield
 
     def failure(self, error: OSError) -> FraudError:
         """The one line for a file system that refuses; for workers that write to `part`."""
-        return FraudError(
-            f"--out {self.directory}: cannot be written ({reason_of(error)}); {fix_of(error)}"
-        )
+        fix = "" if self.at_url else f"; {fix_of(error)}"
+        return FraudError(f"--out {self.shown}: cannot be written ({reason_of(error)}){fix}")
+
+    @contextmanager
+    def _one_line_errors(self, done: str = "written") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if done == "written":
+                raise self.failure(error) from None
+            raise FraudError(f"--out {self.shown}: cannot be {done} ({reason_of(error)})") from None
+
+    def _list(self, pattern: str) -> list[str]:
+        with self._one_line_errors("listed"):
+            return self._store.list(pattern)
+
+    def _foreign(self, branch: str) -> str | None:
+        """The place of something in a branch that no run put there."""
+        if not self.at_url:
+            foreign = foreign_entry(self._local / branch)
+            return None if foreign is None else str(foreign)
+        for name in self._list(f"{branch}/**"):
+            path = PurePosixPath(name)
+            if str(path.parent) != branch or not path.match(_PARTS):
+                return self._store.place(name)
+        return None
+
+    def _empty(self, branch: str, schema: pa.Schema) -> str:
+        # Of one name, so that doing this again makes no second one.
+        name = f"{self._prefix}empty.parquet"
+        held = io.BytesIO()
+        ParquetBlockWriter(held, schema).close()
+        self._store.write(f"{self._incoming}/{branch}/{name}", held.getvalue())
+        return name
 
     def _refuse_company(self, otherwise: str = "") -> None:
-        if at_work(self.directory):
+        if at_work(self._local):
             raise FraudError(
-                f"--out {self.directory}: a run is writing there; wait for its end{otherwise}"
+                f"--out {self.shown}: a run is writing there; wait for its end{otherwise}"
             )
 
     def _published(self) -> bool:
         """Whether the files in every branch are this run's; each has one at least."""
         for branch in self.branches:
-            parts = list((self.directory / branch).glob("part-*.parquet"))
-            if not parts or not all(part.name.startswith(self._prefix) for part in parts):
+            parts = self._store.list(f"{branch}/{_PARTS}")
+            if not parts or not all(p.startswith(f"{branch}/{self._prefix}") for p in parts):
                 return False
         return True
 
     def _finish_abandoned(self) -> None:
-        for staging in abandoned(self.directory):
+        for staging in abandoned(self._local):
             if staging.ready:
                 self._swap_in(staging)
             staging.remove()
-        for summary in self.directory.glob(f".{_SUMMARY}-*"):
-            summary.unlink()
+        # Of runs that were killed, and of earlier versions.
+        self._store.remove(self._store.list(f".{_SUMMARY}[-.]*"))
 
     def _swap_in(self, staging: Staging) -> None:
         # Each step looks at what is there, so that this can be done again from any point.
-        (self.directory / _SUMMARY).unlink(missing_ok=True)
+        self._store.remove([_SUMMARY])
         # All branches: a run that is finished here may have been of another command.
         for branch in _BRANCHES:
-            new, final = staging.path / branch, self.directory / branch
+            new, final = staging.path / branch, self._local / branch
             if new.exists():
                 remove_unfinished(new)
                 if final.exists():
                     move(final, staging.path / f"replaced-{branch}")
                 move(new, final)
+
+
+def batch_outputs(out: str, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) -> RunOutputs:
+    """The outputs of a new run under `--out`.
+
+    Args:
+      out: a path, or a URL that Beam's file systems know.
+      branches: directories of Parquet files, and the schema of the files of each.
+    """
+    place = out.rstrip("/") if is_url(out) else local_directory(out)
+    return RunOutputs(place, new_run_id(), branches)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: Locks that this process holds until `release`, by what they stand for.
@@ -61,6 +62,29 @@ def lock_current(
                 return held
         # The last holder replaced or removed the file between both calls.
         held.release()
+
+
+@contextmanager
+def locked_directory(directory: Path) -> Iterator[None]:
+    """Hold off other runs while the body looks at what is in a directory, or changes it.
+
+    Not every file system locks directories; without that, names alone tell runs apart.
+
+    Raises:
+      OSError: there is no such directory, or it may not be read.
+    """
+    held = None
+    try:
+        held = lock(directory, wait=True, flags=os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        raise
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if held is not None:
+            held.release()
 
 
 def hold(key: Path, lock: FileLock) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +110,11 @@ def abandoned(directory: Path) -> Iterator[Staging]:
     found = [Staging(directory, p.name.removeprefix(_PREFIX)) for p in _incoming(directory)]
     for staging in sorted(found, key=_readiness):
         if staging.claim_abandoned():
-            yield staging
+            try:
+                yield staging
+            finally:
+                # Also where finishing it has failed: the next run does it.
+                staging.release()
 
 
 def _remove_dead_start(starting: Path) -> None:
@@ -126,24 +129,6 @@ def _remove_dead_start(starting: Path) -> None:
     except (FileNotFoundError, NotADirectoryError, BlockingIOError):
         return
     shutil.rmtree(dead, ignore_errors=True)
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold other runs off what is published, for the moment that it is looked at or changed."""
-    held = None
-    try:
-        held = lock.lock(directory, wait=True, flags=os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        raise
-    except OSError:
-        # Not every file system locks directories; without that, names alone tell runs apart.
-        pass
-    try:
-        yield
-    finally:
-        if held is not None:
-            held.release()
 
 
 def at_work(directory: Path) -> bool:

@@ -1,35 +1,45 @@
-"""What a stream leaves under `--out DIR`, and what it keeps there to go on."""
+"""What a stream leaves under `--out`, and what it keeps there to go on."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.storage import lock
-from beam_fraud.storage.atomic import hidden_beside, remove_unfinished, whole_file, write_file
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED
+from beam_fraud.storage.atomic import remove_unfinished
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED, new_run_id
 from beam_fraud.storage.checkpoint import LocalCheckpoint
-from beam_fraud.storage.folder import check_writable, make_directory, reason_of
+from beam_fraud.storage.folder import make_directory, reason_of
 from beam_fraud.storage.parquet_writer import is_ours
 from beam_fraud.storage.staging import UNFINISHED_PARTS
+from beam_fraud.storage.store import Store, store_at
 
 #: Holds what a stream is whose state Beam's runner keeps.
-_ABOUT = "about.json"
+_ABOUT = f"{STREAM}/about.json"
+_SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
 class StreamOutputs:
-    """The directory of a stream. Its Parquet files grow in number while it runs.
+    """The place of a stream's outputs. Its Parquet files grow in number while it runs.
 
-    For the launcher: `check`, `begin`, in the end `release`.
+    For the launcher: `check`, `begin`, in the end `release`. At a URL the runner keeps the state,
+    workers write the archive, and nothing is locked.
     """
 
-    #: `--out`, absolute and local.
+    #: `--out`, absolute and local; at a URL, a directory of the command while it runs.
     directory: Path
+    #: `--out` without a slash at its end, if it is a URL.
+    url: str = ""
+    #: Whether a job that runs is replaced, whose archive at a URL goes on.
+    update: bool = False
 
     @property
     def own(self) -> Path:
@@ -54,65 +64,81 @@ class StreamOutputs:
     @property
     def outbox(self) -> Path | None:
         """The database of alerts and labels of a stream without a database sink, if it has one."""
-        return self.directory / "outbox.db"
-
-    @property
-    def summary(self) -> Path:
-        """What the last run of the stream did."""
-        return self.directory / "summary.json"
+        return None if self.url else self.directory / "outbox.db"
 
     @property
     def reserved(self) -> list[Path]:
-        """What streams write straight under `--out`; nothing else may."""
-        branches = [self.branch(name) for name in (SCORES, DEAD_LETTERS, UNDELIVERED)]
-        return [*branches, self.own, self.summary]
-
-    def branch(self, name: str) -> Path:
-        """The directory of the Parquet files of `scores` or `dead_letters`."""
-        return self.directory / name
+        """What streams write straight under `--out` on this machine; nothing else may."""
+        names = () if self.url else (SCORES, DEAD_LETTERS, UNDELIVERED, STREAM, _SUMMARY)
+        return [self.directory / name for name in names]
 
     def archive(self, name: str) -> Path | str:
         """Where workers write the Parquet files of `scores` or `dead_letters`: a path or URL."""
-        return self.branch(name)
+        return self._store.place(name) if self.url else self.directory / name
 
     @property
     def shown(self) -> str:
         """`--out`, for messages."""
-        return str(self.directory)
+        return str(self._store)
+
+    @property
+    def _store(self) -> Store:
+        return store_at(self.url or self.directory)
 
     def check(self, *, here: bool, taken_up: bool = False) -> None:
-        """See that the directory can be written to and holds nothing that is not a stream's.
+        """Check that the place can be written to and holds nothing that is not a stream's.
 
         Args:
           here: whether the stream keeps its state there.
           taken_up: whether Beam's runner takes up the state of the stream that wrote there.
 
         Raises:
+          UsageError: no file system knows the URL, or the stream keeps its state on this machine.
           FraudError: it cannot, it holds the results of `score`, files of someone else, or those of
             a stream whose state is not there: that would replace them.
         """
-        check_writable(self.directory)
+        if self.url and here:
+            raise UsageError(
+                f"--out {self.url}: a stream on this machine keeps its state there; give a local "
+                "directory, or another --runner"
+            )
+        self._store.check(f"--out {self.shown}")
         for name in (SCORES, DEAD_LETTERS):
-            directory = self.branch(name)
-            if directory.exists() and not directory.is_dir():
-                raise FraudError(f"--out {self.directory}: {directory} is a file; move it away")
-            parts = sorted(directory.glob("*")) if directory.exists() else []
-            if parts and not self.own.is_dir():
+            if not self.url:
+                self._check_branch(name, here=here, taken_up=taken_up)
+            elif not (self.update or taken_up):
+                self._check_unused(name)
+
+    def _check_unused(self, name: str) -> None:
+        try:
+            used = self._store.holds(name)
+        except OSError as error:
+            raise FraudError(f"--out {self.url}: cannot be listed ({reason_of(error)})") from None
+        if used:
+            raise FraudError(
+                f"--out {self.url}: {name} holds what another run wrote; give another place"
+            )
+
+    def _check_branch(self, name: str, *, here: bool, taken_up: bool) -> None:
+        directory = self.directory / name
+        if directory.exists() and not directory.is_dir():
+            raise FraudError(f"--out {self.directory}: {directory} is a file; move it away")
+        parts = sorted(directory.glob("*")) if directory.exists() else []
+        if parts and not self.own.is_dir():
+            raise FraudError(
+                f"--out {self.directory}: {name} holds what no stream wrote; give another directory"
+            )
+        if parts and not taken_up and not (here and self.checkpoint.exists()):
+            with_it = "" if here else "give --savepoint_path to go on with it, or "
+            raise FraudError(
+                f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
+                f"there, so that none can go on; {with_it}give another directory"
+            )
+        for part in parts:
+            if not part.name.startswith(".") and not is_ours(part):
                 raise FraudError(
-                    f"--out {self.directory}: {name} holds what no stream wrote; give another "
-                    "directory"
+                    f"--out {self.directory}: {part} was not written by a stream; move it away"
                 )
-            if parts and not taken_up and not (here and self.checkpoint.exists()):
-                with_it = "" if here else "give --savepoint_path to go on with it, or "
-                raise FraudError(
-                    f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
-                    f"there, so that none can go on; {with_it}give another directory"
-                )
-            for part in parts:
-                if not part.name.startswith(".") and not is_ours(part):
-                    raise FraudError(
-                        f"--out {self.directory}: {part} was not written by a stream; move it away"
-                    )
 
     def begin(self) -> None:
         """Make the directories and hold them, so that no second stream writes there.
@@ -120,20 +146,22 @@ class StreamOutputs:
         Raises:
           FraudError: another process runs a stream there, or the file system refuses.
         """
-        for directory in (self.own, self.branch(SCORES), self.branch(DEAD_LETTERS)):
+        branches = () if self.url else (SCORES, DEAD_LETTERS)
+        for directory in (self.own, *(self.directory / name for name in branches)):
             make_directory(directory)
         try:
             lock.hold(self.directory, lock.lock(self.own / "lock"))
             self.stop_file.unlink(missing_ok=True)
+            # Of streams that were killed, and of earlier versions.
             remove_unfinished(self.own)
+            remove_unfinished(self.directory, f"{_SUMMARY}.")
         except BlockingIOError:
             raise FraudError(
-                f"--out {self.directory}: a stream is running there; stop it, or give another "
-                "directory"
+                f"--out {self.shown}: a stream is running there; stop it, or give another directory"
             ) from None
         except OSError as error:
             raise FraudError(
-                f"--out {self.directory}: cannot be written ({reason_of(error)})"
+                f"--out {self.shown}: cannot be written ({reason_of(error)})"
             ) from None
 
     def stop(self) -> None:
@@ -147,11 +175,11 @@ class StreamOutputs:
           FraudError: the file system refuses.
         """
         try:
-            return (self.own / _ABOUT).read_bytes()
+            return self._store.read(_ABOUT)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FraudError(f"{self.own / _ABOUT}: cannot be read ({reason_of(error)})") from None
+            raise FraudError(f"{self._told(_ABOUT)}: cannot be read ({reason_of(error)})") from None
 
     def write_about(self, about: bytes) -> None:
         """Write what the stream is whose state Beam's runner keeps, whole or not at all.
@@ -159,11 +187,7 @@ class StreamOutputs:
         Raises:
           FraudError: the file system refuses.
         """
-        file = self.own / _ABOUT
-        try:
-            write_file(file, about)
-        except OSError as error:
-            raise FraudError(f"{file}: cannot be written ({reason_of(error)})") from None
+        self._write(_ABOUT, about)
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Write `summary.json`, whole or not at all.
@@ -171,19 +195,36 @@ class StreamOutputs:
         Raises:
           FraudError: the file system refuses.
         """
-        text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+        self._write(_SUMMARY, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+    def _write(self, name: str, data: bytes) -> None:
         try:
-            with whole_file(self.summary, hidden=hidden_beside(self.own / "summary")) as file:
-                file.write(text + b"\n")
+            self._store.write(name, data)
         except OSError as error:
-            raise FraudError(f"{self.summary}: cannot be written ({reason_of(error)})") from None
+            why = reason_of(error)
+            raise FraudError(f"{self._told(name)}: cannot be written ({why})") from None
+
+    def _told(self, name: str) -> str:
+        return f"--out {self.url}" if self.url else self._store.place(name)
 
     def release(self) -> None:
         """Let another stream have the directory."""
         lock.release(self.directory)
 
 
-#: How the archives of streams name their parts (`state.archive`).
+def object_stream_outputs(url: str, *, update: bool) -> StreamOutputs:
+    """The outputs of a stream at a URL, with a directory that goes with this process.
+
+    Args:
+      url: `--out`.
+      update: whether a job that runs is replaced.
+    """
+    directory = Path(tempfile.gettempdir()) / f"beam-fraud-{new_run_id()}"
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return StreamOutputs(directory, url.rstrip("/"), update)
+
+
+#: How the archives of streams name their parts (`shards.archive`).
 _PARTS = "part-[0-9][0-9][0-9]-*.parquet"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from beam_fraud.storage.batch_objects import ObjectOutputs
+from beam_fraud.storage.batch_outputs import RunOutputs
 
 #: A branch, and the name of a file of it.
 _Part = tuple[str, str]
@@ -18,7 +18,7 @@ class Publish(beam.PTransform):
     """Names of parts, by branch, to parts that can be seen; once nothing else is left to do."""
 
     #: Where the run writes.
-    outputs: ObjectOutputs
+    outputs: RunOutputs
     #: What has to be done before, beside the parts.
     after: Sequence[beam.PCollection] = ()
 
@@ -48,7 +48,7 @@ def _nothing(done: object) -> Iterator[_Part]:
     yield from ()
 
 
-def _publish(outputs: ObjectOutputs, parts: list[_Part]) -> None:
+def _publish(outputs: RunOutputs, parts: list[_Part]) -> None:
     kept: dict[str, list[str]] = {}
     for branch, name in parts:
         kept.setdefault(branch, []).append(name)

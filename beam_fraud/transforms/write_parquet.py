@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.storage.batch_objects import BatchOutputs, ObjectOutputs
+from beam_fraud.storage.batch_outputs import RunOutputs
 from beam_fraud.storage.objects import as_os_errors, create, give_up
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 
@@ -27,7 +27,7 @@ class WriteParquet(beam.PTransform):
     """
 
     #: Where the run writes.
-    outputs: BatchOutputs
+    outputs: RunOutputs
     #: Which branch: a key of the outputs' `branches`.
     branch: str
 
@@ -40,7 +40,7 @@ class WriteParquet(beam.PTransform):
         parts = batches | "Parts" >> beam.ParDo(
             _WriteParts(self.outputs, self.branch)
         ).with_output_types(str)
-        if isinstance(self.outputs, ObjectOutputs):
+        if self.outputs.at_url:
             return parts
         return (
             parts
@@ -51,7 +51,7 @@ class WriteParquet(beam.PTransform):
 
 
 class _WriteParts(beam.DoFn):
-    def __init__(self, outputs: BatchOutputs, branch: str) -> None:
+    def __init__(self, outputs: RunOutputs, branch: str) -> None:
         self._outputs = outputs
         self._branch = branch
 
@@ -76,9 +76,8 @@ class _WriteParts(beam.DoFn):
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        at_url = isinstance(self._outputs, ObjectOutputs)
         try:
-            with as_os_errors() if at_url else nullcontext():
+            with as_os_errors() if self._outputs.at_url else nullcontext():
                 yield
         except OSError as error:
             if self._file is not None:

@@ -27,8 +27,7 @@ from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.watch.source import WatchSource
-from beam_fraud.storage.batch_objects import batch_outputs
-from beam_fraud.storage.batch_outputs import FEATURES, SCORE_BRANCHES
+from beam_fraud.storage.batch_outputs import FEATURES, SCORE_BRANCHES, batch_outputs
 from beam_fraud.transforms.read_stream import ReadStream
 from tests.cli.test_commands_score import bundle
 from tests.flink_stand_in import flink_stand_in

@@ -20,8 +20,8 @@ from beam_fraud.schema.stages import SCORED
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.identity import remember, taken_up
 from beam_fraud.storage import objects
-from beam_fraud.storage.batch_objects import ObjectOutputs
-from beam_fraud.storage.stream_objects import object_stream_outputs
+from beam_fraud.storage.batch_outputs import RunOutputs
+from beam_fraud.storage.stream_outputs import object_stream_outputs
 from tests.cli.test_commands_score import bundle
 from tests.flagged import flagged_batch
 from tests.requirements import need_module
@@ -110,7 +110,7 @@ def test_features_with_windows_come_out_as_on_a_disk(
 
 
 def test_publishing_again_changes_nothing(held: Any) -> None:
-    outputs = ObjectOutputs(OUT, "r1")
+    outputs = RunOutputs(OUT, "r1")
     outputs.begin()
     kept, dropped = outputs.part("scores"), outputs.part("scores")
     for part in (kept, dropped):
@@ -121,7 +121,7 @@ def test_publishing_again_changes_nothing(held: Any) -> None:
 
 
 def test_another_run_that_has_published_since_keeps_its_place(held: Any) -> None:
-    first, second = ObjectOutputs(OUT, "r1"), ObjectOutputs(OUT, "r2")
+    first, second = RunOutputs(OUT, "r1"), RunOutputs(OUT, "r2")
     first.publish_parts({})
     second.publish_parts({})
     assert not first.write_summary({})
@@ -134,13 +134,13 @@ def test_another_run_that_has_published_since_keeps_its_place(held: Any) -> None
 def test_a_run_beside_whose_rows_those_of_another_stand_fails(
     held: Any, options: ScoreOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = ObjectOutputs.publish
+    publish = RunOutputs.publish
 
-    def both(self: ObjectOutputs) -> None:
+    def both(self: RunOutputs) -> None:
         publish(self)
         objects.write(f"{OUT}/scores/part-r1-x.parquet", b"rows")
 
-    monkeypatch.setattr(ObjectOutputs, "publish", both)
+    monkeypatch.setattr(RunOutputs, "publish", both)
     with pytest.raises(FraudError, match=r"--out gs://bucket/out: another run has replaced"):
         score.run(options)
     assert "summary.json" not in names(held)
@@ -172,19 +172,19 @@ def test_too_many_dead_letters_leave_what_was_there(held: Any, options: ScoreOpt
 def test_what_no_run_wrote_is_left_alone(held: Any, there: str, said: str) -> None:
     held.objects[f"bucket/out/{there}"] = b"mine"
     with pytest.raises(FraudError, match=said):
-        ObjectOutputs(OUT, "r").begin()
+        RunOutputs(OUT, "r").begin()
     assert names(held) == [there]
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(held: Any) -> None:
     with pytest.raises(FraudError, match=r"^--out gs://other/out: cannot be listed \(") as said:
-        ObjectOutputs("gs://other/out", "r").check()
+        RunOutputs("gs://other/out", "r").check()
     assert "\n" not in str(said.value)
 
 
 def test_a_scheme_that_nobody_knows_is_a_wrong_call() -> None:
     with pytest.raises(UsageError, match=r"^--out ftp://x/y: no file system knows ftp"):
-        ObjectOutputs("ftp://x/y", "r").check()
+        RunOutputs("ftp://x/y", "r").check()
 
 
 @pytest.mark.parametrize("read", [OUT, f"{OUT}/scores", "gs://bucket", f"{OUT}/*.csv"])

@@ -1,4 +1,3 @@
-import itertools
 import json
 import os
 import pickle
@@ -14,7 +13,6 @@ from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, new_run_id
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
-from tests.crash import run_and_die_at
 from tests.flagged import flagged_batch
 
 
@@ -134,28 +132,6 @@ def test_staging_of_a_killed_run_is_removed_and_of_a_living_one_is_not(out):
     assert _scores(out) == ["a"]
     _run(out, "other", "b")
     assert _scores(out) == ["b"]
-
-
-def test_killed_at_any_step_the_outputs_are_old_or_new_after_the_next_start(tmp_path):
-    for step in itertools.count():
-        out = tmp_path / str(step)
-        _run(out, "r1", "a")
-        killed = run_and_die_at(step, lambda out=out: _run(out, "r2", "b", "c"))
-        # What a reader finds at this moment is one run's, or nothing yet: never a mixture.
-        if (out / SCORES).exists():
-            assert _scores(out) in (["a"], ["b", "c"])
-        third = RunOutputs(out, "r3")
-        third.begin()
-        assert _scores(out) in (["a"], ["b", "c"])
-        assert pq.read_table(out / DEAD_LETTERS).schema.equals(DEAD_LETTER)
-        assert _summary(out) in (None, {"a": "r1", "b": "r2"}[_scores(out)[0]])
-        third.abandon()
-        assert not list(out.glob(".incoming-*"))
-        assert not list(out.glob(".starting-*"))
-        if not killed:
-            assert _scores(out) == ["b", "c"]
-            break
-    assert step > 8
 
 
 def test_an_error_while_publishing_is_made_good_by_the_next_run(out, monkeypatch):

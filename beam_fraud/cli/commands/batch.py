@@ -34,8 +34,7 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
-from beam_fraud.storage.batch_objects import BatchOutputs, ObjectOutputs
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, RunOutputs
 from beam_fraud.storage.folder import make_directory
 from beam_fraud.transforms import counters
 
@@ -81,7 +80,7 @@ def plan(options: BatchOptions, sink: FlaggedSink | None = None) -> BatchPlan:
     return BatchPlan(options, beam_options, target_of_batch(options, sink, beam_options))
 
 
-def find(planned: BatchPlan, features: FeatureSet, outputs: BatchOutputs) -> Inputs:
+def find(planned: BatchPlan, features: FeatureSet, outputs: RunOutputs) -> Inputs:
     """Find and check the files that are to be read.
 
     Raises:
@@ -208,7 +207,7 @@ def leave_template(
 
 
 def _note_headers(inputs: Inputs) -> None:
-    if isinstance(inputs.outputs, ObjectOutputs):
+    if inputs.outputs.at_url:
         # Nothing is put through again from there.
         return
     try:
@@ -250,7 +249,7 @@ def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
     _LOG.warning("%s", share.warning())
 
 
-def refuse_replaced(outputs: BatchOutputs) -> NoReturn:
+def refuse_replaced(outputs: RunOutputs) -> NoReturn:
     """Say that another run's files are where those of this run were to be."""
     raise FraudError(
         f"--out {outputs.shown}: another run has replaced the files of run {outputs.run_id}, or "

@@ -10,8 +10,7 @@ from beam_fraud.features.matrix import FeatureSet, table_schema
 from beam_fraud.pipeline.batch import build_features
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.storage.batch_objects import batch_outputs
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, batch_outputs
 from beam_fraud.transforms import counters
 
 

@@ -29,8 +29,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
 from beam_fraud.sinks.base import FlaggedSink
-from beam_fraud.storage.batch_objects import BatchOutputs, batch_outputs
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, batch_outputs
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class _Plan:
     alert_patience: float
 
     @property
-    def outputs(self) -> BatchOutputs:
+    def outputs(self) -> RunOutputs:
         return self.inputs.outputs
 
     @property

@@ -39,8 +39,7 @@ from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.database.connection import sqlite_url
-from beam_fraud.storage.stream_objects import object_stream_outputs
-from beam_fraud.storage.stream_outputs import StreamOutputs
+from beam_fraud.storage.stream_outputs import StreamOutputs, object_stream_outputs
 from beam_fraud.storage.urls import is_url
 
 if TYPE_CHECKING:
