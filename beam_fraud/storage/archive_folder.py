@@ -37,14 +37,14 @@ class UnfinishedPart:
         self._writer.write(batch)
 
     def finish(self) -> Path:
-        """Where the finished file is, hidden still, for `publish`."""
+        """Close the file and return where it is, still hidden, for `publish`."""
         self._writer.close()
         atomic.sync(self._file)
         self._file.close()
         return self._path
 
     def discard(self) -> None:
-        """Give up after a failure, and leave nothing once this object is gone."""
+        """Remove the file after a failure."""
         # Closing would write more, where writing has failed.
         self._path.unlink(missing_ok=True)
 
@@ -76,11 +76,11 @@ class ArchiveFolder:
         self._store.remove([*later, *self._store.list(f".{prefix}*{atomic.ENDING}")])
 
     def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
-        """A part that nobody sees."""
+        """Begin a part that nobody sees."""
         return UnfinishedPart(self._store.scratch, prefix, schema)
 
     def hide(self, part: UnfinishedPart) -> str:
-        """Finish a part, for `publish`; its hidden name."""
+        """Finish a part, for `publish`, and return its hidden name."""
         file = part.finish()
         self._store.take(file)
         return file.name
@@ -90,7 +90,7 @@ class ArchiveFolder:
         return self._store.exists(hidden)
 
     def publish(self, hidden: str, prefix: str, number: int) -> None:
-        """Have a part seen, whole, even if the power goes; once is enough."""
+        """Make a part visible, whole, even if the power fails; a second call changes nothing."""
         if self._at_url and not self.hides(hidden):
             return
         token = f"-{Path(hidden).stem.rpartition('-')[2]}" if self._at_url else ""

@@ -74,7 +74,7 @@ class Directory:
         atomic.write_directory(self.path, files)
 
     def take(self, file: Path) -> None:
-        """Have a finished file of `scratch` here, under its own name."""
+        """Keep a finished file of `scratch` here, under its own name."""
 
     def move(self, name: str, to: str) -> None:
         """Give a file another name; nothing happens if that was done before."""

@@ -53,7 +53,7 @@ class StreamOutputs:
 
     @property
     def stop_file(self) -> Path:
-        """A file that tells the readers to come to an end once it is there."""
+        """A file whose presence asks the readers to stop."""
         return self.own / "stop"
 
     @property
@@ -150,11 +150,16 @@ class StreamOutputs:
         for directory in (self.own, *(self.directory / name for name in branches)):
             make_directory(directory)
         try:
-            lock.hold(self.directory, lock.lock(self.own / "lock"))
-            self.stop_file.unlink(missing_ok=True)
-            # Of streams that were killed, and of earlier versions.
-            remove_unfinished(self.own)
-            remove_unfinished(self.directory, f"{_SUMMARY}.")
+            held = lock.lock(self.own / "lock")
+            try:
+                self.stop_file.unlink(missing_ok=True)
+                # Of streams that were killed, and of earlier versions.
+                remove_unfinished(self.own)
+                remove_unfinished(self.directory, f"{_SUMMARY}.")
+            except OSError:
+                held.release()
+                raise
+            lock.hold(self.directory, held)
         except BlockingIOError:
             raise FraudError(
                 f"--out {self.shown}: a stream is running there; stop it, or give another directory"
@@ -165,11 +170,11 @@ class StreamOutputs:
             ) from None
 
     def stop(self) -> None:
-        """Tell the readers to come to an end."""
+        """Ask the readers to stop."""
         self.stop_file.touch()
 
     def read_about(self) -> bytes | None:
-        """What `write_about` has written there.
+        """Read what `write_about` wrote there.
 
         Raises:
           FraudError: the file system refuses.
@@ -224,14 +229,14 @@ def object_stream_outputs(url: str, *, update: bool) -> StreamOutputs:
     return StreamOutputs(directory, url.rstrip("/"), update)
 
 
-#: How the archives of streams name their parts (`shards.archive`).
+#: How the archives of streams name their parts (`state.archive`).
 _PARTS = "part-[0-9][0-9][0-9]-*.parquet"
 
 
 def claim_archives(
     directories: Sequence[Path], out: Path, checkpoint: LocalCheckpoint | None
 ) -> None:
-    """See that no directory holds the parts of another stream, or of one whose state is lost.
+    """Check that no directory holds the parts of another stream, or of one whose state is lost.
 
     A stream removes parts of which its state knows nothing, as runs that were killed leave them.
 

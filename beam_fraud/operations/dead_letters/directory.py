@@ -16,6 +16,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.operations.dead_letters.headers import read_headers
 from beam_fraud.operations.dead_letters.store import KEPT, KEY, ROWS_AT_A_TIME, Choice
 from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, new_run_id
 from beam_fraud.storage.folder import reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
@@ -59,10 +60,11 @@ class DeadLetterDirectory:
         """As `DeadLetters.mark_replayed`: in a file that appears whole."""
         path = self.directory / f"{REPLAYED}{new_run_id()}.parquet"
         try:
-            writer = ParquetBlockWriter(path, KEY)
-            for batch in keys:
-                writer.write(batch)
-            writer.close()
+            with whole_file(path) as file:
+                writer = ParquetBlockWriter(file, KEY)
+                for batch in keys:
+                    writer.write(batch)
+                writer.close()
         except OSError as error:
             raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
 
