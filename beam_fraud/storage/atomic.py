@@ -49,6 +49,16 @@ def remove_unfinished(directory: Path, stem: str = "") -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_unfinished_of(path: Path) -> None:
+    """Remove what killed processes, also of earlier versions, left of a file nobody writes now.
+
+    Raises:
+      OSError: the file system refuses.
+    """
+    hidden_name(path.parent, path.name).unlink(missing_ok=True)
+    remove_unfinished(path.parent, f"{path.name}.")
+
+
 @contextmanager
 def whole_file(
     path: Path, *, hidden: Path | None = None, mode: int = _MODE, durable: bool = True
@@ -71,10 +81,11 @@ def whole_file(
         with open(hidden, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             if durable:
-                sync(file)
+                # Compressors close what they write to.
+                sync_path(hidden) if file.closed else sync(file)
         move(hidden, path)
         if durable:
-            sync_directory(path.parent)
+            sync_path(path.parent)
     except BaseException:
         with suppress(OSError):
             hidden.unlink(missing_ok=True)
@@ -118,7 +129,7 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
             if old.exists():
                 move(old, target)
             raise
-        sync_directory(target.parent)
+        sync_path(target.parent)
     finally:
         # What could not be put back is not thrown away.
         if target.exists() or not old.exists():
@@ -144,13 +155,13 @@ def sync(file: BinaryIO) -> None:
     _sync(file.fileno())
 
 
-def sync_directory(directory: Path) -> None:
-    """Return once the names in a directory are on its disk.
+def sync_path(path: Path) -> None:
+    """Return once what was written to a file, or the names in a directory, are on its disk.
 
     Raises:
       OSError: the file system refuses.
     """
-    descriptor = os.open(directory, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         _sync(descriptor)
     finally:

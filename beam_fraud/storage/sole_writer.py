@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from beam_fraud.errors import FraudError
-from beam_fraud.storage.atomic import remove_unfinished
+from beam_fraud.storage.atomic import remove_unfinished_of
 from beam_fraud.storage.lock import lock_current
 from beam_fraud.storage.urls import is_url
 
@@ -65,7 +65,7 @@ def _held(option: str, place: Path) -> Iterator[None]:
     try:
         with suppress(OSError):
             # Of a command that was killed.
-            remove_unfinished(place.parent, f"{place.name}.")
+            remove_unfinished_of(place)
         yield
     finally:
         lock.unlink(missing_ok=True)

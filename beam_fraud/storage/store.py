@@ -80,7 +80,7 @@ class Directory:
         """Give a file another name; nothing happens if that was done before."""
         with suppress(FileNotFoundError):
             atomic.move(self.path / name, self.path / to)
-        atomic.sync_directory((self.path / to).parent)
+        atomic.sync_path((self.path / to).parent)
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete files; absent ones are no failure."""

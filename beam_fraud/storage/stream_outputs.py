@@ -13,7 +13,7 @@ import msgspec
 
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.storage import lock
-from beam_fraud.storage.atomic import remove_unfinished
+from beam_fraud.storage.atomic import remove_unfinished, remove_unfinished_of
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED, new_run_id
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.folder import make_directory, reason_of
@@ -155,7 +155,7 @@ class StreamOutputs:
                 self.stop_file.unlink(missing_ok=True)
                 # Of streams that were killed, and of earlier versions.
                 remove_unfinished(self.own)
-                remove_unfinished(self.directory, f"{_SUMMARY}.")
+                remove_unfinished_of(self.directory / _SUMMARY)
             except OSError:
                 held.release()
                 raise

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.storage.atomic import whole_file
+from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
 from beam_fraud.storage.folder import make_directory, reason_of
 
 
@@ -71,6 +71,7 @@ def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
     make_directory(file.parent)
     rows = 0
     try:
+        remove_unfinished_of(file)
         with whole_file(file, mode=0o600) as out:
             for batch in batches:
                 for row in batch.to_pylist():

@@ -10,7 +10,7 @@ import msgspec
 
 from beam_fraud.errors import FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
-from beam_fraud.storage.atomic import whole_file
+from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
 from beam_fraud.storage.folder import reason_of
 from beam_fraud.storage.lock import lock_current
 
@@ -31,6 +31,9 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
         # Alerts are appended under this lock.
         held = lock_current(file, wait=True, flags=os.O_RDONLY)
         with os.fdopen(held.descriptor, "rb") as lines:
+            if not dry_run:
+                # Of an erasure that was killed: it holds rows that are to go.
+                remove_unfinished_of(file)
             gone = sum(_without(line, subject)[1] for line in lines)
             if not gone or dry_run:
                 return gone
