@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from beam_fraud.evaluation.rows import Floats
-from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.bundle import Bundle
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.bundle import Bundle, load_model, read_reference
+from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
+from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.event_time import micros_of
 
 
@@ -31,6 +35,35 @@ class Candidate:
     scores: Floats
     #: A score of at least this is flagged.
     threshold: float
+
+
+def candidate_of(
+    bundle: Bundle, transactions: pa.Table, features: FeatureSet, threshold: float | None = None
+) -> Candidate:
+    """Score transactions by a model.
+
+    Args:
+      bundle: of the model.
+      transactions: n rows as `Schema.transactions` describes them, with velocity features.
+      features: what the model takes.
+      threshold: the score from which to flag, in place of the bundle's own.
+
+    Raises:
+      FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
+    """
+    model = load_model(bundle)
+    matrix = feature_matrix(transactions, features)
+    with doing(f"scoring {len(matrix):,} rows with {bundle.model_id}"):
+        scores = predict_scores(model, matrix)
+    return Candidate(
+        bundle=bundle,
+        model=model,
+        features=features,
+        reference=read_reference(bundle),
+        matrix=matrix,
+        scores=scores,
+        threshold=bundle.thresholds.review if threshold is None else threshold,
+    )
 
 
 def overlap_warning(bundle: Bundle, first: int, last: int) -> str | None:

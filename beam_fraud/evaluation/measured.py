@@ -9,15 +9,17 @@ from datetime import datetime
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.evaluation.protocol import tested, tested_period
 from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
 from beam_fraud.evaluation.segment_columns import schema_to_read, segmentations_of
 from beam_fraud.evaluation.segmentation import Segmentation
-from beam_fraud.features.dataset import Dataset, load_dataset
+from beam_fraud.features.dataset import Dataset, Source, load_dataset
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.handbook import Period
+from beam_fraud.models.metrics import one_class_warning
 from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
@@ -45,6 +47,16 @@ class Evaluated:
     #: Values of `--segment`.
     asked: tuple[str, ...]
 
+    def warnings(self, bundles: Sequence[Bundle]) -> list[str]:
+        """What readers of figures of these rows should know, a line each."""
+        times = event_micros(self.transactions[0])
+        first, last = int(times.min()), int(times.max())
+        labels = self.rows.labels
+        said = [overlap_warning(bundle, first, last) for bundle in bundles]
+        said.append(one_class_warning(len(labels), int(labels.sum())))
+        said.append(None if self.reach is None else self.reach.warning())
+        return [warning for warning in said if warning]
+
     def segmentations(self) -> tuple[Segmentation, ...]:
         """How the rows are divided."""
         return segmentations_of(self.transactions[0], self.rows, self.schema, self.asked)
@@ -52,10 +64,10 @@ class Evaluated:
 
 def evaluated_rows(
     bundles: Sequence[Bundle],
-    files: Sequence[str],
+    files: Source,
     *,
-    schema: str | None,
-    history: Sequence[str],
+    schema: Schema | str | None,
+    history: Source,
     since: datetime | None,
     until: datetime | None,
     protocol: str | None,
@@ -65,9 +77,9 @@ def evaluated_rows(
 
     Args:
       bundles: of the models.
-      files: paths, directories or globs of labelled transactions.
-      schema: a preset or TOML file, in place of the bundles' own.
-      history: of earlier transactions.
+      files: paths, directories or globs of labelled transactions; or a table.
+      schema: a schema, preset or TOML file, in place of the bundles' own.
+      history: of earlier transactions, likewise.
       since: first event time of the rows, or None.
       until: first event time after the rows, or None.
       protocol: which rows are tested, or None for all.
@@ -76,7 +88,7 @@ def evaluated_rows(
     Raises:
       FraudError: there is no row or label, or models would be measured on different rows.
     """
-    given = None if schema is None else load_schema(schema)
+    given = load_schema(schema) if isinstance(schema, str) else schema
     features = [bundle.features_in(given or bundle.schema) for bundle in bundles]
     period = None if protocol is None else tested_period(protocol, bundles, since, until)
     if period is not None:

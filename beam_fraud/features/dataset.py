@@ -1,4 +1,4 @@
-"""Transactions of files as one table, to train, evaluate and try rules on."""
+"""Transactions of files or a table as one table, to train, evaluate and score."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,14 +20,21 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.faults import missing_columns
-from beam_fraud.records.read import read_transactions
+from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.schema.event_time import event_micros, micros_of
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
+from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs
+from beam_fraud.sources.table import InputTable, check_table
 
 _log = logging.getLogger(__name__)
+
+#: Paths, directories or globs, or a table.
+Source: TypeAlias = Sequence[str] | pa.Table
+#: Names of tables, as files have them.
+TABLE, HISTORY_TABLE = "rows", "history"
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,10 @@ class Dataset:
     first_dead: tuple[str, int, str] | None = None
     #: How far velocity features look back and rows before reach; None if there are none.
     reach: WindowReach | None = None
+    #: int64[transactions]: the place of each among all rows that were read, from 0.
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    #: `stages.DEAD_LETTER`, in the order of reading; empty unless they are kept.
+    dead_letters: pa.Table = field(default_factory=DEAD_LETTER.empty_table)
 
     @property
     def rows_dead(self) -> int:
@@ -60,25 +73,27 @@ class Dataset:
 
 
 def load_dataset(
-    files: Sequence[str],
+    files: Source,
     schema: Schema,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    history: Sequence[str] = (),
+    history: Source = (),
     labels: Labels = "required",
+    keep_dead_letters: bool = False,
 ) -> Dataset:
-    """Read the transactions of files in `[since, until)`.
+    """Read the transactions of files or a table in `[since, until)`.
 
     Earlier rows, and those of the history, only fill the windows of velocity features.
 
     Args:
-      files: paths, directories or globs.
+      files: paths, directories or globs; or a table.
       schema: what they hold.
       since: event time from which rows are kept, aware; from the first if None.
       until: event time before which rows are kept, aware; to the last if None.
-      history: paths, directories or globs of earlier transactions.
+      history: paths, directories or globs of earlier transactions; or a table.
       labels: whether every row must have one, or those that have one keep it.
+      keep_dead_letters: whether to keep the rows that are no transactions.
 
     Raises:
       UsageError: labels are required and the schema has no label, or a file is its own history.
@@ -86,15 +101,16 @@ def load_dataset(
     """
     if labels == "required" and schema.role("label") is None:
         raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
-    inputs = find_inputs(files, schema, labels=labels)
-    earlier = find_history(history, inputs, schema, labels=labels)
+    inputs = _inputs(files, schema, labels)
+    earlier = _history(history, inputs, schema, labels)
     first, last = _micros(since), _micros(until)
     # Nothing looks further back than the longest window.
     horizon = look_back(schema.velocity)
     seen_from = None if first is None else first - horizon
-    past, given = (_Rows(schema, seen_from, last, labels) for _ in range(2))
-    files_read = f"reading {len(earlier) + len(inputs):,} files"
-    with doing(files_read, lambda: f"{past.rows_in + given.rows_in:,} rows"):
+    past = _Rows(schema, seen_from, last, labels)
+    given = _Rows(schema, seen_from, last, labels, keep_dead_letters)
+    inputs_read = f"reading {len(earlier) + len(inputs):,} files"
+    with doing(inputs_read, lambda: f"{past.rows_in + given.rows_in:,} rows"):
         past.read(earlier)
         given.read(inputs)
     past.refuse_if_all_are_dead("--history: ")
@@ -106,11 +122,12 @@ def load_dataset(
     order = pc.sort_indices(table, [("event_time", "ascending")])
     with doing(f"computing windows over {len(table):,} rows"):
         table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
-    kept = pc.greater_equal(order, len(table) - given.rows_kept)
+    kept = pc.greater_equal(order, past.rows_kept)
     if first is not None:
         kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
     if earlier or first is not None:
         table = table.filter(kept)
+        order = order.filter(kept.combine_chunks() if isinstance(kept, pa.ChunkedArray) else kept)
     table = table.combine_chunks()
     reach = None
     if horizon and table.num_rows:
@@ -126,19 +143,48 @@ def load_dataset(
         dict(given.missing),
         given.first_dead,
         reach,
+        given.places[np.asarray(order, dtype=np.int64) - past.rows_kept],
+        pa.Table.from_batches(given.dead_letters, DEAD_LETTER),
     )
+
+
+def _inputs(files: Source, schema: Schema, labels: Labels) -> Sequence[InputFile | InputTable]:
+    if isinstance(files, pa.Table):
+        return [check_table(TABLE, files, schema, labels=labels)]
+    return find_inputs(files, schema, labels=labels)
+
+
+def _history(
+    history: Source, inputs: Sequence[InputFile | InputTable], schema: Schema, labels: Labels
+) -> Sequence[InputFile | InputTable]:
+    if isinstance(history, pa.Table):
+        if schema.velocity:
+            return [check_table(HISTORY_TABLE, history, schema, labels=labels)]
+        return find_history((HISTORY_TABLE,), (), schema, labels=labels)
+    files = [file for file in inputs if isinstance(file, InputFile)]
+    return find_history(history, files, schema, labels=labels)
 
 
 class _Rows:
     """The transactions of files in a stretch of time, and what became of the other rows."""
 
-    def __init__(self, schema: Schema, first: int | None, last: int | None, labels: Labels) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        first: int | None,
+        last: int | None,
+        labels: Labels,
+        keep_dead_letters: bool = False,
+    ) -> None:
         self._schema = schema
         self._labels = labels
         self._first = first
         self._last = last
         self.described = schema.transactions(labels=labels)
         self.batches: list[pa.RecordBatch] = []
+        self.dead_letters: list[pa.RecordBatch] = []
+        self._places: list[npt.NDArray[np.int64]] = []
+        self._keep_dead_letters = keep_dead_letters
         self.rows_in = 0
         self.duplicates = 0
         #: Of all transactions that were read, also those that were not kept.
@@ -155,16 +201,30 @@ class _Rows:
     def rows_left_out(self) -> int:
         return self.duplicates + self.reasons.total()
 
-    def read(self, files: Sequence[InputFile]) -> None:
-        for block in read_transactions(files, self._schema, labels=self._labels):
-            self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
-            self.duplicates += block.duplicates
-            self.reasons.update(block.dead_letters.column("reason").to_pylist())
-            if self.first_dead is None:
-                self.first_dead = first_dead_letter([block.dead_letters])
-            self.missing.update(missing_columns(block.dead_letters))
-            batch = block.transactions.drop_columns([POSITION]).replace_schema_metadata(None)
-            self.batches.append(self._between(batch))
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Of each row that was kept, its place among all rows that were read."""
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self._places])
+
+    def read(self, files: Sequence[InputFile | InputTable]) -> None:
+        for file in files:
+            before = self.rows_in
+            for block in read_transactions([file], self._schema, labels=self._labels):
+                self._add(block, before)
+
+    def _add(self, block: ReadBlock, before: int) -> None:
+        """Add a block of a source before which so many rows were read."""
+        self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
+        self.duplicates += block.duplicates
+        self.reasons.update(block.dead_letters.column("reason").to_pylist())
+        if self.first_dead is None:
+            self.first_dead = first_dead_letter([block.dead_letters])
+        if self._keep_dead_letters:
+            self.dead_letters.append(block.dead_letters)
+        self.missing.update(missing_columns(block.dead_letters))
+        batch = self._between(block.transactions)
+        self._places.append(before + batch.column(POSITION).to_numpy())
+        self.batches.append(batch.drop_columns([POSITION]).replace_schema_metadata(None))
 
     def refuse_if_all_are_dead(self, whose: str = "") -> None:
         refusal = DeadShare(self.rows_in, self.reasons, self.first_dead).refusal(None)

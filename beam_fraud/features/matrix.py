@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.features.calendar import is_night, is_weekend
-from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.velocity import Velocity
 
 
@@ -70,6 +70,11 @@ class FeatureSet:
         """The definitions that any of the features comes from, or any of those beside them."""
         names = {*self.names, *self.also}
         return tuple(v for v in self.schema.velocity if not names.isdisjoint(v.names))
+
+    @property
+    def labels(self) -> Labels:
+        """What is made of labels: only features that count known frauds look at them."""
+        return "known" if any(v.needs_labels for v in self.velocity) else "ignored"
 
     @property
     def categorical(self) -> tuple[int, ...]:

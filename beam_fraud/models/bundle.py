@@ -6,7 +6,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -54,14 +54,40 @@ OPTIONAL_FILES = (HISTORY_FILE,)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle, small enough to be sent to every worker; the model stays on disk."""
+    """A checked bundle, small enough to be sent to every worker.
 
-    #: The directory: an absolute local path or a URL that Beam's file systems know.
+    The model stays in the bundle's directory, or in `contents` until the bundle is saved.
+    """
+
+    #: The directory: an absolute local path or a URL that Beam's file systems know; the model's
+    #: name where the bundle is in memory.
     path: str
     #: The model's name and the first 12 hexadecimal digits of its manifest's SHA-256.
     model_id: str
     #: What the bundle says about the model.
     manifest: Manifest
+    #: Name to bytes of every file, where the bundle is in memory; None where it has a directory.
+    contents: Mapping[str, bytes] | None = field(default=None, repr=False)
+
+    def save(self, directory: str | Path) -> Bundle:
+        """Write the files of the bundle to another directory, whole or not at all.
+
+        Args:
+          directory: a path or URL; an earlier bundle there is replaced.
+
+        Returns:
+          The bundle in `directory`, with the same `model_id`.
+
+        Raises:
+          FraudError: something that is no bundle is there, or it cannot be written; or a file of
+            this bundle is missing or changed.
+        """
+        contents = self.contents
+        if contents is None:
+            contents = {name: _read_checked(self, name) for name in self.manifest.files}
+            contents[MANIFEST_FILE] = read_bytes(self.path, MANIFEST_FILE)
+        write_directory(str(directory), contents, last=MANIFEST_FILE)
+        return replace(self, path=_anywhere(str(directory)), contents=None)
 
     @property
     def schema(self) -> Schema:
@@ -127,11 +153,7 @@ def write_bundle(
 
     Args:
       directory: a path or URL; an earlier bundle there is replaced.
-      model: a fitted classifier that joblib can save.
-      manifest: what is known about it; `files` and `versions` are filled in here.
-      reference: the distributions it was trained on.
-      card: the model card, Markdown.
-      files: name to contents of what else goes with it, some of `OPTIONAL_FILES`.
+      model, manifest, reference, card, files: as `make_bundle` takes them.
 
     Returns:
       The bundle as it now is in `directory`.
@@ -139,8 +161,30 @@ def write_bundle(
     Raises:
       FraudError: something that is no bundle is there, or it can't be written.
     """
+    return make_bundle(model, manifest, reference, card, files).save(directory)
+
+
+def make_bundle(
+    model: Any,
+    manifest: Manifest,
+    reference: Reference,
+    card: str,
+    files: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """Make a bundle in memory.
+
+    Args:
+      model: a fitted classifier that joblib can save.
+      manifest: what is known about it; `files` and `versions` are filled in here.
+      reference: the distributions it was trained on.
+      card: the model card, Markdown.
+      files: name to contents of what else goes with it, some of `OPTIONAL_FILES`.
+
+    Raises:
+      FraudError: the model cannot be saved.
+    """
     saved = io.BytesIO()
-    with in_words(directory, lambda reason: f"the model can't be saved ({reason})"):
+    with in_words(manifest.name, lambda reason: f"the model can't be saved ({reason})"):
         joblib.dump(model, saved)
         versions = installed_versions(packages_of(model))
     files = {
@@ -152,8 +196,17 @@ def write_bundle(
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = replace(manifest, files=digests, versions=versions)
     data = encode_manifest(manifest)
-    write_directory(directory, {**files, MANIFEST_FILE: data}, last=MANIFEST_FILE)
-    return Bundle(_anywhere(directory), model_id(manifest.name, data), manifest)
+    contents = {**files, MANIFEST_FILE: data}
+    return Bundle(manifest.name, model_id(manifest.name, data), manifest, contents)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle without opening its model (see `open_bundle`).
+
+    Raises:
+      FraudError: `path` is no bundle, or one that cannot be used here.
+    """
+    return open_bundle(str(path))
 
 
 def open_bundle(path: str) -> Bundle:
@@ -259,8 +312,9 @@ def _anywhere(path: str) -> str:
 
 def _read_checked(bundle: Bundle, name: str) -> bytes:
     try:
-        data = read_bytes(bundle.path, name)
-    except FileNotFoundError:
+        held = bundle.contents
+        data = read_bytes(bundle.path, name) if held is None else held[name]
+    except (FileNotFoundError, KeyError):
         raise FraudError(f"{bundle.path}: {name} is missing from the bundle") from None
     if hashlib.sha256(data).hexdigest() != bundle.manifest.files.get(name):
         raise FraudError(

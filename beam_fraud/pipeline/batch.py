@@ -75,7 +75,7 @@ class Inputs:
     @property
     def labels(self) -> Labels:
         """What is made of labels: only features that count known frauds look at them."""
-        return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
+        return self.features.labels
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files to transactions without a runner, as training and evaluating read them."""
+"""Files and tables to transactions without a runner, as training and evaluating read them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from beam_fraud.records.validate import validate
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import read_segment, split_file
+from beam_fraud.sources.table import InputTable, read_table
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,33 @@ class ReadBlock:
 
 
 def read_transactions(
-    files: Sequence[InputFile], schema: Schema, *, labels: Labels, block_rows: int = 50_000
+    files: Sequence[InputFile | InputTable],
+    schema: Schema,
+    *,
+    labels: Labels,
+    block_rows: int = 50_000,
 ) -> Iterator[ReadBlock]:
-    """Read, parse, validate and deduplicate files one after the other.
+    """Read, parse, validate and deduplicate files and tables one after the other.
 
     Raises:
       FraudError: a file cannot be read.
     """
     for file in files:
         seen = SeenIds() if schema.role("transaction_id") else None
-        for segment in split_file(file, None):
-            for raw in read_segment(segment, schema, block_rows, labels=labels):
-                parsed = parse(raw, schema, labels=labels)
-                transactions, dead = validate(parsed, schema, labels=labels)
-                yield _without_repeated(transactions, dead, seen)
+        for raw in _raw_batches(file, schema, labels, block_rows):
+            parsed = parse(raw, schema, labels=labels)
+            transactions, dead = validate(parsed, schema, labels=labels)
+            yield _without_repeated(transactions, dead, seen)
+
+
+def _raw_batches(
+    file: InputFile | InputTable, schema: Schema, labels: Labels, block_rows: int
+) -> Iterator[pa.RecordBatch]:
+    if isinstance(file, InputTable):
+        yield from read_table(file, block_rows)
+        return
+    for segment in split_file(file, None):
+        yield from read_segment(segment, schema, block_rows, labels=labels)
 
 
 def _without_repeated(

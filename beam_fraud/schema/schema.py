@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Literal, cast, get_type_hints
@@ -189,6 +189,12 @@ class Schema:
     def role(self, role: str) -> str | None:
         """The column that plays `role`, or None."""
         return self.roles.get(role)
+
+    def with_ids(self) -> Schema:
+        """The schema itself, or one that reads ids from a column `transaction_id`."""
+        if "transaction_id" in self.roles:
+            return self
+        return replace(self, roles={"transaction_id": "transaction_id", **self.roles})
 
     def columns(self, *, labels: Labels) -> tuple[str, ...]:
         """Every input column this schema reads, each once, roles first.

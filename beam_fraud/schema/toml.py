@@ -20,7 +20,7 @@ _FEATURE = ("column", "kind", "missing")
 _VELOCITY = ("key", "windows", "aggregates", "delay")
 
 
-def load_schema(name_or_path: str) -> Schema:
+def load_schema(name_or_path: str | Path) -> Schema:
     """The preset of that name, or the schema in that TOML file.
 
     Raises:
@@ -30,14 +30,14 @@ def load_schema(name_or_path: str) -> Schema:
       >>> load_schema("handbook").role("amount")
       'TX_AMOUNT'
     """
-    if name_or_path in PRESETS:
-        return PRESETS[name_or_path]
-    path = Path(name_or_path)
+    name = str(name_or_path)
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
     try:
         if not path.is_file():
             raise UsageError(
-                f"schema {name_or_path!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML "
-                "file"
+                f"schema {name!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML file"
             )
         return schema_from_toml(read_text_file(path), where=str(path))
     except (OSError, UnicodeDecodeError) as error:

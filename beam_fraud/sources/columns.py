@@ -60,6 +60,31 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
     return None
 
 
+def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Labels) -> None:
+    """Check that columns of these names and types can be read by a schema.
+
+    Args:
+      where: the file or table, for the message.
+      arrow: its columns.
+      schema: what they should be.
+      labels: whether labels are read as well.
+
+    Raises:
+      FraudError: a column is missing, there twice or of the wrong type.
+    """
+    for column in required_columns(schema, labels=labels):
+        if column not in arrow.names:
+            raise lacks_column(where, column, arrow.names, schema)
+    for column in schema.columns(labels=labels):
+        if arrow.names.count(column) > 1:
+            raise FraudError(f"{where}: column {column!r} is there twice; rename one of them")
+        if column in arrow.names:
+            type = arrow.field(column).type
+            expected = mistyped(schema, column, type, labels=labels)
+            if expected:
+                raise FraudError(f"{where}: column {column!r} is {type}, should be {expected}")
+
+
 def is_text(type: pa.DataType) -> bool:
     """Whether values of `type` are strings or bytes that may be UTF-8."""
     return bool(

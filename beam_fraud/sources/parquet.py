@@ -13,7 +13,7 @@ import pyarrow.types as pat
 
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.schema import Labels, Schema
-from beam_fraud.sources.columns import lacks_column, mistyped, required_columns
+from beam_fraud.sources.columns import check_columns
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.parquet_metadata import row_groups
 from beam_fraud.sources.parquet_pages import BATCH_BYTES, Sound, sound_groups
@@ -37,18 +37,7 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
       FraudError: the file, the column and what is wrong.
     """
     with _open(path) as (file, source), _damage(f"{path}: is not a readable Parquet file"):
-        arrow = file.schema_arrow
-        for column in required_columns(schema, labels=labels):
-            if column not in arrow.names:
-                raise lacks_column(path, column, arrow.names, schema)
-        for column in schema.columns(labels=labels):
-            if arrow.names.count(column) > 1:
-                raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")
-            if column in arrow.names:
-                type = arrow.field(column).type
-                expected = mistyped(schema, column, type, labels=labels)
-                if expected:
-                    raise FraudError(f"{path}: column {column!r} is {type}, should be {expected}")
+        check_columns(path, file.schema_arrow, schema, labels=labels)
         rows, grouped = int(file.metadata.num_rows), sum(g.rows for g in row_groups(source))
         if rows != grouped:
             raise ValueError(f"it promises {rows} rows, and {grouped} in row groups")
@@ -112,7 +101,7 @@ def _batches(
             # Parquet takes `a` for the folder of a column `a.b` and reads that as well.
             batch = batch.select(columns)
             batch.validate()
-            arrays = [_checked(column) for column in batch.columns]
+            arrays = [checked(column) for column in batch.columns]
             batch = pa.RecordBatch.from_arrays(arrays, names=columns)
         if left is not None:
             batch = batch.slice(0, left)
@@ -136,7 +125,7 @@ def _joined(batches: Iterator[pa.RecordBatch], block_rows: int) -> Iterator[pa.R
         yield pa.concat_batches(some)
 
 
-def _checked(column: pa.Array) -> pa.Array:
+def checked(column: pa.Array) -> pa.Array:
     """A column that kernels can be given: Arrow believes a file's indices, and filters no views."""
     if pat.is_dictionary(column.type):
         indices, size = pc.min_max(column.indices), len(column.dictionary)

@@ -37,10 +37,12 @@ class Alert(beam.PTransform):
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
         """One step."""
-        return flagged | beam.ParDo(_Alert(self.outbox, self.channels, self.context))
+        return flagged | beam.ParDo(QueueAlerts(self.outbox, self.channels, self.context))
 
 
-class _Alert(beam.DoFn):
+class QueueAlerts(beam.DoFn):
+    """Puts alerts of flagged batches into an outbox, many rows in one transaction."""
+
     def __init__(
         self, outbox: Outbox, channels: tuple[str, ...], context: AlertContext | None
     ) -> None:
@@ -49,14 +51,17 @@ class _Alert(beam.DoFn):
         self._context = context
 
     def start_bundle(self) -> None:
+        """Nothing waits."""
         self._waiting: list[pa.RecordBatch] = []
 
-    def process(self, flagged: pa.RecordBatch) -> None:
+    def process(self, flagged: pa.RecordBatch, prepared: bool = True) -> None:
+        """Keep a batch until there are enough rows; `prepared` makes it wait for the tables."""
         self._waiting.append(flagged)
         if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
             self._queue()
 
     def finish_bundle(self) -> None:
+        """Queue the rest."""
         if self._waiting:
             self._queue()
 

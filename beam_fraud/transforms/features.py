@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table
+from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.toml import load_schema
 from beam_fraud.transforms.counters import ROWS_OUT, count
+from beam_fraud.transforms.parse import ParseRecords
+from beam_fraud.transforms.records import Output, Record, check_output, dead_letters_as, table_as
+from beam_fraud.transforms.velocity import VelocityOfRecords
 
 #: Transactions and their features, float64[n, features].
 Featured = tuple[pa.RecordBatch, np.ndarray]
@@ -53,3 +60,45 @@ def _table(transactions: pa.RecordBatch, features: FeatureSet) -> Iterator[pa.Re
     if len(transactions):
         count(ROWS_OUT, len(transactions))
         yield feature_table(transactions, features)
+
+
+class Computed(NamedTuple):
+    """What `ComputeFeatures` gives; every record is in one of the two."""
+
+    #: `transaction_id` and a column for each feature.
+    features: beam.PCollection[Any]
+    #: Rows of `stages.DEAD_LETTER`.
+    dead_letters: beam.PCollection[Any]
+
+
+@dataclass
+class ComputeFeatures(beam.PTransform):
+    """Records of any pipeline to their features, those of `beam-fraud features`, and dead letters.
+
+    Takes what `ParseTransactions` takes. Velocity features need all rows of a key, so a bounded
+    collection in the global window.
+    """
+
+    #: A schema, the name of a preset or a TOML file.
+    schema: Schema | str | Path
+    #: Paths, directories or globs of earlier transactions, which fill windows.
+    history: Sequence[str | Path] = ()
+    #: What both results hold: `rows` or `batches`.
+    output: Output = "rows"
+
+    def expand(self, records: beam.PCollection[Record]) -> Computed:
+        """Parse, add velocity features, compute."""
+        check_output(self.output)
+        schema = self.schema if isinstance(self.schema, Schema) else load_schema(self.schema)
+        features = FeatureSet(schema.with_ids())
+        parsed = records | ParseRecords(features.schema, features.labels)
+        history = tuple(str(file) for file in self.history)
+        table = (
+            parsed.transactions
+            | "Velocity" >> VelocityOfRecords(features, history, features.labels)
+            | "Features" >> FeatureTable(features)
+        )
+        return Computed(
+            table | "Table" >> table_as(self.output, table_schema(features)),
+            parsed.dead_letters | "DeadLetters" >> dead_letters_as(self.output),
+        )

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -17,8 +19,17 @@ from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.raw import POSITION, is_of_labels, sources_of
 from beam_fraud.transforms.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_AHEAD, ROWS_DEAD, count
+from beam_fraud.transforms.records import (
+    GatherRecords,
+    Output,
+    Record,
+    check_output,
+    dead_letters_as,
+    table_as,
+)
 
 
 @dataclass
@@ -139,3 +150,65 @@ class OnlyTransactions(beam.PTransform):
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
         return batches | beam.Filter(lambda batch: not is_of_labels(batch))
+
+
+class Parsed(NamedTuple):
+    """What `ParseTransactions` gives; every record is in one of the two."""
+
+    #: Rows of `Schema.transactions`.
+    transactions: beam.PCollection[Any]
+    #: Rows of `stages.DEAD_LETTER`.
+    dead_letters: beam.PCollection[Any]
+
+
+@dataclass
+class ParseTransactions(beam.PTransform):
+    """Records of any pipeline to validated transactions, and dead letters.
+
+    Takes dicts, `beam.Row` and other named tuples, JSON objects as text, and `pyarrow.RecordBatch`.
+    A record that is no transaction costs only itself. A schema without a column for
+    `transaction_id` reads it from the field of that name: records have no positions to make it of.
+    """
+
+    #: A schema, the name of a preset or a TOML file.
+    schema: Schema | str | Path
+    #: Whether labels are `ignored`, read where they are `known`, or `required`.
+    labels: Labels = "ignored"
+    #: What both results hold: `rows` or `batches`.
+    output: Output = "rows"
+
+    def expand(self, records: beam.PCollection[Record]) -> Parsed:
+        """Gather, parse, validate."""
+        check_output(self.output)
+        schema = self.schema if isinstance(self.schema, Schema) else load_schema(self.schema)
+        parsed = records | ParseRecords(schema.with_ids(), self.labels)
+        described = schema.with_ids().transactions(labels=self.labels)
+        return Parsed(
+            parsed.transactions | "Transactions" >> table_as(self.output, described),
+            parsed.dead_letters | "DeadLetters" >> dead_letters_as(self.output),
+        )
+
+
+@dataclass
+class ParseRecords(beam.PTransform):
+    """Records of any pipeline to batches of transactions and of dead letters."""
+
+    #: What records should be; it gives a column for `transaction_id`.
+    schema: Schema
+    #: What is made of labels.
+    labels: Labels
+
+    def expand(self, records: beam.PCollection[Record]) -> Parsed:
+        """Gather, parse, validate; positions and origin end here."""
+        checked = (
+            records
+            | "Records" >> GatherRecords(self.schema, self.labels)
+            | "Parse" >> Parse(self.schema, self.labels)
+            | "Validate" >> Validate(self.schema, self.labels)
+        )
+        named = beam.Map(_without_position).with_output_types(pa.RecordBatch)
+        return Parsed(checked[VALID] | "Named" >> named, checked[DEAD])
+
+
+def _without_position(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.drop_columns([POSITION]).replace_schema_metadata(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,18 +11,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 import apache_beam as beam
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.errors import FraudError, fix_of
+from beam_fraud.errors import FraudError, UsageError, fix_of
 from beam_fraud.features.hashing import IdHash
+from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key, part_of
+from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.sources.source import find_history
 from beam_fraud.storage.folder import reason_of
+from beam_fraud.transforms.counters import EARLIEST_HISTORY_ROW, EARLIEST_ROW, note_earliest
+from beam_fraud.transforms.order import FromFile, Order
+from beam_fraud.transforms.read import ReadHistory
+from beam_fraud.transforms.shuffle.order import ORDER, order_of
 from beam_fraud.transforms.shuffle.spill import SpilledPart, SpillWriter, split
 from beam_fraud.transforms.shuffle.velocity import velocity_of_part
 
+_LOG = logging.getLogger(__name__)
 #: Parts on this machine: one at a time is in memory, and while it is split a little of each.
 _LOCAL_PARTS = 32
 #: Parts on a cluster, whose size nobody knows here.
@@ -72,6 +85,76 @@ class AddVelocity(beam.PTransform):
         return transactions | f"Spill {label}" >> beam.ParDo(
             _Spill(key, self.spill, self.hashing)
         ).with_output_types(tuple[int, SpilledPart])
+
+
+#: Orders that come of numbers stay below, those of hashes above.
+_HASHED = 1 << 61
+
+
+@dataclass
+class VelocityOfRecords(beam.PTransform):
+    """Transactions of a bounded collection to the same with velocity features.
+
+    Records have no positions: of transactions of one key and time, that with the lower number for
+    an id comes first; ids that are no numbers come after those, in an order of their own that is
+    the same in every run.
+    """
+
+    #: What is computed, of which schema.
+    features: FeatureSet
+    #: Paths, directories or globs of earlier transactions.
+    history: tuple[str, ...]
+    #: What is made of their labels.
+    labels: Labels
+    #: Rows of a batch.
+    block_rows: int = 50_000
+
+    def expand(
+        self, transactions: beam.PCollection[pa.RecordBatch]
+    ) -> beam.PCollection[pa.RecordBatch]:
+        """Read the history, bring the rows of each key together, leave the history out."""
+        schema = self.features.schema
+        files = find_history(self.history, (), schema, labels=self.labels)
+        if not self.features.velocity:
+            return transactions
+        self._refuse_open(transactions)
+        if not files:
+            reach = WindowReach(look_back(self.features.velocity), history=False)
+            _LOG.warning("%s", reach.warning())
+        ordered = [
+            transactions
+            | "Order" >> beam.Map(_ordered_by_id, len(files)).with_output_types(pa.RecordBatch)
+        ]
+        if files:
+            read = ReadHistory(tuple(files), schema, self.labels, self.block_rows)
+            order = Order([file.name for file in files], earliest=EARLIEST_HISTORY_ROW)
+            root = transactions.pipeline
+            ordered.append(root | "History" >> read | "OrderHistory" >> order)
+        add = AddVelocity(self.features.velocity, self.block_rows, None)
+        return tuple(ordered) | "Velocity" >> add | "Given" >> FromFile(len(files))
+
+    def _refuse_open(self, transactions: beam.PCollection[pa.RecordBatch]) -> None:
+        if transactions.is_bounded and transactions.windowing.is_default():
+            return
+        what = "windowed" if transactions.is_bounded else "unbounded"
+        raise UsageError(
+            f"the model has velocity features, and the collection is {what}: a key's windows need "
+            "all of its rows; use `beam-fraud stream` for what never ends, or score a bounded "
+            "collection in the global window"
+        )
+
+
+def _ordered_by_id(transactions: pa.RecordBatch, file: int) -> pa.RecordBatch:
+    note_earliest(EARLIEST_ROW, transactions)
+    ids = transactions.column("transaction_id")
+    number = pc.match_substring_regex(ids, "^[0-9]{1,17}$")
+    values = pc.if_else(number, ids, "0").cast(pa.int64())
+    if not pc.all(number).as_py():
+        # The same in every process, as Python's own hashes are not.
+        hashes = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
+        other = (hashes >> np.uint64(4)).astype(np.int64) + _HASHED
+        values = pc.if_else(number, values, pa.array(other))
+    return transactions.append_column(ORDER, order_of(file, values))
 
 
 def _split(

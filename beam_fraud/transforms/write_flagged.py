@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.errors import UsageError
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter, TransformSink, WriterSink
-from beam_fraud.sinks.database import DatabaseWriter
+from beam_fraud.sinks.database import DatabaseSink, DatabaseWriter
+from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
+from beam_fraud.transforms.decide import Flagged
+from beam_fraud.transforms.records import GatherScored, Record
 
 #: Flagged rows that are written together, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
@@ -18,25 +23,56 @@ _ROWS_AT_A_TIME = 10_000
 
 @dataclass
 class WriteFlagged(beam.PTransform):
-    """Flagged rows to a sink: by its own transform, or one connection a bundle of the runner."""
+    """Flagged rows to a sink: by its own transform, or one connection a bundle of the runner.
 
-    #: Where they go.
-    sink: FlaggedSink
+    In a pipeline of one's own, `WriteFlagged("postgresql://USER@HOST/DATABASE")` after `Score`: it
+    takes scored rows, dicts or batches, makes the tables, and writes those rows that are flagged.
+    The same row twice changes nothing. The command gives the sink itself, and flagged batches.
+
+    Raises, when it is applied:
+      UsageError: the URL names no database.
+    """
+
+    #: Where they go: the URL of a database, or a sink that the launcher begins and commits.
+    sink: FlaggedSink | str
     #: The run.
-    run_id: str
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     #: Names of channels whose alerts are queued in the same transaction, if the sink is a database.
     channels: tuple[str, ...] = ()
     #: What these alerts tell beside their rows.
     context: AlertContext | None = None
 
-    def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
+    def expand(self, flagged: beam.PCollection[Record]) -> beam.PCollection[None]:
         """One step, or the sink's own transform."""
+        if isinstance(self.sink, str):
+            return self._to_database(flagged, self.sink)
         if isinstance(self.sink, TransformSink):
             return flagged | self.sink.transform(self.run_id)
         assert isinstance(self.sink, WriterSink)
         return flagged | beam.ParDo(
             _WriteFlagged(self.sink, self.run_id, self.channels, self.context)
         )
+
+    def _to_database(self, scored: beam.PCollection[Record], url: str) -> beam.PCollection[None]:
+        sink = parse_sink(url)
+        if not isinstance(sink, DatabaseSink):
+            raise UsageError(
+                f"WriteFlagged: {sink.describe()} is no database; write rows there by the "
+                "transforms of Beam, such as WriteToParquet or WriteToBigQuery"
+            )
+        sinks = scored.pipeline | "Sink" >> beam.Create([sink], reshuffle=False)
+        begun = sinks | "Tables" >> beam.Map(_prepare).with_output_types(bool)
+        flagged = scored | "Batches" >> GatherScored() | "Flagged" >> Flagged()
+        step = beam.ParDo(
+            _WriteFlagged(sink, self.run_id, self.channels, self.context),
+            beam.pvalue.AsSingleton(begun),
+        )
+        return flagged | "Write" >> step.with_output_types(None)
+
+
+def _prepare(sink: DatabaseSink) -> bool:
+    sink.prepare()
+    return True
 
 
 class _WriteFlagged(beam.DoFn):
@@ -58,7 +94,7 @@ class _WriteFlagged(beam.DoFn):
         self._writer: SinkWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
 
-    def process(self, batch: pa.RecordBatch) -> None:
+    def process(self, batch: pa.RecordBatch, begun: bool = True) -> None:
         self._waiting.append(batch)
         if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
             self._write()

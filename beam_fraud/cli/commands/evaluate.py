@@ -21,15 +21,13 @@ from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
-from beam_fraud.evaluation.candidate import Candidate, overlap_warning
+from beam_fraud.evaluation.candidate import Candidate, candidate_of
 from beam_fraud.evaluation.cost import parse_cost
 from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, evaluate_models
 from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
-from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle, read_reference
+from beam_fraud.models.bundle import check_packages, open_bundle
 from beam_fraud.models.handbook import card_precision
-from beam_fraud.models.metrics import measure, one_class_warning
-from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import LeastCost
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.event_time import event_micros, moment_of
@@ -47,8 +45,9 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     Raises:
       FraudError: there is no label or no row, or a bundle can't be used.
     """
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
-        raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+    threshold = options.threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: must be from 0 to 1")
     files, png = report_files(options.out, _ENDINGS), png_directory(options.png)
     prices = parse_cost(options.cost)
     refuse_bundles((*options.files, *options.history))
@@ -69,17 +68,13 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     if evaluated.dataset.rows_dead:
         _log.warning("%s", evaluated.dataset.left_out)
     candidates = [
-        _candidate(evaluated, place, bundle, options.threshold)
+        candidate_of(bundle, evaluated.transactions[place], evaluated.features[place], threshold)
         for place, bundle in enumerate(bundles)
     ]
     times = event_micros(evaluated.transactions[0])
     first, last = int(times.min()), int(times.max())
     rows = evaluated.rows
-    alone = one_class_warning(len(rows.labels), int(rows.labels.sum()))
-    warnings = [w for bundle in bundles if (w := overlap_warning(bundle, first, last))]
-    warnings += [] if alone is None else [alone]
-    reach = evaluated.reach
-    warnings += [] if reach is None or (short := reach.warning()) is None else [short]
+    reach, warnings = evaluated.reach, evaluated.warnings(bundles)
     for warning in warnings:
         _log.warning("%s", warning)
     found = bootstrap(
@@ -125,24 +120,6 @@ def render(result: dict[str, object]) -> str:
         lines += ["", *render_intervals(result, bootstrapped)]
     reports = (f"report: {path}" for path in cast(list[str], result["reports"]))
     return "\n".join([*lines, "", *reports]).rstrip()
-
-
-def _candidate(
-    evaluated: Evaluated, place: int, bundle: Bundle, threshold: float | None
-) -> Candidate:
-    model, features = load_model(bundle), evaluated.features[place]
-    matrix = feature_matrix(evaluated.transactions[place], features)
-    with doing(f"scoring {len(matrix):,} rows with {bundle.model_id}"):
-        scores = predict_scores(model, matrix)
-    return Candidate(
-        bundle=bundle,
-        model=model,
-        features=features,
-        reference=read_reference(bundle),
-        matrix=matrix,
-        scores=scores,
-        threshold=bundle.thresholds.review if threshold is None else threshold,
-    )
 
 
 def _figures(

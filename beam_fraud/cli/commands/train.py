@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,22 +13,19 @@ from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.commands.validation import check_division, delay_of, remove_own_store, tuning_of
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import UsageError, need_extras
-from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.velocity.reach import look_back, spoken
-from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
+from beam_fraud.models.bundle import MANIFEST_FILE
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
-from beam_fraud.models.card import model_card
 from beam_fraud.models.class_weight import with_class_weight
+from beam_fraud.models.fitting import Rows, fit_bundle
 from beam_fraud.models.folds import summary
 from beam_fraud.models.kinds import model_kind
-from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
+from beam_fraud.models.manifest import model_name
 from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
-from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained, train
-from beam_fraud.models.unlabelled import has_both_classes, train_unlabelled
+from beam_fraud.models.training import DECLINE_OPTION, Recipe
 from beam_fraud.schema.duration import SECOND
-from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.sole_writer import sole_writer
 
@@ -158,35 +154,17 @@ def run(options: TrainOptions) -> dict[str, object]:
     refuse_bundles((*options.files, *options.history))
     check_directory(options.out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    # A kind that looks at no labels takes rows without any; those of both classes judge it.
-    dataset = load_dataset(
-        options.files,
+    fitted = fit_bundle(
+        Rows(options.files, options.history, since, until),
         schema,
-        since=since,
-        until=until,
-        history=options.history,
-        labels="required" if kind.supervised else "known",
+        recipe,
+        name=name,
+        rules=(options.threshold, options.decline),
+        data=tuple(Path(file).name for file in options.files),
+        warn=lambda warning: _log.warning("%s", warning),
     )
-    judged = kind.supervised or has_both_classes(dataset.transactions)
-    if judged and not kind.supervised and dataset.transactions.column("label").null_count:
-        dataset = load_dataset(
-            options.files, schema, since=since, until=until, history=options.history
-        )
-    if dataset.rows_dead:
-        _log.warning("%s", dataset.left_out)
-    fit = train if judged else train_unlabelled
-    trained = fit(dataset.transactions, schema, recipe)
-    for warning in trained.warnings:
-        _log.warning("%s", warning)
-    data = tuple(Path(file).name for file in options.files)
-    bundle = write_bundle(
-        options.out,
-        trained.model,
-        _manifest(name, schema, trained),
-        trained.reference,
-        model_card(name, trained, recipe, data, options.threshold, options.decline),
-        trained.kind.files(trained.model),
-    )
+    trained, dataset = fitted.trained, fitted.dataset
+    bundle = fitted.bundle.save(options.out)
     remove_own_store(options)
     back = look_back(schema.velocity)
     return {
@@ -249,21 +227,3 @@ def _windows(result: dict[str, Any]) -> list[str]:
         f"Its windows look back {back}: give score, evaluate and stream the transactions before as "
         "--history."
     ]
-
-
-def _manifest(name: str, schema: Schema, trained: Trained) -> Manifest:
-    return Manifest(
-        name=name,
-        kind=trained.kind.name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        features=trained.features.names,
-        **schema_fields(schema),
-        thresholds=Thresholds(trained.threshold, trained.decline),
-        categories=trained.features.categories,
-        settings=trained.settings,
-        trained_on=trained.trained_on,
-        metrics={}
-        if trained.metrics is None
-        else {"rows_of": trained.reported_on, **trained.metrics.to_dict()},
-        microseconds_per_row=trained.microseconds_per_row,
-    )

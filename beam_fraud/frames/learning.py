@@ -1,0 +1,210 @@
+"""Labelled rows to models and figures, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.evaluation.bootstrap import Interval, bootstrap
+from beam_fraud.evaluation.candidate import candidate_of
+from beam_fraud.evaluation.explore.exploration import Exploration
+from beam_fraud.evaluation.explore.exploration import explore as explore_dataset
+from beam_fraud.evaluation.measured import evaluated_rows
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.frames.rows import (
+    Transactions,
+    bundle_of,
+    history_of,
+    moment_of,
+    names_of,
+    schema_of,
+    source_of,
+    warn,
+)
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.fitting import Rows, fit_bundle
+from beam_fraud.models.kinds import model_kind
+from beam_fraud.models.manifest import model_name
+from beam_fraud.models.metrics import Metrics, measure
+from beam_fraud.models.threshold import parse_threshold
+from beam_fraud.models.training import Recipe
+from beam_fraud.schema.schema import Labels, Schema
+
+
+def train(
+    transactions: Transactions,
+    *,
+    schema: Schema | str | Path,
+    model: str = "hist_gradient_boosting",
+    settings: Mapping[str, object] | None = None,
+    history: Transactions | None = None,
+    threshold: str = "f1",
+    valid_from: datetime | str | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> Bundle:
+    """Train a model as `beam-fraud train` does: later rows choose, then all are fitted.
+
+    Args:
+      transactions: labelled rows: a data frame, an Arrow table, or paths, directories or globs of
+        files. The order does not matter.
+      schema: a schema, the name of a preset or a TOML file.
+      model: a kind, such as `logistic` or `hist_gradient_boosting`.
+      settings: of the kind, in place of its own, such as `{"max_iter": 50}`.
+      history: earlier transactions, which only fill the windows of velocity features.
+      threshold: how the score to flag from is chosen: `f1`, `precision=X`, `recall=X`, `budget=N`
+        alerts a day, `cost=FN:FP` or a score.
+      valid_from: event time of the first row that chooses, UTC; None: the last fifth choose.
+      seed: of everything random.
+      name: of the model; the kind if None.
+
+    Returns:
+      A bundle in memory; `save` writes it to a directory.
+
+    Raises:
+      UsageError: an argument cannot be meant.
+      FraudError: the rows, or what is asked of them, cannot make a model.
+    """
+    described = schema_of(schema)
+    given = tuple(f"{key}={value}" for key, value in (settings or {}).items())
+    kind = model_kind(model, given)
+    kind.check_packages()
+    recipe = Recipe(
+        kind=kind,
+        rule=parse_threshold(threshold),
+        valid_from=moment_of("valid_from", valid_from),
+        seed=seed,
+    )
+    labels: Labels = "required" if kind.supervised else "known"
+    rows = Rows(source_of(transactions, described, labels), history_of(history, described, labels))
+    said: list[str] = []
+    fitted = fit_bundle(
+        rows,
+        described,
+        recipe,
+        name=model_name(name, kind.name),
+        rules=(threshold, None),
+        data=names_of(transactions),
+        warn=said.append,
+    )
+    for warning in said:
+        warn(warning)
+    return fitted.bundle
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a model's scores of labelled transactions are worth."""
+
+    #: Name of the model and digest of its manifest.
+    model_id: str
+    #: Figures at the threshold, and over all thresholds.
+    metrics: Metrics
+    #: 95 % intervals of the figures that have one, by bootstrap; None where it is not defined.
+    intervals: dict[str, Interval | None]
+    #: Number of rows that are no transactions.
+    rows_dead: int
+    #: Number of rows that repeat an id.
+    rows_duplicate: int
+    #: What a reader of the figures should know first.
+    warnings: tuple[str, ...]
+
+
+def evaluate(
+    transactions: Transactions,
+    model: Bundle | str | Path,
+    *,
+    history: Transactions | None = None,
+    threshold: float | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """Measure a model on labelled transactions, with the figures of `beam-fraud evaluate`.
+
+    Args:
+      transactions: labelled rows, as `train` takes them.
+      model: a bundle, its directory or its URL.
+      history: earlier transactions, which only fill the windows of velocity features.
+      threshold: the score to flag from, 0 to 1, in place of the bundle's own.
+      resamples: of the bootstrap.
+      seed: of the bootstrap.
+
+    Raises:
+      UsageError: an argument cannot be meant.
+      FraudError: there is no label or no row, or the bundle cannot be used.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"threshold={threshold:g}: must be from 0 to 1")
+    bundle = bundle_of(model)
+    schema = bundle.schema
+    evaluated = evaluated_rows(
+        [bundle],
+        source_of(transactions, schema, "required"),
+        schema=None,
+        history=history_of(history, schema, "required"),
+        since=None,
+        until=None,
+        protocol=None,
+        segments=(),
+    )
+    [rows], [features] = evaluated.transactions, evaluated.features
+    candidate = candidate_of(bundle, rows, features, threshold)
+    labels = evaluated.rows.labels
+    resampled = bootstrap(
+        labels,
+        [candidate.scores],
+        [candidate.threshold],
+        accounts=evaluated.rows.accounts,
+        count=resamples,
+        seed=seed,
+    )
+    dataset = evaluated.dataset
+    said = [dataset.left_out] if dataset.rows_dead else []
+    said += evaluated.warnings([bundle])
+    for warning in said:
+        warn(warning)
+    return Measurement(
+        model_id=bundle.model_id,
+        metrics=measure(labels, candidate.scores, candidate.threshold),
+        intervals=resampled.intervals(0),
+        rows_dead=dataset.rows_dead,
+        rows_duplicate=dataset.rows_duplicate,
+        warnings=tuple(said),
+    )
+
+
+def explore(
+    transactions: Transactions,
+    *,
+    schema: Schema | str | Path,
+    history: Transactions | None = None,
+) -> Exploration:
+    """Explore transactions as `beam-fraud explore` does, without its page.
+
+    Args:
+      transactions: rows, labelled or not, as `train` takes them.
+      schema: a schema, the name of a preset or a TOML file.
+      history: earlier transactions, which only fill the windows of velocity features.
+
+    Returns:
+      Balance, missing values, distributions, separations, suspects and advice; rows that are no
+      transactions are counted by reason.
+
+    Raises:
+      FraudError: there is no transaction, or a file or a column cannot be used.
+    """
+    described = schema_of(schema)
+    dataset = load_dataset(
+        source_of(transactions, described, "known"),
+        described,
+        history=history_of(history, described, "known"),
+        labels="known",
+    )
+    if not dataset.transactions.num_rows:
+        raise FraudError(f"no transaction to explore among {dataset.rows_in:,} rows")
+    if dataset.rows_dead:
+        warn(dataset.left_out)
+    return explore_dataset(dataset, described)

@@ -1,0 +1,209 @@
+"""What people give and get back: data frames, Arrow tables and files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.features.dataset import Source, load_dataset
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import Bundle, check_packages, load_bundle
+from beam_fraud.records.dead_share import DeadShare
+from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.schema.toml import load_schema
+
+#: Paths, directories or globs.
+Files: TypeAlias = str | Path | Sequence[str | Path]
+#: Rows of transactions, whatever holds them.
+Transactions: TypeAlias = pd.DataFrame | pa.Table | Files
+#: What is done about rows that are no transactions.
+OnInvalid: TypeAlias = Literal["raise", "keep"]
+#: A `pandas.DataFrame` for a data frame, a `pyarrow.Table` for a table or files.
+Frame = TypeVar("Frame")
+
+#: Frames from which a warning is shown: `warn` itself, the function here and the public one.
+_STACK = 4
+
+
+@dataclass(frozen=True)
+class Checked(Generic[Frame]):
+    """The result for valid rows, and the rows that are no transactions."""
+
+    #: A row for each transaction.
+    rows: Frame
+    #: `source`, `position`, `reason`, `detail` and `payload` of each row that is none.
+    dead_letters: Frame
+    #: Number of rows whose transaction_id an earlier row of the same source has; left out.
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Transactions in the order in which they were given."""
+
+    #: `Schema.transactions` and the velocity features.
+    transactions: pa.Table
+    #: `stages.DEAD_LETTER`.
+    dead_letters: pa.Table
+    #: Number of rows that repeat an id.
+    duplicates: int
+    #: int64[transactions]: the place of each among all rows that were given.
+    places: npt.NDArray[np.int64]
+
+    def result(
+        self, rows: pa.Table, given: Transactions, on_invalid: OnInvalid
+    ) -> pd.DataFrame | pa.Table | Checked[pd.DataFrame] | Checked[pa.Table]:
+        """Rows as people get them back.
+
+        Args:
+          rows: one for each transaction, in their order.
+          given: what they were made of.
+          on_invalid: `keep` gives the dead letters as well.
+        """
+        if not isinstance(given, pd.DataFrame):
+            if on_invalid == "raise":
+                return rows
+            return Checked(rows, self.dead_letters, self.duplicates)
+        frame = rows.to_pandas().set_axis(given.index[self.places])
+        if on_invalid == "raise":
+            return frame
+        dead = self.dead_letters.to_pandas()
+        dead = dead.set_axis(given.index[dead["position"].to_numpy(dtype=np.int64)])
+        return Checked(frame, dead, self.duplicates)
+
+
+def read(
+    transactions: Transactions,
+    history: Transactions | None,
+    features: FeatureSet,
+    on_invalid: OnInvalid,
+) -> Reading:
+    """Validate rows and add their velocity features, point-in-time correct.
+
+    Warns of repeated ids, of windows that earlier rows do not fill and of dead letters.
+
+    Raises:
+      UsageError: `on_invalid` is unknown.
+      FraudError: rows cannot be read; some, or all, are no transactions.
+    """
+    if on_invalid not in ("raise", "keep"):
+        raise UsageError(f"on_invalid={on_invalid!r}: must be 'raise' or 'keep'")
+    schema = features.schema
+    labels = features.labels
+    dataset = load_dataset(
+        source_of(transactions, schema, labels),
+        schema,
+        history=history_of(history, schema, labels),
+        labels=labels,
+        keep_dead_letters=True,
+    )
+    if dataset.rows_dead:
+        share = DeadShare(dataset.rows_in, dataset.dead_reasons, dataset.first_dead)
+        said = f"{dataset.rows_dead:,} of {dataset.rows_in:,} rows are no transactions {share.why}"
+        if on_invalid == "raise":
+            raise FraudError(f"{said}; on_invalid='keep' returns them as dead_letters")
+        warn(said)
+    if dataset.rows_duplicate:
+        warn(f"{dataset.rows_duplicate:,} rows repeat the transaction_id of an earlier row")
+    if dataset.reach is not None:
+        warn(dataset.reach.warning())
+    order = np.argsort(dataset.places)
+    return Reading(
+        dataset.transactions.take(pa.array(order)).combine_chunks(),
+        dataset.dead_letters,
+        dataset.rows_duplicate,
+        dataset.places[order],
+    )
+
+
+def source_of(rows: Transactions, schema: Schema, labels: Labels) -> Source:
+    """Rows as `load_dataset` takes them: names of files, or a table with what a schema reads."""
+    if isinstance(rows, pd.DataFrame):
+        return _table(rows, frozenset(schema.columns(labels=labels)))
+    if isinstance(rows, pa.Table):
+        return rows
+    if isinstance(rows, str | Path):
+        return (str(rows),)
+    return tuple(str(file) for file in rows)
+
+
+def history_of(rows: Transactions | None, schema: Schema, labels: Labels) -> Source:
+    """The same of earlier rows; none for None."""
+    return () if rows is None else source_of(rows, schema, labels)
+
+
+def names_of(rows: Transactions) -> tuple[str, ...]:
+    """What a model card calls rows: the names of files, or what kind of table they are."""
+    if isinstance(rows, pd.DataFrame | pa.Table):
+        return (f"a {type(rows).__name__} of {len(rows):,} rows",)
+    files = (rows,) if isinstance(rows, str | Path) else rows
+    return tuple(Path(file).name for file in files)
+
+
+def bundle_of(model: Bundle | str | Path) -> Bundle:
+    """A bundle that can be used here.
+
+    Raises:
+      FraudError: it cannot be read, or a package that its model needs is not installed.
+    """
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    check_packages(bundle)
+    return bundle
+
+
+def schema_of(schema: Schema | str | Path) -> Schema:
+    """A schema, by itself, by the name of a preset or by its TOML file."""
+    return schema if isinstance(schema, Schema) else load_schema(schema)
+
+
+def moment_of(name: str, moment: datetime | str | None) -> datetime | None:
+    """An aware moment in UTC, of one that is in UTC unless it says otherwise.
+
+    Raises:
+      UsageError: it is no time.
+    """
+    if moment is None:
+        return None
+    try:
+        known = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        return (known if known.tzinfo else known.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{name}={moment!r}: is not an ISO 8601 time (2024-02-08)") from None
+
+
+def warn(warning: str | None) -> None:
+    """Show a warning at the caller of the public function; None shows nothing."""
+    if warning is not None:
+        # What commands say of their options holds for arguments.
+        warnings.warn(warning.replace("--history", "history"), stacklevel=_STACK)
+
+
+def _table(frame: pd.DataFrame, wanted: frozenset[str]) -> pa.Table:
+    """A data frame as a table; columns that nobody wants are there by their names alone."""
+    names = [str(name) for name in frame.columns]
+    columns = [
+        _column(frame.iloc[:, place]) if name in wanted else pa.nulls(len(frame))
+        for place, name in enumerate(names)
+    ]
+    return pa.Table.from_arrays(columns, names)
+
+
+def _column(values: pd.Series) -> pa.Array | pa.ChunkedArray:
+    """The values of a column; as text if they are of several types, so that each is checked."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
+        absent = values.isna()
+        texts = (str(value).encode("utf-8", "surrogatepass") for value in values)
+        given = [None if none else text for text, none in zip(texts, absent, strict=True)]
+        return pa.array(given, pa.binary())

@@ -1,0 +1,180 @@
+"""Rows to scores, and to features, in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, overload
+
+import pandas as pd
+import pyarrow as pa
+
+from beam_fraud.decisions.rules.toml import load_rules
+from beam_fraud.decisions.rules.vocabulary import vocabulary
+from beam_fraud.decisions.scorer import Scorer
+from beam_fraud.errors import UsageError
+from beam_fraud.features.matrix import FeatureSet, feature_table, table_schema
+from beam_fraud.frames.rows import (
+    Checked,
+    Files,
+    OnInvalid,
+    Transactions,
+    bundle_of,
+    read,
+    schema_of,
+)
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.stages import SCORED
+
+#: Rows that are scored together, as in the pipeline.
+_BLOCK_ROWS = 50_000
+
+
+@overload
+def score(
+    transactions: pd.DataFrame,
+    model: Bundle | str | Path,
+    *,
+    history: Transactions | None = None,
+    rules: str | Path | None = None,
+    reasons: int = 5,
+    on_invalid: Literal["raise"] = "raise",
+) -> pd.DataFrame: ...
+@overload
+def score(
+    transactions: pd.DataFrame,
+    model: Bundle | str | Path,
+    *,
+    history: Transactions | None = None,
+    rules: str | Path | None = None,
+    reasons: int = 5,
+    on_invalid: Literal["keep"],
+) -> Checked[pd.DataFrame]: ...
+@overload
+def score(
+    transactions: pa.Table | Files,
+    model: Bundle | str | Path,
+    *,
+    history: Transactions | None = None,
+    rules: str | Path | None = None,
+    reasons: int = 5,
+    on_invalid: Literal["raise"] = "raise",
+) -> pa.Table: ...
+@overload
+def score(
+    transactions: pa.Table | Files,
+    model: Bundle | str | Path,
+    *,
+    history: Transactions | None = None,
+    rules: str | Path | None = None,
+    reasons: int = 5,
+    on_invalid: Literal["keep"],
+) -> Checked[pa.Table]: ...
+def score(
+    transactions: Transactions,
+    model: Bundle | str | Path,
+    *,
+    history: Transactions | None = None,
+    rules: str | Path | None = None,
+    reasons: int = 5,
+    on_invalid: OnInvalid = "raise",
+) -> pd.DataFrame | pa.Table | Checked[pd.DataFrame] | Checked[pa.Table]:
+    """Score transactions, with the features, scores and decisions of `beam-fraud score`.
+
+    Args:
+      transactions: n rows with the columns that the bundle's schema reads: a data frame, an Arrow
+        table, or paths, directories or globs of files. The order does not matter.
+      model: a bundle, its directory or its URL.
+      history: earlier transactions, which fill the windows of velocity features.
+      rules: a TOML file of rules that raise or lower decisions.
+      reasons: reasons of a flagged row at most; 0 for none.
+      on_invalid: `raise` an error if some rows are no transactions, or `keep` them: the result is
+        a `Checked` then, with the dead letters beside the scores.
+
+    Returns:
+      A row for each transaction, in the order and (of a data frame) with the index of
+      `transactions`: `transaction_id`, `event_time`, `account_id`, `merchant_id`, `amount`,
+      `score` (float64, 0 to 1), `flagged`, `decision`, `rules`, `reasons`, `model_id`. A data
+      frame for a data frame, an Arrow table for a table or files. Of rows with the same
+      transaction_id only the first is scored, with a warning.
+
+    Raises:
+      UsageError: an argument cannot be meant.
+      FraudError: the bundle, a file or a column cannot be used; or some rows are no transactions.
+    """
+    if reasons < 0:
+        raise UsageError(f"reasons={reasons}: must be 0 or more")
+    bundle = bundle_of(model)
+    schema = bundle.schema
+    known = vocabulary(schema, bundle.velocity_names(), scored=True)
+    ruled = None if rules is None else load_rules(str(rules), known)
+    features = bundle.features_in(schema, () if ruled is None else ruled.columns)
+    reading = read(transactions, history, features, on_invalid)
+    scorer = Scorer(bundle, features, ruled, reasons)
+    blocks = reading.transactions.to_batches(_BLOCK_ROWS)
+    scored = pa.Table.from_batches([scorer.score(block) for block in blocks], SCORED)
+    return reading.result(scored, transactions, on_invalid)
+
+
+@overload
+def features(
+    transactions: pd.DataFrame,
+    schema: Schema | str | Path,
+    *,
+    history: Transactions | None = None,
+    on_invalid: Literal["raise"] = "raise",
+) -> pd.DataFrame: ...
+@overload
+def features(
+    transactions: pd.DataFrame,
+    schema: Schema | str | Path,
+    *,
+    history: Transactions | None = None,
+    on_invalid: Literal["keep"],
+) -> Checked[pd.DataFrame]: ...
+@overload
+def features(
+    transactions: pa.Table | Files,
+    schema: Schema | str | Path,
+    *,
+    history: Transactions | None = None,
+    on_invalid: Literal["raise"] = "raise",
+) -> pa.Table: ...
+@overload
+def features(
+    transactions: pa.Table | Files,
+    schema: Schema | str | Path,
+    *,
+    history: Transactions | None = None,
+    on_invalid: Literal["keep"],
+) -> Checked[pa.Table]: ...
+def features(
+    transactions: Transactions,
+    schema: Schema | str | Path,
+    *,
+    history: Transactions | None = None,
+    on_invalid: OnInvalid = "raise",
+) -> pd.DataFrame | pa.Table | Checked[pd.DataFrame] | Checked[pa.Table]:
+    """Compute the features of transactions, those of `beam-fraud features`.
+
+    Args:
+      transactions: n rows, as `score` takes them.
+      schema: a schema, the name of a preset or a TOML file.
+      history: earlier transactions, which fill the windows of velocity features.
+      on_invalid: as in `score`.
+
+    Returns:
+      A row for each transaction, in the order and (of a data frame) with the index of
+      `transactions`: `transaction_id`, then a float64 column for each feature, NaN where a value is
+      absent; categories are text.
+
+    Raises:
+      UsageError: an argument cannot be meant.
+      FraudError: a file or a column cannot be used; or some rows are no transactions.
+    """
+    chosen = FeatureSet(schema_of(schema))
+    reading = read(transactions, history, chosen, on_invalid)
+    blocks = reading.transactions.to_batches(_BLOCK_ROWS)
+    computed = [feature_table(block, chosen) for block in blocks]
+    table = pa.Table.from_batches(computed, table_schema(chosen))
+    return reading.result(table, transactions, on_invalid)

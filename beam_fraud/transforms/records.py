@@ -1,0 +1,283 @@
+"""Records as pipelines of others hold them, to record batches and back."""
+
+# Beam reads the annotations of named tuples as types, so they are not postponed here.
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import apache_beam as beam
+import msgspec
+import numpy as np
+import pyarrow as pa
+from apache_beam.typehints.row_type import RowTypeConstraint
+from apache_beam.utils.timestamp import Timestamp
+
+import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
+from beam_fraud.sources.table import check_table, read_table
+from beam_fraud.transforms.counters import ROWS_IN, count
+
+#: A dict, a `beam.Row` or other named tuple, a JSON object as text, or a `pyarrow.RecordBatch`.
+Record: TypeAlias = Any
+#: What elements of the result are: a row each, or record batches.
+Output: TypeAlias = Literal["rows", "batches"]
+
+#: Rows that are gathered into a batch, unless the bundle ends before.
+_BATCH_ROWS = 10_000
+#: Name of the source that dead letters show.
+SOURCE_NAME = "records"
+
+
+class Reason(NamedTuple):
+    """Why a row is flagged: a feature, its value and what it added to the score."""
+
+    feature: str
+    value: float | None
+    contribution: float
+    text: str | None
+    approximate: bool
+
+
+class ScoredTransaction(NamedTuple):
+    """A scored transaction, with the columns of `stages.SCORED`."""
+
+    transaction_id: str
+    event_time: Timestamp
+    account_id: str | None
+    merchant_id: str | None
+    amount: float
+    score: float
+    flagged: bool
+    decision: str
+    rules: Sequence[str]
+    reasons: Sequence[Reason]
+    model_id: str
+
+
+class DeadLetter(NamedTuple):
+    """A record that is no transaction, with the columns of `stages.DEAD_LETTER`."""
+
+    source: str
+    position: int
+    reason: str
+    detail: str | None
+    payload: bytes | None
+
+
+for _type in (Reason, ScoredTransaction, DeadLetter):
+    beam.coders.registry.register_coder(_type, beam.coders.RowCoder)
+
+
+def check_output(output: str) -> None:
+    """Check that `output` is one of those that there are.
+
+    Raises:
+      UsageError: it is not.
+    """
+    if output not in ("rows", "batches"):
+        raise UsageError(f"output={output!r}: must be 'rows' or 'batches'")
+
+
+@dataclass
+class GatherRecords(beam.PTransform):
+    """Records to raw batches (`sources.raw`)."""
+
+    #: Which columns are read.
+    schema: Schema
+    #: What is made of labels.
+    labels: Labels
+
+    def expand(self, records: beam.PCollection[Record]) -> beam.PCollection[pa.RecordBatch]:
+        """Batch, then convert; batches that come are converted one by one."""
+        convert = beam.FlatMap(_raw_batches, self.schema, self.labels)
+        return (
+            records
+            | "Gather" >> _gathered()
+            | "Convert" >> convert.with_output_types(pa.RecordBatch)
+        )
+
+
+@dataclass
+class GatherScored(beam.PTransform):
+    """Scored rows, dicts or batches to batches of `stages.SCORED`."""
+
+    def expand(self, scored: beam.PCollection[Record]) -> beam.PCollection[pa.RecordBatch]:
+        """Batch, then convert."""
+        convert = beam.FlatMap(_scored_batches).with_output_types(pa.RecordBatch)
+        return scored | "Gather" >> _gathered() | "Convert" >> convert
+
+
+@dataclass
+class AsOutput(beam.PTransform):
+    """Record batches as they are, or as rows."""
+
+    #: Which of the two.
+    output: Output
+    #: Type of a row.
+    row: Any
+    #: Makes the rows of a batch.
+    rows_of: Callable[[pa.RecordBatch], Iterable[Any]]
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Any]:
+        """One step, or none."""
+        if self.output == "batches":
+            return batches
+        return batches | "Rows" >> beam.FlatMap(self.rows_of).with_output_types(self.row)
+
+
+def scored_as(output: Output) -> AsOutput:
+    """Batches of `stages.SCORED` as they are asked for."""
+    return AsOutput(output, ScoredTransaction, scored_rows)
+
+
+def dead_letters_as(output: Output) -> AsOutput:
+    """Batches of `stages.DEAD_LETTER` as they are asked for."""
+    return AsOutput(output, DeadLetter, dead_letter_rows)
+
+
+def table_as(output: Output, table: pa.Schema) -> AsOutput:
+    """Batches of any schema of strings, numbers and times as they are asked for."""
+    fields = [(field.name, _python_type(field)) for field in table]
+    return AsOutput(output, RowTypeConstraint.from_fields(fields), table_rows)
+
+
+def scored_rows(batch: pa.RecordBatch) -> Iterator[ScoredTransaction]:
+    """The rows of `stages.SCORED`; lists that are null are empty."""
+    for row in _plain_rows(batch):
+        row["rules"] = row["rules"] or []
+        row["reasons"] = [Reason(**reason) for reason in row["reasons"] or []]
+        yield ScoredTransaction(**row)
+
+
+def dead_letter_rows(batch: pa.RecordBatch) -> Iterator[DeadLetter]:
+    """The rows of `stages.DEAD_LETTER`."""
+    for row in batch.to_pylist():
+        yield DeadLetter(**row)
+
+
+def table_rows(batch: pa.RecordBatch) -> Iterator[beam.Row]:
+    """The rows of a batch, a field a column."""
+    for row in _plain_rows(batch):
+        yield beam.Row(**row)
+
+
+def _plain_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows as dicts with Beam's own kind of time."""
+    times = {
+        field.name: batch.column(field.name).cast(pa.int64()).to_pylist()
+        for field in batch.schema
+        if pa.types.is_timestamp(field.type)
+    }
+    for place, row in enumerate(batch.to_pylist()):
+        for name, micros in times.items():
+            row[name] = None if micros[place] is None else Timestamp(micros=micros[place])
+        yield row
+
+
+def _python_type(field: pa.Field) -> Any:
+    if pa.types.is_timestamp(field.type):
+        kind: Any = Timestamp
+    elif pa.types.is_floating(field.type):
+        kind = float
+    else:
+        kind = int if pa.types.is_integer(field.type) else str
+    return kind | None if field.nullable else kind
+
+
+def _gathered() -> beam.PTransform:
+    return beam.BatchElements(
+        min_batch_size=_BATCH_ROWS,
+        max_batch_size=_BATCH_ROWS,
+        element_size_fn=_rows_of,
+        record_metrics=False,
+    )
+
+
+def _rows_of(record: Record) -> int:
+    return len(record) if isinstance(record, pa.RecordBatch) else 1
+
+
+def _raw_batches(
+    records: Sequence[Record], schema: Schema, labels: Labels
+) -> Iterator[pa.RecordBatch]:
+    payloads = []
+    for record in records:
+        if isinstance(record, pa.RecordBatch):
+            table = check_table(SOURCE_NAME, pa.Table.from_batches([record]), schema, labels=labels)
+            count(ROWS_IN, len(record))
+            yield from read_table(table, max(len(record), 1))
+        else:
+            payloads.append(_payload(record))
+    if payloads:
+        count(ROWS_IN, len(payloads))
+        positions = pa.array(np.arange(len(payloads), dtype=np.int64))
+        fields = [pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())]
+        described = with_origin(pa.schema(fields), Origin(SOURCE_NAME, "jsonl"))
+        columns = [positions, pa.array(payloads, pa.binary())]
+        yield pa.RecordBatch.from_arrays(columns, schema=described)
+
+
+def _payload(record: Record) -> bytes:
+    """A record as the JSON object that it is for everything after."""
+    if isinstance(record, bytes):
+        return record
+    if isinstance(record, str):
+        return record.encode("utf-8", "surrogatepass")
+    try:
+        return msgspec.json.encode(as_dict(record), enc_hook=_spelled)
+    except (UnicodeError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        # No JSON, so a dead letter that shows the record.
+        return f"{error}: {record!r}".encode("utf-8", "backslashreplace")
+
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """The fields of a record.
+
+    Raises:
+      FraudError: it has none.
+    """
+    if isinstance(record, Mapping):
+        return dict(record)
+    if isinstance(record, beam.Row):
+        return dict(record.as_dict())
+    if hasattr(record, "_asdict"):
+        return dict(record._asdict())
+    raise FraudError(
+        f"a record is a {type(record).__name__}: give dicts, beam.Row or other named tuples, JSON "
+        "text or pyarrow.RecordBatch"
+    )
+
+
+def _spelled(value: Any) -> Any:
+    """What JSON has no form for: times of Beam, numbers of NumPy, or anything as text."""
+    if isinstance(value, Timestamp):
+        return value.to_utc_datetime(has_tz=True)
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def _scored_batches(records: Sequence[Record]) -> Iterator[pa.RecordBatch]:
+    rows = []
+    for record in records:
+        if isinstance(record, pa.RecordBatch):
+            yield record
+        else:
+            rows.append(_scored_row(as_dict(record)))
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, schema=SCORED)
+
+
+def _scored_row(row: dict[str, Any]) -> dict[str, Any]:
+    time = row["event_time"]
+    if isinstance(time, Timestamp):
+        time = time.to_utc_datetime(has_tz=True)
+    elif isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    reasons = [as_dict(reason) for reason in row.get("reasons") or []]
+    rules = list(row.get("rules") or [])
+    return {**row, "event_time": time, "rules": rules, "reasons": reasons}

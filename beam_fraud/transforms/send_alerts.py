@@ -1,0 +1,96 @@
+"""Alerts as one step of anybody's pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+
+from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.alerts.dispatch import PATIENCE, send_pending
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.models.bundle import Bundle, load_bundle
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.transforms.alert import QueueAlerts
+from beam_fraud.transforms.decide import Flagged
+from beam_fraud.transforms.records import GatherScored, Record
+
+
+@dataclass
+class SendAlerts(beam.PTransform):
+    """Scored rows to alerts: queued in a database, sent once all of them are queued.
+
+    Takes scored rows, dicts or batches, and alerts of those that are flagged: one alert for each
+    transaction and channel, whatever is replayed. The collection must be bounded.
+
+    Raises, when it is applied:
+      UsageError: a URL cannot be read, or the collection has no end.
+    """
+
+    #: URLs of the channels, as `--alert` takes them.
+    channels: Sequence[str]
+    #: URL of the database in which alerts wait, such as `sqlite:///alerts.db`.
+    outbox: str
+    #: The bundle that scored, whose time zone and thresholds alerts tell; None: UTC, and none.
+    model: Bundle | str | Path | None = None
+    #: For how many seconds a channel that fails is tried again.
+    patience: float = PATIENCE
+
+    def expand(self, scored: beam.PCollection[Record]) -> beam.PCollection[int]:
+        """Queue all, then send; the number of alerts that were sent."""
+        if not scored.is_bounded:
+            raise UsageError(
+                "SendAlerts: the collection has no end, and alerts are sent at its end; use "
+                "`beam-fraud stream --alert`"
+            )
+        database = parse_sink(self.outbox).database
+        if database is None:
+            raise UsageError("SendAlerts: the outbox is no database; give sqlite:///FILE")
+        urls, outbox = tuple(self.channels), Outbox(database)
+        names = tuple(channel.name for channel in _channels(urls))
+        prepared = (
+            scored.pipeline
+            | "Outbox" >> beam.Create([outbox], reshuffle=False)
+            | "Tables" >> beam.Map(_prepare).with_output_types(bool)
+        )
+        flagged = scored | "Batches" >> GatherScored() | "Flagged" >> Flagged()
+        queued = flagged | "Queue" >> beam.ParDo(
+            QueueAlerts(outbox, names, self._context()), beam.pvalue.AsSingleton(prepared)
+        ).with_output_types(int)
+        return (
+            queued
+            | "All" >> beam.CombineGlobally(sum).with_output_types(int)
+            | "Send" >> beam.Map(_send, outbox, urls, self.patience).with_output_types(int)
+        )
+
+    def _context(self) -> AlertContext | None:
+        if self.model is None:
+            return None
+        bundle = self.model if isinstance(self.model, Bundle) else load_bundle(self.model)
+        thresholds = bundle.thresholds
+        return AlertContext(bundle.schema.timezone, thresholds.review, thresholds.decline)
+
+
+def _channels(urls: Sequence[str]) -> list[Channel]:
+    return [parse_channel(url, console=sys.stderr) for url in urls]
+
+
+def _prepare(outbox: Outbox) -> bool:
+    outbox.begin()
+    return True
+
+
+def _send(queued: int, outbox: Outbox, urls: Sequence[str], patience: float) -> int:
+    report = send_pending(outbox, _channels(urls), patience)
+    if report.failed:
+        raise FraudError(
+            f"{report.failed:,} alerts were not sent and wait in {outbox.describe()}: "
+            "`beam-fraud alerts resend` sends them"
+        )
+    return report.sent

@@ -1,0 +1,106 @@
+"""The examples, and the Python of the README, as a reader runs them."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import beam_fraud as bf
+from beam_fraud.simulate.simulation import Simulation, simulate
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Earlier and later transactions, a model of the earlier ones, and the scores of the later."""
+    directory = tmp_path_factory.mktemp("examples")
+    rows = simulate(Simulation(days=50, accounts=60, merchants=60))
+    cut = int(0.8 * len(rows))
+    before, today = rows.slice(0, cut), rows.slice(cut)
+    model = bf.train(before, schema="handbook", settings={"max_iter": 50})
+    scored = bf.score(today, model, history=before)
+    paths = {name: str(directory / name) for name in ("before.jsonl", "day.jsonl", "bundle")}
+    write_lines(paths["before.jsonl"], before)
+    write_lines(paths["day.jsonl"], today)
+    with Path(paths["day.jsonl"]).open("a") as file:
+        file.write('{"TRANSACTION_ID": 1}\n')
+    model.save(paths["bundle"])
+    keys = ("transaction_id", "score")
+    lines = zip(*(scored.column(key).to_pylist() for key in keys), strict=True)
+    return {**paths, "scores": json.dumps(dict(lines))}
+
+
+def write_lines(path: str, rows: pa.Table) -> None:
+    lines = (json.dumps(row, default=str) for row in rows.to_pylist())
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def read_lines(start: Path) -> list[dict[str, object]]:
+    parts = sorted(start.parent.glob(f"{start.name}-0*"))
+    return [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+
+
+def test_the_notebook_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "notebook.py"))
+    assert "average precision" in capsys.readouterr().out
+
+
+def test_the_pipeline_gives_the_scores(files: dict[str, str], tmp_path: Path) -> None:
+    main = runpy.run_path(str(EXAMPLES / "pipeline.py"))["main"]
+    out = tmp_path / "scores"
+    main(
+        [
+            *("--transactions", files["day.jsonl"], "--history", files["before.jsonl"]),
+            *("--model", files["bundle"], "--out", str(out)),
+            *("--sink", f"sqlite:///{tmp_path / 'flagged.db'}"),
+        ]
+    )
+    scored = {row["id"]: row["score"] for row in read_lines(out)}
+    assert scored == json.loads(files["scores"])
+    assert len(read_lines(tmp_path / "scores-dead")) == 1
+    assert (tmp_path / "flagged.db").exists()
+
+
+def test_beam_yaml_gives_the_scores(files: dict[str, str], tmp_path: Path) -> None:
+    from apache_beam.yaml import main
+
+    out = tmp_path / "scores"
+    variables = {
+        "TRANSACTIONS": files["day.jsonl"],
+        "HISTORY": files["before.jsonl"],
+        "MODEL": files["bundle"],
+        "OUT": str(out),
+    }
+    main.run(
+        [
+            f"--yaml_pipeline_file={EXAMPLES / 'score.yaml'}",
+            f"--jinja_variables={json.dumps(variables)}",
+            "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+        ]
+    )
+    scored = {row["transaction_id"]: row["score"] for row in read_lines(out)}
+    assert scored == pytest.approx(json.loads(files["scores"]), abs=1e-9)
+    assert len(read_lines(tmp_path / "scores-dead")) == 1
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_of_a_page_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+    assert blocks
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page, page, 0)
+    assert test.examples
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    runner.run(test, out=sys.stderr.write)
+    assert runner.summarize(verbose=False).failed == 0

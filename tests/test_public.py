@@ -1,0 +1,65 @@
+"""What `import beam_fraud` offers, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import FunctionType
+
+import pytest
+
+import beam_fraud
+from tests.test_architecture import HEAVY
+
+#: Seconds of processor time; `import beam_fraud` takes about five thousandths of one.
+MOST_SECONDS = 0.2
+
+
+def run(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    seconds, *loaded = run(
+        "import sys, time\n"
+        "start = time.process_time()\n"
+        "import beam_fraud\n"
+        "print(time.process_time() - start, *sys.modules)"
+    )
+    assert HEAVY & set(loaded) == set()
+    assert [name for name in loaded if name.startswith("beam_fraud")] == ["beam_fraud"]
+    assert float(seconds) < MOST_SECONDS
+
+
+def test_what_needs_no_beam_does_not_load_it() -> None:
+    loaded = run(
+        "import sys, beam_fraud as bf\n"
+        "bf.train, bf.score, bf.features, bf.evaluate, bf.explore, bf.load_bundle\n"
+        "print(*sys.modules)"
+    )
+    assert "apache_beam" not in loaded
+
+
+def test_all_that_is_public_is_there() -> None:
+    assert dir(beam_fraud) == sorted(beam_fraud.__all__)
+    for name in beam_fraud.__all__:
+        assert getattr(beam_fraud, name) is not None
+        if name != "__version__":
+            assert getattr(beam_fraud, name).__doc__
+
+
+def test_features_is_the_function_whatever_was_imported_before() -> None:
+    import beam_fraud.features.matrix
+
+    assert isinstance(beam_fraud.features, FunctionType)
+    from beam_fraud import features
+
+    assert features is beam_fraud.features
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'socre'"):
+        beam_fraud.socre  # noqa: B018
+    with pytest.raises(ImportError):
+        from beam_fraud import socre  # noqa: F401
