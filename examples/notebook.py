@@ -1,6 +1,6 @@
 # %% [markdown]
 # # From transactions to a model, in a notebook
-# Cells of a notebook (`# %%`) for Jupyter (jupytext), VS Code and PyCharm; plain Python runs it too.
+# Cells of a notebook (`# %%`) for Jupyter (jupytext), VS Code and PyCharm; Python runs it too.
 # Everything is in memory. Put a data frame of your own in the place of the simulated one, and a
 # schema of its columns in the place of "handbook".
 
@@ -27,7 +27,7 @@ for advice in exploration.advice:
 # The last fifth of the rows chooses the threshold; then the model is fitted again on all of them.
 
 # %%
-model = bf.train(before, schema="handbook", settings={"max_iter": 60}, threshold="f1")
+model = bf.train(before, schema="handbook", settings={"trees": 60}, threshold="f1")
 print(model.model_id)
 
 # %% [markdown]

@@ -26,7 +26,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rows = simulate(Simulation(days=50, accounts=60, merchants=60))
     cut = int(0.8 * len(rows))
     before, today = rows.slice(0, cut), rows.slice(cut)
-    model = bf.train(before, schema="handbook", settings={"max_iter": 50})
+    model = bf.train(before, schema="handbook", settings={"trees": 50})
     scored = bf.score(today, model, history=before)
     paths = {name: str(directory / name) for name in ("before.jsonl", "day.jsonl", "bundle")}
     write_lines(paths["before.jsonl"], before)

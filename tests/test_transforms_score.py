@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.test_stream import TestStream
+from apache_beam.testing import test_stream
 from apache_beam.utils.timestamp import Timestamp
 from sklearn.dummy import DummyClassifier
 
@@ -63,7 +63,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     pq.write_table(rows.slice(cut), today)
     rules = directory / "rules.toml"
     rules.write_text(RULES)
-    model = bf.train(before, schema="handbook", settings={"max_iter": 50})
+    model = bf.train(before, schema="handbook", settings={"trees": 50})
     model = model.save(directory / "bundle")
     read = {"files": (today,), "history": (before,)}
     out = str(directory / "scored")
@@ -217,7 +217,7 @@ def test_transactions_are_validated(case: Case, run: Run) -> None:
 
 def test_ids_come_from_the_record_where_a_schema_has_none(run: Run) -> None:
     model = plain({"event_time": "t", "amount": "a"})
-    rows = [{"t": 1, "a": 2, "transaction_id": "x"}, {"t": 1, "a": 2}]
+    rows = [{"t": "2024-01-01", "a": 2, "transaction_id": "x"}, {"t": "2024-01-01", "a": 2}]
     scored, dead = run(rows, bf.Score(model))
     assert [row.transaction_id for row in scored] == ["x"]
     assert [letter.reason for letter in dead] == ["missing_id"]
@@ -225,7 +225,7 @@ def test_ids_come_from_the_record_where_a_schema_has_none(run: Run) -> None:
 
 def test_what_never_ends_is_scored_without_velocity_features(tmp_path: Path) -> None:
     model = plain({"transaction_id": "id", "event_time": "t", "amount": "a"})
-    stream = TestStream().add_elements([{"id": "x", "t": 1, "a": 2}])
+    stream = test_stream.TestStream().add_elements([{"id": "x", "t": "2024-01-01", "a": 2}])
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         scored, _ = pipeline | stream.advance_watermark_to_infinity() | bf.Score(model)
         scored | beam.ParDo(Keep(tmp_path / "main"))
@@ -234,7 +234,7 @@ def test_what_never_ends_is_scored_without_velocity_features(tmp_path: Path) -> 
 
 def test_velocity_features_are_refused_where_keys_are_never_whole(case: Case) -> None:
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    endless = pipeline | TestStream()
+    endless = pipeline | test_stream.TestStream()
     with pytest.raises(bf.UsageError, match=r"unbounded.*beam-fraud stream"):
         endless | bf.Score(case.model)
     windows = beam.WindowInto(beam.window.FixedWindows(60))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from beam_fraud.decisions.decision import decide
 from beam_fraud.decisions.reasons.reasons import Reasons
@@ -10,7 +11,7 @@ from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import Bundle, shared_model
-from beam_fraud.models.predict import libraries_loaded, predict_scores, use_one_thread
+from beam_fraud.models.predict import predict_scores
 
 
 class Scorer:
@@ -35,7 +36,6 @@ class Scorer:
         self._model = shared_model(bundle)
         self._program = None if rules is None else Program(rules, features)
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
-        libraries_loaded()
 
     def score(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
         """Score n transactions.
@@ -46,12 +46,14 @@ class Scorer:
         Returns:
           n rows of `stages.SCORED`, in the same order.
         """
-        use_one_thread()
         block = feature_matrix(transactions, self._features)
-        scores = predict_scores(self._model, block)
-        fired = None
-        if self._program is not None:
-            fired = self._program.fired(transactions, block, scores)
-        bundle = self._bundle
-        scored = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
-        return scored if self._reasons is None else self._reasons.add(scored, block)
+        # As in the graph, so that sums in BLAS come out alike; only here, for the process is not
+        # ours alone.
+        with threadpool_limits(1):
+            scores = predict_scores(self._model, block)
+            fired = None
+            if self._program is not None:
+                fired = self._program.fired(transactions, block, scores)
+            bundle = self._bundle
+            scored = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
+            return scored if self._reasons is None else self._reasons.add(scored, block)

@@ -53,7 +53,7 @@ def train(
         files. The order does not matter.
       schema: a schema, the name of a preset or a TOML file.
       model: a kind, such as `logistic` or `hist_gradient_boosting`.
-      settings: of the kind, in place of its own, such as `{"max_iter": 50}`.
+      settings: of the kind, in place of its own, such as `{"trees": 50}`.
       history: earlier transactions, which only fill the windows of velocity features.
       threshold: how the score to flag from is chosen: `f1`, `precision=X`, `recall=X`, `budget=N`
         alerts a day, `cost=FN:FP` or a score.

@@ -31,9 +31,6 @@ OnInvalid: TypeAlias = Literal["raise", "keep"]
 #: A `pandas.DataFrame` for a data frame, a `pyarrow.Table` for a table or files.
 Frame = TypeVar("Frame")
 
-#: Frames from which a warning is shown: `warn` itself, the function here and the public one.
-_STACK = 4
-
 
 @dataclass(frozen=True)
 class Checked(Generic[Frame]):
@@ -112,11 +109,11 @@ def read(
         said = f"{dataset.rows_dead:,} of {dataset.rows_in:,} rows are no transactions {share.why}"
         if on_invalid == "raise":
             raise FraudError(f"{said}; on_invalid='keep' returns them as dead_letters")
-        warn(said)
+        warn(said, 2)
     if dataset.rows_duplicate:
-        warn(f"{dataset.rows_duplicate:,} rows repeat the transaction_id of an earlier row")
+        warn(f"{dataset.rows_duplicate:,} rows repeat the transaction_id of an earlier row", 2)
     if dataset.reach is not None:
-        warn(dataset.reach.warning())
+        warn(dataset.reach.warning(), 2)
     order = np.argsort(dataset.places)
     return Reading(
         dataset.transactions.take(pa.array(order)).combine_chunks(),
@@ -181,11 +178,16 @@ def moment_of(name: str, moment: datetime | str | None) -> datetime | None:
         raise UsageError(f"{name}={moment!r}: is not an ISO 8601 time (2024-02-08)") from None
 
 
-def warn(warning: str | None) -> None:
-    """Show a warning at the caller of the public function; None shows nothing."""
+def warn(warning: str | None, calls: int = 1) -> None:
+    """Show a warning where the public function is called; None shows nothing.
+
+    Args:
+      warning: a line.
+      calls: how many calls are between there and here, that of the public function included.
+    """
     if warning is not None:
         # What commands say of their options holds for arguments.
-        warnings.warn(warning.replace("--history", "history"), stacklevel=_STACK)
+        warnings.warn(warning.replace("--history", "history"), stacklevel=calls + 2)
 
 
 def _table(frame: pd.DataFrame, wanted: frozenset[str]) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import apache_beam as beam
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
@@ -253,9 +254,15 @@ def as_dict(record: Record) -> dict[str, Any]:
 
 
 def _spelled(value: Any) -> Any:
-    """What JSON has no form for: times of Beam, numbers of NumPy, or anything as text."""
+    """What JSON has no form for: times of Beam, values of NumPy and pandas, anything as text."""
     if isinstance(value, Timestamp):
         return value.to_utc_datetime(has_tz=True)
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, np.datetime64):
+        return str(value.astype("datetime64[us]"))
     if isinstance(value, np.generic):
         return value.item()
     return str(value)

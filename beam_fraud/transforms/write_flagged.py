@@ -67,7 +67,7 @@ class WriteFlagged(beam.PTransform):
             _WriteFlagged(sink, self.run_id, self.channels, self.context),
             beam.pvalue.AsSingleton(begun),
         )
-        return flagged | "Write" >> step.with_output_types(None)
+        return flagged | "Write" >> step
 
 
 def _prepare(sink: DatabaseSink) -> bool:
