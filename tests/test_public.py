@@ -28,7 +28,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "print(time.process_time() - start, *sys.modules)"
     )
     assert HEAVY & set(loaded) == set()
-    assert [name for name in loaded if name.startswith("beam_fraud")] == ["beam_fraud"]
+    # What opens old pickles, and the packages that it is in.
+    ours = {name for name in loaded if name.startswith("beam_fraud")}
+    assert ours == {"beam_fraud", "beam_fraud.models", "beam_fraud.models.old_paths"}
     assert float(seconds) < MOST_SECONDS
 
 
