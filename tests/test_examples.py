@@ -26,13 +26,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rows = simulate(Simulation(days=50, accounts=60, merchants=60))
     cut = int(0.8 * len(rows))
     before, today = rows.slice(0, cut), rows.slice(cut)
-    model = bf.train(before, schema="handbook", settings={"trees": 50})
+    model = bf.train(before, schema="handbook", settings={"trees": 20})
     scored = bf.score(today, model, history=before)
     paths = {name: str(directory / name) for name in ("before.jsonl", "day.jsonl", "bundle")}
     write_lines(paths["before.jsonl"], before)
-    write_lines(paths["day.jsonl"], today)
-    with Path(paths["day.jsonl"]).open("a") as file:
-        file.write('{"TRANSACTION_ID": 1}\n')
+    bad = {**today.slice(0, 1).to_pylist()[0], "TRANSACTION_ID": 1, "TX_AMOUNT": -5.0}
+    write_lines(paths["day.jsonl"], pa.Table.from_pylist([*today.to_pylist(), bad]))
     model.save(paths["bundle"])
     keys = ("transaction_id", "score")
     lines = zip(*(scored.column(key).to_pylist() for key in keys), strict=True)

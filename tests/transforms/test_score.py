@@ -63,7 +63,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     pq.write_table(rows.slice(cut), today)
     rules = directory / "rules.toml"
     rules.write_text(RULES)
-    model = bf.train(before, schema="handbook", settings={"trees": 50})
+    model = bf.train(before, schema="handbook", settings={"trees": 20})
     model = model.save(directory / "bundle")
     read = {"files": (today,), "history": (before,)}
     out = str(directory / "scored")
