@@ -1,6 +1,6 @@
 """A Beam pipeline of your own with fraud scores in it: JSON lines in, flagged rows and alerts out.
 
-python examples/pipeline.py --transactions day.jsonl --model bundle --out scores \
+python examples/pipeline.py --transactions day.jsonl --model bundle --out out \
     --history 'archive/*.parquet' --sink sqlite:///flagged.db
 """
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transactions", required=True, help="JSON lines")
     parser.add_argument("--model", required=True, help="directory or URL of a bundle")
-    parser.add_argument("--out", required=True, help="how the names of the outputs start")
+    parser.add_argument("--out", required=True, help="directory or URL of the outputs")
     parser.add_argument("--history", action="append", default=[], help="earlier transactions")
     parser.add_argument("--sink", help="URL of a database for flagged rows")
     options, beam_args = parser.parse_known_args(argv)
@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         records = pipeline | beam.io.ReadFromText(options.transactions)
         result = records | bf.Score(options.model, history=options.history)
         scores = result.scored | "ScoreLines" >> beam.Map(score_line)
-        scores | "Scores" >> beam.io.WriteToText(options.out, ".jsonl")
+        scores | "Scores" >> beam.io.WriteToText(f"{options.out}/scores", ".jsonl")
         dead = result.dead_letters | "DeadLines" >> beam.Map(dead_line)
-        dead | "Dead" >> beam.io.WriteToText(f"{options.out}-dead", ".jsonl")
+        dead | "Dead" >> beam.io.WriteToText(f"{options.out}/dead_letters", ".jsonl")
         if options.sink is not None:
             result.scored | bf.WriteFlagged(options.sink)
 

@@ -1,10 +1,12 @@
 """Records as pipelines of others hold them, to record batches and back."""
 
-# Beam reads the annotations of named tuples as types, so they are not postponed here.
+# Beam reads the annotations of named tuples as types, so they are not postponed here, and it knows
+# `Optional` alone for what may be absent.
+# ruff: noqa: UP045
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Optional, TypeAlias
 
 import apache_beam as beam
 import msgspec
@@ -37,9 +39,9 @@ class Reason(NamedTuple):
     """Why a row is flagged: a feature, its value and what it added to the score."""
 
     feature: str
-    value: float | None
+    value: Optional[float]
     contribution: float
-    text: str | None
+    text: Optional[str]
     approximate: bool
 
 
@@ -48,8 +50,8 @@ class ScoredTransaction(NamedTuple):
 
     transaction_id: str
     event_time: Timestamp
-    account_id: str | None
-    merchant_id: str | None
+    account_id: Optional[str]
+    merchant_id: Optional[str]
     amount: float
     score: float
     flagged: bool
@@ -65,8 +67,8 @@ class DeadLetter(NamedTuple):
     source: str
     position: int
     reason: str
-    detail: str | None
-    payload: bytes | None
+    detail: Optional[str]
+    payload: Optional[bytes]
 
 
 for _type in (Reason, ScoredTransaction, DeadLetter):
@@ -186,7 +188,7 @@ def _python_type(field: pa.Field) -> Any:
         kind = float
     else:
         kind = int if pa.types.is_integer(field.type) else str
-    return kind | None if field.nullable else kind
+    return Optional[kind] if field.nullable else kind
 
 
 def _gathered() -> beam.PTransform:

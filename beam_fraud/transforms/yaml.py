@@ -9,7 +9,8 @@ providers:
       Score: beam_fraud.transforms.yaml.Score
       ComputeFeatures: beam_fraud.transforms.yaml.ComputeFeatures
 ```
-and takes `Score.scored` and `Score.dead_letters` for inputs of the next transforms.
+and takes `Score.scored` and `Score.dead_letters` for inputs of the next transforms. Rows of one field
+of text, as `ReadFromText` gives and brokers in the format `RAW`, are JSON objects.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import apache_beam as beam
 
 from beam_fraud.transforms import features, score
-from beam_fraud.transforms.records import Record
+from beam_fraud.transforms.records import Record, as_dict
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Score(beam.PTransform):
     def expand(self, records: beam.PCollection[Record]) -> dict[str, beam.PCollection[Any]]:
         """Score; rows come out, which every transform of YAML takes."""
         step = score.Score(self.model, self.rules, self.reasons, self.history)
-        scored, dead_letters = records | step
+        scored, dead_letters = records | "Records" >> beam.Map(_record) | step
         return {"scored": scored, "dead_letters": dead_letters}
 
 
@@ -56,5 +57,11 @@ class ComputeFeatures(beam.PTransform):
     def expand(self, records: beam.PCollection[Record]) -> dict[str, beam.PCollection[Any]]:
         """Compute; rows come out, which every transform of YAML takes."""
         step = features.ComputeFeatures(self.schema, self.history)
-        computed, dead_letters = records | step
+        computed, dead_letters = records | "Records" >> beam.Map(_record) | step
         return {"features": computed, "dead_letters": dead_letters}
+
+
+def _record(row: Record) -> Record:
+    """A row, or the JSON object that it holds."""
+    values = list(as_dict(row).values())
+    return values[0] if len(values) == 1 and isinstance(values[0], str | bytes) else row
