@@ -9,8 +9,8 @@ providers:
       Score: beam_fraud.transforms.yaml.Score
       ComputeFeatures: beam_fraud.transforms.yaml.ComputeFeatures
 ```
-and takes `Score.scored` and `Score.dead_letters` for inputs of the next transforms. Rows of one field
-of text, as `ReadFromText` gives and brokers in the format `RAW`, are JSON objects.
+and takes `Score.scored` and `Score.dead_letters` for inputs of the next transforms. Rows of one
+field of text, as `ReadFromText` gives and brokers in the format `RAW`, are JSON objects.
 """
 
 from __future__ import annotations
