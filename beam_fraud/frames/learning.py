@@ -34,7 +34,7 @@ from beam_fraud.models.training import Recipe
 from beam_fraud.schema.schema import Labels, Schema
 
 
-def train(
+def train(  # noqa: PLR0913  a notebook names what it means
     transactions: Transactions,
     *,
     schema: Schema | str | Path,
