@@ -16,10 +16,7 @@ import pytest
 
 import beam_fraud as bf
 from beam_fraud.cli.commands import evaluate, features, score, train
-from beam_fraud.cli.commands.evaluate import EvaluateOptions
-from beam_fraud.cli.commands.features import FeaturesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
-from beam_fraud.cli.commands.train import TrainOptions
+from beam_fraud.cli.options import EvaluateOptions, FeaturesOptions, ScoreOptions, TrainOptions
 from beam_fraud.models.bundle import read_card
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.sources.raw import POSITION
@@ -56,9 +53,15 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     rules = directory / "rules.toml"
     rules.write_text(RULES)
     bundle = str(directory / "hist_gradient_boosting")
-    few = ("trees=30",)
-    kind = "hist_gradient_boosting"
-    train.run(TrainOptions((files[0],), "handbook", kind, bundle, settings=few))
+    train.run(
+        TrainOptions(
+            files=(files[0],),
+            schema="handbook",
+            model="hist_gradient_boosting",
+            out=bundle,
+            settings=("trees=30",),
+        )
+    )
     before, today = (pd.read_parquet(file) for file in files)
     # An index of its own, as a data frame has after filtering.
     today.index = pd.Index(range(1000, 1000 + len(today)))

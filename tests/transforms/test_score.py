@@ -26,8 +26,7 @@ from sklearn.dummy import DummyClassifier
 
 import beam_fraud as bf
 from beam_fraud.cli.commands import features, score
-from beam_fraud.cli.commands.features import FeaturesOptions
-from beam_fraud.cli.commands.score import ScoreOptions
+from beam_fraud.cli.options import FeaturesOptions, ScoreOptions
 from beam_fraud.models.bundle import make_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
