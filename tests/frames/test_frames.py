@@ -198,7 +198,9 @@ def test_features_are_those_of_the_command(case: Case, tmp_path: Path) -> None:
 
 def test_figures_are_those_of_the_command(case: Case) -> None:
     command = evaluate.run(
-        EvaluateOptions((case.today_file,), case.bundle_path, history=(case.before_file,))
+        EvaluateOptions(
+            files=(case.today_file,), models=(case.bundle_path,), history=(case.before_file,)
+        )
     )
     figures = bf.evaluate(case.today, case.bundle_path, history=case.before)
     said = figures.metrics.to_dict()
