@@ -18,11 +18,10 @@ help: ## Show this list.
 demo: $(VENV)/.installed ## Simulate, train, score and alert, in under a minute after the installation.
 	@$(BIN)/beam-fraud demo
 
-# In the order of files, which has the few long tests of whole runners first: left to the end, they
-# would keep one core busy alone.
+# In the order of tests/conftest.py, which has the long tests of whole runners first: left to the end,
+# they would keep one core busy alone.
 test: $(VENV)/.installed-dev ## Run all tests, on up to four cores.
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  tests/integration tests beam_fraud
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/.installed-dev ## Run the tests that take many minutes at full size.
 	@$(BIN)/python -m pytest -m soak
