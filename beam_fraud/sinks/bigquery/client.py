@@ -6,12 +6,13 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from typing import TYPE_CHECKING, Any
 
 from beam_fraud.errors import FraudError, UsageError, install
 from beam_fraud.sinks.bigquery.table import TableName
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 #: Seconds for an answer; the library tries again, with back-off and jitter, for `PATIENCE` seconds.
 TIMEOUT = 30.0
@@ -94,6 +95,9 @@ def temporary(options: PipelineOptions) -> str:
     Raises:
       UsageError: none is given, or it is in no bucket.
     """
+    # Only here: with it comes all of Google's libraries.
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+
     given = options.view_as(GoogleCloudOptions).temp_location or ""
     if not given.startswith("gs://"):
         raise UsageError(
