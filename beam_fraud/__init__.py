@@ -74,7 +74,6 @@ _MODULES = {
     "WriteFlagged": "transforms.write_flagged",
     "evaluate": "frames.learning",
     "explore": "frames.learning",
-    "features": "frames.scoring",
     "load_bundle": "models.bundle",
     "load_schema": "schema.toml",
     "score": "frames.scoring",
@@ -84,6 +83,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for."""
+    if name == "features":
+        return import_module(f"{__name__}.features")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
@@ -95,16 +96,20 @@ def __dir__() -> list[str]:
     return __all__
 
 
+class _Features(ModuleType):
+    """The subpackage `features`; a call is one of the public function of that name."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """See `frames.scoring.features`."""
+        return import_module("beam_fraud.frames.scoring").features(*args, **options)
+
+
 class _Package(ModuleType):
-    """The package, whose `features` is the public function: a subpackage has the same name."""
-
-    @property
-    def features(self) -> Any:
-        return import_module(f"{__name__}.frames.scoring").features
-
-    @features.setter
-    def features(self, subpackage: ModuleType) -> None:
-        """Ignore what the import system binds; `beam_fraud.features.*` are found without it."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system binds a subpackage so.
+        if name == "features":
+            value.__class__ = _Features
+        super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -99,7 +99,7 @@ def test_where_nothing_is_redrawn_text_goes_to_standard_error(
 
 SCRIPT = """
 import logging
-from beam_fraud.commandline import log
+from beam_fraud.cli.terminal import log
 from beam_fraud.cli.terminal.above_line import AboveLine
 from beam_fraud.cli.terminal.stream_line import live_line
 from tests.cli.test_stream_line import Stream

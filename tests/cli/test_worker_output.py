@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import subprocess, sys
-from beam_fraud.commandline import log
+from beam_fraud.cli.terminal import log
 from beam_fraud.cli.terminal.worker_output import worker_output_logged
 log.configure(sys.argv[1])
 with worker_output_logged():
