@@ -36,7 +36,7 @@ from beam_fraud.runners.flink.job import FlinkJob, name_of_own
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.storage.urls import is_url
 
-_NAMESPACE = "beam_fraud.doctor"
+_NAMESPACE = "beam_fraud.operations.doctor"
 #: Packages that must be the same on both sides, and that had better be.
 _PACKAGES = ("apache-beam", "scikit-learn", "numpy", "pyarrow")
 
@@ -138,6 +138,9 @@ def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
         from apache_beam.metrics import Metrics
 
         try:
+            # By its name: what is pickled as it is must not bring it along.
+            from beam_fraud.operations.doctor.probe import report
+
             told = asdict(report(model, seen))
         except ImportError as error:
             told = {"host": socket.gethostname(), "python": platform.python_version()}
