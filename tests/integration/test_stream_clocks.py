@@ -78,7 +78,7 @@ def test_rows_of_wrong_clocks_harm_no_other_and_are_told_of(
                 out=str(out[name]),
                 start="earliest",
                 until_idle=0.5,
-                ahead="1d",
+                max_ahead="1d",
             )
             with caplog.at_level(logging.WARNING, "beam_fraud"):
                 summaries.append(run(options))
