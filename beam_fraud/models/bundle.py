@@ -161,7 +161,7 @@ def write_bundle(
     Raises:
       FraudError: something that is no bundle is there, or it can't be written.
     """
-    return make_bundle(model, manifest, reference, card, files).save(directory)
+    return make_bundle(model, manifest, reference, card, files, place=directory).save(directory)
 
 
 def make_bundle(
@@ -170,6 +170,7 @@ def make_bundle(
     reference: Reference,
     card: str,
     files: Mapping[str, bytes] | None = None,
+    place: str | None = None,
 ) -> Bundle:
     """Make a bundle in memory.
 
@@ -179,12 +180,13 @@ def make_bundle(
       reference: the distributions it was trained on.
       card: the model card, Markdown.
       files: name to contents of what else goes with it, some of `OPTIONAL_FILES`.
+      place: where it will be saved, for errors; its name if None.
 
     Raises:
       FraudError: the model cannot be saved.
     """
     saved = io.BytesIO()
-    with in_words(manifest.name, lambda reason: f"the model can't be saved ({reason})"):
+    with in_words(place or manifest.name, lambda reason: f"the model can't be saved ({reason})"):
         joblib.dump(model, saved)
         versions = installed_versions(packages_of(model))
     files = {
