@@ -113,7 +113,7 @@ def test_a_terminal_shows_what_is_done_and_is_free_when_that_is_over(
     assert terminal.getvalue() == drawn, "drawn on after it was over"
 
 
-@pytest.mark.parametrize("args", [["simulate", "--days", "2"]])
+@pytest.mark.parametrize("args", [["simulate", "--days", "60"]])
 def test_a_command_says_what_it_does(
     args: list[str],
     tmp_path: Path,
@@ -123,4 +123,4 @@ def test_a_command_says_what_it_does(
     monkeypatch.setattr(command, "activities_shown", partial(activities_shown, line_every=0.001))
     assert main([*args, "--out", str(tmp_path / "tx.csv")]) == 0
     said = capsys.readouterr().err
-    assert re.search(r"simulating 2 days of 1,000 accounts: 0:00:0\d so far", said), said
+    assert re.search(r"simulating 60 days of 1,000 accounts: 0:00:\d\d so far", said), said
