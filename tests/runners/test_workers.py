@@ -39,6 +39,7 @@ class Pool:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
             )
         until(lambda: "to be had" in self.said or self.process.poll() is not None)
         self._channel = grpc.insecure_channel(self.endpoint)
@@ -56,6 +57,16 @@ class Pool:
 
     def pid(self, name: str) -> int:
         return {worker: int(pid) for worker, pid in STARTED.findall(self.said)}[name]
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code."""
+        try:
+            return self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            # It writes down what every thread does.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError(f"the pool does not end: {self.said}") from None
 
     def close(self) -> None:
         self._channel.close()
@@ -193,6 +204,12 @@ def test_no_worker_outlives_the_pool(
         pool.start_worker(runner.request("last"))
         until(lambda: runner.connected == ["last"])
         pool.process.send_signal(number)
-        assert pool.process.wait(SECONDS) == code
+        assert pool.wait() == code
         pid = pool.pid("last")
         until(lambda: not lives(pid))
+
+
+def test_a_pool_that_stops_starts_no_worker(runner: FnRunner) -> None:
+    pool = WorkerPool("127.0.0.1", 0)
+    pool.stop()
+    assert "stops" in pool.StartWorker(runner.request("late"), None).error

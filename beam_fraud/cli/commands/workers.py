@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from beam_fraud.cli.options import WorkersOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
@@ -22,17 +23,25 @@ def run(options: WorkersOptions) -> dict[str, object]:
     Raises:
       FraudError: the port is taken, or no worker can be started.
     """
-    asked_to_stop = threading.Event()
+    stop = SimpleQueue[None]()
     pool = WorkerPool(options.host, options.port)
-    with drained_by_signals(asked_to_stop.set):
+    with drained_by_signals(lambda: stop.put(None)):
         endpoint = pool.start()
         began = time.perf_counter()
         try:
             _LOG.info("workers are to be had at %s; Ctrl-C stops them", endpoint)
-            asked_to_stop.wait()
+            _wait(stop)
         finally:
             pool.stop()
     return {"endpoint": endpoint, "seconds": round(time.perf_counter() - began, 1)}
+
+
+def _wait(stop: SimpleQueue[None]) -> None:
+    # Not an Event: this thread may hold its lock when the signal's handler sets it. And not without
+    # a limit: a signal that arrives just before the thread blocks does not interrupt it.
+    while True:
+        with suppress(Empty):
+            return stop.get(timeout=1.0)
 
 
 def render(result: dict[str, object]) -> str:

@@ -48,6 +48,7 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         self._context = multiprocessing.get_context("forkserver")
         self._workers: dict[str, list[_Worker]] = defaultdict(list)
         self._lock = threading.Lock()
+        self._stopped = False
         options = [("grpc.so_reuseport", 0)]
         self._server = grpc.server(ThreadPoolExecutor(REQUESTS), options=options)
         fn_service.add_BeamFnExternalWorkerPoolServicer_to_server(self, self._server)
@@ -82,13 +83,16 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
 
     def stop(self) -> None:
         """Stop listening and end every worker."""
-        self._server.stop(grace=None).wait()
+        # With `grace=None` gRPC waits without a limit until every call has ended.
+        ended = self._server.stop(grace=0.0)
         with self._lock:
+            self._stopped = True
             left = [worker for workers in self._workers.values() for worker in workers]
         for worker in left:
             worker.process.terminate()
         for worker in left:
             worker.end_within(LEAVE_SECONDS)
+        ended.wait(LEAVE_SECONDS)
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
         """Start a worker; the answer holds the reason if that fails."""
@@ -97,6 +101,9 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         arguments = (request.SerializeToString(), writer)
         process = self._context.Process(target=serve, args=arguments, name=f"worker {name}")
         with self._lock:
+            if self._stopped:
+                # Nobody would end it, and the pool's process would wait for it.
+                return fn_api.StartWorkerResponse(error="the pool of workers stops")
             process.start()
             worker = _Worker(process)
             self._workers[name].append(worker)
@@ -105,7 +112,7 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         try:
             problem = reader.recv() if reader.poll(START_SECONDS) else "it says nothing"
         except EOFError:
-            worker.ended.wait()
+            worker.ended.wait(LEAVE_SECONDS)
             problem = f"it ended with code {process.exitcode}"
         if problem:
             _LOG.error("worker %s can't be started: %s", name, problem)
@@ -151,7 +158,7 @@ class _Worker:
         """Wait for its end, and kill it if that takes too long."""
         if not self.ended.wait(seconds):
             self.process.kill()
-            self.ended.wait()
+            self.ended.wait(seconds)
 
 
 def _refuse_taken(host: str, port: int) -> None:
