@@ -20,7 +20,7 @@ class Reason:
     value: float | None
     #: Its contribution, in the units of the reason codes.
     contribution: float | None
-    #: In plain words, such as "7 transactions of the account in the last hour, usually 1".
+    #: The reason in words, such as "7 transactions of the account in the last hour, usually 1".
     text: str | None = None
     #: Whether the contribution is an estimate.
     approximate: bool | None = None
@@ -53,7 +53,7 @@ class RuleTerms:
 
 @dataclass(frozen=True)
 class AlertContext:
-    """What the alerts of a run say beyond their rows."""
+    """Settings of a run that its alerts need beside their rows."""
 
     #: IANA time zone of the times that people read.
     timezone: str = "UTC"
@@ -150,5 +150,5 @@ class Alert:
 
 
 def alert_id(transaction_id: str, channel: str) -> str:
-    """Return the key of an alert, 32 hex digits of its transaction and channel, not its model."""
+    """Return the key of an alert: a hash of transaction and channel, not of the model."""
     return hashlib.sha256(f"{channel}\0{transaction_id}".encode()).hexdigest()[:32]

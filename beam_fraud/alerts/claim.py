@@ -1,4 +1,4 @@
-"""One sender for a channel of a database, however many processes want to be it."""
+"""Elect one sender per channel and database among many processes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from beam_fraud.storage.lock import FileLock, lock
 
 
 class Claim:
-    """The right to send the alerts of a channel, with a connection to the database.
+    """The exclusive right to send a channel's alerts, with a connection to the database.
 
-    A process that dies lets go of it. In PostgreSQL it is an advisory lock of the session, so it
-    lasts as long as the connection; beside an SQLite file it is a lock on a file of its own.
-    For one thread alone.
+    The claim ends with its process. In PostgreSQL it is an advisory lock of the session and lasts
+    as long as the connection; beside an SQLite file it is a lock on a file of its own. For one
+    thread.
     """
 
     def __init__(self, url: str, channel: str) -> None:
-        """Be ready to claim `channel` in the database `url`; nothing is touched yet."""
         self._url = url
         digest = hashlib.sha256(f"beam-fraud alerts\0{channel}".encode()).digest()[:8]
         self._key = int.from_bytes(digest, "big", signed=True)
@@ -33,7 +32,7 @@ class Claim:
         self._lock: FileLock | None = None
 
     def take(self) -> Connection | None:
-        """The connection, in no transaction; None if another sender has the claim.
+        """Return the connection, outside a transaction; None if another sender has the claim.
 
         Raises:
           FraudError: the database cannot be reached.
@@ -46,7 +45,7 @@ class Claim:
         try:
             with one_line_errors(self._url):
                 connection = engine(self._url).connect()
-                # A pool would keep the session, and the lock with it.
+                # A pool would keep the session open, and the lock with it.
                 connection.detach()
                 if file is None and not self._lock_session(connection):
                     connection.close()
@@ -58,12 +57,12 @@ class Claim:
         return connection
 
     def release(self) -> None:
-        """Let go of the claim and the connection, which may be broken."""
+        """Release the claim and close the connection, which may be broken."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
                 connection.rollback()
-                # A server takes a moment to see that a session is over.
+                # A server notices the end of a session with a delay.
                 if self._lock is None:
                     connection.scalar(select(func.pg_advisory_unlock(self._key)))
             with suppress(SQLAlchemyError):
@@ -77,7 +76,7 @@ class Claim:
     def _lock_file(self, database: Path) -> bool:
         path = database.with_name(f"{database.name}-alerts-{self._key & (1 << 64) - 1:016x}.lock")
         try:
-            # It stays when it is done with: another may wait for it by now.
+            # Leave the lock file: another process may wait for it.
             self._lock = lock(path, mode=0o666)
         except BlockingIOError:
             return False

@@ -1,4 +1,4 @@
-"""The messages of a channel that are to go out, and what became of them."""
+"""Read a channel's pending messages and record their outcome."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy
 from beam_fraud.alerts.snoozes import snoozed
 from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
-#: Alerts that are read at a time, about; and deliveries at most.
+#: Alerts read per page, roughly; and maximum of deliveries per page.
 _ALERTS_AT_ONCE, _DELIVERIES_AT_ONCE = 5_000, 200
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message as its rows have it, the same at every attempt."""
+    """A stored message, the same at every attempt."""
 
-    #: What is said.
+    #: The message.
     message: Message
-    #: How often the receiver has refused it.
+    #: Number of refusals by the receiver.
     refusals: int
 
     @property
     def empty(self) -> bool:
-        """Whether its alerts are gone: erased, or taken into another delivery."""
+        """Whether it has no alerts left: erased, or moved to another delivery."""
         return self.message.kind != "notice" and self.message.total == 0
 
 
@@ -41,14 +41,15 @@ def due_deliveries(
     policy: Policy,
     only: Collection[str] | None = None,
 ) -> list[Delivery]:
-    """Deliveries of `channel` that may be tried at `now`, in the order in which they were made.
+    """Return the deliveries of `channel` that are due at `now`, oldest first.
 
     Args:
       connection: in a transaction.
       channel: its name.
       now: the moment.
-      policy: of the channel: the fewer alerts are in a message the more messages are read.
-      only: ids of those that are meant; all of them if None.
+      policy: the channel's policy: the fewer alerts a message holds, the more messages a call
+        reads.
+      only: ids of deliveries to consider; None for all.
     """
     table = DELIVERIES.c
     query = (
@@ -79,13 +80,13 @@ def due_deliveries(
 def anything_waits(
     connection: Connection, channel: str, now: datetime, only: Collection[str] | None = None
 ) -> bool:
-    """Whether an alert of `channel` that nobody has snoozed, or a delivery, is still to go out.
+    """Return whether an unsnoozed alert or a delivery of `channel` is pending.
 
     Args:
       connection: in a transaction.
       channel: its name.
       now: the moment.
-      only: ids of the deliveries that are meant; all, and alerts in none, if None.
+      only: ids of deliveries to consider; None for all deliveries and for alerts in none.
     """
     of_it = DELIVERIES.c.channel == channel, DELIVERIES.c.state == "waiting"
     fixed = select(DELIVERIES.c.delivery_id).where(*of_it)
@@ -103,7 +104,7 @@ def anything_waits(
 
 
 def mark_sent(connection: Connection, taken: Mapping[str, datetime]) -> None:
-    """Note that the receiver has taken deliveries: their ids, and when that was."""
+    """Record accepted deliveries: id to time of acceptance."""
     table, rows = DELIVERIES.c, [{"key": key, "at": when} for key, when in taken.items()]
     delivered = (
         DELIVERIES.update()
@@ -129,7 +130,7 @@ def mark_sent(connection: Connection, taken: Mapping[str, datetime]) -> None:
 def mark_refused(
     connection: Connection, delivery_id: str, said: str, next_try_at: datetime | None
 ) -> None:
-    """Note that the receiver has refused a delivery; it is given up without a next try."""
+    """Record a refusal; without a next try, give the delivery up."""
     table = DELIVERIES.c
     connection.execute(
         DELIVERIES.update()
@@ -144,19 +145,19 @@ def mark_refused(
 
 
 def note_error(connection: Connection, delivery_id: str, said: str) -> None:
-    """Keep why a channel did not get to send a delivery."""
+    """Record why a channel could not send a delivery."""
     connection.execute(
         DELIVERIES.update().where(DELIVERIES.c.delivery_id == delivery_id).values(last_error=said)
     )
 
 
 def drop(connection: Connection, delivery_id: str) -> None:
-    """Forget a delivery that has nothing to tell."""
+    """Delete a delivery without alerts."""
     connection.execute(DELIVERIES.delete().where(DELIVERIES.c.delivery_id == delivery_id))
 
 
 def try_all_now(connection: Connection, channel: str) -> None:
-    """Let no delivery of `channel` wait for its next try."""
+    """Make every delivery of `channel` due now."""
     connection.execute(
         DELIVERIES.update()
         .where(
@@ -182,7 +183,7 @@ def _alerts(connection: Connection, delivery_ids: list[str]) -> dict[str, list[A
 
 
 def _digest(connection: Connection, row: Row[tuple[object, ...]], shown: int) -> Message:
-    """The counts, and the `shown` alerts with the highest scores."""
+    """Return a digest: the counts, and the `shown` alerts with the highest scores."""
     of_it = ALERTS.c.delivery_id == row.delivery_id
     count = func.count()
     counts = connection.execute(

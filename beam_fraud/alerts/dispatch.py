@@ -1,4 +1,4 @@
-"""Send what waits in the outbox, after a run."""
+"""Send the pending alerts of the outbox after a run."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from beam_fraud.alerts.policy import Clock
 from beam_fraud.alerts.sender import ChannelSender
 
 _LOG = logging.getLogger(__name__)
-#: Seconds for which a channel that fails is tried again.
+#: Seconds of retries for a failing channel.
 PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class ChannelReport:
-    """What became of the alerts of one channel."""
+    """Outcome of the alerts of one channel."""
 
-    #: Sent now.
+    #: Sent by this dispatch.
     sent: int
     #: Sent before this dispatch.
     already_sent: int
-    #: Not sent: still waiting because the channel failed, or given up now.
+    #: Not sent: pending because the channel failed, or given up now.
     failed: int
-    #: Why it failed, in one line; None if it did not.
+    #: Reason of the failure in one line; None without one.
     error: str | None = None
-    #: Waiting because their account or merchant is snoozed.
+    #: Pending because their account or merchant is snoozed.
     snoozed: int = 0
-    #: Those of `sent` that digests stood for.
+    #: Alerts among `sent` that a digest summarised.
     digested: int = 0
 
 
 @dataclass(frozen=True)
 class DispatchReport:
-    """What became of the alerts, channel by channel."""
+    """Outcome of the alerts by channel."""
 
-    #: Name of a channel to its part.
+    #: Name of a channel to its report.
     channels: dict[str, ChannelReport]
 
     @property
@@ -54,17 +54,17 @@ class DispatchReport:
 
     @property
     def failed(self) -> int:
-        """Alerts that were not sent because their channel failed or refused them."""
+        """Alerts not sent because their channel failed or refused them."""
         return sum(report.failed for report in self.channels.values())
 
     @property
     def snoozed(self) -> int:
-        """Alerts that wait for the end of a snooze, over all channels."""
+        """Snoozed alerts, over all channels."""
         return sum(report.snoozed for report in self.channels.values())
 
     @property
     def digested(self) -> int:
-        """Alerts sent now that digests stood for, over all channels."""
+        """Alerts that digests summarised in this dispatch, over all channels."""
         return sum(report.digested for report in self.channels.values())
 
 
@@ -76,18 +76,18 @@ def send_pending(
     only: Collection[str] | None = None,
     clock: Clock | None = None,
 ) -> DispatchReport:
-    """Send every waiting alert of `channels` that nobody has snoozed, each channel on its own.
+    """Send every pending, unsnoozed alert of `channels`, each channel in its own thread.
 
-    Nobody comes back soon: a channel that people read gets one message, by default; others get the
-    alerts of an account together whatever its span, and what a bound on messages holds back goes
-    out as one digest. A channel that fails keeps its alerts waiting.
+    No later dispatch is expected soon: by default, a channel for people gets one message; others
+    get all alerts of an account together, whatever the span, and one digest of what the limit on
+    messages holds back. The alerts of a failing channel stay pending.
 
     Args:
-      outbox: what waits.
-      channels: where to; of two with one name the first.
-      patience: seconds for which a channel that fails is tried again.
-      only: ids of the deliveries that are meant; all that waits if None.
-      clock: what time it is.
+      outbox: the pending alerts.
+      channels: the channels; of two with one name, the first.
+      patience: seconds of retries for a failing channel.
+      only: ids of deliveries to send; None for all.
+      clock: the clock; None for the system's.
 
     Raises:
       FraudError: the outbox cannot be reached.
@@ -113,7 +113,7 @@ def send_pending(
 
 
 def _flush(senders: Sequence[ChannelSender], patience: float, only: Collection[str] | None) -> None:
-    """Every channel in a thread of its own: one that stalls holds up no other."""
+    """Flush each channel in its own thread, so that a stalled one delays no other."""
     stop, broken = threading.Event(), list[BaseException]()
 
     def flush(sender: ChannelSender) -> None:

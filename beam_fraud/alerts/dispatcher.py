@@ -1,4 +1,4 @@
-"""Sends alerts while they come in: threads beside a stream."""
+"""Send alerts beside a running stream, in threads."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from beam_fraud.alerts.sender import ChannelSender
 from beam_fraud.errors import FraudError
 
 _LOG = logging.getLogger(__name__)
-#: Seconds between two looks into the outbox: what an alert waits for on average is half of it.
+#: Seconds between two polls of the outbox: an alert waits half of them on average.
 _LOOK_EVERY = 0.02
-#: Looks take this share of the time at most, where many alerts wait for their turn, up to seconds.
+#: Maximum share of the time that polls take if many alerts are pending, up to a pause in seconds.
 _SHARE_OF_LOOKS, _LOOK_AT_LEAST_EVERY = 0.3, 1.0
 
 
 class Dispatcher:
-    """Sends what is in the outbox to its channels, as long as it runs.
+    """Send the alerts of the outbox to its channels while it runs.
 
-    Every channel has a thread of its own: one that fails or stalls is tried again later and does
-    not stop the others. Of several processes with one outbox, one sends for a channel; if it ends
-    another takes over. It needs nothing of whoever queues the alerts but the database.
+    Each channel has its own thread: one that fails or stalls retries and does not delay the others.
+    Of several processes with one outbox, one sends for a channel; if it ends, another takes over.
+    The dispatcher shares nothing but the database with the processes that queue alerts.
     """
 
     def __init__(
         self, outbox: Outbox, channels: Sequence[Channel], clock: Clock | None = None
     ) -> None:
-        """Be ready to send what is in `outbox`; of two channels with one name the first."""
+        """Prepare a dispatcher of `outbox`; of two channels with one name, the first sends."""
         self._outbox = outbox
         self._clock = Clock() if clock is None else clock
         named = {channel.name: channel for channel in reversed(channels)}
@@ -42,7 +42,7 @@ class Dispatcher:
 
     @property
     def states(self) -> dict[str, ChannelState]:
-        """Name of a channel to how it is doing."""
+        """Name of a channel to its state."""
         return {name: sender.state for name, sender in self._senders.items()}
 
     @property
@@ -52,7 +52,7 @@ class Dispatcher:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Send while the body runs, and in the end what is left, once."""
+        """Send while the body runs; at the end, try each pending alert once."""
         threads = [
             threading.Thread(target=self._run, args=(sender,), name="alerts", daemon=True)
             for sender in self._senders.values()
@@ -67,7 +67,7 @@ class Dispatcher:
                 thread.join()
 
     def waiting(self) -> dict[str, int]:
-        """Name of a channel to how many of its alerts wait, of nobody who is snoozed.
+        """Return the number of pending, unsnoozed alerts per channel.
 
         Raises:
           FraudError: the outbox cannot be reached.
@@ -75,7 +75,7 @@ class Dispatcher:
         return {name: counts.pending for name, counts in self._counts().items()}
 
     def snoozed(self) -> dict[str, int]:
-        """Name of a channel to how many of its alerts wait for the end of a snooze.
+        """Return the number of snoozed alerts per channel.
 
         Raises:
           FraudError: the outbox cannot be reached.
@@ -93,7 +93,7 @@ class Dispatcher:
             try:
                 sender.attempt()
             except Exception:
-                # The thread lives on: without it nobody would be told of anything.
+                # The thread survives errors: without it the channel would send nothing more.
                 _LOG.exception("alerts for %s", sender.channel.describe())
             looked = self._clock.elapsed() - started
             pause = _LOOK_EVERY

@@ -1,4 +1,4 @@
-"""Fix what goes into the messages of a channel, before any of them is tried."""
+"""Fix the contents of a channel's messages before the first attempt to send them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from beam_fraud.storage.database.errors import one_line_errors
 from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 from beam_fraud.storage.database.upsert import Row
 
-#: Alerts that are looked at in one go.
+#: Alerts per page.
 PAGE = 5_000
-#: Accounts that are asked for in one statement.
+#: Accounts per SQL statement.
 _ACCOUNTS = 500
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a look at the alerts that wait has led to."""
+    """The result of `fix`."""
 
-    #: Messages that were made.
+    #: Number of new messages.
     deliveries: int
-    #: No other can be made before, if that is known.
+    #: Earliest time of the next message, if known.
     held_until: datetime | None = None
 
 
@@ -43,21 +43,21 @@ def fix(
     final: bool = False,
     batch: bool = False,
 ) -> Fixed:
-    """Make deliveries of the alerts of `channel` that are due, the first ones if there are many.
+    """Make deliveries of the due alerts of `channel`, a page at a time.
 
-    Due is what nobody has snoozed and, where the channel groups by account, is of an account that
-    got no message within the span.
+    An alert is due if it is not snoozed and, where the channel groups by account, its account got
+    no message within the span.
 
     Args:
       url: of the database.
-      connection: to it, in no transaction.
-      channel: its name.
-      policy: of the channel.
-      now: the moment of the new deliveries; of several the next is a microsecond later, which
-        keeps their order.
-      final: whether nobody comes back soon: spans are not waited for, and what a bound holds back
-        goes out as one more message.
-      batch: whether they are all of a batch, which a channel may want in one message.
+      connection: to the database, outside a transaction.
+      channel: name of the channel.
+      policy: the channel's policy.
+      now: time of the first new delivery; each further one is a microsecond later, to keep their
+        order.
+      final: whether no later call is expected soon: ignore spans, and put what the limit holds back
+        into one more message.
+      batch: whether the alerts are a whole batch, which a channel may want in one message.
 
     Raises:
       FraudError: the database refuses or cannot be reached.
@@ -123,7 +123,7 @@ def _whole_accounts(
     due: Sequence[ColumnElement[bool]],
     page: list[tuple[str, str | None]],
 ) -> list[tuple[str, str | None]]:
-    """`page` and what else is due of its accounts: else the rest would wait for another span."""
+    """Extend `page` by all due alerts of its accounts: the rest would wait for another span."""
     there = {alert_id for alert_id, _ in page}
     accounts = sorted({account_id for _, account_id in page if account_id is not None})
     rest: list[tuple[str, str | None]] = []
@@ -145,7 +145,7 @@ def _store(
     now: datetime,
     digest_of: Sequence[ColumnElement[bool]] | None,
 ) -> int:
-    """Write deliveries and which alerts are theirs; returns how many there are."""
+    """Write deliveries and assign their alerts; return their number."""
     rows = [
         new_delivery(channel, "alerts", group.account_id, now + timedelta(microseconds=number))
         for number, group in enumerate(groups)
@@ -161,7 +161,7 @@ def _store(
             .where(ALERTS.c.alert_id == bindparam("key"), ALERTS.c.delivery_id.is_(None))
             .values(delivery_id=bindparam("delivery"))
         )
-        # By key: two that lock rows in one order do not wait for each other.
+        # Ordered by key: two transactions that lock rows in one order cannot deadlock.
         connection.execute(change, sorted(given, key=lambda row: str(row["key"])))
     if digest_of is not None:
         digest = new_delivery(channel, "digest", None, now + timedelta(microseconds=len(rows)))
@@ -169,16 +169,16 @@ def _store(
             ALERTS.update().where(*digest_of).values(delivery_id=digest["delivery_id"])
         )
         rows.append(digest)
-    # After the alerts: a delivery of an account is what makes the rest of its alerts wait.
+    # After the alerts: a delivery of an account makes the account's other alerts wait.
     if rows:
         connection.execute(DELIVERIES.insert(), rows)
     return len(rows)
 
 
 def new_delivery(channel: str, kind: str, account_id: str | None, created_at: datetime) -> Row:
-    """A row of the table `deliveries` that is to go out."""
+    """Return a row of the table `deliveries`, ready to be sent."""
     return {
-        # At random: made of ids it would tell outsiders about them.
+        # A random id: a hash of ids would reveal them to outsiders.
         "delivery_id": uuid.uuid4().hex,
         "channel": channel,
         "kind": kind,

@@ -1,4 +1,4 @@
-"""Which of the alerts that are due go into one message."""
+"""Group due alerts into messages."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from beam_fraud.storage.database.tables import DELIVERIES
 
 @dataclass(frozen=True)
 class Budget:
-    """What a bound on messages leaves at a moment."""
+    """The number of messages that the limit allows at a moment."""
 
-    #: Messages that may be made now.
+    #: Messages allowed now.
     free: int
-    #: When the next one may be, if none may be now and that is known.
+    #: Time of the next message if none is allowed now and the time is known.
     next_at: datetime | None
 
 
 def budget(connection: Connection, channel: str, rate: Rate, now: datetime) -> Budget:
-    """What `rate` leaves: in any `rate.seconds` no more messages go out than it says.
+    """Return the messages that `rate` allows in any `rate.seconds`.
 
-    What was sent counts for so long after it was sent, and what waits to be sent counts as well, so
-    the bound holds after an outage and after a restart. Notices do not count.
+    A message counts for that time after it was sent, and so does each pending one: the limit holds
+    after an outage and after a restart. Notices do not count.
     """
     span = timedelta(seconds=rate.seconds)
     table = DELIVERIES.c
@@ -46,19 +46,19 @@ def budget(connection: Connection, channel: str, rate: Rate, now: datetime) -> B
 class Group:
     """The alerts of one message."""
 
-    #: Whose they are, if a channel groups by account.
+    #: Their account, if the channel groups by account.
     account_id: str | None
-    #: Their keys, by event time.
+    #: Keys of the alerts by event time.
     alert_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of alerts that are due."""
+    """Messages to make of due alerts."""
 
-    #: A message each.
+    #: Groups that become a message each.
     groups: list[Group]
-    #: Whether all that are due besides go into a digest, those that were not looked at as well.
+    #: Whether all other due alerts go into a digest, unread ones included.
     digest: bool
 
 
@@ -67,8 +67,8 @@ def grouped(due: Iterable[tuple[str, str | None]], policy: Policy) -> list[Group
 
     Args:
       due: key and account of each alert, by event time.
-      policy: of the channel. Alerts without an account are nobody's: they fill messages as they
-        come, as all do where nothing is grouped.
+      policy: the channel's policy. Alerts without an account fill messages in their order, as all
+        alerts do in a channel that does not group.
 
     Returns:
       Every alert in one group; groups in the order of the first alert of each account.
@@ -88,8 +88,8 @@ def together(due: list[tuple[str, str | None]], policy: Policy, *, more: bool) -
 
     Args:
       due: key and account of each alert, by event time.
-      policy: of the channel, with a bound on what is shown.
-      more: whether others are due besides.
+      policy: the channel's policy, with a limit on the alerts shown.
+      more: whether further alerts are due.
     """
     if more or len(due) > (policy.digest or 0):
         return Plan([], digest=True)
@@ -101,15 +101,15 @@ def together(due: list[tuple[str, str | None]], policy: Policy, *, more: bool) -
 
 
 def plan(groups: list[Group], free: int | None, *, more: bool) -> Plan:
-    """Fit groups into what a channel may be sent.
+    """Fit groups into the messages that the limit allows.
 
-    If not all can go, the last message that may is a digest of all the rest: nobody waits for the
-    next hour to hear how much there is.
+    If not all fit, the last message is a digest of all the rest, so people learn at once how much
+    there is.
 
     Args:
-      groups: of the first alerts that are due.
-      free: messages that may be sent; None if there is no bound.
-      more: whether others are due besides.
+      groups: groups of the first due alerts.
+      free: messages allowed; None without a limit.
+      more: whether further alerts are due.
     """
     if free is None or len(groups) + more <= free:
         return Plan(groups, digest=False)

@@ -1,4 +1,4 @@
-"""The alerts of an outbox, as people look them up."""
+"""List the alerts of an outbox."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ State = Literal["waiting", "sent", "failed", "snoozed"]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which alerts to list: all that have every value that is given."""
+    """Filters of a list; an alert passes if it matches every filter that is not None."""
 
-    #: What has become of them.
+    #: States of the alerts.
     state: State | None = None
-    #: Names of channels; of any if None.
+    #: Names of channels; None for all.
     channels: tuple[str, ...] | None = None
-    #: Whose they are.
+    #: Ids of accounts.
     account_id: str | None = None
-    #: Who was to get the money.
+    #: Ids of merchants.
     merchant_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An alert and what has become of it."""
+    """An alert and its state."""
 
     alert: Alert
     state: State
-    #: The message that it is in, None before it is in one.
+    #: Id of its message; None before it has one.
     delivery_id: str | None
-    #: How often the receiver refused that message or took it.
+    #: Attempts at which the receiver refused or accepted the message.
     attempts: int
-    #: Not tried again before.
+    #: Earliest time of the next attempt.
     next_try_at: datetime | None
-    #: Why it did not go out the last time.
+    #: Reason of the last failure.
     last_error: str | None
-    #: When it went out.
+    #: Time it was sent.
     sent_at: datetime | None
 
 
 def listed(connection: Connection, wanted: Wanted, limit: int, now: datetime) -> list[Listed]:
-    """The newest `limit` alerts that are wanted, by event time, the newest first."""
+    """Return the newest `limit` alerts that match `wanted`, newest event first."""
     state = _state(now)
     table = DELIVERIES.c
     query: Select[*tuple[object, ...]] = (
@@ -86,7 +86,7 @@ def listed(connection: Connection, wanted: Wanted, limit: int, now: datetime) ->
 
 
 def last_errors(connection: Connection) -> dict[str, str]:
-    """Channel to what its newest message that has not gone out failed by."""
+    """Return the last error per channel, of its newest unsent message."""
     table = DELIVERIES.c
     query = (
         select(table.channel, table.last_error)

@@ -1,4 +1,4 @@
-"""What a channel is given to send at once."""
+"""A message of a channel."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ FIELDS = tuple(field.name for field in fields(Alert))
 
 
 def chosen_fields(alert: Alert, names: tuple[str, ...] = FIELDS) -> dict[str, object]:
-    """The fields `names` of an alert, in that order."""
+    """Return the fields `names` of an alert, in that order."""
     return {name: getattr(alert, name) for name in names}
 
 
-#: `alerts`; a `digest` of more alerts than it shows; a `notice` of something else than a
-#: transaction; a `test`.
+#: `alerts`; a `digest` of more alerts than it shows; a `notice` that is not about a transaction; a
+#: `test`.
 Kind = Literal["alerts", "digest", "notice", "test"]
 
 
 @dataclass(frozen=True)
 class Message:
-    """A delivery, as the outbox has fixed it: the same however often it is tried."""
+    """A delivery as the outbox fixed it: the same at every attempt."""
 
-    #: Of the delivery: receivers know a repeat by it.
+    #: Id of the delivery, by which receivers recognise a repeat.
     delivery_id: str
-    #: What it is.
+    #: Kind of the message.
     kind: Kind
     #: When the delivery was fixed, UTC.
     created_at: datetime
-    #: What it tells of, by event time; of a digest those with the highest scores.
+    #: The alerts by event time; in a digest, those with the highest scores.
     alerts: tuple[Alert, ...] = ()
-    #: How many alerts it stands for: more than `alerts` in a digest.
+    #: Number of alerts it reports: more than `alerts` in a digest.
     total: int = 0
-    #: What a notice or a test says.
+    #: Text of a notice or a test.
     text: str | None = None

@@ -1,4 +1,4 @@
-"""The outbox: alerts are written down with the flagged row, and sent from here."""
+"""The outbox: alerts are committed with their flagged rows and sent afterwards."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 class Counts:
     """How many alerts of a channel are in the outbox."""
 
-    #: Waiting to be sent.
+    #: Pending.
     pending: int = 0
     #: Sent, in this run or an earlier one.
     sent: int = 0
-    #: Given up, because the receiver refused them again and again.
+    #: Given up because the receiver refused them repeatedly.
     failed: int = 0
-    #: Waiting for the end of a snooze.
+    #: Snoozed.
     snoozed: int = 0
 
 
@@ -36,22 +36,22 @@ class Counts:
 class Outbox:
     """The table `alerts` of a database. Every method is one transaction.
 
-    All of them raise FraudError where the database refuses or cannot be reached.
+    Each raises FraudError if the database fails or cannot be reached.
     """
 
     #: A database URL as SQLAlchemy reads it, with an absolute path for SQLite.
     url: str
 
     def check(self) -> None:
-        """See that the database can be written to and that its tables are ours."""
+        """Check that the database can be written to and that its tables are ours."""
         check_database(self.url)
 
     def begin(self) -> None:
-        """Make the tables."""
+        """Create the tables."""
         prepare_database(self.url)
 
     def counts(self, now: datetime | None = None) -> dict[str, Counts]:
-        """Channel to how many of its alerts wait at `now`, were sent and were given up."""
+        """Return the counts of each channel at `now`."""
         now = datetime.now(UTC) if now is None else now
         of_channel = select(ALERTS.c.channel, func.count())
         waiting = ALERTS.c.delivery_id.is_(None) & ALERTS.c.sent_at.is_(None)
@@ -70,7 +70,7 @@ class Outbox:
         return counts
 
     def unsent(self, delivery_ids: Collection[str]) -> dict[str, int]:
-        """Channel to how many alerts of these deliveries have not gone out."""
+        """Return the number of unsent alerts of these deliveries per channel."""
         query = select(ALERTS.c.channel, func.count()).where(
             ALERTS.c.delivery_id.in_(delivery_ids), ALERTS.c.sent_at.is_(None)
         )
@@ -78,7 +78,7 @@ class Outbox:
             return _by_channel(connection, query)
 
     def describe(self) -> str:
-        """The database URL without its password."""
+        """Return the database URL without its password."""
         return masked(self.url)
 
 

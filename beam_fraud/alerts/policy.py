@@ -1,4 +1,4 @@
-"""How alerts are put into the messages of a channel, and how many it may get."""
+"""Grouping of a channel's alerts into messages, and the limit on messages."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class Rate:
-    """A bound on messages."""
+    """A limit on messages."""
 
-    #: So many messages,
+    #: Number of messages,
     messages: int
-    #: in any so many seconds.
+    #: in any period of so many seconds.
     seconds: float
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What of the alerts that wait goes into one message, and when."""
+    """Which pending alerts form one message, and when it is sent."""
 
-    #: Alerts of one account within so many seconds go into one message: the first goes at once,
-    #: those that follow go together when the time is over. None: alerts go as they come, whoever's.
+    #: Span in seconds that groups an account's alerts: the first goes at once, the others together
+    #: when the span ends. None sends alerts at once, whatever their account.
     group: float | None = None
-    #: Alerts in a message at most.
+    #: Maximum of alerts in a message.
     most: int = 500
-    #: Messages at most: the last that may go is a digest of all the rest. None: no bound.
+    #: Limit on messages: the last one allowed is a digest of all the rest. None: no limit.
     rate: Rate | None = None
-    #: Alerts of a batch go in one message: all of so many, of more a digest of those with the
-    #: highest scores. None: as those of a stream.
+    #: Maximum of alerts of a batch in one message; a larger batch becomes a digest of the highest
+    #: scores. None treats a batch as a stream.
     digest: int | None = None
 
 
-#: Alerts go as they come.
+#: Policy that sends alerts at once.
 AS_THEY_COME = Policy()
-#: Alerts of a digest that a person is shown.
+#: Alerts that a digest shows to people.
 SHOWN_IN_DIGEST = 20
-#: Alerts go as they come, but those of a batch in one message.
+#: Policy that sends alerts at once, but a batch in one message.
 BATCH_IN_ONE = Policy(digest=SHOWN_IN_DIGEST)
 
 
@@ -48,9 +48,9 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Clock:
-    """What time it is: a test has one of its own."""
+    """The clock by which alerts are grouped and retried; tests supply their own."""
 
-    #: The moment, UTC: what the database is told.
+    #: The current time, UTC, for the database.
     now: Callable[[], datetime] = _now
-    #: Seconds on a clock that nobody sets: how long to wait.
+    #: Monotonic seconds, for waits.
     elapsed: Callable[[], float] = time.monotonic

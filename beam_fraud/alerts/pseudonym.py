@@ -1,4 +1,4 @@
-"""What stands for an id where it shall not be seen: always the same, and told by nobody else."""
+"""Pseudonyms for ids: stable, and computable only with the key."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from typing import Literal
 from beam_fraud.alerts.alert import Alert, FiredRule, Reason
 from beam_fraud.errors import FraudError
 
-#: Where the key is.
+#: Environment variable of the key.
 KEY_VARIABLE = "BEAM_FRAUD_PSEUDONYM_KEY"
-#: Bytes of a key at least: a shorter one could be guessed, and with it the ids.
+#: Minimum length of a key in bytes: a shorter key could be guessed, and the ids with it.
 _SHORTEST = 16
-#: What an id is of; the same text has another pseudonym as another kind.
+#: Kind of an id; equal ids of different kinds have different pseudonyms.
 Kind = Literal["transaction", "account", "merchant", "alert"]
 
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """A keyed hash of ids: HMAC-SHA256, of which 16 hex digits are kept."""
+    """A keyed hash of ids: the first 16 hex digits of HMAC-SHA256."""
 
     #: At least 16 bytes.
     key: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse a key that could be guessed.
+        """Check the length of the key.
 
-        Raises:
-          FraudError: it is too short.
+        Raises FraudError if it is too short.
         """
         if len(self.key) < _SHORTEST:
             raise FraudError(
@@ -42,10 +41,10 @@ class Pseudonyms:
 
     @classmethod
     def from_environment(cls) -> Pseudonyms:
-        """Pseudonyms by the key in `KEY_VARIABLE`.
+        """Return pseudonyms by the key in `KEY_VARIABLE`.
 
         Raises:
-          FraudError: there is none, or it is too short.
+          FraudError: the key is missing or too short.
         """
         key = os.environ.get(KEY_VARIABLE)
         if not key:
@@ -55,7 +54,7 @@ class Pseudonyms:
         return cls(key.encode("utf-8", "surrogateescape"))
 
     def of(self, kind: Kind, value: str) -> str:
-        """The pseudonym of an id: 16 hex digits.
+        """Return the pseudonym of an id: 16 hex digits.
 
         Example:
           >>> names = Pseudonyms(b"sixteen bytes or")
@@ -68,11 +67,11 @@ class Pseudonyms:
         return hmac.new(self.key, said, hashlib.sha256).hexdigest()[:16]
 
     def alert(self, alert: Alert) -> Alert:
-        """An alert with pseudonyms for its ids.
+        """Return the alert with pseudonyms for its ids.
 
-        Its own id goes too: it is a hash of the transaction's that everyone can compute. So do the
-        words of a reason that name an id, as where a model has the merchant for a feature, and
-        those of a rule that do; of a condition any text, for it may be the id of somebody else.
+        Replace the alert's own id as well: anyone can compute it from the transaction's. Remove the
+        words of a reason or a rule that contain an id, as where the merchant is a feature, and
+        every text in a rule's condition, which may be the id of somebody else.
         """
         ids = {alert.transaction_id, alert.account_id, alert.merchant_id} - {None, ""}
         return replace(

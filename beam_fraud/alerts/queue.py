@@ -1,4 +1,4 @@
-"""Alerts into the outbox's table, inside a transaction that may hold more."""
+"""Queue alerts in the outbox's table, in a transaction that may hold more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 from beam_fraud.storage.database.upsert import upsert_columns
 
-#: Which alerts may still change.
+#: States of alerts that may still change.
 _UNDELIVERED = ALERTS.c.delivery_id.is_(None)
 
 
@@ -27,13 +27,13 @@ def queue_alerts(
     channels: Sequence[str],
     context: AlertContext | None = None,
 ) -> None:
-    """Queue an alert a row and channel: one in a delivery stays, others take the newest scoring.
+    """Queue an alert per row and channel; replace it on rescoring until it is in a delivery.
 
     Args:
       connection: in a transaction.
       flagged: `flagged_columns` of the rows.
-      channels: names.
-      context: what alerts tell beside their rows, if that is known.
+      channels: names of channels.
+      context: settings that alerts need beside their rows, or None.
     """
     if channels:
         columns = alert_columns(flagged, channels, context)
@@ -43,16 +43,16 @@ def queue_alerts(
 def queue_flagged(
     url: str, batch: pa.RecordBatch, channels: Sequence[str], context: AlertContext | None = None
 ) -> None:
-    """Queue an alert a row and channel, in one transaction; the same twice changes nothing.
+    """Queue an alert per row and channel in one transaction; idempotent.
 
     Args:
-      url: of the outbox, a database that was prepared.
+      url: of the outbox, a prepared database.
       batch: rows of the schema `stages.SCORED`.
-      channels: names.
-      context: what alerts tell beside their rows, if that is known.
+      channels: names of channels.
+      context: settings that alerts need beside their rows, or None.
 
     Raises:
-      FraudError: the database refuses or cannot be reached.
+      FraudError: the database fails or cannot be reached.
     """
     flagged = flagged_columns(batch)
     persistently(url, lambda connection: queue_alerts(connection, flagged, channels, context))
@@ -60,15 +60,15 @@ def queue_flagged(
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that people are told once."""
+    """A message that is not about a transaction, sent once, as when a rule is muted."""
 
-    #: What it is of: the same parts, the same notice.
+    #: Identity of the notice: equal parts are the same notice.
     about: tuple[str, ...]
-    #: In plain words.
+    #: Text of the notice.
     text: str
 
     def delivery_id(self, channel: str) -> str:
-        """What the notice is known by in a channel: 32 hexadecimal digits, always the same."""
+        """Return the id of the notice in a channel: 32 hex digits, stable."""
         told = "\0".join((channel, *self.about))
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 
@@ -76,12 +76,12 @@ class Notice:
 def queue_notices(
     connection: Connection, channels: Sequence[str], notices: Sequence[Notice]
 ) -> None:
-    """Queue a message of each notice for every channel, unless it was queued before.
+    """Queue each notice once for every channel.
 
     Args:
       connection: in a transaction.
       channels: names of the channels.
-      notices: what they are told.
+      notices: the notices.
     """
     now = datetime.now(UTC)
     rows = [

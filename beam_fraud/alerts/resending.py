@@ -1,4 +1,4 @@
-"""Alerts that somebody wants to go out again."""
+"""Send alerts again on request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 
 def channels_of(connection: Connection, alert_ids: Sequence[str]) -> dict[str, str]:
-    """Alert to its channel, for those of `alert_ids` that there are."""
+    """Return the channel of each alert of `alert_ids` that exists."""
     query = select(ALERTS.c.alert_id, ALERTS.c.channel).where(ALERTS.c.alert_id.in_(alert_ids))
     return {row.alert_id: row.channel for row in connection.execute(query)}
 
 
 def reopen_failed(connection: Connection, channel: str) -> list[str]:
-    """Let the deliveries of `channel` that were given up go out again; returns their ids."""
+    """Make the given-up deliveries of `channel` pending again; return their ids."""
     failed = select(DELIVERIES.c.delivery_id).where(
         DELIVERIES.c.channel == channel, DELIVERIES.c.state == "failed"
     )
@@ -34,19 +34,19 @@ def send_again(
     now: datetime,
     most: int,
 ) -> list[str]:
-    """Make deliveries of alerts, whether they are due, snoozed or were sent before.
+    """Make deliveries of alerts, even if they are snoozed, not due or sent before.
 
-    One whose delivery has not gone out goes with that, which stays as it is.
+    An alert in an unsent delivery stays in that delivery.
 
     Args:
       connection: in a transaction that may write.
-      channel: which all of `alert_ids` are of.
+      channel: the channel of all `alert_ids`.
       alert_ids: in any order.
-      now: the moment of the new deliveries.
-      most: alerts in a delivery at most.
+      now: time of the new deliveries.
+      most: maximum of alerts in a delivery.
 
     Returns:
-      Ids of the deliveries that are to go out now.
+      Ids of the deliveries to send now.
     """
     query = (
         select(ALERTS.c.alert_id, ALERTS.c.sent_at, DELIVERIES.c.delivery_id, DELIVERIES.c.state)
@@ -61,7 +61,7 @@ def send_again(
     made = []
     for number, start in enumerate(range(0, len(loose), most)):
         row = new_delivery(channel, "alerts", None, now + timedelta(microseconds=number))
-        # Not those that a dispatcher has put into a message in this moment.
+        # Exclude alerts that a dispatcher has just put into a message.
         free = or_(ALERTS.c.delivery_id.is_(None), ALERTS.c.sent_at.is_not(None))
         connection.execute(
             ALERTS.update()

@@ -1,4 +1,4 @@
-"""Messages that are made up, to try a template or a channel out."""
+"""Sample messages to test a template or a channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WHEN = datetime(2024, 5, 1, 12, 30, 15, tzinfo=UTC)
 def sample_alert(
     transaction: str = "test-transaction", channel: str = "test", when: datetime = _WHEN
 ) -> Alert:
-    """An alert of no transaction.
+    """Return a sample alert.
 
     Args:
       transaction: its id.
@@ -48,7 +48,7 @@ def sample_alert(
 
 
 def _bare() -> Alert:
-    """An alert in which all is absent that may be."""
+    """Return an alert without any optional field."""
     alert = sample_alert("test-2")
     values = {name: getattr(alert, name) for name in alert.__dataclass_fields__}
     values |= {
@@ -62,7 +62,7 @@ def _bare() -> Alert:
 
 
 _THREE = (sample_alert("test-1"), _bare(), sample_alert("test-3"))
-#: A message of every kind.
+#: One message of every kind.
 SAMPLES = (
     Message("0" * 32, "alerts", _WHEN, (sample_alert(),), 1),
     Message("1" * 32, "alerts", _WHEN, _THREE, 3),

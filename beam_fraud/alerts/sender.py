@@ -1,4 +1,4 @@
-"""Sends the alerts of one channel."""
+"""Send the alerts of one channel."""
 
 from __future__ import annotations
 
@@ -42,80 +42,80 @@ from beam_fraud.storage.database.errors import (
     one_line_errors,
 )
 
-#: Failures in a row after which it is open.
+#: Consecutive failures that open the circuit.
 OPENS_AFTER = 3
-#: Seconds of the pause after the first failure; doubled by each that follows, up to the second.
-#: The first is short: a receiver that fails now and then is no reason to be slow.
+#: Seconds of the first pause, doubled after each failure up to the second number. The first is
+#: short: an occasional failure is no reason to be slow.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 60.0
 
 
 @dataclass
 class Circuit:
-    """Whether something may be tried now. Times are seconds on a clock that nobody sets.
+    """A circuit breaker: pause attempts at a failing receiver. Times are monotonic seconds.
 
-    Every failure makes a pause, each up to twice as long as the one before. After a pause one
-    trial is due: if it fails the next pause begins, if it succeeds all is well again. The pauses
-    are drawn at random between a half and all of their length, so that those who failed together do
-    not come back together.
+    Each failure starts a pause, up to twice as long as the one before. After a pause one trial is
+    due: a failure starts the next pause, a success closes the circuit. The length of a pause is
+    drawn at random between half and all of it, so that senders that failed together do not retry
+    together.
     """
 
-    #: Failures in a row.
+    #: Consecutive failures.
     failures: int = 0
-    #: When it may be tried again.
+    #: Time of the next trial.
     next_try: float = 0.0
 
     @property
     def open(self) -> bool:
-        """Whether it has failed so often that a failure is what is expected."""
+        """Whether the circuit is open: the next attempt is expected to fail."""
         return self.failures >= OPENS_AFTER
 
     def pause(self, now: float) -> float:
-        """Seconds until it may be tried; 0 if it may be now."""
+        """Return the seconds until the next trial; 0 if it may be tried now."""
         return max(0.0, self.next_try - now)
 
     def failed(self, now: float) -> bool:
-        """Note a failure; returns whether this one has opened the circuit."""
+        """Record a failure; return whether it opened the circuit."""
         longest = min(FIRST_PAUSE * 2.0 ** min(self.failures, 30), LONGEST_PAUSE)
         self.failures += 1
         self.next_try = now + random.uniform(longest / 2, longest)
         return self.failures == OPENS_AFTER
 
     def wait(self, now: float, seconds: float) -> None:
-        """Leave it alone for `seconds`, as it has asked for."""
+        """Make no attempt for `seconds`, as the receiver asked."""
         self.next_try = now + seconds
 
     def succeeded(self) -> bool:
-        """Note a success; returns whether the circuit was open until now."""
+        """Record a success; return whether the circuit was open."""
         was_open, self.failures, self.next_try = self.open, 0, 0.0
         return was_open
 
 
 _LOG = logging.getLogger(__name__)
-#: Refusals after which a message is given up.
+#: Refusals after which the sender gives a message up.
 REFUSALS = 5
-#: Seconds until a refused message is tried again; four times as long after each further refusal.
+#: Seconds to the first retry of a refused message; four times as long after each further refusal.
 RETRY_REFUSED_AFTER = 30.0
-#: Seconds between two looks whether another process still sends.
+#: Seconds between two checks whether another process holds the claim.
 _LOOK_FOR_CLAIM_EVERY = 0.5
-#: Seconds between two transactions that mark what was taken: each waits for the disk.
+#: Seconds between two commits of accepted messages: each waits for the disk.
 _MARK_EVERY = 0.02
-#: Characters of an error that are kept.
+#: Maximum of characters stored of an error.
 _LONGEST_ERROR = 500
-#: Seconds between two attempts, even if a receiver says that it is ready at once.
+#: Minimum seconds between two attempts, even if the receiver asks for none.
 _SHORTEST_PAUSE = 0.05
 
 
 class ChannelSender:
-    """Puts the alerts of a channel into messages and sends them, for one thread.
+    """Group a channel's alerts into messages and send them; for one thread.
 
-    What is in a message is fixed before the first attempt, and it is marked after it was taken: one
-    that was taken when the process died goes out again, the same to the letter, and none is lost.
+    The contents of a message are fixed before the first attempt, and it is marked as sent after the
+    receiver accepted it: if the process dies in between, the identical message goes out again, and
+    none is lost.
     """
 
     def __init__(self, url: str, channel: Channel, clock: Clock) -> None:
-        """Be ready to send what is in the database `url`; nothing is touched yet."""
         self.channel = channel
-        #: How the channel is doing.
+        #: State of the channel.
         self.state = ChannelState()
         self._url = url
         self._clock = clock
@@ -127,23 +127,23 @@ class ChannelSender:
         self._look_for_claim_at = 0.0
         self._held_until: datetime | None = None
         self._batch = False
-        #: Deliveries that were taken and when, of which the database does not know yet.
+        #: Accepted deliveries and their times, not committed yet.
         self._taken: dict[str, datetime] = {}
         self._mark_at = 0.0
         self._newest: datetime | None = None
 
     def pause(self) -> float:
-        """Seconds until there is a point in trying again."""
+        """Return the seconds until the next attempt makes sense."""
         now = self._clock.elapsed()
         return max(
             self._circuit.pause(now), self._database.pause(now), self._look_for_claim_at - now, 0.0
         )
 
     def attempt(self) -> bool:
-        """Send what is due, one message after the other, unless a pause is on.
+        """Send the due messages in order, unless the circuit pauses.
 
         Returns:
-          Whether nothing is left that could go now; else it failed, and the state says why.
+          Whether every due message was sent; if not, the state holds the reason.
         """
         if self.pause() == 0:
             return self._attempt(final=False, only=None)
@@ -158,14 +158,15 @@ class ChannelSender:
         *,
         batch: bool = False,
     ) -> None:
-        """Send all that waits and is not snoozed, whatever pauses and spans are on.
+        """Send every pending, unsnoozed alert, whatever the pauses and spans.
 
         Args:
-          patience: seconds for which a channel that fails is tried again, from the last message
-            that it took.
-          only: ids of the deliveries that are meant; what waits otherwise is let be.
-          stop: ends the waiting.
-          batch: whether what waits is all of a batch, which a channel may want in one message.
+          patience: seconds of retries for a failing channel, counted from the last message that it
+            accepted.
+          only: ids of deliveries to send; None for all.
+          stop: event that ends the waits.
+          batch: whether the pending alerts are a whole batch, which a channel may want in one
+            message.
 
         Raises:
           FraudError: the database cannot be reached.
@@ -191,7 +192,7 @@ class ChannelSender:
             raise FraudError(self._database_error)
 
     def close(self) -> None:
-        """Let go of the channel, the connection and the claim."""
+        """Close the channel and the connection, and release the claim."""
         with suppress(FraudError, OSError):
             self.channel.close()
         self._claim.release()
@@ -212,7 +213,7 @@ class ChannelSender:
         return done
 
     def _tell_waits(self) -> None:
-        """Say of waits that last what they are for, as often as a `Wait` does."""
+        """Log long waits and their reasons, at the intervals of a `Wait`."""
         where = f"alerts for {self.channel.describe()}"
         if self._database_error is not None:
             self._database_wait.goes_on(
@@ -255,7 +256,7 @@ class ChannelSender:
         now = self._clock.now()
         if self._held_until is not None and now < self._held_until and not final:
             return 0
-        # Of one moment only once: the order of deliveries is that of their moments.
+        # Use each time once: deliveries are ordered by time.
         moment = now if self._newest is None else max(now, self._newest)
         fixed = fix(
             self._url,
@@ -272,7 +273,7 @@ class ChannelSender:
         return fixed.deliveries
 
     def _send(self, connection: Connection, delivery: Delivery) -> bool:
-        """Try one message; returns whether the next may be tried."""
+        """Try one message; return whether the next may be tried."""
         message = delivery.message
         if delivery.empty:
             with writing(self._url, connection):
@@ -291,7 +292,7 @@ class ChannelSender:
             self._failed(connection, message.delivery_id, error)
             return False
         except Exception as error:
-            # What a channel cannot cope with shall not keep the messages behind it.
+            # A message that breaks a channel must not hold up the messages behind it.
             self._refused(connection, delivery, f"{type(error).__name__}: {error}")
         else:
             self._sent(connection, delivery)
@@ -302,7 +303,7 @@ class ChannelSender:
         self._circuit.succeeded()
         self._wait.over(f"alerts for {self.channel.describe()} are sent again,")
         self.state.error, self.state.open = None, False
-        # In memory first: a database that is down now is told as soon as it is back.
+        # Keep it in memory first: a database that is down is updated once it is back.
         self._taken[message.delivery_id] = self._clock.now()
         self.state.sent += message.total
         if message.kind == "digest":
@@ -365,5 +366,5 @@ class ChannelSender:
 
 
 def _one_line(said: str) -> str:
-    """What a receiver has said, such that a terminal can be trusted with it."""
+    """Return a receiver's text as one line that is safe on a terminal."""
     return printable(" ".join(said.split()), _LONGEST_ERROR)

@@ -1,4 +1,4 @@
-"""Accounts and merchants of whom nobody wants to hear for a while."""
+"""Snooze the alerts of accounts and merchants."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Subject = Literal["account", "merchant"]
 
 @dataclass(frozen=True)
 class Snooze:
-    """Whose alerts wait, and until when."""
+    """A snooze of an account or a merchant."""
 
-    #: What `value` is an id of.
+    #: Kind of the id.
     kind: Subject
     #: The id.
     value: str
-    #: When it ends, UTC.
+    #: End of the snooze, UTC.
     until: datetime
 
 
 def snoozed(now: datetime) -> ColumnElement[bool]:
-    """Which rows of the table `alerts` are of an account or a merchant that is snoozed at `now`."""
+    """Return the condition on rows of `alerts` that are snoozed at `now`."""
 
     def in_force(kind: Subject, column: ColumnElement[str]) -> ColumnElement[bool]:
         return exists().where(
@@ -39,7 +39,7 @@ def snoozed(now: datetime) -> ColumnElement[bool]:
 
 
 def snooze(connection: Connection, snoozes: Sequence[Snooze], now: datetime) -> None:
-    """Begin snoozes, or give those that there are another end."""
+    """Start snoozes, or change the end of existing ones."""
     rows: list[Row] = [
         {"kind": one.kind, "value": one.value, "until": one.until, "created_at": now}
         for one in snoozes
@@ -48,7 +48,7 @@ def snooze(connection: Connection, snoozes: Sequence[Snooze], now: datetime) -> 
 
 
 def lift(connection: Connection, kind: Subject, value: str, now: datetime) -> bool:
-    """End a snooze; returns whether there was one in force."""
+    """End a snooze; return whether one was in force."""
     of_it = (SNOOZES.c.kind == kind, SNOOZES.c.value == value)
     in_force = connection.execute(select(SNOOZES.c.until).where(*of_it, SNOOZES.c.until > now))
     there = in_force.first() is not None
@@ -57,7 +57,7 @@ def lift(connection: Connection, kind: Subject, value: str, now: datetime) -> bo
 
 
 def is_alerted(connection: Connection, kind: Subject, value: str) -> bool:
-    """Whether there is, or was, an alert of an account or a merchant."""
+    """Return whether an account or a merchant has, or had, an alert."""
     column = {"account": ALERTS.c.account_id, "merchant": ALERTS.c.merchant_id}[kind]
     return connection.execute(select(ALERTS.c.alert_id).where(column == value)).first() is not None
 
@@ -69,7 +69,7 @@ def newest_timezone(connection: Connection) -> str:
 
 
 def snoozes_in_force(connection: Connection, now: datetime) -> list[Snooze]:
-    """All of them, the first to end first."""
+    """Return all snoozes in force, the first to end first."""
     query = (
         select(SNOOZES.c.kind, SNOOZES.c.value, SNOOZES.c.until)
         .where(SNOOZES.c.until > now)

@@ -1,4 +1,4 @@
-"""Templates of messages: Jinja2 in a sandbox, compiled once, tried out before anything is sent."""
+"""Message templates: Jinja2 in a sandbox, compiled once and tested before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_fraud.alerts.samples import SAMPLES
 from beam_fraud.alerts.wording import clock_time, headline, intro, shown, timezone_of
 from beam_fraud.errors import FraudError
 
-#: What a template is given.
+#: Variables of a template.
 VARIABLES = (
     "kind",
     "headline",
@@ -27,12 +27,12 @@ VARIABLES = (
     "time",
     "delivery_id",
 )
-#: Makes what a value becomes in the text.
+#: Function that converts a value to text.
 Finalize = Callable[[object], object]
 
 
 class MessageTemplate:
-    """Makes the text of a message; the same text however often it is asked for."""
+    """A template that renders a message, always to the same text."""
 
     def __init__(
         self,
@@ -43,17 +43,18 @@ class MessageTemplate:
         html: bool = False,
         finalize: Finalize | None = None,
     ) -> None:
-        """Compile a template and try it out on messages of every kind.
+        """Compile a template and render a sample message of every kind.
 
         Args:
-          source: the template.
-          path: where it is from, for messages.
-          fields: of alerts that the default wording in `rows` and `title` shows.
+          source: text of the template.
+          path: file of the template, for error messages.
+          fields: fields of alerts that the default wording in `rows` and `title` shows.
           html: whether values are escaped for HTML.
-          finalize: makes what a value becomes in the text.
+          finalize: converts a value to text.
 
         Raises:
-          FraudError: it cannot be read, or asks for what is not there: in one line with its place.
+          FraudError: the template has a syntax error or uses an unknown name; one line with its
+            place.
         """
         environment = SandboxedEnvironment(
             undefined=StrictUndefined,
@@ -74,14 +75,14 @@ class MessageTemplate:
             try:
                 self.render(sample)
             except Exception as error:
-                # Whatever a template does to its values, it is the template that is wrong.
+                # Any exception of a rendered sample is a fault of the template.
                 raise _wrong(path, _line(error, path), _said(error)) from None
 
     def render(self, message: Message) -> str:
-        """The text of a message.
+        """Return the text of a message.
 
         Raises:
-          Exception: whatever the template runs into; with these names no default one does.
+          Exception: any error of the template; a default template with these names raises none.
         """
         return self._template.render(
             kind=message.kind,
@@ -96,7 +97,7 @@ class MessageTemplate:
 
     @staticmethod
     def _refuse_unknown(tree: nodes.Template, path: str) -> None:
-        """Refuse a name that nothing has, also where no sample would come by."""
+        """Refuse an unknown name, even in a branch that no sample reaches."""
         own = {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
         own |= {macro.name for macro in tree.find_all(nodes.Macro)}
         known = {*VARIABLES, *own, "loop", "range", "dict", "namespace", "joiner", "cycler", "self"}
@@ -114,14 +115,14 @@ def read_template(
     html: bool = False,
     finalize: Finalize | None = None,
 ) -> MessageTemplate:
-    """A template of the user's; arguments as of `MessageTemplate`, and
+    """Read a template of the user.
 
     Args:
-      where: what named the file, for messages.
-      path: of the file.
-      fields: as there.
-      html: as there.
-      finalize: as there.
+      where: the option that named the file, for error messages.
+      path: path of the file.
+      fields: as for `MessageTemplate`.
+      html: as for `MessageTemplate`.
+      finalize: as for `MessageTemplate`.
 
     Raises:
       FraudError: the file cannot be read, or the template is wrong.
@@ -140,7 +141,7 @@ def read_template(
 
 @cache
 def default_template(name: str, fields: tuple[str, ...] = FIELDS) -> MessageTemplate:
-    """A template of the package: `message.txt`, `message.html` or `frame.html`."""
+    """Return a template of the package: `message.txt`, `message.html` or `frame.html`."""
     source = (files("beam_fraud.alerts") / "templates" / name).read_text("utf-8")
     return MessageTemplate(source, name, fields, html=name.endswith(".html"))
 
@@ -157,7 +158,7 @@ def _line(error: BaseException, path: str) -> int | None:
 
 def _said(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    # It says where the class of an object comes from, which is of no use to the author.
+    # Drop the class's module from the message, which does not help the author.
     text = text.replace("beam_fraud.alerts.wording.ShownAlert object", "alert")
     text = text.replace("beam_fraud.alerts.wording.ShownReason object", "reason")
     return text if isinstance(error, TemplateError) else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""What a message says, before it is known how it looks."""
+"""The wording of messages, independent of their format."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from beam_fraud.alerts.alert import Alert, FiredRule, Reason
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.monitoring.printable import printable
 
-#: Characters of a name that comes from outside.
+#: Maximum of characters of an untrusted name.
 NAME_LENGTH = 120
-#: Characters of a headline, which is also the subject of a letter.
+#: Maximum of characters of a headline, which is also the subject of an e-mail.
 _HEADLINE_LENGTH = 150
 _TEXT_LENGTH = 2_000
-#: Characters of what a rule asks for in a headline.
+#: Maximum of characters of a rule's condition in a headline.
 _RULE_LENGTH = 80
 
 
 @dataclass(frozen=True)
 class ShownReason:
-    """A reason as a template has it."""
+    """A reason as templates see it."""
 
     feature: str
     value: float | None
     contribution: float | None
-    #: In words, or the name of the feature and its value.
+    #: The reason in words, or the feature's name and value.
     text: str
     approximate: bool
 
 
 @dataclass(frozen=True)
 class ShownAlert:
-    """An alert as a template has it: its fields, on one line each, and the default wording."""
+    """An alert as templates see it: its fields, each on one line, and the default wording."""
 
     alert_id: str
     transaction_id: str
@@ -49,31 +49,31 @@ class ShownAlert:
     rules: tuple[str, ...]
     reasons: tuple[ShownReason, ...]
     model_id: str
-    #: `event_time` as clocks in the schema's time zone show it, with the offset.
+    #: `event_time` in the schema's time zone, with the offset.
     time: str
-    #: The rules that raised the decision and what they ask for, None if the model did.
+    #: The rules that raised the decision and their conditions; None if the model did.
     raised_by: str | None
     #: Decision, what raised it, score and amount.
     title: str
-    #: Label and value of the other fields that are shown.
+    #: Label and value of the other shown fields.
     rows: tuple[tuple[str, str], ...]
     #: The reasons in words.
     reason_lines: tuple[str, ...]
 
 
 def headline(message: Message, fields: Collection[str] = FIELDS) -> str:
-    """One line that says what a message is about.
+    """Return one line that sums a message up.
 
     Args:
-      message: of any kind.
-      fields: of its alerts that may be shown.
+      message: a message of any kind.
+      fields: fields of alerts that may be shown.
     """
     said = _headline(message, fields)
     return said if len(said) <= _HEADLINE_LENGTH else said[: _HEADLINE_LENGTH - 1] + "…"
 
 
 def clock_time(moment: datetime, timezone: str = "UTC") -> str:
-    """A time for people, to the minute.
+    """Format a time for people, to the minute.
 
     Example:
       >>> clock_time(datetime(2024, 3, 1, 13, 5, tzinfo=UTC), "Europe/Brussels")
@@ -89,16 +89,16 @@ def clock_time(moment: datetime, timezone: str = "UTC") -> str:
 
 
 def timezone_of(message: Message) -> str:
-    """The time zone in which the times of a message are told."""
+    """Return the time zone of the times in a message."""
     return next((alert.timezone for alert in message.alerts), "UTC")
 
 
 def raised_by(alert: Alert, most: int = _RULE_LENGTH) -> str | None:
-    """The rules that raised the decision, each with what it asks for; None if the model did.
+    """Return the rules that raised the decision with their conditions; None if the model did.
 
     Args:
-      alert: whose rules come from outside.
-      most: characters of what a rule asks for.
+      alert: an alert whose rules are untrusted text.
+      most: maximum of characters of a condition.
     """
     raising = [rule for rule in alert.fired_rules if rule.raised]
     if not raising:
@@ -108,7 +108,7 @@ def raised_by(alert: Alert, most: int = _RULE_LENGTH) -> str | None:
 
 
 def intro(message: Message) -> str | None:
-    """What stands above the alerts of a message, on one line; None if nothing needs saying."""
+    """Return the line above the alerts of a message; None if it needs none."""
     if message.text is not None:
         return printable(message.text, _TEXT_LENGTH)
     if message.kind == "digest":
@@ -120,17 +120,17 @@ def intro(message: Message) -> str | None:
 
 
 def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
-    """An alert for a template.
+    """Return an alert for a template.
 
     Args:
-      alert: whose names come from outside; what does not show in them becomes an escape.
-      fields: that the default wording shows.
+      alert: an alert whose names are untrusted; unprintable characters become escapes.
+      fields: fields that the default wording shows.
     """
     reasons = tuple(_shown_reason(reason) for reason in alert.reasons)
     account, merchant = _name(alert.account_id), _name(alert.merchant_id)
     rules = tuple(printable(rule, NAME_LENGTH) for rule in alert.rules)
     time = clock_time(alert.event_time, alert.timezone)
-    # What raised the decision is in the title.
+    # The title names what raised the decision.
     others = [
         _rule(rule) for rule in alert.fired_rules if not rule.raised or "decision" not in fields
     ]
@@ -209,7 +209,7 @@ def _title(alert: Alert, fields: Collection[str]) -> str:
 
 
 def _score(score: float) -> str:
-    """Two digits that say something: models with few frauds have thresholds near 0."""
+    """Format with two significant digits: models with few frauds have thresholds near 0."""
     return f"{score:.2f}" if score >= 0.1 or not score else f"{score:.2g}"
 
 

@@ -1,1 +1,1 @@
-"""Ways to notify people, one module each."""
+"""Channels that notify people, one module each."""

@@ -1,4 +1,4 @@
-"""What a way to tell people of alerts does, whatever it is."""
+"""The interface of an alert channel."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from beam_fraud.errors import FraudError
 
 
 class MessageRefusedError(FraudError):
-    """The receiver does not want this very message; others may go through."""
+    """The receiver refuses this message; it may accept others."""
 
 
 class TryLaterError(FraudError):
-    """The receiver says when it wants to be asked again."""
+    """The receiver asks for a retry after some time."""
 
     def __init__(self, said: str, seconds: float) -> None:
-        """`said` in one line; not again before `seconds` have passed."""
+        """Store the reason, one line, and the seconds to wait before the next attempt."""
         super().__init__(said)
         self.seconds = seconds
 
 
 class Channel(Protocol):
-    """A way to tell people."""
+    """A receiver of alerts."""
 
     @property
     def name(self) -> str:
-        """What the channel is known by in the outbox: stable between runs, without secrets."""
+        """The channel's name in the outbox: stable between runs, without secrets."""
 
     @property
     def policy(self) -> Policy:
-        """What goes into one message, and how many there may be."""
+        """How alerts are grouped into messages, and the limit on messages."""
 
     def check(self) -> None:
-        """See before the launch that alerts can go out; sends none.
+        """Check before the launch that alerts can be sent; send none.
 
         Raises:
-          FraudError: they cannot, in one line that says why.
+          FraudError: alerts cannot be sent; the message gives the reason in one line.
         """
 
     def send(self, message: Message) -> None:
-        """Send one message, all of it or nothing; the same again may be told by its id.
+        """Send one message completely or not at all; receivers recognise a repeat by its id.
 
         Raises:
-          MessageRefusedError: not this message, whenever it is tried; others may.
-          TryLaterError: not now; the receiver says when.
-          FraudError: it did not go out; it will be tried again.
+          MessageRefusedError: the receiver refuses this message for good.
+          TryLaterError: the receiver names the time of the next attempt.
+          FraudError: the message was not sent; the sender retries it.
         """
 
     def close(self) -> None:
-        """Let go of what was kept open between messages; `send` opens it again."""
+        """Close open connections; `send` opens them again."""
 
     def describe(self) -> str:
-        """The channel, for messages; secrets are masked."""
+        """Return the channel for messages to the user, with secrets masked."""
 
 
 @dataclass
 class ChannelState:
-    """What has become of its alerts since the start, and whether it works."""
+    """Counts of a channel's alerts since the start, and its health."""
 
     #: Alerts sent.
     sent: int = 0
-    #: Those of them that digests stood for.
+    #: Sent alerts that a digest summarised.
     digested: int = 0
-    #: Alerts of messages that were given up.
+    #: Alerts of messages that the sender gave up.
     given_up: int = 0
-    #: Why it failed the last time, or None if it did not.
+    #: Reason of the last failure; None without a failure.
     error: str | None = None
-    #: Whether it has failed so often that it is tried now and then only.
+    #: Whether the circuit is open: repeated failures reduce attempts.
     open: bool = False
     #: Whether another process sends its alerts.
     elsewhere: bool = False

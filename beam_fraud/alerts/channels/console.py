@@ -1,4 +1,4 @@
-"""Alerts on the terminal."""
+"""Print alerts on the terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from beam_fraud.monitoring.printable import printable
 
 
 def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
-    """One line for `alert`, without a line end.
+    """Return one line for `alert`, without a line end.
 
-    Names come from outside: what is not printable in them is shown as an escape, and what could
-    be taken for the next word is quoted.
+    Names are untrusted: unprintable characters become escapes, and a value that could be read as
+    the next word is quoted, so that the line is safe on a terminal.
 
     Args:
-      alert: what to show.
-      fields: of the alert that may be shown.
+      alert: the alert.
+      fields: names of the fields to show.
     """
     raised, decision = raised_by(alert), _word(alert.decision)
     if raised is not None and "rules" in fields:
@@ -65,26 +65,24 @@ def _word(text: str) -> str:
 class ConsoleChannel:
     """One readable line per alert."""
 
-    #: Where to: standard output or error, as the command sees fit.
+    #: Stream to print to: standard output or error, chosen by the command.
     stream: TextIO
-    #: By default as they come, every alert on a line of its own; of a batch those that matter.
+    #: Default: each alert at once on its own line; of a batch, the alerts with the highest scores.
     policy: Policy = BATCH_IN_ONE
-    #: What of an alert is shown.
+    #: Fields of an alert to show.
     fields: tuple[str, ...] = FIELDS
 
     @property
     def name(self) -> str:
-        """`console`."""
         return "console"
 
-    def check(self) -> None:
-        """There is nothing to check."""
+    def check(self) -> None: ...
 
     def send(self, message: Message) -> None:
-        """Print its alerts; what the stream's encoding lacks is shown as an escape.
+        """Print the alerts; characters outside the stream's encoding become escapes.
 
         Raises:
-          FraudError: whoever read the stream has gone.
+          FraudError: the reader has closed the stream.
         """
         lines = [alert_line(alert, self.fields) for alert in message.alerts]
         if message.kind != "alerts":
@@ -97,11 +95,9 @@ class ConsoleChannel:
         except (OSError, ValueError) as error:
             raise FraudError(f"--alert {self.describe()} cannot be written ({error})") from None
 
-    def close(self) -> None:
-        """Nothing is kept open."""
+    def close(self) -> None: ...
 
     def describe(self) -> str:
-        """`console:`."""
         return "console:"
 
 

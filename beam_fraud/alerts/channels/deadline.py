@@ -1,4 +1,4 @@
-"""A bound on the whole of an exchange, however slowly the other side drips its bytes."""
+"""A time limit on a whole exchange, even if the other side sends byte by byte."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from threading import Lock, Timer
 
 
 class Deadline:
-    """Breaks a connection off when its time is over.
+    """Close a connection when its time is over.
 
-    A time-out of a socket begins anew with every byte; this one does not.
+    A socket's time-out restarts with every byte; this deadline does not.
     """
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
         self._lock = Lock()
         self._twin: socket.socket | None = None
-        #: Whether the last exchange took too long.
+        #: Whether the last exchange exceeded the limit.
         self.passed = False
 
     def watch(self, connection: socket.socket) -> None:
-        """Watch a new connection instead of the last; TLS may be laid over it later.
+        """Watch a new connection instead of the last; TLS may wrap it later.
 
         Raises:
-          TimeoutError: the time is over already.
+          TimeoutError: the limit has passed already.
         """
-        # TLS takes the socket over and leaves an empty one: a second handle stays valid.
+        # TLS takes the socket over and leaves an empty object: a second handle stays valid.
         twin = connection.dup()
         with self._lock:
             self._drop()
@@ -37,7 +36,7 @@ class Deadline:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Break the connection off if the body takes longer than `seconds`."""
+        """Close the connection if the body takes longer than `seconds`."""
         self.passed = False
         timer = Timer(seconds, self._break_off)
         timer.daemon = True
@@ -48,7 +47,7 @@ class Deadline:
             timer.cancel()
 
     def close(self) -> None:
-        """Let go of the connection, which its owner has closed."""
+        """Forget the connection, which its owner has closed."""
         with self._lock:
             self._drop()
 

@@ -1,4 +1,4 @@
-"""Alerts as JSON lines at the end of a file."""
+"""Append alerts to a file as JSON lines."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from beam_fraud.storage.lock import lock_current
 
 @dataclass(frozen=True)
 class FileChannel:
-    """One JSON object a line, on the disk before `send` returns."""
+    """Append one JSON object per line; `send` returns once it is on the disk."""
 
-    #: The file, absolute.
+    #: Absolute path of the file.
     path: Path
-    #: By default as they come: every alert is a line of its own.
+    #: Default: each alert at once on its own line.
     policy: Policy = AS_THEY_COME
-    #: What of an alert is written.
+    #: Fields of an alert to write.
     fields: tuple[str, ...] = FIELDS
 
     @property
     def name(self) -> str:
-        """`file:` and the absolute path."""
         return f"file:{self.path}"
 
     def check(self) -> None:
-        """See that the file can be appended to, or made.
+        """Check that the file can be created or appended to.
 
         Raises:
-          FraudError: it cannot.
+          FraudError: it cannot be written.
         """
         try:
             if not self.path.exists():
@@ -46,15 +45,15 @@ class FileChannel:
             raise self._failure(error) from None
 
     def send(self, message: Message) -> None:
-        """Append its alerts: all of them or none, each on a line of its own.
+        """Append the alerts, all or none, each on its own line.
 
         Raises:
-          FraudError: the file system refuses.
+          FraudError: the file system reports an error.
         """
         lines = b"".join(record + b"\n" for _, record in message_records(message, self.fields))
         make_directory(self.path.parent)
         try:
-            # An erasure may put another file there meanwhile.
+            # An erasure may have replaced the file since.
             held = lock_current(
                 self.path, wait=True, flags=os.O_RDWR | os.O_CREAT | os.O_APPEND, mode=0o666
             )
@@ -65,11 +64,9 @@ class FileChannel:
         except OSError as error:
             raise self._failure(error) from None
 
-    def close(self) -> None:
-        """Nothing is kept open."""
+    def close(self) -> None: ...
 
     def describe(self) -> str:
-        """`file:` and the absolute path."""
         return self.name
 
     def _failure(self, error: OSError) -> FraudError:

@@ -1,4 +1,4 @@
-"""POST to one URL, over a connection that is kept."""
+"""POST to one URL over a persistent connection."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterErro
 from beam_fraud.alerts.channels.deadline import Deadline
 from beam_fraud.errors import FraudError
 
-#: Seconds to connect, to wait for the next bytes, and for the whole.
+#: Time limits in seconds: to connect, to receive the next bytes, for the whole exchange.
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 5.0, 10.0, 30.0
-#: Bytes of an answer that are read.
+#: Bytes read of a response.
 _MOST = 65_536
-#: Seconds that a receiver may ask to be left alone for.
+#: Longest pause in seconds that a receiver may ask for.
 _LATER_AT_MOST = 3_600.0
 _FAILURES = (
     requests.RequestException,
@@ -40,20 +40,20 @@ _FAILURES = (
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server has answered."""
+    """The response of a server."""
 
     status: int
-    #: Seconds until it wants to be asked again, if it says so.
+    #: Seconds of `Retry-After`, if the server sent one.
     retry_after: float | None
     #: The first bytes of the body.
     body: bytes
 
 
 class HttpPost:
-    """Posts to one URL; follows no redirects, bounds every answer; serves one thread."""
+    """Post to one URL; follow no redirects, bound every response; for one thread."""
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:
-        """Connect to nothing yet.
+        """Prepare to post; connect to nothing yet.
 
         Args:
           url: without a fragment; it may hold a secret, which no message shows.
@@ -65,18 +65,19 @@ class HttpPost:
         self._session: requests.Session | None = None
 
     def check(self) -> None:
-        """See that the server can be reached; nothing is asked of it.
+        """Check that the server can be reached, without sending a request.
 
         Raises:
-          FraudError: it cannot, or its certificate is not trusted; in words without the URL.
+          FraudError: it cannot be reached, or its certificate is not trusted. No message shows the
+            URL.
         """
         session = self._opened()
         if select_proxy(self._url, session.proxies) is not None:
-            # What a proxy can reach is not known before it is asked.
+            # Only a request tells what a proxy can reach.
             return
         parts = urllib3.util.parse_url(self._url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        # Without the brackets that an address of IPv6 has in a URL.
+        # An IPv6 address loses the brackets that it has in a URL.
         host = str(parts.host).strip("[]")
         try:
             with socket.create_connection((host, port), CONNECT_SECONDS) as plain:
@@ -89,10 +90,10 @@ class HttpPost:
             raise FraudError(self._why(error)) from None
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Send a body and wait for the answer.
+        """Send a body and wait for the response.
 
         Raises:
-          FraudError: there is no whole answer; in words without the URL.
+          FraudError: no complete response arrived. No message shows the URL.
         """
         session = self._opened()
         try:
@@ -106,7 +107,7 @@ class HttpPost:
                     stream=True,
                 )
                 if self._deadline.passed:
-                    # The library takes a head that was cut off for a whole one.
+                    # http.client accepts a truncated head as a complete one.
                     raise TimeoutError
                 start = _start_of(response)
         except _FAILURES as error:
@@ -115,7 +116,6 @@ class HttpPost:
         return Reply(response.status_code, _retry_after(response.headers), start)
 
     def close(self) -> None:
-        """End the connection."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -124,8 +124,8 @@ class HttpPost:
     def _opened(self) -> requests.Session:
         if self._session is None:
             session = requests.Session()
-            # Proxies and certificates of the environment are looked up once; logins of ~/.netrc
-            # are none of the receiver's business.
+            # Look proxies and certificates of the environment up once, and send no login of
+            # ~/.netrc to the receiver.
             given: dict[str, Any] = dict(
                 session.merge_environment_settings(self._url, {}, None, None, None)
             )
@@ -139,7 +139,7 @@ class HttpPost:
         return self._session
 
     def _why(self, error: BaseException) -> str:
-        # What the libraries say holds the URL.
+        # Messages of the libraries contain the URL.
         causes = list(_causes(error))
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -157,7 +157,7 @@ class HttpPost:
 
 
 class _Unlogged(logging.Filter):
-    """Drops what the library logs of our requests: there is the URL in it."""
+    """Drop the library's log records of our requests: they contain the URL."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,11 +182,11 @@ def _unlogged() -> Iterator[None]:
 
 
 def _start_of(response: requests.Response) -> bytes:
-    """The first bytes of an answer; the connection is kept only if these are all."""
+    """Return the first bytes of a response; close the connection if more follow."""
     try:
         start: bytes = response.raw.read(_MOST + 1, decode_content=False)
     except _FAILURES:
-        # It has said what became of the message; the rest does not change that.
+        # The status decides on the message; a broken body does not change it.
         start = b""
         response.close()
     if len(start) > _MOST:
@@ -195,7 +195,7 @@ def _start_of(response: requests.Response) -> bytes:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of `Retry-After`, which holds seconds or a date."""
+    """Return the seconds of `Retry-After`, which holds seconds or a date."""
     given = headers.get("Retry-After", "").strip()
     if given.isascii() and given.isdigit():
         seconds = float(given[:10])
@@ -210,7 +210,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it stands for."""
+    """Yield an error and the errors that caused it."""
     found: list[BaseException] = [error]
     for one in found:
         inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
@@ -219,7 +219,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class _Adapter(HTTPAdapter):
-    """Keeps one connection, whose socket a deadline watches."""
+    """Keep one connection, whose socket a deadline watches."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._pools = _watched_pools(deadline)
@@ -257,10 +257,10 @@ def _watched_pools(deadline: Deadline) -> dict[str, type[urllib3.HTTPConnectionP
     return {"http": PlainPool, "https": SecuredPool}
 
 
-#: Answers that pass.
+#: Status codes of failures that pass.
 _PASSING = (408, 425, 429)
-#: Answers that are about the URL or the login, and so about every message: to give this one up
-#: would lose all of them until someone looks.
+#: Status codes about the URL or the login, and so about every message: giving one message up would
+#: lose all of them until someone looks.
 _OF_ALL = {
     401: "it wants another login or signature",
     403: "it forbids this",
@@ -272,17 +272,17 @@ _OF_ALL = {
 
 
 def settle(where: str, reply: Reply, said: str = "") -> None:
-    """Return if a message was taken.
+    """Return if the receiver accepted the message, else raise by the status code.
 
     Args:
-      where: the channel, for messages.
-      reply: the answer.
-      said: what it said, if that may be shown.
+      where: the channel, for error messages.
+      reply: the response.
+      said: text of the response, if it may be shown.
 
     Raises:
-      MessageRefusedError: this message will not be taken.
-      TryLaterError: the receiver says when it wants it.
-      FraudError: not now.
+      MessageRefusedError: the receiver refuses this message.
+      TryLaterError: the receiver names the time of the next attempt.
+      FraudError: the receiver fails at the moment.
     """
     status = reply.status
     if 200 <= status < 300:

@@ -1,4 +1,4 @@
-"""A message as JSON: whole, or a record for each alert."""
+"""Convert a message to JSON: one object, or a record per alert."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
-    """The whole message as a JSON object: the same bytes however often it is asked for.
+    """Return the message as a JSON object: the same bytes at every attempt.
 
     Args:
       message: with n alerts.
-      fields: of each alert that are told.
+      fields: names of the fields of each alert to include.
 
     Returns:
       An object of `delivery_id, kind, created_at, total, text` and `alerts`, a list of n objects.
@@ -31,15 +31,15 @@ def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
 
 
 def message_records(message: Message, fields: tuple[str, ...] = FIELDS) -> list[tuple[str, bytes]]:
-    """A record for each alert; one for the whole message where it is a digest, notice or test.
+    """Return a record per alert; one for the message if it is a digest, notice or test.
 
     Args:
       message: with n alerts.
-      fields: of each alert that are told.
+      fields: names of the fields of each alert to include.
 
     Returns:
-      Pairs of a key, which is the same for the same record, and a JSON object. That of an alert has
-      the `fields`; any other has a `kind` and is as `message_json` makes it.
+      Pairs of a key, stable for a record, and a JSON object. The object of an alert has the
+      `fields`; any other has a `kind` and the form of `message_json`.
     """
     if message.kind != "alerts":
         return [(message.delivery_id, message_json(message, fields))]

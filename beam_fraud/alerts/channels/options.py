@@ -1,4 +1,4 @@
-"""Options in the URL of a channel: `group=10m&rate=60/1h`."""
+"""Parse the options in a channel's URL: `group=10m&rate=60/1h`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from beam_fraud.monitoring.printable import printable
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.storage.urls import absolute
 
-#: What every channel takes.
+#: Options of every channel.
 COMMON = ("group", "rate", "most", "digest", "fields")
-#: What may be given more than once.
+#: Options that may be repeated.
 _REPEATED = ("config",)
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(\w+)", re.ASCII)
 _COUNT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
@@ -28,25 +28,25 @@ _COUNT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 class ChannelOptions:
     """The options of one channel."""
 
-    #: The channel as the user gave it, masked, for messages: `--alert smtp://mail.example`.
+    #: The channel as the user wrote it, masked, for messages: `--alert smtp://mail.example`.
     where: str
-    #: Name to value; those that may be repeated are not among them.
+    #: Name to value, without the options that may be repeated.
     values: Mapping[str, str]
-    #: `KEY=VALUE` each.
+    #: Repeated options as `KEY=VALUE`.
     config: tuple[str, ...] = ()
 
     def get(self, name: str) -> str | None:
-        """The value of an option, None if it was not given."""
+        """Return the value of an option, None without it."""
         return self.values.get(name)
 
     def policy(self, default: Policy, most_at_most: int = 10_000) -> Policy:
-        """`default` with what `group`, `rate`, `most` and `digest` change in it.
+        """Return `default`, changed by the options `group`, `rate`, `most` and `digest`.
 
-        One of the first three says how messages are cut, so that no batch goes in one unless
-        `digest` asks for it.
+        Each of the first three fixes how messages are divided, so a batch then goes in one message
+        only if `digest` asks for it.
 
         Raises:
-          UsageError: one of them cannot be read.
+          UsageError: the value of an option is invalid.
         """
         policy = default
         if any(self.get(name) is not None for name in ("group", "rate", "most")):
@@ -64,10 +64,10 @@ class ChannelOptions:
         return policy
 
     def fields(self, default: tuple[str, ...] = FIELDS) -> tuple[str, ...]:
-        """The fields of an alert that are shown.
+        """Return the fields of an alert to show.
 
         Raises:
-          UsageError: one is unknown.
+          UsageError: a field is unknown.
         """
         given = self.get("fields")
         if given is None:
@@ -80,10 +80,10 @@ class ChannelOptions:
         return names
 
     def ca_file(self) -> str | None:
-        """The file of `cafile`: certificates to trust instead of the system's.
+        """Return the file of `cafile`: certificates to trust instead of the system's.
 
         Raises:
-          UsageError: there is no such file.
+          UsageError: the file does not exist.
         """
         given = self.get("cafile")
         if given is None:
@@ -94,10 +94,10 @@ class ChannelOptions:
         return str(path)
 
     def yes(self, name: str, default: bool) -> bool:
-        """Whether an option is `yes`, and not `no`.
+        """Return whether an option is `yes`.
 
         Raises:
-          UsageError: it is neither.
+          UsageError: it is neither `yes` nor `no`.
         """
         value = self.get(name)
         if value not in (None, "yes", "no"):
@@ -105,7 +105,7 @@ class ChannelOptions:
         return default if value is None else value == "yes"
 
     def wrong(self, name: str, value: str, wanted: str) -> UsageError:
-        """What is wrong with the value of an option."""
+        """Return the error for an invalid value."""
         return UsageError(f"{self.where}: {name}={printable(value, 100)}: write {wanted}")
 
     def _digest(self, text: str, most_at_most: int) -> int | None:
@@ -137,17 +137,17 @@ class ChannelOptions:
 
 
 def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptions:
-    """Options as a query or a fragment gives them.
+    """Parse the options of a URL's query or fragment.
 
-    A plus sign stands for itself: there are addresses with one.
+    A plus sign stands for itself: e-mail addresses may contain one.
 
     Args:
-      where: the channel as the user gave it, masked.
-      text: what follows `?` or `#`.
-      known: names of the options that the channel takes besides those that all take.
+      where: the channel as the user wrote it, masked.
+      text: the part after `?` or `#`.
+      known: names of the channel's own options.
 
     Raises:
-      UsageError: an option is unknown, empty, or given twice. Its value is not repeated.
+      UsageError: an option is unknown, empty or repeated. The message does not show its value.
     """
     values: dict[str, str] = {}
     config = []

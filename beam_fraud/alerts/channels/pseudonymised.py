@@ -1,4 +1,4 @@
-"""A channel that is told pseudonyms in the place of ids."""
+"""A channel that replaces ids by pseudonyms before it sends."""
 
 from __future__ import annotations
 
@@ -12,35 +12,30 @@ from beam_fraud.alerts.pseudonym import Pseudonyms
 
 @dataclass(frozen=True)
 class PseudonymisedChannel:
-    """Another channel under its own name, so that its rows in the outbox stay its own."""
+    """A wrapper that keeps the name of its channel, so that rows in the outbox keep their owner."""
 
-    #: What is sent through.
+    #: The channel that sends.
     inner: Channel
     pseudonyms: Pseudonyms
 
     @property
     def name(self) -> str:
-        """As of the channel within."""
         return self.inner.name
 
     @property
     def policy(self) -> Policy:
-        """As of the channel within."""
         return self.inner.policy
 
     def check(self) -> None:
-        """As of the channel within."""
         self.inner.check()
 
     def send(self, message: Message) -> None:
-        """Send the message with pseudonyms; raises what the channel within does."""
+        """Send the message with pseudonyms; raise the errors of the wrapped channel."""
         alerts = tuple(self.pseudonyms.alert(alert) for alert in message.alerts)
         self.inner.send(replace(message, alerts=alerts))
 
     def close(self) -> None:
-        """As of the channel within."""
         self.inner.close()
 
     def describe(self) -> str:
-        """As of the channel within."""
         return self.inner.describe()

@@ -1,4 +1,4 @@
-"""The server in the URL of a channel."""
+"""Parse the server in a channel's URL."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", re.ASCII)
 
 @dataclass(frozen=True)
 class UrlServer:
-    """A URL that names a server, in its parts."""
+    """The parts of a URL that names a server."""
 
     scheme: str
     host: str
-    #: None if it is not given.
+    #: None without one.
     port: int | None
-    #: As it is written, with `%40` and the like.
+    #: As written, percent-encoded (`%40`).
     user: str | None
     password: str | None
     path: str
@@ -29,27 +29,27 @@ class UrlServer:
 
     @property
     def shown(self) -> str:
-        """User, host and port, without a password."""
+        """User, host and port, without the password."""
         user = "" if self.user is None else f"{self.user}@"
         return f"{user}{self.address}"
 
     @property
     def address(self) -> str:
-        """`HOST`, or `HOST:PORT` if there is one."""
+        """`HOST`, or `HOST:PORT` with a port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port is None else f"{host}:{self.port}"
 
 
 def server_of(url: str, form: str) -> UrlServer:
-    """The parts of `url`.
+    """Parse the server of `url`.
 
     Args:
-      url: as the user gave it.
-      form: how it is written, for messages.
+      url: the URL as the user wrote it.
+      form: the expected form, for error messages.
 
     Raises:
-      UsageError: no host is named, or the port is no number. The URL is not repeated: there may be
-        a password in it.
+      UsageError: the host is missing or the port is not a number. The message does not show the
+        URL, which may contain a password.
     """
     scheme = url.partition(":")[0]
     wrong = UsageError(f"--alert: {scheme}: no server and port can be read, write {form}")
@@ -69,7 +69,7 @@ def server_of(url: str, form: str) -> UrlServer:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to `host` stays on this machine.
+    """Return whether `host` is this machine.
 
     Example:
       >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("mail.example")

@@ -1,4 +1,4 @@
-"""Alerts to Slack, or to what takes the same: Mattermost, Rocket.Chat, Discord's `/slack`."""
+"""Post alerts to Slack or a compatible webhook: Mattermost, Rocket.Chat, Discord's `/slack`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from beam_fraud.alerts.template import MessageTemplate
 from beam_fraud.alerts.wording import ShownAlert, headline, intro, shown
 from beam_fraud.errors import FraudError
 
-#: Alerts in a message at most.
+#: Maximum of alerts in a message.
 MOST_ALERTS = 50
-#: Alerts that are shown in full; those after them take a line each.
+#: Alerts shown in full; each later one takes a line.
 _IN_FULL = 5
-#: Bounds of Slack: characters of a section, characters of a header, blocks.
+#: Limits of Slack: characters of a section, characters of a header, blocks.
 _SECTION, _HEADER, _BLOCKS = 3_000, 150, 50
 
 
 def escaped(value: object) -> object:
-    """A value that is text, with what Slack takes for a mention, a link or an entity escaped.
+    """Escape what Slack reads as a mention, a link or an entity, if `value` is text.
 
     Example:
       >>> escaped("<!channel> & co")
@@ -39,21 +39,21 @@ def escaped(value: object) -> object:
 def message_blocks(
     message: Message, fields: tuple[str, ...] = FIELDS, text: str | None = None
 ) -> dict[str, object]:
-    """The object to post.
+    """Return the JSON object to post.
 
     Args:
       message: with at most `MOST_ALERTS` alerts.
-      fields: of each alert that are shown.
-      text: what to show instead of the default, escaped.
+      fields: names of the fields of each alert to show.
+      text: text to show instead of the default, escaped.
 
     Returns:
-      `text` for notifications, and `blocks`.
+      An object of `text`, for notifications, and `blocks`.
     """
     title = headline(message, fields)
     pieces = _pieces(message, fields) if text is None else text.splitlines()
     blocks: list[dict[str, object]] = []
     if text is None:
-        # Plain text: nothing in it is taken for a mention or a link.
+        # Slack finds no mention or link in plain text.
         shown_title = {"type": "plain_text", "text": title[:_HEADER], "emoji": False}
         blocks.append({"type": "header", "text": shown_title})
     for section in _sections(pieces):
@@ -95,13 +95,13 @@ def _in_a_line(alert: ShownAlert) -> str:
 
 
 def _code(value: str) -> str:
-    """A value as code: in it nothing is taken for formatting, a link or an emoji."""
+    """Format a value as code: Slack finds no formatting, link or emoji in it."""
     # A backquote would end the code.
     return f"`{escaped(value.replace('`', chr(0x2019)))}`"
 
 
 def _sections(lines: Iterable[str]) -> Iterator[str]:
-    """Lines put together to sections of no more than Slack's bound."""
+    """Join lines to sections within Slack's limit."""
     section = ""
     for line in map(_cut, lines):
         if len(section) + 1 + len(line) > _SECTION:
@@ -113,45 +113,44 @@ def _sections(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _cut(line: str) -> str:
-    """A line that fits into a section; where it is too long, the rest is left out."""
+    """Cut a line to the limit of a section."""
     if len(line) <= _SECTION // 2:
         return line
     cut = line[: _SECTION // 2]
-    # An entity that is cut through would show as what it is not.
+    # A truncated entity would show as other text.
     return (cut.rpartition("&")[0] if "&" in cut[-5:] else cut) + "…"
 
 
 _LOG = logging.getLogger(__name__)
-#: What Slack says is wrong, such as `invalid_blocks`; anything else may be a page.
+#: Error codes of Slack, such as `invalid_blocks`; other text may be a web page.
 _WORD = re.compile(rb"[a-z_]{2,40}")
 
 
 @dataclass(frozen=True)
 class SlackChannel:
-    """One post a message, into the channel of an incoming webhook."""
+    """Post each message to the channel of an incoming webhook."""
 
     #: Scheme, host and a hash of the URL, which is a secret.
     name: str
     policy: Policy
-    #: What to post to.
+    #: URL to post to.
     url: str = field(repr=False)
-    #: What of an alert is shown.
+    #: Fields of an alert to show.
     fields: tuple[str, ...] = FIELDS
     #: File of certificates to trust instead of the system's.
     ca_file: str | None = None
-    #: The user's template, if there is one.
+    #: The user's template, or None.
     template: MessageTemplate | None = None
     _post: HttpPost = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Connect to nothing yet."""
         object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
 
     def check(self) -> None:
-        """See that the server answers; nothing is posted.
+        """Check that the server answers, without a post.
 
         Raises:
-          FraudError: it cannot be reached.
+          FraudError: the server cannot be reached.
         """
         try:
             self._post.check()
@@ -159,12 +158,12 @@ class SlackChannel:
             raise FraudError(f"--alert {self.name}: {error}") from None
 
     def send(self, message: Message) -> None:
-        """Post the message. A repeat shows twice, with the same delivery at its end.
+        """Post the message. A retried message may show twice, with the same delivery id at its end.
 
         Raises:
-          MessageRefusedError: it will not be taken, whenever it is tried.
-          TryLaterError: the server says when it wants it.
-          FraudError: it cannot be reached, or not now.
+          MessageRefusedError: Slack refuses this message for good.
+          TryLaterError: Slack names the time of the next attempt.
+          FraudError: the server cannot be reached or fails at the moment.
         """
         body = msgspec.json.encode(message_blocks(message, self.fields, self._text(message)))
         headers = {"Content-Type": "application/json", "User-Agent": "beam-fraud"}
@@ -175,11 +174,9 @@ class SlackChannel:
         settle(f"--alert {self.name}", reply, _word_of(reply))
 
     def close(self) -> None:
-        """End the connection."""
         self._post.close()
 
     def describe(self) -> str:
-        """The name, which holds no secret."""
         return self.name
 
     def _text(self, message: Message) -> str | None:
@@ -188,7 +185,7 @@ class SlackChannel:
         try:
             return self.template.render(message)
         except Exception as error:
-            # An alert that looks otherwise is better than none.
+            # An alert in another form is better than none.
             _LOG.warning("a template failed (%s), the default one is used", type(error).__name__)
             return None
 

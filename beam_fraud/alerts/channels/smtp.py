@@ -1,4 +1,4 @@
-"""Alerts by e-mail."""
+"""Send alerts by e-mail."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from beam_fraud.monitoring.printable import printable
 from beam_fraud.storage.secret import read_secret
 
 _LOG = logging.getLogger(__name__)
-#: What a letter that is made of text alone looks like in HTML.
+#: HTML frame of an e-mail that has a text template alone.
 _PLAIN = '<!DOCTYPE html>\n<html><body><pre style="white-space: pre-wrap">{}</pre></body></html>\n'
 
 
 @dataclass(frozen=True)
 class LetterForm:
-    """What the letters of a channel have in common."""
+    """Sender, recipients and templates of a channel's e-mails."""
 
-    #: Whom they are from.
+    #: Address of the sender.
     sender: Address
-    #: Whom they are for.
+    #: Addresses of the recipients.
     recipients: tuple[Address, ...]
-    #: What of an alert the default templates and the subject show.
+    #: Fields of an alert that the default templates and the subject show.
     fields: tuple[str, ...] = FIELDS
-    #: The user's templates, if there are any.
+    #: The user's templates; None selects the default.
     text: MessageTemplate | None = None
     html: MessageTemplate | None = None
 
     def letter(self, message: Message) -> bytes:
-        """The e-mail for a message, with CRLF line ends and in ASCII.
+        """Return the e-mail of a message, ASCII with CRLF: the same bytes at every attempt.
 
-        A template that fails gives way to the default one: an alert that looks otherwise is better
-        than none.
+        If a template fails, the default one replaces it: an alert in another form is better than
+        none.
         """
         mail = EmailMessage(policy=SMTP)
         mail["Message-ID"] = f"<{message.delivery_id}@{self.sender.domain}>"
@@ -58,7 +58,7 @@ class LetterForm:
         mail["X-Beam-Fraud-Kind"] = message.kind
         mail["X-Beam-Fraud-Alerts"] = str(message.total)
         text, marked_up = self._parts(message)
-        # Lines are short and in ASCII whatever is in them, so that no server has to change them.
+        # Encode to short ASCII lines, so that no server has to change them.
         mail.set_content(text, cte="quoted-printable")
         mail.add_alternative(marked_up, subtype="html", cte="quoted-printable")
         mail.set_boundary(f"=_beam-fraud_{message.delivery_id}")
@@ -78,38 +78,37 @@ class LetterForm:
         )
 
 
-#: Deliveries of which some recipients wait that are remembered at most.
+#: Maximum of partly delivered messages to remember.
 _REMEMBERED = 1_000
-#: Where the password is looked for if the URL names no place.
+#: Variable of the password if the URL names no other place.
 PASSWORD_VARIABLE = "BEAM_FRAUD_SMTP_PASSWORD"
 
 
 @dataclass(frozen=True)
 class SmtpChannel:
-    """One letter a message, to all recipients at once."""
+    """Send one e-mail per message, to all recipients at once."""
 
     #: `smtp://` or `smtps://`, user, server and recipients.
     name: str
     policy: Policy
     server: SmtpServer
     form: LetterForm
-    #: Where the password is, as `read_secret` reads it.
+    #: Place of the password, as `read_secret` takes it.
     secrets: Mapping[str, str] = field(default_factory=dict)
     _session: SmtpSession = field(init=False, repr=False, compare=False)
-    #: Delivery to the addresses that have it, while others wait for it.
+    #: Delivery id to the addresses that have the e-mail while others wait for it.
     _given: OrderedDict[str, set[str]] = field(
         init=False, repr=False, compare=False, default_factory=OrderedDict
     )
 
     def __post_init__(self) -> None:
-        """Connect to nothing yet."""
         object.__setattr__(self, "_session", SmtpSession(self.server, self._password))
 
     def check(self) -> None:
-        """Connect and log in; no letter is sent.
+        """Connect and log in without sending an e-mail.
 
         Raises:
-          FraudError: the server cannot be reached or does not want this login.
+          FraudError: the server cannot be reached or refuses the login.
         """
         try:
             self._session.open()
@@ -119,13 +118,13 @@ class SmtpChannel:
             self._session.close()
 
     def send(self, message: Message) -> None:
-        """Hand the letter to the server; it has the same Message-ID at every attempt.
+        """Send the e-mail; it has the same Message-ID at every attempt.
 
-        Where a recipient is refused for good and others are not, that is told in a warning.
+        If the server refuses some recipients for good, log a warning that names them.
 
         Raises:
-          MessageRefusedError: the server wants neither this letter nor will it later.
-          FraudError: it cannot be reached, or not now.
+          MessageRefusedError: the server refuses this e-mail for good.
+          FraudError: the server cannot be reached or fails at the moment.
         """
         addresses = [address.addr_spec for address in self.form.recipients]
         given = self._given.get(message.delivery_id, set())
@@ -139,19 +138,17 @@ class SmtpChannel:
         self._weigh(message.delivery_id, given | {*waiting} - refused.keys(), refused)
 
     def close(self) -> None:
-        """End the connection."""
         self._session.close()
 
     def describe(self) -> str:
-        """The name, which holds no secret."""
         return self.name
 
     def _weigh(self, delivery: str, given: set[str], refused: dict[str, RefusalError]) -> None:
-        """Raise unless everyone has the letter who will take it."""
+        """Raise unless every recipient that the server accepts has the e-mail."""
         later = {address: why for address, why in refused.items() if not why.final}
         never = {address: why for address, why in refused.items() if why.final}
         if later:
-            # Whoever has the letter gets no second one when the others are asked again.
+            # Recipients that have the e-mail get no second one at the next attempt.
             self._given[delivery] = given
             while len(self._given) > _REMEMBERED:
                 self._given.popitem(last=False)

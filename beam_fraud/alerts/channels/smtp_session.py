@@ -1,4 +1,4 @@
-"""A connection to a mail server, kept over many letters."""
+"""A persistent connection to a mail server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from time import monotonic
 from beam_fraud.alerts.channels.deadline import Deadline
 from beam_fraud.errors import FraudError
 
-#: Seconds to connect, to wait for an answer, and for a whole letter with all its answers.
+#: Time limits in seconds: to connect, to receive a response, for a whole e-mail.
 CONNECT_SECONDS, ANSWER_SECONDS, LETTER_SECONDS = 10.0, 30.0, 120.0
-#: Seconds after which a connection that was not used is made anew: what lies between may have
-#: forgotten it, and then an answer would be waited for in vain.
+#: Reconnect after so many idle seconds: a firewall may have dropped the connection without notice,
+#: and the client would wait for a response in vain.
 _IDLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class SmtpServer:
-    """A mail server, and how to log in there."""
+    """A mail server and its login."""
 
     host: str
     port: int
-    #: `tls` at once, `starttls` before anything else, or `plain`.
+    #: `tls` from the start, `starttls` before anything else, or `plain`.
     security: str
     user: str | None = None
     #: File of certificates to trust instead of the system's.
@@ -34,28 +34,26 @@ class SmtpServer:
 
 
 class RefusalError(Exception):
-    """An answer of the server that is no yes."""
+    """An error response of the server."""
 
     def __init__(self, code: int, said: bytes | str, *, of_letter: bool = False) -> None:
-        """Keep an answer.
+        """Store a response.
 
-        Args:
-          code: of three digits.
-          said: the server's words.
-          of_letter: whether it is about this very letter or recipient, and not about all letters.
+        `code` has three digits, `said` is the server's text; `of_letter` says that the response
+        concerns this e-mail or recipient alone, and not every e-mail.
         """
         text = said.decode("utf-8", "backslashreplace") if isinstance(said, bytes) else said
         super().__init__(f"{code} {' '.join(text.split())}")
         self.code = code
-        #: Whether the same letter will be refused whenever it is tried.
+        #: Whether the refusal of this e-mail is final.
         self.final = of_letter and code >= 500
 
 
 class SmtpSession:
-    """Connects when it is needed and again when it was dropped; serves one thread."""
+    """Connect when needed, reconnect when dropped; for one thread."""
 
     def __init__(self, server: SmtpServer, password: Callable[[], str | None]) -> None:
-        """Connect to nothing yet; `password` is asked for at each login."""
+        """Prepare a session; each login calls `password`."""
         self._server = server
         self._password = password
         self._deadline = Deadline()
@@ -63,15 +61,15 @@ class SmtpSession:
         self._used = 0.0
 
     def open(self) -> bool:
-        """Connect and log in, if that is not so already.
+        """Connect and log in unless the session is open.
 
         Returns:
           Whether the connection is new.
 
         Raises:
-          FraudError: the login cannot work as it is.
-          RefusalError: the server does not want it now.
-          OSError, smtplib.SMTPException: there is no connection.
+          FraudError: the login cannot work as configured.
+          RefusalError: the server refuses the session.
+          OSError, smtplib.SMTPException: the connection failed.
         """
         if self._smtp is not None and monotonic() - self._used > _IDLE_SECONDS:
             self.close()
@@ -85,26 +83,27 @@ class SmtpSession:
     def deliver(
         self, sender: str, recipients: Iterable[str], letter: bytes
     ) -> dict[str, RefusalError]:
-        """Hand a letter over; one that the server has accepted is its business from then on.
+        """Transmit an e-mail; once accepted, its delivery is the server's duty.
 
         Args:
           sender: address of the envelope.
           recipients: addresses of the envelope.
-          letter: with CRLF line ends.
+          letter: the e-mail with CRLF line ends.
 
         Returns:
-          Recipients that were refused; if all are, the letter was not handed over.
+          Refused recipients with their responses. If all were refused, the e-mail was not
+          transmitted.
 
         Raises:
           FraudError, OSError, smtplib.SMTPException: as in `open`.
-          RefusalError: the server does not want the letter.
+          RefusalError: the server refuses the e-mail.
         """
         fresh = self.open()
         try:
             self._begin(sender, letter)
         except (OSError, smtplib.SMTPException, RefusalError) as error:
             self.close()
-            # A server may end a connection between letters at any time: that is no failure.
+            # A server may close a connection between e-mails at any time: that is no failure.
             if fresh or (isinstance(error, RefusalError) and error.code != 421):
                 raise
             self.open()
@@ -119,15 +118,14 @@ class SmtpSession:
         return refused
 
     def close(self) -> None:
-        """End the connection."""
         if self._smtp is not None:
             self._smtp.close()
             self._smtp = None
         self._deadline.close()
 
     def why(self, error: BaseException) -> str:
-        """What went wrong, in one line."""
-        # A time-out comes as a connection that was closed, from the library.
+        """Describe an error in one line."""
+        # The library reports a time-out as a closed connection.
         if self._deadline.passed or any(
             isinstance(one, TimeoutError) for one in (error, error.__context__)
         ):
@@ -184,7 +182,8 @@ class SmtpSession:
         with self._within():
             code, said = self._smtp.mail(sender, options)
         if code != 250:
-            # What else is refused here is the sender, of all letters; 552 is the size of this one.
+            # Other refusals at this step concern the sender, so all e-mails; 552 is the size of
+            # this one.
             raise RefusalError(code, said, of_letter=code == 552)
 
     def _hand_over(self, recipients: Iterable[str], letter: bytes) -> dict[str, RefusalError]:
@@ -214,7 +213,7 @@ class _Client(smtplib.SMTP):
     def __init__(self, server: SmtpServer, deadline: Deadline, context: ssl.SSLContext) -> None:
         self._deadline = deadline
         self._at_once = context if server.security == "tls" else None
-        # Its own search for the name of this machine may wait for a name server.
+        # smtplib's own search for this machine's name may wait for a name server.
         name = socket.gethostname()
         super().__init__(
             server.host,
@@ -226,7 +225,7 @@ class _Client(smtplib.SMTP):
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         connection = socket.create_connection((host, port), CONNECT_SECONDS)
         try:
-            # Short answers go back and forth: none shall wait for the next.
+            # Requests and responses are short: do not let Nagle's algorithm delay them.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(timeout)
             self._deadline.watch(connection)

@@ -1,4 +1,4 @@
-"""How e-mail is written as a URL: `smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS,ADDRESS`."""
+"""Parse the URL of e-mail: `smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS,ADDRESS`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ FORM_TLS = "smtps://USER@HOST/?from=ADDRESS&to=ADDRESS"
 _PORTS = {"smtp": 587, "smtps": 465}
 _OPTIONS = ("from", "to", "starttls", "cafile", "password_file", "password_env")
 _TEMPLATES = ("template", "html_template")
-#: A person reads them: what an account does in five minutes in one, and not more than one a minute.
+#: For people: one message holds five minutes of an account, and at most one goes out per minute.
 _POLICY = Policy(group=300.0, most=50, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
 
 
 def smtp_channel(url: str) -> SmtpChannel:
-    """The channel of an `smtp:` or `smtps:` URL; nothing is connected to.
+    """Return the channel of an `smtp:` or `smtps:` URL; connect to nothing.
 
     Raises:
-      UsageError: it is not written so.
+      UsageError: the URL has another form.
       FraudError: a template cannot be read.
     """
     server = server_of(url, FORM)

@@ -1,4 +1,4 @@
-"""Alerts into a Kafka topic."""
+"""Write alerts to a Kafka topic (`kafka://HOST:PORT/TOPIC?config=KEY=VALUE`)."""
 
 from __future__ import annotations
 
@@ -29,30 +29,29 @@ _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
 @dataclass(frozen=True)
 class TopicChannel:
-    """One record an alert, by its id; the brokers have it before `send` returns."""
+    """Write one record per alert, keyed by its id; `send` returns once the brokers have it."""
 
-    #: How the brokers are reached; with a bound on how long a record may take.
+    #: Connection settings of the client, with a time limit per record.
     settings: KafkaSettings
     topic: str
-    #: By default as they come: every alert is a record of its own.
+    #: Default: each alert at once as its own record.
     policy: Policy = AS_THEY_COME
-    #: What of an alert is written.
+    #: Fields of an alert to write.
     fields: tuple[str, ...] = FIELDS
-    #: What reports on the connections, and the producer while it is open.
+    #: The reporter of connection failures, and the producer while it is open.
     _open: list[tuple[Producer, Reports]] = field(
         init=False, repr=False, compare=False, default_factory=list
     )
 
     @property
     def name(self) -> str:
-        """`kafka:`, brokers and topic."""
         return f"kafka://{self.settings.bootstrap}/{self.topic}"
 
     def check(self) -> None:
-        """See that the topic is there; nothing is written.
+        """Check that the topic exists, without writing.
 
         Raises:
-          FraudError: no broker answers, or there is no such topic for this login.
+          FraudError: no broker answers, or this login sees no such topic.
         """
         try:
             topic_partitions(self.settings, self.topic)
@@ -60,11 +59,11 @@ class TopicChannel:
             raise self._failure(error) from None
 
     def send(self, message: Message) -> None:
-        """Write its alerts, and wait until the brokers have them.
+        """Write the alerts and wait until the brokers have them.
 
         Raises:
           MessageRefusedError: a record is too large.
-          FraudError: no broker answers, or the topic is not there or not for this login.
+          FraudError: no broker answers, or the topic does not exist or refuses this login.
         """
         refused: list[KafkaError] = []
         try:
@@ -78,14 +77,13 @@ class TopicChannel:
             raise self._refusal(worst)
 
     def close(self) -> None:
-        """Let go of the connection; what was not delivered is dropped."""
+        """Close the connection and drop undelivered records."""
         while self._open:
             producer, _ = self._open.pop()
             producer.purge()
             producer.flush(1.0)
 
     def describe(self) -> str:
-        """The name, which holds no secret."""
         return self.name
 
     def _write(self, message: Message, refused: list[KafkaError]) -> None:
@@ -107,7 +105,7 @@ class TopicChannel:
                     producer.poll(0.1)
                 except KafkaException as error:
                     refused.append(error.args[0])
-        # Every record is delivered or refused by the bound that the settings have.
+        # The time limit of the settings ends the wait for every record.
         while not refused and producer.flush(0.5):
             pass
 
@@ -128,15 +126,16 @@ class TopicChannel:
 FORM = "kafka://HOST:PORT/TOPIC"
 _PARTS = re.compile(r"//([^/?#]*)/([^/?#]+)(?:\?([^#]*))?")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-#: Milliseconds that a record may take: after them it waits in the outbox, and not in the client.
+#: Time limit of a record in milliseconds: after it the alert waits in the outbox, not in the
+#: client.
 _PATIENCE = ("message.timeout.ms", "10000")
 
 
 def topic_channel(rest: str) -> TopicChannel:
-    """The channel of a `kafka:` URL, without its scheme; nothing is connected to.
+    """Return the channel of a `kafka:` URL, passed without its scheme; connect to nothing.
 
     Raises:
-      UsageError: it is not written so.
+      UsageError: the URL has another form.
       FraudError: the client library is not installed.
     """
     parts = _PARTS.fullmatch(rest)

@@ -1,4 +1,4 @@
-"""A channel as the user writes it: `--alert URL`."""
+"""Parse a channel: `--alert URL`."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _FORMS = {
     "kafka": "kafka://HOST:PORT/TOPIC",
     "env": "env:NAME",
 }
-#: What a variable may hold.
+#: Schemes that an environment variable may hold.
 _DIRECT = {scheme: form for scheme, form in _FORMS.items() if scheme != "env"}
 
 
 def parse_channel(url: str, console: TextIO, *, pseudonyms: Pseudonyms | None = None) -> Channel:
-    """The channel that `url` names; nothing is touched yet.
+    """Return the channel that `url` names, without opening it.
 
     Args:
-      url: in one of the forms of `docs/alerts.md`; `env:NAME` is the URL that a variable of the
-        environment holds, for those that are secrets themselves.
+      url: in one of the forms of `docs/alerts.md`; `env:NAME` reads the URL from an environment
+        variable, for URLs that are secrets themselves.
       console: the stream that `console:` writes to.
-      pseudonyms: what stands for ids in all that is sent, if they shall not be seen.
+      pseudonyms: replace ids in all messages, unless None.
 
     Raises:
-      UsageError: the scheme is unknown, or the rest is not written so.
-      FraudError: a template cannot be read, or what the channel needs is not installed.
+      UsageError: the scheme is unknown, or the URL has another form.
+      FraudError: a template cannot be read, or a package that the channel needs is not installed.
     """
     channel = _channel(url, console)
     return channel if pseudonyms is None else PseudonymisedChannel(channel, pseudonyms)
@@ -57,7 +57,8 @@ def _channel(url: str, console: TextIO) -> Channel:
         if not url:
             raise FraudError(f"{where}: the variable is not set")
         scheme, rest = split_scheme(where, url, _DIRECT)
-    # What a kind needs is imported where it is used: each takes a while, and Kafka is an extra.
+    # Import a channel's packages only when it is used: each import takes a while, and Kafka is an
+    # extra.
     if scheme in ("smtp", "smtps"):
         from beam_fraud.alerts.channels.smtp_url import smtp_channel
 

@@ -1,4 +1,4 @@
-"""Alerts as JSON to a URL."""
+"""POST alerts to a URL as JSON, signed by a shared secret."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from beam_fraud.alerts.policy import Policy
 from beam_fraud.errors import FraudError
 from beam_fraud.storage.secret import read_secret
 
-#: Headers of a signed message.
+#: HTTP headers of a signed message.
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Beam-Fraud-Timestamp", "X-Beam-Fraud-Signature"
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What `SIGNATURE_HEADER` holds: HMAC-SHA256 of the timestamp, a dot and the body.
+    """Return `SIGNATURE_HEADER`: HMAC-SHA256 of the timestamp, a dot and the body.
 
     Args:
       secret: shared with the receiver.
       timestamp: seconds since 1970, as in `TIMESTAMP_HEADER`.
-      body: of the message, as it is sent.
+      body: the body of the request.
 
     Example:
       >>> signature("secret", "1700000000", b"{}")[:20]
@@ -35,33 +35,32 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
 
 
-#: Where the secret is looked for if the URL names no place.
+#: Variable of the secret if the URL names no other place.
 SECRET_VARIABLE = "BEAM_FRAUD_WEBHOOK_SECRET"
 
 
 @dataclass(frozen=True)
 class WebhookChannel:
-    """One POST a message."""
+    """Send one POST per message."""
 
-    #: Scheme, host and a hash of the URL, in which there may be a secret.
+    #: Scheme, host and a hash of the URL, which may contain a secret.
     name: str
     policy: Policy
     #: The URL without its fragment.
     url: str = field(repr=False)
-    #: What of an alert is told.
+    #: Fields of an alert to send.
     fields: tuple[str, ...] = FIELDS
     #: File of certificates to trust instead of the system's.
     ca_file: str | None = None
-    #: Where the secret is, as `read_secret` reads it.
+    #: Place of the secret, as `read_secret` takes it.
     secrets: Mapping[str, str] = field(default_factory=dict)
     _post: HttpPost = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Connect to nothing yet."""
         object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
 
     def check(self) -> None:
-        """See that the server answers and that the secret is there; nothing is posted.
+        """Check that the server answers and that the secret can be read, without a POST.
 
         Raises:
           FraudError: the server cannot be reached, or the secret cannot be read.
@@ -73,12 +72,12 @@ class WebhookChannel:
             raise FraudError(f"--alert {self.name}: {error}") from None
 
     def send(self, message: Message) -> None:
-        """Post the message: the same body and `Idempotency-Key` at every attempt.
+        """Post the message, with the same body and `Idempotency-Key` at every attempt.
 
         Raises:
-          MessageRefusedError: the receiver will not take this one.
-          TryLaterError: it says when it wants it.
-          FraudError: it cannot be reached, or not now.
+          MessageRefusedError: the receiver refuses this message for good.
+          TryLaterError: the receiver names the time of the next attempt.
+          FraudError: the server cannot be reached or fails at the moment.
         """
         body = message_json(message, self.fields)
         headers = {
@@ -97,11 +96,9 @@ class WebhookChannel:
         settle(f"--alert {self.name}", reply)
 
     def close(self) -> None:
-        """End the connection."""
         self._post.close()
 
     def describe(self) -> str:
-        """The name, which holds no secret."""
         return self.name
 
     def _secret(self) -> str | None:

@@ -1,4 +1,4 @@
-"""How receivers of HTTP are written as URLs: their own URL, and our options after a hash sign."""
+"""Parse URLs of HTTP receivers: the receiver's own URL, with our options after `#`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from beam_fraud.errors import UsageError
 
 FORM = "https://HOST/PATH"
 SLACK_FORM = "slack://hooks.slack.com/services/..."
-#: A machine reads it: each alert at once.
+#: For programs: send each alert at once.
 _WEBHOOK_POLICY = Policy(most=1)
-#: People read it: as for letters.
+#: For people: grouped as e-mail is.
 _SLACK_POLICY = Policy(group=300.0, most=MOST_ALERTS, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
 
 
 def webhook_channel(url: str) -> WebhookChannel:
-    """The channel of an `https:` or `http:` URL; nothing is connected to.
+    """Return the channel of an `https:` or `http:` URL; connect to nothing.
 
     Raises:
-      UsageError: it is not written so, or would send alerts in clear.
+      UsageError: the URL has another form, or would send alerts unencrypted.
     """
     server = server_of(url, FORM)
     name = _name(server.scheme, server, url)
@@ -45,10 +45,10 @@ def webhook_channel(url: str) -> WebhookChannel:
 
 
 def slack_channel(url: str) -> SlackChannel:
-    """The channel of a `slack:` or `slack+http:` URL; nothing is connected to.
+    """Return the channel of a `slack:` or `slack+http:` URL; connect to nothing.
 
     Raises:
-      UsageError: it is not written so, or would send alerts in clear.
+      UsageError: the URL has another form, or would send alerts unencrypted.
       FraudError: a template cannot be read.
     """
     server = server_of(url, SLACK_FORM)
@@ -71,7 +71,7 @@ def slack_channel(url: str) -> SlackChannel:
 
 
 def _name(scheme: str, server: UrlServer, url: str) -> str:
-    """A name without the path and the query: there is often a token in them."""
+    """Return a name without path and query, which often contain a token."""
     whole = hashlib.sha256(_without_fragment(url).encode()).hexdigest()
     return f"{scheme}://{server.address}/***{whole[:12]}"
 
