@@ -100,7 +100,6 @@ class _Features(ModuleType):
     """The subpackage `features`; a call is one of the public function of that name."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """See `frames.scoring.features`."""
         return import_module("beam_fraud.frames.scoring").features(*args, **options)
 
 

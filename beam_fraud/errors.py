@@ -42,7 +42,7 @@ EXTRAS = {
 
 
 def install(extra: str) -> str:
-    """The command that installs an extra into the environment of the Python that runs."""
+    """Return the command that installs an extra into the environment of the Python that runs."""
     return f"{shlex.quote(sys.executable or 'python')} -m pip install 'beam-fraud[{extra}]'"
 
 
@@ -62,7 +62,7 @@ def need_extras(modules: Iterable[str], what: str) -> None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module, by its dotted name, can be found."""
+    """Return whether a module, by its dotted name, can be found."""
     try:
         return find_spec(module) is not None
     except (ModuleNotFoundError, ValueError):
@@ -89,7 +89,7 @@ def extra_module(module: str, what: str) -> ModuleType:
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """What to install for a module that is not there; None if no extra brings it."""
+    """Return what to install for a module that is not there; None if no extra brings it."""
     name = (error.name or "").split(".")[0]
     if name not in EXTRAS:
         return None
@@ -168,7 +168,7 @@ _OF_SQLITE = {
 
 
 def system_failure(error: BaseException, line: str) -> str | None:
-    """What a user is told of an error of the operating system; None for any other error.
+    """Return what a user is told of an error of the operating system; None for any other error.
 
     Args:
       error: as it was raised here, or by a runner with the text of what was raised elsewhere.
@@ -182,7 +182,7 @@ def system_failure(error: BaseException, line: str) -> str | None:
 
 
 def fix_of(error: OSError) -> str:
-    """What a user can do about an error of the operating system."""
+    """Return what a user can do about an error of the operating system."""
     return _FIXES.get(error.errno or 0, _ANY_FIX)
 
 
@@ -233,7 +233,7 @@ _END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
 
 
 def refused_by_the_system(error: BaseException) -> str | None:
-    """What the operating system refused, in one line; None if it did not."""
+    """Return what the operating system refused, in one line; None if it did not."""
     for link in _chain(error):
         told = system_failure(link, _raised(link))
         if told is not None:
@@ -242,7 +242,7 @@ def refused_by_the_system(error: BaseException) -> str | None:
 
 
 def fraud_error_in(error: BaseException) -> FraudError | None:
-    """The package's own error that `error` is, was caused by, or carries as a runner's text.
+    """Return the package's own error that `error` is, was caused by, or carries as a runner's text.
 
     A runner that works in other threads or processes raises a RuntimeError whose message holds
     the traceback of the step that failed; the step's name that Beam adds is taken off.
@@ -259,7 +259,7 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
 
 
 def line_of(error: BaseException) -> str:
-    """An error in one line: in words if a user can cause it, else what was raised.
+    """Return an error in one line: in words if a user can cause it, else what was raised.
 
     Args:
       error: as it was raised here, or with a runner's text of what was raised elsewhere.
@@ -269,7 +269,7 @@ def line_of(error: BaseException) -> str:
 
 
 def _raised(error: BaseException) -> str:
-    """What was raised, and its first line; of a runner's text, what was raised elsewhere."""
+    """Return what was raised, and its first line; of a runner's text, what was raised elsewhere."""
     raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
     if raised:
         return str(raised[-1])
@@ -278,7 +278,7 @@ def _raised(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was raised from; not what it happened to be raised beside."""
+    """Yield the error, then what it was raised from; not what it happened to be raised beside."""
     link: BaseException | None = error
     while link is not None:
         yield link

@@ -79,7 +79,7 @@ def split(args: list[str], own: dict[str, bool], command: str) -> tuple[list[str
 
 
 def _is_option(arg: str) -> bool:
-    """Whether an argument is an option; `-` alone and negative numbers are values."""
+    """Return whether an argument is an option; `-` alone and negative numbers are values."""
     return len(arg) > 1 and arg[0] == "-" and not arg[1].isdigit()
 
 

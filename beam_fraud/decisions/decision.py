@@ -54,7 +54,7 @@ def decide(
 def decided_columns(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
 ) -> dict[str, pa.Array]:
-    """What follows from scores, thresholds and rules: `flagged`, `decision` and `rules`.
+    """Return what follows from scores, thresholds and rules: `flagged`, `decision` and `rules`.
 
     The model decides first. A rule that holds raises that to its own decision, never lowers it. A
     rule that lets pass takes back the model's decision and that of all rules of lower priority;
@@ -103,7 +103,7 @@ def _highest_priority(
 
 
 def _names_of_rules(rows: int, fired: Fired | None) -> pa.ListArray:
-    """The names of the rules that hold for each row, in the order of the rules."""
+    """Return the names of the rules that hold for each row, in the order of the rules."""
     offsets = np.zeros(rows + 1, dtype=np.int32)
     names = pa.array([], pa.string())
     if fired is not None and any(fired.counts):

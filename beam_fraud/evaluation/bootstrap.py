@@ -162,11 +162,11 @@ class Bootstrap:
     observed: dict[str, Floats]
 
     def interval(self, figure: str, model: int) -> Interval | None:
-        """The percentile interval of a figure; None where it is not defined."""
+        """Return the percentile interval of a figure; None where it is not defined."""
         return _interval(self.figures[figure][model])
 
     def intervals(self, model: int) -> dict[str, Interval | None]:
-        """Those of all figures of a model."""
+        """Return those of all figures of a model."""
         return {figure: self.interval(figure, model) for figure in FIGURES}
 
     def differences(self, model: int) -> tuple[Difference, ...]:
@@ -235,7 +235,7 @@ def bootstrap(
 
 
 def affordable_resamples(asked: int, units: int) -> int:
-    """How many resamples are made of those asked for, where each draws so many units.
+    """Return how many resamples are made of those asked for, where each draws so many units.
 
     Example:
       >>> affordable_resamples(1000, 5_000), affordable_resamples(1000, 10**6)

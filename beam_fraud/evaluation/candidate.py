@@ -67,7 +67,7 @@ def candidate_of(
 
 
 def overlap_warning(bundle: Bundle, first: int, last: int) -> str | None:
-    """A line that says so where rows may be those that a model was fitted on.
+    """Return a line that says so where rows may be those that a model was fitted on.
 
     Args:
       bundle: of the model.

@@ -66,7 +66,7 @@ def parse_cost(text: str) -> LeastCost:
 def costs_of(
     labels: Labels, scores: Floats, amounts: Floats, threshold: float, prices: LeastCost
 ) -> Costs:
-    """The costs of n > 0 rows.
+    """Return the costs of n > 0 rows.
 
     Args:
       labels: int8[n], 1 is fraud.

@@ -32,7 +32,7 @@ class Curves:
 
 
 def curves_of(labels: Labels, scores: Floats) -> Curves:
-    """The curves of n > 0 rows.
+    """Return the curves of n > 0 rows.
 
     Args:
       labels: int8[n], 1 is fraud.
@@ -54,7 +54,7 @@ def curves_of(labels: Labels, scores: Floats) -> Curves:
 
 
 def thinned(points: Operating) -> Ints:
-    """Which points a plot needs, rising.
+    """Return which points a plot needs, rising.
 
     Precision falls between two frauds and jumps at the second: both ends of a jump are kept where
     there are few. The rest lies evenly by the logarithm of the rows flagged.

@@ -37,7 +37,7 @@ class Cuts:
     def figures(
         self, frauds: npt.NDArray[np.float64], genuine: npt.NDArray[np.float64]
     ) -> dict[str, Floats]:
-        """The ranking figures of b sets of rows, each given by how many are in which cell.
+        """Return the ranking figures of b sets of rows, each given by how many are in which cell.
 
         Average precision is the sum, over the distinct scores of frauds, of the share of frauds
         that have it times the precision there. The area under the receiver operating

@@ -32,7 +32,7 @@ class Day:
 
 
 def days_of(rows: EvaluatedRows, scores: Floats, threshold: float, cards: int) -> tuple[Day, ...]:
-    """The days that have transactions, in order.
+    """Return the days that have transactions, in order.
 
     Args:
       rows: n > 0 rows.

@@ -189,7 +189,7 @@ def _evaluate(
 
 
 def comparisons_of(candidates: Sequence[Candidate], found: Bootstrap) -> tuple[Comparison, ...]:
-    """All models against the first."""
+    """Return all models against the first."""
     first = candidates[0].bundle.model_id
     return tuple(
         Comparison(candidate.bundle.model_id, first, found.differences(place))

@@ -33,7 +33,7 @@ class NativeImportance:
 def native_importance(
     model: Any, features: FeatureSet, reference: Reference, matrix: Floats
 ) -> NativeImportance | None:
-    """The importances that a model has of its training, or those that its weights make.
+    """Return the importances that a model has of its training, or those that its weights make.
 
     Args:
       model: a fitted classifier, or a pipeline that ends in one.
@@ -122,7 +122,7 @@ class Sample:
 
 
 def affordable_rows(microseconds_per_row: float | None, features: int, models: int = 1) -> int:
-    """How many rows keep the predictions of all shuffles within some seconds.
+    """Return how many rows keep the predictions of all shuffles within some seconds.
 
     Args:
       microseconds_per_row: what a prediction costs, as a bundle says; None if it doesn't.
@@ -134,7 +134,7 @@ def affordable_rows(microseconds_per_row: float | None, features: int, models: i
 
 
 def sample_of(labels: Labels, rows: int, seed: int) -> Sample:
-    """A sample that is half frauds if there are so many, and otherwise has all of them.
+    """Return a sample that is half frauds if there are so many, and otherwise has all of them.
 
     Args:
       labels: int8[n], 1 is fraud.
@@ -158,7 +158,7 @@ def sample_of(labels: Labels, rows: int, seed: int) -> Sample:
 def permutation_importance(
     model: Any, matrix: Floats, labels: Labels, weights: Floats, names: Sequence[str], seed: int
 ) -> PermutationImportance | None:
-    """How much average precision goes where a feature's values are shuffled (Breiman 2001).
+    """Return how much average precision goes where a feature's values are shuffled (Breiman 2001).
 
     A feature that others can stand for looks worthless here: shuffle it, and they still tell.
 

@@ -48,7 +48,7 @@ class Evaluated:
     asked: tuple[str, ...]
 
     def warnings(self, bundles: Sequence[Bundle]) -> list[str]:
-        """What readers of figures of these rows should know, a line each."""
+        """Return what readers of figures of these rows should know, a line each."""
         times = event_micros(self.transactions[0])
         first, last = int(times.min()), int(times.max())
         labels = self.rows.labels

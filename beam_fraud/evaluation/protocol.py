@@ -17,7 +17,7 @@ from beam_fraud.schema.event_time import event_micros, micros_of
 def tested_period(
     protocol: str, bundles: Sequence[Bundle], since: datetime | None, until: datetime | None
 ) -> Period:
-    """The days that a protocol tests, unless others are given.
+    """Return the days that a protocol tests, unless others are given.
 
     Args:
       protocol: must be `handbook`.
@@ -42,7 +42,7 @@ def tested_period(
 
 
 def tested(transactions: pa.Table, period: Period) -> pa.Table:
-    """The transactions that are tested, of those from the start of training on."""
+    """Return the transactions that are tested, of those from the start of training on."""
     labels = transactions.column("label").to_numpy()
     rows = rows_to_test(event_micros(transactions), card_codes(transactions), labels, period)
     return transactions.filter(pa.array(rows))

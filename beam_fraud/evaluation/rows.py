@@ -31,7 +31,7 @@ class EvaluatedRows:
 
 
 def rows_of(transactions: pa.Table, timezone: str) -> EvaluatedRows:
-    """The arrays of validated transactions with labels.
+    """Return the arrays of validated transactions with labels.
 
     Args:
       transactions: as `Schema.transactions(labels="required")` describes them.

@@ -25,7 +25,7 @@ _ROLES = ("account_id", "merchant_id", "currency")
 
 
 def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
-    """A schema that reads the asked columns as well, as text that may be absent.
+    """Return a schema that reads the asked columns as well, as text that may be absent.
 
     Models take their features by name, so none of them sees what is added.
 
@@ -73,7 +73,7 @@ def segmentations_of(
 
 
 def _known(schema: Schema, column: str) -> str | None:
-    """What a column is called among the transactions that are read anyway."""
+    """Return what a column is called among the transactions that are read anyway."""
     for role in _ROLES:
         if role in schema.roles and column in (role, schema.roles[role]):
             return role

@@ -44,7 +44,7 @@ def by_amount(amounts: Floats) -> Segmentation:
 
 
 def by_hour(rows: EvaluatedRows) -> Segmentation:
-    """The 24 hours of the day."""
+    """Return the 24 hours of the day."""
     names = tuple(f"{hour:02}:00" for hour in range(24))
     return Segmentation("hour", names, rows.times // HOUR % 24)
 
@@ -56,7 +56,7 @@ def by_weekday(rows: EvaluatedRows) -> Segmentation:
 
 
 def by_value(name: str, values: pa.Array | pa.ChunkedArray, labels: Labels) -> Segmentation:
-    """The values of a column that have most frauds, and then most rows; the others together.
+    """Return the values of a column that have most frauds, and then most rows; the others together.
 
     Args:
       name: of the column.
@@ -102,7 +102,7 @@ def by_number(name: str, values: Floats) -> Segmentation:
 
 
 def _rounded(value: float) -> float:
-    """The nearest of 1, 2 and 5 times a power of ten, below zero likewise.
+    """Return the nearest of 1, 2 and 5 times a power of ten, below zero likewise.
 
     Example:
       >>> [_rounded(x) for x in (7.2, 0.0, -130.0)]

@@ -80,7 +80,7 @@ def stability_of(
 
 
 def population_stability(expected: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
-    """The population stability index of counts in the same bins.
+    """Return the population stability index of counts in the same bins.
 
     It is the sum of (q - p) ln(q / p) over the bins, p and q being the shares of expected and
     found rows (Siddiqi, "Credit Risk Scorecards", 2006): under 0.1 is no shift to speak of, over

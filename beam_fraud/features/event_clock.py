@@ -76,7 +76,7 @@ class EventClock:
         self._open = np.array(state.open, dtype=np.int64)
 
     def after(self, times: Micros) -> int:
-        """Where the clock is going to stand after n rows in order of arrival."""
+        """Return where the clock is going to stand after n rows in order of arrival."""
         if self._asked is None or self._asked[0] is not times:
             self._asked = (times, self._advance(times))
         return int(self._asked[1][2][-1])

@@ -59,7 +59,7 @@ class IdHash:
 
     @classmethod
     def random(cls) -> IdHash:
-        """A hash that nobody can predict."""
+        """Return a hash that nobody can predict."""
         return cls(os.urandom(_BLOCK))
 
     @property
@@ -81,7 +81,7 @@ class IdHash:
         return int.from_bytes(digest, "little") >> 1
 
     def of(self, ids: pa.StringArray) -> Hashes:
-        """A hash of 64 bits of each id, the first word of `wide`.
+        """Return a hash of 64 bits of each id, the first word of `wide`.
 
         Args:
           ids: string[n]; nulls are hashed as something.
@@ -92,7 +92,7 @@ class IdHash:
         return np.ascontiguousarray(self.wide(ids)[0])
 
     def wide(self, ids: pa.StringArray) -> WideHashes:
-        """A hash of 128 bits of each id, which tells it from all others.
+        """Return a hash of 128 bits of each id, which tells it from all others.
 
         Args:
           ids: string[n]; nulls are hashed as something.
@@ -112,7 +112,7 @@ class IdHash:
         return hashes
 
     def of_columns(self, columns: Sequence[pa.StringArray]) -> Hashes:
-        """A hash of 64 bits of what several columns say together; of one column it is `of`.
+        """Return a hash of 64 bits of what several columns say together; of one column it is `of`.
 
         Args:
           columns: string[n] each, at least one.

@@ -17,12 +17,12 @@ from beam_fraud.schema.velocity import Velocity
 
 
 def categories_of(values: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
-    """The distinct values of a string column in code-point order, absent ones left out."""
+    """Return the distinct values of a string column in code-point order, absent ones left out."""
     return tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
 
 
 def code_categories(values: pa.Array, categories: Sequence[str]) -> npt.NDArray[np.float64]:
-    """The position of each value in `categories`.
+    """Return the position of each value in `categories`.
 
     Args:
       values: string[n].
@@ -130,7 +130,7 @@ FEATURES: Final = "@features"
 
 
 def append_block(batch: pa.RecordBatch, block: npt.NDArray[np.float64]) -> pa.RecordBatch:
-    """The batch with `block` as its last column; nothing is copied.
+    """Return the batch with `block` as its last column; nothing is copied.
 
     Args:
       batch: n rows.
@@ -141,7 +141,7 @@ def append_block(batch: pa.RecordBatch, block: npt.NDArray[np.float64]) -> pa.Re
 
 
 def split_block(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, npt.NDArray[np.float64]]:
-    """The inverse of `append_block`: the rows, and float64[n, features]."""
+    """Return the inverse of `append_block`: the rows, and float64[n, features]."""
     column = batch.column(FEATURES)
     block = column.flatten().to_numpy(zero_copy_only=False)
     return batch.drop_columns([FEATURES]), block.reshape(len(batch), column.type.list_size)
@@ -162,7 +162,7 @@ def table_schema(features: FeatureSet) -> pa.Schema:
 
 
 def feature_table(transactions: pa.RecordBatch, features: FeatureSet) -> pa.RecordBatch:
-    """The ids and features of n transactions.
+    """Return the ids and features of n transactions.
 
     Args:
       transactions: n rows as `Schema.transactions` describes them, with velocity features.

@@ -135,12 +135,12 @@ def source_of(rows: Transactions, schema: Schema, labels: Labels) -> Source:
 
 
 def history_of(rows: Transactions | None, schema: Schema, labels: Labels) -> Source:
-    """The same of earlier rows; none for None."""
+    """Return the same of earlier rows; none for None."""
     return () if rows is None else source_of(rows, schema, labels)
 
 
 def names_of(rows: Transactions) -> tuple[str, ...]:
-    """What a model card calls rows: the names of files, or what kind of table they are."""
+    """Return what a model card calls rows: the names of files, or what kind of table they are."""
     if isinstance(rows, pd.DataFrame | pa.Table):
         return (f"a {type(rows).__name__} of {len(rows):,} rows",)
     files = (rows,) if isinstance(rows, str | Path) else rows
@@ -148,7 +148,7 @@ def names_of(rows: Transactions) -> tuple[str, ...]:
 
 
 def bundle_of(model: Bundle | str | Path) -> Bundle:
-    """A bundle that can be used here.
+    """Return a bundle that can be used here.
 
     Raises:
       FraudError: it cannot be read, or a package that its model needs is not installed.
@@ -159,12 +159,12 @@ def bundle_of(model: Bundle | str | Path) -> Bundle:
 
 
 def schema_of(schema: Schema | str | Path) -> Schema:
-    """A schema, by itself, by the name of a preset or by its TOML file."""
+    """Return a schema, by itself, by the name of a preset or by its TOML file."""
     return schema if isinstance(schema, Schema) else load_schema(schema)
 
 
 def moment_of(name: str, moment: datetime | str | None) -> datetime | None:
-    """An aware moment in UTC, of one that is in UTC unless it says otherwise.
+    """Return an aware moment in UTC, of one that is in UTC unless it says otherwise.
 
     Raises:
       UsageError: it is no time.
@@ -191,7 +191,7 @@ def warn(warning: str | None, calls: int = 1) -> None:
 
 
 def _table(frame: pd.DataFrame, wanted: frozenset[str]) -> pa.Table:
-    """A data frame as a table; columns that nobody wants are there by their names alone."""
+    """Return a data frame as a table; columns that nobody wants are there by their names alone."""
     names = [str(name) for name in frame.columns]
     columns = [
         _column(frame.iloc[:, place]) if name in wanted else pa.nulls(len(frame))

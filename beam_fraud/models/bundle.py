@@ -106,7 +106,7 @@ class Bundle:
         return self.manifest.thresholds
 
     def features_in(self, schema: Schema, also: Iterable[str] = ()) -> FeatureSet:
-        """The features that the model takes, of transactions in another schema.
+        """Return the features that the model takes, of transactions in another schema.
 
         Args:
           schema: of the transactions.
@@ -288,7 +288,7 @@ def check_packages(bundle: Bundle) -> None:
 
 
 def read_reference(bundle: Bundle) -> Reference:
-    """The distributions that the model was trained on.
+    """Return the distributions that the model was trained on.
 
     Raises:
       FraudError: the file is missing or changed.
@@ -299,7 +299,7 @@ def read_reference(bundle: Bundle) -> Reference:
 
 
 def read_card(bundle: Bundle) -> str:
-    """The model card, Markdown.
+    """Return the model card, Markdown.
 
     Raises:
       FraudError: the file is missing or changed.
@@ -340,7 +340,7 @@ _LOADED: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
 
 
 def shared_model(bundle: Bundle) -> Any:
-    """The model of a bundle, the same object for as long as anybody in this process has it.
+    """Return the model of a bundle, the same object for as long as anybody in this process has it.
 
     Raises:
       FraudError: as `load_model` says.

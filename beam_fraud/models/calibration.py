@@ -28,7 +28,7 @@ class Calibration(ABC):
 
     @abstractmethod
     def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The probabilities of float64[n] scores in 0..1."""
+        """Return the probabilities of float64[n] scores in 0..1."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ class Platt(Calibration):
     intercept: float
 
     def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """See `Calibration`."""
         return probability(self.slope * log_odds(scores) + self.intercept)
 
 
@@ -65,7 +64,6 @@ class Isotonic(Calibration):
     probabilities: npt.NDArray[np.float64]
 
     def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """See `Calibration`."""
         steps = np.interp(scores, self.scores, self.probabilities)
         return steps + self.MIXED_IN * (scores - steps)
 

@@ -39,17 +39,15 @@ class Balanced(Wrapped):
         return {**self.kind.settings, _WEIGHT: "balanced"}
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The kind's own with the weight that these rows call for."""
+        """Return the kind's own with the weight that these rows call for."""
         return self._weighted(rows).estimator(rows, seed)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
-        """See `ModelKind`."""
         return self._weighted(rows).fit(rows, seed)
 
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """See `ModelKind`."""
         kind, scores = self._weighted(train).validate(train, valid, seed)
         # Other rows call for another weight: what was chosen is all the rest.
         own = kind.with_values(**{_WEIGHT: self.kind.settings[_WEIGHT]})
@@ -61,7 +59,7 @@ class Balanced(Wrapped):
 
 
 def with_class_weight(kind: ModelKind, text: str | None) -> ModelKind:
-    """A kind with another weight of frauds; of an ensemble, all members that have one.
+    """Return a kind with another weight of frauds; of an ensemble, all members that have one.
 
     Args:
       kind: what is trained.
@@ -100,7 +98,7 @@ def _weighted(kind: ModelKind, text: str, weight: float | None) -> ModelKind | N
 
 
 def _number(text: str) -> float | None:
-    """The weight; None for `balanced`."""
+    """Return the weight; None for `balanced`."""
     if text == "balanced":
         return None
     try:

@@ -40,11 +40,11 @@ class Examples:
         return features, self._labelled(table, at, features)
 
     def rows(self, at: Positions, features: FeatureSet) -> LabelledRows:
-        """The features of other rows, as a model takes them that knows these categories."""
+        """Return the features of other rows, as a model takes them that knows these categories."""
         return self._labelled(self.transactions.take(pa.array(at)), at, features)
 
     def amounts(self, at: Positions) -> npt.NDArray[np.float64]:
-        """What the transactions at these positions are of, float64[len(at)]."""
+        """Return what the transactions at these positions are of, float64[len(at)]."""
         amounts = self.transactions.column("amount").take(pa.array(at))
         return np.asarray(amounts.to_numpy(), dtype=np.float64)
 

@@ -174,7 +174,7 @@ def without_known_cards(
     labels: npt.NDArray[np.int8],
     delay: int,
 ) -> Division:
-    """A division in which rows of cards judge only until a fraud of theirs is known.
+    """Return a division in which rows of cards judge only until a fraud of theirs is known.
 
     Args:
       division: folds in time.
@@ -228,7 +228,7 @@ def fold_figures(
     scores: npt.NDArray[np.float64],
     cards: npt.NDArray[np.int64] | None,
 ) -> FoldFigures:
-    """The figures of one fold.
+    """Return the figures of one fold.
 
     Args:
       fold: which rows.
@@ -254,7 +254,7 @@ def fold_figures(
 
 
 def summary(figures: tuple[FoldFigures, ...]) -> dict[str, Any]:
-    """The folds and, for each figure that is compared, `mean` and `spread`.
+    """Return the folds and, for each figure that is compared, `mean` and `spread`.
 
     The spread is the standard deviation between folds (n - 1), None for a single fold.
     """

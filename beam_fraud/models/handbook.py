@@ -21,7 +21,7 @@ NEVER = np.iinfo(np.int64).max
 
 
 def card_codes(transactions: pa.Table) -> npt.NDArray[np.int64]:
-    """A number for each card: int64[n], equal where the column `account_id` is."""
+    """Return a number for each card: int64[n], equal where the column `account_id` is."""
     codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
     return np.asarray(codes, dtype=np.int64)
 
@@ -32,7 +32,7 @@ def known_from(
     frauds: npt.NDArray[np.bool_],
     delay: int,
 ) -> npt.NDArray[np.int64]:
-    """The moment from which each card is known to be compromised.
+    """Return the moment from which each card is known to be compromised.
 
     A fraud is found when its day has ended and labels have had their time. With a delay of whole
     days this is the rule of the fraud-detection handbook (`models.handbook_protocol`).
@@ -82,7 +82,7 @@ class Period:
 
 
 def period_after(trained_from: int, trained_to: int) -> Period:
-    """The week that starts seven days after the last day that a model was fitted on.
+    """Return the week that starts seven days after the last day that a model was fitted on.
 
     Args:
       trained_from: first event time that it was fitted on, microseconds.

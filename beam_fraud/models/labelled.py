@@ -20,5 +20,5 @@ class LabelledRows:
     categorical: tuple[int, ...] = ()
 
     def take(self, positions: npt.NDArray[np.int64]) -> LabelledRows:
-        """The rows at these positions, int64[m], in this order."""
+        """Return the rows at these positions, int64[m], in this order."""
         return replace(self, matrix=self.matrix[positions], labels=self.labels[positions])

@@ -46,7 +46,7 @@ def _below(directory: str) -> Iterator[str]:
 
 
 def bundle_bytes(path: str) -> int | None:
-    """What the files of a bundle take, in bytes; None at a URL."""
+    """Return what the files of a bundle take, in bytes; None at a URL."""
     if is_url(path):
         return None
     return sum(

@@ -17,7 +17,7 @@ from beam_fraud.schema.schema import Schema
 
 
 def packages_of(model: Any) -> tuple[str, ...]:
-    """The optional packages without which a model can't be opened or can't predict.
+    """Return the optional packages without which a model can't be opened or can't predict.
 
     Those are the ones that its parts are defined in, at any depth. A class that keeps its model in
     a form of its own names the packages itself, as the attribute `needs_packages`.
@@ -34,7 +34,7 @@ def packages_of(model: Any) -> tuple[str, ...]:
 
 
 def package_version(module: str) -> str | None:
-    """The version of a top-level module's distribution, None if it is not installed."""
+    """Return the version of a top-level module's distribution, None if it is not installed."""
     # Two distributions bring xgboost: with what graphics cards need and without.
     name = packages_distributions().get(module, [module])[0]
     try:
@@ -169,12 +169,12 @@ def schema_fields(schema: Schema) -> dict[str, Any]:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest as indented JSON, the same bytes for equal manifests."""
+    """Return the manifest as indented JSON, the same bytes for equal manifests."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """The inverse of `encode_manifest`.
+    """Return the inverse of `encode_manifest`.
 
     Raises:
       msgspec.DecodeError: not JSON, or a field is absent or of another type.
@@ -204,7 +204,7 @@ def model_id(name: str, data: bytes) -> str:
 
 
 def installed_versions(packages: Iterable[str] = ()) -> dict[str, str]:
-    """The versions that a bundle made here depends on.
+    """Return the versions that a bundle made here depends on.
 
     Args:
       packages: what its model needs beside `NOTED_VERSIONS`.

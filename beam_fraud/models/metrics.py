@@ -45,7 +45,7 @@ class Metrics:
     per_class: dict[str, dict[str, float | int | None]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON-compatible values."""
+        """Return the figures as JSON-compatible values."""
         return asdict(self)
 
 
@@ -92,7 +92,7 @@ def undefined(figure: str, rows: int, frauds: int) -> str:
 
 
 def one_class_warning(rows: int, frauds: int) -> str | None:
-    """What rows of one class leave undefined; None where there are both."""
+    """Return what rows of one class leave undefined; None where there are both."""
     if not frauds:
         return (
             f"none of the {rows:,} rows is a fraud: all figures of ranking and recall are undefined"

@@ -62,7 +62,7 @@ TIMED_RUNS = 3
 
 
 def predict_scores(model: Any, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The probability of fraud of each row.
+    """Return the probability of fraud of each row.
 
     Args:
       model: a classifier of two classes, genuine first, with `predict_proba`.
@@ -104,7 +104,7 @@ def check_classifier(model: Any, features: int) -> None:
 
 
 def microseconds_per_row(model: Any, matrix: npt.NDArray[np.float64]) -> float:
-    """What a prediction costs on one thread.
+    """Return what a prediction costs on one thread.
 
     Args:
       model: a fitted classifier.

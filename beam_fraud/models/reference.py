@@ -62,7 +62,7 @@ class Reference:
     distributions: tuple[Distribution, ...] = ()
 
     def to_parquet(self) -> bytes:
-        """The reference as one small Parquet file, a row a distribution."""
+        """Return the reference as one small Parquet file, a row a distribution."""
         rows = [vars(distribution) for distribution in self.distributions]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
@@ -70,7 +70,7 @@ class Reference:
 
     @classmethod
     def from_parquet(cls, data: bytes) -> Reference:
-        """The inverse of `to_parquet`."""
+        """Return the inverse of `to_parquet`."""
         rows = pq.read_table(pa.BufferReader(data)).to_pylist()
         listed = ("edges", "categories", "counts")
         return cls(tuple(Distribution(**{**r, **{n: tuple(r[n]) for n in listed}}) for r in rows))

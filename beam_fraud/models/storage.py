@@ -12,7 +12,7 @@ from beam_fraud.storage.urls import is_url
 
 
 def read_bytes(directory: str, name: str) -> bytes:
-    """The contents of the file `name` in `directory`.
+    """Return the contents of the file `name` in `directory`.
 
     Raises:
       FileNotFoundError: there is no such file.

@@ -49,7 +49,7 @@ def operating_points(
     days: float,
     amounts: npt.NDArray[np.float64] | None = None,
 ) -> Operating:
-    """Every threshold that makes a difference, and what it does.
+    """Return every threshold that makes a difference, and what it does.
 
     Args:
       labels: int8[n], 1 is fraud, at least one of them.
@@ -75,7 +75,7 @@ class ThresholdRule(ABC):
 
     @abstractmethod
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The score from which to flag.
+        """Return the score from which to flag.
 
         Args:
           points: what each threshold would do.
@@ -91,7 +91,7 @@ class MostF1(ThresholdRule):
     """The highest harmonic mean of precision and recall."""
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The highest of the thresholds with the highest F1."""
+        """Return the highest of the thresholds with the highest F1."""
         # F1 = 2 TP / (2 TP + FP + FN), and TP + FP and TP + FN are the flagged and the frauds.
         f1 = 2 * points.caught / (points.flagged + points.frauds)
         return float(points.thresholds[np.argmax(f1)])
@@ -105,7 +105,7 @@ class AtLeastPrecision(ThresholdRule):
     target: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The highest of the thresholds with the most frauds at this precision."""
+        """Return the highest of the thresholds with the most frauds at this precision."""
         enough = points.precision >= self.target
         if not enough.any():
             best = int(np.argmax(points.precision))
@@ -124,7 +124,7 @@ class AtLeastRecall(ThresholdRule):
     target: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The highest threshold with this recall."""
+        """Return the highest threshold with this recall."""
         return float(points.thresholds[np.argmax(points.recall >= self.target)])
 
 
@@ -136,7 +136,7 @@ class AlertBudget(ThresholdRule):
     per_day: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The lowest threshold that keeps within the budget."""
+        """Return the lowest threshold that keeps within the budget."""
         asked = f"{option} budget={self.per_day:g}"
         if points.days <= 0:
             raise FraudError(f"{asked}: the validation rows are all of one moment")
@@ -160,7 +160,7 @@ class LeastCost(ThresholdRule):
     false_alarm: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The highest of the thresholds that cost least."""
+        """Return the highest of the thresholds that cost least."""
         misses = points.frauds - points.caught
         alarms = points.flagged - points.caught
         return float(points.thresholds[np.argmin(self.missed * misses + self.false_alarm * alarms)])
@@ -174,7 +174,7 @@ class LeastLoss(ThresholdRule):
     false_alarm: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The highest of the thresholds that cost least."""
+        """Return the highest of the thresholds that cost least."""
         if points.missed_amount is None:
             raise FraudError(f"{option} cost=amount:{self.false_alarm:g}: amounts are unknown")
         alarms = points.flagged - points.caught
@@ -190,7 +190,7 @@ class Given(ThresholdRule):
     threshold: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """The given threshold."""
+        """Return the given threshold."""
         return self.threshold
 
 

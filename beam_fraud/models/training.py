@@ -48,7 +48,7 @@ from beam_fraud.schema.schema import Schema
 
 
 def checked_labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int8]:
-    """The labels of n transactions, int8[n].
+    """Return the labels of n transactions, int8[n].
 
     Raises:
       FraudError: there is no label, no row or only one class.
@@ -305,7 +305,7 @@ def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
 
 
 def divide(examples: Examples, recipe: Recipe) -> Division:
-    """What each row is for.
+    """Return what each row is for.
 
     Raises:
       FraudError: the rows can't be divided so.
@@ -347,7 +347,7 @@ def _sizes(division: Division) -> str:
 
 
 def choose_decline(recipe: Recipe, points: Operating, review: float) -> float | None:
-    """The score to decline from, not below that of review; None if nothing is declined."""
+    """Return the score to decline from, not below that of review; None if nothing is declined."""
     if recipe.decline is None:
         return None
     decline = recipe.decline.choose(points, DECLINE_OPTION)

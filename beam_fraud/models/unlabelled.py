@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def has_both_classes(transactions: pa.Table) -> bool:
-    """Whether some rows are labelled as frauds and others as genuine.
+    """Return whether some rows are labelled as frauds and others as genuine.
 
     Args:
       transactions: rows with a column `label`, null where unknown, or without one.

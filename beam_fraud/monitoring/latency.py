@@ -48,12 +48,12 @@ class LatencyHistogram(msgspec.Struct):
         self.seconds += seconds * rows
 
     def merged(self, other: LatencyHistogram) -> LatencyHistogram:
-        """The rows of both."""
+        """Return the rows of both."""
         counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
         return LatencyHistogram(counts, self.seconds + other.seconds)
 
     def since(self, before: LatencyHistogram) -> LatencyHistogram:
-        """The rows that were counted after `before`, an earlier state of this one."""
+        """Return the rows that were counted after `before`, an earlier state of this one."""
         counts = [max(a - b, 0) for a, b in zip(self.counts, before.counts, strict=True)]
         return LatencyHistogram(counts, max(self.seconds - before.seconds, 0.0))
 

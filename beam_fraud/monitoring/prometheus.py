@@ -76,7 +76,7 @@ class _Stream(Collector):
         self._alerts = alerts
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of the page."""
+        """Yield every family of the page."""
         snapshot = self._read()
         yield InfoMetricFamily("beam_fraud_build", "What runs", self._build)
         yield from _counts(snapshot)

@@ -128,7 +128,7 @@ class Recorder:
 
 
 def recorder(directory: str | Path) -> Recorder:
-    """The recorder of this process for a directory: the same one for all who ask."""
+    """Return the recorder of this process for a directory: the same one for all who ask."""
     path = Path(directory)
     with _opening:
         if path not in _recorders:

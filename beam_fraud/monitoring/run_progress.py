@@ -30,7 +30,7 @@ class ProgressWriter:
 
 
 def rows_done(directory: str) -> int:
-    """The rows that all workers together have counted."""
+    """Return the rows that all workers together have counted."""
     total = 0
     for file in Path(directory).glob("*"):
         text = file.read_text()

@@ -91,7 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """What several workers have done together; of a source, the position told last.
+    """Return what several workers have done together; of a source, the position told last.
 
     >>> one = Snapshot({"rows_in": 3}, {"tx:0": Position(5, 9, at=1.0)}, updated=1.0)
     >>> two = Snapshot({"rows_in": 4}, {"tx:0": Position(7, 9, at=2.0)}, updated=2.0)
@@ -117,7 +117,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def topic_and_partition(source: str) -> tuple[str, str]:
-    """The two parts of the name of a source; no partition if there is none.
+    """Return the two parts of the name of a source; no partition if there is none.
 
     >>> topic_and_partition("a:b:12"), topic_and_partition("orders")
     (('a:b', '12'), ('orders', ''))

@@ -39,6 +39,6 @@ class Trend:
         return self._seen[-1][1].latency.since(self._back(_LATENCY_SECONDS)[1].latency)
 
     def _back(self, seconds: float) -> tuple[float, Snapshot]:
-        """The newest snapshot that is at least this old, else the oldest."""
+        """Return the newest snapshot that is at least this old, else the oldest."""
         end = self._seen[-1][0] - seconds
         return next((seen for seen in reversed(self._seen) if seen[0] <= end), self._seen[0])

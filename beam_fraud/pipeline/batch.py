@@ -103,12 +103,12 @@ class Scoring:
         return self.sink.database if self.channels and self.sink is not None else None
 
     def decide(self, features: FeatureSet) -> Decide:
-        """The step that decides on blocks of these features."""
+        """Return the step that decides on blocks of these features."""
         bundle = self.bundle
         return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
 
     def alert_context(self, features: FeatureSet) -> AlertContext:
-        """What alerts of transactions with these features tell beside their rows."""
+        """Return what alerts of transactions with these features tell beside their rows."""
         rules = () if self.rules is None else self.rules.terms
         thresholds = self.bundle.thresholds
         return AlertContext(features.schema.timezone, thresholds.review, thresholds.decline, rules)
@@ -221,7 +221,7 @@ def _segments(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection[Segment]:
 def _repeated(
     inputs: Inputs, segments: beam.PCollection[Segment]
 ) -> beam.PCollection[dict[str, object]] | None:
-    """Which rows are repeated, where reading the files one by one would not tell."""
+    """Return which rows are repeated, where reading the files one by one would not tell."""
     if not inputs.dedupe_across_files:
         if inputs.segment_bytes is None:
             return None

@@ -131,7 +131,7 @@ class Stream:
 
 
 def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
-    """The steps that write Parquet, and what makes their shards."""
+    """Return the steps that write Parquet, and what makes their shards."""
     outputs = stream.outputs
     steps = {
         SCORES: stream.archive(SCORED, outputs.archive(SCORES)),

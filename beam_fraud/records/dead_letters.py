@@ -19,7 +19,7 @@ from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, 
 
 
 def no_dead_letters() -> pa.RecordBatch:
-    """An empty batch of `stages.DEAD_LETTER`."""
+    """Return an empty batch of `stages.DEAD_LETTER`."""
     return pa.RecordBatch.from_arrays(
         [pa.nulls(0, field.type) for field in DEAD_LETTER], schema=DEAD_LETTER
     )

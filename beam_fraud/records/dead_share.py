@@ -59,7 +59,7 @@ class DeadShare:
         return None
 
     def warning(self) -> str:
-        """How many dead letters there are and why, in one line."""
+        """Return how many dead letters there are and why, in one line."""
         return (
             f"{self.dead:,} of {self.rows:,} records ({self.share:.1%}) are dead letters {self.why}"
         )
@@ -84,7 +84,7 @@ class DeadShare:
 
 
 def dead_share(rows: int, dead_letters: pa.RecordBatch | None = None) -> DeadShare:
-    """The share of a batch.
+    """Return the share of a batch.
 
     Args:
       rows: of the input, dead letters included.

@@ -37,7 +37,7 @@ class SeenIds:
         return sum(piece.nbytes for run in self._runs for piece in run.pieces)
 
     def first_time(self, ids: pa.StringArray) -> npt.NDArray[np.bool_]:
-        """Which of these ids were not seen before, and remember them.
+        """Return which of these ids were not seen before, and remember them.
 
         Args:
           ids: string[n].
@@ -48,7 +48,7 @@ class SeenIds:
         return self.first_of(self._hash.wide(ids))
 
     def first_of(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
-        """The same of ids whose hashes (uint64[2, n]) are known."""
+        """Return the same of ids whose hashes (uint64[2, n]) are known."""
         rows = _distinct(hashes)
         ordered = hashes.take(rows, axis=1)
         new = self._unseen(ordered)
@@ -60,7 +60,7 @@ class SeenIds:
         return mask
 
     def _unseen(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
-        """Which of these hashes, sorted by their first words, are in no run."""
+        """Return which of these hashes, sorted by their first words, are in no run."""
         new = np.ones(hashes.shape[1], dtype=bool)
         for run in self._runs:
             bounds = _bounds(hashes, len(run.pieces))
@@ -95,7 +95,7 @@ class _Run:
 
 
 def _merged(older: _Run, newer: _Run) -> _Run:
-    """All hashes of two runs, which are empty afterwards."""
+    """Return all hashes of two runs, which are empty afterwards."""
     fill = (older.length + newer.length - 1) // _PIECE
     ranges = max(len(older.pieces), len(newer.pieces), 1 << fill.bit_length())
     return _Run([_joined(older.take(i, ranges), newer.take(i, ranges)) for i in range(ranges)])
@@ -136,7 +136,7 @@ def _places_of_known(piece: WideHashes, hashes: WideHashes) -> npt.NDArray[np.in
 
 
 def _distinct(hashes: WideHashes) -> npt.NDArray[np.int64]:
-    """The first row of each hash, in the order of the hashes' first words."""
+    """Return the first row of each hash, in the order of the hashes' first words."""
     rows = hashes.shape[1]
     # Numbers of rows in the place of the lowest bits: NumPy sorts numbers faster than places.
     low = np.uint64((1 << max(rows - 1, 0).bit_length()) - 1)

@@ -15,7 +15,7 @@ from beam_fraud.sources.segment import InputFile
 
 
 def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | None:
-    """The earliest and the latest event time of Parquet files, without reading a row.
+    """Return the earliest and the latest event time of Parquet files, without reading a row.
 
     Rows that turn out to be no transactions count as well.
 
@@ -53,7 +53,7 @@ def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int,
 
 
 def _ends(opened: pq.ParquetFile, column: str) -> pa.Array | None:
-    """The least and greatest values of each row group, one after the other."""
+    """Return the least and greatest values of each row group, one after the other."""
     metadata, arrow = opened.metadata, opened.schema_arrow
     at = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path == column]
     if len(at) != 1 or column not in arrow.names or is_text(arrow.field(column).type):

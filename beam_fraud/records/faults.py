@@ -75,7 +75,7 @@ class Faults:
 
 
 def faults_of_parsing(parsed: pa.RecordBatch) -> Faults:
-    """The faults of a parsed batch (`records.parse`) of n rows: those it could not parse."""
+    """Return the faults of a parsed batch (`records.parse`) of n rows: those it could not parse."""
     faults = Faults(len(parsed))
     if REASON in parsed.schema.names:
         unparsed = parsed.column(REASON).is_valid().to_numpy(zero_copy_only=False)
@@ -92,7 +92,7 @@ def at_line(dead: pa.RecordBatch, details: pa.StringArray) -> pa.StringArray:
 
 
 def line_of(detail: str | None) -> tuple[int | None, str]:
-    """The line that a detail names, None if it names none, and the rest of it.
+    """Return the line that a detail names, None if it names none, and the rest of it.
 
     Example:
       >>> line_of("line 6, a: no amount"), line_of("a: no amount")

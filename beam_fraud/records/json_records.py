@@ -86,7 +86,7 @@ def _decode_each(
     faults: list[tuple[int, str, str]],
     start: int,
 ) -> list[Any]:
-    """What can be decoded of the records from position `start` on."""
+    """Return what can be decoded of the records from position `start` on."""
     records = []
     for position, message in enumerate(payload, start):
         try:
@@ -100,13 +100,13 @@ def _decode_each(
 
 
 def _explain(error: str) -> str:
-    """The decoder's message, the column first."""
+    """Return the decoder's message, the column first."""
     path = _PATH.search(error)
     return f"{path[1]}: {error[: path.start()]}" if path else error
 
 
 def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
-    """Each wanted column and what it may hold."""
+    """Return each wanted column and what it may hold."""
     kinds: dict[str, Kind] = dict.fromkeys(schema.key_columns, "category")
     kinds |= {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
     for role, column in schema.roles.items():
@@ -119,7 +119,7 @@ def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
 
 @lru_cache(maxsize=16)
 def _decoder(kinds: tuple[tuple[str, Kind], ...]) -> msgspec.json.Decoder[Any]:
-    """A decoder of objects with these members, all of which may be absent."""
+    """Return a decoder of objects with these members, all of which may be absent."""
     fields = [(f"f{i}", _KINDS[kind], None) for i, (_, kind) in enumerate(kinds)]
     names = {f"f{i}": column for i, (column, _) in enumerate(kinds)}
     return msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))
@@ -141,7 +141,7 @@ def _floats(values: list[Any]) -> pa.Array:
 
 
 def _integers(values: list[Any]) -> pa.Array:
-    """The same for integers, as text."""
+    """Return the same for integers, as text."""
     return pa.array(np.frombuffer(array("q", values), dtype=np.int64)).cast(_TEXT)
 
 
@@ -187,7 +187,7 @@ class NewestEvent:
         return cls(schema.roles["event_time"], schema.time_origin)
 
     def __call__(self, payloads: Sequence[bytes]) -> int | None:
-        """The newest time in n JSON records, in microseconds; None if none can be read.
+        """Return the newest time in n JSON records, in microseconds; None if none can be read.
 
         Example:
           >>> NewestEvent("at")([b'{"at": 1, "x": 2}', b"rubbish", b'{"at": 3}'])

@@ -57,7 +57,7 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBa
 def parsed_batch(
     raw: pa.RecordBatch, columns: dict[str, pa.Array], faults: Sequence[Fault]
 ) -> pa.RecordBatch:
-    """The parsed batch of a raw one with `@payload`.
+    """Return the parsed batch of a raw one with `@payload`.
 
     Args:
       raw: n rows.

@@ -12,7 +12,7 @@ import pyarrow.types as pat
 
 
 def flat(values: pa.Array) -> pa.Array:
-    """The values themselves, where a dictionary holds them."""
+    """Return the values themselves, where a dictionary holds them."""
     return values.dictionary_decode() if pat.is_dictionary(values.type) else values
 
 

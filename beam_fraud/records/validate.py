@@ -110,7 +110,7 @@ class _Columns:
         self.event_times = np.zeros(0, dtype=np.int64)
 
     def read(self, *, labels: Labels) -> dict[str, pa.Array]:
-        """The columns of `Schema.transactions` with whatever in faulty rows."""
+        """Return the columns of `Schema.transactions` with whatever in faulty rows."""
         roles = self._schema.roles
         columns = {
             "transaction_id": (

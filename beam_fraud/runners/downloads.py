@@ -108,7 +108,7 @@ def _jar_cache(options: PipelineOptions) -> str | None:
 
 
 def prism_program(options: PipelineOptions) -> Path:
-    """The Prism program, fetched if it is not there.
+    """Return the Prism program, fetched if it is not there.
 
     Raises:
       UsageError: `--prism_location` names nothing.

@@ -28,7 +28,7 @@ _DOCKER_SECONDS = 10.0
 
 
 def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
-    """The environment that the runner takes: the given one, or its default.
+    """Return the environment that the runner takes: the given one, or its default.
 
     Raises:
       UsageError: there is no such environment.
@@ -47,7 +47,7 @@ def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
 
 
 def worker_pool(options: PipelineOptions) -> Address:
-    """Where a pool of workers listens.
+    """Return where a pool of workers listens.
 
     Raises:
       UsageError: nothing says it, or not as an address.

@@ -73,7 +73,7 @@ def pipeline_options(
 
 
 def takes_checkpoints(options: PipelineOptions) -> bool:
-    """Whether the runner makes what it has done durable, and tells its workers of it."""
+    """Return whether the runner makes what it has done durable, and tells its workers of it."""
     given = options.get_all_options(drop_default=True)
     return runner_of(options).may_be_flink and given.get("checkpointing_interval", -1) > 0
 
@@ -93,7 +93,7 @@ def repeats_nothing(options: PipelineOptions) -> bool:
 
 
 def starts_from_savepoint(options: PipelineOptions) -> bool:
-    """Whether the runner takes up what another job has left."""
+    """Return whether the runner takes up what another job has left."""
     given = options.get_all_options(drop_default=True)
     return runner_of(options).may_be_flink and "savepoint_path" in given
 

@@ -51,7 +51,7 @@ def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
 
 
 def added_up(infos: Iterable[metrics_pb2.MonitoringInfo]) -> list[metrics_pb2.MonitoringInfo]:
-    """The counters of steps, those of the same name and step as one; all else is left out.
+    """Return the counters of steps, those of the same name and step as one; all else is left out.
 
     Args:
       infos: metrics of any kind.

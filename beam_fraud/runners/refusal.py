@@ -54,7 +54,7 @@ _PORTABLE = ("FlinkRunner", "PortableRunner", "PrismRunner", "SparkRunner")
 
 @cache
 def _owners() -> dict[str, tuple[str, ...]]:
-    """Every such option to the runners that look at it."""
+    """Return every such option to the runners that look at it."""
     owners: dict[str, tuple[str, ...]] = {}
     for options, runners in (
         # The direct runners hand them to Prism.

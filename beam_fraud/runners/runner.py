@@ -105,7 +105,7 @@ _BY_NAME = {runner.name.lower(): runner for runner in RUNNERS}
 
 
 def runner_named(name: str) -> Runner:
-    """The runner that Beam takes a name for: any case, `Runner` left off, or a dotted path.
+    """Return the runner that Beam takes a name for: any case, `Runner` left off, or a dotted path.
 
     >>> runner_named("flink").name
     'FlinkRunner'
@@ -137,7 +137,7 @@ def refuse_unusable(name: str) -> None:
 
 
 def runner_of(options: PipelineOptions) -> Runner:
-    """The runner that the options ask for."""
+    """Return the runner that the options ask for."""
     runner = runner_named(str(options.view_as(StandardOptions).runner or "DirectRunner"))
     if runner.portable and options.view_as(PortableOptions).job_endpoint == "embed":
         # Beam's local runner behind a job server.

@@ -17,7 +17,7 @@ LONGEST = 36_500 * _UNITS["d"]
 
 
 def microseconds(text: str) -> int:
-    """The length of a duration.
+    """Return the length of a duration.
 
     Args:
       text: a whole number without leading zeros and one of s, m, h, d, w.

@@ -12,12 +12,12 @@ from beam_fraud.schema.schema import EVENT_TIME
 
 
 def event_micros(rows: pa.RecordBatch | pa.Table) -> npt.NDArray[np.int64]:
-    """The column `event_time` of n rows, which has no nulls, as int64[n] microseconds."""
+    """Return the column `event_time` of n rows, which has no nulls, as int64[n] microseconds."""
     return np.asarray(rows.column("event_time").cast(pa.int64()), dtype=np.int64)
 
 
 def micros_of(moment: datetime) -> int:
-    """An aware moment in microseconds.
+    """Return an aware moment in microseconds.
 
     Example:
       >>> micros_of(datetime.fromisoformat("1970-01-01T00:00:01+00:00"))
@@ -27,6 +27,6 @@ def micros_of(moment: datetime) -> int:
 
 
 def moment_of(micros: int) -> datetime:
-    """The inverse of `micros_of`."""
+    """Return the inverse of `micros_of`."""
     moment: datetime = pa.scalar(micros, EVENT_TIME).as_py()
     return moment

@@ -187,17 +187,17 @@ class Schema:
         return tuple(dict.fromkeys(column for column in keys if column not in read))
 
     def role(self, role: str) -> str | None:
-        """The column that plays `role`, or None."""
+        """Return the column that plays `role`, or None."""
         return self.roles.get(role)
 
     def with_ids(self) -> Schema:
-        """The schema itself, or one that reads ids from a column `transaction_id`."""
+        """Return the schema itself, or one that reads ids from a column `transaction_id`."""
         if "transaction_id" in self.roles:
             return self
         return replace(self, roles={"transaction_id": "transaction_id", **self.roles})
 
     def columns(self, *, labels: Labels) -> tuple[str, ...]:
-        """Every input column this schema reads, each once, roles first.
+        """Return every input column this schema reads, each once, roles first.
 
         Args:
           labels: whether they are read as well.
@@ -238,7 +238,7 @@ class Schema:
         return pa.schema(fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """The schema as JSON-compatible values, as a bundle's manifest keeps it."""
+        """Return the schema as JSON-compatible values, as a bundle's manifest keeps it."""
         values = asdict(self)
         values["features"] = [asdict(feature) for feature in self.features]
         values["velocity"] = [spec.to_dict() for spec in self.velocity]
@@ -246,7 +246,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
           UsageError: a key is unknown or a value cannot be meant.

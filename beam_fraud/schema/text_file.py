@@ -25,7 +25,7 @@ def read_text_file(path: Path) -> str:
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """The tables of a TOML document.
+    """Return the tables of a TOML document.
 
     Args:
       text: the document.

@@ -21,7 +21,7 @@ _VELOCITY = ("key", "windows", "aggregates", "delay")
 
 
 def load_schema(name_or_path: str | Path) -> Schema:
-    """The preset of that name, or the schema in that TOML file.
+    """Return the preset of that name, or the schema in that TOML file.
 
     Raises:
       UsageError: neither a preset nor a file, or the file says something that cannot be meant.
@@ -107,7 +107,7 @@ def _velocity(entry: object, where: str) -> Velocity:
 
 
 def _texts(table: dict[str, Any], key: str, example: str, where: str) -> tuple[str, ...]:
-    """A list of strings, or one string that stands for a list of one."""
+    """Return a list of strings, or one string that stands for a list of one."""
     value = table.get(key)
     if value is None:
         raise UsageError(f"{where}: {key} is missing (as in {key} = {example})")

@@ -101,7 +101,7 @@ class Velocity:
         return f"{key}_{aggregate}_{window}{delayed}"
 
     def only(self, names: Collection[str]) -> tuple[Velocity, ...]:
-        """What computes those of the features that are among `names`, and none beside them.
+        """Return what computes those of the features that are among `names`, and none beside them.
 
         Example:
           >>> both = Velocity(("account_id",), ("1h", "1d"), ("count", "mean"))
@@ -178,12 +178,12 @@ class Velocity:
         return "risk" in self.aggregates
 
     def to_dict(self) -> dict[str, Any]:
-        """The definition as JSON-compatible values, as a bundle's manifest keeps it."""
+        """Return the definition as JSON-compatible values, as a bundle's manifest keeps it."""
         return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Velocity:
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
           UsageError: a key is unknown or a value cannot be meant.

@@ -20,7 +20,7 @@ _AMOUNT = pa.decimal128(18, 2)
 
 
 def csv_header(schema: pa.Schema) -> str:
-    """The first line of a CSV file, its end included."""
+    """Return the first line of a CSV file, its end included."""
     return ",".join(schema.names) + "\n"
 
 
@@ -95,7 +95,7 @@ class Writable(Protocol):
 
 
 def file_format(path: Path) -> tuple[str, str | None]:
-    """The one of `FORMATS` and the one of `CODECS`, or None, that a file's name stands for.
+    """Return the one of `FORMATS` and the one of `CODECS`, or None, that a file's name stands for.
 
     Raises:
       UsageError: the name ends in nothing known.
@@ -181,7 +181,7 @@ def _write_text(transactions: pa.Table, kind: str, sink: Writable) -> None:
 
 
 def _joined(lines: pa.Array) -> memoryview:
-    """The lines' bytes as they lie one after the other in memory, uncopied."""
+    """Return the lines' bytes as they lie one after the other in memory, uncopied."""
     _, offsets, values = lines.buffers()
     ends = memoryview(offsets).cast("i")
     return memoryview(values)[ends[lines.offset] : ends[lines.offset + len(lines)]]

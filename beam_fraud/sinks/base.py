@@ -59,7 +59,7 @@ class FlaggedSink(ABC):
         return {}
 
     def holds_rows(self) -> bool:
-        """Whether a commit would replace rows of an earlier run."""
+        """Return whether a commit would replace rows of an earlier run."""
         return False
 
     def waiting(self, seconds: float, spill: Path | None) -> FlaggedSink:
@@ -73,7 +73,7 @@ class FlaggedSink(ABC):
 
     @abstractmethod
     def streaming(self, *, here: bool) -> FlaggedSink:
-        """The sink as a stream writes to it.
+        """Return the sink as a stream writes to it.
 
         Args:
           here: whether Beam's local runner runs the stream.
@@ -116,10 +116,10 @@ class FlaggedSink(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """The place, for messages; secrets are masked."""
+        """Return the place, for messages; secrets are masked."""
 
     def failure_in(self, error: BaseException) -> FraudError | None:
-        """What the place has said, if that is why a pipeline ended; None if it is not."""
+        """Return what the place has said, if that is why a pipeline ended; None if it is not."""
         return None
 
 
@@ -128,7 +128,7 @@ class WriterSink(FlaggedSink):
 
     @abstractmethod
     def open(self, run_id: str) -> SinkWriter:
-        """A connection for one worker of the run."""
+        """Return a connection for one worker of the run."""
 
 
 class TransformSink(FlaggedSink):

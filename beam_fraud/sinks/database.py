@@ -200,11 +200,11 @@ class DatabaseSink(WriterSink):
         }
 
     def waiting(self, seconds: float, spill: Path | None) -> DatabaseSink:
-        """The sink that writes again for `seconds`, then leaves rows in `spill`."""
+        """Return the sink that writes again for `seconds`, then leaves rows in `spill`."""
         return replace(self, patience=seconds, spill=spill)
 
     def streaming(self, *, here: bool) -> DatabaseSink:
-        """The sink itself."""
+        """Return the sink itself."""
         return self
 
     def check(self, *, going_on: bool = False) -> None:
@@ -245,7 +245,7 @@ class DatabaseSink(WriterSink):
             persistently(self.url, lambda c: upsert(c, RUNS, [started]), self.patience)
 
     def open(self, run_id: str) -> DatabaseWriter:
-        """A connection for one worker."""
+        """Return a connection for one worker."""
         return self.writer(self.spill)
 
     def writer(self, spill: Path | None) -> DatabaseWriter:
@@ -261,7 +261,7 @@ class DatabaseSink(WriterSink):
         self._end(run_id, "failed")
 
     def describe(self) -> str:
-        """The database URL without its password."""
+        """Return the database URL without its password."""
         return masked(self.url)
 
     @contextmanager
@@ -346,7 +346,7 @@ class DatabaseWriter:
         channels: Sequence[str],
         context: AlertContext | None,
     ) -> int:
-        """How many of the rows went to the disk in place of the database."""
+        """Return how many of the rows went to the disk in place of the database."""
         flagged = flagged_columns(batch)
 
         def work(connection: Connection) -> None:

@@ -33,7 +33,7 @@ def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 def alert_columns(
     flagged: dict[str, pa.Array], channels: Sequence[str], context: AlertContext | None = None
 ) -> dict[str, pa.Array]:
-    """The columns of `alerts` that are known at first, of c channels.
+    """Return the columns of `alerts` that are known at first, of c channels.
 
     Args:
       flagged: `flagged_columns` of n rows.
@@ -87,7 +87,7 @@ def _reasons_json(reasons: pa.ListArray) -> pa.Array:
 
 
 def _cut(values: list[Any], lists: pa.ListArray) -> Iterator[list[Any]]:
-    """The values of each list, of all that `lists.flatten()` gave; none of a null one."""
+    """Yield the values of each list, of all that `lists.flatten()` gave; none of a null one."""
     start = 0
     for length in pc.list_value_length(lists).fill_null(0).to_numpy().tolist():
         yield values[start : start + length]

@@ -44,11 +44,11 @@ class ParquetSink(WriterSink):
         return self.directory
 
     def holds_rows(self) -> bool:
-        """Whether there are parts of an earlier run."""
+        """Return whether there are parts of an earlier run."""
         return any(self.directory.glob("part-*.parquet"))
 
     def streaming(self, *, here: bool) -> ParquetSink:
-        """The sink that takes a stream's unfinished parts for its own."""
+        """Return the sink that takes a stream's unfinished parts for its own."""
         return replace(self, of_stream=True)
 
     def check(self, *, going_on: bool = False) -> None:
@@ -95,7 +95,7 @@ class ParquetSink(WriterSink):
             raise self._failure(error) from None
 
     def open(self, run_id: str) -> ParquetSinkWriter:
-        """A writer of one part."""
+        """Return a writer of one part."""
         return ParquetSinkWriter(self, run_id)
 
     def commit(self, run_id: str) -> None:
@@ -119,7 +119,7 @@ class ParquetSink(WriterSink):
             staging.remove()
 
     def describe(self) -> str:
-        """The sink's URL."""
+        """Return the sink's URL."""
         return f"parquet:{self.directory}"
 
     def _move_in(self, staging: Staging) -> None:
@@ -165,5 +165,5 @@ class ParquetSinkWriter:
 
 
 def part_path(staging: Staging) -> Path:
-    """A new name for a part of the staging's run."""
+    """Return a new name for a part of the staging's run."""
     return staging.path / f"part-{staging.run_id}-{uuid.uuid4().hex[:12]}.parquet"

@@ -26,7 +26,7 @@ _FORMS = {
 
 
 def parse_sink(url: str) -> FlaggedSink:
-    """The sink that `url` names; nothing is touched yet.
+    """Return the sink that `url` names; nothing is touched yet.
 
     `env:NAME` is the URL in a variable of the environment. That of a PostgreSQL server is looked up
     where it is used, on workers too, so that they are sent no password.

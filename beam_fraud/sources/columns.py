@@ -39,7 +39,7 @@ def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -
 
 
 def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) -> str | None:
-    """What `column` should be if a column of `type` cannot be read as it; None if it can."""
+    """Return what `column` should be if a column of `type` cannot be read as it; None if it can."""
     if pat.is_dictionary(type):
         type = type.value_type
     if pat.is_null(type):
@@ -86,7 +86,7 @@ def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Label
 
 
 def is_text(type: pa.DataType) -> bool:
-    """Whether values of `type` are strings or bytes that may be UTF-8."""
+    """Return whether values of `type` are strings or bytes that may be UTF-8."""
     return bool(
         pat.is_string(type)
         or pat.is_large_string(type)
@@ -98,7 +98,7 @@ def is_text(type: pa.DataType) -> bool:
 
 
 def is_number(type: pa.DataType) -> bool:
-    """Whether values of `type` are numbers, or text that may spell them."""
+    """Return whether values of `type` are numbers, or text that may spell them."""
     return bool(pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)) or is_text(
         type
     )

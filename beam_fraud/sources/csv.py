@@ -19,7 +19,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: Labels) -> CsvLayout:
-    """What the header of a CSV file says.
+    """Return what the header of a CSV file says.
 
     The delimiter is the one of comma, semicolon, tab and bar that leads to the most of the columns
     that `schema` asks for.
@@ -34,7 +34,7 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: L
 def layout_of(
     path: str, header: str, schema: Schema, *, labels: Labels, data_start: int = 0
 ) -> CsvLayout:
-    """What the text of a header says; otherwise as `read_layout`.
+    """Return what the text of a header says; otherwise as `read_layout`.
 
     Args:
       path: for messages.
@@ -57,7 +57,7 @@ def layout_of(
 
 
 def read_header(path: str, file_format: FileFormat) -> str:
-    """The text of a CSV file's header, without its line end.
+    """Return the text of a CSV file's header, without its line end.
 
     Raises:
       FraudError: the file cannot be read, or its first line is no header.
@@ -66,7 +66,7 @@ def read_header(path: str, file_format: FileFormat) -> str:
 
 
 def header_of(layout: CsvLayout) -> str:
-    """A header that says what `layout` says, without a line end.
+    """Return a header that says what `layout` says, without a line end.
 
     Example:
       >>> header_of(CsvLayout(("shop; name", "amount"), ";", 0))
@@ -78,7 +78,7 @@ def header_of(layout: CsvLayout) -> str:
 
 
 def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
-    """The header's text and how many bytes of the file it takes."""
+    """Return the header's text and how many bytes of the file it takes."""
     with TextStream(path, file_format) as stream:
         data = b""
         while b"\n" not in data and len(data) <= _MAX_HEADER_BYTES:
@@ -103,7 +103,7 @@ def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
 
 
 def split_header(header: str, delimiter: str) -> tuple[str, ...]:
-    """The column names of a header's text; none if it is no line of CSV."""
+    """Return the column names of a header's text; none if it is no line of CSV."""
     try:
         names = next(csv.reader([header], delimiter=delimiter), [])
     except csv.Error:

@@ -19,7 +19,7 @@ _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 
 def is_csv_record(text: bytes, layout: CsvLayout) -> bool:
-    """Whether `text` (line end included) is exactly one record with the header's columns.
+    """Return whether `text` (line end included) is exactly one record with the header's columns.
 
     A quoted field ends, as RFC 4180 has it, at a quote before a delimiter or the line end: a stray
     quote in a later line closes nothing.
@@ -42,7 +42,7 @@ def _record_pattern(delimiter: str, columns: int) -> re.Pattern[bytes]:
 
 
 def split_record(text: str, layout: CsvLayout) -> list[str] | None:
-    """The fields of one record, its stray quotes taken as they stand; None if it is not one.
+    """Return the fields of one record, its stray quotes taken as they stand; None if it is not one.
 
     Behind a quoted field's end, and inside a field that does not start with one, a quote is a
     character like any other.

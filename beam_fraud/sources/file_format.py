@@ -34,7 +34,7 @@ class FileFormat:
 
 
 def format_of(file_name: str) -> FileFormat | None:
-    """The format that the ending of `file_name` stands for, or None for an unknown one.
+    """Return the format that the ending of `file_name` stands for, or None for an unknown one.
 
     Example:
       >>> format_of("day.CSV.gz")
@@ -52,7 +52,7 @@ def format_of(file_name: str) -> FileFormat | None:
 
 
 def unknown_format(file_name: str) -> UsageError:
-    """The error for a file whose name ends in nothing that is known."""
+    """Return the error for a file whose name ends in nothing that is known."""
     known = ", ".join(FORMATS)
     return UsageError(
         f"{file_name}: its name says no known format; rename it to end in {known} "

@@ -53,7 +53,7 @@ def open_file(path: str) -> pa.NativeFile:
 
 
 def list_files(given: str) -> list[FoundFile]:
-    """The files that a path, a directory or a glob leads to, in order of their names.
+    """Return the files that a path, a directory or a glob leads to, in order of their names.
 
     In a directory, files and folders whose name starts with `.` or `_` are left out, as
     data tools that write such directories expect.
@@ -138,7 +138,7 @@ def _list_remote(given: str) -> list[FoundFile]:
 
 
 def _fixed_part(pattern: str) -> str:
-    """The folder of a glob's first wildcard."""
+    """Return the folder of a glob's first wildcard."""
     wildcard = _WILDCARD.search(pattern)
     before = pattern[: wildcard.start()] if wildcard else pattern
     return before.rpartition("/")[0] or "/"
@@ -149,7 +149,7 @@ def _hidden(parts: tuple[str, ...]) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what went wrong, without the path that Python repeats."""
+    """Return the first line of what went wrong, without the path that Python repeats."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -47,7 +47,7 @@ class RecordBlock:
         return len(self.offsets) - 1
 
     def payload(self) -> pa.BinaryArray:
-        """The records with their line ends: binary[n], over the same memory."""
+        """Return the records with their line ends: binary[n], over the same memory."""
         offsets = pa.py_buffer(self.offsets.astype(np.int32))
         return pa.Array.from_buffers(
             pa.binary(), len(self), [None, offsets, pa.py_buffer(self.data)]
@@ -109,7 +109,7 @@ class _Found:
 
 
 def _blocks(data: bytes, found: _Found, base: int, line: int) -> Iterator[RecordBlock]:
-    """The records of `data`, those that are too long by themselves."""
+    """Yield the records of `data`, those that are too long by themselves."""
     starts, ends, first = found.starts, found.ends, 0
     for long in np.flatnonzero(ends - starts > MAX_RECORD_BYTES):
         yield from _block(data, found, slice(first, long), base, line)

@@ -39,7 +39,7 @@ class RowGroup:
 
 
 def row_groups(source: pa.NativeFile) -> tuple[RowGroup, ...]:
-    """The row groups of a file that Arrow has opened; its position is moved.
+    """Return the row groups of a file that Arrow has opened; its position is moved.
 
     Raises:
       ValueError: the footer is damaged.
@@ -79,7 +79,7 @@ def _column_chunk(chunk: object) -> ColumnChunk:
 
 
 def as_struct(value: object) -> dict[int, object]:
-    """A value of `Compact.struct` as the fields of a struct.
+    """Return a value of `Compact.struct` as the fields of a struct.
 
     Raises:
       ValueError: it is none.
@@ -90,7 +90,7 @@ def as_struct(value: object) -> dict[int, object]:
 
 
 def as_list(value: object) -> list[object]:
-    """A value of `Compact.struct` as a list.
+    """Return a value of `Compact.struct` as a list.
 
     Raises:
       ValueError: it is none.
@@ -101,7 +101,7 @@ def as_list(value: object) -> list[object]:
 
 
 def as_integer(value: object) -> int:
-    """A value of `Compact.struct` as a number.
+    """Return a value of `Compact.struct` as a number.
 
     Raises:
       ValueError: it is none.

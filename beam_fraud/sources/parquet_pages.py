@@ -78,7 +78,7 @@ def sound_groups(
     columns: Sequence[str],
     block_rows: int,
 ) -> Sound:
-    """Which row groups can be read within a bound of memory, and how many rows at once.
+    """Return which row groups can be read within a bound of memory, and how many rows at once.
 
     Args:
       file: opened from `source`.

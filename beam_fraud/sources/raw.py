@@ -63,7 +63,7 @@ def with_origin(schema: pa.Schema, origin: Origin) -> pa.Schema:
 
 
 def origin_of(batch: pa.RecordBatch) -> Origin:
-    """The origin of a batch.
+    """Return the origin of a batch.
 
     Raises:
       KeyError: the batch has none.
@@ -78,7 +78,7 @@ def is_of_labels(batch: pa.RecordBatch) -> bool:
 
 
 def sources_of(batch: pa.RecordBatch) -> pa.StringArray:
-    """The source of each row of a batch, which has an origin."""
+    """Return the source of each row of a batch, which has an origin."""
     if SOURCE in batch.schema.names:
         return batch.column(SOURCE)
     return pa.repeat(pa.scalar(origin_of(batch).source), len(batch))

@@ -33,7 +33,7 @@ _RAW = pa.schema([pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())
 
 
 def is_csv_source(source: str) -> bool:
-    """Whether the records of a source are lines of CSV; those of all others are JSON.
+    """Return whether the records of a source are lines of CSV; those of all others are JSON.
 
     Example:
       >>> is_csv_source("day.csv.gz"), is_csv_source("day.parquet"), is_csv_source("day.csv:0")
@@ -44,7 +44,7 @@ def is_csv_source(source: str) -> bool:
 
 
 def find_replayed(path: str, size: int, schema: Schema, *, labels: Labels) -> list[InputFile]:
-    """The sources of a file of records to be put through again, by name.
+    """Return the sources of a file of records to be put through again, by name.
 
     Raises:
       FraudError: it cannot be read, or the header of a source lacks a column.

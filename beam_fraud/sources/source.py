@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list[InputFile]:
-    """The files that paths, directories and globs lead to, each checked against `schema`.
+    """Return the files that paths, directories and globs lead to, each checked against `schema`.
 
     A file that several of them lead to is read once. Where two files would have the same name
     relative to what was given, all are told by their path from the folder they have in common.
@@ -76,7 +76,7 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
 def find_history(
     history: Sequence[str], files: Sequence[InputFile], schema: Schema, *, labels: Labels
 ) -> list[InputFile]:
-    """The files of earlier transactions; none, with a warning, where no feature looks back.
+    """Return the files of earlier transactions; none, with a warning, where no feature looks back.
 
     Args:
       history: paths, directories or globs.
@@ -106,7 +106,7 @@ def _refuse_own(files: Sequence[InputFile], history: Sequence[InputFile]) -> Non
 
 
 def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
-    """The first `rows` rows of files read one after the other."""
+    """Return the first `rows` rows of files read one after the other."""
     segments = []
     for file in files:
         if rows <= 0:
@@ -149,7 +149,7 @@ def _format(file: FoundFile, given: str) -> FileFormat | None:
 def _inspect(
     found: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
 ) -> list[InputFile]:
-    """What a file holds: itself, or the sources that its records once came from."""
+    """Return what a file holds: itself, or the sources that its records once came from."""
     try:
         with open_file(found.path) as file:
             check_first_bytes(found.path, file_format, file.read(4))

@@ -54,7 +54,7 @@ def read_table(table: InputTable, block_rows: int) -> Iterator[pa.RecordBatch]:
 def raw_batch(
     columns: dict[str, pa.Array], source: str, first: int = 0, block: int = 0
 ) -> pa.RecordBatch:
-    """A raw batch (`sources.raw`) of columns in memory.
+    """Return a raw batch (`sources.raw`) of columns in memory.
 
     Args:
       columns: names to values of the n rows.

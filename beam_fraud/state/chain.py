@@ -55,11 +55,11 @@ class ChainShard:
         return self._each(lambda link: link.tick(now))
 
     def finish(self) -> Effects:
-        """Every link gives all it has."""
+        """Return every link gives all it has."""
         return self._each(lambda link: link.finish())
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """A section of each link that has kept anything."""
+        """Return a section of each link that has kept anything."""
         sections = _sections(kept, len(self._links))
         merged = (
             _section(place, self._links[place].merge(found))
@@ -72,7 +72,7 @@ class ChainShard:
         return _together([self._onward(at, call(link)) for at, link in enumerate(self._links)])
 
     def _onward(self, place: int, effects: Effects) -> Effects:
-        """What came of the link at a place, taken by those after it."""
+        """Return what came of the link at a place, taken by those after it."""
         rows, deltas = effects.rows, list(_marked(place, effects))
         for after in range(place + 1, len(self._links)):
             given: list[pa.RecordBatch] = []

@@ -56,7 +56,7 @@ class IdTable:
         return self._slots.nbytes
 
     def has(self, hashes: WideHashes) -> Mask:
-        """Which of `hashes` (uint64[2, n]) are in the table; bool[n]."""
+        """Return which of `hashes` (uint64[2, n]) are in the table; bool[n]."""
         first, second = _marked(hashes)
         known = np.zeros(len(first), dtype=bool)
         rows, places = np.arange(len(first)), self._places(first)
@@ -109,7 +109,7 @@ class IdTable:
     def _compared(
         self, places: Places, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]
     ) -> tuple[Mask, Mask]:
-        """Which slots hold the hashes, and which hold anything; bool[n] each."""
+        """Return which slots hold the hashes, and which hold anything; bool[n] each."""
         there = self._slots[places, 0]
         same = there == first
         held = np.flatnonzero(same)
@@ -244,7 +244,7 @@ class DeduplicateShard:
         return Effects()
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """The segments of each generation in one, without those that are forgotten."""
+        """Return the segments of each generation in one, without those that are forgotten."""
         segments = self._segments(kept)
         needed = [start for start in sorted(segments) if start >= self.needed_from]
         return b"".join(self._segment(start, segments[start]) for start in needed)
@@ -274,7 +274,7 @@ class DeduplicateShard:
         self._seen = [*self._seen[-1:], IdTable()]
 
     def _first(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
-        """Which ids no generation has; put them into the newest."""
+        """Return which ids no generation has; put them into the newest."""
         *older, newest = self._seen
         if not older:
             return newest.add(hashes)
@@ -301,7 +301,7 @@ class DeduplicateShard:
         return segments
 
     def _read(self, words: npt.NDArray[np.int64]) -> tuple[int, WideHashes, npt.NDArray[np.int64]]:
-        """The first segment, and the words behind it."""
+        """Return the first segment, and the words behind it."""
         keyed = int(words[min(1, len(words) - 1)]) < 0
         header = 3 if keyed else 2
         if len(words) < header:

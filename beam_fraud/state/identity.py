@@ -19,7 +19,7 @@ KEY = "key of ids"
 
 
 def hash_kept_here(checkpoint: LocalCheckpoint) -> IdHash:
-    """The hash of a stream on this machine; one that is new gets a random key.
+    """Return the hash of a stream on this machine; one that is new gets a random key.
 
     Call it before the checkpoint is claimed: what is claimed and has no key is older than keys.
 
@@ -35,7 +35,7 @@ def hash_kept_here(checkpoint: LocalCheckpoint) -> IdHash:
 
 
 def hash_of_key(key: str, place: str) -> IdHash:
-    """The hash under a key that was kept.
+    """Return the hash under a key that was kept.
 
     Args:
       key: hexadecimal digits.

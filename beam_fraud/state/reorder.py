@@ -34,7 +34,7 @@ class WaitingRows:
 
     @classmethod
     def of(cls, batch: pa.RecordBatch, came: float) -> WaitingRows:
-        """The rows of a batch in order."""
+        """Return the rows of a batch in order."""
         times = event_micros(batch)
         if (times[1:] < times[:-1]).any():
             order = np.argsort(times, kind="stable")
@@ -47,11 +47,11 @@ class WaitingRows:
         return int(self.times[-1])
 
     def before(self, moment: int) -> WaitingRows | None:
-        """The rows with an event time before `moment`, None if there are none."""
+        """Return the rows with an event time before `moment`, None if there are none."""
         return self._sliced(0, int(np.searchsorted(self.times, moment)))
 
     def since(self, moment: int) -> WaitingRows | None:
-        """The other rows."""
+        """Return the other rows."""
         return self._sliced(int(np.searchsorted(self.times, moment)), len(self.times))
 
     def _sliced(self, start: int, end: int) -> WaitingRows | None:
@@ -63,7 +63,7 @@ class WaitingRows:
 
 
 def merged(blocks: Sequence[WaitingRows]) -> Iterator[pa.RecordBatch]:
-    """All rows in the order of event time, then source, at most 10,000 in a batch.
+    """Yield all rows in the order of event time, then source, at most 10,000 in a batch.
 
     Rows of one time and source stay in the order of `blocks`, in which they came.
     The origin of a batch is that of its last row, and `appended` the oldest that any row's has.
@@ -207,7 +207,7 @@ class ReorderShard(Unaged):
         came: WaitingRows | None = None,
         sources: dict[str, _Source] | None = None,
     ) -> Effects:
-        """What may go on now, of `came` too."""
+        """Return what may go on now, of `came` too."""
         waited = len(self._blocks)
         if came is not None:
             self._blocks.append(came)
@@ -248,7 +248,7 @@ class ReorderShard(Unaged):
             self._blocks = [replace(b, came=min(b.came, now)) for b in self._blocks]
 
     def _all(self) -> Delta:
-        """All that is known, to be kept in the place of what was."""
+        """Return all that is known, to be kept in the place of what was."""
         self._deltas = 1
         self._rows_kept = sum(len(block.times) for block in self._blocks)
         return _delta(_Kept(self._sources, None, _packed(self._blocks)))

@@ -13,7 +13,7 @@ _SIZE = struct.Struct("<Q")
 
 
 def rows_to_bytes(batch: pa.RecordBatch) -> bytes:
-    """A batch with its schema and metadata: an Arrow IPC stream, LZ4 as a whole.
+    """Return a batch with its schema and metadata: an Arrow IPC stream, LZ4 as a whole.
 
     Arrow would compress each buffer by itself, which takes three times as long for a hundred rows.
     """
@@ -26,7 +26,7 @@ def rows_to_bytes(batch: pa.RecordBatch) -> bytes:
 
 
 def rows_from_bytes(data: bytes) -> pa.RecordBatch:
-    """The inverse of `rows_to_bytes`.
+    """Return the inverse of `rows_to_bytes`.
 
     Raises:
       FraudError: the bytes are damaged.

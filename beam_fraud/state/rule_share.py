@@ -143,7 +143,7 @@ class RuleShareShard:
         return Effects()
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """The sums."""
+        """Return the sums."""
         return msgspec.msgpack.encode(_sum_of(kept))
 
     def _muted_from(

@@ -62,13 +62,13 @@ class Shard(Protocol):
         """
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """The next batch."""
+        """Return the next batch."""
 
     def tick(self, now: float) -> Effects:
         """Time has passed: `now` is in seconds of the epoch. Called every now and then."""
 
     def finish(self) -> Effects:
-        """The stream has ended; nothing comes after this."""
+        """Return the stream has ended; nothing comes after this."""
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
         """One delta that says what these said, which were kept in this order; not of `FOREVER`."""

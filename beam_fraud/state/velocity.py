@@ -107,7 +107,7 @@ class VelocityShard:
         return Effects()
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """All rows and labels in one, without rows that no window reaches any more."""
+        """Return all rows and labels in one, without rows that no window reaches any more."""
         delta = joined([self._read(data) for data in kept])
         needed = delta.rows.time >= self.needed_from
         return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
@@ -140,7 +140,7 @@ class VelocityShard:
 
 
 def labels_of(batch: pa.RecordBatch, key: Sequence[str], hashing: IdHash) -> Labels | None:
-    """What labels say of a key.
+    """Return what labels say of a key.
 
     Args:
       batch: labels, `stages.LABEL`.

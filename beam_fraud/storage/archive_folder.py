@@ -86,7 +86,7 @@ class ArchiveFolder:
         return file.name
 
     def hides(self, hidden: str) -> bool:
-        """Whether a part waits there still."""
+        """Return whether a part waits there still."""
         return self._store.exists(hidden)
 
     def publish(self, hidden: str, prefix: str, number: int) -> None:
@@ -98,6 +98,6 @@ class ArchiveFolder:
 
 
 def _number(name: str, prefix: str) -> int:
-    """Which part this is; -1 for what is none of ours."""
+    """Return which part this is; -1 for what is none of ours."""
     number = name.removeprefix(prefix).removesuffix(_ENDING).partition("-")[0]
     return int(number) if number.isdigit() else -1

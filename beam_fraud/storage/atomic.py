@@ -20,7 +20,7 @@ _MODE = 0o666
 
 
 def hidden_name(directory: Path, stem: str) -> Path:
-    """The hidden name in `directory` of a file that is not whole yet.
+    """Return the hidden name in `directory` of a file that is not whole yet.
 
     Example:
       >>> hidden_name(Path("out"), "part-000-ab").name

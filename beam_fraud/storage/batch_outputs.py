@@ -43,7 +43,7 @@ _PARTS = "part-*.parquet"
 
 
 def new_run_id() -> str:
-    """A name for a run: its start in UTC and six random hex digits."""
+    """Return a name for a run: its start in UTC and six random hex digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
@@ -133,7 +133,7 @@ class RunOutputs:
         return f"part-{self.run_id}-"
 
     def part(self, branch: str) -> Path | str:
-        """A path or URL, a new one at every call, for a Parquet file of `branch`."""
+        """Return a path or URL, a new one at every call, for a Parquet file of `branch`."""
         name = f"{self._incoming}/{branch}/{self._prefix}{uuid.uuid4().hex[:12]}.parquet"
         return self._store.place(name) if self.at_url else self._local / name
 
@@ -144,7 +144,7 @@ class RunOutputs:
         return [self._store.place(name) for name in names]
 
     def place(self, branch: str) -> str:
-        """Where the files of `branch` are in the end."""
+        """Return where the files of `branch` are in the end."""
         return self._store.place(branch)
 
     def check(self) -> None:
@@ -281,7 +281,7 @@ class RunOutputs:
             yield
 
     def failure(self, error: OSError) -> FraudError:
-        """The one line for a file system that refuses; for workers that write to `part`."""
+        """Return the one line for a file system that refuses; for workers that write to `part`."""
         fix = "" if self.at_url else f"; {fix_of(error)}"
         return FraudError(f"--out {self.shown}: cannot be written ({reason_of(error)}){fix}")
 
@@ -299,7 +299,7 @@ class RunOutputs:
             return self._store.list(pattern)
 
     def _foreign(self, branch: str) -> str | None:
-        """The place of something in a branch that no run put there."""
+        """Return the place of something in a branch that no run put there."""
         if not self.at_url:
             foreign = foreign_entry(self._local / branch)
             return None if foreign is None else str(foreign)
@@ -324,7 +324,7 @@ class RunOutputs:
             )
 
     def _published(self) -> bool:
-        """Whether the files in every branch are this run's; each has one at least."""
+        """Return whether the files in every branch are this run's; each has one at least."""
         for branch in self.branches:
             parts = self._store.list(f"{branch}/{_PARTS}")
             if not parts or not all(p.startswith(f"{branch}/{self._prefix}") for p in parts):
@@ -353,7 +353,7 @@ class RunOutputs:
 
 
 def batch_outputs(out: str, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) -> RunOutputs:
-    """The outputs of a new run under `--out`.
+    """Return the outputs of a new run under `--out`.
 
     Args:
       out: a path, or a URL that Beam's file systems know.

@@ -74,7 +74,7 @@ class LocalCheckpoint:
 
     @classmethod
     def at(cls, path: Path) -> LocalCheckpoint:
-        """The checkpoint of a file, one for all who ask in this process."""
+        """Return the checkpoint of a file, one for all who ask in this process."""
         if path not in _open:
             _open[path] = cls(path)
         return _open[path]
@@ -113,11 +113,11 @@ class LocalCheckpoint:
         return bool(self.positions())
 
     def knows(self, name: str) -> bool:
-        """Whether an earlier `claim` has said something of that name."""
+        """Return whether an earlier `claim` has said something of that name."""
         return self.about(name) is not None
 
     def about(self, name: str) -> str | None:
-        """What an earlier `claim` has said of that name."""
+        """Return what an earlier `claim` has said of that name."""
         with self._one_line_errors():
             return self._about(name)
 
@@ -162,7 +162,7 @@ class LocalCheckpoint:
             raise self._failure
 
     def kept(self, step: str, shard: int) -> list[bytes]:
-        """The deltas of a shard, in the order in which they were kept."""
+        """Return the deltas of a shard, in the order in which they were kept."""
         with self._one_line_errors():
             rows = self._execute(
                 "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id",
@@ -171,7 +171,7 @@ class LocalCheckpoint:
             return [data for (data,) in rows]
 
     def shards(self, step: str) -> list[int]:
-        """The shards of a step of which anything is kept."""
+        """Return the shards of a step of which anything is kept."""
         with self._one_line_errors():
             rows = self._execute("SELECT DISTINCT shard FROM deltas WHERE step = ?", (step,))
             return sorted(shard for (shard,) in rows)

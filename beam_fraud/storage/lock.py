@@ -93,7 +93,7 @@ def hold(key: Path, lock: FileLock) -> None:
 
 
 def holds(key: Path) -> bool:
-    """Whether this process keeps a lock under that key."""
+    """Return whether this process keeps a lock under that key."""
     return key in _held
 
 

@@ -30,7 +30,7 @@ def file_systems() -> Any:
 
 
 def missing_file_system(url: str, error: Exception) -> str:
-    """What to do about a URL that no file system could be asked for.
+    """Return what to do about a URL that no file system could be asked for.
 
     Args:
       url: such as `s3://bucket/x.csv`.
@@ -50,7 +50,7 @@ def missing_file_system(url: str, error: Exception) -> str:
 
 
 def is_missing(url: str) -> bool:
-    """Whether what a URL's file system stands on is not installed."""
+    """Return whether what a URL's file system stands on is not installed."""
     scheme = url.partition("://")[0]
     return scheme in _EXTRAS and not is_installed(_EXTRAS[scheme][0])
 
@@ -77,20 +77,20 @@ def objects(pattern: str) -> list[str]:
 
 
 def exists(url: str) -> bool:
-    """Whether there is such a file."""
+    """Return whether there is such a file."""
     with as_os_errors():
         return bool(file_systems().exists(url))
 
 
 def create(url: str) -> BinaryIO:
-    """A new file, seen under its URL once it is closed."""
+    """Return a new file, seen under its URL once it is closed."""
     with as_os_errors():
         # Else an ending would have it compressed once more.
         return cast(BinaryIO, file_systems().create(url, compression_type="uncompressed"))
 
 
 def read(url: str) -> bytes:
-    """The bytes of a file."""
+    """Return the bytes of a file."""
     with as_os_errors(), file_systems().open(url) as file:
         return bytes(file.read())
 

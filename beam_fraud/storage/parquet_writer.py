@@ -99,7 +99,7 @@ def _joined(blocks: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether `path` is a Parquet file that a `ParquetBlockWriter` wrote."""
+    """Return whether `path` is a Parquet file that a `ParquetBlockWriter` wrote."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowException):

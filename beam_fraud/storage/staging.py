@@ -101,7 +101,7 @@ class Staging:
 
 
 def abandoned(directory: Path) -> Iterator[Staging]:
-    """The stagings of dead runs in `directory`, each held, in the order they became ready.
+    """Yield the stagings of dead runs in `directory`, each held, in the order they became ready.
 
     What runs left that died before they had one is removed.
     """

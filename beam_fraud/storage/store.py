@@ -24,7 +24,7 @@ class Directory:
     path: Path
 
     def __str__(self) -> str:
-        """The path."""
+        """Return the path."""
         return str(self.path)
 
     @property
@@ -45,7 +45,7 @@ class Directory:
         make_directory(self.path)
 
     def place(self, name: str) -> str:
-        """The path of a name."""
+        """Return the path of a name."""
         return str(self.path / name)
 
     def list(self, pattern: str) -> list[str]:
@@ -54,15 +54,15 @@ class Directory:
         return sorted(path.relative_to(self.path).as_posix() for path in found)
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return (self.path / name).exists()
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a directory."""
+        """Return whether there is such a directory."""
         return (self.path / name).is_dir()
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; FileNotFoundError if there is none."""
+        """Return the bytes of a file; FileNotFoundError if there is none."""
         return (self.path / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
@@ -104,7 +104,7 @@ class ObjectStore:
     url: str
 
     def __str__(self) -> str:
-        """The URL."""
+        """Return the URL."""
         return self.url
 
     @property
@@ -124,7 +124,7 @@ class ObjectStore:
         """Nothing: there are no directories."""
 
     def place(self, name: str) -> str:
-        """The URL of a name."""
+        """Return the URL of a name."""
         return f"{self.url}/{name}"
 
     def list(self, pattern: str) -> list[str]:
@@ -133,15 +133,15 @@ class ObjectStore:
         return sorted(path.removeprefix(f"{self.url}/") for path in found)
 
     def exists(self, name: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether there is such an object."""
         return objects.exists(self.place(name))
 
     def holds(self, name: str) -> bool:
-        """Whether there is anything below a name."""
+        """Return whether there is anything below a name."""
         return bool(self.list(f"{name}/**"))
 
     def read(self, name: str) -> bytes:
-        """The bytes of an object; FileNotFoundError if there is none."""
+        """Return the bytes of an object; FileNotFoundError if there is none."""
         if not self.exists(name):
             raise FileNotFoundError(self.place(name))
         return objects.read(self.place(name))
@@ -177,5 +177,5 @@ Store = Directory | ObjectStore
 
 
 def store_at(place: Path | str) -> Store:
-    """The store at a path, or at a URL."""
+    """Return the store at a path, or at a URL."""
     return Directory(place) if isinstance(place, Path) else ObjectStore(place.rstrip("/"))

@@ -218,7 +218,7 @@ class StreamOutputs:
 
 
 def object_stream_outputs(url: str, *, update: bool) -> StreamOutputs:
-    """The outputs of a stream at a URL, with a directory that goes with this process.
+    """Return the outputs of a stream at a URL, with a directory that goes with this process.
 
     Args:
       url: `--out`.

@@ -14,7 +14,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_url(path: str) -> bool:
-    """Whether `path` is a URL that one of Beam's file systems has to open.
+    """Return whether `path` is a URL that one of Beam's file systems has to open.
 
     Example:
       >>> is_url("gs://bucket/x.parquet"), is_url("data/x.parquet")
@@ -46,7 +46,7 @@ def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, 
 
 
 def local_path(option: str, rest: str, form: str) -> Path:
-    """The absolute path in what follows a scheme's colon: `name`, `/name` or `///name`.
+    """Return the absolute path in what follows a scheme's colon: `name`, `/name` or `///name`.
 
     Raises:
       UsageError: there is no path, or a host stands before it.

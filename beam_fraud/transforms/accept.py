@@ -25,7 +25,7 @@ class Accept(beam.PTransform):
     def expand(
         self, checked: tuple[beam.PCollection[pa.RecordBatch], beam.PCollection[pa.RecordBatch]]
     ) -> beam.PCollection[bool]:
-        """A global sum of a few bytes a batch."""
+        """Return a global sum of a few bytes a batch."""
         transactions, dead_letters = checked
         shares = (
             transactions | "Rows" >> beam.Map(_of_transactions).with_output_types(DeadShare),

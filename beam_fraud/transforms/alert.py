@@ -133,7 +133,7 @@ class _Notices(beam.DoFn):
 
 
 def notice_of(muted: MutedRule, limit: float, shards: int = 1) -> Notice:
-    """What people are told of a rule that was muted.
+    """Return what people are told of a rule that was muted.
 
     Example:
       >>> muted = MutedRule("large", window=1_704_103_200_000_000, shard=0, fired=37, rows=120)

@@ -37,7 +37,7 @@ class RecordBatchCoder(coders.Coder):
         return encoded
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
-        """The inverse of `encode`."""
+        """Return the inverse of `encode`."""
         with pa.ipc.open_stream(encoded) as reader:
             return reader.read_next_batch()
 
@@ -50,7 +50,7 @@ class RecordBatchCoder(coders.Coder):
         return False
 
     def to_type_hint(self) -> Any:
-        """What is coded."""
+        """Return what is coded."""
         return pa.RecordBatch
 
 
@@ -64,7 +64,7 @@ class BlockCoder(coders.Coder):
         return sink.getvalue()
 
     def decode(self, encoded: bytes) -> npt.NDArray[Any]:
-        """The inverse of `encode`."""
+        """Return the inverse of `encode`."""
         block: npt.NDArray[Any] = np.load(io.BytesIO(encoded), allow_pickle=False)
         return block
 
@@ -77,7 +77,7 @@ class BlockCoder(coders.Coder):
         return True
 
     def to_type_hint(self) -> Any:
-        """What is coded."""
+        """Return what is coded."""
         return np.ndarray
 
 
@@ -93,7 +93,7 @@ class PredictionCoder(coders.Coder):
         return encoded
 
     def decode(self, encoded: bytes) -> PredictionResult:
-        """The inverse of `encode`."""
+        """Return the inverse of `encode`."""
         example, inference, model = self._coder.decode(encoded)
         return PredictionResult(example, inference, model or None)
 
@@ -106,7 +106,7 @@ class PredictionCoder(coders.Coder):
         return True
 
     def to_type_hint(self) -> Any:
-        """What is coded."""
+        """Return what is coded."""
         return PredictionResult
 
 

@@ -94,7 +94,7 @@ class ReadHistory(beam.PTransform):
     block_rows: int
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
-        """A file is read by one worker from start to end."""
+        """Return a file is read by one worker from start to end."""
         return (
             root
             | "Files" >> beam.Create(list(self.files), reshuffle=False)

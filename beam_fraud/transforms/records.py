@@ -149,7 +149,7 @@ def table_as(output: Output, table: pa.Schema) -> AsOutput:
 
 
 def scored_rows(batch: pa.RecordBatch) -> Iterator[ScoredTransaction]:
-    """The rows of `stages.SCORED`; lists that are null are empty."""
+    """Yield the rows of `stages.SCORED`; lists that are null are empty."""
     for row in _plain_rows(batch):
         row["rules"] = row["rules"] or []
         row["reasons"] = [Reason(**reason) for reason in row["reasons"] or []]
@@ -157,19 +157,19 @@ def scored_rows(batch: pa.RecordBatch) -> Iterator[ScoredTransaction]:
 
 
 def dead_letter_rows(batch: pa.RecordBatch) -> Iterator[DeadLetter]:
-    """The rows of `stages.DEAD_LETTER`."""
+    """Yield the rows of `stages.DEAD_LETTER`."""
     for row in batch.to_pylist():
         yield DeadLetter(**row)
 
 
 def table_rows(batch: pa.RecordBatch) -> Iterator[beam.Row]:
-    """The rows of a batch, a field a column."""
+    """Yield the rows of a batch, a field a column."""
     for row in _plain_rows(batch):
         yield beam.Row(**row)
 
 
 def _plain_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """The rows as dicts with Beam's own kind of time."""
+    """Yield the rows as dicts with Beam's own kind of time."""
     times = {
         field.name: batch.column(field.name).cast(pa.int64()).to_pylist()
         for field in batch.schema
@@ -225,7 +225,7 @@ def _raw_batches(
 
 
 def _payload(record: Record) -> bytes:
-    """A record as the JSON object that it is for everything after."""
+    """Return a record as the JSON object that it is for everything after."""
     if isinstance(record, bytes):
         return record
     if isinstance(record, str):
@@ -238,7 +238,7 @@ def _payload(record: Record) -> bytes:
 
 
 def as_dict(record: Record) -> dict[str, Any]:
-    """The fields of a record.
+    """Return the fields of a record.
 
     Raises:
       FraudError: it has none.

@@ -64,7 +64,7 @@ class Score(beam.PTransform):
     output: Output = "rows"
 
     def expand(self, records: beam.PCollection[Record]) -> Scored:
-        """The graph of `score`, between any source and any sink."""
+        """Return the graph of `score`, between any source and any sink."""
         check_output(self.output)
         if self.reasons < 0:
             raise UsageError(f"reasons={self.reasons}: must be 0 or more")

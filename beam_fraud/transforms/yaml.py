@@ -62,6 +62,6 @@ class ComputeFeatures(beam.PTransform):
 
 
 def _record(row: Record) -> Record:
-    """A row, or the JSON object that it holds."""
+    """Return a row, or the JSON object that it holds."""
     values = list(as_dict(row).values())
     return values[0] if len(values) == 1 and isinstance(values[0], str | bytes) else row

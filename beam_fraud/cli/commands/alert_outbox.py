@@ -13,7 +13,7 @@ from beam_fraud.storage.urls import absolute
 
 
 def given_outbox(sink: str | None, out: str | None) -> Outbox:
-    """The outbox of a database, or the one that a run has left in its directory.
+    """Return the outbox of a database, or the one that a run has left in its directory.
 
     Args:
       sink: `--sink`, a database.

@@ -46,7 +46,7 @@ def run(options: AlertTestOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     return "\n".join(_lines(result["channels"]))
 
 

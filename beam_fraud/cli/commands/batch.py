@@ -217,7 +217,7 @@ def _note_headers(inputs: Inputs) -> None:
 
 
 def row_counts(counted: dict[str, int]) -> dict[str, object]:
-    """What became of the rows that were read, as `summary.json` says it."""
+    """Return what became of the rows that were read, as `summary.json` says it."""
     counts: dict[str, object] = {
         name: counted.get(name, 0)
         for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
@@ -258,12 +258,12 @@ def refuse_replaced(outputs: RunOutputs) -> NoReturn:
 
 
 def counted_share(counted: Mapping[str, int]) -> DeadShare:
-    """The share of dead letters, as counters have it."""
+    """Return the share of dead letters, as counters have it."""
     return DeadShare(counted.get(counters.ROWS_IN, 0), _dead_reasons(counted))
 
 
 def first_of_file(part: str) -> tuple[str, int, str] | None:
-    """The first dead letter of a Parquet file of them."""
+    """Return the first dead letter of a Parquet file of them."""
     with pq.ParquetFile(open_file(part)) as file:
         return first_dead_letter(file.iter_batches(1))
 
@@ -277,7 +277,7 @@ def _dead_reasons(counted: Mapping[str, int]) -> dict[str, int]:
 
 
 def dry_run(inputs: Inputs) -> dict[str, object]:
-    """What a run would read."""
+    """Return what a run would read."""
     return {
         "dry_run": True,
         "files": [file.path for file in inputs.files],

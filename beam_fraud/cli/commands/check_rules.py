@@ -91,7 +91,7 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     return rules_table(cast(dict[str, Any], result))
 
 
@@ -106,7 +106,7 @@ def _schema(options: CheckRulesOptions, bundle: Bundle | None) -> Schema:
 def _rules_and_features(
     options: CheckRulesOptions, schema: Schema, bundle: Bundle | None
 ) -> tuple[RuleSet, FeatureSet]:
-    """The rules, and all that has to be computed for them and the model."""
+    """Return the rules, and all that has to be computed for them and the model."""
     if bundle is not None:
         rules = given_rules(options.file, bundle, schema)
         return rules, bundle.features_in(schema, rules.columns)
@@ -142,7 +142,7 @@ def _tried(
 
 
 def _overlap(transactions: pa.Table, bundle: Bundle | None) -> str | None:
-    """A warning if the model may know the labels that it is measured by."""
+    """Return a warning if the model may know the labels that it is measured by."""
     if bundle is None or "label" not in transactions.column_names:
         return None
     times = event_micros(transactions)
@@ -179,7 +179,7 @@ def _warn(rules: dict[str, dict[str, Any]]) -> None:
 
 
 def rules_table(figures: dict[str, Any]) -> str:
-    """What `commands.check_rules` found, as lines of text: one a rule, then all together."""
+    """Return what `commands.check_rules` found, as lines of text: one a rule, then all together."""
     rows, frauds, labelled = figures["rows"], figures["frauds"], figures["genuine"]
     labelled += frauds
     known = (

@@ -27,12 +27,12 @@ from beam_fraud.storage.urls import absolute
 
 
 def choice_of(options: DeadLetterOptions) -> Choice:
-    """What narrows dead letters down."""
+    """Return what narrows dead letters down."""
     return Choice(options.reason, options.source)
 
 
 def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetterTable:
-    """The place of dead letters that a call names, looked at.
+    """Return the place of dead letters that a call names, looked at.
 
     Raises:
       UsageError: it names none or two.
@@ -99,7 +99,7 @@ def run_export(options: ExportDeadLettersOptions) -> dict[str, object]:
 
 
 def render_list(result: dict[str, Any]) -> str:
-    """The counts and rows for a terminal, which can be trusted with every line."""
+    """Return the counts and rows for a terminal, which can be trusted with every line."""
     lines = [f"dead letters  {result['dead_letters']:>12,}   ({result['place']})"]
     lines += [f"  {reason:<22} {rows:>11,}" for reason, rows in result["by_reason"].items()]
     lines += [f"  {printable(source)}: {rows:,}" for source, rows in result["by_source"].items()]
@@ -128,7 +128,7 @@ def render_list(result: dict[str, Any]) -> str:
 
 
 def render_export(result: dict[str, Any]) -> str:
-    """What was written, and what to do with it."""
+    """Return what was written, and what to do with it."""
     return (
         f"exported {result['exported']:,} dead letters to {result['file']}\n"
         "It holds whole records, so personal data. Repair the payloads, then put them through "

@@ -80,7 +80,7 @@ def run(options: DemoOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The report: what was found, where it is and what to try next."""
+    """Return the report: what was found, where it is and what to try next."""
     out = Path(cast(str, result["out"]))
     simulated = cast(dict[str, int], result["simulated"])
     scored = cast(dict[str, Any], result["scored"])

@@ -101,7 +101,7 @@ def show_check(check: Check) -> None:
 
 
 def render(result: dict[str, object]) -> str:
-    """What came of the checks, which have been shown."""
+    """Return what came of the checks, which have been shown."""
     states = Counter(check["state"] for check in result["checks"])  # type: ignore[attr-defined]
     told = (f"{states[state]} {word}" for state, word in _WORDS.items() if states[state])
     return f"{sum(states.values())} checks: {', '.join(told)}"

@@ -135,7 +135,7 @@ def call(options: EraseOptions, *, as_json: bool) -> Outcome:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The counts for a terminal; they name no account."""
+    """Return the counts for a terminal; they name no account."""
     lines = []
     for place, counts in result["rows"].items():
         lines.append(place)
@@ -153,7 +153,7 @@ def render(result: dict[str, Any]) -> str:
 
 
 def unknown(result: dict[str, Any]) -> bool:
-    """Whether accounts were named of which no place knows anything."""
+    """Return whether accounts were named of which no place knows anything."""
     return result["kind"] == "account" and not result["total"]
 
 

@@ -109,7 +109,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     bootstrapped = cast(dict[str, Any], result["bootstrap"])
     if "models" in result:
         models = cast(list[dict[str, Any]], result["models"])

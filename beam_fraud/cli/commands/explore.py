@@ -72,7 +72,7 @@ def run(options: ExploreOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     found = cast(dict[str, Any], result)
     counted = found["balance"]
     dead = sum(found["dead_reasons"].values())

@@ -30,7 +30,7 @@ def run(options: ExportModelOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     return (
         f"{result['model_id']} is in {result['out']} ({result['bytes']:,} bytes)\n"
         f"its scores differ by {result['largest_difference']:.2g} at most on "

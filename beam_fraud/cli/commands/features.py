@@ -62,7 +62,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The summary for a terminal."""
+    """Return the summary for a terminal."""
     from beam_fraud.cli.terminal.summary import summary
 
     return summary(result)

@@ -69,7 +69,7 @@ def run(options: ImportModelOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     declines = "" if result["decline"] is None else f", declines from {result['decline']:g}"
     return (
         f"{result['model_id']} is in {result['out']}\n"

@@ -73,7 +73,7 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """A table of the alerts that fits the terminal, then a line a channel and a snooze."""
+    """Return a table of the alerts that fits the terminal, then a line a channel and a snooze."""
     found = cast(dict[str, Any], result)
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
     lines = _table(found["alerts"], _short_names(found["channels"]), width)
@@ -91,7 +91,7 @@ def _as_object(one: Listed) -> dict[str, object]:
 
 
 def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...]:
-    """The names of channels that `--channel` means.
+    """Return the names of channels that `--channel` means.
 
     Raises:
       UsageError: it is a URL that cannot be read.

@@ -29,7 +29,7 @@ def run(options: ListModelsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """A line for each bundle."""
+    """Return a line for each bundle."""
     models = cast(list[dict[str, Any]], result["models"])
     if not models:
         return "There are no model bundles."

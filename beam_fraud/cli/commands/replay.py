@@ -91,7 +91,7 @@ def run(options: ReplayOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The summary for a terminal."""
+    """Return the summary for a terminal."""
     lines = [f"offered       {result['offered']:>12,}   (dead letters put through again)"]
     if result["already_replayed"]:
         lines.append(f"  left out    {result['already_replayed']:>12,}   (replayed before)")
@@ -150,7 +150,7 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
 
 
 def render_topic(result: dict[str, Any]) -> str:
-    """What was sent, for a terminal."""
+    """Return what was sent, for a terminal."""
     return (
         f"sent {result['offered']:,} records to topic {result['topic']} "
         f"({result['already_replayed']:,} were replayed before, {result['incomplete']:,} are not "

@@ -38,7 +38,7 @@ def run(out: str, sink: str) -> dict[str, object]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """What was written, for a terminal."""
+    """Return what was written, for a terminal."""
     text = f"{result['delivered']:,} rows written to {result['sink']}"
     if result["alerts_waiting"]:
         text += (

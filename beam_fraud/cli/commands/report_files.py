@@ -11,7 +11,7 @@ from beam_fraud.storage.urls import is_url
 
 
 def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
-    """The files that reports are written to.
+    """Return the files that reports are written to.
 
     Args:
       given: values of `--out`.
@@ -35,7 +35,7 @@ def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ..
 
 
 def png_directory(given: str | None) -> Path | None:
-    """The directory that plots are written to; it is made later.
+    """Return the directory that plots are written to; it is made later.
 
     Raises:
       UsageError: a file is there, or it is a URL.

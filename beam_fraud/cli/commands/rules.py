@@ -21,7 +21,7 @@ def given_rules(path: str, bundle: Bundle, schema: Schema) -> RuleSet: ...
 @overload
 def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None: ...
 def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
-    """The rules of a file, which may speak of features of the model and of the schema.
+    """Return the rules of a file, which may speak of features of the model and of the schema.
 
     Raises:
       UsageError: the file says something that cannot be meant.

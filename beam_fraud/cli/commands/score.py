@@ -129,7 +129,7 @@ def score_files(options: ScoreOptions, sink: FlaggedSink | None) -> dict[str, ob
 
 
 def render(result: dict[str, object]) -> str:
-    """The summary for a terminal."""
+    """Return the summary for a terminal."""
     from beam_fraud.cli.terminal.summary import summary
 
     return summary(result)

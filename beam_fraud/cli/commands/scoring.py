@@ -33,7 +33,7 @@ from beam_fraud.transforms.counters import ROWS_UNDELIVERED
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
-    """What a summary says of them: nothing without a database."""
+    """Return what a summary says of them: nothing without a database."""
     if sink is None or sink.database is None:
         return {}
     return {ROWS_UNDELIVERED: counted.get(ROWS_UNDELIVERED, 0)}
@@ -98,7 +98,7 @@ class ScoringPlan:
 
 
 def sink_of(options: SinkOptions) -> FlaggedSink | None:
-    """What `--sink` names; a command asks once.
+    """Return what `--sink` names; a command asks once.
 
     Raises:
       UsageError: it names no sink.

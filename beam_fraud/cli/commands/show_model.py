@@ -47,7 +47,7 @@ def call(options: ShowModelOptions, *, as_json: bool) -> Outcome:
 
 
 def render(result: dict[str, object]) -> str:
-    """The manifest as a list, then the card."""
+    """Return the manifest as a list, then the card."""
     manifest = cast(dict[str, Any], result["manifest"])
     thresholds, span = manifest["thresholds"], manifest["trained_on"]
     cost = manifest["microseconds_per_row"]
@@ -73,7 +73,7 @@ def render(result: dict[str, object]) -> str:
 
 
 def render_card(result: dict[str, object]) -> str:
-    """The card alone, as it is but for what a terminal would act on."""
+    """Return the card alone, as it is but for what a terminal would act on."""
     return "\n".join(_shown(line) for line in str(result["card"]).rstrip().split("\n"))
 
 

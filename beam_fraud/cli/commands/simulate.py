@@ -64,7 +64,7 @@ def run(options: SimulateOptions) -> dict[str, object]:
 
 
 def render(result: Mapping[str, object]) -> str:
-    """The result of `run` in plain text."""
+    """Return the result of `run` in plain text."""
     scenarios = cast(Mapping[str, int], result["scenarios"])
     return (
         f"{_counted(result, 'transactions')} of {_counted(result, 'accounts')} at "
@@ -92,7 +92,7 @@ def _counted(result: Mapping[str, object], name: str) -> str:
 
 
 def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
-    """Where the transactions go, looked at as far as that changes nothing."""
+    """Return where the transactions go, looked at as far as that changes nothing."""
     if options.out is not None and options.kafka is not None:
         raise UsageError("--out and --kafka: give one of them")
     if options.kafka is not None:

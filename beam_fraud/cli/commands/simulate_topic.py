@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def to_topic(options: SimulateOptions) -> Callable[[pa.Table], dict[str, object]]:
-    """What sends transactions to the topic that `options` name, which is asked for first.
+    """Return what sends transactions to the topic that `options` name, which is asked for first.
 
     Its result says what `commands.simulate.run` tells of a topic. Interrupted, it waits until what
     it has handed over is written; a second interruption ends that, too.

@@ -130,7 +130,7 @@ def run(options: StreamOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """The summary for a terminal."""
+    """Return the summary for a terminal."""
     from beam_fraud.cli.terminal.summary import summary
 
     return summary(result)
@@ -175,12 +175,12 @@ def _keep(result: PipelineResult) -> None:
 
 
 def _phase(jobs: list[PipelineResult]) -> str:
-    """What Flink does before the stream reads, where `--flink_master` says whom to ask."""
+    """Return what Flink does before the stream reads, where `--flink_master` says whom to ask."""
     return next((job.phase for job in jobs if isinstance(job, FlinkJob)), "")
 
 
 def _template(planned: StreamPlan) -> dict[str, object]:
-    """What is told of a job that someone else is going to start."""
+    """Return what is told of a job that someone else is going to start."""
     outputs = planned.stream.outputs
     return {
         "template": template_location(planned.beam_options),
@@ -208,7 +208,7 @@ def _hashed(planned: StreamPlan, hashing: IdHash) -> StreamPlan:
 
 
 def _safe(planned: StreamPlan) -> str:
-    """What a wait costs: nothing."""
+    """Return what a wait costs: nothing."""
     if not planned.stream.here:
         return "nothing is lost: the runner tries again from its last checkpoint"
     rows = LocalCheckpoint.at(planned.stream.outputs.checkpoint).rows
@@ -316,5 +316,5 @@ def _rules(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
 
 
 def _finite(seconds: float | None) -> float | None:
-    """What JSON can hold; longer than is measured is none."""
+    """Return what JSON can hold; longer than is measured is none."""
     return None if seconds is None or math.isinf(seconds) else round(seconds, 4)

@@ -167,7 +167,7 @@ def _outputs(options: StreamOptions, beam_options: PipelineOptions) -> StreamOut
 
 
 def _beside(outputs: StreamOutputs) -> str:
-    """The database of labels, where no sink has one."""
+    """Return the database of labels, where no sink has one."""
     if outputs.outbox is None:
         raise UsageError(
             f"--labels-topic: labels are kept in a database, and --out {outputs.shown} can hold "
@@ -230,13 +230,13 @@ def _warn_of_keys(features: FeatureSet) -> None:
 
 
 def _taken_up(beam_options: PipelineOptions) -> bool:
-    """Whether the runner has the windows of a stream that ran before."""
+    """Return whether the runner has the windows of a stream that ran before."""
     update = beam_options.view_as(GoogleCloudOptions).update
     return bool(update) or launch.starts_from_savepoint(beam_options)
 
 
 def _windows_warning(stream: Stream) -> str | None:
-    """What is said of a new stream whose history does not fill its windows."""
+    """Return what is said of a new stream whose history does not fill its windows."""
     horizon = look_back(stream.features.velocity)
     if not horizon:
         return None
@@ -261,7 +261,7 @@ def _source(
     here: bool,
     lateness: int,
 ) -> KafkaSource | WatchSource:
-    """What is read; where the last run stopped is put in once that is known (`resume`)."""
+    """Return what is read; where the last run stopped is put in once that is known (`resume`)."""
     checkpoint = outputs.checkpoint if here else None
     until_idle = _until_idle(options)
     if settings is None:

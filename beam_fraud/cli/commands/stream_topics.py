@@ -24,7 +24,7 @@ def topic_source(
     until_idle: float | None,
     lateness: int,
 ) -> KafkaSource:
-    """What reads the topics of transactions and labels.
+    """Return what reads the topics of transactions and labels.
 
     Args:
       options: of the call.
@@ -72,7 +72,7 @@ def check_written_topics(options: StreamOptions, settings: KafkaSettings) -> Non
 
 
 def about_read_topics(options: StreamOptions, settings: KafkaSettings) -> dict[str, str]:
-    """What is kept about a stream of the topics that it reads.
+    """Return what is kept about a stream of the topics that it reads.
 
     Raises:
       FraudError: no broker answers, or it lacks one of them.

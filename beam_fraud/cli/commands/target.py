@@ -37,7 +37,7 @@ def target_of_batch(
 def target_of_stream(
     options: StreamOptions, sink: FlaggedSink | None, beam_options: PipelineOptions
 ) -> Target:
-    """The same for a pipeline over a stream.
+    """Return the same for a pipeline over a stream.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
@@ -72,6 +72,6 @@ def _of_scoring(options: ScoringOptions, sink: FlaggedSink | None) -> list[Worke
 
 
 def _file(option: str, path: str) -> WorkerPlace:
-    """What every worker reads by itself, so that secrets travel with no job."""
+    """Return what every worker reads by itself, so that secrets travel with no job."""
     fix = f"put it in the image under {IN_IMAGE}"
     return WorkerPlace(option, path, fix=fix)

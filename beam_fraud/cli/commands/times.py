@@ -21,7 +21,7 @@ def given_duration(option: str, text: str) -> int:
 
 
 def given_seconds(option: str, text: str) -> float:
-    """The same in seconds."""
+    """Return the same in seconds."""
     return given_duration(option, text) / SECOND
 
 

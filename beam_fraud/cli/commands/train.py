@@ -194,7 +194,7 @@ def run(options: TrainOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The result as text for a terminal."""
+    """Return the result as text for a terminal."""
     which = "held-out" if result["reported_on"] == "held_out" else "validation"
     return "\n".join(
         [

@@ -75,7 +75,7 @@ class Declared:
         return get_origin(self.type) is tuple
 
     def parameter(self) -> inspect.Parameter:
-        """The parameter that Typer reads it off; a tuple is a list to Typer."""
+        """Return the parameter that Typer reads it off; a tuple is a list to Typer."""
         kind, default = self.type, inspect.Parameter.empty if self.required else self.default
         if self.repeatable:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]  # a type only when it runs
@@ -96,7 +96,7 @@ class Declared:
         )
 
     def value(self, parsed: Any) -> Any:
-        """What the field takes, of what Typer has parsed."""
+        """Return what the field takes, of what Typer has parsed."""
         if not self.repeatable:
             return parsed
         return tuple(parsed) if parsed else self.default
@@ -104,7 +104,7 @@ class Declared:
 
 @cache
 def declared(options: type) -> tuple[Declared, ...]:
-    """The options of a command: those that a call has to give, its own, those of its groups.
+    """Return the options of a command: those that a call has to give, its own, those of its groups.
 
     Args:
       options: the dataclass that declares them, with the groups that it inherits.
@@ -124,5 +124,5 @@ def declared(options: type) -> tuple[Declared, ...]:
 
 
 def collected(options: type, parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the dataclass `options`, of what Typer has parsed."""
+    """Return the arguments of the dataclass `options`, of what Typer has parsed."""
     return {one.field: one.value(parsed[one.field]) for one in declared(options)}

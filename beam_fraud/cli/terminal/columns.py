@@ -20,7 +20,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def size_text(size: int | None) -> str:
-    """A number of bytes as people say it.
+    """Return a number of bytes as people say it.
 
     Example:
       >>> size_text(1_234_567)

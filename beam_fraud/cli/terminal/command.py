@@ -59,7 +59,7 @@ class StrictCommand(TyperCommand):
 
     @staticmethod
     def surroundings() -> AbstractContextManager[object]:
-        """What is around a run."""
+        """Return what is around a run."""
         return nullcontext()
 
 

@@ -113,7 +113,7 @@ def _end_workers() -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that `pid` and its children have started, as far as they live."""
+    """Return the processes that `pid` and its children have started, as far as they live."""
     children: dict[int, list[int]] = {}
     for child, parent in _parents():
         children.setdefault(parent, []).append(child)
@@ -126,7 +126,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _parents() -> Iterator[tuple[int, int]]:
-    """Every process and its parent."""
+    """Yield every process and its parent."""
     if sys.platform == "linux":
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):

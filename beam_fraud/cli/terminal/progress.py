@@ -70,7 +70,7 @@ def activities_shown(*, line_every: float = 10.0) -> Iterator[None]:
 
 
 def activity_line(now: activity.Activity, seconds: float) -> str:
-    """What is done, how far it is, and for how long that goes on.
+    """Return what is done, how far it is, and for how long that goes on.
 
     >>> from beam_fraud.monitoring.activity import Activity
     >>> activity_line(Activity("drawing 1,000 resamples", 0.0, lambda: "420 done"), 12.3)
@@ -117,7 +117,7 @@ def _draw_while_any() -> None:
 
 
 def status_line(rows: int, total: int | None, seconds: float) -> str:
-    """What is done and left, and how fast.
+    """Return what is done and left, and how fast.
 
     >>> status_line(50_000, 200_000, 10.0)
     '50,000 rows done, 150,000 left, 5,000 rows/s, 0:00:30 to go'

@@ -67,7 +67,7 @@ class _Status:
         return snapshot
 
     def text(self, width: int | None = None) -> str:
-        """The line, of at most `width` columns where that can be."""
+        """Return the line, of at most `width` columns where that can be."""
         snapshot = self.look()
         if phase := self._phase():
             return phase

@@ -97,7 +97,7 @@ def _unless_zero(number: Callable[[float], str], rows: int, what: str) -> str:
 
 
 def _lag(number: Callable[[float], str], now: Snapshot, partitions: int) -> str:
-    """The lag of all partitions, with that of each, or the worst if there are too many."""
+    """Return the lag of all partitions, with that of each, or the worst if there are too many."""
     if not now.positions:
         return ""
     total = f"lag {number(now.lag)}"
@@ -124,7 +124,7 @@ def _latencies(latency: LatencyHistogram) -> list[str]:
 
 
 def _seconds(seconds: float) -> str:
-    """A latency, to two digits.
+    """Return a latency, to two digits.
 
     >>> [_seconds(s) for s in (0.001, 0.0237, 0.154, 1.54, 56.2, 365.0, math.inf)]
     ['1 ms', '24 ms', '150 ms', '1.5 s', '56 s', '6 min', '>12 min']

@@ -22,7 +22,7 @@ _SELDOM = {"snoozed", "digested", "rows_undelivered"}
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """The closing summary of a run, or what a dry run found."""
+    """Return the closing summary of a run, or what a dry run found."""
     if result.get("dry_run"):
         return _dry_run(result)
     return _template(result) if "template" in result else _run(result)

@@ -24,7 +24,7 @@ _WORDS = {
 
 
 def unknown_option(option: str, known: Iterable[str], command: str) -> str:
-    """The line that refuses an option and names the nearest known one, if any is near.
+    """Return the line that refuses an option and names the nearest known one, if any is near.
 
     >>> unknown_option("--treshold", ["--threshold", "--out"], "beam-fraud train")
     'unknown option --treshold; did you mean --threshold?'

@@ -25,7 +25,7 @@ _SCALERS = (
 
 
 def keeps_columns(step: Any) -> bool:
-    """Whether column i of what a fitted step makes comes from column i alone."""
+    """Return whether column i of what a fitted step makes comes from column i alone."""
     if step is None or step == "passthrough" or isinstance(step, _SCALERS):
         return True
     if isinstance(step, SimpleImputer):

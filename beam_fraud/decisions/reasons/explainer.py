@@ -24,7 +24,7 @@ class Explainer(Protocol):
         """What contributions are told in."""
 
     def contributions(self, block: Floats) -> Floats:
-        """What each feature added to the score of each row.
+        """Return what each feature added to the score of each row.
 
         Args:
           block: float64[n, features] as the model takes it, n > 0; NaN where a value is absent.

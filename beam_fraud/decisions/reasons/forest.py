@@ -38,7 +38,6 @@ class ForestExplainer:
         self._first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`."""
         parts = [
             self._explain(block[first : first + _TOGETHER])
             for first in range(0, len(block), _TOGETHER)

@@ -49,7 +49,6 @@ class HistGradientBoostingExplainer:
             raise UnexplainableError(f"{type(model).__name__}: {error}") from error
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`."""
         prepared = np.asarray(self._model._preprocess_X(block, reset=False), dtype=np.float64)
         bins = np.empty(prepared.shape, dtype=np.int64)
         for place, thresholds in enumerate(self._thresholds):
@@ -95,7 +94,7 @@ class HistGradientBoostingExplainer:
     def _goes_left(
         self, node: Any, left_sets: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
-        """Which bins of the node's feature go left; the last one is of absent values."""
+        """Return which bins of the node's feature go left; the last one is of absent values."""
         missing = bool(node["missing_go_to_left"])
         thresholds = self._thresholds[node["feature_idx"]]
         if thresholds is None:
@@ -121,7 +120,7 @@ def _origins(categorical: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 def _thresholds(
     nodes: list[npt.NDArray[Any]], categorical: npt.NDArray[np.bool_], features: int
 ) -> list[Floats | None]:
-    """The thresholds of each feature of the trees, rising; None for a category."""
+    """Return the thresholds of each feature of the trees, rising; None for a category."""
     every = np.concatenate(nodes)
     splits = every[every["is_leaf"] == 0]
     categories = int(np.count_nonzero(categorical))

@@ -65,7 +65,6 @@ class LinearExplainer:
         self._sums = sums_of(columns.origin, len(usual))
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`."""
         added = (self._seen(block) - self._centre) * self._weights
         return np.ascontiguousarray((self._sums @ np.ascontiguousarray(added.T)).T)
 
@@ -91,7 +90,7 @@ class LinearExplainer:
 
 
 def _after(step: Any, columns: _Columns) -> _Columns:
-    """The columns that a fitted step makes of others."""
+    """Return the columns that a fitted step makes of others."""
     if isinstance(step, Pipeline):
         for _, part in step.steps:
             columns = _after(part, columns)
@@ -133,7 +132,7 @@ def _transformed(step: ColumnTransformer, columns: _Columns) -> _Columns:
 
 
 def _widths(encoder: OneHotEncoder) -> list[int]:
-    """How many columns each feature has."""
+    """Return how many columns each feature has."""
     rare = getattr(encoder, "infrequent_categories_", [None] * len(encoder.categories_))
     dropped = encoder.drop_idx_
     return [

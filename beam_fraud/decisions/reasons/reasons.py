@@ -23,7 +23,7 @@ SHARE = 0.05
 
 
 def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
-    """The features that moved each score most.
+    """Return the features that moved each score most.
 
     Those that raised it come first, the largest contribution in front: three of them, and others
     that added at least 5 % of what all that raised it did. Where fewer than three raised it, those
@@ -68,7 +68,7 @@ class Reasons:
 
     @classmethod
     def of(cls, bundle: Bundle, most: int) -> Reasons:
-        """The reasons of a bundle's model, `most` a row at most.
+        """Return the reasons of a bundle's model, `most` a row at most.
 
         Raises:
           FraudError: the model or its reference has changed since the bundle was opened.
@@ -101,7 +101,7 @@ class Reasons:
         return scored.set_column(place, scored.schema.field(place), column)
 
     def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
-        """The reasons of all rows one after the other, and how many each row has."""
+        """Return the reasons of all rows one after the other, and how many each row has."""
         with warnings.catch_warnings():
             # A model that was fitted on a data frame takes the same columns without their names.
             warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")

@@ -44,7 +44,6 @@ class XGBoostExplainer:
         self._trees = (0, 0) if best is None else (0, best + 1)
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`."""
         matrix = importlib.import_module("xgboost").DMatrix(
             block, missing=self._missing, nthread=1, feature_names=self._names
         )
@@ -64,7 +63,6 @@ class LightGBMExplainer:
         self._booster = model.booster_
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`."""
         found = self._booster.predict(block, pred_contrib=True, num_threads=1)
         return np.asarray(found, dtype=np.float64)[:, :-1]
 
@@ -111,7 +109,7 @@ _FORESTS = (RandomForestClassifier, ExtraTreesClassifier, DecisionTreeClassifier
 
 
 def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Explainer:
-    """The best explainer that there is for a model.
+    """Return the best explainer that there is for a model.
 
     Exact: logistic regressions, and pipelines of scalers, imputers and one-hot encoders that end
     in one; scikit-learn's histogram gradient boosting; XGBoost and LightGBM. Forests and trees:
@@ -167,6 +165,5 @@ class _Preceded:
         self.approximate, self.unit = explainer.approximate, explainer.unit
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`."""
         prepared = np.asarray(self._steps.transform(block), dtype=np.float64)
         return self._explainer.contributions(np.ascontiguousarray(prepared))

@@ -24,7 +24,7 @@ class Slot:
 
 
 def slots_of(feature: npt.NDArray[np.int64], features: int) -> list[Slot]:
-    """The slots of sorted leaves.
+    """Return the slots of sorted leaves.
 
     Args:
       feature: int64[leaves, slots], -1 where a leaf has fewer.
@@ -81,7 +81,7 @@ _LARGEST = 1 << 23
 
 
 def widest_table(sizes: npt.NDArray[np.int64]) -> int:
-    """How many features leaves with a table have at most, so that the tables stay small.
+    """Return how many features leaves with a table have at most, so that the tables stay small.
 
     Args:
       sizes: int64[leaves], how many features each has.
@@ -201,7 +201,7 @@ class Leaf:
 
 
 def leaves(tree: Tree) -> Iterator[Leaf]:
-    """The leaves of a tree that has splits."""
+    """Yield the leaves of a tree that has splits."""
     waiting: list[tuple[int, dict[int, Condition]]] = [(0, {})]
     while waiting:
         node, conditions = waiting.pop()

@@ -12,7 +12,7 @@ from beam_fraud.models.reference import Distribution, Reference
 
 
 def usual_values(reference: Reference, features: FeatureSet) -> Floats:
-    """The usual value of each feature of a model.
+    """Return the usual value of each feature of a model.
 
     Args:
       reference: the distributions that it was trained on; empty if nobody knows them.

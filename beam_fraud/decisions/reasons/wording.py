@@ -40,7 +40,7 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 def as_money(value: float) -> str:
-    """An amount with two decimals.
+    """Return an amount with two decimals.
 
     Example:
       >>> as_money(2310)
@@ -62,7 +62,7 @@ def as_number(value: float) -> str:
 
 
 def as_percent(share: float) -> str:
-    """A share in percent.
+    """Return a share in percent.
 
     Example:
       >>> as_percent(0.384), as_percent(0.004), as_percent(0.0)
@@ -72,7 +72,7 @@ def as_percent(share: float) -> str:
 
 
 def counted(number: float, what: str) -> str:
-    """A number of things.
+    """Return a number of things.
 
     Example:
       >>> counted(1.0, "merchant"), counted(3.0, "merchant")
@@ -82,7 +82,7 @@ def counted(number: float, what: str) -> str:
 
 
 def as_span(seconds: float) -> str:
-    """A length of time in the largest unit of which there are two.
+    """Return a length of time in the largest unit of which there are two.
 
     Example:
       >>> as_span(12 * 86_400), as_span(5_400), as_span(1)
@@ -106,7 +106,7 @@ _AMOUNTS = {
 
 
 def velocity_words(definitions: Iterable[Velocity]) -> dict[str, Words]:
-    """The words of every feature of the definitions, by its name."""
+    """Return the words of every feature of the definitions, by its name."""
     return {
         definition.name(aggregate, window): _velocity_words(definition, aggregate, window)
         for definition in definitions
@@ -116,7 +116,7 @@ def velocity_words(definitions: Iterable[Velocity]) -> dict[str, Words]:
 
 
 def duration_in_words(duration: str) -> str:
-    """A duration as people say it.
+    """Return a duration as people say it.
 
     Example:
       >>> duration_in_words("1h"), duration_in_words("30d")
@@ -256,7 +256,7 @@ class Wording:
     def text(
         self, feature: int, value: float, total: float = math.nan, *, lowers: bool = False
     ) -> str:
-        """A value in words.
+        """Return a value in words.
 
         Args:
           feature: its position.

@@ -109,7 +109,7 @@ Condition: TypeAlias = Compare | Among | Missing | Always | All | Any | Not
 
 
 def columns_of(part: Condition | Value) -> Iterator[Column]:
-    """The columns that a condition looks at, as they come, some of them several times."""
+    """Yield the columns that a condition looks at, as they come, some of them several times."""
     match part:
         case Column():
             yield part

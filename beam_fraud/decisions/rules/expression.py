@@ -333,7 +333,7 @@ def _is_written(node: ast.expr) -> bool:
 
 
 def _shown(node: ast.expr) -> str:
-    """A part as it was written, more or less; short enough for a message."""
+    """Return a part as it was written, more or less; short enough for a message."""
     text = ast.unparse(node)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

@@ -26,7 +26,7 @@ class MutedRule(msgspec.Struct, frozen=True):
 
 
 def with_muted(batch: pa.RecordBatch, muted: Sequence[MutedRule]) -> pa.RecordBatch:
-    """The batch, and what was muted in it; other metadata stays."""
+    """Return the batch, and what was muted in it; other metadata stays."""
     if not muted:
         return batch
     metadata = {**(batch.schema.metadata or {}), _KEY: msgspec.json.encode(muted)}
@@ -34,12 +34,12 @@ def with_muted(batch: pa.RecordBatch, muted: Sequence[MutedRule]) -> pa.RecordBa
 
 
 def muted_in(batch: pa.RecordBatch) -> list[MutedRule]:
-    """What was muted in a batch."""
+    """Return what was muted in a batch."""
     data = (batch.schema.metadata or {}).get(_KEY)
     return [] if data is None else msgspec.json.decode(data, type=list[MutedRule])
 
 
 def without_muted(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch as it was before `with_muted`."""
+    """Return the batch as it was before `with_muted`."""
     metadata = {key: value for key, value in (batch.schema.metadata or {}).items() if key != _KEY}
     return batch.replace_schema_metadata(metadata or None)

@@ -55,7 +55,7 @@ class TextCodes:
         self._distinct = len(np.unique(hashes)) == len(hashes)
 
     def code(self, text: str) -> int:
-        """The code of one of the texts."""
+        """Return the code of one of the texts."""
         return self._codes[text]
 
     def members(self, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
@@ -141,7 +141,7 @@ class Program:
         block: npt.NDArray[np.float64],
         scores: npt.NDArray[np.float64],
     ) -> Fired:
-        """Which rules hold for which rows.
+        """Return which rules hold for which rows.
 
         Args:
           transactions: n rows as `Schema.transactions` describes them, with velocity features.
@@ -158,7 +158,7 @@ class Program:
         return Fired(self._rules, holds)
 
     def _slot(self, part: Condition | Value) -> int:
-        """Where the value of a part will be; parts that are equal share a place."""
+        """Return where the value of a part will be; parts that are equal share a place."""
         if part not in self._slots:
             step = self._step(part)
             self._slots[part] = len(self._steps)
@@ -242,7 +242,7 @@ class Program:
         return lambda values, batch: members[values[codes]]
 
     def _codes_of(self, name: str) -> int:
-        """Where the codes of a column's texts will be."""
+        """Return where the codes of a column's texts will be."""
         key = ("codes", name)
         if key not in self._slots:
             column, known = self._slot(Column(name, "text")), self._texts[name]

@@ -25,7 +25,7 @@ _WORDS = frozenset({"and", "or", "not", "in", "is", "True", "False", "None"})
 
 
 def read_lists(tables: list[dict[str, Any]], where: str, beside: Path) -> Lists:
-    """The lists of a file of rules.
+    """Return the lists of a file of rules.
 
     Args:
       tables: the contents of each `[[list]]`.
@@ -164,7 +164,7 @@ def rules_from_toml(
 
 
 def tables(document: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
-    """The tables `[[key]]` of a document.
+    """Return the tables `[[key]]` of a document.
 
     Raises:
       UsageError: it is something else.

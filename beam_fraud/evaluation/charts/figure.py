@@ -46,7 +46,7 @@ class Plot:
     drawing: Drawing
 
     def svg(self) -> str:
-        """The drawing as an SVG element; the same bytes for the same data."""
+        """Return the drawing as an SVG element; the same bytes for the same data."""
         text = io.StringIO()
         # Ids are of this plot alone: pages hold many.
         with matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.name}):

@@ -156,7 +156,7 @@ def _prose(text: str) -> Markup:
 
 
 def save_plots(sections: Sequence[Section], directory: Path) -> list[Path]:
-    """Every plot of a report as a PNG file in `directory`, which is made if it is absent."""
+    """Return every plot of a report as a PNG file in `directory`, which is made if it is absent."""
     directory.mkdir(parents=True, exist_ok=True)
     return [
         part.save_png(directory)

@@ -14,7 +14,7 @@ _DIGITS = 2
 
 
 def amount_bands(rows: Rows) -> tuple[Rate, ...]:
-    """The rates of bands of amounts, from small to large; no band is without rows.
+    """Return the rates of bands of amounts, from small to large; no band is without rows.
 
     Edges are round numbers near the tenths of the n > 0 rows, and near their last 5, 1 and 0.1 %.
     """

@@ -44,7 +44,7 @@ class Correlation:
     redundant: tuple[Pair, ...]
 
     def with_time(self, feature: str) -> float | None:
-        """The coefficient of a feature and event time."""
+        """Return the coefficient of a feature and event time."""
         return self.coefficients[self.names.index(feature)][self.names.index(TIME)]
 
 

@@ -89,7 +89,7 @@ def _few_values(present: Floats) -> Floats | None:
 
 
 def _range(present: Floats, frauds: Floats) -> tuple[float, float]:
-    """What is shown: nearly all rows, and nearly all frauds, which may lie apart."""
+    """Return what is shown: nearly all rows, and nearly all frauds, which may lie apart."""
     low, high = quantile(present, _TAIL), quantile(present, 1 - _TAIL)
     if len(frauds):
         low = min(low, quantile(frauds, _FRAUD_TAIL))
@@ -100,7 +100,7 @@ def _range(present: Floats, frauds: Floats) -> tuple[float, float]:
 
 
 def _knee(present: Floats, low: float, high: float) -> float:
-    """Where a log scale shall begin; 0 for a linear one."""
+    """Return where a log scale shall begin; 0 for a linear one."""
     sizes = np.abs(present)
     sizes = sizes[sizes > 0]
     middle = float(np.median(sizes))

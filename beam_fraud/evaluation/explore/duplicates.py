@@ -62,7 +62,7 @@ def duplicates(rows: Rows) -> Duplicates:
 
 
 def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """A number of 64 bits a value, the same for equal values; absent ones are equal."""
+    """Return a number of 64 bits a value, the same for equal values; absent ones are equal."""
     if pa.types.is_floating(values.type):
         numbers = values.to_numpy().astype(np.float64)
         numbers += 0.0  # -0.0 is 0.0

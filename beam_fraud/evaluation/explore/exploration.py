@@ -74,7 +74,7 @@ class Exploration:
     advice: tuple[Advice, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON-compatible values."""
+        """Return the same as JSON-compatible values."""
         return asdict(self)
 
 
@@ -125,7 +125,7 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
 
 
 def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separation]]:
-    """What is told of each numeric feature; one at a time, for there may be hundreds."""
+    """Return what is told of each numeric feature; one at a time, for there may be hundreds."""
     described, distributions, separations = (
         list[Numbers](),
         list[Distribution](),
@@ -148,7 +148,7 @@ def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separa
 
 
 def _ordered(values: Floats) -> Floats:
-    """The present values, sorted."""
+    """Return the present values, sorted."""
     ordered = np.sort(values)
     # Those that are absent come last.
     return ordered[: len(ordered) - int(np.isnan(values).sum())]

@@ -74,7 +74,7 @@ def holdout(rows: Rows) -> Holdout | None:
 
 
 def _written(micros: int) -> str:
-    """A moment as options take it: a date alone where it is midnight."""
+    """Return a moment as options take it: a date alone where it is midnight."""
     text = moment_of(micros).isoformat()
     return text.removesuffix("T00:00:00+00:00").replace("+00:00", "Z")
 

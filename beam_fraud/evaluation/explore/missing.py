@@ -32,7 +32,7 @@ class Missing:
 
 
 def missing_values(rows: Rows, dead: Mapping[str, int]) -> tuple[Missing, ...]:
-    """The absent values of every column that the schema reads, then of every other feature.
+    """Return the absent values of every column that the schema reads, then of every other feature.
 
     Args:
       rows: n > 0 of them.
@@ -53,7 +53,7 @@ def missing_values(rows: Rows, dead: Mapping[str, int]) -> tuple[Missing, ...]:
 
 
 def _columns(rows: Rows) -> dict[str, str]:
-    """What is looked at, to its name in the table of transactions."""
+    """Return what is looked at, to its name in the table of transactions."""
     schema = rows.features.schema
     roles = {column: role for role, column in schema.roles.items()}
     read = {column: roles.get(column, column) for column in schema.columns(labels="known")}

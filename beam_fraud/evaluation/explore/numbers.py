@@ -61,5 +61,5 @@ def numbers(feature: str, present: Floats) -> Numbers:
 
 
 def quantile(ordered: Floats, share: float) -> float:
-    """The value that this share of p > 0 sorted values is below; one of the values."""
+    """Return the value that this share of p > 0 sorted values is below; one of the values."""
     return float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])

@@ -21,7 +21,7 @@ _LONGEST = 30
 
 
 def plot_text(name: str, longest: int = _LONGEST) -> str:
-    """A name that is drawn as it is: short, visible, and no formula between dollar signs.
+    """Return a name that is drawn as it is: short, visible, and no formula between dollar signs.
 
     Of a long name both ends are kept, because computed features differ in theirs.
 
@@ -37,7 +37,7 @@ def plot_text(name: str, longest: int = _LONGEST) -> str:
 
 
 def plot_number(value: float) -> str:
-    """A number as short as it can be beside an axis.
+    """Return a number as short as it can be beside an axis.
 
     Example:
       >>> plot_number(12500.0), plot_number(0.25), plot_number(3e6)
@@ -220,7 +220,7 @@ def plot_balance(counted: Balance) -> Plot:
 
 
 def plot_rates(name: str, what: str, groups: Sequence[Rate], width: float = 5.0) -> Plot:
-    """The rate of each group with its interval, and how many rows it has.
+    """Return the rate of each group with its interval, and how many rows it has.
 
     Args:
       name: of the plot.

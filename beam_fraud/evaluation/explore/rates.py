@@ -35,7 +35,7 @@ class Rate:
 
 
 def wilson(hits: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """The 95 % interval of a share, after Wilson (1927), which holds for rare events too.
+    """Return the 95 % interval of a share, after Wilson (1927), which holds for rare events too.
 
     Args:
       hits: int[k].
@@ -53,7 +53,7 @@ def wilson(hits: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
 
 
 def rates(names: Sequence[str], codes: Whole, rows: Rows) -> tuple[Rate, ...]:
-    """The rate of every group.
+    """Return the rate of every group.
 
     Args:
       names: of k groups.

@@ -48,7 +48,7 @@ def report_sections(found: Exploration, files: Sequence[str]) -> list[Section]:
 
 
 def subtitle(found: Exploration, schema: str) -> str:
-    """What a page is about, in a line."""
+    """Return what a page is about, in a line."""
     first, last = found.span
     return f"{found.balance.rows:,} transactions, {_moment(first)} to {_moment(last)} · {schema}"
 
@@ -297,7 +297,7 @@ def _suspects(found: Exploration) -> tuple[Part, ...]:
 
 
 def _mean(numbers: Numbers) -> float | None:
-    """The mean, 0 where rounding alone keeps it from that."""
+    """Return the mean, 0 where rounding alone keeps it from that."""
     if numbers.mean is None or numbers.least is None or numbers.most is None:
         return None
     largest = max(abs(numbers.least), abs(numbers.most))

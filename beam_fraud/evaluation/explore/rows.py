@@ -52,11 +52,11 @@ class Rows:
         return bool(self.fraud.any() and self.genuine.any())
 
     def numbers(self, name: str) -> Floats:
-        """A numeric feature, float64[n], NaN where it is absent."""
+        """Return a numeric feature, float64[n], NaN where it is absent."""
         return numeric_feature(self.transactions, name, self.features)
 
     def texts(self, name: str) -> pa.StringArray:
-        """A column of text, string[n], null where it is absent."""
+        """Return a column of text, string[n], null where it is absent."""
         return self.transactions.column(name).combine_chunks()
 
     def local_micros(self) -> Whole:

@@ -92,7 +92,7 @@ def _by_threshold(model: Evaluation, name: str) -> Plot:
 
 
 def _crowded(curves: Curves) -> bool:
-    """Whether most of what happens is near 0 or near 1."""
+    """Return whether most of what happens is near 0 or near 1."""
     half = float(curves.thresholds[int(np.argmax(curves.recall >= 0.5))])
     return not 0.02 < half < 0.98
 

@@ -14,7 +14,7 @@ from beam_fraud.evaluation.report.sections import html_report, subtitle_of, titl
 
 
 def json_report(report: Report) -> bytes:
-    """A report as JSON; what is not defined is null."""
+    """Return a report as JSON; what is not defined is null."""
     encoded = msgspec.json.encode(report, enc_hook=_plain)
     return msgspec.json.format(encoded, indent=1) + b"\n"
 

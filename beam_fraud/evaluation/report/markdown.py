@@ -10,7 +10,7 @@ from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table
 
 
 def markdown_report(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """A report as Markdown.
+    """Return a report as Markdown.
 
     Names from a data set are escaped, so that none of them becomes markup.
 

@@ -21,7 +21,7 @@ _LONGEST = 40
 
 
 def drawn(text: str) -> str:
-    """A name from outside as Matplotlib is to draw it: letter by letter, and not too long.
+    """Return a name from outside as Matplotlib is to draw it: letter by letter, and not too long.
 
     Example:
       >>> drawn("_$x$")
@@ -34,7 +34,7 @@ def drawn(text: str) -> str:
 
 
 def in_colours(models: Sequence[Evaluation]) -> list[tuple[Evaluation, str, str]]:
-    """Each model with what a legend calls it and its colour."""
+    """Return each model with what a legend calls it and its colour."""
     return [
         (model, drawn(model.model_id), SERIES[place % len(SERIES)])
         for place, model in enumerate(models)
@@ -42,7 +42,7 @@ def in_colours(models: Sequence[Evaluation]) -> list[tuple[Evaluation, str, str]
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:
-    """A figure and between which others it lies.
+    """Return a figure and between which others it lies.
 
     Example:
       >>> with_interval(0.8123, Interval(0.75, 0.86))
@@ -54,7 +54,7 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
 
 
 def numbered(models: Sequence[Evaluation], start: int, count: int) -> str:
-    """What the numbers in headings stand for, ends a caption; nothing for a single model."""
+    """Return what the numbers in headings stand for, ends a caption; nothing for a single model."""
     if len(models) == 1:
         return ""
     shown = enumerate(models[start : start + count], start + 1)
@@ -62,5 +62,5 @@ def numbered(models: Sequence[Evaluation], start: int, count: int) -> str:
 
 
 def plot_name(start: str, place: int, models: Sequence[Evaluation]) -> str:
-    """The name of one model's plot, with its number where there are several."""
+    """Return the name of one model's plot, with its number where there are several."""
     return start if len(models) == 1 else f"{start}_{place + 1}"

@@ -13,7 +13,7 @@ from beam_fraud.evaluation.report.naming import drawn, in_colours, plot_name
 
 
 def scores_section(report: Report) -> Section:
-    """A histogram of scores by class for each model."""
+    """Return a histogram of scores by class for each model."""
     plots = (
         _histogram(model, plot_name("scores", place, report.models))
         for place, model in enumerate(report.models)

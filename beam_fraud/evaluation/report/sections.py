@@ -15,7 +15,7 @@ from beam_fraud.evaluation.report.summary import comparison_section, summary_sec
 
 
 def sections_of(report: Report) -> tuple[Section, ...]:
-    """All sections: tables, plots and what they mean."""
+    """Return all sections: tables, plots and what they mean."""
     return (
         summary_section(report),
         *((comparison_section(report),) if report.comparisons else ()),
@@ -31,14 +31,14 @@ def sections_of(report: Report) -> tuple[Section, ...]:
 
 
 def title_of(report: Report) -> str:
-    """What the page is called."""
+    """Return what the page is called."""
     if len(report.models) == 1:
         return f"Evaluation of {report.models[0].model_id}"
     return f"Evaluation of {len(report.models)} models"
 
 
 def subtitle_of(report: Report) -> str:
-    """Which rows it is of."""
+    """Return which rows it is of."""
     metrics = report.models[0].metrics
     protocol = f", protocol {report.protocol}" if report.protocol else ""
     return (

@@ -11,7 +11,7 @@ _ABREAST = 3
 
 
 def segments_section(report: Report) -> Section:
-    """A table for each way to divide the rows, the models beside each other."""
+    """Return a table for each way to divide the rows, the models beside each other."""
     parts: list[Part] = [
         "Rows and frauds of the segments add up to all rows; AP is average precision. With few "
         "frauds in a segment its figures say little."

@@ -64,7 +64,7 @@ class VelocityWalk:
         self._state = VelocityState(definitions)
 
     def add(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
-        """The features of the next block, whose rows are no earlier than any before."""
+        """Return the features of the next block, whose rows are no earlier than any before."""
         keyed = keyed_rows(transactions, self._definitions, self._hash)
         features = self._state.update(keyed.rows, keyed.frauds)
         return with_features(transactions, self._definitions, keyed, features)
@@ -94,7 +94,7 @@ def with_features(
 def keyed_rows(
     transactions: pa.RecordBatch | pa.Table, same_key: Sequence[Velocity], hashing: IdHash
 ) -> KeyedTransactions:
-    """The rows that definitions of one key look at (`key_rows.key_rows`)."""
+    """Return the rows that definitions of one key look at (`key_rows.key_rows`)."""
     return key_rows(
         transactions,
         same_key[0].key,
@@ -107,7 +107,7 @@ def keyed_rows(
 def part_of(
     transactions: pa.RecordBatch, key: Sequence[str], parts: int, hashing: IdHash
 ) -> npt.NDArray[np.uint64]:
-    """Which part of all transactions a row is in, so that rows of one key are in one part.
+    """Return which part of all transactions a row is in, so that rows of one key are in one part.
 
     Args:
       transactions: n rows with the string columns of `key`.

@@ -19,7 +19,7 @@ _LOW = np.uint64((1 << 40) - 1)
 
 
 def amount_too_large(amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which amounts (float64[n], currency units) have no fixed-point form; NaN has none."""
+    """Return which amounts (float64[n], currency units) have no fixed-point form; NaN has none."""
     return ~(np.abs(amounts) < AMOUNT_LIMIT)
 
 

@@ -97,7 +97,7 @@ def key_rows(
     merchants: bool = False,
     labels: bool = False,
 ) -> KeyedTransactions:
-    """The rows of one key, without the transactions in which a column of the key is null.
+    """Return the rows of one key, without the transactions in which a column of the key is null.
 
     Args:
       transactions: n rows as `Schema.transactions` describes them; `labelled_at` (timestamp[us,

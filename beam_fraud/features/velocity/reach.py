@@ -61,7 +61,7 @@ class WindowReach:
         return self._line(what, _full_from(self.history_from + self.look_back))
 
     def measured_from(self, first_row: int) -> WindowReach:
-        """The same where only rows from a moment on matter: all before them fill windows."""
+        """Return the same where only rows from a moment on matter: all before them fill windows."""
         begin = self.history_from if self.history else self.first_row
         history = begin is not None and begin < first_row
         return replace(
@@ -98,7 +98,7 @@ def _full_from(moment: int) -> str:
 
 
 def spoken(micros: int) -> str:
-    """A time as people say it, of microseconds.
+    """Return a time as people say it, of microseconds.
 
     >>> spoken(37 * DAY), spoken(DAY), spoken(90 * 60 * SECOND), spoken(30 * SECOND)
     ('37 days', '1 day', '1.5 hours', '30 seconds')

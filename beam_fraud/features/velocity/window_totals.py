@@ -69,7 +69,7 @@ def _product(a: Limbs, b: Limbs) -> Wide:
 
 
 def _shifted(value: Wide) -> Wide:
-    """The value times 2**LOW_BITS."""
+    """Return the value times 2**LOW_BITS."""
     high, low = value
     return (high << LOW_BITS) | (low >> (np.uint64(64) - LOW_BITS)), low << LOW_BITS
 

@@ -31,7 +31,7 @@ def model_card(
     rule: str,
     decline: str | None = None,
 ) -> str:
-    """The card of a trained model.
+    """Return the card of a trained model.
 
     Args:
       name: of the model.
@@ -71,7 +71,7 @@ def model_card(
 def imported_card(
     name: str, imported: ImportedModel, source: str, digest: str, thresholds: Thresholds
 ) -> str:
-    """The card of a model that someone else saved, of which little is known.
+    """Return the card of a model that someone else saved, of which little is known.
 
     Args:
       name: of the model.

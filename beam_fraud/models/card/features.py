@@ -28,7 +28,7 @@ class Importance:
 
 
 def importance_of(model: Any, features: int) -> Importance | None:
-    """The importances that come with a model for nothing; None if it has none.
+    """Return the importances that come with a model for nothing; None if it has none.
 
     Args:
       model: a fitted classifier.
@@ -74,7 +74,7 @@ _AGGREGATES = {
 
 
 def features_section(features: FeatureSet, importance: Importance | None) -> str:
-    """A row for each feature, in the order that the model takes them.
+    """Return a row for each feature, in the order that the model takes them.
 
     Args:
       features: what the model takes.

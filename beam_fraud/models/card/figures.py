@@ -12,12 +12,12 @@ from beam_fraud.models.training import Trained
 
 
 def rows_of(trained: Trained) -> str:
-    """Which rows the figures are of."""
+    """Return which rows the figures are of."""
     return "held-out" if trained.reported_on == "held_out" else "validation"
 
 
 def figures_section(trained: Trained) -> str:
-    """The figures at the threshold of review."""
+    """Return the figures at the threshold of review."""
     metrics = trained.metrics
     if metrics is None:
         return (
@@ -32,7 +32,7 @@ def figures_section(trained: Trained) -> str:
 
 
 def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
-    """What is flagged and declined, how that was chosen and how often it happens."""
+    """Return what is flagged and declined, how that was chosen and how often it happens."""
     at = [("review", trained.threshold, rule)]
     if trained.decline is not None:
         at.append(("decline", trained.decline, decline or ""))
@@ -68,7 +68,7 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
 
 
 def scores_section(trained: Trained) -> str:
-    """Whether a score can be read as a probability."""
+    """Return whether a score can be read as a probability."""
     if trained.metrics is None:
         return (
             "A score is a rank: the share of the rows fitted on that are less unusual. It says "
@@ -119,7 +119,7 @@ _QUANTILES = (0.25, 0.5, 0.75)
 
 
 def weaknesses_section(trained: Trained) -> str:
-    """What not to rely on."""
+    """Return what not to rely on."""
     if trained.metrics is None:
         return (
             "Nothing was measured. What is unusual need not be fraud, and fraud that looks usual "

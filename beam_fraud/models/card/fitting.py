@@ -15,7 +15,7 @@ from beam_fraud.models.tuning.trial import Tuned, best_trials, settings_text
 
 
 def data_section(trained: Trained, recipe: Recipe, data: tuple[str, ...]) -> str:
-    """The rows behind a model.
+    """Return the rows behind a model.
 
     Args:
       trained: the model and how it was chosen.

@@ -39,16 +39,16 @@ def code(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """Return a table of cells that are Markdown already."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def bullets(values: Mapping[str, object]) -> str:
-    """A line for each name and value."""
+    """Return a line for each name and value."""
     return "\n".join(f"- {code(name)}: {plain(str(value))}" for name, value in values.items())
 
 
 def figure(value: float | None) -> str:
-    """A share with three digits."""
+    """Return a share with three digits."""
     return "-" if value is None else f"{value:.3f}"

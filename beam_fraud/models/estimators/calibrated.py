@@ -44,7 +44,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         return taken
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether it can predict, for scikit-learn's own checks: always."""
+        """Return whether it can predict, for scikit-learn's own checks: always."""
         return True
 
     def predict_proba(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

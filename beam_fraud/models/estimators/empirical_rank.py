@@ -26,7 +26,7 @@ class EmpiricalRank:
 
     @classmethod
     def of(cls, seen: npt.NDArray[np.float64]) -> EmpiricalRank:
-        """The ranks among float64[n] scores in 0..1, n > 0; ties share the middle one.
+        """Return the ranks among float64[n] scores in 0..1, n > 0; ties share the middle one.
 
         Example:
           >>> EmpiricalRank.of(np.array([0.2, 0.2, 0.6]))(np.array([0.0, 0.2, 0.6, 1.0])).tolist()
@@ -43,7 +43,7 @@ class EmpiricalRank:
         )
 
     def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The ranks in 0..1 of float64[n] scores in 0..1."""
+        """Return the ranks in 0..1 of float64[n] scores in 0..1."""
         return np.interp(scores, self.scores, self.ranks)
 
 

@@ -47,12 +47,12 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator, ABC):
         return np.column_stack([1 - scores, scores])
 
     def member_scores(self, matrix: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-        """What each fitted member says: float64[n] each."""
+        """Return what each fitted member says: float64[n] each."""
         return [predict_scores(member, matrix) for _, member in self.members_]
 
     @abstractmethod
     def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-        """The ensemble's score in 0..1 of each row, from float64[n] of each member.
+        """Return the ensemble's score in 0..1 of each row, from float64[n] of each member.
 
         A row's score depends on no other row.
         """

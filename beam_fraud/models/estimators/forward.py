@@ -14,7 +14,7 @@ from beam_fraud.models.predict import predict_scores
 
 
 def forward_cuts(labels: npt.NDArray[np.int8], first: float, parts: int) -> list[int]:
-    """Where rows in time order are cut into what is fitted on first and what is scored then.
+    """Return where rows in time order are cut into what is fitted on first and what is scored then.
 
     Parts hold equal numbers of frauds and not of rows: a fit without any could not be made.
 

@@ -12,7 +12,7 @@ SMOOTHING = 1e-4
 
 
 def log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The log-odds of float64[n] scores in 0..1, from -9.2 to 9.2, rising with the score.
+    """Return the log-odds of float64[n] scores in 0..1, from -9.2 to 9.2, rising with the score.
 
     Smoothed and not clipped: clipped scores would be equal where they differ.
 
@@ -25,6 +25,6 @@ def log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def probability(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The score in 0..1 of float64[n] log-odds."""
+    """Return the score in 0..1 of float64[n] log-odds."""
     scores: npt.NDArray[np.float64] = expit(odds)
     return scores

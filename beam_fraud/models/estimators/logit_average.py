@@ -25,11 +25,10 @@ class LogitAverage(EnsembleClassifier):
         self.weights = weights
 
     def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-        """See `EnsembleClassifier`."""
         return mean_log_odds(scores, self.weights)
 
     def shares(self) -> list[float]:
-        """What each member counts, all together 1."""
+        """Return what each member counts, all together 1."""
         return [float(share) for share in _shares(self.weights, len(self.members_))]
 
 

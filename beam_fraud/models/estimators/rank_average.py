@@ -27,7 +27,6 @@ class RankAverage(EnsembleClassifier):
     """
 
     def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-        """See `EnsembleClassifier`."""
         total = np.zeros_like(scores[0])
         for rank, member in zip(self.ranks_, scores, strict=True):
             total += rank(member)

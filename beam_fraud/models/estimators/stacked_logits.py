@@ -35,7 +35,6 @@ class StackedLogits(EnsembleClassifier):
         self.parts = parts
 
     def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-        """See `EnsembleClassifier`."""
         # One by one: the sums of a matrix product depend on how many rows there are.
         total = np.full_like(scores[0], self.intercept_)
         for coefficient, member in zip(self.coefficients_, scores, strict=True):

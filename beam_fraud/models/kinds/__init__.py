@@ -42,7 +42,7 @@ KINDS: dict[str, ModelKind] = {
 
 
 def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
-    """The kind of this name.
+    """Return the kind of this name.
 
     Args:
       name: one of `KINDS`; of an ensemble, its members may follow, as in
@@ -64,7 +64,7 @@ def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
 
 
 def with_settings(kind: ModelKind, settings: Sequence[str]) -> ModelKind:
-    """A kind with other settings.
+    """Return a kind with other settings.
 
     Args:
       kind: where the rest comes from.

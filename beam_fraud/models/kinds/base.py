@@ -33,7 +33,7 @@ class ModelKind(ABC):
 
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """An unfitted scikit-learn classifier that takes NaN in any column.
+        """Return an unfitted scikit-learn classifier that takes NaN in any column.
 
         Only `fit` says all to it: which columns are categories, or what frauds weigh.
 
@@ -58,7 +58,7 @@ class ModelKind(ABC):
         return {}
 
     def with_part(self, name: str, part: ModelKind) -> Self:
-        """The kind with another part of this name."""
+        """Return the kind with another part of this name."""
         raise KeyError(name)
 
     @property
@@ -73,11 +73,11 @@ class ModelKind(ABC):
         return {**own, **inner}
 
     def with_values(self, **values: Any) -> Self:
-        """The kind with other values for some of its settings."""
+        """Return the kind with other values for some of its settings."""
         return replace(self, **values)
 
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
-        """An ensemble of other kinds.
+        """Return an ensemble of other kinds.
 
         Raises:
           UsageError: this kind is none.
@@ -85,7 +85,7 @@ class ModelKind(ABC):
         raise UsageError(f"--model {self.name}: has no members")
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
-        """A classifier fitted on rows of both classes, set to predict on one thread."""
+        """Return a classifier fitted on rows of both classes, set to predict on one thread."""
         model = self.estimator(rows, seed)
         with refused_settings(self.name):
             model.fit(rows.matrix, rows.labels)
@@ -93,7 +93,7 @@ class ModelKind(ABC):
         return model
 
     def files(self, model: Any) -> dict[str, bytes]:
-        """What goes into a bundle beside the model.
+        """Return what goes into a bundle beside the model.
 
         Args:
           model: as `fit` gave it.
@@ -155,12 +155,10 @@ class Wrapped(ModelKind):
         object.__setattr__(self, "space", self.kind.space)
 
     def check_packages(self) -> None:
-        """The kind's."""
         self.kind.check_packages()
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The kind's."""
         return self.kind.settings
 
     def with_values(self, **values: Any) -> Self:
@@ -168,9 +166,7 @@ class Wrapped(ModelKind):
         return replace(self, kind=self.kind.with_values(**values))
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The kind's own."""
         return self.kind.estimator(rows, seed)
 
     def files(self, model: Any) -> dict[str, bytes]:
-        """The kind's own."""
         return self.kind.files(model)

@@ -61,7 +61,7 @@ class Boosting(ModelKind):
 
     @abstractmethod
     def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
-        """The scores that a model of the first trees alone gives rows.
+        """Return the scores that a model of the first trees alone gives rows.
 
         Args:
           trees: how many, from 1 on.

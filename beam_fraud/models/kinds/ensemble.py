@@ -43,11 +43,11 @@ class Ensemble(ModelKind):
         return named
 
     def with_part(self, name: str, part: ModelKind) -> Self:
-        """The ensemble with another member of this name."""
+        """Return the ensemble with another member of this name."""
         return replace(self, members=tuple({**self.parts, name: part}.values()))
 
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
-        """The ensemble of these kinds.
+        """Return the ensemble of these kinds.
 
         Raises:
           UsageError: there are fewer than two.
@@ -69,7 +69,7 @@ class Ensemble(ModelKind):
     def _members_validated(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, list[npt.NDArray[np.float64]]]:
-        """The ensemble of the members with their chosen settings, and the scores of each."""
+        """Return the ensemble of the members with their chosen settings, and the scores of each."""
         results = [member.validate(train, valid, seed + i) for i, member in enumerate(self.members)]
         return (
             replace(self, members=tuple(member for member, _ in results)),
@@ -94,7 +94,7 @@ class RankAverage(Ensemble):
     name: ClassVar[str] = "rank_average"
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The average of members that are still to be fitted."""
+        """Return the average of members that are still to be fitted."""
         return Ranked(self._unfitted(rows, seed))
 
 
@@ -140,7 +140,7 @@ def _precision(
 
 
 def _grid(members: int, shares: int) -> Iterator[tuple[float, ...]]:
-    """All ways to give `shares` shares to members."""
+    """Yield all ways to give `shares` shares to members."""
     if members == 1:
         yield (shares / SHARES,)
         return
@@ -178,7 +178,7 @@ class Average(Ensemble):
             raise UsageError("--set weights: must be numbers from 0 on")
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The average of members that are still to be fitted."""
+        """Return the average of members that are still to be fitted."""
         return LogitAverage(self._unfitted(rows, seed), self.weights)
 
     def validate(
@@ -216,5 +216,5 @@ class Stacking(Ensemble):
             raise UsageError(f"--set folds={self.folds}: must be at least 1")
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The stack of members that are still to be fitted."""
+        """Return the stack of members that are still to be fitted."""
         return StackedLogits(self._unfitted(rows, seed), self.c, self.folds)

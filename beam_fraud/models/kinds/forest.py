@@ -41,7 +41,7 @@ class Forest(ModelKind):
     fit_jobs: int = -1
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The forest.
+        """Return the forest.
 
         Without weights frauds lie in leaves that are mostly genuine; with weights that make both
         classes equal, scores are high for far more rows than are frauds.

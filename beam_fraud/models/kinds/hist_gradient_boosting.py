@@ -73,7 +73,7 @@ class HistGradientBoosting(Boosting):
     fraud_weight: float = 1.0
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The boosting."""
+        """Return the boosting."""
         few = (np.nanmax(rows.matrix[:, i]) < MOST_CATEGORIES for i in rows.categorical)
         return HistGradientBoostingClassifier(
             max_iter=self.trees,
@@ -89,17 +89,15 @@ class HistGradientBoosting(Boosting):
         )
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
-        """A classifier fitted on rows of both classes, set to predict on one thread."""
+        """Return a classifier fitted on rows of both classes, set to predict on one thread."""
         # scikit-learn can't bin a column without a value; as a constant it is never split by.
         empty = np.isnan(rows.matrix).all(axis=0)
         matrix = np.where(empty, 0.0, rows.matrix) if empty.any() else rows.matrix
         return super().fit(replace(rows, matrix=matrix), seed)
 
     def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
-        """See `Boosting`."""
         for probabilities in model.staged_predict_proba(matrix):
             yield probabilities[:, 1]
 
     def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
-        """See `Boosting`."""
         return next(islice(self.stages(model, matrix), trees - 1, None))

@@ -83,7 +83,7 @@ class Keras(ModelKind):
         return {name: v for name, v in super().settings.items() if name != "validated"}
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The pipeline: numbers with training means and deviations, then the network."""
+        """Return the pipeline: numbers with training means and deviations, then the network."""
         return self._pipeline(rows, seed, "fitted")
 
     def validate(

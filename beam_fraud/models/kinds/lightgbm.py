@@ -59,7 +59,7 @@ class LightGBM(Boosting):
     fit_jobs: int = 0
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The boosting; which columns are categories is said when it is fitted.
+        """Return the boosting; which columns are categories is said when it is fitted.
 
         Raises:
           FraudError: lightgbm is not installed.
@@ -83,7 +83,7 @@ class LightGBM(Boosting):
         )
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
-        """A classifier fitted on rows of both classes, set to predict on one thread."""
+        """Return a classifier fitted on rows of both classes, set to predict on one thread."""
         model = self.estimator(rows, seed)
         with refused_settings(self.name):
             model.fit(rows.matrix, rows.labels, categorical_feature=list(rows.categorical))
@@ -101,6 +101,5 @@ class LightGBM(Boosting):
             yield total
 
     def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
-        """See `Boosting`."""
         found = model.predict_proba(matrix, num_iteration=trees)
         return np.ascontiguousarray(found[:, 1], dtype=np.float64)

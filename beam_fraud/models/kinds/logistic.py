@@ -34,7 +34,7 @@ class Logistic(ModelKind):
     max_iter: int = 1000
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The pipeline, imputation and scaling within it.
+        """Return the pipeline, imputation and scaling within it.
 
         Frauds weigh as much as genuine rows, or so few of them hardly move the regression: on the
         ULB transactions that is worth 0.1 of average precision. It makes scores large, too. In an

@@ -57,7 +57,7 @@ class MLP(ModelKind):
     max_categories: int = 100
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The pipeline, imputation and scaling within it; `fit` says what frauds weigh."""
+        """Return the pipeline, imputation and scaling within it; `fit` says what frauds weigh."""
         network = MLPClassifier(
             hidden_layer_sizes=(self.units,) * self.layers,
             alpha=self.alpha,
@@ -71,7 +71,7 @@ class MLP(ModelKind):
         return Pipeline(steps)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
-        """A classifier fitted on rows of both classes, set to predict on one thread.
+        """Return a classifier fitted on rows of both classes, set to predict on one thread.
 
         scikit-learn's perceptron takes no weights of classes, but of rows.
         """

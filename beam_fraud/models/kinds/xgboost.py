@@ -57,7 +57,7 @@ class XGBoost(Boosting):
     fit_jobs: int = 0
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The boosting.
+        """Return the boosting.
 
         Raises:
           FraudError: xgboost is not installed.
@@ -91,6 +91,5 @@ class XGBoost(Boosting):
             yield total
 
     def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
-        """See `Boosting`."""
         found = model.predict_proba(matrix, iteration_range=(0, trees))
         return np.ascontiguousarray(found[:, 1], dtype=np.float64)

@@ -13,7 +13,7 @@ from beam_fraud.models.network.fitting import Shape, State, keras_model, keras_o
 
 
 def empty_folder(path: str) -> Path:
-    """A directory without checkpoints: those of an earlier fit may be of more epochs.
+    """Return a directory without checkpoints: those of an earlier fit may be of more epochs.
 
     Raises:
       FraudError: it can't be written.
@@ -43,7 +43,7 @@ def write_checkpoint(folder: Path, epoch: int, shape: Shape, state: State) -> No
 
 
 def read_checkpoint(folder: Path, epoch: int) -> DenseNetwork:
-    """The network after an epoch; it takes what the steps before it in the pipeline give."""
+    """Return the network after an epoch; it takes what the steps before it in the pipeline give."""
     model: Any = keras_on_jax().keras.saving.load_model(folder / _name(f"{epoch:02}"))
     arrays = [np.asarray(array, dtype=np.float64) for array in model.get_weights()]
     return DenseNetwork(tuple(arrays[0::2]), tuple(arrays[1::2]))

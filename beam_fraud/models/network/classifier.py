@@ -140,7 +140,7 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
         return np.column_stack([1 - scores, scores])
 
     def predict(self, X: Floats) -> npt.NDArray[Any]:  # noqa: N803
-        """The likelier class of each row."""
+        """Return the likelier class of each row."""
         return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)])
 
     def _examples(

@@ -27,7 +27,7 @@ class DenseNetwork:
     biases: tuple[Floats, ...]
 
     def scores(self, matrix: Floats) -> Floats:
-        """The probabilities of fraud, float64[n], of float64[n, inputs] without NaN."""
+        """Return the probabilities of fraud, float64[n], of float64[n, inputs] without NaN."""
         logits = np.empty(len(matrix))
         for first in range(0, len(matrix), _TOGETHER):
             rows = matrix[first : first + _TOGETHER]

@@ -108,7 +108,7 @@ class State:
     optimizer: Any
 
     def network(self) -> DenseNetwork:
-        """The network as it is now."""
+        """Return the network as it is now."""
         arrays = [np.asarray(array, dtype=np.float64) for array in self.trainable]
         return DenseNetwork(tuple(arrays[0::2]), tuple(arrays[1::2]))
 
@@ -164,7 +164,7 @@ def fit_epochs(
 
 
 def keras_model(shape: Shape) -> Any:
-    """The model as Keras has it, all of its arrays 0."""
+    """Return the model as Keras has it, all of its arrays 0."""
     keras = keras_on_jax().keras
     layers = [keras.Input((shape.inputs,))]
     for i in range(shape.layers):
@@ -192,7 +192,7 @@ class CompiledNetwork:
     forward: Callable[..., Any]
 
     def initial(self, random: np.random.Generator, learning_rate: float) -> State:
-        """A network as Keras sets it up: Glorot's uniform kernels, biases of 0."""
+        """Return a network as Keras sets it up: Glorot's uniform kernels, biases of 0."""
         trainable = []
         for inputs, outputs in pairwise(self.widths):
             bound = np.sqrt(6 / (inputs + outputs))
@@ -235,7 +235,7 @@ class CompiledNetwork:
 
 @lru_cache(maxsize=_KEPT)
 def compiled_network(shape: Shape) -> CompiledNetwork:
-    """The functions of a shape, compiled when they are first called.
+    """Return the functions of a shape, compiled when they are first called.
 
     Raises:
       FraudError: Keras or JAX is not installed, or Keras runs on something else.

@@ -41,7 +41,7 @@ class Counted:
         return f"{self.tp} of {self.tp + self.fn} frauds flagged and {self.fp} genuine rows"
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The figures by name, JSON-compatible."""
+        """Return the figures by name, JSON-compatible."""
         return {**vars(self), "precision": self.precision, "recall": self.recall}
 
 
@@ -67,7 +67,7 @@ class Epoch:
         return f"{seen}; validation: loss {self.validation.loss:.3g}, {self.validation}{ranked}"
 
     def to_dict(self) -> dict[str, object]:
-        """The figures by name, JSON-compatible."""
+        """Return the figures by name, JSON-compatible."""
         validation = self.validation and self.validation.to_dict()
         return {
             "epoch": self.epoch,
@@ -88,7 +88,7 @@ def count(labels: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> C
 
 
 def encode_history(validated: tuple[Epoch, ...], fitted: tuple[Epoch, ...]) -> bytes:
-    """The epochs of both fits as JSON.
+    """Return the epochs of both fits as JSON.
 
     Args:
       validated: of the fit beside which the validation rows were looked at.

@@ -145,7 +145,7 @@ _OPTIONAL = {
 
 
 def converters_for(model: Any) -> tuple[dict[type, Any], dict[type, Any]]:
-    """What is to be converted here of a model.
+    """Return what is to be converted here of a model.
 
     Args:
       model: a fitted classifier, or a pipeline that ends in one.

@@ -71,7 +71,7 @@ def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
 
 
 def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.Generator) -> Floats:
-    """The rows with one value each at a threshold, or at the nearest number to it."""
+    """Return the rows with one value each at a threshold, or at the nearest number to it."""
     if not edges:
         return usual[:0]
     rows = usual.copy()
@@ -164,7 +164,7 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
 
 
 def _scored(model: Any, rows: Floats) -> tuple[Floats, Floats]:
-    """The rows that the model can score, and its scores; an imported one may take no NaN."""
+    """Return the rows that the model can score, and its scores; an imported one may take no NaN."""
     try:
         return rows, predict_scores(model, rows)
     except ValueError:

@@ -72,11 +72,11 @@ class Nodes:
         self.add("ArgMax", probabilities, out=label, axis=1, keepdims=0)
 
     def numbers(self, values: npt.NDArray[np.float64]) -> str:
-        """A constant of float64."""
+        """Return a constant of float64."""
         return self._constant(np.asarray(values, dtype=np.float64), self._types.DOUBLE)
 
     def whole(self, values: list[int]) -> str:
-        """A constant of int64[n]."""
+        """Return a constant of int64[n]."""
         return self._constant(np.asarray(values, dtype=np.int64), self._types.INT64)
 
     def _constant(self, values: npt.NDArray[Any], kind: int) -> str:

@@ -63,7 +63,7 @@ Tree = Sequence[Leaf | Split]
 
 
 def tree_attributes(trees: Iterable[Tree]) -> dict[str, Any]:
-    """The attributes of an operator whose output is the sum of what the trees give a row.
+    """Return the attributes of an operator whose output is the sum of what the trees give a row.
 
     Args:
       trees: each of one node or more.
@@ -128,7 +128,7 @@ class _Table:
                 self.fails.append(places[node.fails])
 
     def members(self, tensor: Any) -> dict[str, Any]:
-        """The sets of all splits by one, a NaN behind each; nothing if there are none."""
+        """Return the sets of all splits by one, a NaN behind each; nothing if there are none."""
         sets = [s.threshold for s in self.splits if isinstance(s.threshold, tuple)]
         if not sets:
             return {}
@@ -136,7 +136,7 @@ class _Table:
 
 
 def forest_trees(model: Any) -> list[Tree]:
-    """The trees of a fitted forest, or of one tree; the sum of what they give is the score.
+    """Return the trees of a fitted forest, or of one tree; the sum of what they give is the score.
 
     Args:
       model: whose trees compare float32 values with float64 thresholds.
@@ -248,7 +248,7 @@ def _append(node: dict[str, Any], nodes: list[Leaf | Split]) -> int:
 
 
 def xgboost_trees(model: Any) -> list[Tree]:
-    """The trees of a fitted `XGBClassifier`; what they give sums up to log-odds.
+    """Return the trees of a fitted `XGBClassifier`; what they give sums up to log-odds.
 
     They compare float32 values with float32 thresholds.
 
@@ -300,7 +300,7 @@ Converter = Callable[[Any, Any, Any], None]
 
 
 def tree_converter(read: Callable[[Any], list[Tree]], *, log_odds: bool, single: bool) -> Converter:
-    """A converter of a kind of classifier.
+    """Return a converter of a kind of classifier.
 
     Args:
       read: its trees, from the fitted classifier.

@@ -25,12 +25,12 @@ COMPARE = "compare"
 
 
 def candidates(text: str | None) -> tuple[Resampler, ...]:
-    """What `--resample` asks to be compared; nothing unless it is `compare`."""
+    """Return what `--resample` asks to be compared; nothing unless it is `compare`."""
     return tuple(RESAMPLERS.values()) if text == COMPARE else ()
 
 
 def resampled(kind: ModelKind, text: str | None) -> ModelKind:
-    """A kind whose rows are resampled as the command line asks for.
+    """Return a kind whose rows are resampled as the command line asks for.
 
     Args:
       kind: what is trained.

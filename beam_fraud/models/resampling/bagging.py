@@ -41,7 +41,7 @@ class BalancedBagging(Resampler):
         return Under(self.frauds_per_genuine).resample(rows, seed)
 
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
-        """The mean of the members, corrected."""
+        """Return the mean of the members, corrected."""
         self.check(rows)
         bagging = self.library("ensemble").BalancedBaggingClassifier(
             estimator=_KindClassifier(kind, rows.categorical),
@@ -91,5 +91,5 @@ class _KindClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, matrix: Floats) -> npt.NDArray[np.int64]:
-        """The likelier class of each row, int64[n]; bagging insists on it."""
+        """Return the likelier class of each row, int64[n]; bagging insists on it."""
         return np.asarray(self.model_.predict(matrix))

@@ -44,7 +44,7 @@ class Resampler(ABC):
         """
 
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
-        """A classifier fitted on resampled rows; it can do without imbalanced-learn."""
+        """Return a classifier fitted on resampled rows; it can do without imbalanced-learn."""
         return kind.fit(self.resample(rows, seed), seed)
 
     def validate(
@@ -71,7 +71,7 @@ class Resampler(ABC):
         return kind.validate(resampled, valid, seed)
 
     def files(self, kind: ModelKind, model: Any) -> dict[str, bytes]:
-        """What goes into a bundle beside a model that `fit` has made."""
+        """Return what goes into a bundle beside a model that `fit` has made."""
         return kind.files(model)
 
     def check(self, rows: LabelledRows) -> None:
@@ -97,7 +97,7 @@ class Resampler(ABC):
         return getattr(self, "frauds_per_genuine", None)
 
     def with_ratio(self, ratio: float) -> Resampler:
-        """The same with another ratio.
+        """Return the same with another ratio.
 
         Raises:
           ValueError: it has none.
@@ -120,7 +120,7 @@ class Resampler(ABC):
         need_extras(["imblearn"], f"{OPTION} {self.name}")
 
     def library(self, module: str) -> ModuleType:
-        """A module of imbalanced-learn.
+        """Return a module of imbalanced-learn.
 
         Raises:
           FraudError: it isn't installed.

@@ -43,7 +43,7 @@ def neighbour_columns(rows: LabelledRows) -> Any:
 
 
 def keep_by_neighbours(rows: LabelledRows, library: Any, sampler: Any) -> LabelledRows:
-    """The rows that a cleaning sampler keeps, as they were.
+    """Return the rows that a cleaning sampler keeps, as they were.
 
     Args:
       rows: numbers and category codes, NaN allowed.

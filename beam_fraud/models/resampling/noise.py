@@ -26,7 +26,7 @@ class WeightedPrecision:
         self._last_of_tie = np.append(np.flatnonzero(np.diff(scores[self._order])), len(scores) - 1)
 
     def __call__(self, weights: npt.NDArray[np.int64]) -> float:
-        """The average precision where row i counts `weights[i]` times, int64[n]."""
+        """Return the average precision where row i counts `weights[i]` times, int64[n]."""
         counts = weights[self._order]
         flagged = np.cumsum(counts)[self._last_of_tie]
         caught = np.cumsum(np.where(self._frauds, counts, 0))[self._last_of_tie]
@@ -41,7 +41,7 @@ def gain_interval(
     after: Sequence[npt.NDArray[np.float64]],
     seed: int,
 ) -> tuple[float, float]:
-    """How much average precision is gained by other scores of the same rows.
+    """Return how much average precision is gained by other scores of the same rows.
 
     Rows are drawn with replacement, frauds and genuine rows apart so that each draw has as many of
     both, and both lists of scores are measured on the same draw: what makes a draw easy or hard

@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def corrected(scores: Floats, kept: float) -> Floats:
-    """The probability of fraud among all rows, from the one among those that were kept.
+    """Return the probability of fraud among all rows, from the one among those that were kept.
 
     p = b s / (b s - s + 1), with b the share of genuine rows that was kept: the odds times b.
     Dal Pozzolo, Caelen, Johnson and Bontempi: Calibrating probability with undersampling for

@@ -36,11 +36,11 @@ class Resampled(Wrapped):
         return {**self.kind.settings, "resample": str(self.resampler)}
 
     def files(self, model: Any) -> dict[str, bytes]:
-        """The kind's own, if the model is one of the kind."""
+        """Return the kind's own, if the model is one of the kind."""
         return self.resampler.files(self.kind, model)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
-        """A classifier fitted on resampled rows."""
+        """Return a classifier fitted on resampled rows."""
         return self.resampler.fit(self.kind, rows, seed)
 
     def validate(
@@ -54,7 +54,7 @@ class Resampled(Wrapped):
 
 
 def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
-    """A kind whose rows are resampled; every member's own where the kind is an ensemble.
+    """Return a kind whose rows are resampled; every member's own where the kind is an ensemble.
 
     An ensemble needs the rows as they are: stacking learns in the order of time, in which what is
     made up has no place.
@@ -75,7 +75,7 @@ def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
 
 
 def resamplers_of(kind: ModelKind) -> tuple[Resampler, ...]:
-    """The resamplers that `with_resampler` gave a kind and its members, each once."""
+    """Return the resamplers that `with_resampler` gave a kind and its members, each once."""
     own = (kind.resampler,) if isinstance(kind, Resampled) else ()
     inner = (found for part in kind.parts.values() for found in resamplers_of(part))
     return tuple(dict.fromkeys((*own, *inner)))

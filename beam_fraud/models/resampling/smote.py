@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) -> LabelledRows:
-    """The rows as they were, then the frauds that a sampler has made up.
+    """Return the rows as they were, then the frauds that a sampler has made up.
 
     A sampler sees numbers that are imputed and scaled, then the category codes. Interpolating
     commutes with scaling, so what it makes is scaled back and the model needs no step before it.
@@ -108,7 +108,7 @@ class Smote(Resampler):
     neighbours: int = 5
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """The rows, then made-up frauds."""
+        """Return the rows, then made-up frauds."""
         self.check(rows)
         over = self.library("over_sampling")
         settings = {
@@ -142,7 +142,7 @@ class SmoteEnn(Resampler):
     neighbours: int = 3
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """The rows and made-up frauds that are left."""
+        """Return the rows and made-up frauds that are left."""
         self.check(rows)
         # Not the library's own SMOTEENN: between its two steps codes have to become columns.
         smoted = Smote(self.frauds_per_genuine).resample(rows, seed)
@@ -171,7 +171,7 @@ class Adasyn(Resampler):
     neighbours: int = 5
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """The rows, then made-up frauds."""
+        """Return the rows, then made-up frauds."""
         if rows.categorical:
             raise FraudError(
                 f"{OPTION} {self}: there is nothing between two categories, and the schema has "

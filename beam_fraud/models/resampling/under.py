@@ -30,7 +30,7 @@ class Under(Resampler):
     frauds_per_genuine: float = 0.1
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """The rows that are left, in the order they were."""
+        """Return the rows that are left, in the order they were."""
         self.check(rows)
         sampler = self.library("under_sampling").RandomUnderSampler(
             sampling_strategy=self.frauds_per_genuine, random_state=seed
@@ -40,7 +40,7 @@ class Under(Resampler):
         return rows.take(np.sort(sampler.sample_indices_))
 
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
-        """A classifier whose probabilities are those of all rows."""
+        """Return a classifier whose probabilities are those of all rows."""
         left = self.resample(rows, seed)
         return PriorCorrected(kind.fit(left, seed), _kept(left, rows))
 
@@ -58,7 +58,7 @@ class Under(Resampler):
 
 
 def _kept(left: LabelledRows, rows: LabelledRows) -> float:
-    """The share of the genuine rows that is left."""
+    """Return the share of the genuine rows that is left."""
     return float(np.sum(left.labels == 0) / np.sum(rows.labels == 0))
 
 
@@ -77,7 +77,7 @@ class Tomek(Resampler):
     )
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """The rows without those genuine ones."""
+        """Return the rows without those genuine ones."""
         prepared = neighbour_columns(rows).fit_transform(rows.matrix)
         return rows.take(np.setdiff1d(np.arange(len(rows.labels)), linked(prepared, rows.labels)))
 

@@ -14,7 +14,7 @@ DIGITS = 4
 
 
 def tuned_settings(kind: ModelKind, fixed: frozenset[str]) -> Space:
-    """Which settings are looked for, and where.
+    """Return which settings are looked for, and where.
 
     Args:
       kind: what is tuned.
@@ -35,7 +35,7 @@ def tuned_settings(kind: ModelKind, fixed: frozenset[str]) -> Space:
 
 
 def distributions(space: Space) -> dict[str, Any]:
-    """The same as `optuna.distributions` has it."""
+    """Return the same as `optuna.distributions` has it."""
     known = extra_module("optuna.distributions", "--tune")
     made = {}
     for name, where in space.items():

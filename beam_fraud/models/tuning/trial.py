@@ -57,7 +57,7 @@ class Tuned:
     trials: tuple[Trial, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """What was asked for and found, with the best trials, as JSON-compatible values."""
+        """Return what was asked for and found, with the best trials, as JSON-compatible values."""
         best = best_trials(self.trials)
         return {
             "asked": self.tuning.trials,
@@ -86,5 +86,5 @@ def best_trials(trials: Sequence[Trial], most: int = LISTED) -> list[Trial]:
 
 
 def settings_text(trial: Trial) -> str:
-    """The settings of a trial as `--set` would take them, in one line."""
+    """Return the settings of a trial as `--set` would take them, in one line."""
     return ", ".join(f"{name}={value}" for name, value in trial.settings.items())

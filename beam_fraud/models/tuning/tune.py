@@ -23,7 +23,7 @@ from beam_fraud.monitoring.activity import doing
 
 
 def fingerprint(recipe: str, rows: FoldRows) -> str:
-    """A digest of all that the figures of trials depend on.
+    """Return a digest of all that the figures of trials depend on.
 
     Args:
       recipe: what is tuned and how, in any form that is the same for the same.
@@ -82,7 +82,7 @@ class Search:
     space: Space
 
     def trials(self) -> tuple[Trial, ...]:
-        """The trials so far, without those that were interrupted."""
+        """Return the trials so far, without those that were interrupted."""
         return tuple(
             Trial(
                 number=number,

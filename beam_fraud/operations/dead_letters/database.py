@@ -91,5 +91,5 @@ class DeadLetterTable:
         return {}
 
     def describe(self) -> str:
-        """The database URL without its password."""
+        """Return the database URL without its password."""
         return f"{DEAD_LETTERS.name} of {masked(self.url)}"

@@ -73,7 +73,7 @@ class DeadLetterDirectory:
         return read_headers(self.directory)
 
     def describe(self) -> str:
-        """The directory."""
+        """Return the directory."""
         return str(self.directory)
 
     def _replayed(self) -> dict[str, npt.NDArray[np.int64]]:

@@ -84,7 +84,7 @@ def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 
 def read_repaired(file: Path) -> Iterator[Repaired]:
-    """The records of a repaired file, line by line; empty lines are passed over.
+    """Yield the records of a repaired file, line by line; empty lines are passed over.
 
     Raises:
       FraudError: the file cannot be read, or a line is not as `write_json_lines` writes it.

@@ -143,12 +143,12 @@ class StagedReplay:
                 connection.execute("INSERT INTO sources VALUES (?, ?, ?)", (source, header, rows))
 
     def sources(self) -> list[str]:
-        """The sources of all that was taken."""
+        """Return the sources of all that was taken."""
         with reading(self.path) as connection:
             return [source for (source,) in connection.execute("SELECT source FROM sources")]
 
     def payloads(self) -> Iterator[bytes]:
-        """All records that were taken, by source and position."""
+        """Yield all records that were taken, by source and position."""
         query = "SELECT payload FROM records ORDER BY source, position"
         with reading(self.path) as connection:
             for (payload,) in connection.execute(query):

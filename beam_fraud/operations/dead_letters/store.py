@@ -48,11 +48,11 @@ class DeadLetters(Protocol):
         """Sources that are CSV to their headers, as far as they are known."""
 
     def describe(self) -> str:
-        """The place, for messages."""
+        """Return the place, for messages."""
 
 
 def undelivered_rows(out: Path) -> int:
-    """How many rows wait under `out`.
+    """Return how many rows wait under `out`.
 
     Raises:
       FraudError: a file there cannot be read.

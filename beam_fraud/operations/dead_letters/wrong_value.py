@@ -16,7 +16,7 @@ _LONGEST = 60
 
 
 def wrong_value(reason: str, detail: str, record: bytes | None, header: str | None) -> str | None:
-    r"""The value that is wrong, quoted and on one line; None where there is none to be told.
+    r"""Return the value that is wrong, quoted and on one line; None where there is none to be told.
 
     Args:
       reason: of the dead letter.
@@ -43,7 +43,7 @@ def wrong_value(reason: str, detail: str, record: bytes | None, header: str | No
 
 
 def _fields(record: bytes, column: str, header: str | None) -> Mapping[str, object]:
-    """The fields of a record by name; none if it cannot be read."""
+    """Return the fields of a record by name; none if it cannot be read."""
     if header is None:
         try:
             found = msgspec.json.decode(record)

@@ -24,22 +24,22 @@ class Check:
 
 
 def ok(name: str, found: str) -> Check:
-    """All is well."""
+    """Return all is well."""
     return Check(name, "ok", found)
 
 
 def warning(name: str, found: str, fix: str) -> Check:
-    """A pipeline may suffer from it."""
+    """Return a pipeline may suffer from it."""
     return Check(name, "warning", found, fix)
 
 
 def failed(name: str, found: str, fix: str) -> Check:
-    """A pipeline fails of it."""
+    """Return a pipeline fails of it."""
     return Check(name, "failed", found, fix)
 
 
 def tried(name: str, look: Callable[[], str | Check]) -> Check:
-    """What a look gives; where it refuses, its line is cut into what was found and the fix.
+    """Return what a look gives; where it refuses, its line is cut into what was found and the fix.
 
     Args:
       name: of the check.
@@ -53,7 +53,7 @@ def tried(name: str, look: Callable[[], str | Check]) -> Check:
 
 
 def refused(name: str, error: FraudError) -> Check:
-    """A check that has failed with a line of this package.
+    """Return a check that has failed with a line of this package.
 
     >>> refused("model", FraudError("b: was changed; write it again"))
     Check(name='model', state='failed', found='b: was changed', fix='write it again')

@@ -49,7 +49,7 @@ def check_flink(
 
 
 def check_version(version: str, where: str) -> Check:
-    """Whether Beam has a job server for a version of Flink."""
+    """Return whether Beam has a job server for a version of Flink."""
     minor, known = ".".join(version.split(".")[:2]), FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
     if minor not in known:
         fix = f"take one of Flink {', '.join(known)}"
@@ -58,7 +58,7 @@ def check_version(version: str, where: str) -> Check:
 
 
 def check_slots(overview: Mapping[str, int], parallelism: int) -> Check:
-    """Whether a job of a parallelism finds its slots.
+    """Return whether a job of a parallelism finds its slots.
 
     Args:
       overview: what `/overview` says.
@@ -83,7 +83,7 @@ def check_slots(overview: Mapping[str, int], parallelism: int) -> Check:
 def check_checkpoints(
     place: str | None, config: Mapping[str, str], *, streaming: bool, here: bool
 ) -> Check:
-    """Whether checkpoints go to a file system.
+    """Return whether checkpoints go to a file system.
 
     Args:
       place: their directory as Flink has it, or None.
@@ -126,7 +126,7 @@ def check_state(config: Mapping[str, str]) -> Check:
 
 
 def check_restarts(config: Mapping[str, str]) -> Check:
-    """Whether a worker that fails ends the job."""
+    """Return whether a worker that fails ends the job."""
     strategy = _first(config, _RESTART)
     if strategy in ("none", "off", "disable"):
         fix = "set restart-strategy.type: exponential-delay"
@@ -135,7 +135,7 @@ def check_restarts(config: Mapping[str, str]) -> Check:
 
 
 def check_growth(jar: str | None, server: Address | None) -> Check:
-    """Whether a stream grows without end by its job server, also an idle one.
+    """Return whether a stream grows without end by its job server, also an idle one.
 
     Args:
       jar: `--flink_job_server_jar`, or None.

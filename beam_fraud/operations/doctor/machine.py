@@ -27,7 +27,7 @@ _OF_DEVELOPERS = {"dev", "bench"}
 
 
 def check_packages() -> list[Check]:
-    """Whether what this package requires is installed, and which extras are."""
+    """Return whether what this package requires is installed, and which extras are."""
     told = ", ".join(f"{name} {_installed(name) or 'missing'}" for name in _TOLD)
     found = f"Python {platform.python_version()}, {_PACKAGE} {__version__}, {told}"
     try:
@@ -70,7 +70,7 @@ def _needed(requirement: Requirement, extra: str = "") -> bool:
 
 
 def _met(requirement: Requirement) -> bool:
-    """Whether a package is there, with what its own extras bring."""
+    """Return whether a package is there, with what its own extras bring."""
     found = _installed(requirement.name)
     if found is None or not requirement.specifier.contains(found, prereleases=True):
         return False
@@ -95,13 +95,13 @@ _LITTLE = 2 << 30
 
 
 def nearest_directory(out: str) -> Path:
-    """The directory that is there already, of those on the way to `out`."""
+    """Return the directory that is there already, of those on the way to `out`."""
     path = Path(out).absolute()
     return next(place for place in (path, *path.parents) if place.exists())
 
 
 def check_disk(out: str) -> Check:
-    """Whether there is room at a directory, which may have to be made yet."""
+    """Return whether there is room at a directory, which may have to be made yet."""
     if is_url(out):
         return ok("--out", f"{out}: no disk of this machine")
     there = nearest_directory(out)
@@ -117,7 +117,7 @@ def check_disk(out: str) -> Check:
 
 
 def check_bundle(path: str) -> Check:
-    """Whether a bundle is whole, opens, and was saved by the versions that are here.
+    """Return whether a bundle is whole, opens, and was saved by the versions that are here.
 
     Raises:
       FraudError: it does not open.
@@ -136,7 +136,7 @@ def check_bundle(path: str) -> Check:
 
 
 def check_kafka(settings: KafkaSettings, topics: Sequence[str]) -> list[Check]:
-    """Whether a broker answers, and has the topics.
+    """Return whether a broker answers, and has the topics.
 
     Raises:
       UsageError: a property is wrong.

@@ -18,7 +18,7 @@ _BUILT_FROM = re.compile(rb"mod\tgithub\.com/apache/beam/sdks/v2\t(\S+)")
 
 
 def check_prism(options: PipelineOptions) -> Check:
-    """Whether there is a Prism, made from the same Beam as the installed one.
+    """Return whether there is a Prism, made from the same Beam as the installed one.
 
     Raises:
       FraudError: there is none.

@@ -87,7 +87,7 @@ def probe(
     out: str | None,
     seconds: float,
 ) -> Report:
-    """What a worker reports of itself, by a pipeline that is run for it.
+    """Return what a worker reports of itself, by a pipeline that is run for it.
 
     Args:
       options: Beam's; the pipeline runs as they say.
@@ -122,7 +122,7 @@ def probe(
 
 
 def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
-    """What a worker does.
+    """Return what a worker does.
 
     It travels as it is, and not by the name of a module: workers may not have this package, and
     some runners wait for ever for one that cannot even open what it is to do.
@@ -196,7 +196,7 @@ def _installed(name: str) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """What was raised in the end, of all that a runner's text holds."""
+    """Return what was raised in the end, of all that a runner's text holds."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if "Error: " in line or "Exception: " in line]
     chosen = (raised or lines or [type(error).__name__])[-1]

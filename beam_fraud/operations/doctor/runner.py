@@ -29,7 +29,7 @@ WORKER_POOL = "worker pool"
 
 
 def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
-    """Whether a pool takes calls.
+    """Return whether a pool takes calls.
 
     Args:
       pool: as task managers are told it.
@@ -49,7 +49,7 @@ def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
 
 
 def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1) -> Iterator[Check]:
-    """All that can be looked at without running a pipeline, as it is found.
+    """Yield all that can be looked at without running a pipeline, as it is found.
 
     Args:
       options: Beam's.
@@ -113,7 +113,7 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
 
 
 def flink_of(options: PipelineOptions) -> FlinkRest | None:
-    """The cluster that a pipeline goes to; None if that is none of Flink or is not told."""
+    """Return the cluster that a pipeline goes to; None if that is none of Flink or is not told."""
     if not runner_of(options).may_be_flink:
         return None
     master = flink_master(options)
@@ -126,7 +126,7 @@ def _job_server(server: Address) -> str:
 
 
 def _options(options: PipelineOptions, runner: Runner, *, streaming: bool, workers: int) -> Check:
-    """The last of the checks: it asks all of the above once more."""
+    """Return the last of the checks: it asks all of the above once more."""
     what = "a stream" if streaming else "files"
     try:
         refuse_unsupported(options, streaming=streaming, workers=workers)
@@ -144,7 +144,7 @@ def _options(options: PipelineOptions, runner: Runner, *, streaming: bool, worke
 
 
 def _credentials() -> Check:
-    """Where Google's libraries would find a login; none is tried."""
+    """Return where Google's libraries would find a login; none is tried."""
     name = "credentials"
     file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if file is not None:

@@ -52,7 +52,7 @@ def _without_a_slot(options: PipelineOptions) -> Check | None:
 
 
 def compared(here: Report, there: Report, model: str | None, out: str | None) -> list[Check]:
-    """What differs between this process and a worker.
+    """Return what differs between this process and a worker.
 
     Args:
       here: report of this process.

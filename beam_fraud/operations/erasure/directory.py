@@ -73,7 +73,7 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
 
 
 def keeps_a_state(out: Path) -> bool:
-    """Whether a stream keeps accounts there that its windows still reach."""
+    """Return whether a stream keeps accounts there that its windows still reach."""
     return StreamOutputs(out).checkpoint.exists()
 
 

@@ -77,7 +77,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
-    """What is left of a line, nothing or a line, and how much went."""
+    """Return what is left of a line, nothing or a line, and how much went."""
     try:
         told = msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeError):
@@ -95,7 +95,7 @@ def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
 
 
 def _goes(alert: object, subject: Subject) -> bool:
-    """Whether an alert, with the fields that its channel was to tell, is of the subject."""
+    """Return whether an alert, with the fields that its channel was to tell, is of the subject."""
     if not isinstance(alert, dict):
         return False
     if isinstance(subject, Before):

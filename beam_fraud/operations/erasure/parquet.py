@@ -56,7 +56,7 @@ def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = Fals
 
 
 def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
-    """The same for the files of dead letters in a directory.
+    """Return the same for the files of dead letters in a directory.
 
     Dead letters have no time that could be trusted: their age is that of their file.
     """

@@ -36,7 +36,7 @@ class Erasure:
 
     @classmethod
     def of(cls, erasure_id: str, subject: Subject) -> Erasure:
-        """The erasure of a subject, which begins now."""
+        """Return the erasure of a subject, which begins now."""
         if isinstance(subject, Accounts):
             told = " ".join(subject.pseudonyms) or None
         else:

@@ -15,7 +15,7 @@ _JOINT = rb"[.+-]"
 
 
 def token_pattern(ids: Sequence[str]) -> re.Pattern[bytes]:
-    r"""A pattern that finds any of `ids` as a whole word, however JSON or CSV may spell it.
+    r"""Return a pattern that finds any of `ids` as a whole word, however JSON or CSV may spell it.
 
     A word that only looks like one, such as an equal amount, is found as well: whoever deletes
     rather deletes a bad record too much than one too few.
@@ -69,7 +69,7 @@ class Accounts:
     known: set[str] = field(default_factory=set, compare=False)
 
     def __repr__(self) -> str:
-        """How many they are."""
+        """Return how many they are."""
         return f"Accounts(<{len(self.ids)} ids>)"
 
     @property
@@ -92,7 +92,7 @@ class Accounts:
         self.known.update(self._id_of[name] for name in names)
 
     def are_in(self, record: bytes) -> bool:
-        """Whether a record holds an id or a pseudonym; note all that it holds."""
+        """Return whether a record holds an id or a pseudonym; note all that it holds."""
         if not self.tokens.search(record):
             return False
         self.known.update(id for id in self.unknown if self._tokens_of[id].search(record))

@@ -15,7 +15,7 @@ _MOST = 600
 
 
 def dataflow_failure(options: PipelineOptions, error: Exception) -> FraudError | None:
-    """What a user is told; None for another runner, and for what is a bug of this program.
+    """Return what a user is told; None for another runner, and for what is a bug of this program.
 
     An error of this package that a worker has raised is found by its own line in the text, so it
     is left alone.

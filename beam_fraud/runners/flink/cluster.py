@@ -110,7 +110,7 @@ def warn_of_growth(options: PipelineOptions) -> None:
 
 
 def stream_grows(jar: str) -> bool | None:
-    """Whether a stream by a job server leaves a state for each bundle.
+    """Return whether a stream by a job server leaves a state for each bundle.
 
     Args:
       jar: the job server.

@@ -20,7 +20,7 @@ _REFUSED = re.compile(r"Caused by: [^\n]*?((?:Connection refused|connection time
 
 
 def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | None:
-    """What a user is told; None for what Flink does not say.
+    """Return what a user is told; None for what Flink does not say.
 
     Args:
       options: Beam's, of the call.

@@ -167,7 +167,7 @@ class FlinkJob(PipelineResult):
             _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
 
     def _restored(self) -> str:
-        """The savepoint or checkpoint that the job began with, or ""."""
+        """Return the savepoint or checkpoint that the job began with, or ""."""
         try:
             for job in self._running():
                 restored = self._ask("GET", f"/jobs/{job}/checkpoints")["latest"].get("restored")
@@ -179,7 +179,7 @@ class FlinkJob(PipelineResult):
         return str(self._options.get_all_options(drop_default=True).get("savepoint_path", ""))
 
     def _phase(self) -> str:
-        """What the tasks of a job wait for that does not run, or ""."""
+        """Return what the tasks of a job wait for that does not run, or ""."""
         for job in self._running():
             told = self._ask("GET", f"/jobs/{job}")
             tasks = Counter[str]()
@@ -196,7 +196,7 @@ class FlinkJob(PipelineResult):
         return ""
 
     def _savepoint(self, job: str) -> str:
-        """Where it is.
+        """Return where it is.
 
         Raises:
           Exception: there is none, for the reason in its text.
@@ -226,7 +226,7 @@ class FlinkJob(PipelineResult):
             _LOG.info("to go on where it stopped, give --savepoint_path=%s", kept)
 
     def _newest_kept(self) -> str:
-        """The last savepoint or checkpoint of a stream that was not told to end, or ""."""
+        """Return the last savepoint or checkpoint of a stream that was not told to end, or ""."""
         kept = list[tuple[int, str]]()
         for job in self._jobs():
             latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
@@ -260,7 +260,7 @@ class FlinkJob(PipelineResult):
         return [str(job["jid"]) for job in self._jobs() if job["end-time"] < 0]
 
     def _jobs(self) -> list[dict[str, Any]]:
-        """What Flink says of it, whether it runs or has ended."""
+        """Return what Flink says of it, whether it runs or has ended."""
         jobs = self._ask("GET", "/jobs/overview")["jobs"]
         return [job for job in jobs if job["name"] == self._name]
 
@@ -272,7 +272,7 @@ class FlinkJob(PipelineResult):
 
 
 def _address(options: PipelineOptions) -> str | None:
-    """The URL of Flink's REST API, if the call says where it is."""
+    """Return the URL of Flink's REST API, if the call says where it is."""
     master = str(options.view_as(FlinkRunnerOptions).flink_master or "")
     if not master or master.startswith("["):
         return None

@@ -15,7 +15,7 @@ _REST_PORT = 8081
 
 
 def flink_master(options: PipelineOptions) -> Address | None:
-    """Where Flink's REST API is, or None if only the job server knows.
+    """Return where Flink's REST API is, or None if only the job server knows.
 
     Raises:
       UsageError: `--flink_master` is no address.

@@ -24,7 +24,7 @@ class FlinkRest:
     scheme: str = "http"
 
     def get(self, path: str) -> Any:
-        """What it answers to a path such as `/overview`, decoded.
+        """Return what it answers to a path such as `/overview`, decoded.
 
         Raises:
           FraudError: it does not, or not as Flink does.

@@ -27,7 +27,7 @@ _NOTES = "submission_environment_dependencies.txt"
 
 
 def provided(endpoint: str, worker_id: str) -> Any:
-    """What a runner provides for a worker: Beam's ProvisionInfo.
+    """Return what a runner provides for a worker: Beam's ProvisionInfo.
 
     Args:
       endpoint: Of its provision service, "HOST:PORT".
@@ -46,7 +46,7 @@ def provided(endpoint: str, worker_id: str) -> Any:
 
 
 def environment(request: Any, info: Any) -> dict[str, str]:
-    """The variables that Beam's containers start a worker with.
+    """Return the variables that Beam's containers start a worker with.
 
     Args:
       request: Beam's StartWorkerRequest; its endpoints serve where `info` has none.
@@ -85,7 +85,7 @@ def _name(dependency: Any) -> str:
 
 
 def _text(*descriptors: Any) -> str:
-    """The first that has an address, in the text form that Beam reads."""
+    """Return the first that has an address, in the text form that Beam reads."""
     found = next((each for each in descriptors if each.url), descriptors[0])
     return str(text_format.MessageToString(found, as_one_line=True))
 
@@ -137,7 +137,7 @@ def nothing() -> None:
 
 
 def _harness(wanted: Any) -> tuple[Any, Any]:
-    """What sends the log to the runner, and what does the runner's work."""
+    """Return what sends the log to the runner, and what does the runner's work."""
     info = provided(wanted.provision_endpoint.url, wanted.worker_id)
     # Beam reads it when it is imported, which was before there was a worker.
     WorkerIdInterceptor._worker_id = wanted.worker_id

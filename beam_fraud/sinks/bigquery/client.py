@@ -70,14 +70,14 @@ def connected(table: TableName, patience: float = PATIENCE) -> Iterator[Any]:
 
 
 def _said(error: BaseException) -> str:
-    """What a library says, on one line, if possible without the address that it asked."""
+    """Return what a library says, on one line, if possible without the address that it asked."""
     reasons = getattr(error, "errors", None) or [{}]
     said = reasons[0].get("message") if isinstance(reasons[0], dict) else None
     return " ".join(str(said or getattr(error, "message", "") or error).split())
 
 
 def failed_load(table: TableName, error: BaseException) -> FraudError | None:
-    """What BigQuery said of a load job, if `error` is that one failed; else None."""
+    """Return what BigQuery said of a load job, if `error` is that one failed; else None."""
     failed = _FAILED_JOB.search(str(error))
     if failed is None:
         return None
@@ -90,7 +90,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def temporary(options: PipelineOptions) -> str:
-    """The URL of the directory for temporary files, without a slash in the end.
+    """Return the URL of the directory for temporary files, without a slash in the end.
 
     Raises:
       UsageError: none is given, or it is in no bucket.

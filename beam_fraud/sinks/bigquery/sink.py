@@ -48,7 +48,7 @@ class BigQuerySink(TransformSink):
         check_bucket(options)
 
     def failure_in(self, error: BaseException) -> FraudError | None:
-        """What BigQuery said of a load job that failed."""
+        """Return what BigQuery said of a load job that failed."""
         return failed_load(self.table, error)
 
     def begin(self, run_id: str) -> None:
@@ -70,11 +70,11 @@ class BigQuerySink(TransformSink):
         tables.drop_run(self.table, run_id)
 
     def describe(self) -> str:
-        """The sink's URL."""
+        """Return the sink's URL."""
         return f"bigquery:{self.table}"
 
     def streaming(self, *, here: bool) -> BigQueryStreamSink:
-        """The sink as a stream writes to it.
+        """Return the sink as a stream writes to it.
 
         Args:
           here: whether Beam's local runner runs the stream. Beam groups rows before it inserts
@@ -127,9 +127,9 @@ class BigQueryStreamSink(TransformSink):
         """Nothing: rows that are inserted stay, and come again at most."""
 
     def describe(self) -> str:
-        """The sink's URL, of the table that the stream appends to."""
+        """Return the sink's URL, of the table that the stream appends to."""
         return f"bigquery:{self.table.stream}"
 
     def streaming(self, *, here: bool) -> BigQueryStreamSink:
-        """The sink itself."""
+        """Return the sink itself."""
         return self

@@ -73,11 +73,11 @@ class TableName:
         return f"{self.table}_run_"
 
     def staging(self, run_id: str) -> TableName:
-        """What takes the rows of one run until it has succeeded."""
+        """Return what takes the rows of one run until it has succeeded."""
         return self.beside(self.staging_prefix + re.sub(r"[^A-Za-z0-9_]", "_", run_id))
 
     def holds(self, table: str) -> bool:
-        """Whether a table of the dataset takes rows of this sink."""
+        """Return whether a table of the dataset takes rows of this sink."""
         return table in (self.table, self.stream.table) or table.startswith(self.staging_prefix)
 
     @property
@@ -132,7 +132,7 @@ COLUMNS = tuple(field["name"] for field in FIELDS)
 
 
 def merge(table: TableName, staging: TableName) -> str:
-    """The statement that takes the rows of a run into the table: all of them or none.
+    """Return the statement that takes the rows of a run into the table: all of them or none.
 
     A row replaces that of the same key; done again it changes nothing but `written_at`.
     """
@@ -147,29 +147,29 @@ def merge(table: TableName, staging: TableName) -> str:
 
 
 def latest(table: TableName) -> str:
-    """The query of the view: every key once, whether files or streams brought it."""
+    """Return the query of the view: every key once, whether files or streams brought it."""
     columns = ", ".join(COLUMNS)
     both = " UNION ALL ".join(f"SELECT {columns} FROM `{t}`" for t in (table, table.stream))
     return _newest(f"({both})")
 
 
 def condition(*, accounts: bool) -> str:
-    """Which rows are meant: those of the parameter `accounts`, or older than `before`."""
+    """Return which rows are meant: those of the parameter `accounts`, or older than `before`."""
     return "account_id IN UNNEST(@accounts)" if accounts else "event_time < @before"
 
 
 def count_rows(table: TableName, where: str) -> str:
-    """The query that counts the rows of a condition."""
+    """Return the query that counts the rows of a condition."""
     return f"SELECT COUNT(*) FROM `{table}` WHERE {where}"
 
 
 def accounts_of(table: TableName, where: str) -> str:
-    """The query of whose the rows of a condition are."""
+    """Return the query of whose the rows of a condition are."""
     return f"SELECT DISTINCT account_id FROM `{table}` WHERE {where}"
 
 
 def delete_rows(table: TableName, where: str) -> str:
-    """The statement that deletes them."""
+    """Return the statement that deletes them."""
     return f"DELETE FROM `{table}` WHERE {where}"
 
 

@@ -68,7 +68,7 @@ class _Rows:
 
 
 def chunks_of(blocks: Iterable[Sequence[Message]], contents: Mapping[str, Content]) -> list[Chunk]:
-    """A chunk for each partition, in the order in which their first messages came.
+    """Return a chunk for each partition, in the order in which their first messages came.
 
     Args:
       blocks: messages as a consumer has given them, without errors.

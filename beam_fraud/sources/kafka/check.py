@@ -34,7 +34,7 @@ _NAMED = 5
 
 
 def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIENCE) -> list[int]:
-    """The partitions of a topic, sorted; the topic is not created if it is not there.
+    """Return the partitions of a topic, sorted; the topic is not created if it is not there.
 
     Args:
       settings: how the brokers are reached.
@@ -62,7 +62,7 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
 def topic_ids(
     settings: KafkaSettings, topics: Sequence[str], seconds: float = PATIENCE
 ) -> dict[str, str]:
-    """The ids of topics that are there, by name: one that is created again gets another.
+    """Return the ids of topics that are there, by name: one that is created again gets another.
 
     Brokers older than 2.8 give none, and their topics are left out.
 
@@ -95,7 +95,7 @@ def topic_ids(
 
 
 def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:
-    """How many brokers there are.
+    """Return how many brokers there are.
 
     Args:
       settings: how they are reached.
@@ -117,7 +117,7 @@ class _Asker:
         self._until = monotonic() + seconds
 
     def metadata(self, topic: str | None = None) -> ClusterMetadata:
-        """What the brokers say of a topic, or of all of them."""
+        """Return what the brokers say of a topic, or of all of them."""
         while True:
             left = self._until - monotonic()
             try:

@@ -58,7 +58,7 @@ class _Quiet:
 def new_consumer(
     settings: KafkaSettings, group: str, reports: Reports, on_commit: OnCommit | None = None
 ) -> Consumer:
-    """A consumer, which connects by itself while it is used.
+    """Return a consumer, which connects by itself while it is used.
 
     Args:
       settings: how the brokers are reached.
@@ -81,7 +81,7 @@ def new_consumer(
 
 
 def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
-    """A producer, which writes in order and once what it is handed, whatever fails between.
+    """Return a producer, which writes in order and once what it is handed, whatever fails between.
 
     Only of messages that are refused it reports the delivery.
 
@@ -103,7 +103,7 @@ def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
 
 
 def new_admin(settings: KafkaSettings, reports: Reports) -> AdminClient:
-    """An administrator, which asks about topics.
+    """Return an administrator, which asks about topics.
 
     Args:
       settings: how the brokers are reached.

@@ -64,18 +64,18 @@ _PASSING = (
 
 
 def reason_of(error: KafkaError) -> str:
-    """The reason in a report, without the broker's name and the state of the connection."""
+    """Return the reason in a report, without the broker's name and the state of the connection."""
     text = " ".join(error.str().split())
     return _ADDRESS.sub("", _AFTER.sub("", _BEFORE.sub("", text)))
 
 
 def is_hopeless(error: KafkaError) -> bool:
-    """Whether waiting will not help: a refused login, or no TLS."""
+    """Return whether waiting will not help: a refused login, or no TLS."""
     return error.code() in _HOPELESS or "SSL handshake failed" in error.str()
 
 
 def is_passing(error: KafkaError) -> bool:
-    """Whether it is worth while to try again."""
+    """Return whether it is worth while to try again."""
     return error.code() in _PASSING or error.retriable()
 
 
@@ -104,7 +104,7 @@ def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> Fra
 
 
 def wrong_property(settings: KafkaSettings, error: Exception) -> UsageError:
-    """What the library says of a property that it refuses."""
+    """Return what the library says of a property that it refuses."""
     cause = error.args[0] if isinstance(error, KafkaException) else error
     text = cause.str() if isinstance(cause, KafkaError) else str(cause)
     text = text.replace("Failed to create consumer: ", "").replace(

@@ -103,7 +103,7 @@ class Feed:
         return chunk
 
     def at_rest(self) -> bool:
-        """Whether all that the brokers have was handed out, as far as can be said now."""
+        """Return whether all that the brokers have was handed out, as far as can be said now."""
         if self._ahead or self._outage.lasts:
             return False
         if not self._answered:

@@ -38,7 +38,7 @@ class Reading:
     together: bool = False
 
     def owns(self, partition: Partition) -> bool:
-        """Whether this sub-source reads the partition."""
+        """Return whether this sub-source reads the partition."""
         return partition[1] % self.splits == self.index
 
 
@@ -74,11 +74,11 @@ class KafkaMarkCoder(Coder):
     """Marks as JSON, the same positions always as the same bytes."""
 
     def encode(self, value: KafkaMark) -> bytes:
-        """The positions alone."""
+        """Return the positions alone."""
         return msgspec.json.encode(value.positions, order="deterministic")
 
     def decode(self, encoded: bytes) -> KafkaMark:
-        """The inverse of `encode`."""
+        """Return the inverse of `encode`."""
         return KafkaMark(msgspec.json.decode(encoded, type=dict[str, int]))
 
     def is_deterministic(self) -> bool:

@@ -97,12 +97,12 @@ class KafkaReader(UnboundedReader):
         return True
 
     def get_current(self) -> pa.RecordBatch:
-        """A raw batch (`sources.raw`)."""
+        """Return a raw batch (`sources.raw`)."""
         assert self._chunk is not None
         return self._chunk.batch
 
     def get_current_timestamp(self) -> Timestamp:
-        """The newest event time so far."""
+        """Return the newest event time so far."""
         return self._timestamp
 
     def get_watermark(self) -> Timestamp:
@@ -115,7 +115,7 @@ class KafkaReader(UnboundedReader):
         return Timestamp(micros=newest - self._lateness)
 
     def get_checkpoint_mark(self) -> KafkaMark:
-        """The positions after what was handed out; called at the end of every bundle."""
+        """Return the positions after what was handed out; called at the end of every bundle."""
         self._until = None
         positions, last = self._feed.positions, self._ended
         if last or monotonic() >= self._note_next:

@@ -20,7 +20,7 @@ MASK = "***"
 
 
 def is_secret(name: str) -> bool:
-    """Whether the value of a property has to be kept from logs and messages.
+    """Return whether the value of a property has to be kept from logs and messages.
 
     Example:
       >>> is_secret("sasl.password"), is_secret("ssl.ca.location")
@@ -30,7 +30,7 @@ def is_secret(name: str) -> bool:
 
 
 def is_reference(value: str) -> bool:
-    """Whether `value` says where the value is."""
+    """Return whether `value` says where the value is."""
     return value.startswith(_REFERENCES)
 
 
@@ -62,7 +62,7 @@ def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str]
 
 
 def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
-    """The properties in a file of `key=value` lines, with comments after `#` or `!`.
+    """Return the properties in a file of `key=value` lines, with comments after `#` or `!`.
 
     Raises:
       FraudError: it cannot be read, or a line is no property; the line itself is not repeated.
@@ -75,7 +75,7 @@ def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def resolve(name: str, value: str) -> str:
-    """The value itself where `value` is a reference: `env:NAME` or `file:PATH`.
+    """Return the value itself where `value` is a reference: `env:NAME` or `file:PATH`.
 
     Args:
       name: of the property, for messages.
@@ -173,7 +173,7 @@ class KafkaSettings:
     def of(
         cls, bootstrap: str, config: Sequence[str] = (), properties_file: Path | None = None
     ) -> KafkaSettings:
-        """The settings that options give.
+        """Return the settings that options give.
 
         Args:
           bootstrap: of `--kafka`.
@@ -194,7 +194,7 @@ class KafkaSettings:
         )
 
     def group(self, default: str) -> str:
-        """The consumer group: `group.id` of the properties, or `default`.
+        """Return the consumer group: `group.id` of the properties, or `default`.
 
         Raises:
           FraudError: the file or a value cannot be read.
@@ -202,7 +202,7 @@ class KafkaSettings:
         return self._given().get("group.id", default)
 
     def consumer_config(self, group: str) -> dict[str, str]:
-        """The properties of a consumer, with secrets.
+        """Return the properties of a consumer, with secrets.
 
         Args:
           group: the consumer group unless `group.id` is given.
@@ -215,7 +215,7 @@ class KafkaSettings:
         return {**_PREFERRED, "group.id": group, **given, **own}
 
     def producer_config(self) -> dict[str, str]:
-        """The properties of a producer, with secrets; errors as in `consumer_config`."""
+        """Return the properties of a producer, with secrets; errors as in `consumer_config`."""
         preferred = {"reconnect.backoff.max.ms": _PREFERRED["reconnect.backoff.max.ms"]}
         return {**preferred, **self._given(), "bootstrap.servers": self.bootstrap}
 
@@ -224,7 +224,7 @@ class KafkaSettings:
         return self.producer_config()
 
     def describe(self) -> str:
-        """The settings for people: no secret, nor where one is.
+        """Return the settings for people: no secret, nor where one is.
 
         Example:
           >>> KafkaSettings.of("kafka:9092", ["sasl.password=env:PASSWORD"]).describe()

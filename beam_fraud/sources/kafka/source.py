@@ -70,7 +70,7 @@ class KafkaSource(UnboundedSource):
         return self.settings.group(f"beam-fraud-{self.topics[0].name}")
 
     def resumed(self, positions: Mapping[str, str]) -> KafkaSource:
-        """The source from where a run stopped that kept these positions.
+        """Return the source from where a run stopped that kept these positions.
 
         Raises:
           FraudError: one is no offset.
@@ -108,7 +108,7 @@ class KafkaSource(UnboundedSource):
         return [replace(self, index=index) for index in range(self.splits)]
 
     def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> KafkaReader:
-        """A reader at a mark, or at the beginning.
+        """Return a reader at a mark, or at the beginning.
 
         Raises:
           FraudError: no broker answers, or a topic is not there.

@@ -56,7 +56,7 @@ EARLIEST = Start()
 def first_offsets(
     consumer: Consumer, partitions: Sequence[Partition], start: Start, seconds: float
 ) -> dict[Partition, int]:
-    """The offset of the first message to read, for each partition.
+    """Return the offset of the first message to read, for each partition.
 
     Args:
       consumer: of the group whose commits are meant.

@@ -32,6 +32,6 @@ def partition_name(partition: Partition) -> str:
 
 
 def partition_of(name: str) -> Partition:
-    """The inverse of `partition_name`."""
+    """Return the inverse of `partition_name`."""
     topic, _, number = name.rpartition(":")
     return topic, int(number)

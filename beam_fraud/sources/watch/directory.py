@@ -33,7 +33,7 @@ class WatchedDirectory:
         self.growing = False
 
     def next(self, position: WatchPosition) -> DroppedFile | None:
-        """A whole file that is not done at `position`, or None if there is none now."""
+        """Return a whole file that is not done at `position`, or None if there is none now."""
         if not self._queue and time.monotonic() >= self._next_listing:
             self._list(position)
         while self._queue:

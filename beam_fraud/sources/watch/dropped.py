@@ -22,7 +22,7 @@ _EMPTY_SECONDS = 10.0
 
 
 def shown(name: str) -> str:
-    """A file's name as text, whatever its bytes are."""
+    """Return a file's name as text, whatever its bytes are."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
@@ -58,7 +58,7 @@ class DroppedFile:
         return zlib.crc32(f"{self.size}:{self.modified}".encode()).to_bytes(4, "big")
 
     def now(self) -> DroppedFile | None:
-        """The same file as it is now; None if it is gone."""
+        """Return the same file as it is now; None if it is gone."""
         found = _look(Path(self.path))
         return found if isinstance(found, DroppedFile) else None
 
@@ -112,7 +112,7 @@ class Settling:
 
 
 def _look(place: os.DirEntry[str] | Path) -> DroppedFile | str | None:
-    """A file; what is wrong with something that is named like one; None for all else."""
+    """Return a file; what is wrong with something that is named like one; None for all else."""
     try:
         status = place.stat()
     except OSError as error:

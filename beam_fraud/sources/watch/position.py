@@ -32,35 +32,35 @@ class WatchPosition:
     rows: int = 0
 
     def begun(self, file: DroppedFile) -> WatchPosition:
-        """The position before the first row of `file`."""
+        """Return the position before the first row of `file`."""
         return WatchPosition(self.done, file)
 
     def read(self, rows: int) -> WatchPosition:
-        """The position after `rows` more rows of the file that is being read."""
+        """Return the position after `rows` more rows of the file that is being read."""
         return WatchPosition(self.done, self.file, self.rows + rows)
 
     def finished(self) -> WatchPosition:
-        """The position after the file that is being read."""
+        """Return the position after the file that is being read."""
         if self.file is None:
             return self
         return WatchPosition(self.done + self.file.name_hash + self.file.content_hash)
 
     def is_done(self, file: DroppedFile) -> bool:
-        """Whether a file of that name is done."""
+        """Return whether a file of that name is done."""
         return file.name_hash in self._known
 
     def is_changed(self, file: DroppedFile) -> bool:
-        """Whether a file of that name is done, and now has another size or time."""
+        """Return whether a file of that name is done, and now has another size or time."""
         return self._known.get(file.name_hash, file.content_hash) != file.content_hash
 
     def encode(self) -> bytes:
-        """The position as JSON; equal positions give equal bytes."""
+        """Return the position as JSON; equal positions give equal bytes."""
         file = None if self.file is None else _KeptFile.of(self.file)
         return msgspec.json.encode(_Kept(self.done, file, self.rows))
 
     @classmethod
     def decode(cls, encoded: bytes | str) -> WatchPosition:
-        """The inverse of `encode`.
+        """Return the inverse of `encode`.
 
         Raises:
           FraudError: it is not what `encode` makes.
@@ -135,7 +135,7 @@ class WatchMarkCoder(Coder):
         return value.position.encode()
 
     def decode(self, encoded: bytes) -> WatchMark:
-        """The inverse of `encode`."""
+        """Return the inverse of `encode`."""
         return WatchMark(WatchPosition.decode(encoded), self._checkpoint)
 
     def is_deterministic(self) -> bool:
@@ -143,5 +143,5 @@ class WatchMarkCoder(Coder):
         return True
 
     def to_type_hint(self) -> Any:
-        """What is coded."""
+        """Return what is coded."""
         return WatchMark

@@ -37,7 +37,7 @@ _RAW = pa.schema(
 
 
 def unreadable_file(name: str, row: int, detail: str, appended: int) -> pa.RecordBatch:
-    """A raw batch (`sources.raw`) of one row that is a dead letter already.
+    """Return a raw batch (`sources.raw`) of one row that is a dead letter already.
 
     Args:
       name: the file, as dead letters tell it.
@@ -78,7 +78,7 @@ class WatchReader(UnboundedReader):
 
     @classmethod
     def at(cls, source: WatchSource, position: WatchPosition) -> WatchReader:
-        """The reader that was closed at this position if there is one, or a new one."""
+        """Return the reader that was closed at this position if there is one, or a new one."""
         parked = _parked.pop(source.directory, None)
         if parked is not None:
             if parked._source == source and parked._position == position:
@@ -106,7 +106,7 @@ class WatchReader(UnboundedReader):
         return self._current is not None
 
     def get_current(self) -> pa.RecordBatch:
-        """The batch."""
+        """Return the batch."""
         return self._current
 
     def get_current_timestamp(self) -> Timestamp:
@@ -159,7 +159,7 @@ class WatchReader(UnboundedReader):
         return until is not None and self._directory.listed_at - self._active_at >= until
 
     def _read(self) -> pa.RecordBatch | None:
-        """The next batch of the open file; at its end, None."""
+        """Return the next batch of the open file; at its end, None."""
         file = self._position.file
         if file is None or self._batches is None:
             return None
@@ -273,7 +273,7 @@ class WatchSource(UnboundedSource):
         )
 
     def resumed(self, positions: Mapping[str, str]) -> WatchSource:
-        """The source from where a run stopped that kept these positions."""
+        """Return the source from where a run stopped that kept these positions."""
         return replace(self, positions=positions.get(WATCH))
 
     def split(self, desired_num_splits: int, options: Any = None) -> Sequence[UnboundedSource]:
@@ -281,7 +281,7 @@ class WatchSource(UnboundedSource):
         return [self]
 
     def create_reader(self, options: Any, checkpoint_mark: WatchMark | None) -> WatchReader:
-        """A reader that goes on from the mark, else from `positions`, else begins."""
+        """Return a reader that goes on from the mark, else from `positions`, else begins."""
         if checkpoint_mark is not None:
             return WatchReader.at(self, checkpoint_mark.position)
         if self.positions is not None:
@@ -293,5 +293,5 @@ class WatchSource(UnboundedSource):
         return WatchMarkCoder(self.checkpoint)
 
     def default_output_coder(self) -> coders.Coder:
-        """The one for record batches."""
+        """Return the one for record batches."""
         return coders.registry.get_coder(pa.RecordBatch)

@@ -22,7 +22,7 @@ ANSWER_SECONDS = 150.0
 
 
 def bounded_connection(*given: Any, **named: Any) -> BoundedConnection:
-    """A connection for arguments of `psycopg.connect`."""
+    """Return a connection for arguments of `psycopg.connect`."""
     connection = BoundedConnection.connect(*given, **named)
     # As text, an array of ten thousand strings takes longer than inserting them.
     connection.adapters.register_dumper(list, ListBinaryDumper)
@@ -73,7 +73,7 @@ _KEPT_SECONDS = 300
 
 
 def engine(url: str) -> Engine:
-    """The engine for a database URL; a forked worker gets its own.
+    """Return the engine for a database URL; a forked worker gets its own.
 
     Raises:
       FraudError: the driver is not installed, or the URL cannot be read.

@@ -89,7 +89,7 @@ def _is_full(error: DBAPIError) -> bool:
 
 
 def passes(error: DBAPIError) -> bool:
-    """Whether the same may work later."""
+    """Return whether the same may work later."""
     original = error.orig
     if isinstance(original, sqlite3.Error):
         # The lower byte is the code, those above say more of it.
@@ -105,7 +105,7 @@ def passes(error: DBAPIError) -> bool:
 
 
 def is_locked(error: DBAPIError) -> bool:
-    """Whether another process holds a lock of an SQLite file."""
+    """Return whether another process holds a lock of an SQLite file."""
     return isinstance(error.orig, sqlite3.Error) and str(error.orig) == "database is locked"
 
 

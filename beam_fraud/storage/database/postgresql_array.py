@@ -36,12 +36,12 @@ class ArrayDumper(Dumper):
     format = Format.BINARY
 
     def dump(self, obj: PostgresqlArray) -> bytes:
-        """The bytes to send."""
+        """Return the bytes to send."""
         return obj.payload
 
 
 def postgresql_array(values: pa.Array) -> PostgresqlArray:
-    """An array for PostgreSQL.
+    """Return an array for PostgreSQL.
 
     Args:
       values: n texts without NUL characters, any of them null, or float64 or timestamps in
@@ -67,7 +67,7 @@ def _array(element: int, values: pa.Array, elements: bytes) -> PostgresqlArray:
 
 
 def _texts(values: pa.Array) -> bytes:
-    """The length of each text in bytes, -1 for null, before the text."""
+    """Return the length of each text in bytes, -1 for null, before the text."""
     lengths = pc.binary_length(values).fill_null(-1).to_numpy().astype(">i4")
     prefixes = pa.Array.from_buffers(pa.binary(4), len(values), [None, pa.py_buffer(lengths)])
     texts = values.fill_null("").cast(pa.large_binary())

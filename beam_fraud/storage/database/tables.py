@@ -222,12 +222,12 @@ _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), n
 
 
 def version_of(connection: Connection) -> str | None:
-    """The version of the tables; None if they are older than versions, or not there."""
+    """Return the version of the tables; None if they are older than versions, or not there."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(select(_VERSIONS.c.version_num)).scalar()
 
 
 def at_this_version(connection: Connection) -> bool:
-    """Whether nothing has to be made or changed."""
+    """Return whether nothing has to be made or changed."""
     return version_of(connection) == VERSION

@@ -40,19 +40,19 @@ class DatabaseUrl(str):
 
 
 def sqlite_url(file: Path) -> str:
-    """The database URL of an SQLite file, given by its absolute path."""
+    """Return the database URL of an SQLite file, given by its absolute path."""
     return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def database_file(url: str) -> Path | None:
-    """The file that holds the database, None if a server does."""
+    """Return the file that holds the database, None if a server does."""
     parsed = parse(url)
     is_file = parsed.get_backend_name() == "sqlite"
     return Path(parsed.database or "") if is_file else None
 
 
 def masked(url: str) -> str:
-    """A database URL without its secrets; the same for all ways to give a password."""
+    """Return a database URL without its secrets; the same for all ways to give a password."""
     try:
         parsed = parse(url)
     except FraudError:
@@ -63,7 +63,7 @@ def masked(url: str) -> str:
 
 
 def parse(url: str) -> URL:
-    """The parts of a URL, as the user gave them; that of a variable is looked up.
+    """Return the parts of a URL, as the user gave them; that of a variable is looked up.
 
     Raises:
       FraudError: the variable is not set.
@@ -99,7 +99,7 @@ def driver_url(url: str) -> URL:
 
 
 def connect_arguments(url: str) -> dict[str, Any]:
-    """What libpq is told beside the URL: secrets, looked up now, and how long it may wait.
+    """Return what libpq is told beside the URL: secrets, looked up now, and how long it may wait.
 
     Raises:
       FraudError: a password's file cannot be read, or its variable is not set.

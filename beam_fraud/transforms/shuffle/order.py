@@ -21,7 +21,7 @@ def order_of(file: int, positions: pa.Array) -> pa.Array:
 
 
 def file_of(order: pa.Array) -> npt.NDArray[np.int64]:
-    """The number of the file that each row is from, int64[n]."""
+    """Return the number of the file that each row is from, int64[n]."""
     return np.asarray(order, dtype=np.int64) >> _POSITION_BITS
 
 

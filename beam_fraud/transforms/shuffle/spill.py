@@ -99,7 +99,7 @@ MOST_PARTS = 256
 def split(
     batch: pa.RecordBatch, part: npt.NDArray[np.integer]
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of each part, in the order in which they are in the batch.
+    """Yield the rows of each part, in the order in which they are in the batch.
 
     Args:
       batch: n rows.

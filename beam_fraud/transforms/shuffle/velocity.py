@@ -74,7 +74,7 @@ def velocity_of_part(
     block_rows: int,
     most_rows: int = MOST_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a part with velocity features, in the order of their times.
+    """Yield the rows of a part with velocity features, in the order of their times.
 
     Args:
       spilled: all files of the part: transactions with `shuffle.order.ORDER`.

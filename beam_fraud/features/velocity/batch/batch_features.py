@@ -48,7 +48,7 @@ def batch_features(
     *,
     slice_rows: int = SLICE_ROWS,
 ) -> dict[str, Feature]:
-    """The velocity features of every row.
+    """Return the velocity features of every row.
 
     Args:
       rows: n rows of one key, with merchants if a feature tells them apart.

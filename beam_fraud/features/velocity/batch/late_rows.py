@@ -19,7 +19,7 @@ _EXPANDED_ROWS = 1 << 20
 
 
 def overtaken_rows(rows: SortedRows) -> Places:
-    """The rows before which, within their horizon, lies a row that arrived after them.
+    """Return the rows before which, within their horizon, lies a row that arrived after them.
 
     All others see exactly what lies before them.
 
@@ -111,7 +111,7 @@ def last_on_arrival(rows: SortedRows, asking: Places, horizon: int) -> Places:
 
 
 def expand(first: Places, behind: Places) -> Iterator[tuple[slice, Places, Places]]:
-    """The rows of ranges, some ranges at a time.
+    """Yield the rows of ranges, some ranges at a time.
 
     Args:
       first: int64[m], first row of each range.

@@ -80,7 +80,7 @@ class SortedRows:
         return self.after(delay) if delay else np.arange(1, len(self) + 1)
 
     def places_of(self, code: Places, time: Times) -> Places:
-        """The first row at or after a time.
+        """Return the first row at or after a time.
 
         Args:
           code: int64[m], numbers of keys.

@@ -16,7 +16,7 @@ from beam_fraud.features.velocity.key_rows import Times
 
 
 def covering(begin: Places, behind: Places, n: int) -> Places:
-    """How many intervals `[begin, behind)` each of n rows is in; int64[n].
+    """Return how many intervals `[begin, behind)` each of n rows is in; int64[n].
 
     Intervals that end before they begin count for nothing.
 
@@ -30,7 +30,7 @@ def covering(begin: Places, behind: Places, n: int) -> Places:
 
 
 def range_minima(values: Units, first: Places, behind: Places) -> Units:
-    """The smallest value of each range `[first, behind)`.
+    """Return the smallest value of each range `[first, behind)`.
 
     A sparse table (Bender and Farach-Colton, 2000), of which only one row is held at a time: two
     overlapping ranges whose length is a power of two cover any range.
@@ -51,7 +51,7 @@ def range_minima(values: Units, first: Places, behind: Places) -> Units:
 
 
 def range_maxima(values: Units, first: Places, behind: Places) -> Units:
-    """The largest value of each range, as `range_minima` tells the smallest."""
+    """Return the largest value of each range, as `range_minima` tells the smallest."""
     return _extremes(np.maximum, values, first, behind)
 
 
@@ -117,7 +117,7 @@ def known_frauds(rows: SortedRows, frauds: SliceFrauds, length: int, delay: int)
 
 
 def previous_of_merchant(rows: SortedRows) -> tuple[Places, Places]:
-    """The rows that have a merchant, and of each the row before it with the same one.
+    """Return the rows that have a merchant, and of each the row before it with the same one.
 
     Returns:
       int64[m], ascending, and int64[m], -1 where the key was not at that merchant before.

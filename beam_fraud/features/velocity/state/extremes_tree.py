@@ -32,7 +32,7 @@ class ExtremesTree:
 
     @classmethod
     def of(cls, amounts: Units) -> ExtremesTree:
-        """The tree of amounts, int64[n]."""
+        """Return the tree of amounts, int64[n]."""
         leaves = amounts[: len(amounts) // _LEAF * _LEAF].reshape(-1, _LEAF)
         least, most = [leaves.min(axis=1)], [leaves.max(axis=1)]
         while len(least[-1]) > 1:

@@ -24,7 +24,7 @@ class Frame:
 
     @classmethod
     def around(cls, first: int, last: int) -> Frame:
-        """The frame of the times from `first` to `last`."""
+        """Return the frame of the times from `first` to `last`."""
         return cls(first, (last - first).bit_length())
 
     @property
@@ -62,7 +62,7 @@ class KeyTimes:
         return len(self.numbers)
 
     def positions(self, slots: Integers, times: Integers) -> Integers:
-        """How many rows come before the end of each of the windows.
+        """Return how many rows come before the end of each of the windows.
 
         Args:
           slots: int64[m].

@@ -154,7 +154,7 @@ class KnownFrauds:
         return total + sum(new.key.nbytes * 4 + fraud.nbytes for new, fraud in self._new)
 
     def parts(self) -> tuple[Frauds, Frauds]:
-        """All of them, as `label` takes them: those that have an id, and the others."""
+        """Return all of them, as `label` takes them: those that have an id, and the others."""
         self._settle()
         named = self._frauds.take(self._named)
         return replace(named, transaction=self._ids[self._named]), self._frauds.take(~self._named)

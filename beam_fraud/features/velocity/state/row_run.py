@@ -97,7 +97,7 @@ class RowRun:
         merchant: Hashes | None,
         plan: WindowPlan,
     ) -> RowRun:
-        """A run of rows that are in order already."""
+        """Return a run of rows that are in order already."""
         prefix = None
         if plan.amounts:
             assert amount is not None
@@ -134,7 +134,7 @@ class RowRun:
         return prefix_tops(np.diff(self.prefix))
 
     def since(self, origin: int, plan: WindowPlan) -> RowRun:
-        """The rows from a time on, in a frame with as many bits that starts there."""
+        """Return the rows from a time on, in a frame with as many bits that starts there."""
         numbers, kept = self.keyed.since(origin)
         if kept is None and numbers is self.keyed.numbers:
             return self
@@ -146,7 +146,7 @@ class RowRun:
         )
 
     def reframed(self, frame: Frame, plan: WindowPlan, *, ends_within: bool) -> RowRun:
-        """The rows that the frame has numbers for, in that frame.
+        """Return the rows that the frame has numbers for, in that frame.
 
         Args:
           frame: the other frame.
@@ -163,7 +163,7 @@ class RowRun:
         )
 
     def renumbered(self, slots: Integers) -> RowRun:
-        """The same rows with other slots, which are in the same order: `slots[old]`."""
+        """Return the same rows with other slots, which are in the same order: `slots[old]`."""
         frame = self.keyed.frame
         times = self.keyed.numbers & ((1 << frame.bits) - 1)
         numbers = (slots[self.keyed.slots()] << frame.bits) | times

@@ -72,7 +72,7 @@ class KeySlots:
         return slots.astype(np.int64)
 
     def keys(self) -> Hashes:
-        """The key of every slot, uint64[count]."""
+        """Return the key of every slot, uint64[count]."""
         self._settle()
         keys = np.empty(self.count, dtype=np.uint64)
         keys[self._slots] = self._keys
@@ -155,7 +155,7 @@ class RowRuns:
         return iter(self._runs)
 
     def __len__(self) -> int:
-        """How many rows are kept."""
+        """Return how many rows are kept."""
         return sum(len(run) for run in self._runs) + len(self.ahead)
 
     @property
@@ -179,7 +179,7 @@ class RowRuns:
         return frame.bits == self._bits or self._slots.count + len(rows) <= frame.capacity
 
     def frame(self, rows: KeyRows) -> Frame:
-        """A frame for the numbers of a batch, n > 0 rows."""
+        """Return a frame for the numbers of a batch, n > 0 rows."""
         first, last = int(rows.time.min()), int(rows.time.max())
         frame = self._frame(self.clock.after(rows.time))
         inside = first >= frame.origin and last < frame.end
@@ -285,7 +285,7 @@ class RowRuns:
             yield KeyRows(self._slots.keys()[run.keyed.slots()], times, amount, run.merchant)
 
     def _frame(self, now: int) -> Frame:
-        """What holds the rows while the clock stands at a moment."""
+        """Return what holds the rows while the clock stands at a moment."""
         origin = (now - self._reach + 1) // self._step * self._step
         return Frame(origin, self._bits)
 

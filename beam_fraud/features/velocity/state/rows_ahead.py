@@ -34,7 +34,7 @@ class _Part:
 
     @classmethod
     def of(cls, rows: KeyRows, plan: WindowPlan) -> Iterator[_Part]:
-        """All rows; in several parts if many keys are over too wide a span of time."""
+        """Yield all rows; in several parts if many keys are over too wide a span of time."""
         if not len(rows):
             return
         keys, slots = np.unique(rows.key, return_inverse=True)
@@ -84,7 +84,7 @@ class RowsAhead:
         return sum((part.run.load for part in self._parts), Load())
 
     def rows(self) -> list[KeyRows]:
-        """All rows, in pieces."""
+        """Return all rows, in pieces."""
         return [part.rows for part in self._parts]
 
     def append(self, rows: KeyRows) -> None:
@@ -120,7 +120,7 @@ class RowsAhead:
                 scan.add(part.run, slots=part.slots(keys))
 
     def _joins(self, older: _Part, newer: _Part) -> bool:
-        """Whether two parts become one; not those that would have to be divided again."""
+        """Return whether two parts become one; not those that would have to be divided again."""
         if len(older.rows) > _GROWTH * len(newer.rows):
             return False
         first = min(older.run.first, newer.run.first)

@@ -60,7 +60,7 @@ class StateDelta:
 
     @classmethod
     def of(cls, rows: KeyRows, frauds: Frauds | None) -> StateDelta:
-        """What `VelocityState.update` or `add` is given."""
+        """Return what `VelocityState.update` or `add` is given."""
         if frauds is None or not len(frauds):
             return cls(rows)
         if frauds.transaction is None:
@@ -74,7 +74,7 @@ class StateDelta:
         return max((int(time.max()) for time in times if len(time)), default=-(1 << 62))
 
     def to_bytes(self, fingerprint: int) -> bytes:
-        """A header, then the columns one after the other.
+        """Return a header, then the columns one after the other.
 
         Args:
           fingerprint: of the hash of ids (`IdHash.fingerprint`).
@@ -95,7 +95,7 @@ class StateDelta:
 
     @classmethod
     def from_bytes(cls, data: bytes, fingerprint: int) -> StateDelta:
-        """The inverse of `to_bytes`.
+        """Return the inverse of `to_bytes`.
 
         Raises:
           FraudError: they are something else, or of another hash of ids.
@@ -133,7 +133,7 @@ class StateDelta:
 
 
 def joined(deltas: Sequence[StateDelta]) -> StateDelta:
-    """What several deltas add, one after the other."""
+    """Return what several deltas add, one after the other."""
     some_rows = [delta.rows for delta in deltas if len(delta.rows)]
     with_merchants = [rows.merchant for rows in some_rows if rows.merchant is not None]
     rows = KeyRows(
@@ -176,7 +176,7 @@ class _Columns:
         return np.frombuffer(self._data, np.bool_, rows, self._after(rows))
 
     def _after(self, size: int) -> int:
-        """Where the next column starts, which takes `size` bytes."""
+        """Return where the next column starts, which takes `size` bytes."""
         start = self._place
         self._place += size
         return start

@@ -41,7 +41,7 @@ def to_bytes(
     rows: KeyRows,
     frauds: tuple[Frauds, Frauds] | None,
 ) -> bytes:
-    """A state in bytes.
+    """Return a state in bytes.
 
     Args:
       specs: what it is for.
@@ -89,7 +89,7 @@ def to_bytes(
 
 
 def from_bytes(data: bytes, specs: Sequence[Velocity]) -> StateContent:
-    """What `to_bytes` put into bytes.
+    """Return what `to_bytes` put into bytes.
 
     Raises:
       FraudError: it is damaged, of another version or of other definitions.

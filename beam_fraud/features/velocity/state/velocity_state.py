@@ -70,7 +70,7 @@ def _chains(numbers: Integers, rows: Integers) -> Iterator[Integers]:
 
 
 def seen_of_chain(chain: Integers, slots: Integers, rows: Integers) -> Integers:
-    """How many rows of a chain come before a row's arrival, it included, up to its key.
+    """Return how many rows of a chain come before a row's arrival, it included, up to its key.
 
     Args:
       chain: int64[m] of `arrival_chains`.
@@ -231,14 +231,14 @@ class VelocityState:
         self._forget()
 
     def snapshot(self) -> bytes:
-        """All that is known, as `restore` takes it. Expires on the way."""
+        """Return all that is known, as `restore` takes it. Expires on the way."""
         self.expire()
         frauds = None if self._frauds is None else self._frauds.parts()
         return to_bytes(self.specs, self._runs.clock.state, self._runs.rows(), frauds)
 
     @classmethod
     def restore(cls, data: bytes, specs: Sequence[Velocity], lateness: int = 0) -> VelocityState:
-        """The state that a snapshot was taken of.
+        """Return the state that a snapshot was taken of.
 
         Raises:
           FraudError: the snapshot is of other definitions, of another version, or damaged.
@@ -252,7 +252,7 @@ class VelocityState:
         return state
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
-        """The row before which a batch must be cut, or 0.
+        """Return the row before which a batch must be cut, or 0.
 
         A fraud that is due before an earlier row of its batch must not be known to that row. It
         takes a fraud whose row comes later than the delay.
@@ -308,7 +308,7 @@ class VelocityState:
 def _divided(
     rows: KeyRows, frauds: Frauds | None, cut: int
 ) -> tuple[tuple[KeyRows, Frauds | None], tuple[KeyRows, Frauds | None]]:
-    """A batch in two, each fraud with its row."""
+    """Return a batch in two, each fraud with its row."""
     before, after = rows.take(slice(None, cut)), rows.take(slice(cut, None))
     if frauds is None or frauds.row is None:
         return (before, frauds), (after, None)
