@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from beam_fraud import __version__
 from beam_fraud.cli import options
 from beam_fraud.cli.beam_options import BeamCommand
 from beam_fraud.cli.terminal.command import StrictCommand, command
 
-# Help in plain text: rich's panels would take longer to import than all the rest together.
-app = typer.Typer(
-    help="Score card transactions for fraud with one Apache Beam pipeline.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
+_V = TypeVar("_V")
+
+
+class Lazy(MutableMapping[str, _V]):
+    """A mapping whose values are made when they are first asked for.
+
+    To build the options of every command takes longer than all else that help of one needs.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], _V]]) -> None:
+        self._makers = dict(makers)
+        self._made: dict[str, _V] = {}
+
+    def __getitem__(self, key: str) -> _V:
+        if key not in self._made:
+            self._made[key] = self._makers[key]()
+        return self._made[key]
+
+    def __setitem__(self, key: str, value: _V) -> None:
+        self._makers[key] = lambda: value
+        self._made[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._makers[key]
+        self._made.pop(key, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def _print_version(wanted: bool) -> None:
@@ -25,7 +54,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -37,6 +65,10 @@ def _root(
     pass
 
 
+def _target(name: str, module: str) -> tuple[type, str]:
+    return getattr(options, name), module
+
+
 #: Group to what its help says.
 GROUPS = {
     "models": "List, show, compare, import and export models.",
@@ -45,53 +77,85 @@ GROUPS = {
     "alerts": "List, resend and hold back alerts; try their channels.",
 }
 #: Words of a command to its options, and the module under `commands` that runs it.
-COMMANDS: dict[str, tuple[type, str]] = {
-    "demo": (options.DemoOptions, "demo"),
-    "simulate": (options.SimulateOptions, "simulate"),
-    "train": (options.TrainOptions, "train"),
-    "explore": (options.ExploreOptions, "explore"),
-    "evaluate": (options.EvaluateOptions, "evaluate"),
-    "features": (options.FeaturesOptions, "features"),
-    "score": (options.ScoreOptions, "score"),
-    "stream": (options.StreamOptions, "stream"),
-    "doctor": (options.DoctorOptions, "doctor"),
-    "workers": (options.WorkersOptions, "workers"),
-    "erase": (options.EraseOptions, "erase"),
-    "models list": (options.ListModelsOptions, "list_models"),
-    "models show": (options.ShowModelOptions, "show_model"),
-    "models compare": (options.CompareModelsOptions, "compare_models"),
-    "models import": (options.ImportModelOptions, "import_model"),
-    "models export": (options.ExportModelOptions, "export_model"),
-    "rules check": (options.CheckRulesOptions, "check_rules"),
-    "dead-letters list": (options.ListDeadLettersOptions, "dead_letters:list"),
-    "dead-letters export": (options.ExportDeadLettersOptions, "dead_letters:export"),
-    "dead-letters replay": (options.ReplayOptions, "replay"),
-    "alerts list": (options.ListAlertsOptions, "list_alerts"),
-    "alerts resend": (options.ResendAlertsOptions, "resend_alerts"),
-    "alerts snooze": (options.SnoozeAlertsOptions, "snooze_alerts"),
-    "alerts test": (options.AlertTestOptions, "alert_test"),
-}
+COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
+    {
+        words: partial(_target, name, module)
+        for words, name, module in (
+            ("demo", "DemoOptions", "demo"),
+            ("simulate", "SimulateOptions", "simulate"),
+            ("train", "TrainOptions", "train"),
+            ("explore", "ExploreOptions", "explore"),
+            ("evaluate", "EvaluateOptions", "evaluate"),
+            ("features", "FeaturesOptions", "features"),
+            ("score", "ScoreOptions", "score"),
+            ("stream", "StreamOptions", "stream"),
+            ("doctor", "DoctorOptions", "doctor"),
+            ("workers", "WorkersOptions", "workers"),
+            ("erase", "EraseOptions", "erase"),
+            ("models list", "ListModelsOptions", "list_models"),
+            ("models show", "ShowModelOptions", "show_model"),
+            ("models compare", "CompareModelsOptions", "compare_models"),
+            ("models import", "ImportModelOptions", "import_model"),
+            ("models export", "ExportModelOptions", "export_model"),
+            ("rules check", "CheckRulesOptions", "check_rules"),
+            ("dead-letters list", "ListDeadLettersOptions", "dead_letters:list"),
+            ("dead-letters export", "ExportDeadLettersOptions", "dead_letters:export"),
+            ("dead-letters replay", "ReplayOptions", "replay"),
+            ("alerts list", "ListAlertsOptions", "list_alerts"),
+            ("alerts resend", "ResendAlertsOptions", "resend_alerts"),
+            ("alerts snooze", "SnoozeAlertsOptions", "snooze_alerts"),
+            ("alerts test", "AlertTestOptions", "alert_test"),
+        )
+    }
+)
 #: Commands whose modules show themselves what they are doing.
 LIVE = frozenset({"stream"})
 
 
-def _add_commands() -> None:
-    groups = {name: typer.Typer(help=said, rich_markup_mode=None) for name, said in GROUPS.items()}
-    for words, (declared, module) in COMMANDS.items():
-        group, _, name = words.rpartition(" ")
-        cls = BeamCommand if issubclass(declared, options.RunnerOptions) else StrictCommand
-        command(
-            groups.get(group, app),
-            name,
-            declared,
-            f"beam_fraud.cli.commands.{module}",
-            cls=cls,
-            shows_activities=words not in LIVE,
-        )
-    for name, subcommands in groups.items():
-        app.add_typer(subcommands, name=name)
-    # What people write as well.
-    app.add_typer(groups["alerts"], name="alert", hidden=True)
+def _command(words: str) -> Any:
+    """What Typer runs for the words of a command."""
+    declared, module = COMMANDS[words]
+    of_command = typer.Typer(add_completion=False, rich_markup_mode=None)
+    command(
+        of_command,
+        words.rpartition(" ")[2],
+        declared,
+        f"beam_fraud.cli.commands.{module}",
+        cls=BeamCommand if issubclass(declared, options.RunnerOptions) else StrictCommand,
+        shows_activities=words not in LIVE,
+    )
+    return get_command(of_command)
 
 
-_add_commands()
+def _group_of(words: str) -> type[TyperGroup]:
+    """A group of the commands that start with some words, and of what is added to it."""
+
+    class Group(TyperGroup):
+        def __init__(self, *, commands: Any = None, **attributes: Any) -> None:
+            named = {each.rpartition(" "): each for each in COMMANDS}
+            own = {
+                name: partial(_command, each)
+                for (of, _, name), each in named.items()
+                if of == words
+            }
+            added = {name: partial(commands.get, name) for name in commands or ()}
+            super().__init__(**attributes)
+            self.commands = Lazy({**own, **added})
+
+    return Group
+
+
+# Help in plain text: rich's panels would take longer to import than all the rest together.
+app = typer.Typer(
+    cls=_group_of(""),
+    help="Score card transactions for fraud with one Apache Beam pipeline.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.callback()(_root)
+for _name, _said in GROUPS.items():
+    _group = typer.Typer(cls=_group_of(_name), help=_said, rich_markup_mode=None)
+    app.add_typer(_group, name=_name)
+    if _name == "alerts":
+        # What people write as well.
+        app.add_typer(_group, name="alert", hidden=True)

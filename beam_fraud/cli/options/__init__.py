@@ -1,31 +1,82 @@
-"""The options of every command: one frozen dataclass each, composed of groups that they share."""
+"""The options of every command: one frozen dataclass each, composed of groups that they share.
 
-from beam_fraud.cli.options.groups import BatchOptions as BatchOptions
-from beam_fraud.cli.options.groups import LoggingOptions as LoggingOptions
-from beam_fraud.cli.options.groups import RunnerOptions as RunnerOptions
-from beam_fraud.cli.options.groups import ScoringOptions as ScoringOptions
-from beam_fraud.cli.options.modelling import CheckRulesOptions as CheckRulesOptions
-from beam_fraud.cli.options.modelling import CompareModelsOptions as CompareModelsOptions
-from beam_fraud.cli.options.modelling import DemoOptions as DemoOptions
-from beam_fraud.cli.options.modelling import EvaluateOptions as EvaluateOptions
-from beam_fraud.cli.options.modelling import ExploreOptions as ExploreOptions
-from beam_fraud.cli.options.modelling import ExportModelOptions as ExportModelOptions
-from beam_fraud.cli.options.modelling import ImportModelOptions as ImportModelOptions
-from beam_fraud.cli.options.modelling import ListModelsOptions as ListModelsOptions
-from beam_fraud.cli.options.modelling import ShowModelOptions as ShowModelOptions
-from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
-from beam_fraud.cli.options.modelling import TrainOptions as TrainOptions
-from beam_fraud.cli.options.pipelines import DoctorOptions as DoctorOptions
-from beam_fraud.cli.options.pipelines import ExportDeadLettersOptions as ExportDeadLettersOptions
-from beam_fraud.cli.options.pipelines import FeaturesOptions as FeaturesOptions
-from beam_fraud.cli.options.pipelines import ListDeadLettersOptions as ListDeadLettersOptions
-from beam_fraud.cli.options.pipelines import ReplayOptions as ReplayOptions
-from beam_fraud.cli.options.pipelines import ScoreOptions as ScoreOptions
-from beam_fraud.cli.options.pipelines import StoredDeadLetterOptions as StoredDeadLetterOptions
-from beam_fraud.cli.options.pipelines import StreamOptions as StreamOptions
-from beam_fraud.cli.options.pipelines import WorkersOptions as WorkersOptions
-from beam_fraud.cli.options.records import AlertTestOptions as AlertTestOptions
-from beam_fraud.cli.options.records import EraseOptions as EraseOptions
-from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
-from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
-from beam_fraud.cli.options.records import SnoozeAlertsOptions as SnoozeAlertsOptions
+A name is imported when it is first used: help of one command need not wait for all others.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beam_fraud.cli.options.groups import BatchOptions as BatchOptions
+    from beam_fraud.cli.options.groups import LoggingOptions as LoggingOptions
+    from beam_fraud.cli.options.groups import RunnerOptions as RunnerOptions
+    from beam_fraud.cli.options.groups import ScoringOptions as ScoringOptions
+    from beam_fraud.cli.options.modelling import CheckRulesOptions as CheckRulesOptions
+    from beam_fraud.cli.options.modelling import CompareModelsOptions as CompareModelsOptions
+    from beam_fraud.cli.options.modelling import DemoOptions as DemoOptions
+    from beam_fraud.cli.options.modelling import EvaluateOptions as EvaluateOptions
+    from beam_fraud.cli.options.modelling import ExploreOptions as ExploreOptions
+    from beam_fraud.cli.options.modelling import ExportModelOptions as ExportModelOptions
+    from beam_fraud.cli.options.modelling import ImportModelOptions as ImportModelOptions
+    from beam_fraud.cli.options.modelling import ListModelsOptions as ListModelsOptions
+    from beam_fraud.cli.options.modelling import ShowModelOptions as ShowModelOptions
+    from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
+    from beam_fraud.cli.options.modelling import TrainOptions as TrainOptions
+    from beam_fraud.cli.options.pipelines import DoctorOptions as DoctorOptions
+    from beam_fraud.cli.options.pipelines import (
+        ExportDeadLettersOptions as ExportDeadLettersOptions,
+    )
+    from beam_fraud.cli.options.pipelines import FeaturesOptions as FeaturesOptions
+    from beam_fraud.cli.options.pipelines import ListDeadLettersOptions as ListDeadLettersOptions
+    from beam_fraud.cli.options.pipelines import ReplayOptions as ReplayOptions
+    from beam_fraud.cli.options.pipelines import ScoreOptions as ScoreOptions
+    from beam_fraud.cli.options.pipelines import StoredDeadLetterOptions as StoredDeadLetterOptions
+    from beam_fraud.cli.options.pipelines import StreamOptions as StreamOptions
+    from beam_fraud.cli.options.pipelines import WorkersOptions as WorkersOptions
+    from beam_fraud.cli.options.records import AlertTestOptions as AlertTestOptions
+    from beam_fraud.cli.options.records import EraseOptions as EraseOptions
+    from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
+    from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
+    from beam_fraud.cli.options.records import SnoozeAlertsOptions as SnoozeAlertsOptions
+
+#: Name to the module that declares it.
+_MODULES = {
+    "BatchOptions": "groups",
+    "LoggingOptions": "groups",
+    "RunnerOptions": "groups",
+    "ScoringOptions": "groups",
+    "CheckRulesOptions": "modelling",
+    "CompareModelsOptions": "modelling",
+    "DemoOptions": "modelling",
+    "EvaluateOptions": "modelling",
+    "ExploreOptions": "modelling",
+    "ExportModelOptions": "modelling",
+    "ImportModelOptions": "modelling",
+    "ListModelsOptions": "modelling",
+    "ShowModelOptions": "modelling",
+    "SimulateOptions": "modelling",
+    "TrainOptions": "modelling",
+    "DoctorOptions": "pipelines",
+    "ExportDeadLettersOptions": "pipelines",
+    "FeaturesOptions": "pipelines",
+    "ListDeadLettersOptions": "pipelines",
+    "ReplayOptions": "pipelines",
+    "ScoreOptions": "pipelines",
+    "StoredDeadLetterOptions": "pipelines",
+    "StreamOptions": "pipelines",
+    "WorkersOptions": "pipelines",
+    "AlertTestOptions": "records",
+    "EraseOptions": "records",
+    "ListAlertsOptions": "records",
+    "ResendAlertsOptions": "records",
+    "SnoozeAlertsOptions": "records",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the options of a command when they are first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
