@@ -25,7 +25,6 @@ from beam_fraud.models.bundle import Bundle
 from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW
 from beam_fraud.schema.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
 from beam_fraud.transforms.accept import Accept, Accepted
@@ -116,9 +115,8 @@ class Scoring:
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     """Add the graph of `score` to a pipeline."""
-    database = scoring.sink if isinstance(scoring.sink, DatabaseSink) else None
     parts: dict[str, beam.PCollection[str]] = {}
-    transactions, accepted = _transactions(root, inputs, parts, database)
+    transactions, accepted = _transactions(root, inputs, parts, scoring.sink)
     scored = (
         transactions
         | "Features" >> Features(inputs.features)
@@ -165,7 +163,7 @@ def _transactions(
     root: beam.Pipeline,
     inputs: Inputs,
     parts: dict[str, beam.PCollection[str]],
-    database: DatabaseSink | None = None,
+    sink: FlaggedSink | None = None,
 ) -> tuple[beam.PCollection, beam.PCollection[bool] | None]:
     """Every transaction once, with its velocity features; what is none becomes a dead letter.
 
@@ -185,8 +183,8 @@ def _transactions(
     accepted = None
     if inputs.max_dead is not None or inputs.outputs.at_url:
         accepted = (transactions, dead_letters) | "Accept" >> Accept(inputs.max_dead)
-    if database is not None:
-        table = WriteDeadLettersTable(database)
+    if sink is not None and sink.database is not None:
+        table = WriteDeadLettersTable(sink.database, sink.patience)
         if inputs.max_dead is not None:
             dead_letters |= "AcceptedDead" >> Accepted(accepted)
         dead_letters | "DeadLettersTable" >> table

@@ -31,7 +31,6 @@ from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.schema.velocity import Velocity
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
@@ -150,8 +149,9 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     _archive(dead, "DeadLetters", DEAD_LETTERS, writers, stream, ("source",))
     if stream.dead_letter_topic and stream.kafka:
         dead | "DeadLetterTopic" >> WriteDeadLetters(stream.kafka, stream.dead_letter_topic)
-    if isinstance(scoring.sink, DatabaseSink):
-        dead | "DeadLettersTable" >> WriteDeadLettersTable(scoring.sink)
+    if scoring.sink is not None and scoring.sink.database is not None:
+        table = WriteDeadLettersTable(scoring.sink.database, scoring.sink.patience)
+        dead | "DeadLettersTable" >> table
     known = checked[VALID]
     if stream.labels_database is not None:
         known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)

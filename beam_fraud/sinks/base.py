@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import FraudError
 
 if TYPE_CHECKING:
@@ -19,23 +22,48 @@ if TYPE_CHECKING:
 class SinkWriter(Protocol):
     """A worker's connection to a sink."""
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    @property
+    def undelivered(self) -> int:
+        """Rows that wait on this machine's disk because the place has not taken them."""
+
+    def write(
+        self,
+        batch: pa.RecordBatch,
+        channels: Sequence[str] = (),
+        context: AlertContext | None = None,
+    ) -> None:
         """Write flagged rows, of the schema `stages.SCORED`; the same twice changes nothing.
+
+        Args:
+          batch: the rows.
+          channels: names of channels whose alerts are queued with the rows; only a sink that has a
+            `database` queues any.
+          context: what these alerts tell beside their rows, if that is known.
 
         Raises:
           FraudError: the place refuses or cannot be reached.
         """
 
     def close(self) -> None:
-        """Finish what was written and let go of the place."""
+        """Finish what was written and release the place."""
+
+
+@dataclass(frozen=True)
+class ErasedRows:
+    """What an erasure has deleted, or would delete, from the tables of a sink."""
+
+    #: Table to rows.
+    rows: dict[str, int]
+    #: Those of the accounts of which a table held something.
+    accounts: set[str] = field(default_factory=set)
 
 
 class FlaggedSink(ABC):
     """A place for flagged transactions: a frozen dataclass that travels to the workers.
 
-    Everything here is for the launcher: `check`, `begin`, then `commit` or `discard`. Rows get
-    there by a `WriterSink` or a `TransformSink`. What a sink can do beyond that it says itself, by
-    the properties and methods that have a body here.
+    The launcher calls `check`, `begin`, then `commit` or `discard`; the graph takes rows there by
+    `transform`. A sink declares what else it can do by the properties and methods that have a body
+    here, so that nobody asks of which class it is.
     """
 
     @property
@@ -54,9 +82,23 @@ class FlaggedSink(ABC):
         return None
 
     @property
+    def patience(self) -> float:
+        """For how many seconds a write is repeated while the place is down."""
+        return 0.0
+
+    @property
+    def retention(self) -> str:
+        """What of deleted rows the place keeps for a while, in a sentence; "" if nothing."""
+        return ""
+
+    @property
     def worker_files(self) -> Mapping[str, str]:
         """Options of the URL that name files, to the path that every worker reads."""
         return {}
+
+    def exists(self) -> bool:
+        """Whether the place is there, as far as this machine's disk tells."""
+        return True
 
     def holds_rows(self) -> bool:
         """Return whether a commit would replace rows of an earlier run."""
@@ -118,6 +160,35 @@ class FlaggedSink(ABC):
     def describe(self) -> str:
         """Return the place, for messages; secrets are masked."""
 
+    @abstractmethod
+    def transform(
+        self, run_id: str, connect: Callable[[WriterSink], beam.PTransform]
+    ) -> beam.PTransform:
+        """The transform that takes the flagged rows of a run, batches of `stages.SCORED`, there.
+
+        Args:
+          run_id: the run.
+          connect: makes the transform of a sink that every worker connects to.
+        """
+
+    def erase(
+        self, accounts: Sequence[str], before: datetime | None = None, *, dry_run: bool = False
+    ) -> ErasedRows:
+        """Delete rows from the tables of a place that is neither a `database` nor an `archive`.
+
+        Args:
+          accounts: whose rows; empty with `before`.
+          before: the event time from which rows stay, UTC.
+          dry_run: only count them.
+
+        Raises:
+          FraudError: nothing can be deleted there, the place refuses or cannot be reached.
+        """
+        raise FraudError(
+            f"--sink {self.describe()}: `erase` can delete nothing there; delete the rows by its "
+            "own means"
+        )
+
     def failure_in(self, error: BaseException) -> FraudError | None:
         """Return what the place has said, if that is why a pipeline ended; None if it is not."""
         return None
@@ -130,10 +201,8 @@ class WriterSink(FlaggedSink):
     def open(self, run_id: str) -> SinkWriter:
         """Return a connection for one worker of the run."""
 
-
-class TransformSink(FlaggedSink):
-    """A place that a transform of Beam writes to."""
-
-    @abstractmethod
-    def transform(self, run_id: str) -> beam.PTransform:
-        """Takes the flagged rows of a run, batches of the schema `stages.SCORED`, there."""
+    def transform(
+        self, run_id: str, connect: Callable[[WriterSink], beam.PTransform]
+    ) -> beam.PTransform:
+        """The transform that `connect` makes of this sink."""
+        return connect(self)

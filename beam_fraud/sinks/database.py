@@ -189,6 +189,16 @@ class DatabaseSink(WriterSink):
         return database_file(self.url)
 
     @property
+    def retention(self) -> str:
+        """What a server keeps; SQLite's file is written again without the rows."""
+        if self.disk is not None:
+            return ""
+        return (
+            f"{self.describe()}: what PostgreSQL has deleted stays in its files until a vacuum, "
+            "and in backups"
+        )
+
+    @property
     def worker_files(self) -> Mapping[str, str]:
         """Certificates and passwords of PostgreSQL; those of a URL in a variable stay there."""
         if not self.url.startswith("postgresql"):
@@ -198,6 +208,10 @@ class DatabaseSink(WriterSink):
         return {
             name: path for name, path in files.items() if isinstance(path, str) and path != "system"
         }
+
+    def exists(self) -> bool:
+        """Whether the file of SQLite is there; a server is asked when it is used."""
+        return self.disk is None or self.disk.is_file()
 
     def waiting(self, seconds: float, spill: Path | None) -> DatabaseSink:
         """Return the sink that writes again for `seconds`, then leaves rows in `spill`."""

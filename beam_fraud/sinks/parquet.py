@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
@@ -42,6 +44,10 @@ class ParquetSink(WriterSink):
     def disk(self) -> Path:
         """The directory itself."""
         return self.directory
+
+    def exists(self) -> bool:
+        """Whether the directory is there."""
+        return self.directory.is_dir()
 
     def holds_rows(self) -> bool:
         """Return whether there are parts of an earlier run."""
@@ -137,13 +143,22 @@ class ParquetSink(WriterSink):
 class ParquetSinkWriter:
     """One part of a run, made when the first row comes."""
 
+    #: A row is on the disk or fails the run.
+    undelivered = 0
+
     def __init__(self, sink: ParquetSink, run_id: str) -> None:
         self._sink = sink
         self._staging = Staging(sink.directory, run_id)
         self._writer: ParquetBlockWriter | None = None
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Append the rows of `batch` to the part."""
+    def write(
+        self,
+        batch: pa.RecordBatch,
+        channels: Sequence[str] = (),
+        context: AlertContext | None = None,
+    ) -> None:
+        """Append the rows of `batch` to the part; alerts wait in an outbox elsewhere."""
+        assert not channels, "a directory queues no alerts"
         if not batch.num_rows:
             return
         try:

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import UsageError
-from beam_fraud.sinks.base import FlaggedSink, SinkWriter, TransformSink, WriterSink
-from beam_fraud.sinks.database import DatabaseSink, DatabaseWriter
+from beam_fraud.sinks.base import FlaggedSink, SinkWriter, WriterSink
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
 from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.records import GatherScored, Record
@@ -46,32 +46,29 @@ class WriteFlagged(beam.PTransform):
         """One step, or the sink's own transform."""
         if isinstance(self.sink, str):
             return self._to_database(flagged, self.sink)
-        if isinstance(self.sink, TransformSink):
-            return flagged | self.sink.transform(self.run_id)
-        assert isinstance(self.sink, WriterSink)
-        return flagged | beam.ParDo(
-            _WriteFlagged(self.sink, self.run_id, self.channels, self.context)
-        )
+        return flagged | self.sink.transform(self.run_id, self._connected)
+
+    def _connected(self, sink: WriterSink, *after: beam.pvalue.AsSideInput) -> beam.PTransform:
+        write = _WriteFlagged(sink, self.run_id, self.channels, self.context)
+        return beam.ParDo(write, *after)
 
     def _to_database(self, scored: beam.PCollection[Record], url: str) -> beam.PCollection[None]:
         sink = parse_sink(url)
-        if not isinstance(sink, DatabaseSink):
+        if sink.database is None:
             raise UsageError(
                 f"WriteFlagged: {sink.describe()} is no database; write rows there by the "
                 "transforms of Beam, such as WriteToParquet or WriteToBigQuery"
             )
-        sinks = scored.pipeline | "Sink" >> beam.Create([sink], reshuffle=False)
-        begun = sinks | "Tables" >> beam.Map(_prepare).with_output_types(bool)
+        databases = scored.pipeline | "Sink" >> beam.Create([sink.database], reshuffle=False)
+        begun = databases | "Tables" >> beam.Map(_prepare).with_output_types(bool)
         flagged = scored | "Batches" >> GatherScored() | "Flagged" >> Flagged()
-        step = beam.ParDo(
-            _WriteFlagged(sink, self.run_id, self.channels, self.context),
-            beam.pvalue.AsSingleton(begun),
-        )
-        return flagged | "Write" >> step
+        after = beam.pvalue.AsSingleton(begun)
+        write = sink.transform(self.run_id, lambda writers: self._connected(writers, after))
+        return flagged | "Write" >> write
 
 
-def _prepare(sink: DatabaseSink) -> bool:
-    sink.prepare()
+def _prepare(database: str) -> bool:
+    prepare_database(database)
     return True
 
 
@@ -104,7 +101,6 @@ class _WriteFlagged(beam.DoFn):
             self._write()
         if self._writer is not None:
             self._writer.close()
-        if isinstance(self._writer, DatabaseWriter):
             count(ROWS_UNDELIVERED, self._writer.undelivered)
 
     def _write(self) -> None:
@@ -113,7 +109,4 @@ class _WriteFlagged(beam.DoFn):
         if self._writer is None:
             self._writer = self._sink.open(self._run_id)
         for batch in batches:
-            if isinstance(self._writer, DatabaseWriter):
-                self._writer.write(batch, self._channels, self._context)
-            else:
-                self._writer.write(batch)
+            self._writer.write(batch, self._channels, self._context)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.records import write_dead_letters, write_labels
+from beam_fraud.storage.database.retry import PATIENCE
 
 #: Dead letters that are written together, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
@@ -18,12 +18,14 @@ _ROWS_AT_A_TIME = 10_000
 class WriteDeadLettersTable(beam.PTransform):
     """Dead letters to the table `dead_letters`; what is done again changes nothing."""
 
-    #: The database.
-    sink: DatabaseSink
+    #: The database, prepared by `storage.database.connection.prepare_database`.
+    url: str
+    #: For how many seconds a write is repeated while it is down.
+    patience: float = PATIENCE
 
     def expand(self, dead: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
         """One step."""
-        return dead | beam.ParDo(_WriteDeadLetters(self.sink.url, self.sink.patience))
+        return dead | beam.ParDo(_WriteDeadLetters(self.url, self.patience))
 
 
 class _WriteDeadLetters(beam.DoFn):
@@ -54,7 +56,7 @@ class _WriteDeadLetters(beam.DoFn):
 class WriteLabels(beam.PTransform):
     """Labels to the table `labels`, a transaction a batch; what is done again changes nothing."""
 
-    #: The database, prepared by `sinks.connection.prepare_database`.
+    #: The database, prepared by `storage.database.connection.prepare_database`.
     url: str
 
     def expand(self, labels: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:

@@ -20,8 +20,8 @@ from beam_fraud.cli.commands import erase, score
 from beam_fraud.cli.options import EraseOptions, ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.sinks.base import ErasedRows
 from beam_fraud.sinks.bigquery import client, tables
-from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms.write_flagged import WriteFlagged
@@ -367,9 +367,9 @@ def test_rows_of_an_account_are_deleted_wherever_they_are(
     load(sink, "r2", flagged_batch(["e"]))
     held = {"flagged_transactions": 1, "flagged_transactions_stream": 2}
     held["flagged_transactions_run_r2"] = 1
-    assert accounts_in(sink.table, ["a", "x' OR TRUE --"]) == {"a"}
-    assert erase_rows(sink.table, ["a", "x' OR TRUE --"], dry_run=True) == held
-    assert erase_rows(sink.table, ["a", "x' OR TRUE --"]) == held
+    erased = ErasedRows(held, {"a"})
+    assert sink.erase(["a", "x' OR TRUE --"], dry_run=True) == erased
+    assert sink.erase(["a", "x' OR TRUE --"]) == erased
     assert [row["transaction_id"] for row in bigquery.rows("latest_flagged_transactions")] == ["b"]
     assert bigquery.rows("flagged_transactions_run_r2") == []
     again = erase.run(EraseOptions(accounts=("a",), sinks=(sink.describe(),)))
@@ -380,7 +380,7 @@ def test_rows_of_an_account_are_deleted_wherever_they_are(
 def test_rows_of_an_earlier_time_are_deleted(bigquery: Any, sink: BigQuerySink) -> None:
     run(sink, "r1", flagged_batch(["a", "b", "c"]))
     later = START + timedelta(minutes=1)
-    assert erase_rows(sink.table, before=later) == {"flagged_transactions": 1}
+    assert sink.erase((), later) == ErasedRows({"flagged_transactions": 1})
     rows = bigquery.rows("flagged_transactions")
     assert sorted(row["transaction_id"] for row in rows) == ["b", "c"]
 

@@ -150,3 +150,34 @@ def test_many_rows_at_once_are_all_there(place):
     ids = [f"t{number:05}" for number in range(12_000)]
     place.run("r1", flagged_batch(ids))
     assert [row["transaction_id"] for row in place.rows()] == ids
+
+
+def test_a_place_exists_once_a_run_has_begun(place):
+    place.sink.begin("r1")
+    assert place.sink.exists()
+
+
+def test_a_place_of_files_does_not_exist_before_the_first_run(place_of_files):
+    assert not place_of_files.sink.exists()
+
+
+def test_each_worker_connects_to_it(place):
+    connected = []
+    made = place.sink.transform("r1", lambda sink: connected.append(sink) or "the transform")
+    assert (made, connected) == ("the transform", [place.sink])
+
+
+def test_it_declares_where_its_rows_are_erased(place):
+    # `erase` deletes from a database or a directory of Parquet files by itself.
+    assert (place.sink.database is None) != (place.sink.archive is None)
+    with pytest.raises(FraudError, match="can delete nothing there") as refused:
+        place.sink.erase(["a"])
+    assert place.sink.describe() in str(refused.value)
+
+
+def test_a_writer_counts_no_row_as_undelivered_that_is_there(place):
+    place.sink.begin("r1")
+    writer = place.sink.open("r1")
+    writer.write(flagged_batch())
+    writer.close()
+    assert writer.undelivered == 0

@@ -13,7 +13,6 @@ from sqlalchemy import select
 from beam_fraud.runners.launch import LOCAL_RUNNER
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sinks import records as dead_letters
-from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.records import write_dead_letters
 from beam_fraud.storage.database.connection import (
     prepare_database,
@@ -85,7 +84,7 @@ def test_the_graph_writes_them(url: str) -> None:
     with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
         batches = [letters(1, 2), letters(), letters(3)]
         made = pipeline | beam.Create(batches).with_output_types(pa.RecordBatch)
-        made | WriteDeadLettersTable(DatabaseSink(url))
+        made | WriteDeadLettersTable(url)
     assert [row[1] for row in read(url)] == [1, 2, 3]
 
 

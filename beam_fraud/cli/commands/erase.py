@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,10 @@ from beam_fraud.operations.erasure.parquet import erase_from_scored, remove_unfi
 from beam_fraud.operations.erasure.record import Erasure
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
 from beam_fraud.schema.duration import microseconds
-from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
-from beam_fraud.sinks.bigquery.sink import BigQuerySink
-from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.sinks.parquet import ParquetSink
+from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.database.connection import check_database, prepare_database
-from beam_fraud.storage.database.url import database_file
 from beam_fraud.storage.urls import absolute
 
 _LOG = logging.getLogger(__name__)
@@ -39,8 +35,6 @@ _STATE = (
     "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
     "edited), and rows of a stream that was killed: start and stop that, then erase again"
 )
-_BIGQUERY = "{place}: BigQuery keeps what is deleted for a fortnight (time travel, fail-safe)"
-_POSTGRES = "{place}: what PostgreSQL has deleted stays in its files until a vacuum, and in backups"
 
 
 def run(options: EraseOptions) -> dict[str, object]:
@@ -59,7 +53,7 @@ def run(options: EraseOptions) -> dict[str, object]:
     """
     subject = _subject(options)
     erasure = Erasure.of(new_run_id(), subject)
-    places = _places(options)
+    sinks = _sinks(options)
     outs = [local_directory(out) for out in options.outs]
     files = [absolute(Path(file)) for file in options.files]
     for file in files:
@@ -76,23 +70,10 @@ def run(options: EraseOptions) -> dict[str, object]:
             erasure.note_in_directory(out, rows[str(out)])
         if keeps_a_state(out):
             notes.append(_STATE.format(out=out))
-    for sink in places.databases:
-        place = sink.describe()
-        prepare_database(sink.url)
-        with doing(f"erasing from {place}"):
-            rows[place] = erase_from_database(sink.url, subject, dry_run=options.dry_run)
-        if not options.dry_run:
-            erasure.note_in_database(sink.url, rows[place])
-        if database_file(sink.url) is None:
-            notes.append(_POSTGRES.format(place=place))
-    for table in places.tables:
-        with doing(f"erasing from {table.describe()}"):
-            rows[table.describe()] = _erase_table(table, subject, dry_run=options.dry_run)
-        notes.append(_BIGQUERY.format(place=table.describe()))
-    for directory in places.directories:
-        with doing(f"erasing from {directory.describe()}"):
-            taken = _erase_parquet(directory, subject, erasure, dry_run=options.dry_run)
-        rows[directory.describe()] = {"flagged": taken}
+    for sink in sinks:
+        rows[sink.describe()] = _erase_from_sink(sink, subject, erasure, dry_run=options.dry_run)
+        if sink.retention:
+            notes.append(sink.retention)
     for file in files:
         with doing(f"erasing from {file}"):
             lines = erase_from_lines(file, subject, dry_run=options.dry_run)
@@ -186,36 +167,37 @@ def _subject(options: EraseOptions) -> Subject:
     return Before(datetime.now(UTC) - timedelta(microseconds=span))
 
 
-@dataclass
-class _Places:
-    """The sinks, by what they are."""
-
-    databases: list[DatabaseSink] = field(default_factory=list)
-    directories: list[ParquetSink] = field(default_factory=list)
-    tables: list[BigQuerySink] = field(default_factory=list)
-
-
-def _places(options: EraseOptions) -> _Places:
-    places = _Places()
+def _sinks(options: EraseOptions) -> list[FlaggedSink]:
+    sinks = []
     for url in options.sinks:
         sink = parse_sink(url)
-        if isinstance(sink, DatabaseSink) and _is_there(sink):
-            check_database(sink.url)
-            places.databases.append(sink)
-        elif isinstance(sink, ParquetSink) and sink.directory.is_dir():
-            places.directories.append(sink)
-        elif isinstance(sink, BigQuerySink):
-            places.tables.append(sink)
-        else:
+        if not sink.exists():
             raise FraudError(f"--sink {sink.describe()}: is not there")
-    return places
+        if sink.database is not None:
+            check_database(sink.database)
+        sinks.append(sink)
+    return sinks
 
 
-def _erase_table(sink: BigQuerySink, subject: Subject, *, dry_run: bool) -> dict[str, int]:
-    if isinstance(subject, Before):
-        return erase_rows(sink.table, before=subject.moment, dry_run=dry_run)
-    subject.note(accounts_in(sink.table, subject.ids))
-    return erase_rows(sink.table, subject.ids, dry_run=dry_run)
+def _erase_from_sink(
+    sink: FlaggedSink, subject: Subject, erasure: Erasure, *, dry_run: bool
+) -> dict[str, int]:
+    """Table to rows."""
+    if sink.database is not None:
+        prepare_database(sink.database)
+        with doing(f"erasing from {sink.describe()}"):
+            rows = erase_from_database(sink.database, subject, dry_run=dry_run)
+        if not dry_run:
+            erasure.note_in_database(sink.database, rows)
+        return rows
+    with doing(f"erasing from {sink.describe()}"):
+        if sink.archive is not None:
+            return _erase_from_archive(sink, sink.archive, subject, erasure, dry_run=dry_run)
+        if isinstance(subject, Before):
+            return sink.erase((), subject.moment, dry_run=dry_run).rows
+        erased = sink.erase(subject.ids, dry_run=dry_run)
+        subject.note(erased.accounts)
+        return erased.rows
 
 
 def _is_utf8(text: str) -> bool:
@@ -226,17 +208,14 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _is_there(sink: DatabaseSink) -> bool:
-    file = database_file(sink.url)
-    return file is None or file.is_file()
-
-
-def _erase_parquet(sink: ParquetSink, subject: Subject, erasure: Erasure, *, dry_run: bool) -> int:
+def _erase_from_archive(
+    sink: FlaggedSink, directory: Path, subject: Subject, erasure: Erasure, *, dry_run: bool
+) -> dict[str, int]:
     # It finishes what a killed run has left, and holds the place against others.
     sink.begin(erasure.erasure_id)
     try:
         if not dry_run:
-            remove_unfinished(sink.directory)
-        return erase_from_scored(sink.directory, subject, dry_run=dry_run)
+            remove_unfinished(directory)
+        return {"flagged": erase_from_scored(directory, subject, dry_run=dry_run)}
     finally:
         sink.discard(erasure.erasure_id)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.sinks.base import TransformSink
+from beam_fraud.sinks.base import ErasedRows, FlaggedSink, WriterSink
 from beam_fraud.sinks.bigquery import tables
 from beam_fraud.sinks.bigquery.client import failed_load
+from beam_fraud.sinks.bigquery.erase import accounts_in, erase_rows
 from beam_fraud.sinks.bigquery.table import TableName
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BigQuerySink(TransformSink):
+class BigQuerySink(FlaggedSink):
     """One row a transaction and model, the last run wins.
 
     The rows of a run are loaded into a table of its own, from which one MERGE takes them when the
@@ -26,6 +29,21 @@ class BigQuerySink(TransformSink):
 
     #: Where the rows come to be.
     table: TableName
+
+    @property
+    def retention(self) -> str:
+        """What BigQuery keeps."""
+        return (
+            f"{self.describe()}: BigQuery keeps what is deleted for a fortnight (time travel, "
+            "fail-safe)"
+        )
+
+    def erase(
+        self, accounts: Sequence[str], before: datetime | None = None, *, dry_run: bool = False
+    ) -> ErasedRows:
+        """Delete rows from the table, that of streams and those of runs that were killed."""
+        known = set() if before is not None else accounts_in(self.table, accounts)
+        return ErasedRows(erase_rows(self.table, accounts, before, dry_run=dry_run), known)
 
     def check(self, *, going_on: bool = False) -> None:
         """Check that the dataset can be reached, its table is ours and jobs may be run.
@@ -37,7 +55,7 @@ class BigQuerySink(TransformSink):
         tables.check_jobs(self.table)
 
     def check_options(self, options: PipelineOptions) -> None:
-        """See that there is a bucket for the files that are loaded.
+        """Check that there is a bucket for the files that are loaded.
 
         Raises:
           UsageError: `--temp_location` names none.
@@ -55,8 +73,10 @@ class BigQuerySink(TransformSink):
         """Make the table, and that of the run."""
         tables.make_for_run(self.table, run_id)
 
-    def transform(self, run_id: str) -> beam.PTransform:
-        """Loads rows into the table of the run."""
+    def transform(
+        self, run_id: str, connect: Callable[[WriterSink], beam.PTransform]
+    ) -> beam.PTransform:
+        """Beam's own, which loads rows into the table of the run."""
         from beam_fraud.sinks.bigquery.write import LoadIntoTable
 
         return LoadIntoTable(self.table.staging(run_id))
@@ -92,7 +112,7 @@ class BigQuerySink(TransformSink):
 
 
 @dataclass(frozen=True)
-class BigQueryStreamSink(TransformSink):
+class BigQueryStreamSink(FlaggedSink):
     """Rows as a stream brings them, into a table that is only appended to.
 
     Each is inserted at least once: what a runner does again may come again. The view
@@ -114,8 +134,10 @@ class BigQueryStreamSink(TransformSink):
         """Make the tables and the view."""
         tables.make_for_stream(self.table)
 
-    def transform(self, run_id: str) -> beam.PTransform:
-        """Inserts rows as they come."""
+    def transform(
+        self, run_id: str, connect: Callable[[WriterSink], beam.PTransform]
+    ) -> beam.PTransform:
+        """Beam's own, which inserts rows as they come."""
         from beam_fraud.sinks.bigquery.write import InsertIntoTable
 
         return InsertIntoTable(self.table.stream)
