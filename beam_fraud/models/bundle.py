@@ -1,4 +1,4 @@
-"""A model bundle: a directory with a model, what it needs and what is known about it."""
+"""A model bundle: a directory with a model, its manifest, reference and card."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ MODEL_FILE = "model.joblib"
 MANIFEST_FILE = "manifest.json"
 REFERENCE_FILE = "reference.parquet"
 CARD_FILE = "card.md"
-#: How a model that is fitted in epochs did after each.
+#: Figures after each epoch of a model that is fitted in epochs.
 HISTORY_FILE = "history.json"
-#: What a manifest must give the digest of.
+#: Files whose digests a manifest must contain.
 DIGESTED_FILES = (MODEL_FILE, REFERENCE_FILE, CARD_FILE)
-#: What some bundles have beside that.
+#: Files that a bundle may have.
 OPTIONAL_FILES = (HISTORY_FILE,)
 
 
@@ -60,17 +60,17 @@ class Bundle:
     """
 
     #: The directory: an absolute local path or a URL that Beam's file systems know; the model's
-    #: name where the bundle is in memory.
+    #: name while the bundle is in memory.
     path: str
     #: The model's name and the first 12 hexadecimal digits of its manifest's SHA-256.
     model_id: str
-    #: What the bundle says about the model.
+    #: The manifest of the model.
     manifest: Manifest
-    #: Name to bytes of every file, where the bundle is in memory; None where it has a directory.
+    #: Name to bytes of every file while the bundle is in memory; None once it has a directory.
     contents: Mapping[str, bytes] | None = field(default=None, repr=False)
 
     def save(self, directory: str | Path) -> Bundle:
-        """Write the files of the bundle to another directory, whole or not at all.
+        """Write the files of the bundle to another directory, all or none.
 
         Args:
           directory: a path or URL; an earlier bundle there is replaced.
@@ -79,8 +79,8 @@ class Bundle:
           The bundle in `directory`, with the same `model_id`.
 
         Raises:
-          FraudError: something that is no bundle is there, or it cannot be written; or a file of
-            this bundle is missing or changed.
+          FraudError: the directory holds other files or cannot be written; or a file of this bundle
+            is missing or changed.
         """
         contents = self.contents
         if contents is None:
@@ -110,14 +110,14 @@ class Bundle:
 
         Args:
           schema: of the transactions.
-          also: names of whatever is looked at beside what the model takes; velocity features among
-            them are computed too.
+          also: names of fields needed beside the model's features; velocity features among them are
+            computed too.
 
         Raises:
-          FraudError: a feature of the model is none of the schema's, or it has no column for the
-            key of a velocity feature.
+          FraudError: the schema lacks a feature of the model, or the key column of a velocity
+            feature.
         """
-        # The definitions of the features are the model's; only where the columns are may differ.
+        # The model defines its features; only the places of the columns may differ.
         needed = FeatureSet(self.schema, order=self.manifest.features).velocity
         computed = {name for definition in needed for name in definition.names}
         offered = computed.union(FeatureSet(replace(schema, velocity=())).names)
@@ -137,7 +137,7 @@ class Bundle:
         return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features, names)
 
     def velocity_names(self) -> tuple[str, ...]:
-        """Names of the velocity features that are computed for the model, whether it takes them."""
+        """Return the names of the velocity features computed for the model, used by it or not."""
         return tuple(name for definition in self.features.velocity for name in definition.names)
 
 
@@ -149,17 +149,17 @@ def write_bundle(
     card: str,
     files: Mapping[str, bytes] | None = None,
 ) -> Bundle:
-    """Save a model with all that goes with it, whole or not at all.
+    """Save a model with its files, all or none.
 
     Args:
       directory: a path or URL; an earlier bundle there is replaced.
       model, manifest, reference, card, files: as `make_bundle` takes them.
 
     Returns:
-      The bundle as it now is in `directory`.
+      The bundle in `directory`.
 
     Raises:
-      FraudError: something that is no bundle is there, or it can't be written.
+      FraudError: the directory holds other files or cannot be written.
     """
     return make_bundle(model, manifest, reference, card, files, place=directory).save(directory)
 
@@ -172,15 +172,15 @@ def make_bundle(
     files: Mapping[str, bytes] | None = None,
     place: str | None = None,
 ) -> Bundle:
-    """Make a bundle in memory.
+    """Create a bundle in memory.
 
     Args:
       model: a fitted classifier that joblib can save.
-      manifest: what is known about it; `files` and `versions` are filled in here.
-      reference: the distributions it was trained on.
+      manifest: its manifest; `files` and `versions` are filled in here.
+      reference: the distributions of its training rows.
       card: the model card, Markdown.
-      files: name to contents of what else goes with it, some of `OPTIONAL_FILES`.
-      place: where it will be saved, for errors; its name if None.
+      files: name to contents of further files, some of `OPTIONAL_FILES`.
+      place: the future directory, for error messages; its name if None.
 
     Raises:
       FraudError: the model cannot be saved.
@@ -206,7 +206,7 @@ def load_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle without opening its model (see `open_bundle`).
 
     Raises:
-      FraudError: `path` is no bundle, or one that cannot be used here.
+      FraudError: `path` is no bundle, or one that this installation cannot use.
     """
     return open_bundle(str(path))
 
@@ -215,9 +215,8 @@ def open_bundle(path: str) -> Bundle:
     """Read and check a bundle without opening its model.
 
     Raises:
-      FraudError: `path` is no bundle, one of its files is missing or changed, its manifest says
-        what cannot be meant, a feature isn't in its schema, or another major version of
-        scikit-learn saved it.
+      FraudError: `path` is no bundle, one of its files is missing or changed, its manifest is
+        invalid, a feature is not in its schema, or another major version of scikit-learn saved it.
     """
     try:
         data = read_bytes(path, MANIFEST_FILE)
@@ -242,7 +241,7 @@ def open_bundle(path: str) -> Bundle:
     try:
         _ = bundle.features
     except UsageError as error:
-        # A schema that a user gives is a wrong call, one in a bundle is damage.
+        # An invalid schema of the user is a usage error, one in a bundle is damage.
         raise FraudError(f"{path}: {MANIFEST_FILE}: {error}") from None
     return bundle
 
@@ -250,11 +249,11 @@ def open_bundle(path: str) -> Bundle:
 def load_model(bundle: Bundle) -> Any:
     """Open the model of a bundle.
 
-    The bytes that joblib opens are the very bytes whose digest was compared with the manifest's.
+    joblib opens the very bytes whose digest was compared with the manifest's.
 
     Raises:
-      FraudError: the file is missing or changed, a package that it needs is absent or can't open
-        it, or it is no classifier of the manifest's features.
+      FraudError: the file is missing or changed, a required package is absent or fails to open it,
+        or it is no classifier of the manifest's features.
     """
     data = _read_checked(bundle, MODEL_FILE)
 
@@ -268,20 +267,20 @@ def load_model(bundle: Bundle) -> Any:
         warnings.catch_warnings(),
         threadpool_limits(1),
     ):
-        # The manifest says which version saved it; a major one was refused on opening.
+        # The manifest names the version that saved it; `open_bundle` refuses another major one.
         warnings.filterwarnings("ignore", message="Trying to unpickle estimator")
         model = joblib.load(io.BytesIO(data))
         check_classifier(model, features)
-        # An object of another version may open and lack what a prediction needs.
+        # An object of another version may open, but lack attributes that a prediction needs.
         predict_scores(model, np.zeros((1, features)))
     return model
 
 
 def check_packages(bundle: Bundle) -> None:
-    """Check that what the model needs is installed here, without opening it.
+    """Check that the packages of the model are installed, without opening it.
 
     Raises:
-      FraudError: a package is not; its extra is named.
+      FraudError: a package is missing; the message names its extra.
     """
     needed = (name for name in bundle.manifest.versions if name in EXTRAS)
     need_extras(needed, f"{bundle.path}: {MODEL_FILE}")

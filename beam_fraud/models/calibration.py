@@ -1,4 +1,4 @@
-"""Rising maps that make a probability of fraud of a score."""
+"""Calibration: increasing maps from scores to probabilities of fraud."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sklearn.linear_model import LogisticRegression
 from beam_fraud.errors import FraudError
 from beam_fraud.models.estimators.log_odds import log_odds, probability
 
-#: What `train` calls the ways to learn a map.
+#: Names of the methods on the command line.
 Method = Literal["isotonic", "platt"]
-#: What gives one.
+#: The option of a calibration.
 OPTION = "--calibrate"
 
 
 class Calibration(ABC):
-    """A map that keeps the order of scores: what differed differs still, so ranks stay."""
+    """A strictly increasing map of scores: ranks stay."""
 
-    #: What the command line calls it.
+    #: Name on the command line.
     method: ClassVar[Method]
 
     @abstractmethod
@@ -33,7 +33,7 @@ class Calibration(ABC):
 
 @dataclass(frozen=True)
 class Platt(Calibration):
-    """A straight line through log-odds, as Platt 1999: for few frauds, and smooth."""
+    """A line through log-odds (Platt 1999): smooth, and fit for few frauds."""
 
     method: ClassVar[Method] = "platt"
 
@@ -48,19 +48,19 @@ class Platt(Calibration):
 
 @dataclass(frozen=True)
 class Isotonic(Calibration):
-    """Steps that follow the shares of fraud wherever they rise: for a thousand frauds or more.
+    """Isotonic steps along the shares of fraud: for a thousand frauds or more.
 
-    Scores on one step would all become equal, which would cost average precision. So a millionth
-    of the score itself is mixed in.
+    Scores on one step would become equal, which would cost average precision, so a millionth of the
+    score itself is mixed in.
     """
 
     method: ClassVar[Method] = "isotonic"
-    #: Share of the score in the result, which tells apart what is on one step.
+    #: Share of the score in the result, which separates scores on one step.
     MIXED_IN: ClassVar[float] = 1e-6
 
     #: float64[k]: rising scores.
     scores: npt.NDArray[np.float64]
-    #: float64[k]: their probabilities, nowhere falling; straight lines lie between.
+    #: float64[k]: their probabilities, non-decreasing; linear in between.
     probabilities: npt.NDArray[np.float64]
 
     def __call__(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -71,10 +71,10 @@ class Isotonic(Calibration):
 def learn_calibration(
     method: Method, labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]
 ) -> Calibration:
-    """Learn what scores mean.
+    """Fit a calibration.
 
     Args:
-      method: how.
+      method: the method.
       labels: int8[n] of both classes, 1 is fraud.
       scores: float64[n] in 0..1, by a model that was not fitted on these rows.
 
@@ -91,8 +91,8 @@ def learn_calibration(
 
 
 def _platt(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> Platt | None:
-    # Platt's targets are a little inside 0 and 1, so that separable scores give no steps: every
-    # row stands there once as a fraud and once as genuine, with what its target is for a weight.
+    # Platt's targets lie a little inside 0 and 1, so that separable scores give no steps: each row
+    # counts once as a fraud and once as genuine, weighted by its target.
     frauds = int(labels.sum())
     high, low = (frauds + 1) / (frauds + 2), 1 / (len(labels) - frauds + 2)
     targets = np.where(labels == 1, high, low)

@@ -19,38 +19,38 @@ from beam_fraud.models.predict import predict_scores
 from beam_fraud.monitoring.activity import doing
 
 Kind = TypeVar("Kind", bound=ModelKind)
-#: Called after each fold with its number, from 0, and its average precision.
+#: Callback after each fold with its number, from 0, and its average precision.
 AfterFold = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A kind with its settings, and how they do on rows that they were not fitted on."""
+    """A kind with its chosen settings, and their results on validation rows."""
 
-    #: The kind with the settings that were chosen.
+    #: The kind with the chosen settings.
     kind: ModelKind
-    #: float64[validation rows] for each fold, by a model with these settings that was fitted on
-    #: the fold's own training rows.
+    #: float64[validation rows] for each fold: scores by a model with these settings that was fitted
+    #: on the fold's own training rows.
     scores: tuple[npt.NDArray[np.float64], ...]
-    #: Average precision of each fold's scores.
+    #: Average precision of each fold.
     average_precision: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """What candidates are compared by: the mean of the folds' average precisions."""
+        """Mean of the folds' average precisions, by which candidates are compared."""
         return statistics.fmean(self.average_precision)
 
 
 def choose(
     kind: ModelKind, rows: FoldRows, seed: int, after: AfterFold = lambda number, figure: None
 ) -> Chosen:
-    """Let each fold choose what settings there are to choose, and settle on one kind.
+    """Choose settings on each fold, and settle on one kind.
 
     Args:
-      kind: with the settings to begin with.
-      rows: of each fold, of both classes.
+      kind: the kind with its initial settings.
+      rows: of each fold, both classes.
       seed: of everything random.
-      after: told of each fold; what it raises ends the choice.
+      after: callback after each fold; an exception ends the choice.
     """
     kinds, scores, figures = [], [], []
     for number, (train, valid) in enumerate(rows):
@@ -63,7 +63,7 @@ def choose(
     chosen = settle(kinds)
     for number, validated in enumerate(kinds):
         if validated != chosen:
-            # The threshold is for scores as these settings give them, not the fold's own.
+            # The threshold must fit scores of the settled settings, not of each fold's own.
             train, valid = rows[number]
             with doing(_fitting(chosen, train, number, rows)):
                 scores[number] = predict_scores(chosen.fit(train, seed), valid.matrix)
@@ -80,7 +80,7 @@ def _average_precision(rows: LabelledRows, scores: npt.NDArray[np.float64]) -> f
 
 
 def settle(kinds: Sequence[Kind]) -> Kind:
-    """One kind for what several folds chose: the median of numbers, else what the last chose.
+    """Merge the choices of folds: the median of numbers, else the last fold's choice.
 
     Example:
       >>> from beam_fraud.models.kinds import KINDS

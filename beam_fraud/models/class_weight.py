@@ -1,4 +1,4 @@
-"""How many genuine rows a fraud weighs as much as, whatever a kind would choose itself."""
+"""The option that sets the class weight of any kind of model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from beam_fraud.errors import UsageError
 from beam_fraud.models.kinds.base import ModelKind, Wrapped
 from beam_fraud.models.labelled import LabelledRows
 
-#: What asks for it, in messages.
+#: Name of the option, for error messages.
 OPTION = "--class-weight"
-#: The setting of kinds that weigh frauds, and the one of those that weigh them alike or not.
+#: Names of the weight setting: a number, or a flag for balanced classes.
 _WEIGHT, _BALANCED = "fraud_weight", "balanced"
-#: Settings that the option decides, so that nothing else may.
+#: Settings that the option fixes, so that tuning and `--set` may not.
 WEIGHT_SETTINGS = frozenset({_WEIGHT, _BALANCED})
 
 
 @dataclass(frozen=True)
 class Balanced(Wrapped):
-    """A kind to which the frauds of any rows weigh as much as all genuine ones together."""
+    """A kind that weighs all frauds of its rows as much as all genuine rows."""
 
     name: ClassVar[str] = "balanced"
 
     def __post_init__(self) -> None:
-        """What is fixed is not tuned."""
+        """Exclude the fixed settings from tuning."""
         super().__post_init__()
         space = {name: where for name, where in self.kind.space.items() if name != _WEIGHT}
         object.__setattr__(self, "space", space)
@@ -39,7 +39,7 @@ class Balanced(Wrapped):
         return {**self.kind.settings, _WEIGHT: "balanced"}
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """Return the kind's own with the weight that these rows call for."""
+        """Return the kind's estimator with the weight for these rows."""
         return self._weighted(rows).estimator(rows, seed)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
@@ -49,7 +49,7 @@ class Balanced(Wrapped):
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
         kind, scores = self._weighted(train).validate(train, valid, seed)
-        # Other rows call for another weight: what was chosen is all the rest.
+        # Other rows need another weight, so keep all other chosen settings only.
         own = kind.with_values(**{_WEIGHT: self.kind.settings[_WEIGHT]})
         return replace(self, kind=own), scores
 
@@ -59,15 +59,15 @@ class Balanced(Wrapped):
 
 
 def with_class_weight(kind: ModelKind, text: str | None) -> ModelKind:
-    """Return a kind with another weight of frauds; of an ensemble, all members that have one.
+    """Return a kind with another weight of frauds; in an ensemble, set it on every member.
 
     Args:
-      kind: what is trained.
-      text: `none`, `balanced` or how many genuine rows a fraud weighs as much as; None leaves the
-        kind as it is.
+      kind: the kind to train.
+      text: `none`, `balanced` or the number of genuine rows that a fraud weighs; None leaves the
+        kind unchanged.
 
     Raises:
-      UsageError: it is none of these, or the kind has no such setting.
+      UsageError: the text is invalid, or the kind has no such setting.
     """
     if text is None:
         return kind
@@ -81,7 +81,7 @@ def with_class_weight(kind: ModelKind, text: str | None) -> ModelKind:
 
 
 def _weighted(kind: ModelKind, text: str, weight: float | None) -> ModelKind | None:
-    """None where the kind weighs nothing."""
+    """Return the weighted kind; None if the kind has no weight."""
     if kind.parts:
         members = {name: _weighted(part, text, weight) for name, part in kind.parts.items()}
         for name, member in members.items():
@@ -98,7 +98,7 @@ def _weighted(kind: ModelKind, text: str, weight: float | None) -> ModelKind | N
 
 
 def _number(text: str) -> float | None:
-    """Return the weight; None for `balanced`."""
+    """Parse the weight; None for `balanced`."""
     if text == "balanced":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Labelled transactions to learn from, and the features of as many of them as are asked for."""
+"""Labelled transactions, and the features of chosen rows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Examples:
     transactions: pa.Table
     #: int8[n], 1 is fraud.
     labels: npt.NDArray[np.int8]
-    #: What the rows are.
+    #: The schema of the rows.
     schema: Schema
 
     def learn(self, at: Positions) -> tuple[FeatureSet, LabelledRows]:
-        """The features of rows to fit on; their categories are all that the model will know."""
+        """Return the features of rows to fit on; their categories are all that the model knows."""
         table = self.transactions.take(pa.array(at))
         categories = {
             feature.column: categories_of(table.column(feature.column))
@@ -40,11 +40,11 @@ class Examples:
         return features, self._labelled(table, at, features)
 
     def rows(self, at: Positions, features: FeatureSet) -> LabelledRows:
-        """Return the features of other rows, as a model takes them that knows these categories."""
+        """Return the features of other rows, with the categories of the fitted rows."""
         return self._labelled(self.transactions.take(pa.array(at)), at, features)
 
     def amounts(self, at: Positions) -> npt.NDArray[np.float64]:
-        """Return what the transactions at these positions are of, float64[len(at)]."""
+        """Return the amounts of the transactions at these positions, float64[len(at)]."""
         amounts = self.transactions.column("amount").take(pa.array(at))
         return np.asarray(amounts.to_numpy(), dtype=np.float64)
 
@@ -54,18 +54,18 @@ class Examples:
 
 @dataclass(frozen=True)
 class FoldRows:
-    """The rows of each fold; made when they are asked for, so that memory holds one fold."""
+    """The rows of each fold, built on demand, so that memory holds one fold."""
 
     #: All transactions.
     examples: Examples
-    #: Which of them each fold takes.
+    #: The rows of each fold.
     folds: tuple[Fold, ...]
 
     def __len__(self) -> int:
         return len(self.folds)
 
     def __iter__(self) -> Iterator[tuple[LabelledRows, LabelledRows]]:
-        """Rows to fit on and rows to judge by, fold after fold."""
+        """Yield the training rows and validation rows of each fold."""
         return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, number: int) -> tuple[LabelledRows, LabelledRows]:

@@ -1,4 +1,4 @@
-"""Labelled transactions to a bundle: read, train, describe."""
+"""Fit a bundle from labelled transactions: read, train, describe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_fraud.schema.schema import Schema
 
 @dataclass(frozen=True)
 class Rows:
-    """What a model is trained on."""
+    """The training rows of a model."""
 
     #: Paths, directories or globs of transactions; or a table.
     transactions: Source
@@ -29,10 +29,10 @@ class Rows:
     until: datetime | None = None
 
     def load(self, schema: Schema, *, supervised: bool) -> Dataset:
-        """Read the rows that a kind of model can be fitted on.
+        """Read the rows for a kind of model.
 
-        A kind that is not supervised takes rows without labels; if there are labels of both
-        classes, only the labelled rows are kept, which judge it.
+        An unsupervised kind takes rows without labels; if both classes are labelled, only labelled
+        rows are kept, to measure the model on.
 
         Raises:
           FraudError: a source cannot be read, or each of its rows is a dead letter.
@@ -53,11 +53,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A new bundle, in memory, and how it came about."""
+    """A new bundle in memory, and its training."""
 
     bundle: Bundle
     trained: Trained
-    #: The rows that were read for it.
+    #: The rows read for it.
     dataset: Dataset
 
 
@@ -71,19 +71,19 @@ def fit_bundle(
     data: tuple[str, ...],
     warn: Callable[[str], object],
 ) -> Fitted:
-    """Train a model and make its bundle, in memory.
+    """Train a model and create its bundle in memory.
 
     Args:
-      rows: what to train on.
-      schema: what the rows hold.
-      recipe: how to train.
+      rows: the training rows.
+      schema: the schema of the rows.
+      recipe: the recipe of the training.
       name: of the model.
-      rules: how the thresholds to review and to decline from are chosen, for the card.
+      rules: the rules of the review and the decline threshold, for the card.
       data: names of the files or tables, for the card.
-      warn: takes each warning, in one line.
+      warn: callback for each warning, one line.
 
     Raises:
-      FraudError: the rows, or what is asked of them, cannot make a model.
+      FraudError: no model can be fitted with these rows and this recipe.
     """
     dataset = rows.load(schema, supervised=recipe.kind.supervised)
     if dataset.rows_dead:

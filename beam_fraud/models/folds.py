@@ -1,4 +1,4 @@
-"""Which rows candidates are fitted on, which choose, and which do neither."""
+"""Divide rows into folds: training, validation and held-out rows."""
 
 from __future__ import annotations
 
@@ -19,61 +19,61 @@ from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import micros_of, moment_of
 
 Positions = npt.NDArray[np.int64]
-#: Days of validation rows from which on folds begin at midnight: days are the unit of work.
+#: Number of validation days from which folds begin at midnight: analysts work by the day.
 WHOLE_DAYS = 2
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One way to divide rows: some to fit a candidate on, others to judge it by."""
+    """One division of rows into training and validation rows."""
 
-    #: int64: positions of the rows that the candidate is fitted on.
+    #: int64: positions of the training rows.
     train: Positions
-    #: int64: positions of the rows that judge it.
+    #: int64: positions of the validation rows.
     valid: Positions
-    #: Rows between the two, whose labels nobody knows when validation begins.
+    #: Number of rows between the two, whose labels are unknown when validation begins.
     unlabelled: int = 0
-    #: Rows that would judge, were their cards not known to be compromised by then.
+    #: Number of validation rows dropped because their cards are known to be compromised by then.
     known: int = 0
 
 
 @dataclass(frozen=True)
 class Division:
-    """What each row is for."""
+    """The use of each row."""
 
     #: The folds, in time order unless they are random.
     folds: tuple[Fold, ...]
     #: int64: positions of the rows that the final model is fitted on.
     refit: Positions
-    #: int64: positions of rows that are reported on and nothing else.
+    #: int64: positions of held-out rows, used for the report alone.
     held_out: Positions
 
     @property
     def valid(self) -> Positions:
-        """int64: the rows that judge, fold after fold."""
+        """int64: positions of all validation rows, fold by fold."""
         return np.concatenate([fold.valid for fold in self.folds])
 
 
 def block_begins(
     times: npt.NDArray[np.int64], blocks: int, valid_from: datetime | None, delay: int
 ) -> npt.NDArray[np.int64]:
-    """When each of several blocks of rows begins that are to judge, one after the other.
+    """Return the begin of each of several consecutive validation blocks.
 
-    The blocks have about as many rows each. They begin at midnight (UTC) where they are some days
-    long, for days are the unit of an analyst's work.
+    The blocks have about equally many rows. They begin at midnight (UTC) where they are some days
+    long, because analysts work by the day.
 
     Args:
       times: int64[n], event times in microseconds, rising, n > 0.
-      blocks: how many.
-      valid_from: the beginning of the first block; None: when as many rows have passed as a block
-        has, since the first labels were known.
-      delay: how long labels take, in microseconds.
+      blocks: number of blocks.
+      valid_from: begin of the first block; None: after as many rows as a block has, counted from
+        the first known labels.
+      delay: label delay in microseconds.
 
     Returns:
       int64[blocks], microseconds.
 
     Raises:
-      FraudError: the rows can't be cut so often.
+      FraudError: there are too few rows for so many blocks.
 
     Example:
       >>> block_begins(np.arange(6), 2, None, 0)
@@ -103,18 +103,18 @@ def block_begins(
 def chained_folds(
     times: npt.NDArray[np.int64], begins: npt.NDArray[np.int64], delay: int
 ) -> Division:
-    """Folds that go forward in time: a block judges a candidate fitted on rows before it.
+    """Return folds forward in time: each block validates a candidate fitted on earlier rows.
 
-    When a block begins, a label is known if its transaction is older than `delay`. The rows
-    between are neither fitted on nor judge in this fold.
+    When a block begins, a label is known if its transaction is older than `delay`. Younger rows are
+    neither training nor validation rows of this fold.
 
     Args:
       times: int64[n], event times in microseconds, rising.
-      begins: int64[k], when each block begins; a block ends where the next begins.
-      delay: how long labels take, in microseconds.
+      begins: int64[k], begin of each block; a block ends where the next begins.
+      delay: label delay in microseconds.
 
     Raises:
-      FraudError: before a block, no row is old enough.
+      FraudError: a block has no known label before it.
 
     Example:
       >>> for fold in chained_folds(np.arange(6), np.array([2, 4]), 1).folds:
@@ -139,15 +139,15 @@ def chained_folds(
 
 
 def stratified_folds(labels: npt.NDArray[np.int8], folds: int, seed: int) -> Division:
-    """Random folds with equal shares of fraud: 30 % are held out, each other row judges once.
+    """Return random folds with equal shares of fraud: 30 % held out, the rest validates once.
 
     Args:
       labels: int8[n].
-      folds: how many.
+      folds: number of folds.
       seed: of the choice of rows.
 
     Raises:
-      FraudError: there are too few rows of a class to have some in every part.
+      FraudError: a class has too few rows for all parts.
     """
     try:
         rest, held_out = train_test_split(
@@ -174,14 +174,14 @@ def without_known_cards(
     labels: npt.NDArray[np.int8],
     delay: int,
 ) -> Division:
-    """Return a division in which rows of cards judge only until a fraud of theirs is known.
+    """Return a division whose cards leave validation once a fraud of theirs is known.
 
     Args:
       division: folds in time.
       times: int64[n], event times in microseconds.
       cards: int64[n], a number for each card.
       labels: int8[n], 1 is fraud.
-      delay: how long labels take, in microseconds.
+      delay: label delay in microseconds.
     """
     known = times >= known_from(times, cards, labels == 1, delay)[cards]
     folds = tuple(
@@ -191,7 +191,7 @@ def without_known_cards(
     return replace(division, folds=folds)
 
 
-#: The figures of a fold of which mean and spread say something.
+#: Figures of a fold that are summarised by mean and spread.
 COMPARED = ("average_precision", "roc_auc", f"card_precision_at_{CARDS}")
 
 
@@ -209,15 +209,16 @@ class FoldFigures:
     rows_valid: int
     #: Frauds among the validation rows.
     frauds: int
-    #: Rows before the validation rows that were not fitted on: their labels are not known by then.
+    #: Rows before the validation rows whose labels are unknown by then: not fitted on.
     rows_unlabelled: int
-    #: Rows of cards that are known to be compromised, which were left out of the validation rows.
+    #: Rows of cards known to be compromised, left out of the validation rows.
     rows_known_cards: int
     #: Area under the precision-recall curve, as average precision.
     average_precision: float
     #: Area under the receiver operating characteristic.
     roc_auc: float
-    #: Share of compromised cards among the hundred looked at a day; None without accounts.
+    #: Card precision@100: share of compromised cards among the hundred checked per day; None
+    #: without accounts.
     card_precision_at_100: float | None
 
 
@@ -231,11 +232,11 @@ def fold_figures(
     """Return the figures of one fold.
 
     Args:
-      fold: which rows.
+      fold: the fold.
       times: int64[n], event times of all rows in microseconds.
-      labels: int8[n], of all rows; both classes are among the validation rows.
+      labels: int8[n] of all rows; the validation rows have both classes.
       scores: float64[len(fold.valid)], of the validation rows.
-      cards: int64[n], a number for each card, or None where there are no accounts.
+      cards: int64[n], a number for each card; None without accounts.
     """
     at, judged = fold.valid, labels[fold.valid]
     precision = None if cards is None else card_precision(times[at], cards[at], judged, scores)
@@ -254,7 +255,7 @@ def fold_figures(
 
 
 def summary(figures: tuple[FoldFigures, ...]) -> dict[str, Any]:
-    """Return the folds and, for each figure that is compared, `mean` and `spread`.
+    """Return the folds and the `mean` and `spread` of each compared figure.
 
     The spread is the standard deviation between folds (n - 1), None for a single fold.
     """

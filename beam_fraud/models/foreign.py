@@ -1,4 +1,4 @@
-"""Objects that someone else made: whatever they raise becomes one line."""
+"""Run code of foreign objects and convert what they raise to one line."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from contextlib import contextmanager
 
 from beam_fraud.errors import FraudError, missing_extra
 
-#: Characters that a reason has at most: some errors quote whole objects.
+#: Maximum of characters of a reason: some errors quote whole objects.
 _MOST = 300
 
 
 @contextmanager
 def in_words(what: str, line: Callable[[str], str]) -> Iterator[None]:
-    """Run code that may raise anything, and raise a `FraudError` in its place.
+    """Run code that may raise anything, and raise a `FraudError` instead.
 
-    Even `SystemExit` is a failure of that code; only Ctrl-C ends the command.
+    `SystemExit` counts as a failure of that code; only Ctrl-C ends the command.
 
     Args:
       what: begins every message, as in `model.pkl`.
-      line: makes the rest of it of a reason; an own error and an absent extra need no more words.
+      line: makes the rest of the message from a reason; FraudErrors and missing extras keep their
+        own message.
 
     Raises:
       FraudError: the body raised something.
@@ -36,7 +37,7 @@ def in_words(what: str, line: Callable[[str], str]) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    r"""What was raised, in one line of bounded length: the first line it says, or its type as well.
+    r"""Describe an exception in one line of bounded length: its first line, or its type too.
 
     Example:
       >>> reason_of(ValueError("no such column\n...")), reason_of(KeyError(110))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from beam_fraud.schema.duration import DAY
 
-#: What a card that is never known is known from.
+#: Time of a card that is never known to be compromised.
 NEVER = np.iinfo(np.int64).max
 
 
@@ -32,15 +32,15 @@ def known_from(
     frauds: npt.NDArray[np.bool_],
     delay: int,
 ) -> npt.NDArray[np.int64]:
-    """Return the moment from which each card is known to be compromised.
+    """Return the time from which each card is known to be compromised.
 
-    A fraud is found when its day has ended and labels have had their time. With a delay of whole
-    days this is the rule of the fraud-detection handbook (`models.handbook_protocol`).
+    A fraud is known after the end of its day plus the label delay. With a delay of whole days this
+    is the rule of the fraud-detection handbook (`models.handbook`).
 
     Args:
       times: int64[n], event times in microseconds.
       cards: int64[n], a number for each card, from 0.
-      frauds: bool[n], the rows by which a card can become known.
+      frauds: bool[n], the rows that can reveal a card.
       delay: how long labels take, in microseconds.
 
     Returns:
@@ -57,11 +57,11 @@ def known_from(
     return known
 
 
-#: How long labels take: from the end of training to the first test day.
+#: Label delay: from the end of training to the first test day.
 DELAY_DAYS = 7
-#: Days that are tested where no end is given.
+#: Test days without an explicit end.
 TEST_DAYS = 7
-#: Cards that are looked at in a day.
+#: Cards checked per day.
 CARDS = 100
 
 Times = npt.NDArray[np.int64]
@@ -71,7 +71,7 @@ Labels = npt.NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Period:
-    """Which transactions test a model, in microseconds of the epoch."""
+    """Training and test period of a model, in microseconds since the epoch."""
 
     #: First event time that the model was fitted on.
     trained_from: int
@@ -82,7 +82,7 @@ class Period:
 
 
 def period_after(trained_from: int, trained_to: int) -> Period:
-    """Return the week that starts seven days after the last day that a model was fitted on.
+    """Return the test week, which starts seven days after the last training day.
 
     Args:
       trained_from: first event time that it was fitted on, microseconds.
@@ -99,16 +99,16 @@ def period_after(trained_from: int, trained_to: int) -> Period:
 def rows_to_test(
     times: Times, cards: Cards, labels: Labels, period: Period
 ) -> npt.NDArray[np.bool_]:
-    """Which transactions are tested: those of cards that are not yet known to be compromised.
+    """Return which transactions are tested: those of cards not yet known to be compromised.
 
-    On a day, a card is known if it had a fraud from the start of training on that is at least
-    seven whole days old.
+    On a day, a card is known if it had a fraud that is at least seven whole days old, counted from
+    the start of training.
 
     Args:
       times: int64[n], event times in microseconds.
       cards: int64[n], a number for each card.
       labels: int8[n], 1 is fraud.
-      period: what the model was fitted on and is tested on.
+      period: the training and the test period.
 
     Returns:
       bool[n].
@@ -126,14 +126,14 @@ def card_precision(
     scores: npt.NDArray[np.float64],
     most: int = CARDS,
 ) -> float | None:
-    """Card precision@k: the share of compromised cards among those looked at, a day on average.
+    """Return card precision@k: the share of compromised cards among k a day, on average.
 
     Args:
       times: int64[n], event times in microseconds.
       cards: int64[n], a number for each card.
       labels: int8[n], 1 is fraud.
       scores: float64[n].
-      most: k, the cards that are looked at in a day.
+      most: k, the cards checked per day.
 
     Returns:
       The mean over the days that have transactions; None if none has.
@@ -157,15 +157,15 @@ def daily_card_precision(
 ) -> list[float]:
     """Card precision@k of each day that has transactions, in order.
 
-    Each day the cards with the highest scores are looked at, a card standing for its transactions
-    with their highest score and label. A card that was found is looked at no more.
+    Each day the cards with the highest scores are checked; a card has the highest score and label
+    of its transactions. A card found to be compromised is not checked again.
 
     Args:
-      times: see `card_precision`, as all others.
-      cards: see there.
-      labels: see there.
-      scores: see there.
-      most: see there.
+      times: as for `card_precision`.
+      cards: as for `card_precision`.
+      labels: as for `card_precision`.
+      scores: as for `card_precision`.
+      most: as for `card_precision`.
     """
     days = times // DAY
     found = np.zeros(int(cards.max(initial=-1)) + 1, dtype=bool)

@@ -1,4 +1,4 @@
-"""Models that someone else saved with joblib or pickle."""
+"""Import models that others saved with joblib or pickle."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.schema.schema import ID_ROLES, Schema
 
 _log = logging.getLogger(__name__)
-#: What tells the compressions that joblib knows by their first bytes, and undoes them.
+#: Magic bytes of the compressions that joblib knows, and their openers.
 _COMPRESSIONS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
     b"BZh": bz2.decompress,
     b"\xfd7zXZ": lzma.decompress,
     b"x": zlib.decompress,
 }
-#: How files of joblib and pickle begin, other than by the oldest protocol of pickle.
+#: Magic bytes of joblib and pickle files, except the oldest pickle protocol.
 _BEGINNINGS = (b"\x80", *_COMPRESSIONS)
-#: How every estimator's pickle holds the version of scikit-learn, whatever pickle's protocol.
+#: Pattern of scikit-learn's version in an estimator's pickle, in every protocol.
 _SAVED_BY = re.compile(rb"_sklearn_version.{0,12}?(\d+\.\d+(?:\.[0-9a-z]+)*)", re.DOTALL)
 #: Rows of the trial prediction.
 _TRIED_ROWS = 100
@@ -55,11 +55,11 @@ _TRIED_ROWS = 100
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The bytes of a model file, not opened yet."""
+    """The bytes of a model file, not unpickled yet."""
 
-    #: The file.
+    #: Path of the file.
     path: str
-    #: Its contents.
+    #: Contents of the file.
     data: bytes
 
     @property
@@ -74,19 +74,19 @@ class ImportedModel:
 
     #: The classifier, set to predict on one thread.
     model: Any
-    #: The features in the order that it takes them.
+    #: The features in the model's order.
     features: FeatureSet
-    #: What a prediction costs on one thread, on rows of normal random numbers.
+    #: Cost of a prediction on one thread, measured on normal random rows.
     microseconds_per_row: float
-    #: The version of scikit-learn that saved it; None if the file does not say.
+    #: The version of scikit-learn that saved it; None if unknown.
     saved_by: str | None
 
 
 def read_model_file(path: str) -> SavedModel:
-    """Read a model file without opening what is in it.
+    """Read a model file without unpickling it.
 
     Raises:
-      FraudError: it can't be read.
+      FraudError: the file cannot be read.
     """
     try:
         return SavedModel(path, Path(path).read_bytes())
@@ -95,15 +95,15 @@ def read_model_file(path: str) -> SavedModel:
 
 
 def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
-    """Open a model file that somebody trusts: this runs whatever code is in it.
+    """Unpickle a trusted model file: this runs any code inside it.
 
     Args:
       saved: the file.
-      schema: of the transactions that it shall score.
+      schema: the schema of the transactions to score.
 
     Raises:
-      FraudError: it can't be opened, is no classifier of fraud, takes other features, or can't do
-        without one that the schema lets be absent.
+      FraudError: it cannot be opened, is no classifier of fraud, has other features, or requires
+        one that may be absent by the schema.
     """
     offered = FeatureSet(schema)
     if offered.categorical:
@@ -128,7 +128,7 @@ def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
 
 @contextmanager
 def _warnings(saved: SavedModel) -> Iterator[list[warnings.WarningMessage]]:
-    """Collect what the model warns of, and log each kind once if it is of use."""
+    """Collect the model's warnings, and log each useful kind once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught
@@ -153,7 +153,7 @@ def _warnings(saved: SavedModel) -> Iterator[list[warnings.WarningMessage]]:
 def _refused(
     saved: SavedModel, what: str, caught: Sequence[warnings.WarningMessage]
 ) -> Iterator[None]:
-    """Name the file and, where they differ, the versions in whatever the body raises."""
+    """Add the file and differing versions to any error of the body."""
 
     def line(reason: str) -> str:
         here, by = version("scikit-learn"), _saved_by(saved, caught)
@@ -179,7 +179,7 @@ def _saved_by(saved: SavedModel, caught: Sequence[warnings.WarningMessage]) -> s
             try:
                 data = decompress(data)
             except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
-                return None  # cut off, or something else that begins so
+                return None  # truncated, or another format with the same magic bytes
     found = _SAVED_BY.search(data)
     return None if found is None else found[1].decode()
 
@@ -192,13 +192,13 @@ def _check_scores(scores: npt.NDArray[np.float64]) -> None:
 
 
 def _check_missing(model: Any, features: FeatureSet, row: npt.NDArray[np.float64]) -> None:
-    """Check that the model scores rows without what the schema lets be absent."""
+    """Check that the model scores rows without the optional fields of the schema."""
     row, absent = row.copy(), _may_be_absent(features)
     row[:, [features.names.index(name) for name in absent]] = np.nan
     try:
         scores = predict_scores(model, row)
         reason = "" if np.isfinite(scores).all() else "the score is not a number"
-    except Exception as error:  # whatever a foreign model raises
+    except Exception as error:  # a foreign model may raise anything
         reason = reason_of(error)
     if reason:
         raise FraudError(
@@ -211,7 +211,7 @@ def _check_missing(model: Any, features: FeatureSet, row: npt.NDArray[np.float64
 def _may_be_absent(features: FeatureSet) -> list[str]:
     allowed = {f.column for f in features.schema.features if f.missing == "allow"}
     for spec in features.velocity:
-        # A key that is neither an account nor a merchant may be absent, and all its features then.
+        # A key other than account and merchant may be absent, and all its features with it.
         keyed = set(spec.key) <= set(ID_ROLES)
         allowed.update(spec.undefined_names if keyed else spec.names)
     return [name for name in features.names if name in allowed]

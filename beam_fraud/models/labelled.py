@@ -1,4 +1,4 @@
-"""Rows that a model is fitted on or measured on."""
+"""Labelled rows to fit or measure a model on."""
 
 from __future__ import annotations
 

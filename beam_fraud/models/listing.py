@@ -1,4 +1,4 @@
-"""Bundles that lie in directories."""
+"""Find bundles in directories."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import DIGESTED_FILES, MANIFEST_FILE
 from beam_fraud.storage.urls import is_url
 
-#: How many directories deep bundles are looked for: far enough for a folder of experiments.
+#: Maximum depth of the search: enough for a folder of experiments.
 DEEPEST = 4
 
 
 def find_bundles(directory: str) -> list[str]:
-    """Paths of what are, or were meant to be, bundles in a directory, sorted.
+    """Return the sorted paths of bundles, valid or not, in a directory.
 
-    A bundle has a manifest and one more of its files, as many other things have a `manifest.json`.
-    Nothing is looked for within a bundle, in hidden directories or behind links.
+    A bundle has a manifest and at least one other of its files, because many other things have a
+    `manifest.json`. The search skips the inside of bundles, hidden directories and links.
 
     Args:
-      directory: a bundle itself, or a local directory with bundles up to `DEEPEST` levels down. A
-        URL must be that of a bundle: file systems far away are not searched.
+      directory: a bundle, or a local directory with bundles up to `DEEPEST` levels down. A URL must
+        be a bundle's: remote file systems are not searched.
 
     Raises:
-      FraudError: there is no such directory.
+      FraudError: the directory does not exist.
     """
     if is_url(directory):
         return [directory]
@@ -46,7 +46,7 @@ def _below(directory: str) -> Iterator[str]:
 
 
 def bundle_bytes(path: str) -> int | None:
-    """Return what the files of a bundle take, in bytes; None at a URL."""
+    """Return the size of a bundle's files in bytes; None at a URL."""
     if is_url(path):
         return None
     return sum(

@@ -1,4 +1,4 @@
-"""What a bundle says about its model: the contents of `manifest.json`."""
+"""The manifest of a bundle: `manifest.json`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from beam_fraud.schema.schema import Schema
 
 
 def packages_of(model: Any) -> tuple[str, ...]:
-    """Return the optional packages without which a model can't be opened or can't predict.
+    """Return the optional packages that a model needs to open and predict.
 
-    Those are the ones that its parts are defined in, at any depth. A class that keeps its model in
-    a form of its own names the packages itself, as the attribute `needs_packages`.
+    These packages define its parts, at any depth. A class that keeps its model in a form of its own
+    names the packages itself in the attribute `needs_packages`.
 
     Args:
-      model: whatever pickle can save.
+      model: an object that pickle can save.
 
     Returns:
       Top-level modules, each one of `EXTRAS`, in alphabetical order.
@@ -35,7 +35,7 @@ def packages_of(model: Any) -> tuple[str, ...]:
 
 def package_version(module: str) -> str | None:
     """Return the version of a top-level module's distribution, None if it is not installed."""
-    # Two distributions bring xgboost: with what graphics cards need and without.
+    # Two distributions provide xgboost: with and without CUDA.
     name = packages_distributions().get(module, [module])[0]
     try:
         return version(name)
@@ -44,14 +44,14 @@ def package_version(module: str) -> str | None:
 
 
 def saved_and_here(saved: Mapping[str, str]) -> tuple[str, str, str]:
-    """Words for a model that can't be opened by the versions that are here.
+    """Describe the versions that saved a model and those installed, for an error.
 
     Args:
       saved: package to the version that saved it.
 
     Returns:
-      What saved it, what is here, both as in `scikit-learn 1.6.1 and xgboost 3.0.2`, and what can
-      be done about a package of another major version: empty, or ends the line.
+      The saving versions and the installed ones, both as in `scikit-learn 1.6.1 and xgboost 3.0.2`,
+      and the fix if a major version differs: empty, or the end of the line.
     """
     names = ["scikit-learn", *(name for name in saved if name in EXTRAS)]
     here = {name: package_version(name) or "(not installed)" for name in names}
@@ -72,33 +72,33 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 
 class _Nowhere:
-    """A file that keeps nothing."""
+    """A file that discards its input."""
 
     def write(self, data: bytes | pickle.PickleBuffer) -> int:
         return memoryview(data).nbytes
 
 
 class _Parts(pickle.Pickler):
-    """Notes where the classes and functions of what it is given are defined."""
+    """Collect the modules of the pickled object's classes and functions."""
 
     def __init__(self) -> None:
         super().__init__(_Nowhere(), protocol=pickle.HIGHEST_PROTOCOL)
         self.modules: set[str] = set()
 
     def reducer_override(self, part: Any) -> Any:
-        """Called for every part; leaves it to pickle how to save it."""
+        """Record a part's module; leave its pickling to pickle."""
         self.modules.add(str(getattr(part, "__module__", "")).split(".")[0])
         self.modules.update(getattr(part, "needs_packages", ()))
         return NotImplemented
 
 
-#: Distributions whose versions a bundle notes.
+#: Distributions whose versions a bundle records.
 NOTED_VERSIONS = ("beam-fraud", "scikit-learn", "numpy", "joblib")
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores from which a transaction is no longer approved."""
+    """Scores from which a transaction is reviewed or declined."""
 
     #: A score of at least this is flagged for review.
     review: float
@@ -106,10 +106,10 @@ class Thresholds:
     decline: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no score.
+        """Check the thresholds.
 
         Raises:
-          ValueError: a threshold is not from 0 to 1, or fewer are reviewed than declined.
+          ValueError: a threshold is not in 0..1, or decline is below review.
         """
         for name in ("review", "decline"):
             score = getattr(self, name)
@@ -121,7 +121,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a model but the model itself.
+    """The description of a model.
 
     Example:
       >>> manifest = Manifest(
@@ -134,59 +134,59 @@ class Manifest:
 
     #: Name of the model, the first half of its id.
     name: str
-    #: What was trained (`forest`), or `imported`.
+    #: Kind of the model (`forest`), or `imported`.
     kind: str
-    #: When the bundle was made, ISO 8601 in UTC.
+    #: Creation time of the bundle, ISO 8601 in UTC.
     created: str
-    #: Names of the features in the order that the model takes them.
+    #: Names of the features in the model's order.
     features: tuple[str, ...]
-    #: The schema of the transactions, as `Schema.to_dict` gives it.
+    #: The schema of the transactions, in the form of `Schema.to_dict`.
     schema: dict[str, Any]
-    #: The scores that decide.
+    #: The thresholds.
     thresholds: Thresholds
     #: Definitions of the velocity features among `features`.
     velocity: tuple[dict[str, Any], ...] = ()
     #: Categorical feature to its known values, in code order.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Settings of the kind by name, as they were chosen; empty if nobody knows.
+    #: Chosen settings of the kind by name; empty if unknown.
     settings: dict[str, Any] = field(default_factory=dict)
-    #: Package to the version that saved the model; the optional ones only if it needs them.
+    #: Package to the version that saved the model; optional ones only if it needs them.
     versions: dict[str, str] = field(default_factory=dict)
-    #: Figures on rows that the model was not fitted on, and what rows those are.
+    #: Figures on rows that the model was not fitted on, and a description of the rows.
     metrics: dict[str, Any] = field(default_factory=dict)
-    #: First and last event time that the model was fitted on, ISO 8601; None if nobody knows.
+    #: First and last event time of the fitted rows, ISO 8601; None if unknown.
     trained_on: tuple[str, str] | None = None
-    #: What a prediction costs on one thread, in microseconds a row; None if it wasn't timed.
+    #: Cost of a prediction on one thread, in microseconds per row; None if not measured.
     microseconds_per_row: float | None = None
-    #: The bundle's other files to the SHA-256 of each, in hexadecimal.
+    #: The bundle's other files to their SHA-256, in hexadecimal.
     files: dict[str, str] = field(default_factory=dict)
 
 
 def schema_fields(schema: Schema) -> dict[str, Any]:
-    """The fields of a manifest that describe a schema: `schema` and, apart from it, `velocity`."""
+    """Return the schema fields of a manifest: `schema` and `velocity`."""
     values = schema.to_dict()
     return {"velocity": tuple(values.pop("velocity")), "schema": values}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the manifest as indented JSON, the same bytes for equal manifests."""
+    """Encode the manifest as indented JSON; equal manifests give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Return the inverse of `encode_manifest`.
+    """Decode a manifest; the inverse of `encode_manifest`.
 
     Raises:
-      msgspec.DecodeError: not JSON, or a field is absent or of another type.
+      msgspec.DecodeError: the data are not JSON, or a field is absent or of another type.
     """
     return msgspec.json.decode(data, type=Manifest)
 
 
 def model_name(given: str | None, out: str) -> str:
-    """The name of a new model: the one given, or else the last part of where its bundle goes.
+    """Return the name of a new model: `given`, or the last part of its bundle's path.
 
     Raises:
-      UsageError: a terminal or a log could not show it as it is.
+      UsageError: the name has unprintable characters.
 
     Example:
       >>> model_name(None, "models/forest")
@@ -199,15 +199,15 @@ def model_name(given: str | None, out: str) -> str:
 
 
 def model_id(name: str, data: bytes) -> str:
-    """`name@` and the first 12 hexadecimal digits of the SHA-256 of a manifest's bytes."""
+    """Return `name@` and the first 12 hex digits of the SHA-256 of a manifest's bytes."""
     return f"{name}@{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 def installed_versions(packages: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions that a bundle made here depends on.
+    """Return the installed versions that a new bundle depends on.
 
     Args:
-      packages: what its model needs beside `NOTED_VERSIONS`.
+      packages: packages of its model beside `NOTED_VERSIONS`.
     """
     needed = {name: package_version(name) for name in packages}
     noted = {name: version(name) for name in NOTED_VERSIONS}

@@ -1,4 +1,4 @@
-"""The model card: what a person has to know before relying on a model."""
+"""The model card: what people must know before they rely on a model."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def model_card(
       trained: the model and its figures.
       recipe: how it was trained.
       data: names of the files it was trained on.
-      rule: how the threshold was asked for, as on the command line.
-      decline: how the one to decline from was, if it was.
+      rule: the rule of the review threshold, as on the command line.
+      decline: the rule of the decline threshold, or None.
 
     Returns:
       Markdown.

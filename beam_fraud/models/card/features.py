@@ -1,4 +1,4 @@
-"""The features of a model in plain words."""
+"""The section of a model card on features."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from beam_fraud.schema.velocity import Velocity
 
 @dataclass(frozen=True)
 class Importance:
-    """A number for each feature, the larger the more it is worth."""
+    """Importances of features."""
 
-    #: What the numbers are.
+    #: Name of the measure.
     what: str
-    #: In the order of the features, not negative.
+    #: Importances in the order of the features, not negative; larger is more important.
     values: tuple[float, ...]
 
 
@@ -32,7 +32,7 @@ def importance_of(model: Any, features: int) -> Importance | None:
 
     Args:
       model: a fitted classifier.
-      features: how many it takes.
+      features: number of its features.
     """
     while isinstance(model, Calibrated | PriorCorrected):
         model = model.model
@@ -77,8 +77,8 @@ def features_section(features: FeatureSet, importance: Importance | None) -> str
     """Return a row for each feature, in the order that the model takes them.
 
     Args:
-      features: what the model takes.
-      importance: what the model says each is worth, if it does.
+      features: the model's features.
+      importance: the model's own importances, or None.
     """
     meanings = {
         definition.name(aggregate, window): _velocity(definition, aggregate, window)

@@ -1,4 +1,4 @@
-"""The figures of a model card, and what its thresholds mean for people's work."""
+"""The figures of a model card, and the work that its thresholds cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beam_fraud.models.training import Trained
 
 
 def rows_of(trained: Trained) -> str:
-    """Return which rows the figures are of."""
+    """Return a description of the rows behind the figures."""
     return "held-out" if trained.reported_on == "held_out" else "validation"
 
 
@@ -32,7 +32,7 @@ def figures_section(trained: Trained) -> str:
 
 
 def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
-    """Return what is flagged and declined, how that was chosen and how often it happens."""
+    """Return the section on thresholds: the rules, and how often they flag and decline."""
     at = [("review", trained.threshold, rule)]
     if trained.decline is not None:
         at.append(("decline", trained.decline, decline or ""))
@@ -68,7 +68,7 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
 
 
 def scores_section(trained: Trained) -> str:
-    """Return whether a score can be read as a probability."""
+    """Return the section on whether a score is a probability."""
     if trained.metrics is None:
         return (
             "A score is a rank: the share of the rows fitted on that are less unusual. It says "
@@ -91,7 +91,7 @@ def scores_section(trained: Trained) -> str:
 
 
 def _days(trained: Trained) -> float | None:
-    """The span of the rows that the figures are of, in days; None for random ones of them."""
+    """Return the time span of the measured rows in days; None for random rows."""
     if trained.reported_on == "held_out":
         return None
     first, last = (datetime.fromisoformat(text) for text in trained.validated_on)
@@ -114,12 +114,12 @@ def _rows(metrics: Metrics) -> list[list[str]]:
     ]
 
 
-#: Quantiles of the frauds' amounts that divide the rows.
+#: Quantiles of frauds' amounts that divide the rows into groups.
 _QUANTILES = (0.25, 0.5, 0.75)
 
 
 def weaknesses_section(trained: Trained) -> str:
-    """Return what not to rely on."""
+    """Return the section on weaknesses: by amount, and by how few frauds the figures rest on."""
     if trained.metrics is None:
         return (
             "Nothing was measured. What is unusual need not be fraud, and fraud that looks usual "

@@ -1,4 +1,4 @@
-"""Which rows a model was fitted on, and which chose."""
+"""The sections of a model card on data, resampling and validation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from beam_fraud.models.tuning.trial import Tuned, best_trials, settings_text
 
 
 def data_section(trained: Trained, recipe: Recipe, data: tuple[str, ...]) -> str:
-    """Return the rows behind a model.
+    """Return the section on the data.
 
     Args:
       trained: the model and how it was chosen.
-      recipe: how it was asked for.
+      recipe: the recipe of the training.
       data: names of the files.
     """
     shown = ", ".join(code(name) for name in data)
@@ -60,7 +60,7 @@ def _chosen(trained: Trained, recipe: Recipe) -> str:
 
 
 def resampling_section(trained: Trained) -> str | None:
-    """What was tried, what was taken and what it does to scores; None if nothing was asked for."""
+    """Return the section on resampling and its effect on scores; None without resampling."""
     paragraphs = [
         f"Rows to fit on were resampled by {code(str(resampler))}; rows that choose or are "
         f"reported on never are. {resampler.effect}"
@@ -96,11 +96,11 @@ def _row(line: Tried) -> list[str]:
 
 
 def validation_sections(trained: Trained, *, random: bool) -> dict[str, str]:
-    """Title to Markdown of the sections that there is something to say in.
+    """Return title to Markdown of the sections on validation that apply.
 
     Args:
       trained: the model and how it was chosen.
-      random: whether folds are of random rows, and not in time order.
+      random: whether folds are random, not in time order.
     """
     sections = {}
     if trained.folds:

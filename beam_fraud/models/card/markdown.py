@@ -1,4 +1,4 @@
-"""Names and values from outside as Markdown that can be nothing but text."""
+"""Escape untrusted names and values for Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def plain(text: str) -> str:
-    """Text that no Markdown or HTML is read from.
+    """Escape text, so that it is neither Markdown nor HTML.
 
     Example:
       >>> plain("<b>a*b")
@@ -22,10 +22,10 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text as a code span, in a table or out of one.
+    """Format text as a code span, valid inside a table too.
 
-    The fence is longer than any run of backticks within, and a vertical bar, which would end a
-    cell of a table, stands as a broken one: in a code span nothing can be escaped.
+    The fence is longer than any run of backticks inside, and a broken bar replaces a vertical bar,
+    which would end a table cell: a code span has no escapes.
 
     Example:
       >>> code("a`b")
@@ -39,16 +39,16 @@ def code(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of cells that are Markdown already."""
+    """Return a table of cells that are already Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def bullets(values: Mapping[str, object]) -> str:
-    """Return a line for each name and value."""
+    """Return a list item for each name and value."""
     return "\n".join(f"- {code(name)}: {plain(str(value))}" for name, value in values.items())
 
 
 def figure(value: float | None) -> str:
-    """Return a share with three digits."""
+    """Format a share with three digits."""
     return "-" if value is None else f"{value:.3f}"

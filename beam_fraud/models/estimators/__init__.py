@@ -1,1 +1,1 @@
-"""Classifiers of our own, made of others: plain, fitted like scikit-learn's, saved by joblib."""
+"""Estimators with the interface of scikit-learn, which joblib can save."""

@@ -13,10 +13,10 @@ from beam_fraud.models.predict import predict_scores
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):
-    """A model and what its scores mean; both are learned before.
+    """A fitted model and its calibration.
 
-    scikit-learn's CalibratedClassifierCV learns the map on the model that it keeps. Here the map
-    was learned with a model of earlier rows, and the one that is kept was fitted on all of them.
+    scikit-learn's CalibratedClassifierCV calibrates the model that it keeps. Here the calibration
+    was learned with a model of earlier rows, and the kept model was fitted on all rows.
 
     Args:
       model: a fitted classifier of two classes, genuine first.
@@ -33,18 +33,18 @@ class Calibrated(ClassifierMixin, BaseEstimator):
 
     @property
     def classes_(self) -> npt.NDArray[Any]:
-        """The labels of genuine and fraud, as the model has them."""
+        """The labels of genuine and fraud, as in the model."""
         classes: npt.NDArray[Any] = self.model.classes_
         return classes
 
     @property
     def n_features_in_(self) -> int:
-        """How many features the model takes."""
+        """Number of features."""
         taken: int = self.model.n_features_in_
         return taken
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether it can predict, for scikit-learn's own checks: always."""
+        """Return True: scikit-learn's checks accept it as fitted."""
         return True
 
     def predict_proba(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

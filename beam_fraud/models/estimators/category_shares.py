@@ -1,4 +1,4 @@
-"""How common a category is, in place of its code."""
+"""Replace category codes by the shares of the categories."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 
 class CategoryShares(TransformerMixin, BaseEstimator):
-    """The share of fitted rows that have the same code; an unknown code has 0.
+    """Map a code to its share of the fitted rows; an unknown code maps to 0.
 
-    Codes are numbered by name, so what a tree of numbers makes of them is arbitrary. What tells
-    without labels is that a category is rare. An absent code is a category too.
+    Codes are numbered by name, so a tree that splits them as numbers is arbitrary. Rarity is the
+    signal that needs no labels. An absent code is a category too.
     """
 
     def fit(self, matrix: npt.NDArray[np.float64], labels: object = None) -> CategoryShares:

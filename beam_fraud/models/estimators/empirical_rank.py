@@ -1,4 +1,4 @@
-"""The share of known scores that a score exceeds."""
+"""Empirical ranks of scores."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Knots that a distribution is kept in, at most: half for the highest scores, where frauds are.
+#: Maximum of knots of a distribution: half of them for the highest scores, where frauds are.
 MOST_KNOTS = 10_000
 
 
 @dataclass(frozen=True)
 class EmpiricalRank:
-    """A rising map of scores in 0..1 to their ranks in 0..1 among scores that were seen before.
+    """An increasing map from scores in 0..1 to ranks in 0..1 among known scores.
 
-    It is fixed once: a row has the same rank alone as among others. Between scores that were seen
-    it is linear, and so it is beyond the highest: two scores that differ have ranks that differ.
+    The map is fixed, so a row has the same rank alone as among others. It is linear between known
+    scores and beyond the highest: different scores have different ranks.
     """
 
     #: float64[k]: rising, from 0 to 1.
@@ -26,7 +26,7 @@ class EmpiricalRank:
 
     @classmethod
     def of(cls, seen: npt.NDArray[np.float64]) -> EmpiricalRank:
-        """Return the ranks among float64[n] scores in 0..1, n > 0; ties share the middle one.
+        """Return the ranks among float64[n] scores in 0..1, n > 0; ties share the mean rank.
 
         Example:
           >>> EmpiricalRank.of(np.array([0.2, 0.2, 0.6]))(np.array([0.0, 0.2, 0.6, 1.0])).tolist()

@@ -1,4 +1,4 @@
-"""What classifiers made of several others share."""
+"""The base of ensembles of classifiers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.models.predict import predict_scores
 
 
 class EnsembleClassifier(ClassifierMixin, BaseEstimator, ABC):
-    """Members that are fitted on the same rows, and their scores combined.
+    """Members that are fitted on the same rows, and a combination of their scores.
 
     Args:
       members: names and unfitted classifiers, which stay unfitted.
@@ -24,14 +24,14 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator, ABC):
         self.members = members
 
     def fit(self, matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> Self:
-        """Fit every member, and what combines them, on rows in time order.
+        """Fit every member and the combination on rows in time order.
 
         Args:
           matrix: float64[n, features], NaN where a value is absent.
           labels: int8[n] of both classes, 1 is fraud.
 
         Raises:
-          FraudError: there are too few frauds for what combines the members.
+          FraudError: the combination needs more frauds.
         """
         self.classes_ = np.unique(labels)
         self.n_features_in_ = matrix.shape[1]
@@ -47,7 +47,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator, ABC):
         return np.column_stack([1 - scores, scores])
 
     def member_scores(self, matrix: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-        """Return what each fitted member says: float64[n] each."""
+        """Return the scores of each fitted member, float64[n] each."""
         return [predict_scores(member, matrix) for _, member in self.members_]
 
     @abstractmethod

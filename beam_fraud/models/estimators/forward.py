@@ -1,4 +1,4 @@
-"""Scores of rows by models that have seen earlier rows only."""
+"""Score rows by models that were fitted on earlier rows only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from beam_fraud.models.predict import predict_scores
 
 
 def forward_cuts(labels: npt.NDArray[np.int8], first: float, parts: int) -> list[int]:
-    """Return where rows in time order are cut into what is fitted on first and what is scored then.
+    """Return the positions that cut rows in time order into a first fit and scored parts.
 
-    Parts hold equal numbers of frauds and not of rows: a fit without any could not be made.
+    Parts hold equal numbers of frauds, not of rows: every fit needs a fraud.
 
     Args:
       labels: int8[n] in time order, 1 is fraud.
-      first: share of the frauds in the first part, which is fitted on and never scored.
-      parts: how many follow.
+      first: share of the frauds in the first part, which is only fitted on.
+      parts: number of further parts.
 
     Returns:
       `parts + 1` rising positions, the last of them n.
 
     Raises:
-      FraudError: some part would have no fraud, or what is fitted or scored would be frauds alone.
+      FraudError: a part would have no fraud, or a fit or a part only frauds.
 
     Example:
       >>> forward_cuts(np.array([0, 1, 0, 1, 0, 1, 0, 1], dtype=np.int8), 0.5, 2)
@@ -35,7 +35,7 @@ def forward_cuts(labels: npt.NDArray[np.int8], first: float, parts: int) -> list
     """
     frauds = np.flatnonzero(labels)
     counts = np.linspace(first, 1, parts + 1) * len(frauds)
-    # A part ends behind its last fraud; what follows the very last one belongs to the last part.
+    # A part ends after its last fraud; rows after the very last fraud belong to the last part.
     ends = [int(frauds[max(round(count), 1) - 1]) + 1 for count in counts] if len(frauds) else []
     cuts = [*ends[:-1], len(labels)]
     distinct = len(np.unique(cuts)) == parts + 1
@@ -50,13 +50,13 @@ def forward_cuts(labels: npt.NDArray[np.int8], first: float, parts: int) -> list
 def forward_scores(
     model: Any, matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], cuts: list[int]
 ) -> npt.NDArray[np.float64]:
-    """Score each part by a model that was fitted on all parts before it.
+    """Score each part by a model fitted on all parts before it.
 
     Args:
-      model: an unfitted classifier, which stays unfitted.
+      model: an unfitted classifier; only its clones are fitted.
       matrix: float64[n, features] in time order.
       labels: int8[n].
-      cuts: as `forward_cuts` gives them.
+      cuts: the result of `forward_cuts`.
 
     Returns:
       float64[n - cuts[0]]: the scores of the rows from the first cut on.

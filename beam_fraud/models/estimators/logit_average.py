@@ -17,7 +17,7 @@ class LogitAverage(EnsembleClassifier):
 
     Args:
       members: names and unfitted classifiers.
-      weights: of each member, none below 0; equal ones if there are none, or all are 0.
+      weights: of each member, not negative; equal if empty or all 0.
     """
 
     def __init__(self, members: Sequence[tuple[str, Any]], weights: Sequence[float] = ()) -> None:
@@ -28,7 +28,7 @@ class LogitAverage(EnsembleClassifier):
         return mean_log_odds(scores, self.weights)
 
     def shares(self) -> list[float]:
-        """Return what each member counts, all together 1."""
+        """Return the weights of the members, normalised to a sum of 1."""
         return [float(share) for share in _shares(self.weights, len(self.members_))]
 
 
@@ -39,12 +39,12 @@ def mean_log_odds(
 
     Args:
       scores: float64[n] in 0..1 of each of k members, k > 0.
-      weights: k of them, none below 0; equal ones if there are none, or all are 0.
+      weights: k weights, not negative; equal if empty or all 0.
 
     Returns:
       float64[n] in 0..1.
     """
-    # One by one: the sums of a matrix product depend on how many rows there are.
+    # Add members one by one: the sums of a matrix product depend on the number of rows.
     total = np.zeros_like(scores[0])
     for share, member in zip(_shares(weights, len(scores)), scores, strict=True):
         total += share * log_odds(member)

@@ -1,4 +1,4 @@
-"""A kind of model as a classifier that can be a member of another."""
+"""Wrap a kind of model as a classifier that an ensemble can hold."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Member(ClassifierMixin, BaseEstimator):
-    """What a kind fits, behind the interface of scikit-learn.
+    """A kind behind the interface of scikit-learn.
 
-    A kind may do more to fit a model than its estimator's `fit` does; so may a member.
+    A kind may do more than its estimator's `fit`; so does the member.
 
     Args:
-      kind: what is fitted, with its settings.
+      kind: the kind with its settings.
       categorical: positions of the columns that hold category codes.
       seed: of everything random in it.
     """

@@ -11,16 +11,17 @@ from beam_fraud.models.estimators.empirical_rank import EmpiricalRank
 from beam_fraud.models.estimators.ensemble import EnsembleClassifier
 from beam_fraud.models.estimators.forward import forward_cuts, forward_scores
 
-#: Share of the frauds in the rows that members are fitted on to learn how their scores spread.
+#: Share of the frauds in the first rows; members fitted there show how their scores spread on the
+#: rest.
 FITTED_SHARE = 0.75
 
 
 class RankAverage(EnsembleClassifier):
-    """The mean of the members' ranks, each among the scores that the member gives to new rows.
+    """The mean of the members' ranks, each among the member's scores of unseen rows.
 
-    On rows that it was fitted on a member is surer than it will ever be again. So the ranks are
-    those of the scores that each gives to the last rows after a fit on the first ones, and they
-    stay what they are: a single row can be scored.
+    A member is surer on the rows it was fitted on than on any others. So each member is fitted on
+    the first rows, and ranks refer to its scores of the last ones. Ranks are fixed after that: a
+    single row can be scored.
 
     Args:
       members: names and unfitted classifiers.

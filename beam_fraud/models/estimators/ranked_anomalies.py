@@ -1,4 +1,4 @@
-"""How much a row differs from the others, as a rank among them."""
+"""Rank rows by an outlier detector."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from beam_fraud.models.estimators.empirical_rank import EmpiricalRank
 
 
 class RankedAnomalies(ClassifierMixin, BaseEstimator):
-    """A detector of outliers as a classifier that never looks at labels.
+    """An outlier detector as a classifier that ignores labels.
 
-    The score is the share of the fitted rows that are less anomalous. It rises with the anomaly,
-    and says nothing of how probable a fraud is: of any hundred rows one has 0.99 or more.
+    The score is the share of fitted rows that are less anomalous. It increases with the anomaly,
+    and is no probability: one row in a hundred has 0.99 or more.
 
     Args:
-      detector: unfitted, whose `score_samples` is from -1 to 0 and low for outliers, as
-        IsolationForest's is, or a pipeline that ends in one.
+      detector: unfitted; its `score_samples` lies in -1..0 and is low for outliers, as that of
+        IsolationForest or of a pipeline that ends in one.
     """
 
     def __init__(self, detector: Any) -> None:
@@ -28,11 +28,11 @@ class RankedAnomalies(ClassifierMixin, BaseEstimator):
     def fit(
         self, matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8] | None = None
     ) -> RankedAnomalies:
-        """Learn what is usual.
+        """Fit the detector.
 
         Args:
           matrix: float64[n, features], n > 0, NaN where a value is absent.
-          labels: not looked at.
+          labels: ignored.
         """
         self.classes_ = np.array([0, 1])
         self.n_features_in_ = matrix.shape[1]

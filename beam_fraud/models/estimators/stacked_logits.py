@@ -13,20 +13,20 @@ from beam_fraud.models.estimators.ensemble import EnsembleClassifier
 from beam_fraud.models.estimators.forward import forward_cuts, forward_scores
 from beam_fraud.models.estimators.log_odds import log_odds, probability
 
-#: Share of the frauds in the first rows, which members are fitted on and the regression never is.
+#: Share of the frauds in the first rows, on which members are fitted, but not the regression.
 FIRST_SHARE = 0.5
 
 
 class StackedLogits(EnsembleClassifier):
-    """A regression that learns whom to trust from scores of rows the members had not seen.
+    """A logistic regression over members' scores of rows that they were not fitted on.
 
-    It is fitted forward in time: members fitted on the first rows score the next ones, members
-    fitted on both score those after, and so on. Then members are fitted on all rows.
+    Fit forward in time: members fitted on the first rows score the next part, members fitted on
+    both score the part after, and so on. In the end, members are fitted on all rows.
 
     Args:
       members: names and unfitted classifiers.
       c: inverse strength of the regression's L2 penalty.
-      parts: times that members are fitted to score the rows that follow.
+      parts: number of later parts that members score.
     """
 
     def __init__(self, members: Sequence[tuple[str, Any]], c: float = 0.1, parts: int = 3) -> None:
@@ -35,7 +35,7 @@ class StackedLogits(EnsembleClassifier):
         self.parts = parts
 
     def combine(self, scores: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-        # One by one: the sums of a matrix product depend on how many rows there are.
+        # Add members one by one: the sums of a matrix product depend on the number of rows.
         total = np.full_like(scores[0], self.intercept_)
         for coefficient, member in zip(self.coefficients_, scores, strict=True):
             total += coefficient * log_odds(member)

@@ -1,4 +1,4 @@
-"""The kinds of model that can be trained, one a file."""
+"""The kinds of model to train, one per file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from beam_fraud.models.kinds.xgboost import XGBoost
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
 
-#: Name to kind with its default settings.
+#: Name to kind with default settings.
 KINDS: dict[str, ModelKind] = {
     kind.name: kind
     for kind in (
@@ -45,12 +45,11 @@ def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
     """Return the kind of this name.
 
     Args:
-      name: one of `KINDS`; of an ensemble, its members may follow, as in
-        `average:forest+xgboost`.
-      settings: `NAME=VALUE` each, in place of the kind's own.
+      name: one of `KINDS`; the members of an ensemble may follow, as in `average:forest+xgboost`.
+      settings: `NAME=VALUE` pairs that replace defaults.
 
     Raises:
-      UsageError: there is none, the nearest is named; or a setting is not one of its.
+      UsageError: the name is unknown (the message names the nearest), or a setting is.
     """
     first, colon, members = name.partition(":")
     if first not in KINDS:
@@ -67,11 +66,11 @@ def with_settings(kind: ModelKind, settings: Sequence[str]) -> ModelKind:
     """Return a kind with other settings.
 
     Args:
-      kind: where the rest comes from.
-      settings: `NAME=VALUE` each.
+      kind: the kind to change.
+      settings: `NAME=VALUE` pairs.
 
     Raises:
-      UsageError: there is no such setting, or its values are of another type.
+      UsageError: a setting is unknown, or its value has another type.
     """
     for text in settings:
         kind = _with_setting(kind, text)
@@ -95,7 +94,7 @@ def _with_setting(kind: ModelKind, text: str) -> ModelKind:
     return replace(kind, **{name: read})
 
 
-#: Type of a setting to what may be given for it.
+#: Type of a setting to a description of its values.
 _WANTED = {
     bool: "true or false",
     int: "a whole number",

@@ -1,4 +1,4 @@
-"""What every kind of model can do."""
+"""The interface of a kind of model."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from beam_fraud.models.space import Space
 class ModelKind(ABC):
     """A recipe for a model; its fields are the settings, with defaults for imbalanced data."""
 
-    #: What the command line calls it.
+    #: Name on the command line.
     name: ClassVar[str]
-    #: Where tuning looks for better settings.
+    #: Search space of tuning.
     space: ClassVar[Space] = {}
-    #: Whether labels teach it anything; they choose the threshold of every kind.
+    #: Whether it learns from labels; they choose the threshold of every kind.
     supervised: ClassVar[bool] = True
 
-    #: Optional modules without which it cannot be fitted, each one of `errors.EXTRAS`.
+    #: Optional modules that fitting needs, each one of `errors.EXTRAS`.
     needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """Return an unfitted scikit-learn classifier that takes NaN in any column.
 
-        Only `fit` says all to it: which columns are categories, or what frauds weigh.
+        Only `fit` passes everything: which columns are categories, or the weight of frauds.
 
         Args:
-          rows: what it will be fitted on.
+          rows: the rows to fit on.
           seed: of everything random in it.
         """
 
     def check_packages(self) -> None:
-        """Check that what fitting needs is installed, before there are any rows.
+        """Check that the packages of fitting are installed, before rows are read.
 
         Raises:
-          FraudError: a package is not; its extra is named.
+          FraudError: a package is missing; the message names its extra.
         """
         need_extras(self.needs, f"--model {self.name}")
         for part in self.parts.values():
@@ -54,7 +54,7 @@ class ModelKind(ABC):
 
     @property
     def parts(self) -> Mapping[str, ModelKind]:
-        """Name to kind of what this one is made of; nothing unless it is an ensemble."""
+        """Return name to kind of an ensemble's members; empty for other kinds."""
         return {}
 
     def with_part(self, name: str, part: ModelKind) -> Self:
@@ -63,7 +63,7 @@ class ModelKind(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Name to value of every setting, those of parts as in `forest.trees`."""
+        """Return name to value of every setting; a part's as in `forest.trees`."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "members"}
         inner = {
             f"{name}.{setting}": value
@@ -73,14 +73,14 @@ class ModelKind(ABC):
         return {**own, **inner}
 
     def with_values(self, **values: Any) -> Self:
-        """Return the kind with other values for some of its settings."""
+        """Return the kind with other values of some settings."""
         return replace(self, **values)
 
     def of(self, members: Sequence[ModelKind]) -> ModelKind:
         """Return an ensemble of other kinds.
 
         Raises:
-          UsageError: this kind is none.
+          UsageError: this kind is no ensemble.
         """
         raise UsageError(f"--model {self.name}: has no members")
 
@@ -93,10 +93,10 @@ class ModelKind(ABC):
         return model
 
     def files(self, model: Any) -> dict[str, bytes]:
-        """Return what goes into a bundle beside the model.
+        """Return the files of a bundle beside the model.
 
         Args:
-          model: as `fit` gave it.
+          model: the result of `fit`.
 
         Returns:
           Name to contents; each name is one of `models.bundle.OPTIONAL_FILES`.
@@ -106,30 +106,30 @@ class ModelKind(ABC):
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Choose what settings there are to choose.
+        """Choose settings by the validation rows.
 
         Args:
-          train: rows of both classes, to fit on.
-          valid: later rows of both classes, to choose by their average precision.
+          train: training rows of both classes.
+          valid: later rows of both classes; their average precision decides.
           seed: of everything random.
 
         Returns:
-          The kind with the settings that did best, and its scores of the validation rows,
+          The kind with the best settings, and its scores of the validation rows,
           float64[len(valid)].
         """
         return self, predict_scores(self.fit(train, seed), valid.matrix)
 
 
-#: Exceptions by which libraries refuse a setting; by name, for most of them are optional.
+#: Exceptions by which libraries refuse a setting; by name, because most are optional.
 _REFUSALS = frozenset(("InvalidParameterError", "XGBoostError", "LightGBMError"))
 
 
 @contextmanager
 def refused_settings(kind: str) -> Iterator[None]:
-    """Fitting a model of this kind.
+    """Convert a library's refusal of a setting while fitting this kind.
 
     Raises:
-      UsageError: its library refuses a setting.
+      UsageError: the library refuses a setting.
     """
     try:
         yield
@@ -142,15 +142,15 @@ def refused_settings(kind: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Wrapped(ModelKind):
-    """A kind that is called, tuned and saved as the one within it is."""
+    """A wrapper that has the name, search space and files of the kind inside."""
 
     name: ClassVar[str] = "wrapped"
 
-    #: What is trained.
+    #: The wrapped kind.
     kind: ModelKind
 
     def __post_init__(self) -> None:
-        """People ask for a forest, and get a forest, which is tuned like one."""
+        """Take the name and search space of the wrapped kind: a user asked for that kind."""
         object.__setattr__(self, "name", self.kind.name)
         object.__setattr__(self, "space", self.kind.space)
 
@@ -162,7 +162,7 @@ class Wrapped(ModelKind):
         return self.kind.settings
 
     def with_values(self, **values: Any) -> Self:
-        """With other values for settings of the kind."""
+        """Return the wrapper with other settings of the wrapped kind."""
         return replace(self, kind=self.kind.with_values(**values))
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:

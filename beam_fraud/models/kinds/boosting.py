@@ -1,4 +1,4 @@
-"""What all kinds of gradient boosting share: later rows choose how many trees there are."""
+"""The base of gradient boosting: validation rows choose the number of trees."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Boosting(ModelKind):
-    """Trees that are fitted one after the other, each to what the earlier ones got wrong.
+    """Trees that are fitted one after another, each to the errors of the earlier ones.
 
-    The libraries' own early stopping looks at the loss, which a few genuine rows decide that are
-    scored a little too high; here the average precision of later rows decides.
+    The libraries' early stopping uses the loss, which a few genuine rows with slightly too high
+    scores decide; here the average precision of validation rows decides.
     """
 
-    #: Trees, at most where validation rows decide.
+    #: Trees; the maximum if validation rows choose.
     trees: int = 150
-    #: How much average precision may be given up for fewer trees: less than its own noise.
+    #: Average precision to give up for fewer trees: less than its own noise.
     tolerance: float = 0.005
-    #: Whether there are always that many trees: few frauds to choose by choose by chance.
+    #: Whether the number of trees is fixed: few frauds would choose it by chance.
     fixed: bool = False
 
     @abstractmethod
     def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
-        """What the first tree says of rows, the first two, and so on.
+        """Yield the raw scores of the first tree, of the first two, and so on.
 
         Args:
-          model: what `fit` gave.
+          model: the result of `fit`.
           matrix: float64[n, features].
 
         Returns:
-          An array of float64[n] for each number of trees up to `trees`, whose order is that of the
-          scores; the same array may come again with other values.
+          An array of float64[n] for each number of trees up to `trees`, ordered like the scores;
+          the same array may be reused with new values.
         """
 
     def validate(self, train: LabelledRows, valid: LabelledRows, seed: int) -> tuple[Self, Floats]:
-        """Choose the number of trees: the fewest that do about as well as the best number.
+        """Choose the smallest number of trees that scores about as well as the best number.
 
-        All of them if their number is fixed.
+        A fixed number stays.
         """
         if self.fixed:
             return super().validate(train, valid, seed)
@@ -64,8 +64,8 @@ class Boosting(ModelKind):
         """Return the scores that a model of the first trees alone gives rows.
 
         Args:
-          trees: how many, from 1 on.
-          model: what `fit` gave.
+          trees: number of trees, at least 1.
+          model: the result of `fit`.
           matrix: float64[n, features].
 
         Returns:

@@ -1,4 +1,4 @@
-"""What kinds made of other kinds share."""
+"""Ensembles of kinds."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from beam_fraud.models.resampling.noise import gain_interval
 
 @dataclass(frozen=True)
 class Ensemble(ModelKind):
-    """Several kinds, fitted on the same rows; these unless others are named."""
+    """Several kinds that are fitted on the same rows."""
 
-    #: What is fitted. One kind may be there twice: each has a seed of its own.
+    #: The members. A kind may occur twice: each has its own seed.
     members: tuple[ModelKind, ...] = (Forest(), HistGradientBoosting())
 
     @property
     def parts(self) -> Mapping[str, ModelKind]:
-        """Its members, the second of a kind as `forest_2`."""
+        """Return the members by name; the second of a kind is `forest_2`."""
         seen: Counter[str] = Counter()
         named = {}
         for member in self.members:
@@ -50,7 +50,7 @@ class Ensemble(ModelKind):
         """Return the ensemble of these kinds.
 
         Raises:
-          UsageError: there are fewer than two.
+          UsageError: there are fewer than two members.
         """
         if len(members) < 2:
             raise UsageError(
@@ -62,14 +62,14 @@ class Ensemble(ModelKind):
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Let every member choose its settings by the validation rows."""
+        """Choose the settings of every member by the validation rows."""
         chosen, _ = self._members_validated(train, valid, seed)
         return chosen, predict_scores(chosen.fit(train, seed), valid.matrix)
 
     def _members_validated(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, list[npt.NDArray[np.float64]]]:
-        """Return the ensemble of the members with their chosen settings, and the scores of each."""
+        """Return the ensemble with the members' chosen settings, and the scores of each member."""
         results = [member.validate(train, valid, seed + i) for i, member in enumerate(self.members)]
         return (
             replace(self, members=tuple(member for member, _ in results)),
@@ -85,10 +85,10 @@ class Ensemble(ModelKind):
 
 @dataclass(frozen=True)
 class RankAverage(Ensemble):
-    """The mean of the members' ranks, for members whose scores mean different things.
+    """The mean of the members' ranks, for members whose scores are not comparable.
 
-    A score is a rank: of a hundred transactions about one has 0.99 or more. Each member is fitted
-    twice, for its ranks are learned on rows that it has not seen.
+    A score is a rank: about one transaction in a hundred has 0.99 or more. Each member is fitted
+    twice, because its ranks are learned on unseen rows.
     """
 
     name: ClassVar[str] = "rank_average"
@@ -98,7 +98,7 @@ class RankAverage(Ensemble):
         return Ranked(self._unfitted(rows, seed))
 
 
-#: Into how many shares the weight is divided: finer weights would fit noise.
+#: Number of shares of the total weight: finer weights would fit noise.
 SHARES = 4
 
 
@@ -108,19 +108,19 @@ def best_weights(
     tolerance: float,
     seed: int,
 ) -> tuple[float, ...]:
-    """The weights whose average has the best average precision, equal ones unless clearly better.
+    """Return the weights with the best average precision, equal ones unless clearly better.
 
-    The best of many weights looks better than it is. So its gain must be larger than `tolerance`,
-    and above 0 in 95 of 100 draws of the rows, too.
+    The best of many weights looks better than it is, so its gain must exceed `tolerance` and be
+    above 0 in 95 of 100 draws of the rows.
 
     Args:
       labels: int8[n] of rows that the members were not fitted on.
       scores: float64[n] of each of k members.
-      tolerance: average precision that must be gained over equal weights.
+      tolerance: gain in average precision required over equal weights.
       seed: of the draws.
 
     Returns:
-      k weights that sum to 1, each a whole number of quarters, or equal ones.
+      k weights with sum 1, each a multiple of a quarter, or equal ones.
     """
     equal = (1 / len(scores),) * len(scores)
     best = max(_grid(len(scores), SHARES), key=lambda w: _precision(labels, scores, w))
@@ -140,7 +140,7 @@ def _precision(
 
 
 def _grid(members: int, shares: int) -> Iterator[tuple[float, ...]]:
-    """Yield all ways to give `shares` shares to members."""
+    """Yield all ways to divide `shares` shares among members."""
     if members == 1:
         yield (shares / SHARES,)
         return
@@ -151,24 +151,24 @@ def _grid(members: int, shares: int) -> Iterator[tuple[float, ...]]:
 
 @dataclass(frozen=True)
 class Average(Ensemble):
-    """The mean of the members' log-odds, weighted as later rows call for.
+    """The mean of the members' log-odds, with weights chosen by validation rows.
 
     The search is coarse, in quarters, and equal weights stay unless others are clearly better:
-    finer ones would be fitted to the few frauds among the validation rows.
+    finer weights would fit the few frauds among the validation rows.
     """
 
     name: ClassVar[str] = "average"
 
-    #: Of each member, all 0 for equal ones; where none are given the validation rows choose.
+    #: Weight of each member, all 0 for equal weights; if empty, validation rows choose.
     weights: tuple[float, ...] = ()
-    #: Average precision that weights must gain over equal ones: less is their own noise.
+    #: Gain in average precision that weights need over equal ones: less is noise.
     tolerance: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse weights that no mean can be taken with.
+        """Check the weights.
 
         Raises:
-          UsageError: one is below 0 or without bounds, or there is not one for each member.
+          UsageError: a weight is negative or infinite, or their number differs from the members'.
         """
         if self.weights and len(self.weights) != len(self.members):
             raise UsageError(
@@ -184,7 +184,7 @@ class Average(Ensemble):
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Let every member choose its settings, then choose the weights by the same rows."""
+        """Choose every member's settings, then the weights, by the same rows."""
         chosen, scores = self._members_validated(train, valid, seed)
         weights = self.weights or best_weights(valid.labels, scores, self.tolerance, seed)
         return replace(chosen, weights=weights), mean_log_odds(scores, weights)
@@ -192,20 +192,20 @@ class Average(Ensemble):
 
 @dataclass(frozen=True)
 class Stacking(Ensemble):
-    """A regression that learns from scores of rows the members had not seen, forward in time.
+    """A regression over members' scores of rows that they had not seen, forward in time.
 
-    Each member is fitted once more for every part.
+    Each part costs one more fit of every member.
     """
 
     name: ClassVar[str] = "stacking"
 
     #: Inverse strength of the regression's L2 penalty.
     c: float = 0.1
-    #: Times that members are fitted on earlier rows to score the ones that follow.
+    #: Number of later parts that members score after a fit on the earlier ones.
     folds: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse what no stack can be.
+        """Check the settings.
 
         Raises:
           UsageError: a setting is out of its range.

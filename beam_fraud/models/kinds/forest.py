@@ -1,4 +1,4 @@
-"""Random forest: hard to get wrong, and dear to predict with."""
+"""Random forest: robust, and slow to predict with."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from beam_fraud.models.space import Choice, Real, Space, Whole
 
 @dataclass(frozen=True)
 class Forest(ModelKind):
-    """A random forest; category codes are numbers to it, and NaN goes to the better side."""
+    """A random forest; category codes count as numbers, and NaN goes to the better side."""
 
     name: ClassVar[str] = "forest"
-    #: Where more trees are better at any price there is nothing to look for.
+    #: No search space for the number of trees: more trees are always better.
     space: ClassVar[Space] = {
         "min_samples_leaf": Whole(1, 20, log=True),
         "max_samples": Real(0.1, 0.9),
         "max_features": Choice(("sqrt", "log2")),
         "fraud_weight": Real(1.0, 100.0, log=True),
     }
-    #: The class of scikit-learn's.
+    #: Class of scikit-learn.
     ensemble: ClassVar[type] = RandomForestClassifier
 
-    #: Trees, each of which costs time at every prediction.
+    #: Trees; each costs time at every prediction.
     trees: int = 100
-    #: Rows in a leaf at least: single rows make deeper and slower trees.
+    #: Minimum rows in a leaf: single rows make deeper and slower trees.
     min_samples_leaf: int = 2
-    #: Share of the rows that a tree sees: fitting takes that share of the time.
+    #: Share of the rows per tree: fitting takes that share of the time.
     max_samples: float = 0.3
-    #: Features that a split may choose from: `sqrt` or `log2` of their number.
+    #: Features considered per split: `sqrt` or `log2` of their number.
     max_features: str = "sqrt"
-    #: Genuine rows that a fraud weighs as much as.
+    #: Weight of a fraud in genuine rows.
     fraud_weight: float = 10.0
-    #: Cores to fit with, -1 for all; predictions are made on one.
+    #: Cores to fit with, -1 for all; predictions use one.
     fit_jobs: int = -1
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """Return the forest.
 
-        Without weights frauds lie in leaves that are mostly genuine; with weights that make both
-        classes equal, scores are high for far more rows than are frauds.
+        Without weights, frauds lie in mostly genuine leaves; with weights that balance the classes,
+        far more rows than the frauds have high scores.
         """
         return self.ensemble(
             n_estimators=self.trees,
@@ -60,18 +60,18 @@ class Forest(ModelKind):
 
 @dataclass(frozen=True)
 class ExtraTrees(Forest):
-    """A forest that splits at random thresholds, of which it takes the best feature's.
+    """A forest of random thresholds: each split takes the best of its features' thresholds.
 
-    Its trees have less in common than those of a random forest, so that an average of more of them
-    goes on getting better. They are deeper, and so slower to predict with.
+    Its trees are less alike than those of a random forest, so the average improves with more of
+    them. They are deeper, and so slower to predict with.
     """
 
     name: ClassVar[str] = "extra_trees"
     ensemble: ClassVar[type] = ExtraTreesClassifier
 
-    #: Trees, each of which costs time at every prediction.
+    #: Trees; each costs time at every prediction.
     trees: int = 100
-    #: Rows in a leaf at least: single rows make deeper and slower trees.
+    #: Minimum rows in a leaf: single rows make deeper and slower trees.
     min_samples_leaf: int = 2
-    #: Share of the rows that a tree sees: fitting takes that share of the time.
+    #: Share of the rows per tree: fitting takes that share of the time.
     max_samples: float = 0.5

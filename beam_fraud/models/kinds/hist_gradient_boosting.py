@@ -15,12 +15,12 @@ from beam_fraud.models.kinds.boosting import Boosting, Floats
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Real, Space, Whole
 
-#: Codes that a categorical feature of it can have.
+#: Number of codes that a categorical feature can have.
 CODES = 256
 
 
 def known_codes(model: Any) -> npt.NDArray[np.bool_]:
-    """Which codes of each feature of the trees were there in training, bool[features, 256]."""
+    """Return which codes of each feature occurred in training, bool[features, 256]."""
     known = np.zeros((int(model.n_features_in_), CODES), dtype=bool)
     if model.is_categorical_ is not None:
         sets, places = model._bin_mapper.make_known_categories_bitsets()
@@ -30,20 +30,20 @@ def known_codes(model: Any) -> npt.NDArray[np.bool_]:
 
 
 def codes_of(sets: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """Sets of 8 words, as nodes of the trees hold them, as bool[sets, 256]."""
+    """Convert sets of 8 words, the format of tree nodes, to bool[sets, 256]."""
     words = np.ascontiguousarray(sets, dtype="<u4").reshape(-1, 8)
     return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little").astype(bool)
 
 
-#: Categories that scikit-learn can split as such; a feature with more is a number to it.
+#: Maximum of categories that scikit-learn splits as such; a feature with more counts as a number.
 MOST_CATEGORIES = 255
 
 
 @dataclass(frozen=True)
 class HistGradientBoosting(Boosting):
-    """Small trees with strong shrinkage, as many as later rows call for.
+    """Small trees with strong shrinkage; validation rows choose their number.
 
-    Without `l2` boosting on rare frauds runs away within some tens of trees: a leaf of few rows
+    Without `l2`, boosting on rare frauds diverges within some tens of trees: a leaf of few rows
     that are all genuine or all fraud takes a huge step.
     """
 
@@ -57,19 +57,19 @@ class HistGradientBoosting(Boosting):
         "min_samples_leaf": Whole(5, 200, log=True),
     }
 
-    #: Trees, at most where validation rows decide.
+    #: Trees; the maximum if validation rows choose.
     trees: int = 150
-    #: Leaves of a tree: the more, the longer a prediction takes.
+    #: Leaves per tree: more leaves make predictions slower.
     leaves: int = 8
-    #: Share of each tree's step that is taken.
+    #: Learning rate: share of each tree's step.
     learning_rate: float = 0.1
-    #: Share of the features that a split may choose from.
+    #: Share of the features considered per split.
     max_features: float = 0.5
     #: L2 penalty on the leaves.
     l2: float = 10.0
-    #: Rows in a leaf at least.
+    #: Minimum rows in a leaf.
     min_samples_leaf: int = 20
-    #: Genuine rows that a fraud weighs as much as: without, scores stay near the share of frauds.
+    #: Weight of a fraud in genuine rows: without it, scores stay near the share of frauds.
     fraud_weight: float = 1.0
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
@@ -90,7 +90,7 @@ class HistGradientBoosting(Boosting):
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """Return a classifier fitted on rows of both classes, set to predict on one thread."""
-        # scikit-learn can't bin a column without a value; as a constant it is never split by.
+        # scikit-learn cannot bin a column without a value; a constant column is never split.
         empty = np.isnan(rows.matrix).all(axis=0)
         matrix = np.where(empty, 0.0, rows.matrix) if empty.any() else rows.matrix
         return super().fit(replace(rows, matrix=matrix), seed)

@@ -1,4 +1,4 @@
-"""Isolation forest: what is unlike the rest, without any labels."""
+"""Isolation forest: find outliers without labels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from beam_fraud.models.space import Choice, Real, Space, Whole
 
 @dataclass(frozen=True)
 class IsolationForest(ModelKind):
-    """Random trees that isolate unusual rows in few splits: for when there are no labels to trust.
+    """Random trees that isolate unusual rows in few splits: for data without reliable labels.
 
-    It is fitted without them; only the threshold, and tuning, look at labels. Expect far less than
-    of any kind that learns from frauds.
+    Fitting ignores labels; only the threshold and tuning use them. Expect far lower figures than
+    from any kind that learns from frauds.
     """
 
     name: ClassVar[str] = "isolation_forest"
@@ -34,17 +34,17 @@ class IsolationForest(ModelKind):
         "max_features": Real(0.2, 1.0),
     }
 
-    #: Trees, each of which costs time at every prediction.
+    #: Trees; each costs time at every prediction.
     trees: int = 100
-    #: Rows that a tree sees, at most: few, or frauds that are alike hide each other.
+    #: Maximum rows per tree: with many rows, similar frauds hide each other.
     max_samples: int = 256
-    #: Share of the features that a tree sees.
+    #: Share of the features per tree.
     max_features: float = 1.0
-    #: Cores to fit with, -1 for all; predictions are made on one.
+    #: Cores to fit with, -1 for all; predictions use one.
     fit_jobs: int = -1
 
     def __post_init__(self) -> None:
-        """Refuse what no forest can be.
+        """Check the settings.
 
         Raises:
           UsageError: a setting is out of its range.

@@ -1,4 +1,4 @@
-"""A neural network, as Keras' own example of card fraud has it."""
+"""A neural network, after Keras' own example of card fraud."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ class Keras(ModelKind):
         "balanced": Choice((True, False)),
     }
 
-    #: Outputs of each hidden layer.
+    #: Units of each hidden layer.
     units: int = 256
     #: Hidden layers.
     layers: int = 3
-    #: Share of the outputs of each hidden layer but the first that is dropped in fitting.
+    #: Dropout rate after each hidden layer but the first.
     dropout: float = 0.3
-    #: Of Adam.
+    #: Learning rate of Adam.
     learning_rate: float = 0.01
-    #: Rows of a step.
+    #: Batch size in rows.
     batch: int = 2048
-    #: Passes over the rows, at most where `early_stopping` looks for the best number.
+    #: Epochs; the maximum with `early_stopping`.
     epochs: int = 30
-    #: Whether a row weighs 1 / the rows of its class: frauds as much as genuine rows, but scores
-    #: far higher than the share of frauds.
+    #: Whether a row weighs 1 / the rows of its class: the classes are balanced, but scores are far
+    #: higher than the share of frauds.
     balanced: bool = True
     #: Whether the average precision of the validation rows chooses the number of epochs.
     early_stopping: bool = False
-    #: Epochs without a better one before fitting stops, with `early_stopping`.
+    #: Epochs without improvement before `early_stopping` stops.
     patience: int = 5
-    #: Columns that a categorical feature has at most; rarer categories share one.
+    #: Maximum of columns of a categorical feature; rarer categories share one.
     max_categories: int = 100
-    #: Directory for the network after each epoch, `validated/` and `fitted/`; none if empty.
+    #: Directory for a checkpoint after each epoch, in `validated/` and `fitted/`; none if empty.
     checkpoints: str = ""
-    #: The epochs beside which validation rows were looked at; no setting, but what came of them.
+    #: Epochs of the validation fit: a result, not a setting.
     validated: tuple[Epoch, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what no network can be.
+        """Check the settings.
 
         Raises:
           UsageError: a setting is out of its range.
@@ -89,7 +89,7 @@ class Keras(ModelKind):
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Look at the validation rows after each epoch; choose their number if that is asked."""
+        """Score the validation rows after each epoch; choose the number of epochs if requested."""
         model = self._pipeline(train, seed, "validated")
         columns, network = model[:-1], model[-1]
         prepared = columns.fit_transform(train.matrix)
@@ -100,9 +100,9 @@ class Keras(ModelKind):
         return chosen, predict_scores(model, valid.matrix)
 
     def files(self, model: Any) -> dict[str, bytes]:
-        """See `ModelKind`; the history of the epochs."""
+        """Return the history of the epochs."""
         while not isinstance(model, Pipeline):
-            # Something that corrects or calibrates its scores.
+            # The model is a wrapper that corrects or calibrates scores.
             model = model.model
         return {HISTORY_FILE: encode_history(self.validated, model[-1].history_)}
 

@@ -1,4 +1,4 @@
-"""LightGBM: gradient boosting that grows the leaf with most to gain, from the extra `boosting`."""
+"""LightGBM: gradient boosting that grows the leaf of the highest gain; extra `boosting`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from beam_fraud.models.space import Real, Space, Whole
 class LightGBM(Boosting):
     """Small trees on histograms; categories are split as such, and NaN goes to the better side.
 
-    A category of few rows is no fraud for that: LightGBM smooths them (`cat_smooth`) and leaves the
-    rarest out. Frauds do not weigh more: tenfold they cost 0.04 of average precision on later ULB
-    rows and 0.01 on the handbook's, for without a penalty on its sum of p (1 - p) a leaf of some
-    frauds then takes a huge step.
+    A category with few rows is not taken for fraud by chance: LightGBM smooths such categories
+    (`cat_smooth`) and leaves the rarest out. Frauds have no extra weight: a tenfold weight costs
+    0.04 of average precision on later ULB rows and 0.01 on the handbook's, because LightGBM has no
+    penalty on a leaf's sum of p (1 - p), and a leaf of some frauds then takes a huge step.
     """
 
     name: ClassVar[str] = "lightgbm"
@@ -39,27 +39,27 @@ class LightGBM(Boosting):
         "fraud_weight": Real(1.0, 100.0, log=True),
     }
 
-    #: Trees, at most where validation rows decide.
+    #: Trees; the maximum if validation rows choose.
     trees: int = 150
-    #: Leaves of a tree: the more, the longer a prediction takes.
+    #: Leaves per tree: more leaves make predictions slower.
     leaves: int = 8
-    #: Share of each tree's step that is taken.
+    #: Learning rate: share of each tree's step.
     learning_rate: float = 0.1
-    #: Share of the rows that a tree sees.
+    #: Share of the rows per tree.
     subsample: float = 0.8
-    #: Share of the features that a tree may split by.
+    #: Share of the features per tree.
     max_features: float = 0.5
     #: L2 penalty on the leaves.
     l2: float = 10.0
-    #: Rows in a leaf at least.
+    #: Minimum rows in a leaf.
     min_samples_leaf: int = 20
-    #: Genuine rows that a fraud weighs as much as.
+    #: Weight of a fraud in genuine rows.
     fraud_weight: float = 1.0
-    #: Threads to fit with, 0 for as many as OpenMP takes; predictions are made on one.
+    #: Threads to fit with, 0 for OpenMP's default; predictions use one.
     fit_jobs: int = 0
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """Return the boosting; which columns are categories is said when it is fitted.
+        """Return the boosting; `fit` passes the categorical columns.
 
         Raises:
           FraudError: lightgbm is not installed.
@@ -76,7 +76,8 @@ class LightGBM(Boosting):
             scale_pos_weight=self.fraud_weight,
             n_jobs=self.fit_jobs,
             random_state=seed,
-            # Or it times two ways to sum and takes the faster one, whose sums differ.
+            # Otherwise LightGBM times two summation orders and takes the faster, and sums differ
+            # between runs.
             deterministic=True,
             force_col_wise=True,
             verbosity=-1,
@@ -91,7 +92,7 @@ class LightGBM(Boosting):
         return model
 
     def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
-        """See `Boosting`; these are log-odds."""
+        """Yield log-odds; see `Boosting.stages`."""
         booster = model.booster_
         total = np.zeros(len(matrix))
         for tree in range(booster.current_iteration()):

@@ -1,4 +1,4 @@
-"""Logistic regression: the baseline, and the model whose weights one can read."""
+"""Logistic regression: the baseline, with readable weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_fraud.models.space import Real, Space, Whole
 
 @dataclass(frozen=True)
 class Logistic(ModelKind):
-    """Medians for absent numbers, scaling, a column for each category, then the regression."""
+    """Median imputation, scaling, one-hot encoding, then the regression."""
 
     name: ClassVar[str] = "logistic"
     space: ClassVar[Space] = {
@@ -26,19 +26,19 @@ class Logistic(ModelKind):
 
     #: Inverse strength of the L2 penalty.
     c: float = 1.0
-    #: Genuine rows that a fraud weighs as much as; 0: all frauds as much as all genuine rows.
+    #: Weight of a fraud in genuine rows; 0 balances the classes.
     fraud_weight: float = 0.0
-    #: Columns that a categorical feature has at most; rarer categories share one.
+    #: Maximum of columns of a categorical feature; rarer categories share one.
     max_categories: int = 100
-    #: Iterations of the solver at most.
+    #: Maximum of solver iterations.
     max_iter: int = 1000
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """Return the pipeline, imputation and scaling within it.
+        """Return the pipeline with imputation and scaling.
 
-        Frauds weigh as much as genuine rows, or so few of them hardly move the regression: on the
-        ULB transactions that is worth 0.1 of average precision. It makes scores large, too. In an
-        average with boosting the plain regression does better: it agrees less with the trees.
+        Balanced classes, because so few frauds would hardly move the regression: that is worth 0.1
+        of average precision on the ULB transactions. It makes scores large, too. In an average with
+        boosting the unweighted regression does better: it agrees less with the trees.
         """
         weight = {0: 1.0, 1: self.fraud_weight} if self.fraud_weight else "balanced"
         regression = LogisticRegression(

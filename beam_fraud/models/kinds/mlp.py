@@ -1,4 +1,4 @@
-"""Multilayer perceptron: scikit-learn's, which needs nothing beside it."""
+"""Multilayer perceptron of scikit-learn, without further packages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from beam_fraud.models.space import Real, Space, Whole
 
 @dataclass(frozen=True)
 class MLP(ModelKind):
-    """Medians for absent numbers, scaling, a column for each category, then hidden layers.
+    """Median imputation, scaling, one-hot encoding, then hidden layers.
 
-    The number of epochs is fixed: scikit-learn's own early stopping looks at the accuracy of random
-    rows, which is as good as perfect where nothing is ever called a fraud. Ten are a compromise:
-    twenty give 0.03 less of average precision on later ULB rows, and 0.01 more on the handbook's.
-    Weights of frauds are worth 0.03 there, for ten epochs are few without them.
+    The number of epochs is fixed: scikit-learn's early stopping uses the accuracy on random rows,
+    which is nearly perfect for a model that flags nothing. Ten epochs are a compromise: twenty lose
+    0.03 of average precision on later ULB rows and gain 0.01 on the handbook's. Weighting frauds
+    gains 0.03 there, because ten epochs are few without it.
     """
 
     name: ClassVar[str] = "mlp"
@@ -39,25 +39,25 @@ class MLP(ModelKind):
         "fraud_weight": Real(1.0, 100.0, log=True),
     }
 
-    #: Neurons of a hidden layer.
+    #: Units of a hidden layer.
     units: int = 64
     #: Hidden layers.
     layers: int = 2
     #: L2 penalty on the weights.
     alpha: float = 1e-3
-    #: Step of Adam.
+    #: Learning rate of Adam.
     learning_rate: float = 1e-3
-    #: Times that every row is seen.
+    #: Epochs.
     epochs: int = 10
-    #: Rows of a step.
+    #: Batch size in rows.
     batch: int = 256
-    #: Genuine rows that a fraud weighs as much as.
+    #: Weight of a fraud in genuine rows.
     fraud_weight: float = 10.0
-    #: Columns that a categorical feature has at most; rarer categories share one.
+    #: Maximum of columns of a categorical feature; rarer categories share one.
     max_categories: int = 100
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """Return the pipeline, imputation and scaling within it; `fit` says what frauds weigh."""
+        """Return the pipeline with imputation and scaling; `fit` passes the weights."""
         network = MLPClassifier(
             hidden_layer_sizes=(self.units,) * self.layers,
             alpha=self.alpha,
@@ -73,13 +73,13 @@ class MLP(ModelKind):
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """Return a classifier fitted on rows of both classes, set to predict on one thread.
 
-        scikit-learn's perceptron takes no weights of classes, but of rows.
+        scikit-learn's perceptron takes weights of rows, not of classes.
         """
         model = self.estimator(rows, seed)
         weights = np.where(rows.labels == 1, self.fraud_weight, 1.0)
-        # Matrices of a few hundred rows gain nothing by a second thread and lose on busy cores.
+        # A second thread gains nothing on a few hundred rows, and loses on busy cores.
         with refused_settings(self.name), threadpool_limits(1), warnings.catch_warnings():
-            # That it ends after its epochs is meant.
+            # Stopping after the epochs is intended: no warning.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(rows.matrix, rows.labels, network__sample_weight=weights)
         set_single_threaded(model)

@@ -1,4 +1,4 @@
-"""What goes before a model that takes numbers only, none of them absent."""
+"""Preprocessing for models that take numbers without NaN."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from beam_fraud.models.labelled import LabelledRows
 
 
 def scaled_columns(rows: LabelledRows, max_categories: int) -> ColumnTransformer:
-    """Medians for absent numbers, scaling, and a column for each category.
+    """Return median imputation, scaling and one-hot encoding.
 
     Args:
-      rows: what it will be fitted on; their categorical columns are told apart.
-      max_categories: columns that a categorical feature becomes at most; rarer ones share one.
+      rows: the rows to fit on; they name the categorical columns.
+      max_categories: maximum of columns of a categorical feature; rarer ones share one.
 
     Returns:
       An unfitted transformer to float64[n, columns] without NaN: numbers first, then categories.
     """
     numeric = [i for i in range(rows.matrix.shape[1]) if i not in rows.categorical]
-    # An absent category is a category: the encoder gives NaN a column of its own.
+    # NaN counts as a category: the encoder gives it its own column.
     encoder = OneHotEncoder(
         handle_unknown="infrequent_if_exist", max_categories=max_categories, sparse_output=False
     )

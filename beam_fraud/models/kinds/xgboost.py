@@ -1,4 +1,4 @@
-"""XGBoost: gradient boosting with second-order steps, from the extra `boosting`."""
+"""XGBoost: gradient boosting with second-order steps; extra `boosting`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from beam_fraud.models.space import Real, Space, Whole
 class XGBoost(Boosting):
     """Shallow trees on histograms; categories are split as such, and NaN goes to the better side.
 
-    A leaf needs a sum of p (1 - p) of at least `min_child_weight`: where one row in 500 is a fraud
-    that is some hundred genuine rows, so that no leaf of a few of them takes a huge step. Frauds do
-    not weigh more: tenfold they cost 0.004 of average precision on later ULB rows, and 0.007 on the
-    handbook's, and scores would be no shares of frauds.
+    A leaf needs a sum of p (1 - p) of at least `min_child_weight`: with one fraud in 500 rows that
+    is some hundred genuine rows, so that no leaf of a few takes a huge step. Frauds have no extra
+    weight: a tenfold weight costs 0.004 of average precision on later ULB rows and 0.007 on the
+    handbook's, and scores would no longer be shares of frauds.
     """
 
     name: ClassVar[str] = "xgboost"
@@ -37,23 +37,23 @@ class XGBoost(Boosting):
         "fraud_weight": Real(1.0, 100.0, log=True),
     }
 
-    #: Trees, at most where validation rows decide.
+    #: Trees; the maximum if validation rows choose.
     trees: int = 200
-    #: Conditions on a path at most: the more, the longer a prediction takes.
+    #: Maximum depth: deeper trees make predictions slower.
     depth: int = 4
-    #: Share of each tree's step that is taken.
+    #: Learning rate: share of each tree's step.
     learning_rate: float = 0.1
-    #: Share of the rows that a tree sees.
+    #: Share of the rows per tree.
     subsample: float = 0.8
-    #: Share of the features that a tree may split by.
+    #: Share of the features per tree.
     max_features: float = 0.5
     #: L2 penalty on the leaves.
     l2: float = 10.0
-    #: Sum of p (1 - p) over the rows of a leaf at least, p being their scores so far.
+    #: Minimum sum of p (1 - p) over the rows of a leaf, p being their current scores.
     min_child_weight: float = 1.0
-    #: Genuine rows that a fraud weighs as much as.
+    #: Weight of a fraud in genuine rows.
     fraud_weight: float = 1.0
-    #: Threads to fit with, 0 for as many as OpenMP takes; predictions are made on one.
+    #: Threads to fit with, 0 for OpenMP's default; predictions use one.
     fit_jobs: int = 0
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
@@ -81,7 +81,7 @@ class XGBoost(Boosting):
         )
 
     def stages(self, model: Any, matrix: Floats) -> Iterator[Floats]:
-        """See `Boosting`; these are log-odds, up to a constant."""
+        """Yield log-odds up to a constant; see `Boosting.stages`."""
         booster = model.get_booster()
         total = np.zeros(len(matrix))
         for tree in range(booster.num_boosted_rounds()):
