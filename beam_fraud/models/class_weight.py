@@ -35,7 +35,7 @@ class Balanced(Wrapped):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The kind's, but for the weight."""
+        """Return the kind's settings without the weight."""
         return {**self.kind.settings, _WEIGHT: "balanced"}
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:

@@ -1,4 +1,4 @@
-"""How well scores tell fraud from genuine."""
+"""Metrics of scores against labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLASSES = ("genuine", "fraud")
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures on n labelled and scored rows; None where rows of one class say nothing."""
+    """Figures of n labelled and scored rows; None where one class leaves a figure undefined."""
 
     #: Rows scored.
     rows: int
@@ -80,7 +80,7 @@ def measure(
 
 
 def undefined(figure: str, rows: int, frauds: int) -> str:
-    """Why a ranking figure has no value on `rows` rows with `frauds` frauds.
+    """Return why a ranking figure is undefined on `rows` rows with `frauds` frauds.
 
     Example:
       >>> undefined("recall", 10, 0), undefined("roc_auc", 10, 10)
@@ -92,7 +92,7 @@ def undefined(figure: str, rows: int, frauds: int) -> str:
 
 
 def one_class_warning(rows: int, frauds: int) -> str | None:
-    """Return what rows of one class leave undefined; None where there are both."""
+    """Return a warning on rows of one class; None if both classes occur."""
     if not frauds:
         return (
             f"none of the {rows:,} rows is a fraud: all figures of ranking and recall are undefined"

@@ -1,7 +1,8 @@
-"""Where classes are now that persisted pickles name by a module that is gone.
+"""Map old module paths of persisted classes to the current ones.
 
 A bundle's model and the sources in a Flink savepoint are pickled, and a pickle names each class by
-its module. A class that moves gets an entry here, or what holds its old name can't be opened.
+its module. Add an entry here for each class that moves, or older bundles and savepoints do not
+open.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-#: Old to new path, each of a module and a name in it. Never remove one.
+#: Old to new path, each of a module and a name inside it. Never remove an entry.
 OLD_PATHS: Mapping[str, str] = {
     "beam_fraud.kafka.settings.KafkaSettings": "beam_fraud.sources.kafka.settings.KafkaSettings",
     "beam_fraud.models.kinds.extra_trees.ExtraTrees": "beam_fraud.models.kinds.forest.ExtraTrees",
@@ -28,7 +29,7 @@ OLD_PATHS: Mapping[str, str] = {
 
 
 class _OldModule(ModuleType):
-    """A module that is gone; its names lead to where they are now."""
+    """A removed module whose names resolve to their current places."""
 
     def __getattr__(self, name: str) -> Any:
         path = OLD_PATHS.get(f"{self.__name__}.{name}")
@@ -39,7 +40,7 @@ class _OldModule(ModuleType):
 
 
 class _OldModules(MetaPathFinder, Loader):
-    """Finds the modules of `OLD_PATHS`, and their packages, where nothing else does."""
+    """Find the modules of `OLD_PATHS`, and their packages, if no other finder does."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -52,7 +53,7 @@ class _OldModules(MetaPathFinder, Loader):
         return _OldModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing runs: each name is looked up when it is asked for."""
+        """Run nothing: names resolve on access."""
 
 
 def register() -> None:

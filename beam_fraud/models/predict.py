@@ -1,4 +1,7 @@
-"""The probability of fraud by any fitted scikit-learn classifier."""
+"""Predict fraud with any fitted scikit-learn classifier, on one thread.
+
+The graph's workers are the parallelism, so a prediction uses one thread.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import FraudError
 
-#: How often libraries may have been loaded so far.
+#: Number of model loads so far, each of which may have loaded a library.
 _loads = 0
 
 
 class _Limited(threading.local):
-    """A thread, and how many loads its limit was set after."""
+    """Per thread, the number of loads when it last set the limit."""
 
     loads = -1
 
@@ -27,20 +30,20 @@ _limited = _Limited()
 
 
 def libraries_loaded() -> None:
-    """Tell that a model was loaded, and maybe a library with it.
+    """Record that a model, and perhaps a library, was loaded.
 
-    Only libraries that are loaded can be limited, so each thread does it again.
+    Limits reach loaded libraries only, so each thread sets them again after a load.
     """
     global _loads
     _loads += 1
 
 
 def use_one_thread() -> None:
-    """Give the OpenMP and BLAS libraries one thread for what this thread does from now on.
+    """Limit OpenMP and BLAS to one thread in calls of this thread.
 
-    OpenMP's limit is that of the thread that sets it, and runners may predict in any thread: to be
-    called before each prediction, which costs nothing once it was done. HistGradientBoosting loses
-    a factor 14 to OpenMP's threads inside a pipeline without it.
+    OpenMP's limit belongs to the thread that sets it, and runners may predict in any thread: call
+    this before each prediction, which costs nothing once the limit is set. Without it,
+    HistGradientBoosting loses a factor 14 to OpenMP's threads inside a pipeline.
     """
     loads = _loads
     if _limited.loads != loads:
@@ -55,9 +58,9 @@ def set_single_threaded(model: Any) -> None:
         model.set_params(**dict.fromkeys(names, 1))
 
 
-#: Rows of a prediction that is timed, as many as a large block of the graph has.
+#: Rows of a timed prediction: the size of a large block of the graph.
 TIMED_ROWS = 50_000
-#: Times that a prediction is timed; the fastest counts, the others were disturbed.
+#: Number of timed predictions; the fastest counts, because others were disturbed.
 TIMED_RUNS = 3
 
 
@@ -74,21 +77,21 @@ def predict_scores(model: Any, matrix: npt.NDArray[np.float64]) -> npt.NDArray[n
     if not len(matrix):
         return np.empty(0, dtype=np.float64)
     with warnings.catch_warnings():
-        # A model that was fitted on a data frame takes the same columns without their names.
+        # A model fitted on a data frame accepts the same columns without names.
         warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
         probabilities = model.predict_proba(matrix)
     return np.ascontiguousarray(probabilities[:, 1], dtype=np.float64)
 
 
 def check_classifier(model: Any, features: int) -> None:
-    """Make sure that `predict_scores` can serve a model that someone else made.
+    """Check that `predict_scores` can use a foreign model.
 
     Args:
       model: any object.
-      features: how many features the schema has.
+      features: number of features of the schema.
 
     Raises:
-      FraudError: the model has no `predict_proba`, other classes than genuine and fraud in this
+      FraudError: the model has no `predict_proba`, classes other than genuine and fraud in this
         order, or another number of features.
     """
     kind = type(model).__name__
@@ -104,15 +107,15 @@ def check_classifier(model: Any, features: int) -> None:
 
 
 def microseconds_per_row(model: Any, matrix: npt.NDArray[np.float64]) -> float:
-    """Return what a prediction costs on one thread.
+    """Measure the cost of a prediction on one thread.
 
     Args:
       model: a fitted classifier.
       matrix: float64[n, features] with n > 0; its first `TIMED_ROWS` are predicted.
 
     Returns:
-      Microseconds of processor time a row, of the fastest of `TIMED_RUNS` runs: wall time would
-      count what else the machine was doing.
+      Microseconds of processor time per row, of the fastest of `TIMED_RUNS` runs: wall time would
+      include other work of the machine.
     """
     block = np.ascontiguousarray(matrix[:TIMED_ROWS])
     seconds = []

@@ -1,4 +1,4 @@
-"""The distributions that a model was trained on: what drift is measured against."""
+"""Reference distributions of the training rows, against which drift is measured."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from beam_fraud.features.matrix import FeatureSet
 
 #: Quantiles that divide a feature's values into bins.
 FEATURE_QUANTILES = np.arange(1, 10) / 10
-#: Quantiles for the score: nearly all scores are near 0, what matters is in the tail.
+#: Quantiles of the score, dense in the tail: nearly all scores are near 0.
 SCORE_QUANTILES = np.array([0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999])
-#: The name under which the score stands beside the features.
+#: Name of the score's distribution.
 SCORE = "score"
 
 _SCHEMA = pa.schema(
@@ -33,18 +33,17 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often a feature took which values.
+    """Counts of a feature's values.
 
-    With k `edges` there are k + 1 bins: up to the first edge, then above one edge and up to the
-    next, then above the last. With k `categories` there are k + 1 counts: one each, then of
-    unknown ones.
+    k `edges` make k + 1 bins: up to the first edge, between edges (the upper one included), above
+    the last. k `categories` make k + 1 counts: one each, then of unknown ones.
     """
 
     #: Name of the feature, or `score`.
     feature: str
-    #: Whether `edges` or `categories` say what is counted.
+    #: Whether `edges` or `categories` define the counts.
     kind: Literal["numeric", "categorical"]
-    #: Rising bounds of the bins.
+    #: Increasing bounds of the bins.
     edges: tuple[float, ...]
     #: The known values.
     categories: tuple[str, ...]
@@ -56,13 +55,13 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Reference:
-    """The distribution of every feature, then of the score; empty for an imported model."""
+    """The distributions of every feature, then of the score; empty for an imported model."""
 
     #: In the order of the model's features, `score` last.
     distributions: tuple[Distribution, ...] = ()
 
     def to_parquet(self) -> bytes:
-        """Return the reference as one small Parquet file, a row a distribution."""
+        """Encode the reference as a small Parquet file, a row per distribution."""
         rows = [vars(distribution) for distribution in self.distributions]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
@@ -70,7 +69,7 @@ class Reference:
 
     @classmethod
     def from_parquet(cls, data: bytes) -> Reference:
-        """Return the inverse of `to_parquet`."""
+        """Decode a reference; the inverse of `to_parquet`."""
         rows = pq.read_table(pa.BufferReader(data)).to_pylist()
         listed = ("edges", "categories", "counts")
         return cls(tuple(Distribution(**{**r, **{n: tuple(r[n]) for n in listed}}) for r in rows))
@@ -79,13 +78,12 @@ class Reference:
 def reference_of(
     matrix: npt.NDArray[np.float64], features: FeatureSet, scores: npt.NDArray[np.float64]
 ) -> Reference:
-    """Count the values that a model saw and gave.
+    """Count a model's feature values and scores.
 
     Args:
-      matrix: float64[n, features] of the rows that it was fitted on.
+      matrix: float64[n, features] of the fitted rows.
       features: what the columns are.
-      scores: float64[m] of rows that it was not fitted on, for on its own rows a model is surer
-        than it will ever be again.
+      scores: float64[m] of rows that the model was not fitted on: it is surer on the fitted ones.
     """
     columns = [
         count_categories(name, matrix[:, i], features.categories.get(name, ()))
@@ -100,7 +98,7 @@ def reference_of(
 def bin_edges(
     values: npt.NDArray[np.float64], quantiles: npt.NDArray[np.float64]
 ) -> tuple[float, ...]:
-    """The distinct quantiles of the values that are there, rising; none if there are none."""
+    """Return the distinct quantiles of the present values, increasing; empty without values."""
     present = values[~np.isnan(values)]
     if not len(present):
         return ()
@@ -122,7 +120,7 @@ def count_bins(
 def count_categories(
     feature: str, codes: npt.NDArray[np.float64], categories: tuple[str, ...]
 ) -> Distribution:
-    """Count float64[n] category codes as `code_categories` gives them."""
+    """Count float64[n] category codes of `code_categories`."""
     present = codes[~np.isnan(codes)].astype(np.int64)
     counts = np.bincount(present, minlength=len(categories) + 1)
     return Distribution(

@@ -1,4 +1,4 @@
-"""Where tuning looks for a setting of a kind of model."""
+"""Search spaces of settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Whole:
 
     low: int
     high: int
-    #: Whether doubling counts as a step, and not adding.
+    #: Whether the scale is logarithmic.
     log: bool = False
 
 
@@ -21,7 +21,7 @@ class Real:
 
     low: float
     high: float
-    #: Whether doubling counts as a step, and not adding.
+    #: Whether the scale is logarithmic.
     log: bool = False
 
 
@@ -32,5 +32,5 @@ class Choice:
     values: tuple[str | int | float | bool | None, ...]
 
 
-#: Name of a setting to where it is looked for.
+#: Name of a setting to its search space.
 Space = dict[str, Whole | Real | Choice]

@@ -1,4 +1,4 @@
-"""Which rows a model is fitted on, and which rows choose."""
+"""Split rows into training, validation and held-out rows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.model_selection import train_test_split
 
 from beam_fraud.errors import FraudError
 
-#: Share of the rows that choose, where no time is given.
+#: Share of validation rows without an explicit time.
 VALIDATION_SHARE = 0.2
-#: Share of the rows that a stratified split holds out, as published work does.
+#: Share of held-out rows of a stratified split, as in published work.
 HELD_OUT_SHARE = 0.3
 
 
@@ -23,29 +23,29 @@ HELD_OUT_SHARE = 0.3
 class Split:
     """Positions of rows, in time order."""
 
-    #: int64: rows that the candidate is fitted on.
+    #: int64: training rows.
     train: npt.NDArray[np.int64]
-    #: int64: rows that settings and threshold are chosen on.
+    #: int64: validation rows, which choose settings and threshold.
     valid: npt.NDArray[np.int64]
-    #: int64: rows that are reported on and nothing else; none where the validation rows are.
+    #: int64: held-out rows, used for the report alone; empty if it uses the validation rows.
     held_out: npt.NDArray[np.int64]
 
     @property
     def refit(self) -> npt.NDArray[np.int64]:
-        """int64: rows that the final model is fitted on, all but the held-out ones."""
+        """int64: rows of the final fit, all but the held-out ones."""
         return np.sort(np.concatenate([self.train, self.valid]))
 
 
 def split_by_time(event_time: pa.ChunkedArray, valid_from: datetime | None) -> Split:
-    """Earlier rows to fit on, later rows to choose on.
+    """Split by time: fit on earlier rows, validate on later ones.
 
     Args:
       event_time: timestamp[us, UTC][n], rising.
-      valid_from: the first moment of the later rows; None is the last fifth of the rows, and rows
-        of the same moment stay together.
+      valid_from: begin of the validation rows; None for the last fifth of the rows; rows of one
+        time stay together.
 
     Raises:
-      FraudError: one of the parts would be empty.
+      FraudError: a part would be empty.
     """
     times = np.asarray(event_time.cast(pa.int64()).to_numpy())
     if valid_from is None:
@@ -66,14 +66,14 @@ def split_by_time(event_time: pa.ChunkedArray, valid_from: datetime | None) -> S
 
 
 def split_stratified(labels: npt.NDArray[np.int8], seed: int) -> Split:
-    """Random rows with equal shares of fraud: 30 % held out, and a fifth of the rest chooses.
+    """Split at random with equal shares of fraud: 30 % held out, a fifth of the rest validates.
 
     Args:
       labels: int8[n].
       seed: of the choice of rows.
 
     Raises:
-      FraudError: there are too few rows of a class to have some in every part.
+      FraudError: a class has too few rows for all parts.
     """
     try:
         rest, held_out = train_test_split(

@@ -1,4 +1,4 @@
-"""The files of a bundle, in a local directory or at a URL that Beam's file systems know."""
+"""Read and write the files of a bundle, in a local directory or at a URL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def read_bytes(directory: str, name: str) -> bytes:
     """Return the contents of the file `name` in `directory`.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      FraudError: it can't be read.
+      FileNotFoundError: the file does not exist.
+      FraudError: the file cannot be read.
     """
     try:
         return _store(directory).read(name)
@@ -27,12 +27,12 @@ def read_bytes(directory: str, name: str) -> bytes:
 
 
 def check_directory(directory: str, last: str) -> None:
-    """Check that `write_directory` can put files into `directory`, before there are any.
+    """Check that `write_directory` can write to `directory`.
 
-    At a URL, only that some file system knows it: what it allows shows when it is written to.
+    At a URL, check only that a file system knows its scheme: permissions show on writing.
 
     Raises:
-      FraudError: something else is there, or it can't be written.
+      FraudError: the directory holds other files or cannot be written.
     """
     if is_url(directory):
         _store(directory)
@@ -45,18 +45,18 @@ def check_directory(directory: str, last: str) -> None:
 
 
 def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> None:
-    """Put `files` into `directory`, in place of what an earlier call put there.
+    """Write `files` to `directory`, replacing those of an earlier call.
 
-    A local directory appears whole or not at all. At a URL, where nothing can be renamed at once,
-    the file `last` is written after all others, and it is what makes them one.
+    A local directory is replaced atomically. A URL has no atomic rename, so the file `last`, which
+    makes the others valid, is written after all others.
 
     Args:
-      directory: a path or URL; a local directory with other contents than a `last` is not touched.
+      directory: a path or URL; a local directory that holds files but no `last` stays untouched.
       files: name to contents.
       last: the name of the file that makes the others valid.
 
     Raises:
-      FraudError: something else is there, or it can't be written.
+      FraudError: the directory holds other files or cannot be written.
     """
     store = _store(directory)
     try:

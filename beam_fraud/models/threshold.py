@@ -1,4 +1,4 @@
-"""Where to flag: rules that choose a threshold from scores and labels."""
+"""Rules that choose a threshold from scores and labels."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy.typing as npt
 
 from beam_fraud.errors import FraudError, UsageError
 
-#: What gives the rule for the threshold of review.
+#: The option of the review threshold.
 OPTION = "--threshold"
 _SYNTAX = "f1, precision=X, recall=X, budget=N, cost=FN:FP, cost=amount:FP or a number from 0 to 1"
 
 
 @dataclass(frozen=True)
 class Operating:
-    """What each possible threshold would do on n labelled rows, from the highest down."""
+    """Effects of each possible threshold on n labelled rows, highest threshold first."""
 
-    #: float64[k]: the distinct scores, falling; a score of at least this is flagged.
+    #: float64[k]: the distinct scores, decreasing; a score of at least the threshold is flagged.
     thresholds: npt.NDArray[np.float64]
     #: int64[k]: rows flagged.
     flagged: npt.NDArray[np.int64]
-    #: int64[k]: frauds among them.
+    #: int64[k]: frauds among the flagged rows.
     caught: npt.NDArray[np.int64]
     #: Frauds among all rows.
     frauds: int
-    #: From the first row's time to the last's, in days.
+    #: Time span of the rows in days.
     days: float
-    #: float64[k]: the sum of the amounts of missed frauds; None where amounts are unknown.
+    #: float64[k]: sum of the amounts of missed frauds; None without amounts.
     missed_amount: npt.NDArray[np.float64] | None = None
 
     @property
@@ -49,14 +49,13 @@ def operating_points(
     days: float,
     amounts: npt.NDArray[np.float64] | None = None,
 ) -> Operating:
-    """Return every threshold that makes a difference, and what it does.
+    """Return the effects of every distinct threshold.
 
     Args:
-      labels: int8[n], 1 is fraud, at least one of them.
+      labels: int8[n], 1 is fraud; at least one fraud.
       scores: float64[n].
-      days: the span of time of these rows.
-      amounts: float64[n], what the transactions are of, if that is known; a refund is lost money
-        to nobody.
+      days: time span of the rows.
+      amounts: float64[n], amounts of the transactions, or None; a refund counts as no loss.
     """
     falling = np.argsort(-scores, kind="stable")
     ordered = scores[falling]
@@ -71,27 +70,27 @@ def operating_points(
 
 
 class ThresholdRule(ABC):
-    """A way to choose a threshold."""
+    """A rule that chooses a threshold."""
 
     @abstractmethod
     def choose(self, points: Operating, option: str = OPTION) -> float:
         """Return the score from which to flag.
 
         Args:
-          points: what each threshold would do.
-          option: which one asks, for messages.
+          points: effects of each threshold.
+          option: name of the option, for error messages.
 
         Raises:
-          FraudError: no threshold does what is asked.
+          FraudError: no threshold reaches the target.
         """
 
 
 @dataclass(frozen=True)
 class MostF1(ThresholdRule):
-    """The highest harmonic mean of precision and recall."""
+    """Maximise F1, the harmonic mean of precision and recall."""
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """Return the highest of the thresholds with the highest F1."""
+        """Return the highest threshold with the highest F1."""
         # F1 = 2 TP / (2 TP + FP + FN), and TP + FP and TP + FN are the flagged and the frauds.
         f1 = 2 * points.caught / (points.flagged + points.frauds)
         return float(points.thresholds[np.argmax(f1)])
@@ -99,13 +98,13 @@ class MostF1(ThresholdRule):
 
 @dataclass(frozen=True)
 class AtLeastPrecision(ThresholdRule):
-    """As many frauds as possible at a precision that is asked for."""
+    """Maximise the flagged frauds at a required precision."""
 
     #: Frauds among the flagged, above 0 and up to 1.
     target: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """Return the highest of the thresholds with the most frauds at this precision."""
+        """Return the highest threshold with the most frauds at this precision."""
         enough = points.precision >= self.target
         if not enough.any():
             best = int(np.argmax(points.precision))
@@ -118,7 +117,7 @@ class AtLeastPrecision(ThresholdRule):
 
 @dataclass(frozen=True)
 class AtLeastRecall(ThresholdRule):
-    """As few alerts as possible at a recall that is asked for."""
+    """Minimise the alerts at a required recall."""
 
     #: Flagged among the frauds, above 0 and up to 1; a threshold low enough reaches any.
     target: float
@@ -130,7 +129,7 @@ class AtLeastRecall(ThresholdRule):
 
 @dataclass(frozen=True)
 class AlertBudget(ThresholdRule):
-    """As many alerts as people can look at."""
+    """Flag as many transactions as people can check."""
 
     #: Alerts a day, on average.
     per_day: float
@@ -152,15 +151,15 @@ class AlertBudget(ThresholdRule):
 
 @dataclass(frozen=True)
 class LeastCost(ThresholdRule):
-    """The least money lost by missed frauds and by false alarms."""
+    """Minimise the cost of missed frauds and false alarms."""
 
-    #: What a missed fraud costs.
+    #: Cost of a missed fraud.
     missed: float
-    #: What a false alarm costs, in the same unit.
+    #: Cost of a false alarm, in the same unit.
     false_alarm: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """Return the highest of the thresholds that cost least."""
+        """Return the highest threshold of the lowest cost."""
         misses = points.frauds - points.caught
         alarms = points.flagged - points.caught
         return float(points.thresholds[np.argmin(self.missed * misses + self.false_alarm * alarms)])
@@ -168,13 +167,13 @@ class LeastCost(ThresholdRule):
 
 @dataclass(frozen=True)
 class LeastLoss(ThresholdRule):
-    """The least money lost where a missed fraud costs its amount."""
+    """Minimise the loss, where a missed fraud costs its amount."""
 
-    #: What a false alarm costs, in the currency of the amounts.
+    #: Cost of a false alarm, in the currency of the amounts.
     false_alarm: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """Return the highest of the thresholds that cost least."""
+        """Return the highest threshold of the lowest cost."""
         if points.missed_amount is None:
             raise FraudError(f"{option} cost=amount:{self.false_alarm:g}: amounts are unknown")
         alarms = points.flagged - points.caught
@@ -184,25 +183,25 @@ class LeastLoss(ThresholdRule):
 
 @dataclass(frozen=True)
 class Given(ThresholdRule):
-    """A threshold that somebody has decided already."""
+    """A fixed threshold."""
 
     #: The score from which to flag, 0 to 1.
     threshold: float
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
-        """Return the given threshold."""
+        """Return the fixed threshold."""
         return self.threshold
 
 
 def parse_threshold(text: str, option: str = OPTION) -> ThresholdRule:
-    """Read a rule as the command line gives it.
+    """Parse a rule of the command line.
 
     Args:
       text: the rule.
-      option: which one gives it, for messages.
+      option: name of the option, for error messages.
 
     Raises:
-      UsageError: not one of the rules, or a value out of its range.
+      UsageError: the rule is unknown, or a value is out of range.
 
     Example:
       >>> parse_threshold("cost=100:1")

@@ -1,4 +1,4 @@
-"""Train a model: choose on later rows, then fit on all."""
+"""Train a model: choose settings on later rows, then fit on all."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ from beam_fraud.schema.schema import Schema
 
 
 def checked_labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int8]:
-    """Return the labels of n transactions, int8[n].
+    """Return the labels of n transactions, int8[n], of both classes.
 
     Raises:
-      FraudError: there is no label, no row or only one class.
+      FraudError: there are no labels, no rows or only one class.
     """
     if schema.role("label") is None:
         raise FraudError(
@@ -66,10 +66,10 @@ def checked_labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int
 
 
 def check_folds(division: Division, transactions: pa.Table, labels: npt.NDArray[np.int8]) -> None:
-    """See that every fold can be fitted, and judged by.
+    """Check that every fold has both classes.
 
     Raises:
-      FraudError: some of its rows are all of one class.
+      FraudError: the training or validation rows of a fold have one class.
     """
     times = event_micros(transactions)
     several = len(division.folds) > 1
@@ -96,96 +96,96 @@ def _check(labels: npt.NDArray[np.int8], rows: str, or_else: str) -> None:
 
 
 _log = logging.getLogger(__name__)
-#: What gives the rule for the threshold to decline from.
+#: The option of the decline threshold.
 DECLINE_OPTION = "--decline"
-#: With fewer frauds to choose by, and to measure by, a warning says so.
+#: With fewer frauds to choose or measure by, warn.
 FEW_FRAUDS = 10
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is to be trained."""
+    """The recipe of a training."""
 
-    #: What is trained, and with which settings.
+    #: The kind with its settings.
     kind: ModelKind
-    #: How the threshold is chosen.
+    #: Rule of the review threshold.
     rule: ThresholdRule
-    #: How the threshold to decline from is chosen; None: nothing is declined.
+    #: Rule of the decline threshold; None declines nothing.
     decline: ThresholdRule | None = None
-    #: How scores are made probabilities, before thresholds are chosen; None: they stay scores.
+    #: Calibration method, applied before thresholds are chosen; None for none.
     calibrate: Method | None = None
-    #: Whether later rows choose, or random ones of equal shares of fraud.
+    #: Whether to validate by later rows, or by a stratified random split.
     split: Literal["time", "stratified"] = "time"
-    #: First moment of the rows that choose, for a split by time; None is the last fifth.
+    #: Begin of the validation rows of a split by time; None for the last fifth.
     valid_from: datetime | None = None
-    #: Folds whose validation rows choose; None: one split.
+    #: Number of folds; None for one split.
     folds: int | None = None
-    #: How long labels take, in microseconds: no candidate is fitted on rows that are younger when
-    #: its validation rows begin. By time only.
+    #: Label delay in microseconds: no candidate is fitted on rows that are younger when its
+    #: validation rows begin. Splits by time only.
     label_delay: int = 0
-    #: Whether rows of cards that are known to be compromised by then are left out of the
-    #: validation rows. By time only.
+    #: Whether to drop validation rows of cards known to be compromised by then. Splits by time
+    #: only.
     drop_known_cards: bool = False
-    #: Ways to resample that are compared with none; empty: the kind is trained as it is.
+    #: Resamplers to compare with none; empty to train the kind as it is.
     resamplers: tuple[Resampler, ...] = ()
-    #: How better settings are looked for on the validation rows; None: not at all.
+    #: Tuning on the validation rows; None for none.
     tuning: Tuning | None = None
     #: Of everything random.
     seed: int = 0
 
     @property
     def in_folds(self) -> bool:
-        """Whether more than a plain split was asked for, and so figures of each fold."""
+        """Whether figures of each fold apply, as the recipe asks for more than a plain split."""
         return self.folds is not None or bool(self.label_delay) or self.drop_known_cards
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and what was learned about it on the way."""
+    """A trained model with its figures."""
 
     #: The classifier, fitted on all rows that were not held out.
     model: Any
-    #: The kind with the settings that were chosen.
+    #: The kind with the chosen settings.
     kind: ModelKind
-    #: The features that it takes, with their category lists.
+    #: The model's features with their category lists.
     features: FeatureSet
     #: The score from which to flag.
     threshold: float
     #: The score from which to decline, or None.
     decline: float | None
-    #: Figures of the rows in `reported_on`; None where there were no labels.
+    #: Figures of the rows in `reported_on`; None without labels.
     metrics: Metrics | None
-    #: Which rows the figures are of, and what they were not used for.
+    #: Description of the measured rows and of what they were not used for.
     reported_on: Literal["validation", "held_out"]
     #: int8[n] and float64[n]: labels and scores of those rows.
     labels: npt.NDArray[np.int8]
     scores: npt.NDArray[np.float64]
     #: float64[n]: their amounts.
     amounts: npt.NDArray[np.float64]
-    #: First and last event time of the rows that chose, ISO 8601.
+    #: First and last event time of the validation rows, ISO 8601.
     validated_on: tuple[str, str]
-    #: First and last event time of the rows that the model was fitted on, ISO 8601.
+    #: First and last event time of the final training rows, ISO 8601.
     trained_on: tuple[str, str]
-    #: Number of rows that candidates are fitted on (`train`, in the last fold), that chose
-    #: (`valid`, in all folds), `held_out`, and fitted on in the end (`refit`).
+    #: Number of rows: `train` of the last fold, `valid` of all folds, `held_out`, and `refit` of
+    #: the final fit.
     sizes: dict[str, int]
-    #: Frauds among the rows fitted on in the end; None where there were no labels.
+    #: Frauds among the rows of the final fit; None without labels.
     frauds: int | None
-    #: Distribution of the features fitted on, and of scores of rows not fitted on.
+    #: Distributions of the fitted features, and of scores of rows not fitted on.
     reference: Reference
-    #: What a prediction costs on one thread.
+    #: Microseconds per row of a prediction on one thread.
     microseconds_per_row: float
-    #: What all of it took.
+    #: Seconds of the whole training.
     seconds: float
-    #: What makes probabilities of the model's scores, and is part of `model`; or None.
+    #: Calibration inside `model`, or None.
     calibration: Calibration | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
-    #: What each way to resample did on the validation rows; empty unless they were compared.
+    #: Results of each resampler on the validation rows; empty without a comparison.
     tried: tuple[Tried, ...] = ()
-    #: What was tried to find the settings; None: nothing.
+    #: Result of the tuning, or None.
     tuned: Tuned | None = None
-    #: What whoever relies on the model should know first.
+    #: Warnings about the model.
     warnings: tuple[str, ...] = ()
 
     @property
@@ -199,12 +199,12 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
     Args:
       transactions: rows as `schema.transactions(labels="required")` describes them, in time order.
-      schema: what they are.
-      recipe: how.
+      schema: the schema of the rows.
+      recipe: the recipe.
 
     Raises:
-      FraudError: there is no label, no row or only one class where both are needed, the
-        threshold's target is out of reach, or what is declined would not be reviewed.
+      FraudError: labels, rows or a class are missing where they are needed, the target of the
+        threshold is out of reach, or the decline threshold is below review.
     """
     start = time.perf_counter()
     examples = Examples(transactions, checked_labels(transactions, schema), schema)
@@ -224,8 +224,8 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
     valid_labels, valid_scores = examples.labels[division.valid], np.concatenate(chosen.scores)
     calibration = None
     if recipe.calibrate is not None:
-        # The threshold is chosen on the same rows: a map that rises flags no other ones than the
-        # scores would, and halves of few frauds would teach both of them less.
+        # Choose the threshold on the rows of the calibration too: an increasing map flags the same
+        # rows as the scores, and halves of few frauds would serve both worse.
         calibration = learn_calibration(recipe.calibrate, valid_labels, valid_scores)
         valid_scores = calibration(valid_scores)
     valid_times = event_micros(transactions)[division.valid]
@@ -299,16 +299,17 @@ def _frauds(count: int) -> str:
 
 
 def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
-    # What the figures of trials depend on: not for how long it is looked, nor where to flag.
+    # Everything that the figures of trials depend on; neither the duration of the search nor the
+    # threshold.
     same = replace(recipe, tuning=None, rule=Given(0.0), decline=None, calibrate=None)
     return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
 
 
 def divide(examples: Examples, recipe: Recipe) -> Division:
-    """Return what each row is for.
+    """Return the use of each row.
 
     Raises:
-      FraudError: the rows can't be divided so.
+      FraudError: the rows do not allow the division.
     """
     if recipe.split == "stratified":
         if recipe.folds is not None:
@@ -347,7 +348,7 @@ def _sizes(division: Division) -> str:
 
 
 def choose_decline(recipe: Recipe, points: Operating, review: float) -> float | None:
-    """Return the score to decline from, not below that of review; None if nothing is declined."""
+    """Return the decline threshold, not below review; None declines nothing."""
     if recipe.decline is None:
         return None
     decline = recipe.decline.choose(points, DECLINE_OPTION)

@@ -1,4 +1,4 @@
-"""Train a kind that looks at no labels on rows that have none, or none of both classes."""
+"""Train an unsupervised kind on rows without labels of both classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def has_both_classes(transactions: pa.Table) -> bool:
-    """Return whether some rows are labelled as frauds and others as genuine.
+    """Return whether both classes are labelled.
 
     Args:
       transactions: rows with a column `label`, null where unknown, or without one.
@@ -35,18 +35,18 @@ def has_both_classes(transactions: pa.Table) -> bool:
 
 
 def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
-    """Fit on earlier rows, choose the threshold by how many later ones it flags, fit on all.
+    """Fit on earlier rows, choose the threshold by the share flagged of later ones, fit on all.
 
     Args:
       transactions: rows as `schema.transactions(labels="known")` describes them, in time order.
-      schema: what they are.
-      recipe: how; its kind is not supervised.
+      schema: the schema of the rows.
+      recipe: the recipe; its kind is unsupervised.
 
     Returns:
       The model, without figures.
 
     Raises:
-      FraudError: there are too few rows, or the recipe asks for what only labels can tell.
+      FraudError: there are too few rows, or the recipe needs labels.
     """
     start = time.perf_counter()
     _refuse_what_needs_labels(recipe)

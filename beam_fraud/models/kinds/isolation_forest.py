@@ -56,7 +56,7 @@ class IsolationForest(ModelKind):
             raise UsageError(f"--set max_features={self.max_features:g}: must be above 0, up to 1")
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
-        """The forest behind medians for absent numbers, and shares of rows for categories."""
+        """Return the forest after medians for absent numbers and row shares for categories."""
         numeric = [i for i in range(rows.matrix.shape[1]) if i not in rows.categorical]
         medians = SimpleImputer(strategy="median", keep_empty_features=True)
         columns = ColumnTransformer(

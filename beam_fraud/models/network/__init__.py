@@ -1,1 +1,1 @@
-"""Neural networks: fitted by Keras, which is not needed any more to score."""
+"""Neural networks: fitted by Keras, scored without it."""

@@ -1,4 +1,4 @@
-"""A file for the network after each epoch, as Keras writes them."""
+"""Checkpoints of a network after each epoch, in Keras' format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from beam_fraud.models.network.fitting import Shape, State, keras_model, keras_o
 
 
 def empty_folder(path: str) -> Path:
-    """Return a directory without checkpoints: those of an earlier fit may be of more epochs.
+    """Create a directory, and delete earlier checkpoints: they may be of more epochs.
 
     Raises:
-      FraudError: it can't be written.
+      FraudError: the directory or file cannot be written.
     """
     folder = Path(path)
     try:
@@ -32,7 +32,7 @@ def write_checkpoint(folder: Path, epoch: int, shape: Shape, state: State) -> No
     """Write a network so that `keras.saving.load_model` reads it.
 
     Raises:
-      FraudError: it can't be written.
+      FraudError: the directory or file cannot be written.
     """
     model = keras_model(shape)
     model.set_weights([np.asarray(array) for array in state.trainable])
@@ -43,7 +43,7 @@ def write_checkpoint(folder: Path, epoch: int, shape: Shape, state: State) -> No
 
 
 def read_checkpoint(folder: Path, epoch: int) -> DenseNetwork:
-    """Return the network after an epoch; it takes what the steps before it in the pipeline give."""
+    """Return the network after an epoch; it takes the output of the pipeline's earlier steps."""
     model: Any = keras_on_jax().keras.saving.load_model(folder / _name(f"{epoch:02}"))
     arrays = [np.asarray(array, dtype=np.float64) for array in model.get_weights()]
     return DenseNetwork(tuple(arrays[0::2]), tuple(arrays[1::2]))

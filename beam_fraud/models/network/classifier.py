@@ -18,17 +18,17 @@ from beam_fraud.models.network.history import Epoch
 
 _log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
-#: A fit that takes minutes says how it is doing, a short one does not.
+#: Seconds between two log lines of progress: a short fit logs none.
 _SECONDS_BETWEEN_LINES = 5.0
 #: Rows and labels.
 Labelled = tuple[Floats, npt.NDArray[Any]]
 
 
 class KerasClassifier(ClassifierMixin, BaseEstimator):
-    """A network that Keras fits, and that scores without Keras.
+    """A network that Keras fits and NumPy scores.
 
-    What is saved of it are its matrices, so a bundle opens as fast as any other and predictions,
-    some NumPy products, need not wait for JAX to compile something for each number of rows.
+    Only its matrices are saved, so a bundle opens as fast as any other, and predictions, a few
+    NumPy products, need not wait for JAX to compile a function for each number of rows.
     """
 
     def __init__(  # noqa: PLR0913  scikit-learn wants each setting
@@ -46,19 +46,19 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
         checkpoints: str = "",
         random_state: int = 0,
     ) -> None:
-        """Remember the settings.
+        """Store the settings.
 
         Args:
-          units: outputs of each hidden layer.
-          layers: hidden layers.
-          dropout: share of the outputs of each hidden layer but the first that is dropped.
-          learning_rate: of Adam.
-          batch: rows of a step.
-          epochs: passes over the rows, at most where validation rows may stop it.
-          balanced: whether a row counts 1 / the rows of its class.
-          early_stopping: whether to stop, and go back to the best epoch, where the average
-            precision of validation rows grows no more.
-          patience: epochs without a better one before it stops.
+          units: units of each hidden layer.
+          layers: number of hidden layers.
+          dropout: dropout rate after each hidden layer but the first.
+          learning_rate: learning rate of Adam.
+          batch: batch size in rows.
+          epochs: number of epochs; the maximum with early stopping.
+          balanced: whether a row weighs 1 / the rows of its class.
+          early_stopping: whether to stop once the average precision of the validation rows stops
+            growing, and to restore the best epoch.
+          patience: epochs without improvement before it stops.
           checkpoints: directory for `epoch_<n>.keras` of each epoch; none if empty.
           random_state: seed of everything random.
         """
@@ -86,11 +86,11 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
         Args:
           X: float64[n, features], without NaN.
           y: labels of two classes.
-          sample_weight: float64[n], beside what `balanced` makes of it.
-          validation: rows and labels to look at after each epoch.
+          sample_weight: float64[n], multiplied with the weights of `balanced`.
+          validation: rows and labels to score after each epoch.
 
         Raises:
-          ValueError: there is another number of classes, or NaN.
+          ValueError: the labels have not two classes, or X has NaN.
           FraudError: Keras or JAX is not installed, or a checkpoint can't be written.
         """
         X, y = validate_data(self, X, y, dtype=np.float64)  # noqa: N806
@@ -129,7 +129,7 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
                 self.epochs_, self.network_ = epoch.epoch, state.network()
             elif epoch.epoch - self.epochs_ >= self.patience:
                 break
-        # Those after the best one too.
+        # Include the epochs after the best one.
         self.history_ = tuple(history)
 
     def predict_proba(self, X: Floats) -> Floats:  # noqa: N803

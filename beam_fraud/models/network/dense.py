@@ -1,4 +1,4 @@
-"""What a fitted network is: matrices, by which NumPy alone can score."""
+"""A fitted network: matrices, scored by NumPy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 from scipy.special import expit
 
 Floats = npt.NDArray[np.float64]
-#: Rows that go through all layers together: what they are between layers stays in the cache.
+#: Rows per pass through all layers: intermediate results stay in the cache.
 _TOGETHER = 512
 
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Dense layers with ReLU between them, and a sigmoid behind the last.
+    """Dense layers with ReLU between them and a sigmoid after the last.
 
-    In float64, though the weights were fitted as float32: so a score depends on the rows beside it
-    by 1e-15, which is the order in which BLAS adds.
+    float64, though the weights were fitted as float32: so the rows beside a row change its score by
+    no more than 1e-15, by the order in which BLAS adds.
     """
 
     #: float64[inputs, outputs] of each layer; the last has one output.

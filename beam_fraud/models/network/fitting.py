@@ -1,8 +1,8 @@
-"""A Keras network, fitted epoch by epoch on JAX.
+"""Fit a Keras network epoch by epoch on JAX.
 
 This is what Keras calls a training loop from scratch: its layers, loss and optimiser, in a step
-that is compiled once for each shape of network. `Model.fit` would compile two steps at each call,
-for seconds, and would shuffle by the random numbers that all of NumPy shares.
+that is compiled once per shape of network. `Model.fit` would compile two steps at each call, which
+takes seconds, and would shuffle by NumPy's global random numbers.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from beam_fraud.errors import FraudError, extra_module
 from beam_fraud.models.network.dense import DenseNetwork
 from beam_fraud.models.network.history import Counted, Epoch, count
 
-#: What Keras takes its backend from when it is first imported.
+#: Environment variable of Keras' backend, read at its first import.
 VARIABLE = "KERAS_BACKEND"
 _WHAT = "--model keras"
 
 
 @dataclass(frozen=True)
 class Backend:
-    """The modules that fit."""
+    """The modules for fitting."""
 
     #: Keras 3.
     keras: ModuleType
-    #: What it runs on.
+    #: JAX.
     jax: ModuleType
 
 
@@ -43,7 +43,7 @@ def keras_on_jax() -> Backend:
     """Import Keras with JAX below it, and leave the environment as it was.
 
     Raises:
-      FraudError: one of them is not installed, or this process has Keras on another backend.
+      FraudError: a package is missing, or this process uses Keras with another backend.
     """
     wanted = os.environ.get(VARIABLE)
     if "keras" not in sys.modules and wanted not in (None, "", "jax"):
@@ -66,39 +66,39 @@ def keras_on_jax() -> Backend:
 
 
 Floats = npt.NDArray[np.float32]
-#: Networks whose compiled steps are kept.
+#: Maximum of networks whose compiled steps are cached.
 _KEPT = 8
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a step is compiled for."""
+    """The shape of a network, for which a step is compiled."""
 
-    #: Columns that go in.
+    #: Input columns.
     inputs: int
-    #: Outputs of each hidden layer.
+    #: Units of each hidden layer.
     units: int
-    #: Hidden layers; behind each but the first comes dropout.
+    #: Hidden layers; dropout follows each but the first.
     layers: int
-    #: Share of the outputs that dropout drops.
+    #: Dropout rate.
     dropout: float
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows that a network is fitted on or measured on."""
+    """Rows to fit or measure a network on."""
 
     #: float32[n, inputs], without NaN.
     matrix: Floats
     #: float32[n], 0 or 1.
     labels: Floats
-    #: float32[n]: what each row's loss counts.
+    #: float32[n]: weight of each row's loss.
     weights: Floats
 
 
 @dataclass(frozen=True)
 class State:
-    """A network and its optimiser between two steps, as arrays of JAX."""
+    """A network and its optimiser between two steps, as JAX arrays."""
 
     #: Kernel and bias of each layer.
     trainable: Any
@@ -121,28 +121,27 @@ def fit_epochs(
     seed: int,
     watched: Examples | None = None,
 ) -> Iterator[tuple[Epoch, State]]:
-    """Fit for as many epochs as are asked of the iterator.
+    """Fit one epoch per step of the iterator.
 
     Args:
       shape: of the network.
-      rows: to fit on.
-      batch: rows of a step.
-      learning_rate: of Adam.
+      rows: training rows.
+      batch: batch size in rows.
+      learning_rate: learning rate of Adam.
       seed: of first weights, order of rows and dropout.
-      watched: rows to look at after each epoch.
+      watched: rows to score after each epoch.
 
     Yields:
-      Each epoch with the network after it; the same for the same arguments, versions and
+      Each epoch with the network after it; reproducible for equal arguments, versions and
       processors.
 
     Raises:
-      FraudError: Keras or JAX is not installed, Keras runs on something else, or the weights grow
-        beyond all bounds.
+      FraudError: Keras or JAX is not installed, Keras uses another backend, or the weights diverge.
     """
-    # What was compiled in this process outlives a module that is taken from it.
+    # Compiled functions outlive a module that is removed from this process.
     keras_on_jax()
     compiled = compiled_network(shape)
-    # A small table would be padded to a whole batch at every step.
+    # Limit the batch: a small table would be padded to a whole batch at every step.
     batch = min(batch, 1 << (len(rows.labels) - 1).bit_length())
     random = np.random.default_rng(seed)
     state, number = compiled.initial(random, learning_rate), 0
@@ -164,11 +163,11 @@ def fit_epochs(
 
 
 def keras_model(shape: Shape) -> Any:
-    """Return the model as Keras has it, all of its arrays 0."""
+    """Return the Keras model with zero arrays."""
     keras = keras_on_jax().keras
     layers = [keras.Input((shape.inputs,))]
     for i in range(shape.layers):
-        # The arrays of a network come with its state, so none is drawn here.
+        # The arrays come with the state, so draw none here.
         layers.append(keras.layers.Dense(shape.units, "relu", kernel_initializer="zeros"))
         if i:
             layers.append(keras.layers.Dropout(shape.dropout, seed=0))
@@ -178,7 +177,7 @@ def keras_model(shape: Shape) -> Any:
 
 @dataclass(frozen=True)
 class CompiledNetwork:
-    """The functions of one shape of network."""
+    """Compiled functions for one shape of network."""
 
     #: Widths of the layers, the inputs first.
     widths: tuple[int, ...]
@@ -186,13 +185,13 @@ class CompiledNetwork:
     dropouts: int
     #: Adam's arrays before the first step, by their names.
     optimizer: tuple[tuple[str, npt.NDArray[Any]], ...]
-    #: State, sums, matrix, labels, weights and mask to state and sums.
+    #: Function of state, sums, matrix, labels, weights and mask to state and sums.
     step: Callable[..., Any]
-    #: Arrays of the network and matrix to probabilities.
+    #: Function of the network's arrays and a matrix to probabilities.
     forward: Callable[..., Any]
 
     def initial(self, random: np.random.Generator, learning_rate: float) -> State:
-        """Return a network as Keras sets it up: Glorot's uniform kernels, biases of 0."""
+        """Return a network with Keras' initial weights: Glorot's uniform kernels, biases of 0."""
         trainable = []
         for inputs, outputs in pairwise(self.widths):
             bound = np.sqrt(6 / (inputs + outputs))
@@ -207,7 +206,7 @@ class CompiledNetwork:
     def epoch(
         self, state: State, rows: Examples, order: npt.NDArray[np.int64], batch: int
     ) -> tuple[State, Counted]:
-        """One pass over the rows in an order; the last step is filled with rows that count 0."""
+        """Run one epoch over the rows in an order; rows of weight 0 fill the last step."""
         arrays = (state.trainable, state.other, state.optimizer)
         sums = (np.float32(0), np.zeros(4, np.int32))
         for first in range(0, len(order), batch):
@@ -235,10 +234,10 @@ class CompiledNetwork:
 
 @lru_cache(maxsize=_KEPT)
 def compiled_network(shape: Shape) -> CompiledNetwork:
-    """Return the functions of a shape, compiled when they are first called.
+    """Return the functions of a shape, compiled at their first call.
 
     Raises:
-      FraudError: Keras or JAX is not installed, or Keras runs on something else.
+      FraudError: Keras or JAX is not installed, or Keras uses another backend.
     """
     backend = keras_on_jax()
     keras, jax = backend.keras, backend.jax

@@ -1,4 +1,4 @@
-"""How a network did after each epoch."""
+"""Figures of a network after each epoch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-#: Keras' own bound on probabilities, without which a sure mistake would cost infinitely much.
+#: Keras' bound on probabilities, without which a certain error would have infinite loss.
 _EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What a network did to n rows; a row is flagged above a score of 0.5."""
+    """Figures of a network on n rows; a row is flagged above a score of 0.5."""
 
-    #: Binary cross-entropy, a mean over the rows.
+    #: Binary cross-entropy, mean over the rows.
     loss: float
     #: Frauds that were not flagged.
     fn: int
@@ -47,14 +47,14 @@ class Counted:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the rows that a network is fitted on."""
+    """One epoch."""
 
-    #: From 1.
+    #: Number, from 1.
     epoch: int
-    #: Rows fitted on as they passed: with dropout, by weights that changed meanwhile, and the loss
-    #: with the weights of the rows.
+    #: Training rows as they passed: with dropout, by weights that changed meanwhile; the loss has
+    #: the rows' weights.
     training: Counted
-    #: Rows looked at after the epoch, without dropout, all weighing 1; None where there are none.
+    #: Rows scored after the epoch, without dropout, with weight 1; None without such rows.
     validation: Counted | None = None
     #: Average precision on them.
     average_precision: float | None = None
@@ -88,11 +88,11 @@ def count(labels: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> C
 
 
 def encode_history(validated: tuple[Epoch, ...], fitted: tuple[Epoch, ...]) -> bytes:
-    """Return the epochs of both fits as JSON.
+    """Encode the epochs of both fits as JSON.
 
     Args:
-      validated: of the fit beside which the validation rows were looked at.
-      fitted: of the fit on all rows, whose network is the model.
+      validated: epochs of the fit with validation rows.
+      fitted: epochs of the fit on all rows, whose network is the model.
     """
     epochs = {
         "validated": [epoch.to_dict() for epoch in validated],

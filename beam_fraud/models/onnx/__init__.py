@@ -1,1 +1,1 @@
-"""Models as ONNX files, which other runtimes than Python's can score with."""
+"""Export models as ONNX files, for runtimes other than Python's."""

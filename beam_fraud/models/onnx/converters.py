@@ -1,4 +1,8 @@
-"""What this package converts itself within the pipelines that skl2onnx converts."""
+"""Converters of our own for pipelines that skl2onnx converts.
+
+ONNX's imputer knows single precision only, and skl2onnx's one-hot converter neither a category NaN
+nor a column of rare categories: so both are written here, as are our networks.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ from beam_fraud.models.onnx.trees import (
 
 
 def imputer_shapes(operator: Any) -> None:
-    """Say how many columns come out: a shape calculator of skl2onnx."""
+    """Set the number of output columns: a shape calculator of skl2onnx."""
     types = extra_module("skl2onnx.common.data_types", "--onnx")
     width = len(operator.raw_operator.statistics_)
     operator.outputs[0].type = types.DoubleTensorType([None, width])
@@ -41,7 +45,7 @@ def convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     """Write the imputer's nodes: a converter of skl2onnx.
 
     Raises:
-      UnsupportedError: it fills something else than NaN, adds columns or leaves some out.
+      UnsupportedError: it replaces values other than NaN, or adds or drops columns.
     """
     imputer = operator.raw_operator
     values = np.asarray(imputer.statistics_, dtype=np.float64)
@@ -71,7 +75,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def one_hot_shapes(operator: Any) -> None:
-    """Say how many columns come out: a shape calculator of skl2onnx."""
+    """Set the number of output columns: a shape calculator of skl2onnx."""
     types = extra_module("skl2onnx.common.data_types", "--onnx")
     width = len(operator.raw_operator.get_feature_names_out())
     operator.outputs[0].type = types.DoubleTensorType([None, width])
@@ -81,7 +85,7 @@ def convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
     """Write the encoder's nodes: a converter of skl2onnx.
 
     Raises:
-      UnsupportedError: its categories are no numbers.
+      UnsupportedError: its categories are not numbers.
     """
     graph = Nodes(scope, container)
     blocks = []
@@ -92,7 +96,7 @@ def convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
         if len(present) < len(known):
             matches = graph.add("Concat", matches, graph.add("IsNaN", column), axis=1)
         found = graph.double(matches)
-        # What no category matches has a line of its own, the last.
+        # The last row is for values outside all categories.
         some = graph.add("ReduceSum", found, graph.whole([1]), keepdims=1)
         other = graph.add("Sub", graph.numbers(np.ones((1, 1))), some)
         both = graph.add("Concat", found, other, axis=1)
@@ -101,9 +105,9 @@ def convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _tables(encoder: Any) -> Iterator[tuple[Floats, Floats]]:
-    """Of each column its categories, NaN last, and what the encoder makes of each.
+    """Yield each column's categories, NaN last, and the encoding of each.
 
-    The second array has one more line: what it makes of an unknown category.
+    The second array has one more row: the encoding of an unknown category.
     """
     if encoder.drop is not None:
         raise UnsupportedError("OneHotEncoder with drop")
@@ -137,7 +141,7 @@ _CLASSIFIERS: dict[type, Converter] = {
     ),
     KerasClassifier: convert_network,
 }
-#: The same by name: they are optional and take long to import.
+#: Class name to converter: these packages are optional and slow to import.
 _OPTIONAL = {
     ("xgboost", "XGBClassifier"): tree_converter(xgboost_trees, log_odds=True, single=True),
     ("lightgbm", "LGBMClassifier"): tree_converter(lightgbm_trees, log_odds=True, single=False),
@@ -145,7 +149,7 @@ _OPTIONAL = {
 
 
 def converters_for(model: Any) -> tuple[dict[type, Any], dict[type, Any]]:
-    """Return what is to be converted here of a model.
+    """Return the converters and shape calculators that a model needs.
 
     Args:
       model: a fitted classifier, or a pipeline that ends in one.

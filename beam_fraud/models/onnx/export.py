@@ -1,4 +1,4 @@
-"""Write an ONNX file, once it is known to give the scores of the model."""
+"""Export a model as an ONNX file after a comparison of its scores with the model's."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from beam_fraud.models.reference import SCORE, Distribution, Reference
 from beam_fraud.storage.atomic import write_file
 
 Floats = npt.NDArray[np.float64]
-#: Rows of each sort.
+#: Rows of each kind.
 PROBES = 2000
-#: Share of values that are absent.
+#: Share of absent values.
 ABSENT = 0.1
-#: Values at thresholds are smaller: what a feature may be, and single precision can hold.
+#: Limit of values at thresholds: plausible values that single precision can hold.
 LARGEST = 1e30
 
 
 def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -> Floats:
-    """Rows like those in training, rows with absent values, and rows on the edges of decisions.
+    """Return rows like training rows, rows with NaN, and rows at thresholds of splits.
 
     Args:
-      reference: the distributions of the features; normal numbers stand for those of a model
-        whose distributions are unknown.
-      features: how many there are.
-      graph: the converted model; values at thresholds of its trees, and next to them, are probed.
+      reference: the distributions of the features; normal numbers replace unknown ones.
+      features: number of features.
+      graph: the converted model; its thresholds and their neighbours are probed.
       seed: of the choice of values.
 
     Returns:
@@ -49,7 +48,7 @@ def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -
     usual = np.column_stack(columns)
     gaps = np.where(random.random(usual.shape) < ABSENT, np.nan, usual)
     empty = np.full((1, features), np.nan)
-    # Codes of categories are whole: each library rounds others in its own way.
+    # Category codes are whole: libraries round others differently.
     numeric = {i for i in range(features) if not known or known[i].kind == "numeric"}
     edges = sorted(edge for edge in _thresholds(graph) if edge[0] in numeric)
     return np.concatenate([usual, gaps, _on_edges(usual, edges, random), empty])
@@ -57,7 +56,7 @@ def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -
 
 def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
     if distribution.kind == "categorical":
-        # The code after the last is that of unknown categories.
+        # The code after the last one means an unknown category.
         codes = np.append(np.arange(len(distribution.categories) + 1.0), np.nan)
         return random.choice(codes, PROBES)
     edges = np.array(distribution.edges or (0.0,))
@@ -65,13 +64,13 @@ def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
     ends = np.array([edges[0] - span, *edges, edges[-1] + span])
     at = random.integers(0, len(ends) - 1, PROBES)
     between = random.uniform(ends[at], ends[at + 1])
-    # What is counted has whole numbers, and edges are values that were there.
+    # Counted features are whole, and bin edges are values that occurred.
     odd = random.integers(0, 3, PROBES)
     return np.select([odd == 0, odd == 1], [random.choice(edges, PROBES), between.round()], between)
 
 
 def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.Generator) -> Floats:
-    """Return the rows with one value each at a threshold, or at the nearest number to it."""
+    """Return the rows with one value each at a threshold, or at its nearest neighbour."""
     if not edges:
         return usual[:0]
     rows = usual.copy()
@@ -80,14 +79,14 @@ def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.G
     value = np.array([edges[i][1] for i in chosen])
     towards = random.choice([-np.inf, np.inf], len(rows))
     beside = np.where(random.random(len(rows)) < 0.5, value, np.nextafter(value, towards))
-    # LightGBM's highest threshold is 1e300, which stands for all that is higher.
+    # LightGBM's highest threshold is 1e300, for all that is higher.
     usable = np.abs(beside) < LARGEST
     rows[np.flatnonzero(usable), feature[usable]] = beside[usable]
     return rows
 
 
 def _thresholds(graph: Any) -> set[tuple[int, float]]:
-    """Feature and threshold of all splits by number, of this package's trees and of skl2onnx's."""
+    """Return feature and threshold of all numeric splits, in our trees and skl2onnx's."""
     onnx = extra_module("onnx", "--onnx")
     found: set[tuple[int, float]] = set()
     for node in graph.graph.node:
@@ -104,34 +103,34 @@ def _thresholds(graph: Any) -> set[tuple[int, float]]:
     return found
 
 
-#: How far a score of the file may be from the model's.
+#: Maximum difference between a score of the file and the model's.
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file that was compared with its model."""
+    """An ONNX file whose scores were compared with its model's."""
 
-    #: The file.
+    #: Path of the file.
     path: str
     #: Its size in bytes.
     size: int
-    #: Rows on which both were compared.
+    #: Number of compared rows.
     rows_compared: int
-    #: By how much a score differed at most.
+    #: Largest difference of a score.
     largest_difference: float
 
 
 def export_onnx(bundle: Bundle, path: str) -> Exported:
-    """Convert a bundle's model and write it, whole or not at all.
+    """Convert a bundle's model and write the file atomically.
 
     Args:
-      bundle: whose model it is.
+      bundle: the bundle of the model.
       path: a local file; an earlier one is replaced.
 
     Raises:
-      FraudError: the extra `onnx` is not installed, there is no converter for the model, its
-        converted scores differ, or the file can't be written.
+      FraudError: the extra `onnx` is not installed, the model has no converter, its converted
+        scores differ, or the file cannot be written.
     """
     extra_module("onnxruntime", "--onnx")
     model, features = load_model(bundle), len(bundle.manifest.features)
@@ -164,7 +163,7 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
 
 
 def _scored(model: Any, rows: Floats) -> tuple[Floats, Floats]:
-    """Return the rows that the model can score, and its scores; an imported one may take no NaN."""
+    """Return the rows that the model can score, and the scores; imported models may refuse NaN."""
     try:
         return rows, predict_scores(model, rows)
     except ValueError:
@@ -180,11 +179,11 @@ def _largest_difference(bundle: Bundle, data: bytes, rows: Floats, expected: Flo
     try:
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         (scores,) = session.run([OUTPUT], {INPUT: rows})
-    except Exception as error:  # onnxruntime's own, which share no base
+    except Exception as error:  # onnxruntime's exceptions share no base class
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FraudError(f"{bundle.path}: onnxruntime can't run what was made ({reason})") from None
     differences = np.abs(np.asarray(scores) - expected)
-    # NaN is no score: it counts as a difference without bounds.
+    # NaN is no score: it counts as an infinite difference.
     worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
     if not differences[worst] <= TOLERANCE:
         raise FraudError(

@@ -1,4 +1,4 @@
-"""A model, or several that are combined, as one ONNX graph from features to the score."""
+"""Convert a model, or a combination of models, to one ONNX graph from features to the score."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def converted(model: Any, features: int) -> Any:
 
     Args:
       model: fitted, of two classes, or a pipeline that ends in one.
-      features: how many it takes.
+      features: number of its features.
 
     Returns:
       An `onnx.ModelProto` whose second output is float64[n, 2], the probabilities.
 
     Raises:
       FraudError: the extra `onnx` is not installed.
-      UnsupportedError: there is no converter for it or for a part of it.
+      UnsupportedError: the model or a part of it has no converter.
     """
     skl2onnx = extra_module("skl2onnx", "--onnx")
     types = extra_module("skl2onnx.common.data_types", "--onnx")
     converters, shapes = converters_for(model)
     last = model.steps[-1][1] if hasattr(model, "steps") else model
-    # Without it scikit-learn's classifiers give a dictionary for each row.
+    # Without this option, scikit-learn's classifiers return a dictionary per row.
     ours = type(last).__module__.startswith("sklearn.")
     try:
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def converted(model: Any, features: int) -> Any:
             )
     except (FraudError, UnsupportedError):
         raise
-    except Exception as error:  # whatever a converter makes of a model that it doesn't know
+    except Exception as error:  # a converter may raise anything on an unknown model
         logging.getLogger(__name__).debug("skl2onnx", exc_info=error)
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UnsupportedError(f"{type(last).__name__} ({reason})") from None
@@ -66,16 +66,16 @@ def converted(model: Any, features: int) -> Any:
 
 #: Name of the graph's output, float64[n].
 OUTPUT = "score"
-#: Version of the file format that goes with the operators.
+#: Version of the file format for these operators.
 IR_VERSION = 10
 
 
 def onnx_graph(model: Any, features: int) -> Any:
-    """Convert a classifier, calibrated or combined of others as it may be.
+    """Convert a classifier, plain, calibrated or an ensemble.
 
     Args:
       model: fitted, of two classes, genuine first.
-      features: how many it takes.
+      features: number of its features.
 
     Returns:
       An `onnx.ModelProto` from `features`, float64[n, features] with NaN for absent values, to
@@ -83,7 +83,7 @@ def onnx_graph(model: Any, features: int) -> Any:
 
     Raises:
       FraudError: the extra `onnx` is not installed.
-      UnsupportedError: there is no converter for it or for a part of it.
+      UnsupportedError: the model or a part of it has no converter.
     """
     onnx = extra_module("onnx", "--onnx")
     graph = _Graph(features)
@@ -114,7 +114,7 @@ def onnx_graph(model: Any, features: int) -> Any:
 
 
 class _Graph:
-    """Nodes and constants of all that is combined, in an order in which they can be computed."""
+    """The nodes and constants of all parts, in an order in which they can be computed."""
 
     def __init__(self, features: int) -> None:
         self.nodes: list[Any] = []
@@ -125,7 +125,7 @@ class _Graph:
         self._compose = extra_module("onnx.compose", "--onnx")
 
     def score(self, model: Any) -> str:
-        """Add a model; the name of its score, float64[n]."""
+        """Add a model; return the name of its score, float64[n]."""
         if isinstance(model, Member):
             return self.score(model.model_)
         if isinstance(model, Calibrated):
@@ -147,7 +147,7 @@ class _Graph:
         return self._one(model)
 
     def add(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
-        """Add a node; the name of what comes out, a new one unless it is given."""
+        """Add a node; return the name of its output, a new one without `out`."""
         output = out or f"combined_{len(self.nodes)}"
         self.nodes.append(
             self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes)
@@ -168,7 +168,7 @@ class _Graph:
         return self.add("Sigmoid", total)
 
     def _log_odds(self, score: str) -> str:
-        """As `log_odds` has them."""
+        """Add the nodes of `log_odds`."""
         smoothing = self._number(SMOOTHING)
         genuine = self.add("Sub", self._number(1.0), score)
         odds = self.add(
@@ -186,7 +186,7 @@ class _Graph:
         self.constants.extend(graph.initializer)
         # The first output is the label, which is not used.
         fraud = self.add("Gather", graph.output[1].name, self._constant(np.array(1)), axis=1)
-        # What skl2onnx converts by itself may come out in single precision.
+        # Outputs of skl2onnx's own converters may be single precision.
         return self.add("Cast", fraud, to=self._onnx.TensorProto.DOUBLE)
 
     def _number(self, value: float) -> str:

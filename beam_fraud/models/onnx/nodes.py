@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph, written one after the other."""
+"""Write nodes of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy.typing as npt
 
 from beam_fraud.errors import extra_module
 
-#: Versions of the operators that skl2onnx may use.
+#: Operator versions that skl2onnx may use.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-#: The domain of TreeEnsemble, and the oldest version with trees in double precision. skl2onnx does
-#: not know it yet, but lets its operators pass; the others are the same in both.
+#: Domain of TreeEnsemble, and the oldest version with double-precision trees. skl2onnx does not
+#: know it yet, but accepts its operators; the others are the same in both.
 TREES_DOMAIN, TREES_VERSION = "ai.onnx.ml", 5
 
 
 def classifier_shapes(operator: Any) -> None:
-    """Say that a label and two probabilities come out: a shape calculator of skl2onnx."""
+    """Set the outputs, a label and two probabilities: a shape calculator of skl2onnx."""
     types = extra_module("skl2onnx.common.data_types", "--onnx")
     operator.outputs[0].type = types.Int64TensorType([None])
     operator.outputs[1].type = types.DoubleTensorType([None, 2])
 
 
 class Nodes:
-    """What a converter of skl2onnx adds to the graph that it is given."""
+    """The nodes that a converter of skl2onnx adds to its graph."""
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope = scope
@@ -35,13 +35,13 @@ class Nodes:
         """Add a node.
 
         Args:
-          kind: the operator.
-          inputs: names of what goes in.
-          out: name of what comes out, a new one if None.
+          kind: name of the operator.
+          inputs: names of the inputs.
+          out: name of the output; None creates one.
           attributes: of the operator.
 
         Returns:
-          The name of what comes out.
+          The name of the output.
         """
         output: str = out or self._scope.get_unique_variable_name(kind.lower())
         domain = TREES_DOMAIN if kind == "TreeEnsemble" else ""
@@ -57,26 +57,26 @@ class Nodes:
         return output
 
     def double(self, source: str) -> str:
-        """Values in double precision."""
+        """Cast to double precision."""
         return self.add("Cast", source, to=self._types.DOUBLE)
 
     def single(self, source: str) -> str:
-        """Values in double precision, but rounded to what single precision holds."""
+        """Round to single precision, in double precision."""
         return self.double(self.add("Cast", source, to=self._types.FLOAT))
 
     def probabilities(self, fraud: str, operator: Any) -> None:
-        """Make of float64[n, 1] scores the outputs that skl2onnx expects of a classifier."""
+        """Convert float64[n, 1] scores to the outputs that skl2onnx expects of a classifier."""
         genuine = self.add("Sub", self.numbers(np.ones((1, 1))), fraud)
         label, probabilities = (output.full_name for output in operator.outputs)
         self.add("Concat", genuine, fraud, out=probabilities, axis=1)
         self.add("ArgMax", probabilities, out=label, axis=1, keepdims=0)
 
     def numbers(self, values: npt.NDArray[np.float64]) -> str:
-        """Return a constant of float64."""
+        """Add a constant float64 array."""
         return self._constant(np.asarray(values, dtype=np.float64), self._types.DOUBLE)
 
     def whole(self, values: list[int]) -> str:
-        """Return a constant of int64[n]."""
+        """Add a constant int64[n]."""
         return self._constant(np.asarray(values, dtype=np.int64), self._types.INT64)
 
     def _constant(self, values: npt.NDArray[Any], kind: int) -> str:
@@ -86,4 +86,4 @@ class Nodes:
 
 
 class UnsupportedError(Exception):
-    """A model, or a part of one, that has no counterpart; the message names it."""
+    """A model or a part of one without a counterpart in ONNX; the message names it."""

@@ -1,7 +1,9 @@
-"""Classifiers made of trees, for ONNX.
+"""Convert tree ensembles to ONNX.
 
-The converters of skl2onnx and onnxmltools write them in single precision, in which a value and a
-threshold that differ may be equal, and miss splits by category. Here they stay double.
+The converters of skl2onnx and onnxmltools use single precision, in which a value and a different
+threshold may become equal, and lack splits by category. Here both stay double. The trees of
+scikit-learn's histogram gradient boosting are private attributes; `export_onnx` compares scores
+before it writes a file.
 """
 
 from __future__ import annotations
@@ -22,39 +24,39 @@ from beam_fraud.models.onnx.nodes import Nodes, UnsupportedError
 
 
 class Mode(IntEnum):
-    """When a split holds, as ONNX numbers it."""
+    """Comparison of a split, numbered as in ONNX."""
 
     #: The value is at most the threshold.
     AT_MOST = 0
     #: The value is below the threshold.
     BELOW = 1
-    #: The value is one of a set.
+    #: The value is in a set.
     MEMBER = 6
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """Where a row ends."""
+    """A leaf of a tree."""
 
-    #: What it gets.
+    #: Its value.
     value: float
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where rows part."""
+    """A split of a tree."""
 
-    #: Position of the feature that decides.
+    #: Position of the split's feature.
     feature: int
-    #: What it is compared with; of a set, its members.
+    #: Threshold, or the members of the set.
     threshold: float | tuple[float, ...]
-    #: When the row goes to `holds`.
+    #: Comparison that sends a row to `holds`.
     mode: Mode
-    #: Whether a row without the value goes to `holds`.
+    #: Whether a row with NaN goes to `holds`.
     missing_holds: bool
-    #: Number of the node for rows of which it holds, within the tree.
+    #: Node number for rows that satisfy the comparison, within the tree.
     holds: int
-    #: Number of the node for the others.
+    #: Node number for the others.
     fails: int
 
 
@@ -63,7 +65,7 @@ Tree = Sequence[Leaf | Split]
 
 
 def tree_attributes(trees: Iterable[Tree]) -> dict[str, Any]:
-    """Return the attributes of an operator whose output is the sum of what the trees give a row.
+    """Return the attributes of an operator that sums the trees' values of a row.
 
     Args:
       trees: each of one node or more.
@@ -97,7 +99,7 @@ def tree_attributes(trees: Iterable[Tree]) -> dict[str, Any]:
 
 
 class _Table:
-    """Splits and leaves of all trees, numbered apart as ONNX numbers them."""
+    """Splits and leaves of all trees, numbered separately as in ONNX."""
 
     def __init__(self) -> None:
         self.roots: list[int] = []
@@ -107,9 +109,9 @@ class _Table:
         self.fails: list[tuple[int, bool]] = []
 
     def add(self, tree: Tree) -> None:
-        """Number the nodes of one more tree."""
+        """Add the nodes of one tree."""
         if isinstance(tree[0], Leaf):
-            # A root is a split; of a tree that has none both sides end in the same place.
+            # A root must be a split: both branches of a tree without a split lead to its leaf.
             tree = [Split(0, 0.0, Mode.AT_MOST, True, 1, 1), tree[0]]
         places: list[tuple[int, bool]] = []
         splits, leaves = len(self.splits), len(self.leaves)
@@ -128,7 +130,7 @@ class _Table:
                 self.fails.append(places[node.fails])
 
     def members(self, tensor: Any) -> dict[str, Any]:
-        """Return the sets of all splits by one, a NaN behind each; nothing if there are none."""
+        """Return the sets of all set splits, a NaN after each; empty without set splits."""
         sets = [s.threshold for s in self.splits if isinstance(s.threshold, tuple)]
         if not sets:
             return {}
@@ -136,10 +138,10 @@ class _Table:
 
 
 def forest_trees(model: Any) -> list[Tree]:
-    """Return the trees of a fitted forest, or of one tree; the sum of what they give is the score.
+    """Return the trees of a fitted forest or tree; their values sum up to the score.
 
     Args:
-      model: whose trees compare float32 values with float64 thresholds.
+      model: the forest; its trees compare float32 values with float64 thresholds.
     """
     members = getattr(model, "estimators_", [model])
     return [_forest_tree(member.tree_, len(members)) for member in members]
@@ -167,7 +169,7 @@ def _forest_tree(tree: Any, trees: int) -> Tree:
 
 
 def hist_gradient_boosting_trees(model: Any) -> list[Tree]:
-    """The trees of a fitted classifier of two classes; what they give sums up to log-odds."""
+    """Return the trees of a fitted two-class classifier; their values sum up to log-odds."""
     order = _original_positions(model)
     known = known_codes(model)
     trees: list[Tree] = [[Leaf(float(np.ravel(model._baseline_prediction)[0]))]]
@@ -190,7 +192,7 @@ def _node(
     if not node["is_categorical"]:
         threshold = float(node["num_threshold"])
         return Split(int(order[feature]), threshold, Mode.AT_MOST, missing, left, right)
-    # A code that was not there in training goes where absent ones go: name those of the other side.
+    # A code absent from training goes where NaN goes, so name the codes of the other branch.
     in_left = left_sets[node["bitset_idx"]] & known[feature]
     in_right = known[feature] & ~in_left
     named = np.flatnonzero(in_right if missing else in_left)
@@ -200,7 +202,7 @@ def _node(
 
 
 def _original_positions(model: Any) -> npt.NDArray[np.int64]:
-    """Where the features of the trees are in the matrix: categories come first in the trees."""
+    """Return the matrix positions of the trees' features: categories come first in the trees."""
     if model.is_categorical_ is None:
         return np.arange(model.n_features_in_)
     categorical = np.asarray(model.is_categorical_, dtype=bool)
@@ -208,10 +210,10 @@ def _original_positions(model: Any) -> npt.NDArray[np.int64]:
 
 
 def lightgbm_trees(model: Any) -> list[Tree]:
-    """The trees of a fitted `LGBMClassifier` of two classes; what they give sums up to log-odds.
+    """Return the trees of a fitted two-class `LGBMClassifier`; their values sum up to log-odds.
 
     Raises:
-      UnsupportedError: it takes 0 for absent, or minimises something else than the log loss.
+      UnsupportedError: it treats 0 as absent, or minimises another loss than the log loss.
     """
     dumped = model.booster_.dump_model()
     if not dumped["objective"].startswith("binary sigmoid:1"):
@@ -226,7 +228,7 @@ def _lightgbm_tree(root: dict[str, Any]) -> Tree:
 
 
 def _append(node: dict[str, Any], nodes: list[Leaf | Split]) -> int:
-    """Number a node and all below it."""
+    """Append a node and its descendants; return its number."""
     at = len(nodes)
     nodes.append(Leaf(float(node.get("leaf_value", 0.0))))
     if "split_feature" not in node:
@@ -235,25 +237,25 @@ def _append(node: dict[str, Any], nodes: list[Leaf | Split]) -> int:
     feature = int(node["split_feature"])
     if node["decision_type"] == "==":
         codes = tuple(float(code) for code in str(node["threshold"]).split("||"))
-        # An absent category goes to the right, with those that are not named.
+        # NaN goes to the right, as do categories outside the set.
         nodes[at] = Split(feature, codes, Mode.MEMBER, False, left, right)
         return at
     threshold = float(node["threshold"])
     if node["missing_type"] == "Zero":
         raise UnsupportedError("LightGBM that takes 0 for absent")
-    # Where no value was absent in training, an absent one counts as 0.
+    # If training had no NaN, a NaN counts as 0.
     missing = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
     nodes[at] = Split(feature, threshold, Mode.AT_MOST, bool(missing), left, right)
     return at
 
 
 def xgboost_trees(model: Any) -> list[Tree]:
-    """Return the trees of a fitted `XGBClassifier`; what they give sums up to log-odds.
+    """Return the trees of a fitted `XGBClassifier`; their values sum up to log-odds.
 
     They compare float32 values with float32 thresholds.
 
     Raises:
-      UnsupportedError: its trees are weighted, or it minimises something else than the log loss.
+      UnsupportedError: its trees are weighted, or it minimises another loss than the log loss.
     """
     booster = model.get_booster()
     if model.early_stopping_rounds:
@@ -283,29 +285,29 @@ def _xgboost_tree(tree: dict[str, Any]) -> Tree:
     for at, left in enumerate(tree["left_children"]):
         right, missing = tree["right_children"][at], bool(tree["default_left"][at])
         feature = tree["split_indices"][at]
-        # The shortest decimal that is the same in single precision; it is another one in double.
+        # The dump has the shortest decimal that is equal in single precision; in double it differs.
         condition = float(np.float32(tree["split_conditions"][at]))
         if left < 0:
             nodes.append(Leaf(condition))
         elif at in sets:
-            # The codes of the set go to the right, all others to the left.
+            # Codes in the set go to the right, others to the left.
             nodes.append(Split(feature, sets[at], Mode.MEMBER, not missing, right, left))
         else:
             nodes.append(Split(feature, condition, Mode.BELOW, missing, left, right))
     return nodes
 
 
-#: A converter of skl2onnx: scope, operator and container to nodes in the container.
+#: Type of skl2onnx's converters: add nodes for an operator of a scope to a container.
 Converter = Callable[[Any, Any, Any], None]
 
 
 def tree_converter(read: Callable[[Any], list[Tree]], *, log_odds: bool, single: bool) -> Converter:
-    """Return a converter of a kind of classifier.
+    """Return a converter for a class of tree ensembles.
 
     Args:
-      read: its trees, from the fitted classifier.
-      log_odds: whether what they give sums up to log-odds, and not to the score itself.
-      single: whether they look at values in single precision.
+      read: function that extracts the trees of a fitted classifier.
+      log_odds: whether their values sum up to log-odds, not to the score.
+      single: whether they compare values in single precision.
     """
 
     def convert(scope: Any, operator: Any, container: Any) -> None:

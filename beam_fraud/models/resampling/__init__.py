@@ -1,4 +1,4 @@
-"""Ways to make frauds less rare among the rows that a model is fitted on, one a file."""
+"""Resamplers, which make frauds less rare among training rows, one per file."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from beam_fraud.models.resampling.under import Tomek, Under
 
 __all__ = ["RESAMPLERS", "Resampled", "Resampler", "candidates", "resampled", "resampler"]
 
-#: Name to resampler with its default settings.
+#: Name to resampler with default settings.
 RESAMPLERS: dict[str, Resampler] = {
     resampler.name: resampler
     for resampler in (Under(), Smote(), Adasyn(), Tomek(), SmoteEnn(), BalancedBagging())
 }
-#: Tries all of them.
+#: Value of the option that compares all resamplers.
 COMPARE = "compare"
 
 
 def candidates(text: str | None) -> tuple[Resampler, ...]:
-    """Return what `--resample` asks to be compared; nothing unless it is `compare`."""
+    """Return the resamplers to compare: all for `compare`, else none."""
     return tuple(RESAMPLERS.values()) if text == COMPARE else ()
 
 
 def resampled(kind: ModelKind, text: str | None) -> ModelKind:
-    """Return a kind whose rows are resampled as the command line asks for.
+    """Return a kind whose training rows are resampled by `--resample`.
 
     Args:
-      kind: what is trained.
-      text: `NAME`, `NAME=RATIO`, `none` or `compare`; None is `none`, and so is `compare` until
-        something has been chosen.
+      kind: the kind to train.
+      text: `NAME`, `NAME=RATIO`, `none` or `compare`; None means `none`, and so does `compare`
+        until a resampler is chosen.
 
     Raises:
-      UsageError: there is no such resampler, the nearest is named; the ratio can't be; or the kind
-        learns from no labels.
+      UsageError: the resampler is unknown (the message names the nearest), the ratio is invalid, or
+        the kind ignores labels.
     """
     if text is None or text in ("none", COMPARE):
         return kind
@@ -47,10 +47,10 @@ def resampled(kind: ModelKind, text: str | None) -> ModelKind:
 
 
 def resampler(text: str) -> Resampler:
-    """Read `NAME` or `NAME=RATIO`.
+    """Parse `NAME` or `NAME=RATIO`.
 
     Raises:
-      UsageError: there is none of this name, or the ratio can't be.
+      UsageError: the name is unknown or the ratio invalid.
 
     Example:
       >>> resampler("under=0.5")

@@ -1,4 +1,4 @@
-"""Balanced bagging: several models, each fitted on a draw with fewer genuine rows."""
+"""Balanced bagging: several models, each fitted on a sample with fewer genuine rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from beam_fraud.models.resampling.under import Under
 
 @dataclass(frozen=True)
 class BalancedBagging(Resampler):
-    """Under-sampling without its waste: each draw leaves out other genuine rows.
+    """Under-sampling without its waste: each sample drops other genuine rows.
 
-    A prediction costs as much as that of all members together.
+    A prediction costs as much as those of all members together.
     """
 
     name: ClassVar[str] = "balanced-bagging"
@@ -31,17 +31,17 @@ class BalancedBagging(Resampler):
         "their mean is put back to what all rows would give (Dal Pozzolo et al. 2015)."
     )
 
-    #: Frauds to a genuine row in each draw.
+    #: Frauds per genuine row in each sample.
     frauds_per_genuine: float = 0.1
     #: Models whose probabilities are averaged.
     members: int = 10
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """One draw, for what is chosen once for all members."""
+        """Return one sample, for choices that all members share."""
         return Under(self.frauds_per_genuine).resample(rows, seed)
 
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
-        """Return the mean of the members, corrected."""
+        """Return the mean of the members with corrected probabilities."""
         self.check(rows)
         bagging = self.library("ensemble").BalancedBaggingClassifier(
             estimator=_KindClassifier(kind, rows.categorical),
@@ -50,7 +50,7 @@ class BalancedBagging(Resampler):
             random_state=seed,
         )
         bagging.fit(rows.matrix, rows.labels)
-        # Each member is a pipeline of a sampler, which does nothing to a prediction, and a model.
+        # Each member is a pipeline of a sampler, which predictions skip, and a model.
         models = [pipeline.steps[-1][1].model_ for pipeline in bagging.estimators_]
         frauds = int(rows.labels.sum())
         kept = frauds / self.frauds_per_genuine / (len(rows.labels) - frauds)
@@ -64,12 +64,12 @@ class BalancedBagging(Resampler):
         valid: LabelledRows,
         seed: int,
     ) -> tuple[ModelKind, Floats]:
-        """Choose on one draw, then score with all members."""
+        """Choose settings on one sample, then score with all members."""
         kind, _ = kind.validate(resampled, valid, seed)
         return kind, predict_scores(self.fit(kind, train, seed), valid.matrix)
 
     def files(self, kind: ModelKind, model: Any) -> dict[str, bytes]:
-        """Nothing: what one member has gone through says little of all."""
+        """Return no files: the history of one member says little about all."""
         return {}
 
 
@@ -84,12 +84,12 @@ class _KindClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, matrix: Floats, labels: npt.NDArray[np.int64]) -> _KindClassifier:
-        """Fit the kind on a draw; bagging numbers the classes, which 0 and 1 don't notice."""
+        """Fit the kind on a sample; bagging's renumbering of classes keeps 0 and 1."""
         rows = LabelledRows(matrix, labels.astype(np.int8), self.categorical)
         self.model_ = self.kind.fit(rows, self.random_state)
         self.classes_ = np.array([0, 1])
         return self
 
     def predict(self, matrix: Floats) -> npt.NDArray[np.int64]:
-        """Return the likelier class of each row, int64[n]; bagging insists on it."""
+        """Return the likelier class of each row, int64[n], which bagging requires."""
         return np.asarray(self.model_.predict(matrix))

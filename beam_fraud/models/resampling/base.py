@@ -1,4 +1,4 @@
-"""What every way to resample can do."""
+"""The interface of a resampler."""
 
 from __future__ import annotations
 
@@ -16,35 +16,34 @@ from beam_fraud.models.labelled import LabelledRows
 
 Floats = npt.NDArray[np.float64]
 
-#: What asks for a resampler, in messages.
+#: Name of the option, for error messages.
 OPTION = "--resample"
 
 
 @dataclass(frozen=True)
 class Resampler(ABC):
-    """A way to make frauds less rare among the rows that a model is fitted on.
+    """A resampler, which makes frauds less rare among training rows.
 
-    Only `fit` and what `validate` fits on is resampled: no resampler is ever given a row that
-    chooses or is reported on, other than to score it.
+    Only training rows are resampled: validation and held-out rows are scored as they are.
     """
 
-    #: What the command line calls it.
+    #: Name on the command line.
     name: ClassVar[str]
-    #: How it moves the scores, for the model card.
+    #: Its effect on scores, for the model card.
     effect: ClassVar[str]
-    #: Whether it looks at every pair of rows, so that its time grows with their square.
+    #: Whether it compares every pair of rows, so that time grows with the square of their number.
     compares_pairs: ClassVar[bool] = False
 
     @abstractmethod
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """Other rows to fit on in place of these.
+        """Return the resampled training rows.
 
         Raises:
-          FraudError: it can't be done with these rows, or imbalanced-learn isn't installed.
+          FraudError: the rows do not allow it, or imbalanced-learn is not installed.
         """
 
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
-        """Return a classifier fitted on resampled rows; it can do without imbalanced-learn."""
+        """Return a classifier fitted on resampled rows; it predicts without imbalanced-learn."""
         return kind.fit(self.resample(rows, seed), seed)
 
     def validate(
@@ -55,30 +54,30 @@ class Resampler(ABC):
         valid: LabelledRows,
         seed: int,
     ) -> tuple[ModelKind, Floats]:
-        """Choose the kind's settings by fitting on resampled rows and looking at untouched ones.
+        """Choose the kind's settings: fit on resampled rows, score untouched ones.
 
         Args:
-          kind: what is trained.
-          train: rows to fit on, as they are.
-          resampled: what `resample` made of them.
-          valid: rows to choose by.
+          kind: the kind to train.
+          train: training rows before resampling.
+          resampled: the result of `resample` on them.
+          valid: validation rows.
           seed: of everything random.
 
         Returns:
-          The kind with the settings that did best, and the scores of the validation rows,
+          The kind with the best settings, and the scores of the validation rows,
           float64[len(valid)].
         """
         return kind.validate(resampled, valid, seed)
 
     def files(self, kind: ModelKind, model: Any) -> dict[str, bytes]:
-        """Return what goes into a bundle beside a model that `fit` has made."""
+        """Return the files of a bundle beside a model of `fit`."""
         return kind.files(model)
 
     def check(self, rows: LabelledRows) -> None:
-        """Make sure that there is something to do.
+        """Check that resampling would change the rows.
 
         Raises:
-          FraudError: the rows have as many frauds already as are asked for.
+          FraudError: the rows already have the requested share of frauds.
         """
         wanted = self.ratio
         if wanted is None:
@@ -93,14 +92,14 @@ class Resampler(ABC):
 
     @property
     def ratio(self) -> float | None:
-        """Frauds to a genuine row afterwards; None where that is not what is asked for."""
+        """Return the target of frauds per genuine row; None without such a target."""
         return getattr(self, "frauds_per_genuine", None)
 
     def with_ratio(self, ratio: float) -> Resampler:
-        """Return the same with another ratio.
+        """Return the resampler with another ratio.
 
         Raises:
-          ValueError: it has none.
+          ValueError: it has no ratio.
         """
         if not any(field.name == "frauds_per_genuine" for field in fields(self)):
             raise ValueError(self.name)
@@ -108,21 +107,21 @@ class Resampler(ABC):
         return replace(self, **changes)
 
     def __str__(self) -> str:
-        """As the command line gives it."""
+        """Return its form on the command line."""
         return self.name if self.ratio is None else f"{self.name}={self.ratio:g}"
 
     def check_packages(self) -> None:
-        """Check that imbalanced-learn is installed, before there are any rows.
+        """Check that imbalanced-learn is installed, before rows are read.
 
         Raises:
-          FraudError: it isn't; the extra is named.
+          FraudError: it is missing; the message names the extra.
         """
         need_extras(["imblearn"], f"{OPTION} {self.name}")
 
     def library(self, module: str) -> ModuleType:
-        """Return a module of imbalanced-learn.
+        """Import a module of imbalanced-learn.
 
         Raises:
-          FraudError: it isn't installed.
+          FraudError: imbalanced-learn is not installed.
         """
         return extra_module(f"imblearn.{module}", f"{OPTION} {self.name}")

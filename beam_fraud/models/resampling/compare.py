@@ -1,4 +1,4 @@
-"""All resamplers tried on the validation rows, and the best taken if it is better than none."""
+"""Compare resamplers on validation rows, and take the best if it beats none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from beam_fraud.models.resampling.tried import Tried
 from beam_fraud.monitoring.activity import doing
 
 Labels = npt.NDArray[np.int8]
-#: Rows up to which ways that look at every pair of rows are tried beside others.
+#: Maximum of rows for resamplers that compare every pair of rows.
 MOST_COMPARED = 60_000
 _log = logging.getLogger(__name__)
 
@@ -29,19 +29,19 @@ _log = logging.getLogger(__name__)
 def compare(
     kind: ModelKind, resamplers: Sequence[Resampler], rows: FoldRows, seed: int
 ) -> tuple[Chosen, tuple[Tried, ...]]:
-    """Choose between resamplers, and none, by the validation rows of folds.
+    """Choose among resamplers and none by the validation rows of folds.
 
-    Rows as they are win unless the whole interval of a resampler's gain is above nothing: the
-    best of several is above the others by luck alone.
+    No resampling wins unless the whole interval of a resampler's gain is above 0: the best of
+    several leads the others by luck alone.
 
     Args:
-      kind: what is trained.
-      resamplers: what is tried beside none.
+      kind: the kind to train.
+      resamplers: the resamplers to try beside none.
       rows: of each fold.
       seed: of everything random.
 
     Returns:
-      The kind with the resampler that was taken, if any, and what each of them did.
+      The kind with the chosen resampler, if any, and the results of each.
     """
     best, line = _try(kind, None, rows, seed)
     plain, tried, at = best, [line], 0
@@ -77,10 +77,10 @@ def _try(
 
 
 def _check_time(resampler: Resampler, rows: FoldRows) -> None:
-    """Refuse what would take longer than all the rest together.
+    """Refuse a resampler that would take longer than all others together.
 
     Raises:
-      FraudError: it would.
+      FraudError: there are too many rows for it.
     """
     most = max(len(fold.train) for fold in rows.folds)
     if resampler.compares_pairs and most > MOST_COMPARED:

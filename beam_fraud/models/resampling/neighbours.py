@@ -1,4 +1,4 @@
-"""Where resamplers look for a row's neighbours: absent values filled in, all columns alike wide."""
+"""Prepare columns in which resamplers find neighbours: imputed and scaled."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from beam_fraud.models.labelled import LabelledRows
 
-#: Columns that a categorical feature has at most when only distances count.
+#: Maximum of columns of a categorical feature where only distances count.
 MOST_CATEGORIES = 20
 
 
 def numeric_columns(rows: LabelledRows) -> list[int]:
-    """Positions of the columns that are no category codes."""
+    """Return the positions of the numeric columns."""
     return [i for i in range(rows.matrix.shape[1]) if i not in rows.categorical]
 
 
 def numbers() -> Any:
-    """Medians for absent numbers, then standard deviations from the mean: unfitted steps."""
+    """Return unfitted steps: median imputation, then standardisation."""
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
     )
 
 
 def neighbour_columns(rows: LabelledRows) -> Any:
-    """Numbers without NaN in which near rows are alike, a column for each category: unfitted."""
+    """Return an unfitted transformer to numbers without NaN whose distances compare rows."""
     encoder = OneHotEncoder(
         handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False
     )
@@ -43,12 +43,12 @@ def neighbour_columns(rows: LabelledRows) -> Any:
 
 
 def keep_by_neighbours(rows: LabelledRows, library: Any, sampler: Any) -> LabelledRows:
-    """Return the rows that a cleaning sampler keeps, as they were.
+    """Return the rows that a cleaning sampler keeps, unchanged.
 
     Args:
       rows: numbers and category codes, NaN allowed.
       library: `imblearn.pipeline`.
-      sampler: says by `sample_indices_` what it has kept.
+      sampler: a sampler whose `sample_indices_` names the kept rows.
     """
     pipeline = library.Pipeline([("columns", neighbour_columns(rows)), ("sampler", sampler)])
     pipeline.fit_resample(rows.matrix, rows.labels)

@@ -1,4 +1,4 @@
-"""Whether one list of scores is better than another by more than luck."""
+"""Test whether a gain in average precision exceeds chance."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-#: Times that the rows are drawn anew.
+#: Number of bootstrap samples.
 DRAWS = 400
-#: Share of the draws that the interval holds.
+#: Confidence of the interval.
 CONFIDENCE = 0.9
 
 
 class WeightedPrecision:
     """Average precision of one list of scores under many weightings of its rows.
 
-    Sorting is the slow part, and is done once.
+    Scores are sorted once, because sorting is the slow part.
     """
 
     def __init__(self, labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> None:
-        """Labels, int8[n], and scores, float64[n]."""
+        """Sort int8[n] labels by float64[n] scores."""
         self._order = np.argsort(-scores, kind="stable")
         self._frauds = labels[self._order] == 1
         self._last_of_tie = np.append(np.flatnonzero(np.diff(scores[self._order])), len(scores) - 1)
 
     def __call__(self, weights: npt.NDArray[np.int64]) -> float:
-        """Return the average precision where row i counts `weights[i]` times, int64[n]."""
+        """Return the average precision where row i has weight `weights[i]`, int64[n]."""
         counts = weights[self._order]
         flagged = np.cumsum(counts)[self._last_of_tie]
         caught = np.cumsum(np.where(self._frauds, counts, 0))[self._last_of_tie]
@@ -41,20 +41,20 @@ def gain_interval(
     after: Sequence[npt.NDArray[np.float64]],
     seed: int,
 ) -> tuple[float, float]:
-    """Return how much average precision is gained by other scores of the same rows.
+    """Return the confidence interval of the gain in average precision of other scores.
 
-    Rows are drawn with replacement, frauds and genuine rows apart so that each draw has as many of
-    both, and both lists of scores are measured on the same draw: what makes a draw easy or hard
-    cancels out.
+    Rows are drawn with replacement, frauds and genuine rows separately, so that each sample has as
+    many of both; both lists of scores are measured on the same sample, which cancels its
+    difficulty.
 
     Args:
       labels: int8[n] for each fold, both classes.
       before: float64[n] for each fold.
       after: float64[n] for each fold.
-      seed: of the draws.
+      seed: of the bootstrap.
 
     Returns:
-      The bounds of the middle `CONFIDENCE` of `DRAWS` differences, each the mean of the folds'.
+      The bounds of the middle `CONFIDENCE` of `DRAWS` differences, each a mean over folds.
     """
     random = np.random.default_rng(seed)
     gains = np.zeros(DRAWS)
@@ -68,7 +68,7 @@ def gain_interval(
 
 
 def _drawn(labels: npt.NDArray[np.int8], random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """int64[n]: how often each row is drawn."""
+    """Return how often each row is drawn, int64[n]."""
     weights = np.zeros(len(labels), dtype=np.int64)
     for label in (0, 1):
         rows = np.flatnonzero(labels == label)

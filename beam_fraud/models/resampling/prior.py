@@ -1,4 +1,4 @@
-"""Scores of a model that saw only a part of the genuine rows, put back to what all would give."""
+"""Correct scores of a model that was fitted on a part of the genuine rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def corrected(scores: Floats, kept: float) -> Floats:
-    """Return the probability of fraud among all rows, from the one among those that were kept.
+    """Return probabilities among all rows, from those among the kept rows.
 
     p = b s / (b s - s + 1), with b the share of genuine rows that was kept: the odds times b.
     Dal Pozzolo, Caelen, Johnson and Bontempi: Calibrating probability with undersampling for
@@ -20,7 +20,7 @@ def corrected(scores: Floats, kept: float) -> Floats:
 
     Args:
       scores: float64[n] in 0..1.
-      kept: above 0 and up to 1.
+      kept: share of genuine rows that was kept, above 0 and up to 1.
 
     Returns:
       float64[n] in 0..1, in the same order.
@@ -42,22 +42,20 @@ class PriorCorrected(ClassifierMixin, BaseEstimator):
 
     @property
     def classes_(self) -> npt.NDArray[np.int64]:
-        """The model's own."""
         return np.asarray(self.model.classes_)
 
     @property
     def n_features_in_(self) -> int:
-        """The model's own."""
         return int(self.model.n_features_in_)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
     def predict_proba(self, matrix: Floats) -> Floats:
-        """float64[n, 2]: genuine, fraud."""
+        """Return float64[n, 2]: the probabilities of genuine and fraud."""
         fraud = corrected(np.asarray(self.model.predict_proba(matrix)[:, 1], np.float64), self.kept)
         return np.column_stack([1 - fraud, fraud])
 
     def predict(self, matrix: Floats) -> npt.NDArray[np.int64]:
-        """int64[n]: the likelier class."""
+        """Return the likelier class of each row, int64[n]."""
         return np.asarray(self.classes_[np.argmax(self.predict_proba(matrix), axis=1)])

@@ -1,4 +1,4 @@
-"""A kind of model whose rows are resampled before it is fitted on them."""
+"""A kind of model whose training rows are resampled."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from beam_fraud.models.resampling.base import OPTION, Resampler
 
 @dataclass(frozen=True)
 class Resampled(Wrapped):
-    """Another kind, with a resampler between it and the rows that it is fitted on."""
+    """A wrapper that resamples the training rows of its kind."""
 
     name: ClassVar[str] = "resampled"
 
-    #: What is done to the rows.
+    #: The resampler.
     resampler: Resampler
-    #: How many rows, and frauds among them, the kind was given to fit on by `validate`.
+    #: Rows, and frauds among them, that `validate` fitted the kind on.
     fitted_on: tuple[int, int] | None = field(default=None, compare=False, repr=False)
 
     def check_packages(self) -> None:
-        """The resampler's, then the kind's."""
+        """Check the packages of the resampler, then of the kind."""
         self.resampler.check_packages()
         super().check_packages()
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The kind's, and the resampler."""
+        """Return the kind's settings and the resampler."""
         return {**self.kind.settings, "resample": str(self.resampler)}
 
     def files(self, model: Any) -> dict[str, bytes]:
-        """Return the kind's own, if the model is one of the kind."""
+        """Return the kind's files, if the model is the kind's."""
         return self.resampler.files(self.kind, model)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
@@ -46,7 +46,7 @@ class Resampled(Wrapped):
     def validate(
         self, train: LabelledRows, valid: LabelledRows, seed: int
     ) -> tuple[Self, npt.NDArray[np.float64]]:
-        """Choose the kind's settings, fitting on resampled rows and looking at untouched ones."""
+        """Choose the kind's settings: fit on resampled rows, score untouched ones."""
         rows = self.resampler.resample(train, seed)
         kind, scores = self.resampler.validate(self.kind, train, rows, valid, seed)
         sizes = len(rows.labels), int(rows.labels.sum())
@@ -54,13 +54,13 @@ class Resampled(Wrapped):
 
 
 def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
-    """Return a kind whose rows are resampled; every member's own where the kind is an ensemble.
+    """Return a kind with resampled training rows; in an ensemble, each member resamples.
 
-    An ensemble needs the rows as they are: stacking learns in the order of time, in which what is
-    made up has no place.
+    An ensemble itself needs the original rows: stacking learns in time order, which synthetic rows
+    do not have.
 
     Raises:
-      UsageError: the kind learns from no labels.
+      UsageError: the kind ignores labels.
     """
     if resampler is None:
         return kind
@@ -75,14 +75,14 @@ def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
 
 
 def resamplers_of(kind: ModelKind) -> tuple[Resampler, ...]:
-    """Return the resamplers that `with_resampler` gave a kind and its members, each once."""
+    """Return the distinct resamplers of a kind and its members."""
     own = (kind.resampler,) if isinstance(kind, Resampled) else ()
     inner = (found for part in kind.parts.values() for found in resamplers_of(part))
     return tuple(dict.fromkeys((*own, *inner)))
 
 
 def rows_fitted_on(kind: ModelKind) -> tuple[int, int] | None:
-    """Rows, and frauds among them, that a resampler made for the kind or its first member."""
+    """Return the resampled rows, and frauds among them, of the kind or its first member."""
     if isinstance(kind, Resampled):
         return kind.fitted_on
     return next(filter(None, map(rows_fitted_on, kind.parts.values())), None)

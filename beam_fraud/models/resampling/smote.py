@@ -1,4 +1,4 @@
-"""SMOTE: made-up frauds on the lines between neighbouring ones."""
+"""SMOTE, SMOTE-ENN and ADASYN: synthetic frauds between neighbouring frauds."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ Floats = npt.NDArray[np.float64]
 
 
 def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) -> LabelledRows:
-    """Return the rows as they were, then the frauds that a sampler has made up.
+    """Return the original rows, then a sampler's synthetic frauds.
 
-    A sampler sees numbers that are imputed and scaled, then the category codes. Interpolating
-    commutes with scaling, so what it makes is scaled back and the model needs no step before it.
-    Trees would learn that a count of 2.7, or a row that lacks nothing, must be made up, and so
-    a fraud; hence columns of whole numbers stay whole, and a made-up fraud lacks what the real
-    fraud nearest to it lacks.
+    The sampler gets imputed and scaled numbers, then category codes. Interpolation commutes with
+    scaling, so synthetic rows are scaled back and the model needs no extra step. Trees would learn
+    that a count of 2.7, or a row without NaN, must be synthetic, and so a fraud; hence columns of
+    whole numbers are rounded, and a synthetic fraud has NaN where the nearest real fraud has.
 
     Args:
       rows: numbers and category codes, NaN allowed.
       library: `imblearn.pipeline`.
-      sampler: unfitted; of its rows the given ones come first.
-      option: what asks, for messages.
+      sampler: unfitted; it returns the original rows first.
+      option: name of the option, for error messages.
 
     Raises:
-      FraudError: there are too few frauds to have neighbours.
+      FraudError: there are too few frauds for neighbours.
     """
     numeric = numeric_columns(rows)
     codes = SimpleImputer(strategy="constant", fill_value=-1.0, keep_empty_features=True)
@@ -69,13 +68,13 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
 
 
 def _kept_whole(made: Floats, real: Floats) -> Floats:
-    """Round the columns that hold nothing but whole numbers among the real rows."""
+    """Round the columns that are whole among the real rows."""
     whole = (np.isnan(real) | (real == np.rint(real))).all(axis=0)
     return np.where(whole, np.rint(made), made)
 
 
 def _lacking(made: Floats, given: Floats, rows: LabelledRows) -> npt.NDArray[np.bool_]:
-    """bool[made, features]: what the nearest real fraud lacks."""
+    """Return bool[made, features]: where the nearest real fraud has NaN."""
     frauds = rows.labels == 1
     absent = np.isnan(rows.matrix[frauds])
     if not absent.any() or not len(made):
@@ -84,7 +83,7 @@ def _lacking(made: Floats, given: Floats, rows: LabelledRows) -> npt.NDArray[np.
     return np.asarray(absent[nearest.kneighbors(made, return_distance=False)[:, 0]])
 
 
-#: What the card says of all that make frauds up.
+#: Note of the card on synthetic frauds.
 SYNTHETIC_EFFECT = (
     "Frauds were made up until there were more of them than in reality, so scores are larger "
     "than the probability of fraud and are not corrected."
@@ -95,20 +94,20 @@ SYNTHETIC_EFFECT = (
 class Smote(Resampler):
     """Synthetic minority over-sampling (Chawla et al. 2002).
 
-    With categorical features its variant SMOTE-NC: a made-up fraud has the category that most of
-    its neighbours have.
+    With categorical features it is SMOTE-NC: a synthetic fraud has the most frequent category of
+    its neighbours.
     """
 
     name: ClassVar[str] = "smote"
     effect: ClassVar[str] = SYNTHETIC_EFFECT
 
-    #: Frauds to a genuine row afterwards, real and made-up ones together.
+    #: Frauds per genuine row afterwards, synthetic ones included.
     frauds_per_genuine: float = 0.1
-    #: Nearest frauds that a fraud may be joined with.
+    #: Neighbours to interpolate with.
     neighbours: int = 5
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """Return the rows, then made-up frauds."""
+        """Return the rows, then synthetic frauds."""
         self.check(rows)
         over = self.library("over_sampling")
         settings = {
@@ -129,22 +128,22 @@ class Smote(Resampler):
 class SmoteEnn(Resampler):
     """SMOTE and edited nearest neighbours (Batista et al. 2004).
 
-    It looks at every pair of rows: the time grows with the square of their number.
+    It compares every pair of rows: time grows with the square of their number.
     """
 
     name: ClassVar[str] = "smote-enn"
     effect: ClassVar[str] = SYNTHETIC_EFFECT
     compares_pairs: ClassVar[bool] = True
 
-    #: Frauds to a genuine row after SMOTE, before rows are left out.
+    #: Frauds per genuine row after SMOTE, before rows are dropped.
     frauds_per_genuine: float = 0.1
-    #: Nearest rows that must be of a row's own class, all of them.
+    #: Neighbours that must all have the row's class.
     neighbours: int = 3
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """Return the rows and made-up frauds that are left."""
+        """Return the remaining rows and synthetic frauds."""
         self.check(rows)
-        # Not the library's own SMOTEENN: between its two steps codes have to become columns.
+        # Not imbalanced-learn's SMOTEENN: codes must become columns between its two steps.
         smoted = Smote(self.frauds_per_genuine).resample(rows, seed)
         sampler = self.library("under_sampling").EditedNearestNeighbours(
             sampling_strategy="all", n_neighbors=self.neighbours
@@ -159,19 +158,19 @@ class SmoteEnn(Resampler):
 class Adasyn(Resampler):
     """Adaptive synthetic sampling (He et al. 2008).
 
-    It has no variant for categories: a point between two of them is none.
+    It has no variant for categories: no category lies between two others.
     """
 
     name: ClassVar[str] = "adasyn"
     effect: ClassVar[str] = SYNTHETIC_EFFECT
 
-    #: Frauds to a genuine row afterwards, about.
+    #: Frauds per genuine row afterwards, approximately.
     frauds_per_genuine: float = 0.1
-    #: Nearest rows whose labels say how hard a fraud is.
+    #: Neighbours whose labels measure how hard a fraud is.
     neighbours: int = 5
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """Return the rows, then made-up frauds."""
+        """Return the rows, then synthetic frauds."""
         if rows.categorical:
             raise FraudError(
                 f"{OPTION} {self}: there is nothing between two categories, and the schema has "

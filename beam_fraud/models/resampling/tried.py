@@ -1,4 +1,4 @@
-"""What one resampler did on the rows that choose."""
+"""Results of one resampler on validation rows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 class Tried:
     """A line of the comparison of resamplers."""
 
-    #: As the command line gives it; `none` for the rows as they are.
+    #: Its form on the command line; `none` without resampling.
     resample: str
-    #: Rows fitted on, of the last fold, and frauds among them; None where it could not be done.
+    #: Training rows of the last fold, and frauds among them; None if it failed.
     rows: int | None
     frauds: int | None
-    #: Of the validation rows, the mean of the folds; None where it could not be done.
+    #: Average precision of the validation rows, mean over folds; None if it failed.
     average_precision: float | None
     #: 90 % interval of the gain over `none`, by bootstrap of the validation rows.
     gain: tuple[float, float] | None
-    #: To resample, fit and score.
+    #: Seconds to resample, fit and score.
     seconds: float
-    #: Whether this one was taken.
+    #: Whether it was chosen.
     chosen: bool = False
-    #: Why it could not be done; empty if it could.
+    #: Reason of its failure; empty without one.
     reason: str = ""

@@ -1,4 +1,4 @@
-"""Random under-sampling: most genuine rows are left out, and the scores are put right."""
+"""Random under-sampling with corrected scores, and Tomek links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from beam_fraud.models.resampling.prior import PriorCorrected, corrected
 
 @dataclass(frozen=True)
 class Under(Resampler):
-    """All frauds and a random part of the genuine rows."""
+    """Keep all frauds and a random part of the genuine rows."""
 
     name: ClassVar[str] = "under"
     effect: ClassVar[str] = (
@@ -26,21 +26,21 @@ class Under(Resampler):
         "to what all rows would give (Dal Pozzolo et al. 2015). The order of rows is the same."
     )
 
-    #: Frauds to a genuine row afterwards.
+    #: Frauds per genuine row afterwards.
     frauds_per_genuine: float = 0.1
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """Return the rows that are left, in the order they were."""
+        """Return the kept rows in their order."""
         self.check(rows)
         sampler = self.library("under_sampling").RandomUnderSampler(
             sampling_strategy=self.frauds_per_genuine, random_state=seed
         )
-        # It never looks at the values: absent ones may stay so.
+        # It ignores the values, so NaN may stay.
         sampler.fit_resample(np.arange(len(rows.labels)).reshape(-1, 1), rows.labels)
         return rows.take(np.sort(sampler.sample_indices_))
 
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
-        """Return a classifier whose probabilities are those of all rows."""
+        """Return a classifier with probabilities corrected for all rows."""
         left = self.resample(rows, seed)
         return PriorCorrected(kind.fit(left, seed), _kept(left, rows))
 
@@ -52,22 +52,22 @@ class Under(Resampler):
         valid: LabelledRows,
         seed: int,
     ) -> tuple[ModelKind, Floats]:
-        """As every resampler does it, with corrected scores."""
+        """Choose settings as every resampler does, with corrected scores."""
         kind, scores = kind.validate(resampled, valid, seed)
         return kind, corrected(scores, _kept(resampled, train))
 
 
 def _kept(left: LabelledRows, rows: LabelledRows) -> float:
-    """Return the share of the genuine rows that is left."""
+    """Return the share of the kept genuine rows."""
     return float(np.sum(left.labels == 0) / np.sum(rows.labels == 0))
 
 
 @dataclass(frozen=True)
 class Tomek(Resampler):
-    """Of two rows that are each other's nearest, one of each class, the genuine one goes.
+    """Drop the genuine row of each Tomek link: two nearest neighbours of different classes.
 
-    Tomek 1976. imbalanced-learn's looks for the nearest neighbour of every row, which takes minutes
-    where frauds are rare; only frauds and their nearest rows matter, and that takes no time.
+    Tomek 1976. imbalanced-learn searches the nearest neighbour of every row, which takes minutes
+    where frauds are rare; only frauds and their nearest rows matter, which is fast.
     """
 
     name: ClassVar[str] = "tomek"
@@ -77,13 +77,13 @@ class Tomek(Resampler):
     )
 
     def resample(self, rows: LabelledRows, seed: int) -> LabelledRows:
-        """Return the rows without those genuine ones."""
+        """Return the rows without the genuine rows of Tomek links."""
         prepared = neighbour_columns(rows).fit_transform(rows.matrix)
         return rows.take(np.setdiff1d(np.arange(len(rows.labels)), linked(prepared, rows.labels)))
 
 
 def linked(matrix: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
-    """Positions of the genuine rows that are in a Tomek link, rising.
+    """Return the positions of the genuine rows in a Tomek link, increasing.
 
     Args:
       matrix: float64[n, columns] without NaN.

@@ -1,1 +1,1 @@
-"""Look for better settings of a kind of model, on validation rows alone."""
+"""Tune the settings of a kind of model on validation rows alone."""

@@ -1,4 +1,4 @@
-"""The file that trials are kept in: what an interrupted call goes on from."""
+"""The journal of trials, from which an interrupted tuning continues."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _FINGERPRINT = "fingerprint"
 
 @contextmanager
 def study_in(path: str, fingerprint: str) -> Iterator[Any]:
-    """Optuna's study in a journal file, which no other process tunes into meanwhile.
+    """Open Optuna's study in a journal file, locked against other processes.
 
     Args:
-      path: of the file; made if it is not there.
-      fingerprint: of what is tuned.
+      path: path of the file, created if missing.
+      fingerprint: fingerprint of the tuning.
 
     Returns:
-      The `optuna.Study`. Trials that a call before did not end are failed.
+      The `optuna.Study`. Unfinished trials of earlier calls are marked as failed.
 
     Raises:
-      FraudError: the file can't be written, holds something else or is in use, or its trials are
-        of something else.
+      FraudError: the file cannot be written, is no journal, is in use, or has trials of another
+        fingerprint.
     """
     optuna = extra_module("optuna", "--tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,12 +55,12 @@ def study_in(path: str, fingerprint: str) -> Iterator[Any]:
         yield study
 
 
-#: How a journal of Optuna's begins.
+#: First bytes of Optuna's journal.
 _BEGIN = b'{"op_code":'
 
 
 class _Locked:
-    """The lock of Optuna's journal, which is held all along."""
+    """The lock of Optuna's journal, held for the whole study."""
 
     def acquire(self) -> bool:
         return True
@@ -89,14 +89,14 @@ def _held(path: str) -> Iterator[None]:
 
 
 def _mend(path: str) -> None:
-    """Cut off a last line that a killed process did not finish.
+    """Remove an incomplete last line of a killed process.
 
     Raises:
-      FraudError: the file is no journal of Optuna's.
+      FraudError: the file is no journal of Optuna.
     """
     data = Path(path).read_bytes()
     if data and b"\n" not in data and data[: len(_BEGIN)] == _BEGIN[: len(data)]:
-        # Not even the first line was finished.
+        # The first line is incomplete.
         data = b""
         os.truncate(path, 0)
     if data and not _is_journal(data):

@@ -1,4 +1,4 @@
-"""Optuna's view of the settings of a kind."""
+"""Convert settings of a kind to Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from beam_fraud.errors import UsageError, extra_module
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.space import Choice, Space, Whole
 
-#: Digits of a number that is tried: more tell nobody anything, and `--set` takes it as it is shown.
+#: Significant digits of a proposed number: more mean nothing, and `--set` accepts the value as
+#: shown.
 DIGITS = 4
 
 
 def tuned_settings(kind: ModelKind, fixed: frozenset[str]) -> Space:
-    """Return which settings are looked for, and where.
+    """Return the search space of the settings to tune.
 
     Args:
-      kind: what is tuned.
-      fixed: settings that stay as they are.
+      kind: the kind to tune.
+      fixed: settings to keep.
 
     Raises:
-      UsageError: none is left.
+      UsageError: no setting remains.
     """
     space = {name: where for name, where in kind.space.items() if name not in fixed}
     if not space:
@@ -35,7 +36,7 @@ def tuned_settings(kind: ModelKind, fixed: frozenset[str]) -> Space:
 
 
 def distributions(space: Space) -> dict[str, Any]:
-    """Return the same as `optuna.distributions` has it."""
+    """Return the space as `optuna.distributions`."""
     known = extra_module("optuna.distributions", "--tune")
     made = {}
     for name, where in space.items():
@@ -49,7 +50,7 @@ def distributions(space: Space) -> dict[str, Any]:
 
 
 def rounded(settings: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """Settings as they are tried: numbers of few digits, within their bounds.
+    """Round proposed settings to few digits within their bounds.
 
     Example:
       >>> from beam_fraud.models.space import Real

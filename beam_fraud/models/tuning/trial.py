@@ -1,4 +1,4 @@
-"""What is asked of tuning, and what came of it."""
+"""Options and results of tuning."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import Any, Literal
 
 from beam_fraud.models.choosing import Chosen
 
-#: Trials that a result and a card list.
+#: Maximum of trials in a result and a card.
 LISTED = 10
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How long to look, and where what was found is kept."""
+    """Options of tuning."""
 
-    #: Trials at most, that of the kind's own settings among them.
+    #: Maximum of trials, the kind's own settings included.
     trials: int
-    #: File that every trial is written to, to go on from after an interruption.
+    #: Journal of trials, from which an interrupted tuning continues.
     store: str
-    #: Seconds after which no trial begins; None: only the number of trials ends it.
+    #: Seconds after which no trial begins; None for no limit.
     budget: float | None = None
-    #: Settings that stay as the kind has them.
+    #: Settings to keep.
     fixed: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings that were tried."""
+    """A trial of settings."""
 
-    #: From 1 on; 1 tries the kind's own settings.
+    #: Number from 1; trial 1 has the kind's own settings.
     number: int
-    #: The settings that were looked for.
+    #: The tuned settings.
     settings: dict[str, Any]
-    #: `pruned` ended early, as worse than the median of the trials before on the folds so far;
-    #: `failed` could not be fitted.
+    #: `pruned` ended early, because it was worse than the median of earlier trials on the folds so
+    #: far; `failed` could not be fitted.
     state: Literal["complete", "pruned", "failed"]
-    #: Mean average precision over the folds; None if not complete.
+    #: Mean average precision over the folds; None unless complete.
     average_precision: float | None
-    #: What it took.
+    #: Seconds it took.
     seconds: float
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning found."""
+    """Result of tuning."""
 
-    #: What was asked for.
+    #: The options.
     tuning: Tuning
-    #: Of the proposals.
+    #: Seed of the proposals.
     seed: int
-    #: The best settings, and how they do on the validation rows.
+    #: The best settings and their results on the validation rows.
     chosen: Chosen
-    #: All trials, also those of calls before, in the order in which they were made.
+    #: All trials in order, those of earlier calls included.
     trials: tuple[Trial, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was asked for and found, with the best trials, as JSON-compatible values."""
+        """Return options, result and best trials as JSON-compatible values."""
         best = best_trials(self.trials)
         return {
             "asked": self.tuning.trials,
@@ -74,7 +74,7 @@ class Tuned:
 
 
 def best_trials(trials: Sequence[Trial], most: int = LISTED) -> list[Trial]:
-    """The complete trials with the highest average precision, the best first, then the earliest.
+    """Return the complete trials of the highest average precision, best first, then earliest.
 
     Example:
       >>> tried = [Trial(n, {}, "complete", figure, 1.0) for n, figure in enumerate((0.1, 0.3), 1)]
@@ -86,5 +86,5 @@ def best_trials(trials: Sequence[Trial], most: int = LISTED) -> list[Trial]:
 
 
 def settings_text(trial: Trial) -> str:
-    """Return the settings of a trial as `--set` would take them, in one line."""
+    """Format the settings of a trial for `--set`, on one line."""
     return ", ".join(f"{name}={value}" for name, value in trial.settings.items())

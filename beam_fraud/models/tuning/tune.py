@@ -1,4 +1,4 @@
-"""Try settings, one trial after the other, and take the best."""
+"""Tune settings trial by trial, and take the best."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from beam_fraud.monitoring.activity import doing
 
 
 def fingerprint(recipe: str, rows: FoldRows) -> str:
-    """Return a digest of all that the figures of trials depend on.
+    """Return a digest of everything that the figures of trials depend on.
 
     Args:
-      recipe: what is tuned and how, in any form that is the same for the same.
+      recipe: a canonical text of what is tuned and how.
       rows: the folds.
 
     Returns:
-      The SHA-256, in hexadecimal, of the recipe, the schema, the folds, and the features and labels
-      of every row that is in one of them.
+      The SHA-256, in hexadecimal, of recipe, schema and folds, and of features and labels of their
+      rows.
     """
     used = np.unique(np.concatenate([at for fold in rows.folds for at in (fold.train, fold.valid)]))
     features, labelled = rows.examples.learn(used)
@@ -48,9 +48,9 @@ def fingerprint(recipe: str, rows: FoldRows) -> str:
 
 
 _log = logging.getLogger(__name__)
-#: Complete trials before any is pruned.
+#: Complete trials before pruning starts.
 UNPRUNED_TRIALS = 5
-#: Folds before a trial is pruned: what one fold says is mostly noise.
+#: Minimum of folds before a trial is pruned: one fold is mostly noise.
 UNPRUNED_FOLDS = 2
 
 _STATES: dict[str, Literal["complete", "pruned", "failed"]] = {
@@ -58,31 +58,31 @@ _STATES: dict[str, Literal["complete", "pruned", "failed"]] = {
     "PRUNED": "pruned",
     "FAIL": "failed",
 }
-#: What a trial keeps of itself beside its settings and its figure.
+#: Attributes of a trial beside its settings and figure.
 _SECONDS, _FOLDS = "seconds", "average_precision_of_folds"
 
 
 class _PrunedError(Exception):
-    """The trial is not worth its other folds."""
+    """Stop a trial before its other folds."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Where settings are looked for, and what was tried so far."""
+    """The search space and the trials so far."""
 
-    #: The `optuna.Study` that keeps the trials.
+    #: The `optuna.Study` that stores the trials.
     study: Any
-    #: With its own settings.
+    #: The kind with its own settings.
     kind: ModelKind
     #: The folds.
     rows: FoldRows
     #: Of everything random.
     seed: int
-    #: The settings that are looked for.
+    #: Search space.
     space: Space
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return the trials so far, without those that were interrupted."""
+        """The trials so far, without interrupted ones."""
         return tuple(
             Trial(
                 number=number,
@@ -95,7 +95,7 @@ class Search:
         )
 
     def next_trial(self) -> None:
-        """Make one more trial and keep it."""
+        """Run one trial and store it."""
         states = extra_module("optuna", "--tune").trial.TrialState
         number = len(self._kept()) + 1
         proposed = self._propose(number)
@@ -110,20 +110,20 @@ class Search:
         except Exception as error:
             if number == 1:
                 raise
-            # Settings that don't go together cost their trial, not the night.
+            # Incompatible settings fail their trial, not the whole tuning.
             _log.warning("trial %d failed: %s", number, str(error).partition("\n")[0])
             state = states.FAIL
         proposed.set_user_attr(_SECONDS, round(time.monotonic() - start, 3))
         self.study.tell(proposed, figure, state=state)
 
     def _kept(self) -> list[Any]:
-        # A trial that was interrupted has not come to know how long it took.
+        # An interrupted trial has no duration.
         trials = self.study.get_trials(deepcopy=False)
         return [t for t in trials if _SECONDS in t.user_attrs and t.state.name in _STATES]
 
     def _propose(self, number: int) -> Any:
         optuna = extra_module("optuna", "--tune")
-        # Seeded anew for each trial, so that it does not matter where a call was interrupted.
+        # A new seed per trial, so that the place of an interruption does not matter.
         (seed,) = np.random.SeedSequence([self.seed, number]).generate_state(1)
         self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
         self.study.pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS)
@@ -137,9 +137,9 @@ class Search:
         return rounded(proposed, self.space)
 
     def _watch(self, proposed: Any, number: int) -> AfterFold:
-        """Tell the pruner after each fold how much better this is than the kind's own settings.
+        """Report to the pruner after each fold the gain over the kind's own settings.
 
-        Folds differ more from each other than settings do, so their own figures would say little.
+        Folds differ more than settings do, so plain figures would say little.
         """
         figures: list[float] = []
         own = self._kept()[0].user_attrs[_FOLDS] if number > 1 else figures
@@ -158,22 +158,22 @@ class Search:
 
 
 def tune(kind: ModelKind, rows: FoldRows, seed: int, tuning: Tuning, recipe: str = "") -> Tuned:
-    """Look for settings with a higher mean average precision over the folds.
+    """Search settings with a higher mean average precision over the folds.
 
-    The kind's own settings are the first trial, so the best can't be worse than they are. A
-    proposal depends on the seed and the trials before alone: a call that goes on where another was
-    interrupted makes the same trials.
+    The kind's own settings are the first trial, so the best cannot be worse. A proposal depends on
+    the seed and the earlier trials alone: a continued call makes the same trials as an
+    uninterrupted one.
 
     Args:
-      kind: with its own settings.
+      kind: the kind with its own settings.
       rows: the folds, of both classes each.
       seed: of everything random.
-      tuning: how long to look, and where trials are kept.
-      recipe: what else the figures depend on, in any form that is the same for the same.
+      tuning: options of tuning.
+      recipe: a canonical text of everything else that figures depend on.
 
     Raises:
       UsageError: the kind has no settings to tune.
-      FraudError: Optuna is not installed, or trials can't be kept in `tuning.store`.
+      FraudError: Optuna is not installed, or `tuning.store` cannot be written.
     """
     space = tuned_settings(kind, tuning.fixed)
     what = fingerprint(f"{kind!r} {space!r} {seed} {recipe}", rows)
