@@ -1,4 +1,4 @@
-"""The graphs of files; `pipeline.stream` builds that of a stream of the same steps.
+"""The graphs over files; `pipeline.stream` builds the graph of a stream from the same steps.
 
 files → Read → Parse → Validate → Deduplicate → Velocity ─┬→ Features (a table)
                           │                              └→ Features → Infer → Decide → Explain ─┐
@@ -46,57 +46,57 @@ from beam_fraud.transforms.write_tables import WriteDeadLettersTable
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is read, and how."""
+    """Inputs of a run, and how to read them."""
 
     #: Files in the order in which the first of several equal ids wins.
     files: tuple[InputFile, ...]
-    #: What is computed of their transactions, and their schema.
+    #: The features to compute, and the schema.
     features: FeatureSet
-    #: Where the run writes.
+    #: Outputs of the run.
     outputs: RunOutputs
     #: Files of earlier transactions, which fill windows.
     history: tuple[InputFile, ...] = ()
-    #: Segments to read in place of whole files, if the rows are limited.
+    #: Segments to read instead of whole files, if the rows are limited.
     segments: tuple[Segment, ...] | None = None
-    #: Bytes of a segment, or None to read each file from start to end.
+    #: Bytes of a segment; None reads each file from start to end.
     segment_bytes: int | None = None
-    #: The largest share of dead letters with which the run succeeds; None: any but all.
+    #: Maximum share of dead letters of a successful run; None: any but all.
     max_dead: float | None = None
-    #: Whether an id may occur once in all files together, or once in each.
+    #: Whether an id must be unique over all files, or within each.
     dedupe_across_files: bool = False
     #: Rows of a block.
     block_rows: int = 50_000
-    #: Where workers on this machine tell their progress, or None.
+    #: Directory of progress files of workers on this machine, or None.
     progress: str | None = None
-    #: Where rows wait that are brought together by key; None if workers share no disk.
+    #: Directory to spill rows to while they are grouped by key; None if workers share no disk.
     spill: Path | None = None
 
     @property
     def labels(self) -> Labels:
-        """What is made of labels: only features that count known frauds look at them."""
+        """Treatment of labels: only features that count known frauds read them."""
         return self.features.labels
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is made of the transactions."""
+    """Scoring of the transactions."""
 
     #: The model.
     bundle: Bundle
-    #: Where flagged rows go, or None for the scores alone.
+    #: Sink of flagged rows; None for scores alone.
     sink: FlaggedSink | None = None
     #: Names of the channels to alert.
     channels: tuple[str, ...] = ()
-    #: Where alerts are queued, unless the sink's database queues them itself.
+    #: Database of the alerts, unless the sink's database queues them.
     outbox: Outbox | None = None
-    #: What may overrule the model, or None.
+    #: Rules that may overrule the model, or None.
     rules: RuleSet | None = None
-    #: Reasons of a flagged row at most; 0 for none.
+    #: Maximum of reasons per flagged row; 0 for none.
     reasons: int = 5
 
     @property
     def alerts_database(self) -> str | None:
-        """URL of the database that alerts wait in, if anybody is alerted."""
+        """URL of the outbox's database, or None without channels."""
         if self.outbox is not None:
             return self.outbox.url
         return self.sink.database if self.channels and self.sink is not None else None
@@ -107,7 +107,7 @@ class Scoring:
         return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
 
     def alert_context(self, features: FeatureSet) -> AlertContext:
-        """Return what alerts of transactions with these features tell beside their rows."""
+        """Return the settings that alerts need beside their rows."""
         rules = () if self.rules is None else self.rules.terms
         thresholds = self.bundle.thresholds
         return AlertContext(features.schema.timezone, thresholds.review, thresholds.decline, rules)
@@ -136,7 +136,8 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
         sunk.append(flagged | "Sink" >> write)
     if scoring.outbox is not None:
         flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, context)
-    # What BigQuery's own transform gives is no collection: its rows wait for the run's end anyway.
+    # BigQuery's own transform returns no collection to wait for: its rows wait for the run's end
+    # anyway.
     _publish(inputs, parts, [done for done in sunk if isinstance(done, beam.PCollection)])
 
 
@@ -154,7 +155,7 @@ def _publish(
     parts: dict[str, beam.PCollection[str]],
     after: Sequence[beam.PCollection] = (),
 ) -> None:
-    """Where outputs are at a URL the graph ends with it; on a disk, the launcher does it."""
+    """Publish outputs at a URL in the graph; on a disk, the launcher publishes."""
     if inputs.outputs.at_url:
         parts | "Publish" >> Publish(inputs.outputs, after)
 
@@ -165,13 +166,13 @@ def _transactions(
     parts: dict[str, beam.PCollection[str]],
     sink: FlaggedSink | None = None,
 ) -> tuple[beam.PCollection, beam.PCollection[bool] | None]:
-    """Every transaction once, with its velocity features; what is none becomes a dead letter.
+    """Build the steps to unique transactions with velocity features, and dead letters.
 
-    The names of the parts with those are added to `parts`.
+    Add the names of the dead letters' parts to `parts`.
 
     Returns:
-      The transactions; and what tells that there are not too many dead letters, where something
-      leaves the graph that could not be taken back (None elsewhere: the launcher looks at the end).
+      The transactions, and the signal that there are not too many dead letters; None if no output
+      leaves the graph that could not be taken back: then the launcher checks at the end.
     """
     schema, labels = inputs.features.schema, inputs.labels
     segments = _segments(root, inputs)
@@ -219,7 +220,7 @@ def _segments(root: beam.Pipeline, inputs: Inputs) -> beam.PCollection[Segment]:
 def _repeated(
     inputs: Inputs, segments: beam.PCollection[Segment]
 ) -> beam.PCollection[dict[str, object]] | None:
-    """Return which rows are repeated, where reading the files one by one would not tell."""
+    """Return the repeated rows, if reading files one by one would not find them."""
     if not inputs.dedupe_across_files:
         if inputs.segment_bytes is None:
             return None

@@ -1,13 +1,13 @@
-"""The graph of a stream, of the steps that files go through.
+"""The graph of a stream, with the steps of the graph over files.
 
 source → Read → Parse → Validate → Deduplicate → (Reorder) → Velocity → Features → Infer → Decide ─┐
                            │  │                                 ↑ scores, topic ←┬─ Explain ←(Rules)
                            │  └→ labels ────────────────────────┴→ table         └→ Flagged
                            └→ dead letters, topic                         sink, alerts ←┘
 
-Labels come through the same source as the transactions and go the same way as far as Velocity: the
-local runner makes no progress where two endless sources meet. For the same reason there is no
-GroupByKey, no window and no side input here.
+Labels come through the same source as the transactions and take the same way as far as Velocity:
+the local runner makes no progress where two unbounded sources meet. For the same reason the graph
+has no GroupByKey, no window and no side input.
 """
 
 from __future__ import annotations
@@ -60,50 +60,50 @@ from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 if TYPE_CHECKING:
     from beam_fraud.sources.kafka.source import KafkaSource
 
-#: Blocks that are predicted at once where shards have cut batches into small ones.
+#: Blocks per prediction where shards have divided batches into small ones.
 _BLOCKS_TOGETHER = 16
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What is read, how, and what is remembered."""
+    """Input, outputs and state of a stream."""
 
     #: Micro-batches of transactions, and of labels.
     source: KafkaSource | WatchSource
-    #: What is computed of the transactions, and their schema.
+    #: The features to compute, and the schema.
     features: FeatureSet
-    #: Where the stream writes.
+    #: Outputs of the stream.
     outputs: StreamOutputs
     #: The run.
     run_id: str
-    #: Whether its state is kept in a file there; if not, Beam's runner keeps it.
+    #: Whether its state is in a file there; if not, Beam's runner keeps it.
     here: bool
-    #: Whether the runner takes checkpoints, and tells when one is complete.
+    #: Whether the runner takes checkpoints and reports their completion.
     checkpoints: bool = False
-    #: Of ids and keys: the same as long as anything is remembered.
+    #: Hash of ids and keys; constant for the life of the state.
     hashing: IdHash = field(default_factory=IdHash.random)
-    #: How often a source on another runner hears that what it gave is kept for good, seconds.
+    #: Seconds between two acknowledgements to a source on another runner.
     finalize_seconds: float = 0.0
     #: Whether the runner has one worker process and never repeats a bundle.
     repeats_nothing: bool = False
-    #: Parts of what is remembered that runners may spread over workers.
+    #: Number of shards of the state, which runners may spread over workers.
     shards: int = 1
-    #: Files of earlier transactions, which fill windows of a stream that starts anew.
+    #: Files of earlier transactions, which fill the windows of a new stream.
     history: tuple[InputFile, ...] = ()
-    #: How far back ids are remembered, microseconds of event time.
+    #: Microseconds of event time for which ids are remembered.
     dedupe_horizon: int = 86_400_000_000
-    #: How late a transaction may be and still see all of its windows, microseconds.
+    #: Microseconds that a transaction may be late and still see all its windows.
     lateness: int = 0
-    #: How far an event time may be after its arrival, microseconds.
+    #: Microseconds that an event may be ahead of its arrival.
     ahead: int | None = None
-    #: Seconds that rows wait for those of other partitions, or None.
+    #: Seconds that rows wait for rows of other partitions, or None.
     reorder: float | None = None
-    #: A Parquet file of the archive is finished at this many rows or seconds.
+    #: Rows or seconds at which a Parquet file of the archive is finished.
     roll_rows: int = 1_000_000
     roll_seconds: float = 300.0
-    #: Database of the labels that come, or None if none do.
+    #: Database of incoming labels, or None.
     labels_database: str | None = None
-    #: The share of rows from which a rule is muted for the rest of a window; 1 never mutes one.
+    #: Share of rows from which a rule is muted for the rest of a window; 1 mutes none.
     rule_limit: float = RULE_LIMIT
     #: The broker, if scores or dead letters go to topics.
     kafka: KafkaSettings | None = None
@@ -114,23 +114,23 @@ class Stream:
 
     @property
     def labels(self) -> Labels:
-        """What is made of labels: only features that count known frauds look at them."""
+        """Treatment of labels: only features that count known frauds read them."""
         return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file of the state, if it is kept here."""
+        """The file of the state, or None if the runner keeps it."""
         return self.outputs.checkpoint if self.here else None
 
     def archive(self, schema: pa.Schema, directory: Path | str) -> MakeShard:
-        """Makes the shards that write a directory of Parquet files."""
+        """Return the factory of shards that write Parquet files to a directory."""
         return partial(
             _archiving, directory, schema, self.roll_rows, self.roll_seconds, self.checkpoints
         )
 
 
 def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
-    """Return the steps that write Parquet, and what makes their shards."""
+    """Return the steps that write Parquet, and the factories of their shards."""
     outputs = stream.outputs
     steps = {
         SCORES: stream.archive(SCORED, outputs.archive(SCORES)),
@@ -192,7 +192,7 @@ def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
 def _remembered(
     known: beam.PCollection[pa.RecordBatch], stream: Stream
 ) -> beam.PCollection[pa.RecordBatch]:
-    """Transactions once, in order, with velocity features; and labels, to be left out."""
+    """Deduplicate, reorder and add velocity features; keep labels, to be dropped later."""
     steps = _steps(stream)
     if not stream.here:
         steps = _chained(steps)
@@ -205,11 +205,11 @@ def _remembered(
 
 @dataclass(frozen=True)
 class _Step:
-    """Something that has to be remembered of transactions."""
+    """A stateful step over transactions."""
 
     name: str
     make: MakeShard
-    #: Columns whose values together tell the shard of a row.
+    #: Columns whose values determine the shard of a row.
     key: tuple[str, ...]
     waits: bool = False
 
@@ -218,7 +218,7 @@ def _steps(stream: Stream) -> list[_Step]:
     steps = []
     if stream.features.schema.role("transaction_id"):
         once = partial(_deduplicating, horizon=stream.dedupe_horizon, hashing=stream.hashing)
-        # By account, if there are any: rows are together by it in the next step as well.
+        # By account, if the schema has one: the next step groups by it as well.
         account = stream.features.schema.role("account_id")
         together = "account_id" if account else "transaction_id"
         steps.append(_Step("deduplicate", once, (together,)))
@@ -241,7 +241,7 @@ def _steps(stream: Stream) -> list[_Step]:
 
 
 def _chained(steps: Sequence[_Step]) -> list[_Step]:
-    """Steps of one key as one: rows have to be moved once, and state looked at once."""
+    """Merge steps of one key: rows are moved once, and state accessed once."""
     chained = list[_Step]()
     for step in steps:
         before = chained[-1] if chained else None
@@ -256,7 +256,7 @@ def _chained(steps: Sequence[_Step]) -> list[_Step]:
 def _limited(
     decided: beam.PCollection[pa.RecordBatch], stream: Stream, scoring: Scoring
 ) -> beam.PCollection[pa.RecordBatch]:
-    """Without the effect of rules that fire on too much; people are told of them."""
+    """Mute rules that fire too often, and notify people."""
     if scoring.rules is None or not scoring.rules.raising or stream.rule_limit >= 1:
         return decided
     make = partial(
@@ -264,7 +264,7 @@ def _limited(
         rules=scoring.rules,
         thresholds=scoring.bundle.thresholds,
         limit=stream.rule_limit,
-        # Others may be so far ahead of a row that is not late.
+        # Other rows may be that far ahead of a row that is not late.
         remembered=stream.lateness + max(stream.ahead or 0, DAY),
     )
     notices = Notices(scoring.alerts_database, scoring.channels, stream.rule_limit, stream.shards)
@@ -305,7 +305,7 @@ def _adding_velocity(
     *,
     counts: bool,
 ) -> VelocityShard:
-    """The history is read by every shard of every key, but counted by those of one key only."""
+    """Every shard of every key reads the history; the shards of one key count it."""
     return VelocityShard(
         shard,
         definitions=definitions,
@@ -342,6 +342,6 @@ def _stateful(
         run=stream.run_id,
         repeats_nothing=stream.repeats_nothing,
         waits=waits,
-        # What waits may wait for a checkpoint.
+        # Waiting rows may wait for a checkpoint.
         afterwards=waits and stream.checkpoints,
     )

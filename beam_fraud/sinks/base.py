@@ -1,4 +1,4 @@
-"""What a place for flagged transactions does, whatever it is."""
+"""The interface of a sink for flagged transactions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SinkWriter(Protocol):
-    """A worker's connection to a sink."""
+    """The connection of a worker to a sink."""
 
     @property
     def undelivered(self) -> int:
@@ -32,7 +32,7 @@ class SinkWriter(Protocol):
         channels: Sequence[str] = (),
         context: AlertContext | None = None,
     ) -> None:
-        """Write flagged rows, of the schema `stages.SCORED`; the same twice changes nothing.
+        """Write flagged rows of the schema `stages.SCORED`; idempotent.
 
         Args:
           batch: the rows.
@@ -41,7 +41,7 @@ class SinkWriter(Protocol):
           context: what these alerts tell beside their rows, if that is known.
 
         Raises:
-          FraudError: the place refuses or cannot be reached.
+          FraudError: the sink fails or cannot be reached.
         """
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class ErasedRows:
 
 
 class FlaggedSink(ABC):
-    """A place for flagged transactions: a frozen dataclass that travels to the workers.
+    """A sink for flagged transactions: a frozen dataclass that is sent to the workers.
 
     The launcher calls `check`, `begin`, then `commit` or `discard`; the graph takes rows there by
     `transform`. A sink declares what else it can do by the properties and methods that have a body
@@ -68,17 +68,17 @@ class FlaggedSink(ABC):
 
     @property
     def database(self) -> str | None:
-        """URL of the database that also keeps alerts and labels; None if the place is none."""
+        """URL of the database that also stores alerts and labels; None for other sinks."""
         return None
 
     @property
     def archive(self) -> Path | None:
-        """Directory that a stream fills with Parquet files by itself; None if it has none."""
+        """Directory that a stream itself fills with Parquet files, or None."""
         return None
 
     @property
     def disk(self) -> Path | None:
-        """The file or directory that the place is on this machine; None if it is elsewhere."""
+        """The sink's file or directory on this machine; None if it is elsewhere."""
         return None
 
     @property
@@ -93,7 +93,7 @@ class FlaggedSink(ABC):
 
     @property
     def worker_files(self) -> Mapping[str, str]:
-        """Options of the URL that name files, to the path that every worker reads."""
+        """Options of the URL that name files, with the path that every worker reads."""
         return {}
 
     def exists(self) -> bool:
@@ -105,17 +105,17 @@ class FlaggedSink(ABC):
         return False
 
     def waiting(self, seconds: float, spill: Path | None) -> FlaggedSink:
-        """Return the sink that waits for a place that is down, if such a place can be.
+        """Return the sink that retries while its server is down, if it has one.
 
         Args:
-          seconds: for how long.
-          spill: directory of the rows that it has not taken by then; None to fail.
+          seconds: duration of the retries.
+          spill: directory for rows not written by then; None to fail.
         """
         return self
 
     @abstractmethod
     def streaming(self, *, here: bool) -> FlaggedSink:
-        """Return the sink as a stream writes to it.
+        """Return the sink for a stream.
 
         Args:
           here: whether Beam's local runner runs the stream.
@@ -126,39 +126,39 @@ class FlaggedSink(ABC):
 
     @abstractmethod
     def check(self, *, going_on: bool = False) -> None:
-        """Check before the launch that the place can be written to; changes nothing.
+        """Check before the launch that the sink can be written to; change nothing.
 
         Args:
-          going_on: whether a stream goes on, so that a place that is down now is no mistake in the
-            call: it is waited for.
+          going_on: whether a stream resumes: then a server that is down is no error of the call,
+            and the stream waits for it.
 
         Raises:
-          FraudError: it cannot, in one line that says why.
+          FraudError: it cannot be written to; one line with the reason.
         """
 
     def check_options(self, options: PipelineOptions) -> None:  # noqa: B027  most need none
-        """Check before the launch that Beam's options have what the place needs.
+        """Check before the launch that Beam's options have what the sink needs.
 
         Raises:
-          UsageError: one is missing.
-          FraudError: what it names cannot be used.
+          UsageError: an option is missing.
+          FraudError: the value of an option cannot be used.
         """
 
     @abstractmethod
     def begin(self, run_id: str) -> None:
-        """Get ready for the rows of a run, after finishing or clearing what a dead one left."""
+        """Prepare for the rows of a run, after finishing or removing a dead run's leftovers."""
 
     @abstractmethod
     def commit(self, run_id: str) -> None:
-        """Make the rows of a run that has succeeded the sink's contents."""
+        """Make the rows of a successful run the sink's contents."""
 
     @abstractmethod
     def discard(self, run_id: str) -> None:
-        """Drop what can be dropped of a run that has failed; does nothing after `commit`."""
+        """Remove what can be removed of a failed run; do nothing after `commit`."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Return the place, for messages; secrets are masked."""
+        """Return the sink for messages, with secrets masked."""
 
     @abstractmethod
     def transform(
@@ -190,12 +190,12 @@ class FlaggedSink(ABC):
         )
 
     def failure_in(self, error: BaseException) -> FraudError | None:
-        """Return what the place has said, if that is why a pipeline ended; None if it is not."""
+        """Return the sink's own error if it ended the pipeline; else None."""
         return None
 
 
 class WriterSink(FlaggedSink):
-    """A place that every worker connects to."""
+    """A sink that every worker connects to."""
 
     @abstractmethod
     def open(self, run_id: str) -> SinkWriter:

@@ -1,4 +1,4 @@
-"""Flagged transactions in a database, with their alerts in the same transaction."""
+"""The sink for a database: flagged rows, and their alerts in the same transaction."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ from beam_fraud.storage.folder import make_directory, reason_of
 
 
 def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBatch]:
-    """Cut rows where the key changes, in its order; rows of one key keep theirs.
+    """Divide rows by ranges of their key; rows of one key keep their order.
 
     Args:
       batch: n rows.
       key: a column without nulls.
-      parts: how many, nearly as large as each other where keys differ; at least 1.
+      parts: number of parts, at least 1; of about equal size if keys differ.
 
     Returns:
-      As many, or fewer if there are not so many keys; none for no rows.
+      As many parts, or fewer if there are fewer keys; none for no rows.
     """
     ordered = batch.take(pc.sort_indices(batch.column(key)))
     keys = ordered.column(key)
     edges = [0]
     for part in range(1, parts):
         edge = max(edges[-1], len(keys) * part // parts)
-        # A key that repeats goes whole into the part before.
+        # All rows of a repeated key go into the part before.
         while 0 < edge < len(keys) and keys[edge] == keys[edge - 1]:
             edge += 1
         edges.append(edge)
@@ -67,8 +67,8 @@ def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBat
     return [rows for rows in ranges if len(rows)]
 
 
-#: Keys of a file's metadata: where its rows should have gone, who is to be alerted of them, and
-#: what alerts tell beside them.
+#: Keys of a file's metadata: the sink of its rows, the channels to alert, and the context of the
+#: alerts.
 _SINK, _CHANNELS, _CONTEXT = (b"beam_fraud.sink", b"beam_fraud.channels", b"beam_fraud.alerts")
 
 
@@ -79,17 +79,17 @@ def keep_undelivered(
     sink: str,
     context: AlertContext | None = None,
 ) -> Path:
-    """Write rows to a new Parquet file that survives a loss of power once this returns.
+    """Write rows to a new Parquet file, durable once this returns.
 
     Args:
-      directory: where to; made if absent.
+      directory: the directory; created if missing.
       batch: rows of the schema `stages.SCORED`.
-      channels: whose alerts were to be queued with the rows.
-      sink: where they should have gone, without secrets.
-      context: what alerts tell beside their rows, if that is known.
+      channels: names of channels whose alerts are to be queued with the rows.
+      sink: the intended sink, without secrets.
+      context: settings that alerts need beside their rows, or None.
 
     Raises:
-      FraudError: the file system refuses.
+      FraudError: the file system reports an error.
     """
     make_directory(directory)
     path = directory / f"part-{uuid.uuid4().hex}.parquet"
@@ -105,32 +105,32 @@ def keep_undelivered(
 
 
 def undelivered_parts(directory: Path) -> list[Path]:
-    """The files in `directory`, oldest first; those that a crash has left unfinished are none."""
+    """Return the files in `directory`, oldest first, without unfinished ones of a crash."""
     return sorted(directory.glob("part-*.parquet"), key=lambda path: path.stat().st_mtime)
 
 
 def replay_undelivered(directory: Path, sink: DatabaseSink) -> int:
-    """Write what waits in `directory` to a database, oldest first, and remove what it has taken.
+    """Write the files in `directory` to a database, oldest first, and remove them.
 
-    Alerts of the rows are queued with them, as they would have been. A file goes when the database
-    has its rows; one that is replayed twice changes nothing.
+    Queue the alerts of the rows with them. A file is removed once the database has its rows;
+    replaying one twice changes nothing.
 
     Args:
-      directory: as `keep_undelivered` was given it; it may be absent.
-      sink: a database; its tables are made if they are missing.
+      directory: the directory of `keep_undelivered`; may be missing.
+      sink: the database; missing tables are created.
 
     Returns:
-      How many rows were written.
+      Number of rows written.
 
     Raises:
-      FraudError: a file cannot be read, or the database refuses: the files that are left stay.
+      FraudError: a file cannot be read or the database fails; the remaining files stay.
     """
     parts = undelivered_parts(directory) if directory.is_dir() else []
     if not parts:
         return 0
     sink.prepare()
     rows = 0
-    # Without a place for what it does not take: that is where it comes from.
+    # Without a spill directory: the rows come from there.
     writer = sink.writer(spill=None)
     try:
         for part in parts:
@@ -153,39 +153,37 @@ def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
     if not table.schema.equals(SCORED) or _CHANNELS not in metadata:
         raise FraudError(f"{part}: holds no undelivered rows; move it away to go on")
     [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=SCORED)]
-    # Files of earlier versions have none.
+    # Files of earlier versions have no context.
     context = msgspec.json.decode(metadata.get(_CONTEXT, b"null"), type=AlertContext | None)
     return batch, json.loads(metadata[_CHANNELS]), context
 
 
 _LOG = logging.getLogger(__name__)
-#: Rows that always go in one transaction.
+#: Maximum of rows that always share one transaction.
 _TOGETHER = 4_000
 
 
 @dataclass(frozen=True)
 class DatabaseSink(WriterSink):
-    """The table `flagged_transactions`: one row a transaction and model, the last write wins."""
+    """The table `flagged_transactions`: one row per transaction and model; the last write wins."""
 
     #: A database URL as SQLAlchemy reads it, with an absolute path for SQLite; or `env:NAME`.
     url: str
-    #: For how many seconds a write is tried again while the database is down, slow, locked or full.
+    #: Seconds of retries while the database is down, slow, locked or full.
     patience: float = PATIENCE
-    #: Directory of the rows that it has not taken by then; None to fail.
+    #: Directory for rows not written by then; None to fail.
     spill: Path | None = None
 
     def __post_init__(self) -> None:
-        """Keep the password out of what shows this."""
+        """Mask the password in the representation."""
         object.__setattr__(self, "url", DatabaseUrl(self.url))
 
     @property
     def database(self) -> str:
-        """The database itself."""
         return self.url
 
     @property
     def disk(self) -> Path | None:
-        """The file of SQLite."""
         return database_file(self.url)
 
     @property
@@ -200,7 +198,7 @@ class DatabaseSink(WriterSink):
 
     @property
     def worker_files(self) -> Mapping[str, str]:
-        """Certificates and passwords of PostgreSQL; those of a URL in a variable stay there."""
+        """Certificate and password files of PostgreSQL; a URL in a variable keeps its own."""
         if not self.url.startswith("postgresql"):
             return {}
         query = parse(self.url).query
@@ -214,7 +212,7 @@ class DatabaseSink(WriterSink):
         return self.disk is None or self.disk.is_file()
 
     def waiting(self, seconds: float, spill: Path | None) -> DatabaseSink:
-        """Return the sink that writes again for `seconds`, then leaves rows in `spill`."""
+        """Return the sink that retries for `seconds`, then writes rows to `spill`."""
         return replace(self, patience=seconds, spill=spill)
 
     def streaming(self, *, here: bool) -> DatabaseSink:
@@ -224,7 +222,7 @@ class DatabaseSink(WriterSink):
     def check(self, *, going_on: bool = False) -> None:
         """Check that the database can be written to and that its tables are ours.
 
-        A lock that stays for all of the patience is no reason to fail where rows may wait on disk.
+        A persistent lock is no error if rows can be spilled to disk.
 
         Raises:
           FraudError: as `check_database` says.
@@ -239,7 +237,7 @@ class DatabaseSink(WriterSink):
             check_database(self.url, patience_left(self.url, self.patience))
 
     def prepare(self) -> None:
-        """Make the tables, or bring them to this version.
+        """Create the tables, or migrate them to this version.
 
         Raises:
           FraudError: as `prepare_database` says.
@@ -247,7 +245,7 @@ class DatabaseSink(WriterSink):
         prepare_database(self.url)
 
     def begin(self, run_id: str) -> None:
-        """Make the tables, and note in `runs` that the run has started; a lock as in `check`."""
+        """Create the tables and record the run in `runs`; a lock counts as in `check`."""
         started: Row = {
             "run_id": run_id,
             "state": "running",
@@ -263,19 +261,18 @@ class DatabaseSink(WriterSink):
         return self.writer(self.spill)
 
     def writer(self, spill: Path | None) -> DatabaseWriter:
-        """A connection; what the database does not take goes to `spill`, or fails if None."""
+        """Return a connection; rows that fail go to `spill`, or raise if it is None."""
         return DatabaseWriter(self.url, self.patience, spill)
 
     def commit(self, run_id: str) -> None:
-        """Note in `runs` that the run has succeeded."""
+        """Record in `runs` that the run has succeeded."""
         self._end(run_id, "succeeded")
 
     def discard(self, run_id: str) -> None:
-        """Note in `runs` that the run has failed; its rows stay, writing them again is harmless."""
+        """Record in `runs` that the run has failed; its rows stay, as rewriting is harmless."""
         self._end(run_id, "failed")
 
     def describe(self) -> str:
-        """Return the database URL without its password."""
         return masked(self.url)
 
     @contextmanager
@@ -297,17 +294,17 @@ class DatabaseSink(WriterSink):
         try:
             persistently(self.url, lambda c: c.execute(change), self.patience)
         except PassingDatabaseError as error:
-            # Nothing but a note: what the run was for is elsewhere by now.
+            # Only a record: the results of the run are elsewhere by now.
             _LOG.warning("run %s stays `running` in the table runs: %s", run_id, error)
 
 
 class DatabaseWriter:
-    """Connections to a database: one to a file, two to a server for what is large.
+    """Connections to a database: one to a file, two to a server for large batches.
 
-    A server makes the most of a batch's time up with indexes, on one processor a connection.
+    A server spends most of a batch's time on indexes, with one processor per connection.
     """
 
-    #: Rows that the database did not take, and that are on disk in place of that.
+    #: Rows spilled to disk because the database failed.
     undelivered: int
 
     def __init__(self, url: str, patience: float = PATIENCE, spill: Path | None = None) -> None:
@@ -324,32 +321,31 @@ class DatabaseWriter:
         channels: Sequence[str] = (),
         context: AlertContext | None = None,
     ) -> None:
-        """Write flagged rows and queue their alerts: a row with its alerts, or neither.
+        """Write flagged rows and queue their alerts, each row with its alerts or not at all.
 
-        Up to `_TOGETHER` rows are one transaction.
+        Up to `_TOGETHER` rows share one transaction.
 
         Args:
           batch: rows of the schema `stages.SCORED`.
-          channels: names of channels that are alerted of each row, through the outbox of the same
-            database; alerts that are in a delivery stay as they are.
-          context: what alerts tell beside their rows, if that is known.
+          channels: names of channels to alert of each row, through the outbox of the same database;
+            alerts in a delivery stay unchanged.
+          context: settings that alerts need beside their rows, or None.
 
         Raises:
-          FraudError: the database refuses, or it cannot be reached and there is no place on disk
-            for the rows.
+          FraudError: the database refuses the rows, or cannot be reached and there is no directory
+            to spill to.
         """
         connections = self._connections if len(batch) > _TOGETHER else self._connections[:1]
         if len(connections) == 1:
             self.undelivered += self._write(connections[0], batch, channels, context)
             return
-        # Both at once cannot wait for each other: they have no row in common.
+        # The two connections cannot deadlock: they have no row in common.
         parts = key_ranges(batch, "transaction_id", len(connections))
         with ThreadPoolExecutor(len(connections)) as threads:
             kept = threads.map(self._write, connections, parts, repeat(channels), repeat(context))
             self.undelivered += sum(kept)
 
     def close(self) -> None:
-        """Close the connections."""
         for connection in self._connections:
             connection.close()
 
@@ -360,7 +356,7 @@ class DatabaseWriter:
         channels: Sequence[str],
         context: AlertContext | None,
     ) -> int:
-        """Return how many of the rows went to the disk in place of the database."""
+        """Return the number of rows spilled to disk."""
         flagged = flagged_columns(batch)
 
         def work(connection: Connection) -> None:

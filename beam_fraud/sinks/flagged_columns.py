@@ -1,4 +1,4 @@
-"""Flagged rows as columns of the tables `flagged_transactions` and `alerts`."""
+"""Convert flagged rows to columns of the tables `flagged_transactions` and `alerts`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from beam_fraud.storage.database.tables import FLAGGED
 from beam_fraud.storage.database.upsert import values_of
 
 _COLUMNS = [column.name for column in FLAGGED.columns]
-#: A reason as an object that takes the least time to make and to encode.
+#: A reason as a struct that is fast to create and to encode.
 _Reason = msgspec.defstruct("_Reason", [field.name for field in REASON.fields], gc=False)
 
 
 def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
-    """The columns of `flagged_transactions`, lists as JSON text, for n rows of `stages.SCORED`."""
+    """Return the columns of `flagged_transactions` for n rows; lists become JSON text."""
     made = {"rules": _rules_json, "reasons": _reasons_json}
     columns = {name: batch.column(name) for name in _COLUMNS}
     return {
@@ -33,15 +33,15 @@ def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 def alert_columns(
     flagged: dict[str, pa.Array], channels: Sequence[str], context: AlertContext | None = None
 ) -> dict[str, pa.Array]:
-    """Return the columns of `alerts` that are known at first, of c channels.
+    """Return the initial columns of `alerts` for c channels.
 
     Args:
       flagged: `flagged_columns` of n rows.
-      channels: names.
-      context: what they tell beside their rows, if that is known.
+      channels: names of channels.
+      context: settings that alerts need beside their rows, or None.
 
     Returns:
-      n * c values each, one channel after the other.
+      n * c values each, channel by channel.
     """
     if context is not None:
         flagged = {**flagged, **_context_columns(flagged, context)}
@@ -72,14 +72,14 @@ def _context_columns(flagged: dict[str, pa.Array], context: AlertContext) -> dic
 
 
 def _rules_json(rules: pa.ListArray) -> pa.Array:
-    # Most rows have one of a few lists.
+    # Encode each distinct list once: most rows have one of a few.
     encoded = cache(lambda names: msgspec.json.encode(names).decode())
     lists = _cut(values_of(rules.flatten()), rules)
     return pa.array([encoded(tuple(names)) for names in lists], pa.string())
 
 
 def _reasons_json(reasons: pa.ListArray) -> pa.Array:
-    # A null number is NaN here, and null again in JSON.
+    # A null number is NaN here; JSON encodes it as null.
     every = list(map(_Reason, *map(values_of, reasons.flatten().flatten())))
     encode = msgspec.json.Encoder().encode
     lists = [encode(listed) if listed else b"[]" for listed in _cut(every, reasons)]
@@ -87,7 +87,7 @@ def _reasons_json(reasons: pa.ListArray) -> pa.Array:
 
 
 def _cut(values: list[Any], lists: pa.ListArray) -> Iterator[list[Any]]:
-    """Yield the values of each list, of all that `lists.flatten()` gave; none of a null one."""
+    """Yield the values of each list of `lists.flatten()`; null lists are empty."""
     start = 0
     for length in pc.list_value_length(lists).fill_null(0).to_numpy().tolist():
         yield values[start : start + length]

@@ -1,4 +1,4 @@
-"""Flagged transactions as Parquet files of a directory."""
+"""The sink for a directory of Parquet files."""
 
 from __future__ import annotations
 
@@ -28,21 +28,19 @@ from beam_fraud.storage.staging import (
 
 @dataclass(frozen=True)
 class ParquetSink(WriterSink):
-    """`part-*.parquet` in a directory; the rows of a run replace those of the one before."""
+    """`part-*.parquet` in a directory; the rows of a run replace those of the last."""
 
-    #: The directory, absolute.
+    #: Absolute path of the directory.
     directory: Path
-    #: Whether a stream writes to it, which goes on with the parts that it has left unfinished.
+    #: Whether a stream writes to it, which resumes its unfinished parts.
     of_stream: bool = False
 
     @property
     def archive(self) -> Path:
-        """The directory itself."""
         return self.directory
 
     @property
     def disk(self) -> Path:
-        """The directory itself."""
         return self.directory
 
     def exists(self) -> bool:
@@ -50,19 +48,19 @@ class ParquetSink(WriterSink):
         return self.directory.is_dir()
 
     def holds_rows(self) -> bool:
-        """Return whether there are parts of an earlier run."""
+        """Return whether it has parts of an earlier run."""
         return any(self.directory.glob("part-*.parquet"))
 
     def streaming(self, *, here: bool) -> ParquetSink:
-        """Return the sink that takes a stream's unfinished parts for its own."""
+        """Return the sink that accepts the unfinished parts of a stream as its own."""
         return replace(self, of_stream=True)
 
     def check(self, *, going_on: bool = False) -> None:
-        """Check that the directory can be written to and holds nothing of anyone else.
+        """Check that the directory is writable and holds no foreign files.
 
         Raises:
-          FraudError: it is a file, not writable, holds other files, or a run would replace the
-            rows of a stream that has not come to its end.
+          FraudError: it is a file, not writable, has foreign files, or the run would replace the
+            rows of a stream that has not ended.
         """
         check_writable(self.directory)
         if not self.of_stream and any(self.directory.glob(UNFINISHED_PARTS)):
@@ -78,10 +76,10 @@ class ParquetSink(WriterSink):
             )
 
     def begin(self, run_id: str) -> None:
-        """Make the directory, finish what a killed run had to publish, drop what it had not.
+        """Create the directory; publish or remove the staged parts of a killed run.
 
         Raises:
-          FraudError: another run is at work there, or the file system refuses.
+          FraudError: another run uses the directory, or the file system reports an error.
         """
         self.check()
         make_directory(self.directory)
@@ -105,7 +103,7 @@ class ParquetSink(WriterSink):
         return ParquetSinkWriter(self, run_id)
 
     def commit(self, run_id: str) -> None:
-        """Replace the parts of earlier runs by those of this one, an empty one if it has none."""
+        """Replace the parts of earlier runs by this run's; without rows, by an empty part."""
         self.check()
         staging = Staging(self.directory, run_id)
         try:
@@ -119,17 +117,16 @@ class ParquetSink(WriterSink):
         staging.remove()
 
     def discard(self, run_id: str) -> None:
-        """Remove the staged parts, unless publishing them has begun."""
+        """Remove the staged parts unless their publication has begun."""
         staging = Staging(self.directory, run_id)
         if not staging.ready:
             staging.remove()
 
     def describe(self) -> str:
-        """Return the sink's URL."""
         return f"parquet:{self.directory}"
 
     def _move_in(self, staging: Staging) -> None:
-        # Told apart by name, so that this can be done again from any point it was stopped at.
+        # Names tell the states apart, so that publication can resume from any point.
         for part in self.directory.glob("part-*.parquet"):
             if not part.name.startswith(f"part-{staging.run_id}-"):
                 part.unlink()
@@ -141,7 +138,7 @@ class ParquetSink(WriterSink):
 
 
 class ParquetSinkWriter:
-    """One part of a run, made when the first row comes."""
+    """A writer of one part, created on the first row."""
 
     #: A row is on the disk or fails the run.
     undelivered = 0
@@ -157,7 +154,6 @@ class ParquetSinkWriter:
         channels: Sequence[str] = (),
         context: AlertContext | None = None,
     ) -> None:
-        """Append the rows of `batch` to the part; alerts wait in an outbox elsewhere."""
         assert not channels, "a directory queues no alerts"
         if not batch.num_rows:
             return
@@ -169,7 +165,6 @@ class ParquetSinkWriter:
             raise self._sink._failure(error) from None
 
     def close(self) -> None:
-        """Finish the part."""
         if self._writer is None:
             return
         try:
@@ -180,5 +175,5 @@ class ParquetSinkWriter:
 
 
 def part_path(staging: Staging) -> Path:
-    """Return a new name for a part of the staging's run."""
+    """Return a new path for a part of the staging's run."""
     return staging.path / f"part-{staging.run_id}-{uuid.uuid4().hex[:12]}.parquet"

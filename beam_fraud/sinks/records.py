@@ -1,4 +1,4 @@
-"""Dead letters into the table `dead_letters` of a database."""
+"""Write dead letters and labels to their tables of a database."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from beam_fraud.storage.database.tables import DEAD_LETTERS, LABELS
 from beam_fraud.storage.database.upsert import upsert, upsert_columns
 
 _LOG = logging.getLogger(__name__)
-#: Bytes that are written in one transaction, roughly: payloads may be large.
+#: Bytes per transaction, roughly: payloads may be large.
 _BYTES_AT_A_TIME = 32 << 20
 
 
 def write_dead_letters(url: str, batch: pa.RecordBatch, patience: float = PATIENCE) -> bool:
-    """Write dead letters; the same twice changes nothing.
+    """Write dead letters; idempotent.
 
-    They are in Parquet files as well. So a database that stays down costs a warning, not the run.
+    Parquet files hold them as well, so an outage of the database costs a warning, not the run.
 
     Args:
-      url: a database that `prepare_database` has prepared.
+      url: a database after `prepare_database`.
       batch: n rows of the schema `stages.DEAD_LETTER`.
-      patience: for how many seconds it is tried.
+      patience: seconds of retries.
 
     Returns:
       Whether the database has them.
 
     Raises:
-      FraudError: the database refuses for a reason that does not pass.
+      FraudError: the database fails permanently.
     """
     if len(batch) > 1 and batch.nbytes > _BYTES_AT_A_TIME:
         half = len(batch) // 2
         halves = (batch.slice(0, half), batch.slice(half))
-        # Both, whatever becomes of the first.
+        # Close both, even if the first fails.
         written = [write_dead_letters(url, part, patience) for part in halves]
         return all(written)
     columns = {name: batch.column(name).to_pylist() for name in DEAD_LETTER.names}
@@ -58,16 +58,16 @@ def write_dead_letters(url: str, batch: pa.RecordBatch, patience: float = PATIEN
 
 
 def write_labels(url: str, batch: pa.RecordBatch) -> None:
-    """Write labels in one transaction; the same twice changes nothing.
+    """Write labels in one transaction; idempotent.
 
-    Of two labels that one person gives one transaction at one moment, the last written stays.
+    Of two labels by one person for one transaction at one time, the last written stays.
 
     Args:
-      url: a database that `prepare_database` has prepared.
-      batch: rows with the columns of `stages.LABEL`; others are left out.
+      url: a database after `prepare_database`.
+      batch: rows with the columns of `stages.LABEL`; further columns are ignored.
 
     Raises:
-      FraudError: the database refuses or cannot be reached.
+      FraudError: the database fails or cannot be reached.
     """
     with writing(url) as connection:
         upsert(connection, LABELS, batch.select(LABEL.names).to_pylist())

@@ -1,4 +1,4 @@
-"""A topic as a place to write to."""
+"""Write to a Kafka topic; wait while no broker answers."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ from beam_fraud.sources.kafka.failure import (
 from beam_fraud.sources.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
-#: How long a broker may be silent before that is told, in seconds.
+#: Seconds of a broker's silence before a warning.
 SILENT_SECONDS = 5.0
 
 
 class Patience:
-    """Tells that a broker has been silent for long, and that it is back."""
+    """Log that a broker has been silent for long, and that it is back."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        """Begin to wait for the brokers of `settings`."""
         self._where = f"Kafka {settings.bootstrap}"
         self._since = monotonic()
         self._left = 0
         self._wait = Wait(_LOG)
 
     def goes_on(self, left: int) -> float:
-        """Messages still wait, `left` of them; for how many seconds none has been taken."""
+        """Record `left` pending messages; return the seconds since the last was accepted."""
         if left < self._left:
             self._since = monotonic()
         self._left = left
@@ -48,29 +47,29 @@ class Patience:
         return silence
 
     def over(self) -> None:
-        """Nothing is waited for any more."""
+        """Record the end of the wait."""
         self._wait.over(f"{self._where}: the broker has taken all messages")
 
 
-#: How long a refused login may be a broker's that goes down or comes up, in seconds.
+#: Seconds for which a refused login may come from a broker that starts or stops.
 _REFUSAL_SECONDS = 1.0
-#: How often whoever waits looks up, in seconds.
+#: Seconds between two polls of a wait.
 _SLICE = 0.2
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
 
 class TopicProducer:
-    """Hands over messages; serves one thread, and is of no use after an error."""
+    """Send messages; for one thread, and unusable after an error."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._reports = Reports()
         self._kafka = new_producer(settings, self._reports)
-        #: Why the first message was refused that was.
+        #: The first error of a refused message.
         self._refusal: FraudError | None = None
 
     def write_all(self, topic: str, messages: list[dict[str, Any]]) -> None:
-        """Hand over messages, each with `value` and `key`; waits while too many wait.
+        """Send messages, each with `value` and `key`; wait while the queue is full.
 
         Raises:
           FraudError: as in `flush`.
@@ -80,7 +79,7 @@ class TopicProducer:
             taken = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
             if taken == len(messages):
                 break
-            # Once one has found the queue full none after it is taken, so their order stays.
+            # After a full queue, send no further message at once, to keep their order.
             messages = [message for message in messages if "_error" in message]
             for message in messages:
                 error = message.pop("_error")
@@ -90,7 +89,7 @@ class TopicProducer:
         self._go_on(patience)
 
     def write(self, topic: str, value: bytes, headers: Sequence[tuple[str, str]]) -> None:
-        """Hand over one message with headers; waits while too many wait.
+        """Send a message with headers; wait while the queue is full.
 
         Raises:
           FraudError: as in `flush`.
@@ -108,10 +107,10 @@ class TopicProducer:
         self._go_on(patience)
 
     def flush(self) -> None:
-        """Wait until the broker has all that was handed over.
+        """Wait until the broker has acknowledged every message.
 
         Raises:
-          FraudError: a message is refused for good, or the login is; in one line that says why.
+          FraudError: a message or the login is refused for good; one line with the reason.
         """
         patience = Patience(self._settings)
         while left := self._kafka.flush(_SLICE):
@@ -138,7 +137,8 @@ class TopicProducer:
                 f"Kafka {self._settings.bootstrap}: writing cannot go on "
                 f"({self._settings.without_secrets(reports[-1].str())}); run again"
             )
-        # A broker that goes down may break off a login; one that has refused it does nothing else.
+        # A broker that shuts down may break off a login; one that has refused it reports nothing
+        # else.
         said = [e for e in reports if e.code() != KafkaError._ALL_BROKERS_DOWN]
         if said and is_hopeless(said[-1]) and silence >= _REFUSAL_SECONDS:
             raise no_connection(self._settings, reports)
@@ -164,16 +164,16 @@ class TopicProducer:
             self._refusal = about_topic(self._settings, topic, error)
 
 
-#: Connections of this process that nobody uses: to connect anew takes longer than most bundles.
+#: Idle connections of this process: a new connection takes longer than most bundles.
 _idle: defaultdict[KafkaSettings, list[TopicProducer]] = defaultdict(list)
 _lock = Lock()
 
 
 class TopicWriter:
-    """Writes to one topic, through a connection of its own while it has something to write.
+    """Write to one topic, with a connection of its own while it has messages.
 
-    What a crash interrupts is written again: a reader has to expect repeats, and knows them by the
-    message's key.
+    A retry after a crash writes messages again: readers must expect repeats, and recognise them by
+    the key.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
@@ -182,16 +182,16 @@ class TopicWriter:
         self._producer: TopicProducer | None = None
 
     def write(self, values: Sequence[bytes], keys: Sequence[str]) -> None:
-        """Hand messages over; they are written when `flush` has returned.
+        """Queue messages; they are written once `flush` returns.
 
         Args:
           values: n messages.
           keys: n keys; messages of one key go to one partition.
 
         Raises:
-          FraudError: a message is refused for good: it is too large, or the topic is unknown or
-            not for this user. While the broker is down this waits.
-          UsageError: the settings are none of a producer.
+          FraudError: a message is refused for good: it is too large, or the topic does not exist or
+            refuses this user. While the broker is down, the call waits.
+          UsageError: the settings are invalid for a producer.
         """
         pairs = zip(values, keys, strict=True)
         self._leased().write_all(
@@ -199,11 +199,11 @@ class TopicWriter:
         )
 
     def write_with_headers(self, value: bytes, headers: Sequence[tuple[str, str]]) -> None:
-        """Hand over one message without a key; otherwise as `write`."""
+        """Queue one message without a key; otherwise as `write`."""
         self._leased().write(self._topic, value, headers)
 
     def flush(self) -> None:
-        """Wait until the broker has all that was handed over, and let go of the connection.
+        """Wait until the broker has acknowledged every message, and release the connection.
 
         Raises:
           FraudError: as in `write`.

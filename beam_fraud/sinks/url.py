@@ -1,4 +1,4 @@
-"""A sink as the user writes it: `--sink URL`."""
+"""Parse a sink: `--sink URL`."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _FORMS = {
 
 
 def parse_sink(url: str) -> FlaggedSink:
-    """Return the sink that `url` names; nothing is touched yet.
+    """Return the sink that `url` names, without opening it.
 
-    `env:NAME` is the URL in a variable of the environment. That of a PostgreSQL server is looked up
-    where it is used, on workers too, so that they are sent no password.
+    `env:NAME` reads the URL from an environment variable. Workers read a PostgreSQL URL from their
+    own environment, so that no password is sent to them.
 
     Example:
       >>> parse_sink("parquet:/data/flagged").describe()
       'parquet:/data/flagged'
 
     Raises:
-      UsageError: the scheme is unknown, or no file or table is named.
+      UsageError: the scheme is unknown, or the file or table is missing.
     """
     scheme, rest = split_scheme("--sink", url, _FORMS)
     if scheme == "env":
@@ -64,7 +64,7 @@ def _postgresql(url: str, rest: str) -> str:
         raise UsageError(f"--sink: no server given; write {_FORMS['postgresql']}")
     parsed = parse(url)
     for name in FILE_OPTIONS:
-        # So that it means the same in every worker process.
+        # An absolute path, so that it means the same in every worker process.
         path = parsed.query.get(name)
         if isinstance(path, str) and path != "system":
             parsed = parsed.update_query_dict({name: str(absolute(Path(path)))})

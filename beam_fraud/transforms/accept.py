@@ -1,4 +1,4 @@
-"""Whether a run fails by its dead letters, known before anything leaves it."""
+"""Decide whether a run has too many dead letters, before any output leaves it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from beam_fraud.records.dead_share import DeadShare, dead_share
 
 @dataclass
 class Accept(beam.PTransform):
-    """Transactions and dead letters to one element, once all are counted; too many dead: an error.
+    """Count transactions and dead letters, and raise an error if too many are dead.
 
-    What has to wait for that takes the result as a side input (`Accepted`).
+    Emits one element at the end; steps that must wait take it as a side input (`Accepted`).
     """
 
-    #: The largest share of dead letters, or None if any but all will do.
+    #: Maximum share of dead letters; None fails only if all are dead.
     most: float | None
 
     def expand(
@@ -41,13 +41,13 @@ class Accept(beam.PTransform):
 
 @dataclass
 class Accepted(beam.PTransform):
-    """Batches as they are, not before the run is sure not to fail by its dead letters."""
+    """Pass batches on once `Accept` has succeeded."""
 
-    #: What `Accept` gives.
+    #: The output of `Accept`.
     accepted: beam.PCollection[bool]
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step, whose side input makes it wait."""
+        """Wait by a side input."""
         waiting = beam.pvalue.AsSingleton(self.accepted)
         return batches | beam.Map(_passed, waiting).with_output_types(pa.RecordBatch)
 

@@ -1,4 +1,4 @@
-"""Flagged transactions to the outbox, from which alerts are sent."""
+"""Queue alerts of flagged transactions in the outbox."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from beam_fraud.storage.database.errors import PassingDatabaseError
 from beam_fraud.storage.database.retry import persistently
 from beam_fraud.transforms.counters import RULES_MUTED, count
 
-#: Flagged rows whose alerts are queued together, unless the bundle ends before.
+#: Flagged rows whose alerts share a transaction, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
 
 
 @dataclass
 class Alert(beam.PTransform):
-    """Flagged rows to alerts in an outbox: one a transaction and channel, whatever is replayed."""
+    """Queue one alert per flagged transaction and channel; a replay adds none."""
 
-    #: Where they wait until the run has succeeded.
+    #: URL of the outbox, where they wait until the run has succeeded.
     outbox: Outbox
     #: Names of the channels.
     channels: tuple[str, ...]
-    #: What alerts tell beside their rows.
+    #: Settings that alerts need beside their rows.
     context: AlertContext | None = None
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
@@ -41,7 +41,7 @@ class Alert(beam.PTransform):
 
 
 class QueueAlerts(beam.DoFn):
-    """Puts alerts of flagged batches into an outbox, many rows in one transaction."""
+    """Queue alerts of flagged batches, many rows in one transaction."""
 
     def __init__(
         self, outbox: Outbox, channels: tuple[str, ...], context: AlertContext | None
@@ -51,17 +51,16 @@ class QueueAlerts(beam.DoFn):
         self._context = context
 
     def start_bundle(self) -> None:
-        """Nothing waits."""
         self._waiting: list[pa.RecordBatch] = []
 
     def process(self, flagged: pa.RecordBatch, prepared: bool = True) -> None:
-        """Keep a batch until there are enough rows; `prepared` makes it wait for the tables."""
+        """Buffer a batch until there are enough rows; `prepared` makes it wait for the tables."""
         self._waiting.append(flagged)
         if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
             self._queue()
 
     def finish_bundle(self) -> None:
-        """Queue the rest."""
+        """Queue the remaining alerts."""
         if self._waiting:
             self._queue()
 
@@ -77,15 +76,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Notices(beam.PTransform):
-    """Batches as they are; what was muted in them is logged, counted and told in every channel."""
+    """Log, count and notify of muted rules; pass batches on unchanged."""
 
-    #: URL of the database whose deliveries are sent, or None if nobody is alerted.
+    #: URL of the outbox, or None without channels.
     database: str | None
     #: Names of the channels.
     channels: tuple[str, ...]
-    #: The share from which a rule is muted.
+    #: Share of rows from which a rule is muted.
     limit: float
-    #: How many shards count.
+    #: Number of shards that count.
     shards: int = 1
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
@@ -104,7 +103,7 @@ class _Notices(beam.DoFn):
         self._shards = shards
 
     def setup(self) -> None:
-        #: What the database has not taken yet.
+        #: Notices that the database has not accepted yet.
         self._waiting: list[Notice] = []
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -120,20 +119,21 @@ class _Notices(beam.DoFn):
         yield without_muted(batch)
 
     def finish_bundle(self) -> None:
-        # Before the state that knows of them: a replay says the same, which changes nothing.
+        # Commit before the state that records them: a replay queues the same notices, which changes
+        # nothing.
         if self._waiting and self._database is not None:
             waiting, channels = self._waiting, self._channels
             try:
                 persistently(self._database, lambda c: queue_notices(c, channels, waiting))
             except PassingDatabaseError as error:
-                # Scoring goes on; so does trying, with every bundle.
+                # Scoring continues; each bundle retries.
                 _LOG.warning("people are not told yet of %d muted rules: %s", len(waiting), error)
                 return
         self._waiting = []
 
 
 def notice_of(muted: MutedRule, limit: float, shards: int = 1) -> Notice:
-    """Return what people are told of a rule that was muted.
+    """Return the notice of a muted rule.
 
     Example:
       >>> muted = MutedRule("large", window=1_704_103_200_000_000, shard=0, fired=37, rows=120)

@@ -32,22 +32,22 @@ NAMESPACE = "beam_fraud"
 
 
 def count(name: str, rows: int) -> None:
-    """Add `rows` to a counter of the running step, and to what shows a stream while it runs."""
+    """Add `rows` to a counter of the running step and to the live status of a stream."""
     if rows:
         Metrics.counter(NAMESPACE, name).inc(rows)
         count_everywhere(name, rows)
 
 
 def note_earliest(name: str, transactions: pa.RecordBatch) -> None:
-    """Keep the earliest event time of all batches of the graph under a name, in whole seconds."""
+    """Record the earliest event time of the graph's batches under a name, in whole seconds."""
     if len(transactions):
-        # Seconds: a distribution also adds its values up.
+        # In seconds, because a distribution also sums its values.
         earliest = int(event_micros(transactions).min()) // SECOND
         Metrics.distribution(NAMESPACE, name).update(earliest)
 
 
 def read_counters(result: PipelineResult) -> dict[str, int]:
-    """Name to value of every counter that ever counted, and of all that `note_earliest` keeps."""
+    """Return every counter by name, including those of `note_earliest`."""
     found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     totals: dict[str, int] = {}
     for earliest in found["distributions"]:

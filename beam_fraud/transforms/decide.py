@@ -1,4 +1,4 @@
-"""Scores and rules to decisions."""
+"""Decide on transactions by scores and rules."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from beam_fraud.transforms.infer import Scored
 
 @dataclass
 class Decide(beam.PTransform):
-    """Transactions, features and scores to scored rows (`stages.SCORED`) with their features.
+    """Convert transactions, features and scores to rows of `stages.SCORED` with features.
 
-    The features (`features.block`) stay beside the rows until `Explain` has said what they did.
+    The features (`features.block`) stay beside the rows until `Explain` has computed the reasons.
     """
 
     #: The scores from which a transaction is reviewed or declined.
     thresholds: Thresholds
-    #: The model that gave the scores.
+    #: Id of the model.
     model_id: str
-    #: What may overrule it, or None.
+    #: Rules that may overrule the model, or None.
     rules: RuleSet | None = None
-    #: Of the blocks; only rules need to know.
+    #: The features of the blocks, for rules alone.
     features: FeatureSet | None = None
 
     def expand(self, scored: beam.PCollection[Scored]) -> beam.PCollection[pa.RecordBatch]:
@@ -41,7 +41,7 @@ class Decide(beam.PTransform):
 
 @dataclass
 class Flagged(beam.PTransform):
-    """Scored rows to those that are flagged."""
+    """Keep the flagged rows."""
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step; blocks without any go no further."""
@@ -49,7 +49,7 @@ class Flagged(beam.PTransform):
 
 
 class _Decide(beam.DoFn):
-    """Compiles the rules once a worker."""
+    """Compile the rules once per worker."""
 
     def __init__(
         self,

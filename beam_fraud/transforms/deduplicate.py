@@ -1,4 +1,4 @@
-"""Repeated transaction ids are counted and left out."""
+"""Drop and count transactions with repeated ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.source import read_segment
 from beam_fraud.transforms.counters import ROWS_DUPLICATE, count
 
-#: Source to the sorted positions of its repeated rows.
+#: Type: source to the sorted positions of its repeated rows.
 Repeated = dict[str, npt.NDArray[np.int64]]
 
 _SHARDS = 16
@@ -28,19 +28,19 @@ _SHARDS = 16
 
 @dataclass
 class Deduplicate(beam.PTransform):
-    """Leaves out transactions whose id an earlier row has.
+    """Drop transactions whose id an earlier row has.
 
-    A file that one worker reads from start to end remembers its ids as it goes. For the other
-    files, `repeated` says which rows those are.
+    A worker that reads a whole file remembers its ids. For other files, `repeated` lists the rows
+    to drop.
     """
 
-    #: What `FindRepeated` found; None if every file is read from start to end.
+    #: Output of `FindRepeated`; None if each file is read by one worker.
     repeated: beam.PCollection[Repeated] | None = None
 
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
-        """One step, with a side input where there is something to know beforehand."""
+        """Filter rows, with a side input for files that are split."""
         beforehand = None if self.repeated is None else beam.pvalue.AsSingleton(self.repeated)
         return transactions | beam.ParDo(_Deduplicate(), beforehand).with_output_types(
             pa.RecordBatch
@@ -65,34 +65,34 @@ class _Deduplicate(beam.DoFn):
         yield batch
 
     def _follow(self, origin: Origin) -> None:
-        """Forget the ids of the last file when another starts."""
+        """Forget the ids of the last file when another begins."""
         if origin.block == 0:
             self._seen = SeenIds()
         elif self._origin is None or (origin.source, origin.block - 1) != (
             self._origin.source,
             self._origin.block,
         ):
-            # Never on a runner that fuses the step with the reading, as all of Beam's do.
+            # Unreachable on a runner that fuses the step with the reading, as all of Beam's do.
             raise RuntimeError(f"blocks of {origin.source} came out of order")
         self._origin = origin
 
 
 @dataclass
 class FindRepeated(beam.PTransform):
-    """Segments to one dictionary: every source among them to its repeated rows.
+    """Convert segments to one dictionary: each source to its repeated rows.
 
-    Reads what it looks at a second time, and shuffles 24 bytes a row.
+    It reads the files a second time, and shuffles 24 bytes per row.
     """
 
-    #: The files that the segments are of, in the order in which the first position wins.
+    #: The files of the segments, in the order in which the first position wins.
     files: tuple[InputFile, ...]
-    #: What they hold.
+    #: Their schema.
     schema: Schema
-    #: Whether an id may occur once in all files together, or once in each.
+    #: Whether an id must be unique over all files, or within each.
     across_files: bool
     #: Rows of a block.
     block_rows: int
-    #: The same for all workers of a run, another for each run.
+    #: Key of the id hashes, one per run.
     hashing: IdHash = field(default_factory=IdHash.random)
 
     def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[Repeated]:
@@ -147,7 +147,7 @@ def _compare(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
     hashes = np.concatenate([rows[1:] for _, rows in parts], axis=1).view(np.uint64)
     places = repeated(hashes, numbers, positions)
     for number in np.unique(numbers):
-        # Also where nothing is repeated: the file was looked at.
+        # Emit files without repeats too, as a sign that they were checked.
         yield int(number), positions[places[numbers[places] == number]].tobytes()
 
 

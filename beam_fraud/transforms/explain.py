@@ -1,4 +1,4 @@
-"""Flagged rows get their reasons."""
+"""Add reasons to flagged rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from beam_fraud.models.predict import libraries_loaded, use_one_thread
 
 @dataclass
 class Explain(beam.PTransform):
-    """Scored rows with their features to scored rows (`stages.SCORED`) with reasons.
+    """Add reasons to scored rows (`stages.SCORED`) and drop their features.
 
-    The features (`features.block`) are dropped. Blocks without a flagged row cost nothing else.
+    Blocks without a flagged row only lose their features (`features.block`).
     """
 
-    #: The model that gave the scores.
+    #: The bundle that scored.
     bundle: Bundle
-    #: Reasons of a row at most; 0 for none.
+    #: Maximum of reasons per row; 0 for none.
     most: int
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
@@ -40,7 +40,7 @@ class _Explain(beam.DoFn):
     def __init__(self, bundle: Bundle, most: int) -> None:
         self._bundle = bundle
         self._most = most
-        # One a process, whatever the number of its threads.
+        # One explainer per process, shared by its threads.
         self._shared = Shared()
 
     def setup(self) -> None:

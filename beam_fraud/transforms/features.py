@@ -1,4 +1,4 @@
-"""Transactions to the blocks of numbers that a model sees."""
+"""Compute the feature blocks of a model from transactions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Featured = tuple[pa.RecordBatch, np.ndarray]
 
 @dataclass
 class Features(beam.PTransform):
-    """Transactions to pairs of transactions and features (`features.matrix`)."""
+    """Convert transactions to pairs of transactions and features (`features.matrix`)."""
 
-    #: Which features, in which order.
+    #: The features in order.
     features: FeatureSet
 
     def expand(self, transactions: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Featured]:
-        """One step; blocks of which nothing is left go no further."""
+        """Drop empty blocks."""
         return transactions | beam.FlatMap(_with_features, self.features).with_output_types(
             Featured
         )
@@ -44,9 +44,9 @@ def _with_features(transactions: pa.RecordBatch, features: FeatureSet) -> Iterat
 
 @dataclass
 class FeatureTable(beam.PTransform):
-    """Transactions to their ids and features, as columns (`features.table`)."""
+    """Convert transactions to ids and features, as columns (`features.table`)."""
 
-    #: Which features, in which order.
+    #: The features in order.
     features: FeatureSet
 
     def expand(
@@ -63,9 +63,9 @@ def _table(transactions: pa.RecordBatch, features: FeatureSet) -> Iterator[pa.Re
 
 
 class Computed(NamedTuple):
-    """What `ComputeFeatures` gives; every record is in one of the two."""
+    """Outputs of `ComputeFeatures`; every record is in one of the two."""
 
-    #: `transaction_id` and a column for each feature.
+    #: Rows of `transaction_id` and a column per feature.
     features: beam.PCollection[Any]
     #: Rows of `stages.DEAD_LETTER`.
     dead_letters: beam.PCollection[Any]
@@ -73,17 +73,17 @@ class Computed(NamedTuple):
 
 @dataclass
 class ComputeFeatures(beam.PTransform):
-    """Records of any pipeline to their features, those of `beam-fraud features`, and dead letters.
+    """Compute the features of any pipeline's records, as `beam-fraud features` does.
 
-    Takes what `ParseTransactions` takes. Velocity features need all rows of a key, so a bounded
-    collection in the global window.
+    Accepts the records of `ParseTransactions`. Velocity features need all rows of a key, so a
+    bounded collection in the global window.
     """
 
     #: A schema, the name of a preset or a TOML file.
     schema: Schema | str | Path
     #: Paths, directories or globs of earlier transactions, which fill windows.
     history: Sequence[str | Path] = ()
-    #: What both results hold: `rows` or `batches`.
+    #: Form of both outputs: `rows` or `batches`.
     output: Output = "rows"
 
     def expand(self, records: beam.PCollection[Record]) -> Computed:

@@ -1,4 +1,4 @@
-"""Features to scores."""
+"""Score features by a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Block = npt.NDArray[np.float64]
 
 
 class BundleModelHandler(SklearnModelHandlerNumpy):
-    """Beam's scikit-learn handler over blocks of rows, whose model file is checked first.
+    """Beam's scikit-learn handler for blocks of rows, which checks the model file first.
+
+    One prediction serves the rows of several blocks.
 
     An example is a block: float64[n, features]. Its inference is float64[n], the scores.
     """
@@ -37,10 +39,10 @@ class BundleModelHandler(SklearnModelHandlerNumpy):
         self._bundle = bundle
 
     def load_model(self) -> Any:
-        """Open the model if it is the very file that the launcher checked.
+        """Open the model after checking that it is the file that the launcher checked.
 
         Raises:
-          FraudError: the file has changed since.
+          FraudError: the file has changed.
         """
         model = shared_model(self._bundle)
         libraries_loaded()
@@ -72,18 +74,18 @@ _Predicted = tuple[pa.RecordBatch, PredictionResult]
 
 @dataclass
 class Infer(beam.PTransform):
-    """Pairs of transactions and features to the same and their scores.
+    """Add scores to pairs of transactions and features.
 
     The key of RunInference is the record batch, the example its feature block.
     """
 
     #: The model.
     bundle: Bundle
-    #: Blocks that are predicted at once, at most.
+    #: Maximum of blocks per prediction.
     max_blocks: int = 1
 
     def expand(self, featured: beam.PCollection[Featured]) -> beam.PCollection[Scored]:
-        """RunInference, and its results as columns before any shuffle."""
+        """Run RunInference, and convert its results to columns before any shuffle."""
         return (
             featured
             | RunInference(
@@ -95,7 +97,7 @@ class Infer(beam.PTransform):
 
 class _ByBatch(KeyedModelHandler):
     def get_num_bytes(self, batch: Sequence[Featured]) -> int:
-        """Bytes in memory; Beam would pickle every key to learn its size."""
+        """Return the bytes in memory; Beam would pickle every key to learn its size."""
         return sum(transactions.nbytes + block.nbytes for transactions, block in batch)
 
 

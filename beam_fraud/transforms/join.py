@@ -1,4 +1,4 @@
-"""Pieces that shards have made of batches, joined again within a bundle."""
+"""Join the pieces of batches within a bundle."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from beam_fraud.decisions.rules.muted import muted_in, with_muted, without_muted
 
 
 def join(pieces: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One batch of all pieces of a schema, in the order of the pieces.
+    """Yield one batch of the pieces of each schema, in their order.
 
     Args:
-      pieces: of any schemas; those that differ in what was muted only are joined, and the whole
-        says what was muted in any of them.
+      pieces: batches of any schemas; pieces that differ only in muted rules are joined, and the
+        result names all muted rules.
 
     Yields:
-      A batch for each schema, in the order in which they came first.
+      A batch per schema, in order of first appearance.
     """
     by_schema: dict[bytes, list[pa.RecordBatch]] = {}
     for piece in pieces:
@@ -36,15 +36,15 @@ def join(pieces: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield with_muted(whole, muted)
 
 
-#: Rows of which a joined batch has no more than one piece more.
+#: Rows of a joined batch, up to one piece more.
 _ROWS = 10_000
 
 
 class Join(beam.PTransform):
-    """Fewer and larger batches: what comes in a bundle goes on at its end, or when it is much.
+    """Join small batches: emit at the end of a bundle, or when there are enough rows.
 
-    Without it each step that divides batches would leave smaller ones to the next, and what a
-    batch costs, however small, would decide how fast the stream is.
+    Without it, each step that divides batches would pass smaller ones on, and the fixed cost per
+    batch would limit the speed of the stream.
     """
 
     def expand(self, pieces: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:

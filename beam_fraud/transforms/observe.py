@@ -1,4 +1,4 @@
-"""What passes, told to whoever watches a stream."""
+"""Report the progress of a stream."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from beam_fraud.sources.raw import origin_of
 
 @dataclass
 class ObserveScored(beam.PTransform):
-    """Scored rows (`stages.SCORED`, the origin in the metadata) as they are; times their way here.
+    """Measure the latency of scored rows (`stages.SCORED`); pass them on unchanged.
 
-    In the process of a worker that runs this step, every counter of the graph shows live. All
-    rows of a batch count as having taken as long as the oldest.
+    Counters of the graph appear live in the worker process that runs this step. All rows of a batch
+    count with the latency of the oldest.
     """
 
-    #: Where the worker's file goes (`monitoring.board`).
+    #: Directory of the worker's status file (`monitoring.board`).
     directory: str
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
@@ -44,7 +44,7 @@ class _ObserveScored(beam.DoFn):
         yield scored
 
     def finish_bundle(self) -> None:
-        # Bundles end also when nothing comes.
+        # Bundles end even without input.
         for source, (next_offset, high) in lags().items():
             self._recorder.position(source, next_offset, high)
         self._recorder.flush()

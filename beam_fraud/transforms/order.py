@@ -1,4 +1,4 @@
-"""Transactions to ordered ones: each row says where it stood in all the files."""
+"""Number transactions by their place in all files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from beam_fraud.transforms.shuffle.order import ORDER, file_of, order_of
 
 @dataclass
 class Order(beam.PTransform):
-    """Adds `shuffle.order.ORDER` to transactions, in the place of their positions."""
+    """Replace the positions of transactions by `shuffle.order.ORDER`."""
 
     #: Names of the files in their order.
     names: Sequence[str]
-    #: Number of the first of them.
+    #: Number of the first file.
     first: int = 0
-    #: Under which name their earliest event time is counted.
+    #: Name of the counter of their earliest event time.
     earliest: str = EARLIEST_ROW
 
     def expand(
@@ -37,11 +37,11 @@ class Order(beam.PTransform):
 
 @dataclass
 class FromFile(beam.PTransform):
-    """Leaves out ordered transactions of earlier files, and the order."""
+    """Drop transactions of earlier files, and the order column."""
 
-    #: Number of the first file whose rows stay.
+    #: Number of the first file to keep.
     first: int
-    #: Where progress is told, or None.
+    #: Directory of progress files, or None.
     progress: str | None = None
 
     def expand(

@@ -1,4 +1,4 @@
-"""Raw batches to columns."""
+"""Parse and validate raw batches."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from beam_fraud.transforms.records import (
 
 @dataclass
 class Parse(beam.PTransform):
-    """Raw batches to parsed ones (`records.parse`); batches of labels stay as they are."""
+    """Parse raw batches (`records.parse`); pass batches of labels on."""
 
-    #: Which columns are wanted.
+    #: The schema, which names the columns.
     schema: Schema
-    #: What is made of labels.
+    #: Treatment of labels.
     labels: Labels
 
     def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
@@ -51,7 +51,7 @@ def _parse(raw: pa.RecordBatch, schema: Schema, labels: Labels) -> pa.RecordBatc
 
 
 _LOG = logging.getLogger(__name__)
-#: Microseconds that clocks may differ by and nobody wonders.
+#: Microseconds of clock difference without a warning.
 _SKEW = 60_000_000
 #: Tag of the dead letters.
 DEAD = "dead_letters"
@@ -61,20 +61,20 @@ VALID = "transactions"
 
 @dataclass
 class Validate(beam.PTransform):
-    """Parsed batches to transactions and, under the tag `DEAD`, dead letters.
+    """Divide parsed batches into transactions and, under the tag `DEAD`, dead letters.
 
-    Batches of labels, which come as they were read, become labels and dead letters as well.
+    Raw batches of labels become labels and dead letters.
     """
 
-    #: What rows should be.
+    #: The schema of the rows.
     schema: Schema
-    #: What is made of labels.
+    #: Treatment of labels.
     labels: Labels
-    #: How much later than its arrival an event may be (microseconds); None for any time.
+    #: Microseconds that an event may be ahead of its arrival; None for no limit.
     ahead: int | None = None
 
     def expand(self, parsed: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
-        """One step with two outputs."""
+        """Emit two outputs."""
         step = beam.ParDo(_Validate(self.schema, self.labels, self.ahead))
         typed = step.with_output_types(pa.RecordBatch)
         return parsed | typed.with_outputs(DEAD, main=VALID)
@@ -85,7 +85,7 @@ class _Validate(beam.DoFn):
         self._schema = schema
         self._labels = labels
         self._ahead = ahead
-        #: Whether rows ahead of their arrival were told of.
+        #: Whether the warning about rows ahead of their arrival was logged.
         self._told = False
 
     def process(
@@ -112,7 +112,7 @@ class _Validate(beam.DoFn):
         yield valid
 
     def _tell_of_rows_ahead(self, parsed: pa.RecordBatch, checked: Arrived) -> None:
-        """Count transactions that are ahead; warn once, of dead ones too."""
+        """Count transactions that are ahead; warn once, dead ones included."""
         if checked.ahead is None or not (early := checked.ahead > _SKEW).any():
             return
         scored = early & ~checked.faulty
@@ -136,7 +136,7 @@ class _Validate(beam.DoFn):
 
 @dataclass
 class OnlyLabels(beam.PTransform):
-    """Leaves transactions out."""
+    """Drop transactions."""
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
@@ -145,7 +145,7 @@ class OnlyLabels(beam.PTransform):
 
 @dataclass
 class OnlyTransactions(beam.PTransform):
-    """Leaves labels out."""
+    """Drop labels."""
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
@@ -153,7 +153,7 @@ class OnlyTransactions(beam.PTransform):
 
 
 class Parsed(NamedTuple):
-    """What `ParseTransactions` gives; every record is in one of the two."""
+    """Outputs of `ParseTransactions`; every record is in one of the two."""
 
     #: Rows of `Schema.transactions`.
     transactions: beam.PCollection[Any]
@@ -163,18 +163,18 @@ class Parsed(NamedTuple):
 
 @dataclass
 class ParseTransactions(beam.PTransform):
-    """Records of any pipeline to validated transactions, and dead letters.
+    """Convert any pipeline's records to validated transactions and dead letters.
 
-    Takes dicts, `beam.Row` and other named tuples, JSON objects as text, and `pyarrow.RecordBatch`.
-    A record that is no transaction costs only itself. A schema without a column for
-    `transaction_id` reads it from the field of that name: records have no positions to make it of.
+    Accepts dicts, `beam.Row` and other named tuples, JSON objects as text, and
+    `pyarrow.RecordBatch`. An invalid record costs only itself. A schema without a column for
+    `transaction_id` reads the field of that name: records have no positions to derive an id from.
     """
 
     #: A schema, the name of a preset or a TOML file.
     schema: Schema | str | Path
-    #: Whether labels are `ignored`, read where they are `known`, or `required`.
+    #: Whether labels are `ignored`, optional (`known`), or `required`.
     labels: Labels = "ignored"
-    #: What both results hold: `rows` or `batches`.
+    #: Form of both outputs: `rows` or `batches`.
     output: Output = "rows"
 
     def expand(self, records: beam.PCollection[Record]) -> Parsed:
@@ -191,15 +191,15 @@ class ParseTransactions(beam.PTransform):
 
 @dataclass
 class ParseRecords(beam.PTransform):
-    """Records of any pipeline to batches of transactions and of dead letters."""
+    """Convert any pipeline's records to batches of transactions and of dead letters."""
 
-    #: What records should be; it gives a column for `transaction_id`.
+    #: The schema of the records, with a column for `transaction_id`.
     schema: Schema
-    #: What is made of labels.
+    #: Treatment of labels.
     labels: Labels
 
     def expand(self, records: beam.PCollection[Record]) -> Parsed:
-        """Gather, parse, validate; positions and origin end here."""
+        """Gather, parse, validate; drop positions and origin."""
         checked = (
             records
             | "Records" >> GatherRecords(self.schema, self.labels)

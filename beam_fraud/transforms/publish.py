@@ -1,4 +1,4 @@
-"""The last step of a run whose outputs are at a URL."""
+"""Publish outputs at a URL as the last step of a run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import apache_beam as beam
 
 from beam_fraud.storage.batch_outputs import RunOutputs
 
-#: A branch, and the name of a file of it.
+#: Type: a branch and the name of one of its files.
 _Part = tuple[str, str]
 
 
 @dataclass
 class Publish(beam.PTransform):
-    """Names of parts, by branch, to parts that can be seen; once nothing else is left to do."""
+    """Publish parts, named by branch, after all other work."""
 
-    #: Where the run writes.
+    #: Outputs of the run.
     outputs: RunOutputs
-    #: What has to be done before, beside the parts.
+    #: Collections to wait for, beside the parts.
     after: Sequence[beam.PCollection] = ()
 
     def expand(self, parts: Mapping[str, beam.PCollection[str]]) -> beam.PCollection[None]:
-        """One step of one worker, whose side input makes it wait."""
+        """Wait by a side input, and publish in one worker."""
         written = [
             names | f"Of {branch}" >> beam.Map(_named, branch).with_output_types(_Part)
             for branch, names in parts.items()

@@ -1,4 +1,4 @@
-"""Files to raw batches."""
+"""Read files to raw batches."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from beam_fraud.transforms.counters import HISTORY_ROWS, HISTORY_ROWS_LEFT_OUT, 
 
 @dataclass
 class SplitFiles(beam.PTransform):
-    """Files to the segments that workers read; nothing after it is fused with it."""
+    """Split files into segments for workers, and prevent fusion."""
 
-    #: Files, the largest first, so that workers get about equal shares.
+    #: Files, the largest first, for about equal shares per worker.
     files: Sequence[InputFile]
-    #: Bytes of a segment, or None for a segment a file.
+    #: Bytes of a segment; None for one segment per file.
     bytes_each: int | None
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[Segment]:
-        """Split in the graph: finding records in text means reading it."""
+        """Split in the graph, because finding records in text requires reading it."""
         return (
             root
             | "Files" >> beam.Create(list(self.files), reshuffle=False)
@@ -37,15 +37,15 @@ class SplitFiles(beam.PTransform):
 
 @dataclass
 class ReadSegments(beam.PTransform):
-    """Segments to raw batches (`sources.raw`)."""
+    """Read segments to raw batches (`sources.raw`)."""
 
-    #: What the files hold.
+    #: The schema of the files.
     schema: Schema
-    #: What is made of labels.
+    #: Treatment of labels.
     labels: Labels
-    #: Rows of a batch at most.
+    #: Maximum of rows per batch.
     block_rows: int
-    #: Where progress is told, or None.
+    #: Directory of progress files, or None.
     progress: str | None = None
 
     def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[pa.RecordBatch]:
@@ -82,19 +82,19 @@ _BLOCK_ROWS = 50_000
 
 @dataclass
 class ReadHistory(beam.PTransform):
-    """Files to their transactions; what is none is counted and left out."""
+    """Read the transactions of history files; count and drop invalid records."""
 
     #: Files of earlier transactions.
     files: tuple[InputFile, ...]
-    #: What they hold.
+    #: Their schema.
     schema: Schema
-    #: What is made of their labels.
+    #: Treatment of their labels.
     labels: Labels
-    #: Rows of a batch at most.
+    #: Maximum of rows per batch.
     block_rows: int
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
-        """Return a file is read by one worker from start to end."""
+        """Read each file by one worker from start to end."""
         return (
             root
             | "Files" >> beam.Create(list(self.files), reshuffle=False)
@@ -109,13 +109,14 @@ class ReadHistory(beam.PTransform):
 def earlier_transactions(
     files: Sequence[InputFile], schema: Schema, labels: Labels, *, count_left_out: bool
 ) -> Iterator[pa.RecordBatch]:
-    """The transactions of files, one file after the other; whoever makes use of them counts them.
+    """Yield the transactions of files in order, uncounted.
 
     Args:
       files: of earlier transactions.
-      schema: what they hold.
-      labels: what is made of their labels.
-      count_left_out: whether to count what is none: once, however many shards read the files.
+      schema: their schema.
+      labels: treatment of their labels.
+      count_left_out: whether to count invalid records, which one of the shards that read the files
+        must do.
     """
     for block in read_transactions(files, schema, labels=labels, block_rows=_BLOCK_ROWS):
         if count_left_out:

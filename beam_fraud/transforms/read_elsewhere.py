@@ -1,4 +1,4 @@
-"""Beam's reading of an unbounded source, as runners need it that spread it over workers."""
+"""Read an unbounded source on runners that spread it over workers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from apache_beam.io import unbounded_source
 from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 
-#: What Beam's step asks for; a step says so in its signature.
+#: Parameters of Beam's step, which a step declares in its signature.
 _TRACKER = beam.DoFn.RestrictionParam(unbounded_source._PROVIDER)
-#: A source that gives nothing is asked again after this part of the time for which it has given
-#: nothing, and at the latest after so many seconds.
+#: Poll an idle source again after this share of its idle time, and at the latest after so many
+#: seconds.
 _PAUSE_SHARE, _LONGEST_PAUSE = 0.1, 1.0
-#: More sub-sources than any stream has.
+#: An upper limit of sub-sources.
 _ALL = 1_000
 _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
 
@@ -28,31 +28,31 @@ _WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_
 class ReadElsewhere(beam.PTransform):
     """`ReadFromUnboundedSource`, under the same names, with four differences.
 
-    Each sub-source is an element of its own: Flink gives all that comes of one element to one
-    worker, however many there are.
+    Each sub-source is its own element: Flink gives all output of one element to one worker,
+    whatever the number of workers.
 
-    It seldom asks to hear of a bundle's end. A worker sets the steps of a bundle aside until the
-    runner says that it is kept for good, and makes new ones for the next bundle. Flink says so when
-    a checkpoint is complete, and without checkpoints never: asked each time, every bundle would
-    open the model and find its place in the source anew, and memory would grow for ever. Prism says
-    so right after each bundle of a step that may ask, and then a worker fails that has not asked.
+    It seldom asks for bundle finalization. A worker sets the steps of a bundle aside until the
+    runner finalizes it, and creates new ones for the next bundle. Flink finalizes bundles when a
+    checkpoint is complete, and never without checkpoints: if each bundle asked, each would open the
+    model and seek in the source again, and memory would grow without end. Prism finalizes right
+    after each bundle of a step that may ask, and then a worker fails that has not asked.
 
     Its steps share their readers. Beam keeps the reader of a bundle in the step, for the next
-    bundle. A step that is set aside would keep it, with its connection and what it has fetched, and
-    the next step would open another.
+    bundle. A step that is set aside would keep the reader, its connection and its buffered records,
+    and the next step would open another.
 
-    The longer a source has given nothing, the longer it is left alone: each look is a bundle, which
-    costs a runner the same whether anything came or not.
+    The longer a source is idle, the longer the pause: each poll is a bundle, which costs a runner
+    the same with and without records.
     """
 
-    #: Has raw batches as its elements; its sub-sources are not split again.
+    #: Source of raw batches; its sub-sources are not split again.
     source: UnboundedSource
-    #: Seconds until a source without data is asked again, at the earliest.
+    #: Minimum seconds until an idle source is polled again.
     poll_interval: float
     #: Seconds after which a bundle ends.
     max_read_seconds: float
-    #: Seconds that at least pass between two bundles of which the source hears
-    #: (`CheckpointMark.finalize_checkpoint`); infinite if it never does, 0 if all bundles ask.
+    #: Minimum seconds between two bundles whose finalization the source hears of
+    #: (`CheckpointMark.finalize_checkpoint`); infinite for never, 0 if all bundles ask.
     finalize_seconds: float
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
@@ -70,7 +70,7 @@ class ReadElsewhere(beam.PTransform):
 
 
 def pause(poll_interval: float, idle: float) -> float:
-    """Seconds until a source is asked again that has given nothing for so many.
+    """Return the seconds until a source is polled that was idle for `idle` seconds.
 
     >>> [pause(0.05, idle) for idle in (0, 0.3, 2, 30)]
     [0.05, 0.05, 0.2, 1.0]
@@ -79,15 +79,16 @@ def pause(poll_interval: float, idle: float) -> float:
 
 
 class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
-    #: When a source of this process has given anything last, or was first asked: steps come and go.
+    #: When each source of this process last emitted a record, or was first polled: steps come and
+    #: go.
     gave: ClassVar[float | None] = None
-    #: Readers between two bundles, of all steps of this process, and how many steps there are.
+    #: Readers between two bundles, for all steps of this process, and the number of steps.
     readers: ClassVar[unbounded_source._ReaderCache] = unbounded_source._ReaderCache(max_size=_ALL)
     steps: ClassVar[int] = 0
     lock: ClassVar[Lock] = Lock()
     finalize_seconds: float
     poll_interval: float
-    #: When the next may be asked for; the first only after a while, so that never is never.
+    #: Time of the next request; the first only after a while, so that infinity means never.
     _next: float
 
     def setup(self) -> None:
@@ -129,12 +130,12 @@ class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
 
 
 def _nothing() -> None:
-    """What a bundle asks for that has given nothing."""
+    """Finalizer of a bundle without records."""
 
 
 @dataclass(frozen=True)
 class _Seldom:
-    """Stands for the finalizer of a bundle."""
+    """Replace the finalizer of a bundle by one that seldom asks."""
 
     step: _RarelyFinalized
     bundle: Any

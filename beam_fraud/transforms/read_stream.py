@@ -1,4 +1,4 @@
-"""An unbounded source to raw batches."""
+"""Read an unbounded source to raw batches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from beam_fraud.transforms.read_elsewhere import ReadElsewhere
 
 @dataclass
 class ReadStream(beam.PTransform):
-    """The raw batches of a source (`sources.raw`), counted by what they are."""
+    """Read the raw batches of a source (`sources.raw`) and count their records by type."""
 
-    #: Has raw batches as its elements.
+    #: Source of raw batches.
     source: UnboundedSource
-    #: Where the worker's file goes that shows a stream while it runs (`monitoring.board`).
+    #: Directory of the worker's status file (`monitoring.board`).
     live: str
-    #: Seconds that at least pass between two bundles after which the source is told that what it
-    #: gave is kept (`ReadElsewhere`); None on this machine, where it is told after each.
+    #: Minimum seconds between two acknowledgements to the source (`ReadElsewhere`); None on this
+    #: machine, which acknowledges each bundle.
     finalize_seconds: float | None = None
-    #: Seconds until a source without data is asked again.
+    #: Seconds until an idle source is polled again.
     poll_interval: float = 0.05
-    #: Seconds after which a bundle ends, and what came of it is committed.
+    #: Seconds after which a bundle ends and its results are committed.
     max_read_seconds: float = 0.2
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[pa.RecordBatch]:
@@ -56,7 +56,7 @@ class _CountRows(beam.DoFn):
         self._live = live
 
     def setup(self) -> None:
-        # The first step to count has it opened, or its rows would be missing.
+        # The first counting step opens the board, or its rows would be missing.
         self._recorder = recorder(self._live)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -65,5 +65,6 @@ class _CountRows(beam.DoFn):
         yield batch
 
     def finish_bundle(self) -> None:
-        # A source has bundles also when nothing comes, and so shows the last of what others count.
+        # A source has bundles even without records, and so publishes the last counts of other
+        # steps.
         self._recorder.flush()

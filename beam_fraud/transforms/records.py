@@ -1,7 +1,7 @@
-"""Records as pipelines of others hold them, to record batches and back."""
+"""Convert records of any pipeline to record batches and back."""
 
-# Beam reads the annotations of named tuples as types, so they are not postponed here, and it knows
-# `Optional` alone for what may be absent.
+# Beam reads the annotations of named tuples as types, so they are not postponed here, and it
+# accepts only `Optional` for nullable fields.
 # ruff: noqa: UP045
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,19 +24,20 @@ from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.sources.table import check_table, read_table
 from beam_fraud.transforms.counters import ROWS_IN, count
 
-#: A dict, a `beam.Row` or other named tuple, a JSON object as text, or a `pyarrow.RecordBatch`.
+#: Type: a dict, a `beam.Row` or other named tuple, a JSON object as text, or a
+#: `pyarrow.RecordBatch`.
 Record: TypeAlias = Any
-#: What elements of the result are: a row each, or record batches.
+#: Type: form of an output, rows or record batches.
 Output: TypeAlias = Literal["rows", "batches"]
 
-#: Rows that are gathered into a batch, unless the bundle ends before.
+#: Rows per gathered batch, unless the bundle ends before.
 _BATCH_ROWS = 10_000
-#: Name of the source that dead letters show.
+#: Source name in dead letters.
 SOURCE_NAME = "records"
 
 
 class Reason(NamedTuple):
-    """Why a row is flagged: a feature, its value and what it added to the score."""
+    """A reason: a feature, its value and its contribution to the score."""
 
     feature: str
     value: Optional[float]
@@ -62,7 +63,7 @@ class ScoredTransaction(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A record that is no transaction, with the columns of `stages.DEAD_LETTER`."""
+    """An invalid record, with the columns of `stages.DEAD_LETTER`."""
 
     source: str
     position: int
@@ -76,10 +77,10 @@ for _type in (Reason, ScoredTransaction, DeadLetter):
 
 
 def check_output(output: str) -> None:
-    """Check that `output` is one of those that there are.
+    """Check the value of `output`.
 
     Raises:
-      UsageError: it is not.
+      UsageError: it is unknown.
     """
     if output not in ("rows", "batches"):
         raise UsageError(f"output={output!r}: must be 'rows' or 'batches'")
@@ -87,15 +88,15 @@ def check_output(output: str) -> None:
 
 @dataclass
 class GatherRecords(beam.PTransform):
-    """Records to raw batches (`sources.raw`)."""
+    """Gather records to raw batches (`sources.raw`)."""
 
-    #: Which columns are read.
+    #: The schema, which names the columns.
     schema: Schema
-    #: What is made of labels.
+    #: Treatment of labels.
     labels: Labels
 
     def expand(self, records: beam.PCollection[Record]) -> beam.PCollection[pa.RecordBatch]:
-        """Batch, then convert; batches that come are converted one by one."""
+        """Batch and convert rows; convert incoming batches one by one."""
         convert = beam.FlatMap(_raw_batches, self.schema, self.labels)
         return (
             records
@@ -106,7 +107,7 @@ class GatherRecords(beam.PTransform):
 
 @dataclass
 class GatherScored(beam.PTransform):
-    """Scored rows, dicts or batches to batches of `stages.SCORED`."""
+    """Gather scored rows, dicts or batches to batches of `stages.SCORED`."""
 
     def expand(self, scored: beam.PCollection[Record]) -> beam.PCollection[pa.RecordBatch]:
         """Batch, then convert."""
@@ -116,13 +117,13 @@ class GatherScored(beam.PTransform):
 
 @dataclass
 class AsOutput(beam.PTransform):
-    """Record batches as they are, or as rows."""
+    """Emit record batches unchanged or as rows."""
 
-    #: Which of the two.
+    #: Form of the output.
     output: Output
     #: Type of a row.
     row: Any
-    #: Makes the rows of a batch.
+    #: Function that yields the rows of a batch.
     rows_of: Callable[[pa.RecordBatch], Iterable[Any]]
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Any]:
@@ -133,23 +134,23 @@ class AsOutput(beam.PTransform):
 
 
 def scored_as(output: Output) -> AsOutput:
-    """Batches of `stages.SCORED` as they are asked for."""
+    """Return the output step for batches of `stages.SCORED`."""
     return AsOutput(output, ScoredTransaction, scored_rows)
 
 
 def dead_letters_as(output: Output) -> AsOutput:
-    """Batches of `stages.DEAD_LETTER` as they are asked for."""
+    """Return the output step for batches of `stages.DEAD_LETTER`."""
     return AsOutput(output, DeadLetter, dead_letter_rows)
 
 
 def table_as(output: Output, table: pa.Schema) -> AsOutput:
-    """Batches of any schema of strings, numbers and times as they are asked for."""
+    """Return the output step for batches of strings, numbers and times."""
     fields = [(field.name, _python_type(field)) for field in table]
     return AsOutput(output, RowTypeConstraint.from_fields(fields), table_rows)
 
 
 def scored_rows(batch: pa.RecordBatch) -> Iterator[ScoredTransaction]:
-    """Yield the rows of `stages.SCORED`; lists that are null are empty."""
+    """Yield the rows of `stages.SCORED`; null lists become empty."""
     for row in _plain_rows(batch):
         row["rules"] = row["rules"] or []
         row["reasons"] = [Reason(**reason) for reason in row["reasons"] or []]
@@ -169,7 +170,7 @@ def table_rows(batch: pa.RecordBatch) -> Iterator[beam.Row]:
 
 
 def _plain_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Yield the rows as dicts with Beam's own kind of time."""
+    """Yield the rows as dicts with Beam timestamps."""
     times = {
         field.name: batch.column(field.name).cast(pa.int64()).to_pylist()
         for field in batch.schema
@@ -225,7 +226,7 @@ def _raw_batches(
 
 
 def _payload(record: Record) -> bytes:
-    """Return a record as the JSON object that it is for everything after."""
+    """Encode a record as a JSON object, the form of all later steps."""
     if isinstance(record, bytes):
         return record
     if isinstance(record, str):
@@ -233,7 +234,7 @@ def _payload(record: Record) -> bytes:
     try:
         return msgspec.json.encode(as_dict(record), enc_hook=_spelled)
     except (UnicodeError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        # No JSON, so a dead letter that shows the record.
+        # Not JSON: it becomes a dead letter that shows the record.
         return f"{error}: {record!r}".encode("utf-8", "backslashreplace")
 
 
@@ -241,7 +242,7 @@ def as_dict(record: Record) -> dict[str, Any]:
     """Return the fields of a record.
 
     Raises:
-      FraudError: it has none.
+      FraudError: it has no fields.
     """
     if isinstance(record, Mapping):
         return dict(record)
@@ -256,7 +257,7 @@ def as_dict(record: Record) -> dict[str, Any]:
 
 
 def _spelled(value: Any) -> Any:
-    """What JSON has no form for: times of Beam, values of NumPy and pandas, anything as text."""
+    """Convert values that JSON lacks: Beam's times, NumPy's and pandas' values, others as text."""
     if isinstance(value, Timestamp):
         return value.to_utc_datetime(has_tz=True)
     if pd.api.types.is_scalar(value) and pd.isna(value):

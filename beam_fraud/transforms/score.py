@@ -1,4 +1,4 @@
-"""Scoring as one step of anybody's pipeline."""
+"""Score records of any pipeline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from beam_fraud.transforms.velocity import VelocityOfRecords
 
 
 class Scored(NamedTuple):
-    """What `Score` gives; every record is in one of the two."""
+    """Outputs of `Score`; every record is in one of the two."""
 
     #: `records.ScoredTransaction`, or batches of `stages.SCORED`.
     scored: beam.PCollection[Any]
@@ -39,16 +39,17 @@ class Scored(NamedTuple):
 
 @dataclass
 class Score(beam.PTransform):
-    """Records of any pipeline to scored transactions, those of `beam-fraud score`.
+    """Score any pipeline's records, as `beam-fraud score` does.
 
-    Takes dicts, `beam.Row` and other named tuples, JSON objects as text, and `pyarrow.RecordBatch`.
-    A record that is no transaction is a dead letter. Records that repeat an id are all scored.
+    Accepts dicts, `beam.Row` and other named tuples, JSON objects as text, and
+    `pyarrow.RecordBatch`. An invalid record becomes a dead letter. Records with repeated ids are
+    all scored.
 
     A model with velocity features needs all rows of a key, so a bounded collection in the global
-    window. Of rows of one key and time, that with the lower number for an id comes first.
+    window. Of rows with equal key and time, the one with the lower numeric id comes first.
 
     Raises, when it is applied:
-      UsageError: an argument cannot be meant, or the collection has no end.
+      UsageError: an argument is invalid, or the collection is unbounded.
       FraudError: the bundle, the rules or the history cannot be used.
     """
 
@@ -56,15 +57,15 @@ class Score(beam.PTransform):
     model: Bundle | str | Path
     #: A TOML file of rules that raise or lower decisions, or None.
     rules: str | Path | None = None
-    #: Reasons of a flagged row at most; 0 for none.
+    #: Maximum of reasons per flagged row; 0 for none.
     reasons: int = 5
     #: Paths, directories or globs of earlier transactions, which fill windows.
     history: Sequence[str | Path] = ()
-    #: What both results hold: `rows` or `batches`.
+    #: Form of both outputs: `rows` or `batches`.
     output: Output = "rows"
 
     def expand(self, records: beam.PCollection[Record]) -> Scored:
-        """Return the graph of `score`, between any source and any sink."""
+        """Build the graph of `score` for any source and sink."""
         check_output(self.output)
         if self.reasons < 0:
             raise UsageError(f"reasons={self.reasons}: must be 0 or more")

@@ -1,4 +1,4 @@
-"""Alerts as one step of anybody's pipeline."""
+"""Send alerts from any pipeline."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from beam_fraud.transforms.records import GatherScored, Record
 
 @dataclass
 class SendAlerts(beam.PTransform):
-    """Scored rows to alerts: queued in a database, sent once all of them are queued.
+    """Queue alerts of scored rows in a database, and send them once all are queued.
 
-    Takes scored rows, dicts or batches, and alerts of those that are flagged: one alert for each
-    transaction and channel, whatever is replayed. The collection must be bounded.
+    Accepts scored rows, dicts or batches, and alerts of the flagged ones: one alert per transaction
+    and channel; a replay adds none. The collection must be bounded.
 
     Raises, when it is applied:
-      UsageError: a URL cannot be read, or the collection has no end.
+      UsageError: a URL is invalid, or the collection is unbounded.
     """
 
-    #: URLs of the channels, as `--alert` takes them.
+    #: URLs of the channels, in the form of `--alert`.
     channels: Sequence[str]
-    #: URL of the database in which alerts wait, such as `sqlite:///alerts.db`.
+    #: URL of the outbox's database, such as `sqlite:///alerts.db`.
     outbox: str
-    #: The bundle that scored, whose time zone and thresholds alerts tell; None: UTC, and none.
+    #: The bundle that scored: alerts use its time zone and thresholds; None for UTC and no
+    #: thresholds.
     model: Bundle | str | Path | None = None
-    #: For how many seconds a channel that fails is tried again.
+    #: Seconds of retries for a failing channel.
     patience: float = PATIENCE
 
     def expand(self, scored: beam.PCollection[Record]) -> beam.PCollection[int]:
-        """Queue all, then send; the number of alerts that were sent."""
+        """Queue all, then send; emit the number of sent alerts."""
         if not scored.is_bounded:
             raise UsageError(
                 "SendAlerts: the collection has no end, and alerts are sent at its end; use "

@@ -1,4 +1,4 @@
-"""Decoded shards between two bundles of a runner that keeps their state."""
+"""Cache decoded shards between two bundles of a runner that keeps their state."""
 
 from __future__ import annotations
 
@@ -12,53 +12,55 @@ _Place = tuple[str, str, int]
 
 @dataclass
 class Opened:
-    """A shard in memory, and of which state of the runner's it knows."""
+    """A shard in memory, and the version of the runner's state that it reflects."""
 
     token: bytes
     shard: Shard
-    #: Deltas in the bag.
+    #: Number of deltas in the bag.
     bag: int = 0
-    #: Whether a timer is known to be set for it.
+    #: Whether its timer is set.
     ticking: bool = False
 
 
-#: Shards of this process by run, step and number: a runner makes a DoFn for each bundle that runs
-#: at the same time, and any of them may be given any shard.
+#: Shards of this process by run, step and number: a runner creates a DoFn per concurrent bundle,
+#: and any of them may process any shard.
 _OPENED: dict[_Place, Opened] = {}
-#: Who was the first to open a shard in this process, where a runner repeats nothing.
+#: The first to open a shard in this process, for runners that repeat nothing.
 _FIRST: dict[_Place, object] = {}
 
 
 @dataclass(frozen=True)
 class ShardsInMemory:
-    """The shards of a step that this process has in memory."""
+    """The cached shards of a step in this process."""
 
-    #: The run, by which they are told from those of another one in the same process.
+    #: The run, which separates them from another run's in the same process.
     run: str
-    #: Name under which the state is kept.
+    #: Name of the state.
     step: str
     #: Whether one process has all shards and no bundle is repeated.
     repeats_nothing: bool = False
 
     def take(self, number: int, token: bytes) -> Opened | None:
-        """Take a shard out, so that nobody else gets hold of it; None if it has to be restored.
+        """Take a shard exclusively; return None if it has to be restored.
 
-        Where nothing is repeated, only a new shard is restored.
+        On a runner that repeats nothing, only a new shard is restored.
 
         Args:
-          number: of the shard.
-          token: in the runner's state now; empty if there is none.
+          number: number of the shard.
+          token: token in the runner's state; empty if none.
 
         Raises:
-          FraudError: nothing is repeated, and another bundle has the shard or left another token.
+          FraudError: the runner repeats nothing, and another bundle has the shard or left another
+            token.
         """
         place = (self.run, self.step, number)
-        # What fails in between leaves nothing behind, nor does what outlives its runner.
+        # A failure in between leaves no shard in the cache, nor does a cache that outlives its
+        # runner.
         opened = _OPENED.pop(place, None)
         if opened is not None and opened.token == token:
             return opened
         me = object()
-        # One operation, as another thread may be here at the same time.
+        # One atomic operation, because another thread may run here.
         if self.repeats_nothing and _FIRST.setdefault(place, me) is not me:
             raise FraudError(
                 f"shard {number} of {self.step}: the runner had two bundles of it at once, which "
@@ -68,5 +70,5 @@ class ShardsInMemory:
         return None
 
     def put(self, number: int, opened: Opened) -> None:
-        """Leave a shard to the next bundle."""
+        """Return a shard for the next bundle."""
         _OPENED[self.run, self.step, number] = opened

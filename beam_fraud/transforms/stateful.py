@@ -1,4 +1,4 @@
-"""Steps that remember: where a shard's state is kept, on this machine and on a cluster."""
+"""Stateful steps: the state of shards, on this machine and on a cluster."""
 
 from __future__ import annotations
 
@@ -38,62 +38,62 @@ from beam_fraud.transforms.join import Join, join
 from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
 from beam_fraud.transforms.shuffle.spill import split
 
-#: Makes the shard of a number: a partial of a class, which travels to the workers.
+#: Type: create the shard of a number; a partial of a class, sent to the workers.
 MakeShard = Callable[[int], Shard]
-#: Divides a batch among shards: their numbers, and the rows of each.
+#: Type: divide a batch among shards: their numbers, and the rows of each.
 Divide = Callable[[pa.RecordBatch], Iterator[tuple[int, pa.RecordBatch]]]
 
-#: Deltas of a shard between two looks at whether some can be merged or dropped.
+#: Deltas of a shard between two checks whether some can be merged or dropped.
 _TIDY_EVERY = 32
-#: The same where all of what is kept has to be written anew for it.
+#: The same if a merge rewrites the whole state.
 _COMPACT_EVERY = 512
-#: Seconds between two ticks of a shard that waits for something.
+#: Seconds between two ticks of a shard that waits.
 _TICK_SECONDS = 1.0
-#: Column of the rows' places in a batch, while it is in pieces.
+#: Column of the rows' positions in a batch, while it is divided.
 _ROW = "@row"
-#: What shards want done once it is kept what they know.
+#: Tag of the actions that shards request after their state is committed.
 _AFTERWARDS = "afterwards"
 _NEWEST = struct.Struct("<q")
 
 
 @dataclass
 class Stateful(beam.PTransform):
-    """Batches through the shards of a step (`state.shard`).
+    """Process batches by the shards of a step (`state.shard`).
 
-    On this machine, `checkpoint` keeps what they know together with the source's positions; the
-    graph is one fused stage in one process there, and a bundle one transaction. Elsewhere it is
-    in the state of Beam's runner, which is slow to touch: so a shard is many keys, what is decoded
-    of it stays in memory, and a random token says whether that is still what the runner holds.
+    On this machine, `checkpoint` commits their state together with the source's positions; the
+    graph is one fused stage in one process there, and a bundle one transaction. Elsewhere the state
+    is in Beam's runner and slow to access: so a shard holds many keys, its decoded form stays in
+    memory, and a random token tells whether it still matches the runner's state.
     """
 
-    #: Makes a shard.
+    #: Creates a shard.
     make: MakeShard
-    #: Columns whose values together tell the shard of a row.
+    #: Columns whose values determine the shard of a row.
     key: tuple[str, ...]
-    #: How many shards there are.
+    #: Number of shards.
     shards: int
-    #: Name under which the state is kept: never another for the same step.
+    #: Name of the state; must never change for a step.
     step: str
-    #: Of the stream: the shard of a row depends on it.
+    #: Id hash of the stream, which determines the shard of a row.
     hashing: IdHash
-    #: The file of a stream on this machine, or None.
+    #: The checkpoint file of a stream on this machine, or None.
     checkpoint: Path | None
-    #: The run, by which shards in memory are told from those of another one in the same process.
+    #: The run, which separates shards in memory from another run's in the same process.
     run: str = ""
-    #: Whether one process has all shards and no bundle is repeated, so that a shard in memory which
-    #: is not as the runner's state has it is an error.
+    #: Whether one process has all shards and no bundle is repeated, so that a shard in memory that
+    #: differs from the runner's state is an error.
     repeats_nothing: bool = False
-    #: Whether shards hold rows back for some time.
+    #: Whether shards delay rows.
     waits: bool = False
-    #: Whether any shard may have any batch, so that batches stay whole.
+    #: Whether any shard may process any batch, so that batches stay whole.
     whole: bool = False
-    #: Shards that wait give all they have, as often as they can, once this file is there.
+    #: Once this file exists, waiting shards emit all their rows as often as they can.
     stop_file: Path | None = None
-    #: Whether shards want something done once a bundle is kept for good.
+    #: Whether shards request actions after a bundle is committed.
     afterwards: bool = False
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step here; a split by shards and the step itself elsewhere."""
+        """Add one step here; elsewhere, a split by shards and the step."""
         if self.checkpoint is not None:
             kind = _OnThisMachine if self.waits or self.shards == 1 else _Rejoining
             host = kind(self.make, self._divide, self.step, self.checkpoint)
@@ -133,14 +133,14 @@ def _of_shards(
 def _any_shard(
     batch: pa.RecordBatch, key: Sequence[str], shards: int, hashing: IdHash
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """All to one shard: the one that the first row's key says, so that it is the same again."""
+    """Assign all rows to one shard, chosen by the first row's key and so repeatable."""
     if len(batch):
         first = pa.array([repr([batch.column(name)[0].as_py() for name in key])])
         yield int(hashing.of(first)[0]) % shards if shards > 1 else 0, batch
 
 
 class _OnThisMachine(beam.DoFn):
-    """Keeps deltas in a `LocalCheckpoint`, which the source commits after each bundle."""
+    """Write deltas to a `LocalCheckpoint`, which the source commits after each bundle."""
 
     def __init__(self, make: MakeShard, divide: Divide, step: str, checkpoint: Path) -> None:
         self._make, self._divide = make, divide
@@ -150,7 +150,7 @@ class _OnThisMachine(beam.DoFn):
     def setup(self) -> None:
         self._checkpoint = LocalCheckpoint.at(self._path)
         self._open: dict[int, Shard] = {}
-        #: Of which change of what is kept a shard in memory knows.
+        #: The last change of the state that a shard in memory includes.
         self._versions: dict[int, int] = {}
         self._untidy: dict[int, int] = {}
 
@@ -193,10 +193,9 @@ class _OnThisMachine(beam.DoFn):
 
 
 class _Rejoining(_OnThisMachine):
-    """Puts what the shards make of a batch together again, in its order.
+    """Rejoin the output of the shards of a batch, in its order.
 
-    Otherwise the pieces of all steps would multiply, and arrive at the next step in an order that
-    nothing has happened in.
+    Otherwise the pieces of all steps would multiply, and reach the next step in an arbitrary order.
     """
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -208,7 +207,7 @@ class _Rejoining(_OnThisMachine):
 
 
 class _InRunner(beam.DoFn):
-    """Keeps deltas in a bag of the runner's state, each after the newest event time in it."""
+    """Keep deltas in a bag of the runner's state, each after its newest event time."""
 
     KEPT = BagStateSpec("kept", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
@@ -231,12 +230,12 @@ class _InRunner(beam.DoFn):
     def _open(
         self, number: int, kept: AccumulatingRuntimeState, token: ReadModifyWriteRuntimeState
     ) -> Iterator[Opened]:
-        """The shard as the state has it, which nobody else gets hold of meanwhile."""
-        # Random, not a counter: after a bundle that failed a counter may agree by accident.
+        """Open the shard of the current state, exclusively."""
+        # Random, not a counter: after a failed bundle, a counter may match by accident.
         now = token.read() or b""
         opened = self._shards.take(number, now)
         if opened is None:
-            # Without a token nothing was ever kept.
+            # Without a token, there was never a state.
             deltas = list(kept.read()) if now else []
             opened = Opened(now, self._make(number), len(deltas))
             restored = opened.shard.restore([delta[_NEWEST.size :] for delta in deltas])
@@ -266,7 +265,7 @@ class _InRunner(beam.DoFn):
 
 
 def _compact(shard: Shard, kept: AccumulatingRuntimeState) -> int:
-    """Put one delta in the place of all that age; how many there are then."""
+    """Replace all ageing deltas by one; return the number of deltas."""
     needed = [delta for delta in kept.read() if _newest(delta) >= shard.needed_from]
     staying = [delta for delta in needed if _newest(delta) == FOREVER]
     ageing = [delta for delta in needed if _newest(delta) != FOREVER]
@@ -276,7 +275,7 @@ def _compact(shard: Shard, kept: AccumulatingRuntimeState) -> int:
         staying.insert(0, _NEWEST.pack(max(map(_newest, ageing))) + merged)
     for delta in staying:
         kept.add(delta)
-    # What cannot be merged shall not be looked at again with every batch.
+    # Do not check unmergeable deltas again with every batch.
     return len(staying) if ageing else 0
 
 
@@ -286,7 +285,7 @@ def _newest(delta: bytes) -> int:
 
 
 class _Waiting(_InRunner):
-    """The same for shards that hold rows back: timers wake them, and tell them the end."""
+    """The same for shards that delay rows: timers wake them and signal the end."""
 
     KEPT = _InRunner.KEPT
     TOKEN = _InRunner.TOKEN
@@ -325,9 +324,9 @@ class _Waiting(_InRunner):
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
     ) -> Iterator[pa.RecordBatch]:
-        """Let a shard see what time it is, or that the stream is coming to its end.
+        """Pass the time to a shard, or the coming end of the stream.
 
-        Where the runner keeps its sources up for checkpoints, the end of time never comes.
+        On a runner that keeps its sources up for checkpoints, the end of time never comes.
         """
         ending = self._stop_file is not None and self._stop_file.exists()
         with self._open(number, kept, token) as opened:
@@ -347,14 +346,14 @@ class _Waiting(_InRunner):
         kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
     ) -> Iterator[pa.RecordBatch]:
-        """Let a shard give all it has."""
+        """Make a shard emit all its rows."""
         with self._open(number, kept, token) as opened:
             effects = opened.shard.finish()
             given = self._keep(opened, effects, kept, token)
-            # Rows may come after this on Prism: those that are stamped with the end of time, as
-            # Beam does with what a bundle leaves over. They set both timers again.
+            # On Prism, rows may follow: those stamped with the end of time, as Beam stamps a
+            # bundle's remaining output. They set both timers again.
             opened.ticking = False
-            # Who ends with its sources takes no more checkpoints.
+            # A runner that ends with its sources takes no more checkpoints.
             for action in effects.afterwards:
                 action()
         yield from given
@@ -365,9 +364,9 @@ def _afterwards(effects: Effects) -> Iterator[beam.pvalue.TaggedOutput]:
 
 
 class _Afterwards(beam.DoFn):
-    """Does what it is given when the bundle is kept for good.
+    """Run the requested actions after the bundle is committed.
 
-    A step of its own, as timers cannot ask for that.
+    A separate step, because timers cannot request finalization.
     """
 
     def process(

@@ -1,4 +1,4 @@
-"""Transactions to transactions with velocity features."""
+"""Add velocity features to transactions."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ from beam_fraud.transforms.shuffle.spill import SpilledPart, SpillWriter, split
 from beam_fraud.transforms.shuffle.velocity import velocity_of_part
 
 _LOG = logging.getLogger(__name__)
-#: Parts on this machine: one at a time is in memory, and while it is split a little of each.
+#: Parts on this machine: one at a time is in memory, and a buffer of each during the split.
 _LOCAL_PARTS = 32
-#: Parts on a cluster, whose size nobody knows here.
+#: Parts on a cluster of unknown size.
 _CLUSTER_PARTS = 256
 
 
 @dataclass
 class AddVelocity(beam.PTransform):
-    """Ordered transactions (`transforms.order`) to the same with velocity features, by key.
+    """Add velocity features, by key, to ordered transactions (`transforms.order`).
 
-    There is a pass for each key: rows of one key are brought together, then looked at. Where all
-    workers see `spill` that goes through files there, because the local runner's own shuffle holds
+    One pass per key brings the rows of each value together and computes their features. If all
+    workers see `spill`, rows go through files there, because the local runner's shuffle holds
     everything in memory; elsewhere the runner shuffles record batches.
     """
 
-    #: What to add.
+    #: Features to add.
     definitions: tuple[Velocity, ...]
-    #: Rows of a batch.
+    #: Rows per batch.
     block_rows: int
-    #: A directory that all workers see, or None.
+    #: A directory that all workers share, or None.
     spill: Path | None
-    #: The same for all workers of a run, another for each run.
+    #: Key of the hashes, one per run.
     hashing: IdHash = field(default_factory=IdHash.random)
 
     def expand(
         self, inputs: tuple[beam.PCollection[pa.RecordBatch], ...]
     ) -> beam.PCollection[pa.RecordBatch]:
-        """Split, group and compute, once a key."""
+        """Split, group and compute, once per key."""
         for key, definitions in by_key(self.definitions).items():
             label = " and ".join(key)
             parts = tuple(
@@ -87,32 +87,31 @@ class AddVelocity(beam.PTransform):
         ).with_output_types(tuple[int, SpilledPart])
 
 
-#: Orders that come of numbers stay below, those of hashes above.
+#: Orders of numeric ids stay below this bound, those of hashes above.
 _HASHED = 1 << 61
 
 
 @dataclass
 class VelocityOfRecords(beam.PTransform):
-    """Transactions of a bounded collection to the same with velocity features.
+    """Add velocity features to the transactions of a bounded collection.
 
-    Records have no positions: of transactions of one key and time, that with the lower number for
-    an id comes first; ids that are no numbers come after those, in an order of their own that is
-    the same in every run.
+    Records have no positions: of transactions with equal key and time, the one with the lower
+    numeric id comes first; other ids follow in an order that is the same in every run.
     """
 
-    #: What is computed, of which schema.
+    #: The features to compute, and their schema.
     features: FeatureSet
     #: Paths, directories or globs of earlier transactions.
     history: tuple[str, ...]
-    #: What is made of their labels.
+    #: Treatment of their labels.
     labels: Labels
-    #: Rows of a batch.
+    #: Rows per batch.
     block_rows: int = 50_000
 
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
-        """Read the history, bring the rows of each key together, leave the history out."""
+        """Read the history, group the rows of each key, drop the history."""
         schema = self.features.schema
         files = find_history(self.history, (), schema, labels=self.labels)
         if not self.features.velocity:
@@ -150,7 +149,7 @@ def _ordered_by_id(transactions: pa.RecordBatch, file: int) -> pa.RecordBatch:
     number = pc.match_substring_regex(ids, "^[0-9]{1,17}$")
     values = pc.if_else(number, ids, "0").cast(pa.int64())
     if not pc.all(number).as_py():
-        # The same in every process, as Python's own hashes are not.
+        # Equal in every process, unlike Python's own hashes.
         hashes = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
         other = (hashes >> np.uint64(4)).astype(np.int64) + _HASHED
         values = pc.if_else(number, values, pa.array(other))
@@ -165,7 +164,7 @@ def _split(
 
 @contextmanager
 def _spilling_to(directory: Path) -> Iterator[None]:
-    """Say in one line where the disk is full or gone."""
+    """Raise one line if the disk is full or unavailable."""
     try:
         yield
     except OSError as error:
@@ -176,7 +175,7 @@ def _spilling_to(directory: Path) -> Iterator[None]:
 
 
 class _Spill(beam.DoFn):
-    """Rows to files of their parts, written anew by a bundle that is done again."""
+    """Spill rows to files of their parts; a repeated bundle writes them again."""
 
     def __init__(self, key: tuple[str, ...], directory: Path, hashing: IdHash) -> None:
         self._key = key
@@ -202,7 +201,7 @@ class _Spill(beam.DoFn):
 
 
 class _OfFiles(beam.DoFn):
-    """The files of a part to its rows with features."""
+    """Compute the features of a part from its files."""
 
     def __init__(
         self, definitions: tuple[Velocity, ...], block_rows: int, scratch: Path | None
@@ -223,7 +222,7 @@ class _OfFiles(beam.DoFn):
 
 
 class _OfBatches(_OfFiles):
-    """The batches of a part to its rows with features; they wait on the worker's own disk."""
+    """Compute the features of a part from its batches, spilled to the worker's own disk."""
 
     def process(self, part: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         with (

@@ -1,4 +1,4 @@
-"""Flagged transactions to their sink, with their alerts where both go to one database."""
+"""Write flagged transactions to their sink, with alerts if both use one database."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
 from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.records import GatherScored, Record
 
-#: Flagged rows that are written together, unless the bundle ends before.
+#: Flagged rows per write, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
 
 
 @dataclass
 class WriteFlagged(beam.PTransform):
-    """Flagged rows to a sink: by its own transform, or one connection a bundle of the runner.
+    """Write flagged rows by the sink's own transform, or by one connection per bundle.
 
-    In a pipeline of one's own, `WriteFlagged("postgresql://USER@HOST/DATABASE")` after `Score`: it
-    takes scored rows, dicts or batches, makes the tables, and writes those rows that are flagged.
-    The same row twice changes nothing. The command gives the sink itself, and flagged batches.
+    In your own pipeline, apply `WriteFlagged("postgresql://USER@HOST/DATABASE")` after `Score`: it
+    accepts scored rows, dicts or batches, creates the tables and writes the flagged rows. Writes
+    are idempotent. The command passes the sink itself, and flagged batches.
 
     Raises, when it is applied:
       UsageError: the URL names no database.
     """
 
-    #: Where they go: the URL of a database, or a sink that the launcher begins and commits.
+    #: The URL of a database, or a sink that the launcher begins and commits.
     sink: FlaggedSink | str
     #: The run.
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    #: Names of channels whose alerts are queued in the same transaction, if the sink is a database.
+    #: Names of channels to queue alerts for in the same transaction, if the sink is a database.
     channels: tuple[str, ...] = ()
-    #: What these alerts tell beside their rows.
+    #: Settings that these alerts need beside their rows.
     context: AlertContext | None = None
 
     def expand(self, flagged: beam.PCollection[Record]) -> beam.PCollection[None]:
-        """One step, or the sink's own transform."""
+        """Add one step, or the sink's own transform."""
         if isinstance(self.sink, str):
             return self._to_database(flagged, self.sink)
         return flagged | self.sink.transform(self.run_id, self._connected)
@@ -73,7 +73,7 @@ def _prepare(database: str) -> bool:
 
 
 class _WriteFlagged(beam.DoFn):
-    """Writes many rows at a time: every transaction of a database waits for the disk."""
+    """Write many rows at a time: every transaction of a database waits for the disk."""
 
     def __init__(
         self,

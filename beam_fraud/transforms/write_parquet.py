@@ -1,4 +1,4 @@
-"""Record batches to a few large Parquet files."""
+"""Write record batches to a few large Parquet files."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 
 @dataclass
 class WriteParquet(beam.PTransform):
-    """Batches to `part-*.parquet` in a run's staging: one file a bundle of the runner.
+    """Write batches to `part-*.parquet` in a run's staging: one file per bundle.
 
-    A bundle that a runner does again leaves a part behind that no result names; those are removed
-    in the end.
+    A repeated bundle leaves a part that no result names; those parts are removed at the end.
     """
 
-    #: Where the run writes.
+    #: Outputs of the run.
     outputs: RunOutputs
-    #: Which branch: a key of the outputs' `branches`.
+    #: Name of the branch: a key of the outputs' `branches`.
     branch: str
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[str]:
-        """Write in the stage that made the batches; only the files' names are shuffled.
+        """Write in the stage that created the batches; only file names are shuffled.
 
         Returns:
-          The names, of outputs at a URL; those are published by the graph (`Publish`).
+          The names, for outputs at a URL, which the graph publishes (`Publish`).
         """
         parts = batches | "Parts" >> beam.ParDo(
             _WriteParts(self.outputs, self.branch)
@@ -94,7 +93,7 @@ class _WriteParts(beam.DoFn):
 
 
 def _keep(written: tuple[int, Iterable[str]], directory: Path) -> None:
-    """Remove the parts of bundles that were done again."""
+    """Remove the parts of repeated bundles."""
     kept = set(written[1])
     for part in directory.glob("part-*.parquet"):
         if part.name not in kept:

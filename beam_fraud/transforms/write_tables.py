@@ -1,4 +1,4 @@
-"""Dead letters to the table of a database, beside their Parquet files."""
+"""Write dead letters and labels to database tables."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pyarrow as pa
 from beam_fraud.sinks.records import write_dead_letters, write_labels
 from beam_fraud.storage.database.retry import PATIENCE
 
-#: Dead letters that are written together, unless the bundle ends before.
+#: Dead letters per write, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000
 
 
 @dataclass
 class WriteDeadLettersTable(beam.PTransform):
-    """Dead letters to the table `dead_letters`; what is done again changes nothing."""
+    """Write dead letters to the table `dead_letters`; idempotent."""
 
     #: The database, prepared by `storage.database.connection.prepare_database`.
     url: str
@@ -54,7 +54,7 @@ class _WriteDeadLetters(beam.DoFn):
 
 @dataclass
 class WriteLabels(beam.PTransform):
-    """Labels to the table `labels`, a transaction a batch; what is done again changes nothing."""
+    """Write labels to the table `labels`, one transaction per batch; idempotent."""
 
     #: The database, prepared by `storage.database.connection.prepare_database`.
     url: str

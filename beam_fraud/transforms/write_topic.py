@@ -1,4 +1,4 @@
-"""Scores and dead letters to topics."""
+"""Write scores and dead letters to topics."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from beam_fraud.sources.kafka.settings import KafkaSettings
 
 @dataclass
 class WriteScores(beam.PTransform):
-    """Scored rows to a topic, a JSON object each (`records.scored_json`).
+    """Write scored rows to a topic, a JSON object each (`records.scored_json`).
 
-    The key of a message is the transaction's id. When a bundle ends its messages are written; one
-    that is done again writes them again, so a reader drops what it has seen of an id, or the topic
-    is compacted.
+    The key of a message is the transaction's id. Messages are written when the bundle ends; a
+    repeated bundle writes them again, so a reader drops repeated ids, or the topic is compacted.
     """
 
-    #: How the broker is reached.
+    #: Connection settings.
     settings: KafkaSettings
     #: The topic.
     topic: str
@@ -32,12 +31,13 @@ class WriteScores(beam.PTransform):
 
 @dataclass
 class WriteDeadLetters(beam.PTransform):
-    """Dead letters to a topic (`records.dead_letter_messages`), written when their bundle ends.
+    """Write dead letters to a topic (`records.dead_letter_messages`) at the end of a bundle.
 
-    A bundle that is done again writes them again; `source` and `position` of the headers tell.
+    A repeated bundle writes them again; readers recognise repeats by the headers `source` and
+    `position`.
     """
 
-    #: How the broker is reached.
+    #: Connection settings.
     settings: KafkaSettings
     #: The topic.
     topic: str
@@ -53,8 +53,7 @@ class _Write(beam.DoFn):
         self._topic = topic
 
     def start_bundle(self) -> None:
-        # A new one: what a failed bundle has left behind is none of this one's.
-        # Only here: streams without topics do without the client library.
+        # A new writer, without messages of a failed bundle.
         from beam_fraud.sinks.topic import TopicWriter
 
         self._writer = TopicWriter(self._settings, self._topic)

@@ -1,4 +1,4 @@
-"""A provider for Beam YAML: transforms whose outputs have names there.
+"""A provider for Beam YAML: transforms with named outputs.
 
 A pipeline lists it as
 ```yaml
@@ -9,8 +9,8 @@ providers:
       Score: beam_fraud.transforms.yaml.Score
       ComputeFeatures: beam_fraud.transforms.yaml.ComputeFeatures
 ```
-and takes `Score.scored` and `Score.dead_letters` for inputs of the next transforms. Rows of one
-field of text, as `ReadFromText` gives and brokers in the format `RAW`, are JSON objects.
+and uses `Score.scored` and `Score.dead_letters` as inputs of later transforms. Rows of one text
+field, as from `ReadFromText` or a broker with format `RAW`, are JSON objects.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Score(beam.PTransform):
     model: str
     #: A TOML file of rules that raise or lower decisions, or None.
     rules: str | None = None
-    #: Reasons of a flagged row at most; 0 for none.
+    #: Maximum of reasons per flagged row; 0 for none.
     reasons: int = 5
     #: Paths, directories or globs of earlier transactions, which fill windows.
     history: Sequence[str] = ()
 
     def expand(self, records: beam.PCollection[Record]) -> dict[str, beam.PCollection[Any]]:
-        """Score; rows come out, which every transform of YAML takes."""
+        """Score, and emit rows, which every YAML transform accepts."""
         step = score.Score(self.model, self.rules, self.reasons, self.history)
         scored, dead_letters = records | "Records" >> beam.Map(_record) | step
         return {"scored": scored, "dead_letters": dead_letters}
@@ -55,13 +55,13 @@ class ComputeFeatures(beam.PTransform):
     history: Sequence[str] = ()
 
     def expand(self, records: beam.PCollection[Record]) -> dict[str, beam.PCollection[Any]]:
-        """Compute; rows come out, which every transform of YAML takes."""
+        """Compute, and emit rows, which every YAML transform accepts."""
         step = features.ComputeFeatures(self.schema, self.history)
         computed, dead_letters = records | "Records" >> beam.Map(_record) | step
         return {"features": computed, "dead_letters": dead_letters}
 
 
 def _record(row: Record) -> Record:
-    """Return a row, or the JSON object that it holds."""
+    """Return a row, or its JSON object."""
     values = list(as_dict(row).values())
     return values[0] if len(values) == 1 and isinstance(values[0], str | bytes) else row

@@ -1,1 +1,1 @@
-"""Flagged transactions in a table of BigQuery."""
+"""The sink for a BigQuery table."""

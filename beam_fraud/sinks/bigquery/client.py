@@ -1,4 +1,4 @@
-"""Connections to BigQuery, and what it says in one line."""
+"""Connect to BigQuery and convert its errors to one line."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from beam_fraud.sinks.bigquery.table import TableName
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-#: Seconds for an answer; the library tries again, with back-off and jitter, for `PATIENCE` seconds.
+#: Time limit of a call in seconds; the library retries, with back-off and jitter, for `PATIENCE`
+#: seconds.
 TIMEOUT = 30.0
 PATIENCE = 300.0
-#: How Beam says in a worker that a job has failed, and in it what BigQuery says.
+#: Pattern of Beam's error for a failed job, which contains BigQuery's message.
 _FAILED_JOB = re.compile(r"BigQuery job \S+ failed\. Error Result: (.*)", re.DOTALL)
 _MESSAGE = re.compile(r"""message: (['"])(.+?)\1\s*$""", re.MULTILINE)
 
 
 @contextmanager
 def connected(table: TableName, patience: float = PATIENCE) -> Iterator[Any]:
-    """A client of the table's project, and a policy for its calls; it is closed in the end.
+    """Open a client of the table's project, with a retry policy; close it at the end.
 
-    Nothing of Google's is imported before.
+    Google's packages are imported here, not before.
 
     Args:
-      table: for the project, and for messages.
-      patience: seconds for which what fails for a passing reason is tried again.
+      table: names the project, and the table in messages.
+      patience: seconds of retries after transient errors.
 
     Yields:
-      The client, and the arguments that each of its calls is given.
+      The client, and the arguments to pass to each of its calls.
 
     Raises:
-      FraudError: the library or the credentials are missing; or what BigQuery says inside the
-        block, in one line that names the table.
+      FraudError: the library or the credentials are missing, or BigQuery reports an error inside
+        the block; one line that names the table.
     """
     try:
         from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -63,21 +64,21 @@ def connected(table: TableName, patience: float = PATIENCE) -> Iterator[Any]:
     except GoogleAPICallError as error:
         raise FraudError(f"{where}: {_said(error)}") from None
     except OSError as error:
-        # What the HTTP library raises is one of these.
+        # The HTTP library raises one of these.
         raise FraudError(f"{where}: cannot be reached ({_said(error)})") from None
     finally:
         client.close()
 
 
 def _said(error: BaseException) -> str:
-    """Return what a library says, on one line, if possible without the address that it asked."""
+    """Return a library's message on one line, without the requested address if possible."""
     reasons = getattr(error, "errors", None) or [{}]
     said = reasons[0].get("message") if isinstance(reasons[0], dict) else None
     return " ".join(str(said or getattr(error, "message", "") or error).split())
 
 
 def failed_load(table: TableName, error: BaseException) -> FraudError | None:
-    """Return what BigQuery said of a load job, if `error` is that one failed; else None."""
+    """Return BigQuery's error if `error` is a failed load job; else None."""
     failed = _FAILED_JOB.search(str(error))
     if failed is None:
         return None
@@ -90,12 +91,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def temporary(options: PipelineOptions) -> str:
-    """Return the URL of the directory for temporary files, without a slash in the end.
+    """Return the URL of the directory for temporary files, without a trailing slash.
 
     Raises:
-      UsageError: none is given, or it is in no bucket.
+      UsageError: the option is missing, or names no bucket.
     """
-    # Only here: with it comes all of Google's libraries.
+    # Imported here: it imports all of Google's libraries.
     from apache_beam.options.pipeline_options import GoogleCloudOptions
 
     given = options.view_as(GoogleCloudOptions).temp_location or ""
@@ -108,11 +109,11 @@ def temporary(options: PipelineOptions) -> str:
 
 
 def check_bucket(options: PipelineOptions) -> None:
-    """See that the bucket is there and can be looked into.
+    """Check that the bucket exists and can be listed.
 
     Raises:
       UsageError: as in `temporary`.
-      FraudError: it is not, or cannot.
+      FraudError: it does not exist or cannot be listed.
     """
     where = temporary(options)
     from apache_beam.io.gcp.gcsio import GcsIO
@@ -120,7 +121,7 @@ def check_bucket(options: PipelineOptions) -> None:
 
     bucket, _, prefix = where.removeprefix("gs://").partition("/")
     try:
-        # Who may write objects may list them, but not always ask about the bucket.
+        # A login that may write objects may list them, but not always read the bucket's metadata.
         list(GcsIO(pipeline_options=options).client.list_blobs(bucket, 1, prefix=prefix or None))
     except (GoogleAPIError, OSError, ValueError) as error:
         said = " ".join(str(getattr(error, "message", "") or error).split())
@@ -128,11 +129,11 @@ def check_bucket(options: PipelineOptions) -> None:
 
 
 def remove(directory: str) -> None:
-    """Remove what a run has left in its directory; where that fails, that is only told."""
+    """Remove a run's temporary directory; log a failure, and do not raise it."""
     from apache_beam.io.filesystems import FileSystems
 
     try:
         FileSystems.delete([f"{directory}/"])
     except Exception as error:
-        # The rows are loaded: no failure here may fail the run.
+        # The rows are loaded already, so no failure here may fail the run.
         _LOG.warning("%s: cannot be removed (%s); remove it yourself", directory, error)

@@ -1,4 +1,4 @@
-"""Rows deleted for privacy from every table that the sink writes to."""
+"""Erase personal data from every table that the sink writes to."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def erase_rows(
     *,
     dry_run: bool = False,
 ) -> dict[str, int]:
-    """Delete rows from the table, that of streams and those of runs that were killed.
+    """Delete rows from the tables of files, of streams and of killed runs.
 
-    BigQuery keeps what is deleted for its time travel and fail-safe, a fortnight in all.
+    BigQuery keeps deleted rows for time travel and fail-safe, two weeks in all.
 
     Args:
-      table: the sink's.
-      accounts: whose rows; not together with `before`.
-      before: the event time from which rows stay, UTC.
-      dry_run: only count them.
+      table: table of the sink.
+      accounts: accounts to erase; exclusive with `before`.
+      before: event time, UTC, before which rows are deleted.
+      dry_run: only count the rows.
 
     Returns:
-      Table to rows; tables that are not there are left out.
+      Table to number of rows, for the existing tables.
 
     Raises:
-      FraudError: BigQuery refuses or cannot be reached. It refuses where a stream has inserted
-        such rows in the last half hour; doing it again later does the rest.
+      FraudError: BigQuery fails or cannot be reached. It refuses if a stream inserted such rows in
+        the last half hour; repeat later to delete the rest.
     """
     found: dict[str, int] = {}
     with connected(table) as (client, calls):
@@ -62,10 +62,10 @@ def erase_rows(
 
 
 def accounts_in(table: TableName, accounts: Sequence[str]) -> set[str]:
-    """Return those of `accounts` of which one of the tables that `erase_rows` clears has a row.
+    """Return the accounts that have a row in one of the tables of `erase_rows`.
 
     Raises:
-      FraudError: BigQuery refuses or cannot be reached.
+      FraudError: BigQuery fails or cannot be reached.
     """
     found: set[str] = set()
     with connected(table) as (client, calls):

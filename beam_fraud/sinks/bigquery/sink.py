@@ -1,4 +1,4 @@
-"""Flagged transactions in a table of BigQuery: what files give, and what streams give."""
+"""The BigQuery sinks of runs over files and of streams."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BigQuerySink(FlaggedSink):
-    """One row a transaction and model, the last run wins.
+    """One row per transaction and model; the last run wins.
 
-    The rows of a run are loaded into a table of its own, from which one MERGE takes them when the
-    run has succeeded: all of them or none, and the same again changes nothing.
+    The rows of a run are loaded into a staging table; one MERGE takes them when the run has
+    succeeded: all or none, and repeating it changes nothing.
     """
 
-    #: Where the rows come to be.
+    #: The table.
     table: TableName
 
     @property
@@ -46,7 +46,7 @@ class BigQuerySink(FlaggedSink):
         return ErasedRows(erase_rows(self.table, accounts, before, dry_run=dry_run), known)
 
     def check(self, *, going_on: bool = False) -> None:
-        """Check that the dataset can be reached, its table is ours and jobs may be run.
+        """Check that the dataset can be reached, its table is ours and jobs are allowed.
 
         Raises:
           FraudError: as `check_tables` and `check_jobs` say.
@@ -58,7 +58,7 @@ class BigQuerySink(FlaggedSink):
         """Check that there is a bucket for the files that are loaded.
 
         Raises:
-          UsageError: `--temp_location` names none.
+          UsageError: `--temp_location` names no bucket.
           FraudError: it cannot be reached.
         """
         from beam_fraud.sinks.bigquery.client import check_bucket
@@ -66,11 +66,11 @@ class BigQuerySink(FlaggedSink):
         check_bucket(options)
 
     def failure_in(self, error: BaseException) -> FraudError | None:
-        """Return what BigQuery said of a load job that failed."""
+        """Return BigQuery's error of a failed load job."""
         return failed_load(self.table, error)
 
     def begin(self, run_id: str) -> None:
-        """Make the table, and that of the run."""
+        """Create the table and the staging table of the run."""
         tables.make_for_run(self.table, run_id)
 
     def transform(
@@ -82,26 +82,25 @@ class BigQuerySink(FlaggedSink):
         return LoadIntoTable(self.table.staging(run_id))
 
     def commit(self, run_id: str) -> None:
-        """Take the rows of the run into the table."""
+        """Merge the rows of the run into the table."""
         tables.merge_run(self.table, run_id)
 
     def discard(self, run_id: str) -> None:
-        """Drop the table of the run."""
+        """Drop the staging table of the run."""
         tables.drop_run(self.table, run_id)
 
     def describe(self) -> str:
-        """Return the sink's URL."""
         return f"bigquery:{self.table}"
 
     def streaming(self, *, here: bool) -> BigQueryStreamSink:
-        """Return the sink as a stream writes to it.
+        """Return the sink for a stream.
 
         Args:
           here: whether Beam's local runner runs the stream. Beam groups rows before it inserts
-            them, and there that waits for the end of the stream.
+            them, and on the local runner that waits for the end of the stream.
 
         Raises:
-          UsageError: it does.
+          UsageError: the local runner runs it.
         """
         if here:
             raise UsageError(
@@ -113,13 +112,13 @@ class BigQuerySink(FlaggedSink):
 
 @dataclass(frozen=True)
 class BigQueryStreamSink(FlaggedSink):
-    """Rows as a stream brings them, into a table that is only appended to.
+    """Rows of a stream, appended to a table.
 
-    Each is inserted at least once: what a runner does again may come again. The view
-    `latest_<table>` has every key once, of files and streams together.
+    Each row is inserted at least once: a runner that repeats a bundle inserts its rows again. The
+    view `latest_<table>` has every key once, of files and streams together.
     """
 
-    #: The table of files; that of streams and the view are named after it.
+    #: The table of files; the names of the stream's table and of the view derive from it.
     table: TableName
 
     def check(self, *, going_on: bool = False) -> None:
@@ -131,7 +130,7 @@ class BigQueryStreamSink(FlaggedSink):
         tables.check_tables(self.table, self.table.stream)
 
     def begin(self, run_id: str) -> None:
-        """Make the tables and the view."""
+        """Create the tables and the view."""
         tables.make_for_stream(self.table)
 
     def transform(
@@ -143,13 +142,12 @@ class BigQueryStreamSink(FlaggedSink):
         return InsertIntoTable(self.table.stream)
 
     def commit(self, run_id: str) -> None:
-        """Nothing: rows count from when they are inserted."""
+        """Do nothing: an inserted row is committed."""
 
     def discard(self, run_id: str) -> None:
-        """Nothing: rows that are inserted stay, and come again at most."""
+        """Do nothing: inserted rows stay; a retry repeats them at most."""
 
     def describe(self) -> str:
-        """Return the sink's URL, of the table that the stream appends to."""
         return f"bigquery:{self.table.stream}"
 
     def streaming(self, *, here: bool) -> BigQueryStreamSink:

@@ -1,4 +1,4 @@
-"""Tables of BigQuery: how they are named, which columns they have, what is asked of them."""
+"""Names, columns and SQL statements of BigQuery tables."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 from beam_fraud.errors import UsageError
 from beam_fraud.schema.stages import REASON
 
-#: How the place is written, for messages.
+#: Form of the URL, for messages.
 FORM = "bigquery:PROJECT.DATASET[.TABLE]"
-#: The table, where the URL names none.
+#: Default table name.
 DEFAULT_TABLE = "flagged_transactions"
-#: A row is known by these.
+#: Key columns.
 KEY = ("transaction_id", "model_id")
-#: A part of the table for each day of this, sorted so that one account or merchant is found soon.
+#: Daily partitions, clustered so that queries for an account or merchant read little.
 PARTITIONED_BY = "event_time"
 CLUSTERED_BY = ("account_id", "merchant_id")
 
-# A project may stand in a domain (`example.com:project`); names hold nothing that SQL would read
-# otherwise, and 1,024 characters leave room for what is put behind a table's name.
+# A project may belong to a domain (`example.com:project`); names contain nothing special in SQL,
+# and the limit of 1,024 characters leaves room for suffixes.
 _NAME = re.compile(
     r"(?P<project>(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9])"
     r"\.(?P<dataset>[A-Za-z0-9_]{1,1024})"
@@ -37,7 +37,7 @@ _NAME = re.compile(
 class TableName:
     """The full name of a table."""
 
-    #: Who pays for it.
+    #: The project.
     project: str
     #: The dataset.
     dataset: str
@@ -46,14 +46,14 @@ class TableName:
 
     @classmethod
     def parse(cls, text: str) -> TableName:
-        """Read `PROJECT.DATASET` or `PROJECT.DATASET.TABLE`.
+        """Parse `PROJECT.DATASET` or `PROJECT.DATASET.TABLE`.
 
         Example:
           >>> str(TableName.parse("my-project.fraud"))
           'my-project.fraud.flagged_transactions'
 
         Raises:
-          UsageError: a part is missing, or cannot be a name.
+          UsageError: a part is missing or no valid name.
         """
         found = _NAME.fullmatch(text)
         if found is None:
@@ -64,20 +64,20 @@ class TableName:
         return cls(found["project"], found["dataset"], found["table"] or DEFAULT_TABLE)
 
     def beside(self, table: str) -> TableName:
-        """Another table of the same dataset."""
+        """Return another table of the same dataset."""
         return TableName(self.project, self.dataset, table)
 
     @property
     def staging_prefix(self) -> str:
-        """How the names of the tables begin that take the rows of one run."""
+        """Prefix of the names of staging tables."""
         return f"{self.table}_run_"
 
     def staging(self, run_id: str) -> TableName:
-        """Return what takes the rows of one run until it has succeeded."""
+        """Return the staging table of a run."""
         return self.beside(self.staging_prefix + re.sub(r"[^A-Za-z0-9_]", "_", run_id))
 
     def holds(self, table: str) -> bool:
-        """Return whether a table of the dataset takes rows of this sink."""
+        """Return whether this sink writes to a table of the dataset."""
         return table in (self.table, self.stream.table) or table.startswith(self.staging_prefix)
 
     @property
@@ -87,12 +87,12 @@ class TableName:
 
     @property
     def stream(self) -> TableName:
-        """What streams append to."""
+        """The table that streams append to."""
         return self.beside(f"{self.table}_stream")
 
     @property
     def latest(self) -> TableName:
-        """The view of the newest row of each key, of files and streams."""
+        """The view of the newest row per key, of files and streams."""
         return self.beside(f"latest_{self.table}")
 
     def __str__(self) -> str:
@@ -103,8 +103,8 @@ def _field(name: str, kind: str, mode: str = "NULLABLE") -> dict[str, Any]:
     return {"name": name, "type": kind, "mode": mode}
 
 
-#: The columns, as BigQuery's REST interface writes them. Amounts and scores are the same doubles as
-#: in every other place.
+#: The columns in the form of BigQuery's REST interface. Amounts and scores are doubles, as in every
+#: other sink.
 FIELDS: tuple[dict[str, Any], ...] = (
     _field("transaction_id", "STRING", "REQUIRED"),
     _field("event_time", "TIMESTAMP", "REQUIRED"),
@@ -125,16 +125,16 @@ FIELDS: tuple[dict[str, Any], ...] = (
         ],
     },
     _field("model_id", "STRING", "REQUIRED"),
-    # When a run or stream wrote the row: of two with one key the later counts.
+    # Time of writing: of two rows with one key, the later counts.
     _field("written_at", "TIMESTAMP", "REQUIRED"),
 )
 COLUMNS = tuple(field["name"] for field in FIELDS)
 
 
 def merge(table: TableName, staging: TableName) -> str:
-    """Return the statement that takes the rows of a run into the table: all of them or none.
+    """Return the MERGE of a run's staging table into the table: all rows or none.
 
-    A row replaces that of the same key; done again it changes nothing but `written_at`.
+    A row replaces the one of its key; a repetition changes `written_at` alone.
     """
     others = [column for column in COLUMNS if column not in KEY]
     same = " AND ".join(f"kept.{column} = come.{column}" for column in KEY)
@@ -147,14 +147,14 @@ def merge(table: TableName, staging: TableName) -> str:
 
 
 def latest(table: TableName) -> str:
-    """Return the query of the view: every key once, whether files or streams brought it."""
+    """Return the query of the view: the newest row per key, of files and streams."""
     columns = ", ".join(COLUMNS)
     both = " UNION ALL ".join(f"SELECT {columns} FROM `{t}`" for t in (table, table.stream))
     return _newest(f"({both})")
 
 
 def condition(*, accounts: bool) -> str:
-    """Return which rows are meant: those of the parameter `accounts`, or older than `before`."""
+    """Return the condition on rows: of the parameter `accounts`, or older than `before`."""
     return "account_id IN UNNEST(@accounts)" if accounts else "event_time < @before"
 
 
@@ -164,17 +164,17 @@ def count_rows(table: TableName, where: str) -> str:
 
 
 def accounts_of(table: TableName, where: str) -> str:
-    """Return the query of whose the rows of a condition are."""
+    """Return the query of the accounts of a condition's rows."""
     return f"SELECT DISTINCT account_id FROM `{table}` WHERE {where}"
 
 
 def delete_rows(table: TableName, where: str) -> str:
-    """Return the statement that deletes them."""
+    """Return the statement that deletes the rows of a condition."""
     return f"DELETE FROM `{table}` WHERE {where}"
 
 
 def _newest(source: str) -> str:
-    # BigQuery wants a WHERE before QUALIFY.
+    # BigQuery requires a WHERE before QUALIFY.
     return (
         f"SELECT {', '.join(COLUMNS)} FROM {source} WHERE TRUE QUALIFY ROW_NUMBER() OVER "
         f"(PARTITION BY {', '.join(KEY)} ORDER BY written_at DESC) = 1"
@@ -182,20 +182,20 @@ def _newest(source: str) -> str:
 
 
 _NUMBERS = [field.name for field in REASON if pa.types.is_floating(field.type)]
-# The seconds of an Arrow time have its fraction: microseconds.
+# Arrow formats seconds with their fraction, microseconds.
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def table_rows(batch: pa.RecordBatch, written_at: datetime) -> list[dict[str, object]]:
-    """Rows of the columns of `table.FIELDS`, of values that JSON knows.
+    """Return rows of the columns `table.FIELDS`, with values that JSON has.
 
     Args:
       batch: rows of the schema `stages.SCORED`.
-      written_at: the moment at which they are written, UTC.
+      written_at: time of writing, UTC.
 
     Returns:
-      A dictionary a row. A number that is none (a feature that is not defined) is None; a list that
-      is not there is empty, for BigQuery has no null in its place.
+      A dictionary per row. NaN (an undefined feature) becomes None; a null list becomes empty,
+      because BigQuery has no null lists.
     """
     columns = [name for name in COLUMNS if name != "written_at"]
     chosen = batch.select(columns)

@@ -1,4 +1,4 @@
-"""The tables of a dataset: seen, made, and what is asked of them; called in the launcher alone."""
+"""Check, create, merge and drop the tables of a dataset; for the launcher alone."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from beam_fraud.sinks.bigquery.table import (
 )
 
 _LOG = logging.getLogger(__name__)
-#: How long a check waits for an answer, in seconds.
+#: Time limit of a check in seconds.
 _CHECK_PATIENCE = 30.0
-#: What a killed run has staged goes away by itself after this time.
+#: Lifetime of a staging table, after which BigQuery drops a killed run's.
 _STAGING_KEPT = timedelta(days=7)
 
 
 def check_tables(table: TableName, *others: TableName) -> None:
-    """See that the dataset is there and that its tables are ours, if they are; changes nothing.
+    """Check that the dataset exists and that its tables, if any, are ours.
 
     Raises:
-      FraudError: no library, no credentials, no such dataset, or a table that is not as this
-        version writes it.
+      FraudError: the library, the credentials or the dataset are missing, or a table has other
+        columns than this version writes.
     """
     with connected(table, _CHECK_PATIENCE) as (client, calls):
         from google.api_core.exceptions import NotFound
@@ -49,10 +49,10 @@ def check_tables(table: TableName, *others: TableName) -> None:
 
 
 def check_jobs(table: TableName) -> None:
-    """See that jobs may be run, which load and merge; BigQuery only plans one.
+    """Check by a dry run that this login may run jobs, which load and merge.
 
     Raises:
-      FraudError: they may not, or BigQuery cannot be reached.
+      FraudError: jobs are not allowed, or BigQuery cannot be reached.
     """
     with connected(table, _CHECK_PATIENCE) as (client, calls):
         from google.cloud import bigquery
@@ -61,11 +61,11 @@ def check_jobs(table: TableName) -> None:
 
 
 def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: Any) -> None:
-    """Make a table, unless it is there.
+    """Create a table unless it exists.
 
     Args:
-      client: of `connected`.
-      calls: the arguments of each call.
+      client: the client of `connected`.
+      calls: the arguments to pass to each call.
       table: its name.
       options: attributes of the library's `Table`, such as `expires`.
     """
@@ -81,7 +81,7 @@ def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: 
 
 
 def make_for_run(table: TableName, run_id: str) -> None:
-    """Make the table, and the one that takes the rows of a run."""
+    """Create the table and the staging table of a run."""
     expires = datetime.now(UTC) + _STAGING_KEPT
     with connected(table) as (client, calls):
         make_table(client, calls, table)
@@ -89,7 +89,7 @@ def make_for_run(table: TableName, run_id: str) -> None:
 
 
 def make_for_stream(table: TableName) -> None:
-    """Make the table, the one that streams append to, and the view of both."""
+    """Create the table, the stream's table and the view of both."""
     with connected(table) as (client, calls):
         from google.cloud import bigquery
 
@@ -101,7 +101,7 @@ def make_for_stream(table: TableName) -> None:
 
 
 def merge_run(table: TableName, run_id: str) -> None:
-    """Take the rows of a run into the table by one statement, and drop its own table."""
+    """Merge the staging table of a run by one statement, and drop it."""
     staging = table.staging(run_id)
     with connected(table) as (client, calls):
         client.query(merge(table, staging), **calls).result()
@@ -109,7 +109,7 @@ def merge_run(table: TableName, run_id: str) -> None:
 
 
 def drop_run(table: TableName, run_id: str) -> None:
-    """Drop the table of a run, if it is there; where that fails, it goes away in a week."""
+    """Drop the staging table of a run; on failure, BigQuery drops it after a week."""
     staging = table.staging(run_id)
     try:
         with connected(table, _CHECK_PATIENCE) as (client, calls):

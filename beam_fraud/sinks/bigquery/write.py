@@ -1,4 +1,4 @@
-"""Flagged transactions to BigQuery, by Beam's own transform."""
+"""Write flagged transactions to BigQuery by Beam's own transform."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from beam_fraud.sinks.bigquery.client import remove, temporary
 from beam_fraud.sinks.bigquery.table import FIELDS, TableName, table_rows
 
 _LOG = logging.getLogger(__name__)
-#: Into how many parts rows are spread before they are inserted: few, so that calls are large.
+#: Number of keys that rows are spread over before insertion: few, so that calls are large.
 _INSERTING = 4
 
 
 @dataclass
 class LoadIntoTable(beam.PTransform):
-    """Rows to files in a bucket, and from there by load jobs into a table that is there.
+    """Write rows to files in a bucket, and load them into an existing table.
 
-    What a runner does again makes a file again, but loads none twice: jobs have fixed names.
+    A repeated bundle writes its file again, but no file is loaded twice: jobs have fixed names.
     """
 
-    #: Where to.
+    #: The table.
     table: TableName
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """Rows, files, load jobs; only the files' names are shuffled.
+        """Write files, then start load jobs; only file names are shuffled.
 
         Raises:
-          UsageError: no bucket is given for the files.
+          UsageError: no bucket is configured for the files.
         """
         directory = f"{temporary(flagged.pipeline.options)}/{self.table.table}"
         write = _to(self.table, "FILE_LOADS", custom_gcs_temp_location=directory)
@@ -41,7 +41,8 @@ class LoadIntoTable(beam.PTransform):
         return (
             written.destination_load_jobid_pairs
             | "Loaded" >> beam.Map(lambda _: (0, 0))
-            # The jobs are told when they begin; what is grouped comes when they have ended.
+            # The transform emits jobs when they start; the grouped output arrives when they have
+            # ended.
             | "Ended" >> beam.GroupByKey()
             | "RemoveFiles" >> beam.Map(lambda _: remove(directory))
         )
@@ -49,16 +50,16 @@ class LoadIntoTable(beam.PTransform):
 
 @dataclass
 class InsertIntoTable(beam.PTransform):
-    """Rows into a table that is there, as they come; some may come twice.
+    """Insert rows into an existing table at once; rows may repeat.
 
-    While BigQuery refuses, the rows wait and are tried again, with growing pauses.
+    While BigQuery fails, rows wait and are retried with growing pauses.
     """
 
-    #: Where to.
+    #: The table.
     table: TableName
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """Rows, spread over a few keys, and inserted some hundreds at a time."""
+        """Spread rows over a few keys and insert some hundreds at a time."""
         options = {"insert_retry_strategy": "RETRY_ALWAYS", "num_streaming_keys": _INSERTING}
         write = _to(self.table, "STREAMING_INSERTS", **options)
         written = flagged | "Rows" >> _Rows() | "Insert" >> write
@@ -90,7 +91,10 @@ def _rows(batch: pa.RecordBatch) -> Iterable[dict[str, object]]:
 
 
 class _TellRefused(beam.DoFn):
-    """All else is tried again: a row that is larger than any call may be is only in the archive."""
+    """Log rows that no call can take; every other error is retried.
+
+    Such a row, larger than the limit of a call, is in the archive alone.
+    """
 
     def __init__(self, table: TableName) -> None:
         self._table = str(table)

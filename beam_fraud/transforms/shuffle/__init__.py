@@ -1,1 +1,1 @@
-"""Velocity features of files: rows sorted by key with bounded memory."""
+"""Sort rows of files by key with bounded memory, for velocity features."""

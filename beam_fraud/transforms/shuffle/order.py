@@ -1,4 +1,4 @@
-"""Where a transaction stood in all the files: what tells which of two of the same time is first."""
+"""The order of transactions over all files, which breaks ties of event times."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import pyarrow.compute as pc
 
 from beam_fraud.schema.event_time import event_micros
 
-#: Column that rows carry with them while they are shuffled: int64.
+#: Column of the order in shuffled rows: int64.
 ORDER = "@order"
-#: Positions in a file take the lower bits: files have up to 10**12 rows.
+#: The lower bits hold the position in a file: files have up to 10**12 rows.
 _POSITION_BITS = 40
 
 
 def order_of(file: int, positions: pa.Array) -> pa.Array:
-    """The order of rows (int64[n]): by the number of their file, then by their position in it."""
+    """Return the order of rows (int64[n]): by file number, then by position."""
     return pc.add(positions, pa.scalar(file << _POSITION_BITS, pa.int64()))
 
 
 def file_of(order: pa.Array) -> npt.NDArray[np.int64]:
-    """Return the number of the file that each row is from, int64[n]."""
+    """Return the file number of each row, int64[n]."""
     return np.asarray(order, dtype=np.int64) >> _POSITION_BITS
 
 
 def in_order(rows: pa.Table) -> pa.Table:
-    """Rows by event time, and by `ORDER` where times are the same."""
+    """Sort rows by event time, then by `ORDER`."""
     times = event_micros(rows)
     order = np.asarray(rows.column(ORDER))
     later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (order[1:] > order[:-1]))

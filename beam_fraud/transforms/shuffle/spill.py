@@ -1,4 +1,4 @@
-"""Parts of record batches gathered in files, one a part."""
+"""Spill parts of record batches to files, one per part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: Rows that are written at once: fewer make many small batches, more wait in memory.
+#: Rows per write: fewer rows make many small batches, more need more memory.
 _ROWS_AT_ONCE = 8_192
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -24,18 +24,18 @@ class SpilledPart:
     part: int
     #: The file: an Arrow IPC stream.
     path: str
-    #: How many rows it has.
+    #: Number of rows.
     rows: int
 
 
 class SpillWriter:
-    """Writes rows to files, one for each part that has any.
+    """Write rows to files, one for each part with rows.
 
-    Up to 8,192 rows a part wait in memory. The metadata of batches is left out.
+    Buffers up to 8,192 rows per part. Drops the metadata of batches.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        """Files will be `directory/name-<part>.arrow`; the directory is made."""
+        """Write to `directory/name-<part>.arrow`; create the directory."""
         self._directory = directory
         self._name = name
         self._waiting: dict[int, list[pa.RecordBatch]] = defaultdict(list)
@@ -45,10 +45,10 @@ class SpillWriter:
         directory.mkdir(parents=True, exist_ok=True)
 
     def write(self, part: int, batch: pa.RecordBatch) -> None:
-        """Add rows to a part; all of a writer's batches have the same columns.
+        """Add rows to a part; all batches of a writer have the same columns.
 
         Raises:
-          OSError: the disk is full or gone.
+          OSError: the disk is full or unavailable.
         """
         self._waiting[part].append(batch.replace_schema_metadata(None))
         self._rows[part] += len(batch)
@@ -56,10 +56,10 @@ class SpillWriter:
             self._flush(part)
 
     def close(self) -> list[SpilledPart]:
-        """Write what is left, and say what there is.
+        """Write the buffered rows, and return the parts.
 
         Raises:
-          OSError: the disk is full or gone.
+          OSError: the disk is full or unavailable.
         """
         for part in list(self._waiting):
             self._flush(part)
@@ -83,7 +83,7 @@ class SpillWriter:
 
 
 def read_spilled(part: SpilledPart) -> Iterator[pa.RecordBatch]:
-    """The batches of a file that a `SpillWriter` wrote, in the order in which they were written.
+    """Yield the batches of a file of `SpillWriter`, in the order of writing.
 
     Raises:
       OSError: the file cannot be read.
@@ -92,21 +92,21 @@ def read_spilled(part: SpilledPart) -> Iterator[pa.RecordBatch]:
         yield from reader
 
 
-#: Parts are numbered in a byte, which NumPy sorts in linear time.
+#: Part numbers fit a byte, which NumPy sorts in linear time.
 MOST_PARTS = 256
 
 
 def split(
     batch: pa.RecordBatch, part: npt.NDArray[np.integer]
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the rows of each part, in the order in which they are in the batch.
+    """Yield the rows of each part, in the order of the batch.
 
     Args:
       batch: n rows.
-      part: integers[n] from 0 to 255: the part that each row belongs to.
+      part: integers[n] from 0 to 255: the part of each row.
 
     Yields:
-      The number of a part and its rows, for each part that has any.
+      The number and rows of each part with rows.
 
     Example:
       >>> batch = pa.record_batch({"x": [1, 2, 3]})

@@ -1,4 +1,4 @@
-"""Velocity features of a part that was spilled to files."""
+"""Compute velocity features of a part that was spilled to files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from beam_fraud.transforms.shuffle.spill import (
 def time_slices(
     spilled: Sequence[SpilledPart], rows: int, directory: Path, name: str
 ) -> list[SpilledPart]:
-    """Rewrite rows into files of which each is of later event times than the one before.
+    """Rewrite rows into files of consecutive time slices, so that each fits memory.
 
-    Reads the rows twice. Rows of one moment stay together.
+    Reads the rows twice. Rows of equal time stay together.
 
     Args:
       spilled: files whose rows have `event_time`.
-      rows: about how many rows a slice should have; more if they are over 256 times as many.
-      directory: where the slices are written.
-      name: how their files' names start.
+      rows: approximate rows per slice; more if there are over 256 times as many.
+      directory: the directory of the slices.
+      name: prefix of their file names.
 
     Returns:
       The slices, the earliest first.
@@ -52,9 +52,9 @@ def time_slices(
 
 
 def _bounds(spilled: Sequence[SpilledPart], rows: int) -> npt.NDArray[np.int64]:
-    """First times of all slices but the earliest."""
+    """Return the first time of each slice but the earliest."""
     total = sum(part.rows for part in spilled)
-    # A sample tells the quantiles well enough, and costs a byte where a row costs hundreds.
+    # A sample suffices for the quantiles, and costs a byte where a row costs hundreds.
     step = max(rows // 1_000, 1)
     sampled = [event_micros(batch)[::step] for part in spilled for batch in read_spilled(part)]
     ordered = np.sort(np.concatenate(sampled))
@@ -62,7 +62,7 @@ def _bounds(spilled: Sequence[SpilledPart], rows: int) -> npt.NDArray[np.int64]:
     return np.unique(ordered[np.arange(1, slices) * len(ordered) // slices])
 
 
-#: Rows of a part that are looked at together. More are walked through in slices of time.
+#: Maximum of rows of a part in memory. A larger part is processed in time slices.
 MOST_ROWS = 1_000_000
 
 
@@ -74,14 +74,14 @@ def velocity_of_part(
     block_rows: int,
     most_rows: int = MOST_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a part with velocity features, in the order of their times.
+    """Yield the rows of a part with velocity features, in time order.
 
     Args:
       spilled: all files of the part: transactions with `shuffle.order.ORDER`.
-      definitions: of the key that the part was made by.
+      definitions: velocity features of the part's key.
       scratch: a directory for the slices of a large part.
-      block_rows: rows of a batch at most.
-      most_rows: rows that are looked at together.
+      block_rows: maximum of rows per batch.
+      most_rows: maximum of rows in memory.
 
     Yields:
       Batches of `block_rows` rows, the last of a slice smaller.
@@ -95,7 +95,7 @@ def velocity_of_part(
         return
     walk = VelocityWalk(definitions)
     name = f"slice-{Path(spilled[0].path).stem}"
-    # A quarter, as a slice is of about so many rows, and one moment's rows are not cut.
+    # A quarter, because slices only approximate their size, and rows of equal time stay together.
     for part in time_slices(spilled, max(most_rows // 4, 1), scratch, name):
         for batch in _rows([part]).to_batches(max_chunksize=block_rows):
             yield walk.add(batch)
