@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,60 @@ def test_files_do_not_import_each_other_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" <- ".join(error.args[1]), pytrace=False)
+
+
+#: Modules of Beam that are no part of its API.
+INTERNAL = (
+    "apache_beam.internal",
+    "apache_beam.io.gcp.internal",
+    "apache_beam.runners.dataflow.internal",
+    "apache_beam.runners.direct",
+    "apache_beam.runners.portability",
+    "apache_beam.runners.worker",
+)
+
+
+def beam_internals(path: Path) -> set[str]:
+    """What a module imports of Beam's internal modules, and the private names that it uses."""
+    tree = ast.parse(path.read_text("utf-8"))
+    used, of_beam = set(), {"beam"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            used.update(alias.name for alias in node.names if alias.name.startswith(INTERNAL))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("apache_beam"):
+            names = {alias.name for alias in node.names}
+            of_beam |= {alias.asname or alias.name for alias in node.names}
+            dotted = {f"{node.module}.{name}" for name in names}
+            used |= {name for name in dotted if name.startswith(INTERNAL)}
+            used |= {name for name in names if name.startswith("_")}
+    private = {
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr)
+    }
+    # These are what functions here call an object of Beam.
+    of_beam |= {"options", "pipeline", "result"}
+    roots = {ast.unparse(node): re.split(r"\W", ast.unparse(node))[0] for node in private}
+    return used | {name for name, root in roots.items() if root in of_beam}
+
+
+def test_one_module_uses_the_internals_of_beam() -> None:
+    users = {name_of(path): beam_internals(path) for path in MODULES}
+    assert beam_internals(PACKAGE / "beam_internals.py") > {"_PROVIDER", "result._runner"}
+    del users["beam_fraud.beam_internals"]
+    assert {name: used for name, used in users.items() if used} == {}
+
+
+def test_the_internals_of_beam_were_read_in_the_installed_version() -> None:
+    from beam_fraud.beam_internals import READ_AGAINST
+
+    if (installed := version("apache-beam")) != READ_AGAINST:
+        pytest.fail(
+            f"apache-beam {installed} is installed, but beam_fraud/beam_internals.py uses what was "
+            f"read in {READ_AGAINST}: read in the source of {installed} what its docstring lists, "
+            "then set READ_AGAINST",
+            pytrace=False,
+        )
 
 
 def calls(path: Path) -> set[str]:

@@ -9,9 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import is_zipfile
 
 from apache_beam.options.pipeline_options import (
@@ -22,18 +20,14 @@ from apache_beam.options.pipeline_options import (
     SparkRunnerOptions,
 )
 
+from beam_fraud import beam_internals
 from beam_fraud.errors import FraudError, UsageError
-
-if TYPE_CHECKING:
-    from apache_beam.utils.subprocess_server import JavaJarServer
 
 
 @dataclass(frozen=True)
 class _JobServer:
     """A job server that Beam starts for one pipeline."""
 
-    #: As `module:class` of Beam.
-    server: str
     #: Whose option names its jar.
     options: type[PipelineOptions]
     #: That option.
@@ -44,13 +38,11 @@ class _JobServer:
 
 _JOB_SERVERS = {
     "FlinkRunner": _JobServer(
-        "apache_beam.runners.portability.flink_runner:FlinkJarJobServer",
         FlinkRunnerOptions,
         "flink_job_server_jar",
         " (deploy/flink makes one for Flink 1.19)",
     ),
     "SparkRunner": _JobServer(
-        "apache_beam.runners.portability.spark_runner:SparkJarJobServer",
         SparkRunnerOptions,
         "spark_job_server_jar",
     ),
@@ -78,11 +70,9 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
     given = getattr(options.view_as(wanted.options), wanted.jar)
     if given and "://" not in given and not Path(given).exists():
         raise UsageError(f"--{wanted.jar} {given}: no such file")
-    module, _, name = wanted.server.partition(":")
-    server: type[JavaJarServer] = getattr(import_module(module), name)
     try:
         with _told_once():
-            server.local_jar(server(options).path_to_jar(), _jar_cache(options))
+            beam_internals.job_server_jar(runner, options)
     except Exception as error:
         raise FraudError(
             f"--runner {runner}: its job server could not be fetched ({_first_line(error)}); "
@@ -102,11 +92,6 @@ def _told_once() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _jar_cache(options: PipelineOptions) -> str | None:
-    directory = options.view_as(JobServerOptions).jar_cache_dir
-    return None if directory is None else str(directory)
-
-
 def prism_program(options: PipelineOptions) -> Path:
     """Return the Prism program, fetched if it is not there.
 
@@ -114,8 +99,6 @@ def prism_program(options: PipelineOptions) -> Path:
       UsageError: `--prism_location` names nothing.
       FraudError: it could not be fetched.
     """
-    from apache_beam.runners.portability.prism_runner import PrismJobServer
-
     given = options.view_as(PrismRunnerOptions).prism_location
     if given and Path(given).is_file():
         _refuse_no_program(Path(given))
@@ -124,8 +107,7 @@ def prism_program(options: PipelineOptions) -> Path:
         what = "is a directory" if Path(given).is_dir() else "no such file"
         raise UsageError(f"--prism_location {given}: {what}; give Prism's program or zip")
     try:
-        command, _ = PrismJobServer(options).subprocess_cmd_and_endpoint()
-        return Path(str(command[0]))
+        return Path(beam_internals.prism_program(options))
     except Exception as error:
         raise FraudError(
             f"--runner PrismRunner: Prism could not be fetched ({_first_line(error)}); give "

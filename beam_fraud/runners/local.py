@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from types import ModuleType
+from collections.abc import Iterable
 from typing import Any
 
 from apache_beam.metrics import monitoring_infos
 from apache_beam.portability.api import metrics_pb2
-from apache_beam.runners.portability.fn_api_runner import fn_runner
-from apache_beam.runners.worker import statesampler
 
-#: How often it is looked which step is at work, which nothing here makes use of.
+from beam_fraud.beam_internals import FnApiRunner, metrics_and_sampling
+
+#: From one sample of the step at work to the next; nothing here uses the samples.
 _SAMPLING_MILLISECONDS = 2
 
 
-class EndlessRunner(fn_runner.FnApiRunner):
+class EndlessRunner(FnApiRunner):
     """`FnApiRunner` whose memory does not grow with the number of bundles, and whose bundles end.
 
-    After each bundle that one chains the bundle's metrics to those of all before in generators that
-    nothing runs through before the end: every bundle stays in memory, and after a thousand the end
-    is a RecursionError. Here they are added up at once, and only the counters, which are all that
-    the graph has.
+    After each bundle, `FnApiRunner` chains the bundle's metrics to those of all bundles before in
+    generators that nothing consumes before the end: every bundle stays in memory, and a thousand of
+    them end in a RecursionError. This runner adds up the counters at once and drops other metrics,
+    which the graph does not have.
 
-    At the end of each bundle it waits for a thread that looks now and then which step is at work,
-    and sleeps in between for a sixth of the time that the bundle has taken. Here it looks often.
+    At the end of each bundle, `FnApiRunner` joins a thread that samples which step is at work. The
+    thread sleeps between samples for a sixth of the bundle's duration; here it samples often.
     """
 
     def run_stages(self, stage_context: Any, stages: Any) -> Any:
         """Run the stages as the base class does."""
-        # There is no other way in: both are used in the middle of long methods.
-        sampler = partial(statesampler.StateSampler, sampling_period_ms=_SAMPLING_MILLISECONDS)
-        with (
-            _replaced(fn_runner, "consolidate_monitoring_infos", added_up),
-            _replaced(statesampler, "StateSampler", sampler),
-        ):
+        with metrics_and_sampling(added_up, _SAMPLING_MILLISECONDS):
             return super().run_stages(stage_context, stages)
-
-
-@contextmanager
-def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def added_up(infos: Iterable[metrics_pb2.MonitoringInfo]) -> list[metrics_pb2.MonitoringInfo]:

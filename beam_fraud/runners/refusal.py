@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
 
+from beam_fraud.beam_internals import declared_options
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.runners.address import Address, refuse_silent_pool
 from beam_fraud.runners.dataflow.checks import refuse_on_dataflow
@@ -66,9 +66,7 @@ def _owners() -> dict[str, tuple[str, ...]]:
         (PrismRunnerOptions, ("PrismRunner", *_DIRECT)),
         (DirectOptions, ("FnApiRunner", *_DIRECT, "EndlessRunner")),
     ):
-        parser = argparse.ArgumentParser(add_help=False)
-        options._add_argparse_args(parser)
-        owners |= {action.dest: runners for action in parser._actions}
+        owners |= dict.fromkeys(declared_options(options), runners)
     return owners
 
 

@@ -21,9 +21,10 @@ def file_systems() -> Any:
     # Beam takes seconds to import, and only a URL needs it.
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.options.value_provider import RuntimeValueProvider
 
-    if FileSystems._pipeline_options is None and RuntimeValueProvider.runtime_options is None:
+    from beam_fraud.beam_internals import file_systems_have_options
+
+    if not file_systems_have_options():
         # Those of S3 and Azure refuse to work without any.
         FileSystems.set_options(PipelineOptions([]))
     return FileSystems

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io import unbounded_source
 from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 
+from beam_fraud.beam_internals import UNBOUNDED_SOURCES, ReaderCache, UnboundedSourceDoFn
+
 #: Parameters of Beam's step, which a step declares in its signature.
-_TRACKER = beam.DoFn.RestrictionParam(unbounded_source._PROVIDER)
+_TRACKER = beam.DoFn.RestrictionParam(UNBOUNDED_SOURCES)
 #: Poll an idle source again after this share of its idle time, and at the latest after so many
 #: seconds.
 _PAUSE_SHARE, _LONGEST_PAUSE = 0.1, 1.0
@@ -78,12 +79,12 @@ def pause(poll_interval: float, idle: float) -> float:
     return max(poll_interval, min(idle * _PAUSE_SHARE, _LONGEST_PAUSE))
 
 
-class _RarelyFinalized(unbounded_source._ReadFromUnboundedSourceDoFn):
+class _RarelyFinalized(UnboundedSourceDoFn):
     #: When each source of this process last emitted a record, or was first polled: steps come and
     #: go.
     gave: ClassVar[float | None] = None
     #: Readers between two bundles, for all steps of this process, and the number of steps.
-    readers: ClassVar[unbounded_source._ReaderCache] = unbounded_source._ReaderCache(max_size=_ALL)
+    readers: ClassVar[ReaderCache] = ReaderCache(max_size=_ALL)
     steps: ClassVar[int] = 0
     lock: ClassVar[Lock] = Lock()
     finalize_seconds: float

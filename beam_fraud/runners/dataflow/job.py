@@ -11,6 +11,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from beam_fraud.beam_internals import dataflow_jobs, drain_dataflow_job
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.launch import finished
 
@@ -28,13 +29,12 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
     cloud = options.view_as(GoogleCloudOptions)
     if not cloud.update:
         return
-    from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
     from google.cloud import dataflow
 
     request = dataflow.ListJobsRequest(project_id=cloud.project, location=cloud.region)
     running = (dataflow.JobState.JOB_STATE_RUNNING, dataflow.JobState.JOB_STATE_DRAINING)
     try:
-        jobs = DataflowApplicationClient(options)._jobs_client.list_jobs(request)
+        jobs = dataflow_jobs(options, request)
         found = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
     except Exception as error:  # whatever the client and the network raise
         line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -88,6 +88,6 @@ class DataflowDraining:
             return
         _LOG.info("draining job %s; that takes minutes", result.job_id())
         try:
-            result._runner.dataflow_client.modify_job_state(result.job_id(), "JOB_STATE_DRAINING")
+            drain_dataflow_job(result)
         except Exception as error:
             _LOG.warning("the job was not drained (%s); drain it by gcloud", error)

@@ -16,9 +16,9 @@ from apache_beam.portability.api import beam_fn_api_pb2 as fn_api
 from apache_beam.portability.api import beam_provision_api_pb2 as provision
 from apache_beam.portability.api import beam_provision_api_pb2_grpc as provision_service
 from apache_beam.portability.api import beam_runner_api_pb2 as runner
-from apache_beam.runners.worker import sdk_worker_main
-from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 from google.protobuf import json_format, text_format
+
+from beam_fraud.beam_internals import worker_harness
 
 #: Seconds that a runner may take to say what it provides.
 ANSWER_SECONDS = 60.0
@@ -139,12 +139,8 @@ def nothing() -> None:
 def _harness(wanted: Any) -> tuple[Any, Any]:
     """Return what sends the log to the runner, and what does the runner's work."""
     info = provided(wanted.provision_endpoint.url, wanted.worker_id)
-    # Beam reads it when it is imported, which was before there was a worker.
-    WorkerIdInterceptor._worker_id = wanted.worker_id
     os.environ |= environment(wanted, info)
-    logs, harness, _ = sdk_worker_main.create_harness(os.environ)
-    # Of this one Beam takes care when it gives a worker up.
-    sdk_worker_main._FN_LOG_HANDLER = logs
+    logs, harness = worker_harness(wanted.worker_id, os.environ)
     if names := brought(info):
         _LOG.warning("the job brings %s, which a pool doesn't install", ", ".join(names))
     return logs, harness

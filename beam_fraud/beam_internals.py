@@ -1,0 +1,156 @@
+"""What the package uses of Beam beyond its public API; no other module does.
+
+A release of Beam may change any of it without notice. Before `READ_AGAINST` is set to another
+version, read these places of that version's source, in the order of this file:
+
+- `io/unbounded_source.py`: `_ReadFromUnboundedSourceDoFn` and its attributes `_poll_interval` and
+  `_reader_cache`, `_ReaderCache`, `_PROVIDER` (`transforms/read_elsewhere.py`);
+- `runners/portability/fn_api_runner/fn_runner.py: FnApiRunner.run_stages`, and how it uses
+  `consolidate_monitoring_infos` and `statesampler.StateSampler` (`runners/local.py`);
+- `runners/worker/sdk_worker_main.py: create_harness` and `_FN_LOG_HANDLER`,
+  `runners/worker/worker_id_interceptor.py` (`runners/workers/worker.py`);
+- `options/pipeline_options.py: _add_argparse_args` (`runners/refusal.py`);
+- `runners/portability/{flink,spark,prism}_runner.py`, `utils/subprocess_server.py: JavaJarServer`
+  (`runners/downloads.py`);
+- `runners/dataflow/internal/apiclient.py: DataflowApplicationClient`,
+  `runners/dataflow/dataflow_runner.py: DataflowPipelineResult` (`runners/dataflow/job.py`);
+- `io/filesystems.py: FileSystems.get_filesystem` (`storage/objects.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.unbounded_source import _PROVIDER as UNBOUNDED_SOURCES
+from apache_beam.io.unbounded_source import _ReaderCache as ReaderCache
+from apache_beam.io.unbounded_source import _ReadFromUnboundedSourceDoFn as UnboundedSourceDoFn
+from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
+from apache_beam.options.value_provider import RuntimeValueProvider
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.worker import sdk_worker_main, statesampler
+from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
+
+#: The version of Beam whose source was read for what follows.
+READ_AGAINST = "2.77.0"
+
+FnApiRunner = fn_runner.FnApiRunner
+
+__all__ = [
+    "READ_AGAINST",
+    "UNBOUNDED_SOURCES",
+    "FnApiRunner",
+    "ReaderCache",
+    "UnboundedSourceDoFn",
+    "dataflow_jobs",
+    "declared_options",
+    "drain_dataflow_job",
+    "file_systems_have_options",
+    "job_server_jar",
+    "metrics_and_sampling",
+    "prism_program",
+    "worker_harness",
+]
+
+
+@contextmanager
+def metrics_and_sampling(consolidate: Callable[..., Any], milliseconds: int) -> Iterator[None]:
+    """Replace two parts of `FnApiRunner` that are used in the middle of its long methods.
+
+    Args:
+      consolidate: merges the metrics of bundles.
+      milliseconds: from one sample of the step at work to the next.
+    """
+    sampler = partial(statesampler.StateSampler, sampling_period_ms=milliseconds)
+    with (
+        _replaced(fn_runner, "consolidate_monitoring_infos", consolidate),
+        _replaced(statesampler, "StateSampler", sampler),
+    ):
+        yield
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def worker_harness(worker_id: str, environment: Mapping[str, str]) -> tuple[Any, Any]:
+    """What sends the log of this process to its runner, and what does the runner's work.
+
+    Args:
+      worker_id: the name that the runner gave the worker.
+      environment: the variables that Beam's containers start a worker with.
+    """
+    # Beam reads the name from the environment on import, which a forked process has behind it.
+    WorkerIdInterceptor._worker_id = worker_id
+    logs, harness, _ = sdk_worker_main.create_harness(environment)
+    # Beam closes this one when it gives a worker up.
+    sdk_worker_main._FN_LOG_HANDLER = logs
+    return logs, harness
+
+
+def declared_options(options: type[PipelineOptions]) -> list[str]:
+    """Names of the options that a class declares."""
+    parser = argparse.ArgumentParser(add_help=False)
+    options._add_argparse_args(parser)
+    return [action.dest for action in parser._actions]
+
+
+def job_server_jar(runner: str, options: PipelineOptions) -> None:
+    """Download the jar of a runner's job server, unless it is in Beam's cache.
+
+    Args:
+      runner: `FlinkRunner` or `SparkRunner`.
+      options: may name another jar and another cache.
+
+    Raises:
+      Exception: whatever the download raises.
+    """
+    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+    from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+
+    server = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}[runner]
+    cache = options.view_as(JobServerOptions).jar_cache_dir
+    server.local_jar(server(options).path_to_jar(), cache)
+
+
+def prism_program(options: PipelineOptions) -> str:
+    """Path of the Prism program, downloaded unless it is in Beam's cache.
+
+    Raises:
+      Exception: whatever the download raises.
+    """
+    from apache_beam.runners.portability.prism_runner import PrismJobServer
+
+    command, _ = PrismJobServer(options).subprocess_cmd_and_endpoint()
+    return str(command[0])
+
+
+def dataflow_jobs(options: PipelineOptions, request: Any) -> Any:
+    """Jobs of Dataflow, by a `ListJobsRequest`; needs the extra `gcp`."""
+    from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
+
+    return DataflowApplicationClient(options)._jobs_client.list_jobs(request)
+
+
+def drain_dataflow_job(result: PipelineResult) -> None:
+    """Ask Dataflow to drain the job of a result."""
+    client = result._runner.dataflow_client
+    client.modify_job_state(result.job_id(), "JOB_STATE_DRAINING")
+
+
+def file_systems_have_options() -> bool:
+    """Whether a pipeline, or the runner of this worker, has given `FileSystems` its options."""
+    given = (FileSystems._pipeline_options, RuntimeValueProvider.runtime_options)
+    return any(options is not None for options in given)
