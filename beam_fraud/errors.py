@@ -13,6 +13,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from beam_fraud.wording import first_line
+
 
 class FraudError(Exception):
     """A failure that the command reports as one line; exit code 1."""
@@ -195,7 +197,7 @@ def _of_error(error: BaseException) -> str | None:
         return _told(error.errno, names or _paths(str(error)))
     if isinstance(error, OSError) and not _NUMBERED.search(str(error)):
         # A library's own words, of a connection or of a file that it cannot make sense of.
-        said = " ".join((str(error) or type(error).__name__).splitlines()[0].split())
+        said = first_line(error)
         return f"{_STEP.sub('', said).strip()}; {_ANY_FIX}"
     return None
 
@@ -273,8 +275,8 @@ def _raised(error: BaseException) -> str:
     raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
     if raised:
         return str(raised[-1])
-    summary = " ".join(str(error).partition("\n")[0].split())
-    return f"{type(error).__name__}: {summary}".rstrip(": ")
+    kind, said = type(error).__name__, first_line(error)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

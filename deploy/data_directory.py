@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
-from beam_fraud.storage.folder import make_directory, reason_of
+from beam_fraud.storage.folder import make_directory
+from beam_fraud.wording import reason_of
 
 
 @contextmanager

@@ -200,3 +200,9 @@ def test_the_packed_project_holds_the_package_once(tmp_path: Path) -> None:
     assert templates
     assert templates <= names
     assert [name for name in names if name.startswith(("transforms", "models"))] == []
+
+
+def test_names_are_compared_and_first_lines_taken_by_one_module() -> None:
+    alone = re.compile(r"get_close_matches|splitlines\(\)(?: or \[.*?\])?\)?\[0\]")
+    users = [name_of(path) for path in MODULES if alone.search(path.read_text("utf-8"))]
+    assert users == ["beam_fraud.wording"]

@@ -32,8 +32,6 @@ from beam_fraud.alerts.deliveries import (
 from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.policy import Clock
 from beam_fraud.errors import FraudError
-from beam_fraud.monitoring.own_call import own_call
-from beam_fraud.monitoring.printable import printable
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.storage.database.errors import (
@@ -41,6 +39,7 @@ from beam_fraud.storage.database.errors import (
     PassingDatabaseError,
     one_line_errors,
 )
+from beam_fraud.wording import own_call, printable
 
 #: Consecutive failures that open the circuit.
 OPENS_AFTER = 3

@@ -8,10 +8,10 @@ import typer
 from typer.main import get_command
 
 from beam_fraud.cli.app import app
-from beam_fraud.cli.terminal import failure, interruption, log, standard_streams
+from beam_fraud.cli.terminal import interruption, log, outcome
 from beam_fraud.cli.terminal.wrong_call import line_of
 from beam_fraud.errors import UsageError
-from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.wording import own_call
 
 
 def main(args: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
       0 done, 1 failed or found wanting, 2 a wrong call, 130 interrupted, 143 terminated.
     """
-    standard_streams.prepare()
+    outcome.prepare()
     log.configure()
     given = sys.argv[1:] if args is None else args
     with interruption.stopped_by_signals():
@@ -34,17 +34,17 @@ def _run(args: list[str]) -> int:
     try:
         run = get_command(app)(args, prog_name=own_call(), standalone_mode=False)
     except typer.TyperException as error:
-        return failure.report(UsageError(line_of(error)))
+        return outcome.report(UsageError(line_of(error)))
     except OSError as error:
         # Parsing opens nothing: help or the version could not be printed.
-        return standard_streams.output_failed(error)
+        return outcome.output_failed(error)
     except (Exception, KeyboardInterrupt) as error:
-        return failure.report(error)
+        return outcome.report(error)
     if not callable(run):
         # An exit code: help or the version has been printed.
         return int(run or 0)
     try:
         text, exit_code = run()
     except (Exception, KeyboardInterrupt) as error:
-        return failure.report(error)
-    return standard_streams.print_result(text) or exit_code
+        return outcome.report(error)
+    return outcome.print_result(text) or exit_code

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from beam_fraud.errors import FraudError, missing_extra
+from beam_fraud.wording import first_line
 
 #: Maximum of characters of a reason: some errors quote whole objects.
 _MOST = 300
@@ -46,10 +47,10 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"needs the module {error.name}, which is not installed"
     try:
-        text = str(error)
+        text = first_line(error)
     except BaseException as worse:
         text = f"its message raises {type(worse).__name__}"
-    text = " ".join(text.strip().partition("\n")[0].split())
-    if " " not in text:
-        text = f"{type(error).__name__}: {text}".rstrip(": ")
+    kind = type(error).__name__
+    if " " not in text and text != kind:
+        text = f"{kind}: {text}"
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"

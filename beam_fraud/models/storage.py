@@ -9,6 +9,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.storage.folder import check_writable
 from beam_fraud.storage.store import Store, store_at
 from beam_fraud.storage.urls import is_url
+from beam_fraud.wording import reason_of
 
 
 def read_bytes(directory: str, name: str) -> bytes:
@@ -23,7 +24,7 @@ def read_bytes(directory: str, name: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(name) from None
     except OSError as error:
-        raise FraudError(f"{directory}: {name} can't be read ({_first_line(error)})") from None
+        raise FraudError(f"{directory}: {name} can't be read ({reason_of(error)})") from None
 
 
 def check_directory(directory: str, last: str) -> None:
@@ -64,7 +65,7 @@ def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> No
             _refuse_foreign(Path(directory).absolute(), last)
         store.write_all(files, last)
     except OSError as error:
-        raise FraudError(f"{directory}: can't be written ({_first_line(error)})") from None
+        raise FraudError(f"{directory}: can't be written ({reason_of(error)})") from None
 
 
 def _refuse_foreign(target: Path, last: str) -> None:
@@ -82,7 +83,3 @@ def _store(directory: str) -> Store:
     except UsageError as error:
         raise FraudError(str(error)) from None
     return store
-
-
-def _first_line(error: OSError) -> str:
-    return error.strerror or (str(error) or type(error).__name__).splitlines()[0]

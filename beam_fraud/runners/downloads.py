@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud import beam_internals
 from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.wording import first_line
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
             beam_internals.job_server_jar(runner, options)
     except Exception as error:
         raise FraudError(
-            f"--runner {runner}: its job server could not be fetched ({_first_line(error)}); "
+            f"--runner {runner}: its job server could not be fetched ({_reason(error)}); "
             f"give --{wanted.jar}{wanted.instead}, or the --job_endpoint of one that runs"
         ) from None
 
@@ -110,7 +111,7 @@ def prism_program(options: PipelineOptions) -> Path:
         return Path(beam_internals.prism_program(options))
     except Exception as error:
         raise FraudError(
-            f"--runner PrismRunner: Prism could not be fetched ({_first_line(error)}); give "
+            f"--runner PrismRunner: Prism could not be fetched ({_reason(error)}); give "
             "--prism_location, the program that `go install "
             "github.com/apache/beam/sdks/v2/go/cmd/prism` makes"
         ) from None
@@ -139,7 +140,6 @@ def _is_program(file: Path) -> bool:
         return opened.read(4) in (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
 
-def _first_line(error: Exception) -> str:
-    line = " ".join((str(error) or type(error).__name__).splitlines()[0].split())
+def _reason(error: Exception) -> str:
     # Beam goes on about each place that it has tried.
-    return line.partition(". ")[0][:300]
+    return first_line(error).partition(". ")[0][:300]

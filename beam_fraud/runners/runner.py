@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from enum import Enum
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from beam_fraud.errors import UsageError
+from beam_fraud.wording import did_you_mean
 
 
 class Capability(Enum):
@@ -129,8 +129,7 @@ def refuse_unusable(name: str) -> None:
     """
     runner = runner_named(name)
     if runner not in RUNNERS and "." not in name:
-        near = get_close_matches(name, [known.name for known in RUNNERS], 1)
-        fix = f"did you mean {near[0]}?" if near else INSTEAD
+        fix = did_you_mean(name, [known.name for known in RUNNERS], INSTEAD, form=str)
         raise UsageError(f"--runner {name}: there is no such runner; {fix}")
     if runner.unusable:
         raise UsageError(f"--runner {runner.name}: {runner.unusable}; {INSTEAD}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, Literal, cast, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import UsageError
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.wording import did_you_mean
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]
@@ -173,9 +173,8 @@ class Schema:
             raise UsageError(
                 f"{where}: {column!r} is a numeric feature; a key is text, make it categorical"
             )
-        near = get_close_matches(column, [r for r in _KEY_ROLES if r in self.roles], 1, 0.9)
-        if near:
-            raise UsageError(f"{where}: unknown key {column!r}, did you mean {near[0]!r}?")
+        if hint := did_you_mean(column, set(_KEY_ROLES) & set(self.roles), likeness=0.9):
+            raise UsageError(f"{where}: unknown key {column!r}, {hint}")
         if not column or not column.isprintable() or set(column) & set('"\\'):
             raise UsageError(f"{where}: {column!r} cannot be the name of a column")
 

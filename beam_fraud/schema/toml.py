@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from beam_fraud.schema.presets import PRESETS
 from beam_fraud.schema.schema import FeatureColumn, Kind, Missing, Schema
 from beam_fraud.schema.text_file import parse_toml, read_text_file
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.wording import did_you_mean
 
 _TOP_LEVEL = (
     *("name", "timezone", "time_origin", "calendar"),
@@ -134,6 +134,5 @@ def _typed(table: dict[str, Any], key: str, kind: type, default: Any, where: str
 def _known_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in table:
         if key not in known:
-            near = get_close_matches(key, known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-            raise UsageError(f"{where}: unknown key {key!r}{hint}")
+            hint = did_you_mean(key, known, f"known: {', '.join(known)}")
+            raise UsageError(f"{where}: unknown key {key!r}, {hint}")

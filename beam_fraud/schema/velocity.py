@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 from beam_fraud.errors import UsageError
 from beam_fraud.schema.duration import microseconds
+from beam_fraud.wording import did_you_mean
 
 #: What can be told of the transactions in a window.
 AGGREGATES = (
@@ -68,8 +68,7 @@ class Velocity:
                     raise UsageError(f"{where}: {field} has {value!r} twice")
         for aggregate in self.aggregates:
             if aggregate not in AGGREGATES:
-                near = get_close_matches(aggregate, AGGREGATES, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(AGGREGATES)}"
+                hint = did_you_mean(aggregate, AGGREGATES, f"known: {', '.join(AGGREGATES)}")
                 raise UsageError(f"{where}: unknown aggregate {aggregate!r}, {hint}")
         try:
             lengths = [microseconds(window) for window in self.windows]

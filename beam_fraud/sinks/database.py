@@ -39,7 +39,8 @@ from beam_fraud.storage.database.retry import (
 from beam_fraud.storage.database.tables import FLAGGED, RUNS
 from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
 from beam_fraud.storage.database.url import FILE_OPTIONS, DatabaseUrl, database_file, parse
-from beam_fraud.storage.folder import make_directory, reason_of
+from beam_fraud.storage.folder import make_directory
+from beam_fraud.wording import reason_of
 
 
 def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBatch]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 
 import pyarrow as pa
 import pyarrow.types as pat
 
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
+from beam_fraud.wording import did_you_mean
 
 TypeTest = Callable[[pa.DataType], bool]
 #: Columns that a message names at most.
@@ -29,12 +29,12 @@ def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
 
 def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -> FraudError:
     """The error for a file without a column: what it has instead, or some of all that it has."""
-    near = get_close_matches(column, [n for n in there if len(n) < _LONG][:_COMPARED], 1)
     names = (name if len(name) < _LONG else f"{name[:_LONG]}…" for name in there[:_SHOWN])
     some = ", ".join(names) or "none"
     if len(there) > _SHOWN:
         some += f" and {len(there) - _SHOWN} more"
-    hint = f"did you mean {near[0]!r}?" if near else f"its columns are {some}"
+    short = [name for name in there if len(name) < _LONG][:_COMPARED]
+    hint = did_you_mean(column, short, f"its columns are {some}")
     return FraudError(f"{path}: column {column!r} of schema {schema.name} is not there; {hint}")
 
 

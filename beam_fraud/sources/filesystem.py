@@ -19,6 +19,7 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import is_url
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")
@@ -49,7 +50,7 @@ def open_file(path: str) -> pa.NativeFile:
         stored = file_systems().open(path, compression_type="uncompressed")
         return pa.PythonFile(stored, mode="r")
     except Exception as error:
-        raise FraudError(f"{path}: cannot be opened: {_reason(error)}") from None
+        raise FraudError(f"{path}: cannot be opened: {reason_of(error)}") from None
 
 
 def list_files(given: str) -> list[FoundFile]:
@@ -82,7 +83,7 @@ def _list_local(given: str) -> list[FoundFile]:
         matches = (fixed / match for match in fixed.glob(str(path.relative_to(fixed))))
         return [_local(match, fixed) for match in matches if match.is_file()]
     except OSError as error:
-        raise FraudError(f"{given}: cannot be read: {_reason(error)}") from None
+        raise FraudError(f"{given}: cannot be read: {reason_of(error)}") from None
 
 
 def _below(path: Path) -> Iterator[FoundFile]:
@@ -128,7 +129,7 @@ def _list_remote(given: str) -> list[FoundFile]:
     except Exception as error:
         if is_missing(given):
             raise UsageError(f"{given}: {missing_file_system(given, error)}") from None
-        raise FraudError(f"{given}: cannot be listed: {_reason(error)}") from None
+        raise FraudError(f"{given}: cannot be listed: {reason_of(error)}") from None
     fixed = fixed.rstrip("/") + "/"
     return [
         FoundFile(entry.path, entry.path.removeprefix(fixed), entry.size_in_bytes)
@@ -146,10 +147,3 @@ def _fixed_part(pattern: str) -> str:
 
 def _hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith((".", "_")) for part in parts)
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of what went wrong, without the path that Python repeats."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -20,6 +20,7 @@ from beam_fraud.sources.parquet_pages import BATCH_BYTES, Sound, sound_groups
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.urls import is_url
+from beam_fraud.wording import first_line
 
 #: Bytes of a column chunk that are read at a time, so that a huge row group is not read whole.
 _BUFFER_BYTES = 1 << 20
@@ -180,5 +181,4 @@ def _damage(what: str) -> Iterator[None]:
     except FraudError:
         raise
     except Exception as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FraudError(f"{what}: {line}") from None
+        raise FraudError(f"{what}: {first_line(error)}") from None

@@ -9,6 +9,7 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.filesystem import open_file
+from beam_fraud.wording import first_line
 
 _SKIP_BYTES = 1 << 20
 
@@ -53,8 +54,7 @@ class TextStream:
             # What `read` allocates is lost for good where the compressed content is damaged.
             data: bytes = self._stream.read_buffer(size).to_pybytes()
         except OSError as error:
-            line = (str(error).splitlines() or ["unknown error"])[0]
-            raise FraudError(f"{self._path}: is damaged or cut off: {line}") from None
+            raise FraudError(f"{self._path}: is damaged or cut off: {first_line(error)}") from None
         if self._left is not None:
             self._left -= len(data)
         return data

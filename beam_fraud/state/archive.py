@@ -15,7 +15,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
 from beam_fraud.state.shard import Delta, Effects, Unaged
 from beam_fraud.storage.archive_folder import ArchiveFolder, UnfinishedPart
-from beam_fraud.storage.folder import reason_of
+from beam_fraud.wording import reason_of
 
 #: What a delta says: the number of the next part, rows and when they came, or the number and hidden
 #: name of a part that is to become visible.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 from beam_fraud.errors import FraudError
+from beam_fraud.wording import reason_of
 
 
 def check_writable(directory: Path) -> None:
@@ -40,13 +40,3 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FraudError(f"{directory}: cannot be made ({reason_of(error)})") from None
-
-
-def reason_of(error: OSError) -> str:
-    """Why the file system refuses, without the path or what a library says around it.
-
-    Example:
-      >>> reason_of(OSError(28, "Error writing bytes to file. Detail: [errno 28]"))
-      'No space left on device'
-    """
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())

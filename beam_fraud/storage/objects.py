@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from beam_fraud.errors import UsageError, install, is_installed
+from beam_fraud.wording import first_line
 
 #: Scheme to the package that its file system stands on, and the extra that brings it.
 _EXTRAS = {
@@ -47,7 +48,7 @@ def missing_file_system(url: str, error: Exception) -> str:
     package, extra = _EXTRAS[scheme]
     if not is_installed(package):
         return f"{scheme}:// needs {package}; {install(extra)}"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def is_missing(url: str) -> bool:
@@ -142,4 +143,4 @@ def as_os_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each file system raises its own kinds
-        raise OSError((str(error).splitlines() or [type(error).__name__])[0]) from None
+        raise OSError(first_line(error)) from None

@@ -4,8 +4,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.cli.terminal import failure, log
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.cli.terminal import log, outcome
+from beam_fraud.errors import FraudError, UsageError, fraud_error_in
 
 LINE = "bundle b: model.joblib was changed after it was written; write the bundle again"
 
@@ -36,7 +36,7 @@ THREADS = (
 def test_a_step_that_refuses_is_found_whatever_the_worker(
     kind: type[FraudError], args: tuple[str, ...]
 ) -> None:
-    found = failure.fraud_error_in(run_pipeline(kind(LINE), *args))
+    found = fraud_error_in(run_pipeline(kind(LINE), *args))
     assert type(found) is kind
     assert str(found) == LINE
 
@@ -44,7 +44,7 @@ def test_a_step_that_refuses_is_found_whatever_the_worker(
 @pytest.mark.slow
 def test_a_step_that_refuses_in_another_process_is_found() -> None:
     args = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-    found = failure.fraud_error_in(run_pipeline(FraudError(LINE), "--runner=FnApiRunner", *args))
+    found = fraud_error_in(run_pipeline(FraudError(LINE), "--runner=FnApiRunner", *args))
     assert str(found) == LINE
 
 
@@ -53,8 +53,8 @@ def test_a_bug_in_a_step_is_not_taken_for_a_refusal(
     args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = run_pipeline(ZeroDivisionError("by zero"), *args)
-    assert failure.fraud_error_in(error) is None
-    assert failure.report(error) == 1
+    assert fraud_error_in(error) is None
+    assert outcome.report(error) == 1
 
 
 def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
@@ -70,7 +70,7 @@ def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
         '  File "b.py", line 9, in process\n'
         "ZeroDivisionError: by zero [while running 'Load the model']\nand more\n"
     )
-    assert failure.report(RuntimeError(text)) == 1
+    assert outcome.report(RuntimeError(text)) == 1
     said = capsys.readouterr().err
     assert said.startswith("beam-fraud: internal error: ZeroDivisionError: by zero; run again")
     assert said.count("\n") == 1
@@ -79,10 +79,10 @@ def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
 def test_an_error_is_found_by_what_it_was_raised_from() -> None:
     error = RuntimeError("the job failed")
     error.__cause__ = UsageError(LINE)
-    assert failure.report(error) == 2
+    assert outcome.report(error) == 2
 
 
 def test_a_bug_met_while_a_refusal_was_handled_stays_a_bug() -> None:
     error = ZeroDivisionError("by zero")
     error.__context__ = FraudError(LINE)
-    assert failure.fraud_error_in(error) is None
+    assert fraud_error_in(error) is None

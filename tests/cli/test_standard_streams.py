@@ -37,7 +37,7 @@ def test_what_cannot_be_printed_is_one_line(args: str) -> None:
 
 @pytest.mark.skipif(not Path(FULL).exists(), reason="no such device here")
 def test_a_result_that_cannot_be_printed_is_one_line() -> None:
-    program = "from beam_fraud.cli import *; sys.exit(standard_streams.print_result('x' * 99_999))"
+    program = "from beam_fraud.cli import *; sys.exit(outcome.print_result('x' * 99_999))"
     done = shell(f'"$P" -c "{program}" > {FULL}')
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 

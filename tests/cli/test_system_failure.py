@@ -21,7 +21,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli import main
-from beam_fraud.cli.terminal import failure, log
+from beam_fraud.cli.terminal import log, outcome
 from tests.refused_calls import Call, Ended
 
 #: Numbers that a user can cause.
@@ -36,7 +36,7 @@ def told(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
     """The line that a command ends with."""
     log.configure()
     capsys.readouterr()
-    assert failure.report(error) == 1
+    assert outcome.report(error) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "internal error" not in said
@@ -134,7 +134,7 @@ def test_kin(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_bug_stays_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
-    assert failure.report(KeyError("errno 28")) == 1
+    assert outcome.report(KeyError("errno 28")) == 1
     assert "internal error: KeyError" in capsys.readouterr().err
 
 

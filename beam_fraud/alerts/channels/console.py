@@ -11,7 +11,7 @@ from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy
 from beam_fraud.alerts.wording import clock_time, headline, raised_by
 from beam_fraud.errors import FraudError
-from beam_fraud.monitoring.printable import printable
+from beam_fraud.wording import printable
 
 
 def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
 
 from beam_fraud.alerts.message import FIELDS
 from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.errors import UsageError
-from beam_fraud.monitoring.printable import printable
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.storage.urls import absolute
+from beam_fraud.wording import did_you_mean, printable
 
 #: Options of every channel.
 COMMON = ("group", "rate", "most", "digest", "fields")
@@ -75,7 +74,7 @@ class ChannelOptions:
         names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
         for name in names:
             if name not in FIELDS:
-                hint = _nearest(name, FIELDS)
+                hint = did_you_mean(name, FIELDS, f"known are {', '.join(FIELDS)}", form=str)
                 raise UsageError(f"{self.where}: fields: an alert has no field {name!r}; {hint}")
         return names
 
@@ -156,7 +155,8 @@ def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptio
         name, _, value = part.partition("=")
         if name not in names:
             shown = unquote(name)[:40]
-            raise UsageError(f"{where}: unknown option {shown!r}; {_nearest(name, names)}")
+            hint = did_you_mean(name, names, f"known are {', '.join(names)}", form=str)
+            raise UsageError(f"{where}: unknown option {shown!r}; {hint}")
         if not value:
             raise UsageError(f"{where}: {name}: nothing was given, the value is empty")
         if name in _REPEATED:
@@ -166,8 +166,3 @@ def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptio
         else:
             values[name] = unquote(value)
     return ChannelOptions(where, values, tuple(config))
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

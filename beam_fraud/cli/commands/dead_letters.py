@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pyarrow.compute as pc
 from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions
 from beam_fraud.cli.options.pipelines import DeadLetterOptions
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.monitoring.printable import printable
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import write_json_lines
@@ -24,6 +22,7 @@ from beam_fraud.records.faults import REASONS, line_of
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory
 from beam_fraud.storage.urls import absolute
+from beam_fraud.wording import did_you_mean, printable
 
 
 def choice_of(options: DeadLetterOptions) -> Choice:
@@ -163,8 +162,8 @@ def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:
 def _missed(letters: DeadLetters, choice: Choice) -> str | None:
     """Why a choice has no dead letter; None if it has one, or chooses nothing."""
     if choice.reason is not None and choice.reason not in REASONS:
-        near = get_close_matches(choice.reason, REASONS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(REASONS)}"
+        known = f"there are: {', '.join(REASONS)}"
+        hint = did_you_mean(choice.reason, REASONS, known, form=str)
         raise UsageError(f"--reason {choice.reason}: no such reason; {hint}")
     if choice == Choice() or any(map(len, letters.read(choice, payloads=False))):
         return None

@@ -15,7 +15,6 @@ from beam_fraud.cli.options import EraseOptions
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.monitoring.printable import printable
 from beam_fraud.operations.erasure.database import erase_from_database
 from beam_fraud.operations.erasure.directory import erase_from_directory, keeps_a_state
 from beam_fraud.operations.erasure.json_lines import erase_from_lines, refuse_other_files
@@ -28,6 +27,7 @@ from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.database.connection import check_database, prepare_database
 from beam_fraud.storage.urls import absolute
+from beam_fraud.wording import printable
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.options import ListAlertsOptions
 from beam_fraud.cli.terminal.columns import aligned
 from beam_fraud.errors import FraudError
-from beam_fraud.monitoring.printable import printable
 from beam_fraud.storage.database.connection import transaction
+from beam_fraud.wording import printable
 
 #: Characters of a line, where nobody says how wide the terminal is.
 _WIDTH = 100

@@ -9,7 +9,7 @@ from beam_fraud.cli.terminal.columns import aligned, size_text
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.listing import bundle_bytes, find_bundles
-from beam_fraud.monitoring.printable import printable
+from beam_fraud.wording import printable
 
 
 def run(options: ListModelsOptions) -> dict[str, object]:

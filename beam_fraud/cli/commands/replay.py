@@ -18,7 +18,6 @@ from beam_fraud.cli.options import ReplayOptions
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import read_repaired
@@ -36,9 +35,10 @@ from beam_fraud.storage.batch_outputs import (
     local_directory,
     new_run_id,
 )
-from beam_fraud.storage.folder import make_directory, reason_of
+from beam_fraud.storage.folder import make_directory
 from beam_fraud.storage.staging import REPLAYING, Staging
 from beam_fraud.storage.urls import absolute
+from beam_fraud.wording import own_call, reason_of
 
 
 def call(options: ReplayOptions, *, as_json: bool) -> Outcome:

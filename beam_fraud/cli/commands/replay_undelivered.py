@@ -7,10 +7,10 @@ from typing import Any
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.monitoring.own_call import own_call
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import UNDELIVERED, local_directory
+from beam_fraud.wording import own_call
 
 
 def run(out: str, sink: str) -> dict[str, object]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import typer
 
-from beam_fraud.monitoring.own_call import own_call
+from beam_fraud.wording import did_you_mean, own_call
 
 #: What a value must be, by the kind of the complaint that it is not.
 _WORDS = {
@@ -30,8 +29,7 @@ def unknown_option(option: str, known: Iterable[str], command: str) -> str:
     'unknown option --treshold; did you mean --threshold?'
     """
     # Less alike than that are --threshold and --reasons.
-    near = get_close_matches(option, list(known), n=1, cutoff=0.7)
-    hint = f"did you mean {near[0]}?" if near else f"see {command} --help"
+    hint = did_you_mean(option, known, f"see {command} --help", form=str, likeness=0.7)
     return f"unknown option {option}; {hint}"
 
 

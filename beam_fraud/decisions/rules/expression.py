@@ -7,7 +7,6 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from beam_fraud.decisions.rules.condition import (
     All,
@@ -29,6 +28,7 @@ from beam_fraud.decisions.rules.condition import (
     Value,
 )
 from beam_fraud.schema.velocity import AGGREGATES
+from beam_fraud.wording import did_you_mean
 
 #: Characters of a condition; longer lists of values have a file of their own.
 MAX_LENGTH = 4_000
@@ -298,11 +298,11 @@ class _Reader:
         self, node: ast.expr, name: str, known: Mapping[str, object], what: str
     ) -> ConditionError:
         velocity = what == "name" and _VELOCITY.search(name) is not None
-        near = get_close_matches(name, [k for k in known if not velocity or _VELOCITY.search(k)], 1)
-        if velocity and not near:
+        hint = did_you_mean(name, [k for k in known if not velocity or _VELOCITY.search(k)])
+        if hint:
+            pass
+        elif velocity:
             hint = "define it by [[velocity]] in the schema"
-        elif near:
-            hint = f"did you mean {near[0]!r}?"
         elif len(known) > 12:
             hint = f"known: {', '.join(list(known)[:12])} and {len(known) - 12} more"
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -14,6 +13,7 @@ from beam_fraud.decisions.rules.expression import ConditionError, read_condition
 from beam_fraud.decisions.rules.rule import VERDICTS, Rule, RuleSet, Verdict
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.schema.text_file import parse_toml, read_text_file
+from beam_fraud.wording import did_you_mean
 
 #: Name of a list to its values, all of them texts or all numbers.
 Lists: TypeAlias = Mapping[str, tuple[str, ...] | tuple[float, ...]]
@@ -183,8 +183,7 @@ def known_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> Non
     """
     for key in table:
         if key not in known:
-            near = get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            hint = did_you_mean(key, known, f"known: {', '.join(known)}")
             raise UsageError(f"{where}: unknown key {key!r} ({hint})")
 
 

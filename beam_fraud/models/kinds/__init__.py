@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -18,6 +17,7 @@ from beam_fraud.models.kinds.lightgbm import LightGBM
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.kinds.mlp import MLP
 from beam_fraud.models.kinds.xgboost import XGBoost
+from beam_fraud.wording import did_you_mean
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
 
@@ -53,9 +53,8 @@ def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
     """
     first, colon, members = name.partition(":")
     if first not in KINDS:
-        nearest = difflib.get_close_matches(first, KINDS, n=1, cutoff=0.4)
-        meant = f", did you mean {nearest[0]}?" if nearest else ""
-        raise UsageError(f"--model {name}: no such kind{meant} (kinds: {', '.join(KINDS)})")
+        hint = did_you_mean(first, KINDS, form=str, likeness=0.4)
+        raise UsageError(f"--model {name}: no such kind; {hint} (kinds: {', '.join(KINDS)})")
     kind = KINDS[first]
     if colon:
         kind = kind.of([model_kind(member) for member in members.split("+")])

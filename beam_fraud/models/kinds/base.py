@@ -15,6 +15,7 @@ from beam_fraud.errors import UsageError, need_extras
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores, set_single_threaded
 from beam_fraud.models.space import Space
+from beam_fraud.wording import first_line
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ def refused_settings(kind: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ not in _REFUSALS:
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UsageError(f"--model {kind}: a setting is refused ({lines[0]}); see --set") from None
+        said = first_line(error)
+        raise UsageError(f"--model {kind}: a setting is refused ({said}); see --set") from None
 
 
 @dataclass(frozen=True)

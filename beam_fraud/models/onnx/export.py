@@ -18,6 +18,7 @@ from beam_fraud.models.onnx.trees import Mode
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import SCORE, Distribution, Reference
 from beam_fraud.storage.atomic import write_file
+from beam_fraud.wording import first_line
 
 Floats = npt.NDArray[np.float64]
 #: Rows of each kind.
@@ -180,7 +181,7 @@ def _largest_difference(bundle: Bundle, data: bytes, rows: Floats, expected: Flo
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         (scores,) = session.run([OUTPUT], {INPUT: rows})
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise FraudError(f"{bundle.path}: onnxruntime can't run what was made ({reason})") from None
     differences = np.abs(np.asarray(scores) - expected)
     # NaN is no score: it counts as an infinite difference.

@@ -20,6 +20,7 @@ from beam_fraud.models.estimators.stacked_logits import StackedLogits
 from beam_fraud.models.onnx.converters import converters_for
 from beam_fraud.models.onnx.nodes import OPSETS, TREES_DOMAIN, TREES_VERSION, UnsupportedError
 from beam_fraud.models.resampling.prior import PriorCorrected
+from beam_fraud.wording import first_line
 
 #: Name of the graph's input, float64[n, features].
 INPUT = "features"
@@ -60,8 +61,7 @@ def converted(model: Any, features: int) -> Any:
         raise
     except Exception as error:  # a converter may raise anything on an unknown model
         logging.getLogger(__name__).debug("skl2onnx", exc_info=error)
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise UnsupportedError(f"{type(last).__name__} ({reason})") from None
+        raise UnsupportedError(f"{type(last).__name__} ({first_line(error)})") from None
 
 
 #: Name of the graph's output, float64[n].
@@ -108,8 +108,7 @@ def onnx_graph(model: Any, features: int) -> Any:
     try:
         onnx.checker.check_model(made)
     except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UnsupportedError(f"{type(model).__name__} ({reason})") from None
+        raise UnsupportedError(f"{type(model).__name__} ({first_line(error)})") from None
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 
 from beam_fraud.errors import UsageError
@@ -12,6 +11,7 @@ from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.resampled import Resampled, with_resampler
 from beam_fraud.models.resampling.smote import Adasyn, Smote, SmoteEnn
 from beam_fraud.models.resampling.under import Tomek, Under
+from beam_fraud.wording import did_you_mean
 
 __all__ = ["RESAMPLERS", "Resampled", "Resampler", "candidates", "resampled", "resampler"]
 
@@ -58,10 +58,9 @@ def resampler(text: str) -> Resampler:
     """
     name, equals, ratio = text.partition("=")
     if name not in RESAMPLERS:
-        nearest = difflib.get_close_matches(name, RESAMPLERS, n=1, cutoff=0.4)
-        meant = f"did you mean {nearest[0]}? " if nearest else ""
+        hint = did_you_mean(name, RESAMPLERS, form=str, likeness=0.4)
         known = ", ".join(("none", *RESAMPLERS, COMPARE))
-        raise UsageError(f"{OPTION} {text}: no such way to resample; {meant}(ways: {known})")
+        raise UsageError(f"{OPTION} {text}: no such way to resample; {hint} (ways: {known})")
     found = RESAMPLERS[name]
     if not equals:
         return found

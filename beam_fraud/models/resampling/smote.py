@@ -15,6 +15,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.neighbours import keep_by_neighbours, numbers, numeric_columns
+from beam_fraud.wording import first_line
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +46,7 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
     try:
         prepared, labels = pipeline.fit_resample(rows.matrix, rows.labels)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         frauds = int(rows.labels.sum())
         raise FraudError(
             f"{option}: can't make up frauds from {frauds} among {len(rows.labels)} rows ({reason})"

@@ -20,6 +20,7 @@ from beam_fraud.models.tuning.store import study_in
 from beam_fraud.models.tuning.suggest import distributions, rounded, tuned_settings
 from beam_fraud.models.tuning.trial import Trial, Tuned, Tuning, best_trials, settings_text
 from beam_fraud.monitoring.activity import doing
+from beam_fraud.wording import first_line
 
 
 def fingerprint(recipe: str, rows: FoldRows) -> str:
@@ -111,7 +112,7 @@ class Search:
             if number == 1:
                 raise
             # Incompatible settings fail their trial, not the whole tuning.
-            _log.warning("trial %d failed: %s", number, str(error).partition("\n")[0])
+            _log.warning("trial %d failed: %s", number, first_line(error))
             state = states.FAIL
         proposed.set_user_attr(_SECONDS, round(time.monotonic() - start, 3))
         self.study.tell(proposed, figure, state=state)

@@ -18,9 +18,9 @@ from beam_fraud.operations.dead_letters.store import KEPT, KEY, ROWS_AT_A_TIME, 
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, new_run_id
-from beam_fraud.storage.folder import reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import REPLAYED
+from beam_fraud.wording import first_line, reason_of
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def _batches(path: Path, names: list[str], rows: int = ROWS_AT_A_TIME) -> Iterat
         with pq.ParquetFile(path, buffer_size=1 << 20) as file:
             yield from file.iter_batches(rows, columns=names)
     except (OSError, pa.ArrowException, KeyError) as error:
-        line = (str(error).splitlines() or ["unknown error"])[0]
-        raise FraudError(f"{path}: is no readable file of dead letters: {line}") from None
+        raise FraudError(
+            f"{path}: is no readable file of dead letters: {first_line(error)}"
+        ) from None
 
 
 def _chosen(batch: pa.RecordBatch, choice: Choice) -> pa.RecordBatch:

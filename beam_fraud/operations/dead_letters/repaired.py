@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
-from beam_fraud.storage.folder import make_directory, reason_of
+from beam_fraud.storage.folder import make_directory
+from beam_fraud.wording import reason_of
 
 
 @dataclass(frozen=True)

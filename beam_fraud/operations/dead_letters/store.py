@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from beam_fraud.errors import FraudError
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import UNDELIVERED
+from beam_fraud.wording import first_line
 
 #: A dead letter, and whether it was put through again.
 KEPT = DEAD_LETTER.append(pa.field("replayed", pa.bool_(), nullable=False))
@@ -62,6 +63,7 @@ def undelivered_rows(out: Path) -> int:
         try:
             rows += pq.read_metadata(part).num_rows
         except (OSError, pa.ArrowException) as error:
-            line = (str(error).splitlines() or ["unknown error"])[0]
-            raise FraudError(f"{part}: is not a readable Parquet file: {line}") from None
+            raise FraudError(
+                f"{part}: is not a readable Parquet file: {first_line(error)}"
+            ) from None
     return rows

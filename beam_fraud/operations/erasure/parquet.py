@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from beam_fraud.errors import FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
 from beam_fraud.storage import atomic
-from beam_fraud.storage.folder import reason_of
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import REWRITTEN
+from beam_fraud.wording import reason_of
 
 #: Rows in memory at once, and of those that may be megabytes each.
 _ROWS, _RECORDS = 50_000, 1_000
@@ -90,8 +90,7 @@ def _erase(file: Path, columns: list[str], goes: Test, rows: int, *, dry_run: bo
                 _rewrite(file, old, goes, rows)
         return found
     except (OSError, pa.ArrowException, KeyError) as error:
-        why = reason_of(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
-        raise FraudError(f"{file}: rows cannot be taken out of it ({why})") from None
+        raise FraudError(f"{file}: rows cannot be taken out of it ({reason_of(error)})") from None
 
 
 def _rewrite(file: Path, old: pq.ParquetFile, goes: Test, rows: int) -> None:

@@ -15,7 +15,7 @@ from beam_fraud.storage.atomic import append_lines
 from beam_fraud.storage.database.connection import writing
 from beam_fraud.storage.database.tables import ERASURES
 from beam_fraud.storage.database.upsert import upsert
-from beam_fraud.storage.folder import reason_of
+from beam_fraud.wording import reason_of
 
 #: The file under `--out DIR` that has a line for each erasure there.
 RECORDS = "erasures.jsonl"

@@ -14,6 +14,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_fraud.beam_internals import dataflow_jobs, drain_dataflow_job
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.launch import finished
+from beam_fraud.wording import first_line
 
 _LOG = logging.getLogger(__name__)
 #: What a stream ends as that was asked to end.
@@ -37,8 +38,7 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
         jobs = dataflow_jobs(options, request)
         found = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
     except Exception as error:  # whatever the client and the network raise
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FraudError(f"--update: the jobs cannot be listed ({line})") from None
+        raise FraudError(f"--update: the jobs cannot be listed ({first_line(error)})") from None
     if not found:
         raise FraudError(
             f"--update: no job {cloud.job_name} runs in {cloud.region}; leave --update to start it"

@@ -19,6 +19,7 @@ from apache_beam.portability.api import beam_runner_api_pb2 as runner
 from google.protobuf import json_format, text_format
 
 from beam_fraud.beam_internals import worker_harness
+from beam_fraud.wording import first_line
 
 #: Seconds that a runner may take to say what it provides.
 ANSWER_SECONDS = 60.0
@@ -113,7 +114,7 @@ def serve(request: bytes, answer: Connection) -> None:
         answer.send("Beam can't read the pipeline's options; the pool's log says which")
         raise
     except Exception as error:
-        answer.send(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        answer.send(f"{type(error).__name__}: {first_line(error)}")
         raise
     answer.send("")
     answer.close()

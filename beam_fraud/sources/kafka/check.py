@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from shlex import quote
 from time import monotonic
 
@@ -22,6 +21,7 @@ from beam_fraud.sources.kafka.failure import (
     no_connection,
 )
 from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.wording import did_you_mean
 
 #: How long a broker may take until it answers, in seconds.
 PATIENCE = 10.0
@@ -143,9 +143,8 @@ def _asking(settings: KafkaSettings, seconds: float) -> Iterator[_Asker]:
 
 
 def _others(topic: str, known: list[str]) -> str:
-    near = get_close_matches(topic, known, 3)
-    if near:
-        return f"did you mean {' or '.join(map(repr, near))}?"
+    if hint := did_you_mean(topic, known, most=3):
+        return hint
     if not known:
         return "it has none; create one"
     more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""

@@ -9,7 +9,7 @@ from collections import deque
 from beam_fraud.sources.file_format import format_of, unknown_format
 from beam_fraud.sources.watch.dropped import DroppedFile, Settling, list_directory, shown
 from beam_fraud.sources.watch.position import WatchPosition
-from beam_fraud.storage.folder import reason_of
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: A listing waits this many times as long as the one before took: many files take long to list.

@@ -24,7 +24,7 @@ from beam_fraud.sources.watch.directory import WatchedDirectory
 from beam_fraud.sources.watch.dropped import DroppedFile
 from beam_fraud.sources.watch.position import WATCH, WatchMark, WatchMarkCoder, WatchPosition
 from beam_fraud.storage.checkpoint import LocalCheckpoint
-from beam_fraud.storage.folder import reason_of
+from beam_fraud.wording import reason_of
 
 _RAW = pa.schema(
     [
