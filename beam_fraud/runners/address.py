@@ -1,4 +1,4 @@
-"""Addresses of what a runner works with, and whether something answers there."""
+"""Addresses of services of a runner, and checks that they answer."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from beam_fraud.errors import FraudError, UsageError
 
-#: Seconds that something may take until it takes a connection.
+#: Time limit of a connection in seconds.
 PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
 class Address:
-    """A host and a port of it."""
+    """A host and a port."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, option: str, given: str, port: int | None = None) -> Address:
-        """Read `HOST:PORT`, as a URL or without a scheme.
+        """Parse `HOST:PORT`, with or without a URL scheme.
 
         Args:
-          option: what gave it, for the message.
+          option: name of the option, for the message.
           given: the value.
-          port: that of an address without one; None to refuse it.
+          port: default port; None to require one.
 
         Raises:
-          UsageError: it is no such address.
+          UsageError: it has another form.
         """
         text = given.strip()
         try:
@@ -46,16 +46,16 @@ class Address:
 
     @property
     def here(self) -> bool:
-        """Whether it is one of this machine's own."""
+        """Whether it belongs to this machine."""
         name = self.host.lower()
         own = {"localhost", "::1", "0.0.0.0", "::", socket.gethostname().lower()}
         return name in own or name.startswith("127.")
 
     def refuse_silent(self, option: str, what: str, seconds: float = PATIENCE) -> None:
-        """See that something takes connections there.
+        """Check that the address accepts connections.
 
         Raises:
-          FraudError: nothing does.
+          FraudError: nothing accepts connections there.
         """
         try:
             socket.create_connection((self.host, self.port), seconds).close()
@@ -70,16 +70,16 @@ class Address:
 
 
 def refuse_silent_pool(pool: Address) -> None:
-    """See that a pool takes calls.
+    """Check that a worker pool answers.
 
     Args:
-      pool: as task managers are told it.
+      pool: address that task managers use.
 
     Raises:
-      FraudError: none answers.
+      FraudError: no pool answers.
     """
     pool.refuse_silent("--environment_config", "pool of workers")
-    # A worker that is not there: nothing is stopped, and only a pool understands the question.
+    # Ask to stop an unknown worker: that stops nothing, and only a pool understands it.
     request = beam_fn_api_pb2.StopWorkerRequest(worker_id="beam-fraud-doctor")
     with grpc.insecure_channel(str(pool)) as channel:
         stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)

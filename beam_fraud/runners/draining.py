@@ -1,4 +1,4 @@
-"""A pipeline on a runner that works elsewhere, from a signal to its end."""
+"""Drain a pipeline on a remote runner after a signal."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _LOG = logging.getLogger(__name__)
 
 
 class Draining:
-    """Ends a pipeline in good order once `ask` was called, whatever its runner makes of that.
+    """Drain a pipeline once `ask` is called, on any runner.
 
-    Some runners end by themselves when all sources have ended, some (Flink) never do: there the
-    pipeline is cancelled as soon as it gets nothing done any more.
+    Some runners end when all sources have ended, some (Flink) never do: there the pipeline is
+    cancelled once it makes no more progress.
 
     Args:
-      stop: tells the sources to come to an end.
-      progress: something that changes while the pipeline gets anything done.
-      patience: seconds without progress after which a pipeline that was to end is cancelled.
-      keep: what is done with the running pipeline before its sources are told; None where the
-        runner starts and ends it in one call.
+      stop: signals the sources to end.
+      progress: value that changes while the pipeline makes progress.
+      patience: seconds without progress after which a draining pipeline is cancelled.
+      keep: called with the running pipeline before its sources are signalled; None for a runner
+        that starts and ends it in one call.
     """
 
     def __init__(
@@ -43,24 +43,24 @@ class Draining:
         self._cancelled = False
 
     def ask(self) -> None:
-        """Tell the sources to end; a signal may call this."""
+        """Signal the sources to end; safe to call from a signal handler."""
         if self._keep is None:
             self._stop()
         self._asked.set()
 
     def wait(self, result: PipelineResult) -> None:
-        """Wait for the end of a pipeline that has been started; a cancel from here is a good one.
+        """Wait for the end of a started pipeline; a cancellation from here is a success.
 
         Raises:
-          RuntimeError: it failed, or someone else has cancelled it.
+          RuntimeError: it failed, or was cancelled by someone else.
         """
-        # The runner's own wait has no end, and what asks comes while it lasts.
+        # The runner's own wait has no time limit, and `ask` comes meanwhile.
         watch = threading.Thread(target=self._cancel, args=(result,), daemon=True)
         watch.start()
         try:
             finished(result)
         except Exception:
-            # A cancelled pipeline counts as one that has failed.
+            # Beam treats a cancelled pipeline as failed.
             if not self._cancelled or result.state != PipelineState.CANCELLED:
                 raise
         finally:

@@ -1,4 +1,4 @@
-"""Where a job server starts the Python workers of a pipeline, and whether they can run ours."""
+"""Check the environment in which a job server starts Python workers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from beam_fraud.runners.runner import Runner
 
 Kind = Literal["DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK"]
 _KINDS = ("DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK")
-#: What can be given instead, for messages.
+#: Alternatives, for messages.
 _POOL = "--environment_type=EXTERNAL --environment_config=HOST:PORT, a pool of workers"
-#: Seconds that docker may take to answer.
+#: Time limit of docker's response in seconds.
 _DOCKER_SECONDS = 10.0
 
 
 def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
-    """Return the environment that the runner takes: the given one, or its default.
+    """Return the runner's environment: the option's value or the default.
 
     Raises:
       UsageError: there is no such environment.
@@ -47,10 +47,10 @@ def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
 
 
 def worker_pool(options: PipelineOptions) -> Address:
-    """Return where a pool of workers listens.
+    """Return the address of the worker pool.
 
     Raises:
-      UsageError: nothing says it, or not as an address.
+      UsageError: it is not set, or no address.
     """
     portable = options.view_as(PortableOptions)
     given = portable.environment_config
@@ -74,15 +74,15 @@ def worker_pool(options: PipelineOptions) -> Address:
 def refuse_environment(
     options: PipelineOptions, runner: Runner, *, cluster: Address | None
 ) -> None:
-    """See that workers can be started which have this package.
+    """Check that workers with this package can be started.
 
     Args:
-      options: Beam's.
-      runner: one with a job server.
-      cluster: where the pipeline goes, or None if that is this machine.
+      options: Beam's options.
+      runner: a runner with a job server.
+      cluster: address of the cluster; None for this machine.
 
     Raises:
-      UsageError: they cannot.
+      UsageError: they cannot be started.
     """
     kind = environment_of(options, runner)
     portable = options.view_as(PortableOptions)

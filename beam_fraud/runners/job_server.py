@@ -1,4 +1,4 @@
-"""Job servers, which take pipelines: whether one answers, and of which runner it is."""
+"""Check that a job server answers, and find its runner."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.address import PATIENCE, Address
 
-#: An option that only the job server of a runner declares, to the runner's name.
+#: Option that only one runner's job server declares, to the runner's name.
 _TELLING = {"flink_master": "FlinkRunner", "spark_master": "SparkRunner"}
 
 
 def runner_behind(endpoint: Address, seconds: float = PATIENCE) -> str | None:
-    """Name of the runner whose job server listens there, or None if it does not tell.
+    """Return the name of the job server's runner, or None if unknown.
 
     Raises:
       FraudError: no job server of Beam answers.
@@ -25,7 +25,7 @@ def runner_behind(endpoint: Address, seconds: float = PATIENCE) -> str | None:
             stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
             options = stub.DescribePipelineOptions(request, timeout=seconds).options
         except grpc.RpcError as error:
-            # Something takes connections, so that what is not available is an answer by gRPC.
+            # The port accepts connections, so "unavailable" is a response of gRPC.
             raise FraudError(
                 f"--job_endpoint {endpoint}: what answers there is no job server of Beam "
                 f"({error.code().name}); give the port that its --job-port names"

@@ -1,4 +1,4 @@
-"""Runs a pipeline on the runner that the user asked for, by default in this process."""
+"""Run a pipeline on the chosen runner, by default in this process."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ from beam_fraud.runners.flink.options import STREAM_DEFAULTS
 from beam_fraud.runners.runner import runner_named, runner_of
 
 _LOG = logging.getLogger(__name__)
-#: Needs no download and no service, unlike what `DirectRunner` tries first.
+#: The default runner: it needs no download or service, unlike the first choice of `DirectRunner`.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-#: The same for sources that have no end.
+#: The default runner for unbounded sources.
 ENDLESS_RUNNER = "beam_fraud.runners.local.EndlessRunner"
-#: Says something after every bundle, which elsewhere goes over the network into the runner's log.
+#: Logger that logs after every bundle; elsewhere the lines go over the network into the runner's
+#: log.
 _QUIET = {"apache_beam.transforms.util": "WARNING"}
-#: A source commits its positions then, which only those look at who want to know how far it is.
+#: Seconds between commits of positions to the broker, which only show the progress.
 _FINALIZE_SECONDS = 5.0
-#: Beam gives up a pipeline on Prism after five minutes, as if it were one request; ten years.
+#: Time limit of a pipeline on Prism, ten years: Beam gives up after five minutes, as for a single
+#: request.
 _PRISM_DEFAULTS = {"job_server_timeout": 10 * 365 * 86_400}
-#: Prism splits any bundle that is slow, of steps with state too, and gives the rest to another
-#: bundle at once: two have a key then, and what the later one writes takes the place of all state
-#: that the earlier one was given.
+#: Experiment that stops Prism from splitting bundles: it splits slow bundles even of stateful
+#: steps, and runs the rest at once; two bundles then share a key, and the later write replaces all
+#: state of the earlier one.
 _PRISM_WHOLE_BUNDLES = "prism_disable_sdf_split"
 
 
 def pipeline_options(
     beam_args: Sequence[str], workers: int, *, streaming: bool = False
 ) -> PipelineOptions:
-    """Beam's options.
+    """Return Beam's options.
 
     Args:
-      beam_args: what the user gave for Beam.
-      workers: processes that share the work on this machine.
-      streaming: whether the source has no end.
+      beam_args: the user's arguments for Beam.
+      workers: processes on this machine.
+      streaming: whether the source is unbounded.
     """
     several = {"direct_num_workers": workers, "direct_running_mode": "multi_processing"}
     options = PipelineOptions(list(beam_args))
-    # What is looked at before the launch is looked at with the project and keys that are given.
+    # Checks before the launch use the project and keys of the options.
     FileSystems.set_options(options)
     standard = options.view_as(StandardOptions)
     given = options.get_all_options(drop_default=True).get("runner")
@@ -54,7 +56,7 @@ def pipeline_options(
     if runner.local:
         standard.runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
     elif "." not in given:
-        # Beam takes `flink` for FlinkRunner, but not in every place.
+        # Beam accepts `flink` for FlinkRunner, but not everywhere.
         standard.runner = runner.name
     if streaming:
         standard.streaming = True
@@ -73,13 +75,13 @@ def pipeline_options(
 
 
 def takes_checkpoints(options: PipelineOptions) -> bool:
-    """Return whether the runner makes what it has done durable, and tells its workers of it."""
+    """Return whether the runner takes checkpoints and notifies its workers."""
     given = options.get_all_options(drop_default=True)
     return runner_of(options).may_be_flink and given.get("checkpointing_interval", -1) > 0
 
 
 def finalize_seconds(options: PipelineOptions) -> float:
-    """How often a source asks to hear that a bundle is kept for good (`ReadElsewhere`), seconds."""
+    """Return the seconds between finalization requests of a source (`ReadElsewhere`)."""
     runner = runner_of(options)
     if runner.on_prism or runner.local:
         return 0.0
@@ -88,18 +90,18 @@ def finalize_seconds(options: PipelineOptions) -> float:
 
 
 def repeats_nothing(options: PipelineOptions) -> bool:
-    """Whether the runner has one worker process, and fails with the first bundle that fails."""
+    """Return whether the runner has one worker process and fails with the first failed bundle."""
     return runner_of(options).on_prism
 
 
 def starts_from_savepoint(options: PipelineOptions) -> bool:
-    """Return whether the runner takes up what another job has left."""
+    """Return whether the runner starts from another job's state."""
     given = options.get_all_options(drop_default=True)
     return runner_of(options).may_be_flink and "savepoint_path" in given
 
 
 def finished(result: PipelineResult) -> None:
-    """Wait for the end of a pipeline that has been started.
+    """Wait for the end of a started pipeline.
 
     Raises:
       RuntimeError: it failed; the runner's text holds the reason.
@@ -117,14 +119,14 @@ def run(
     """Build a pipeline and run it to its end.
 
     Args:
-      options: Beam's.
-      build: adds the graph.
-      wait: for the end of what has been started. The local runner returns only then; on others the
-        pipeline is still running when this is called.
+      options: Beam's options.
+      build: function that adds the graph.
+      wait: function that waits for the end of a started pipeline. The local runner returns only
+        then; on others the pipeline still runs when this is called.
 
     Raises:
       RuntimeError: the pipeline failed; the runner's text holds the reason.
-      FraudError: Dataflow or Flink has refused it, or Dataflow says why it failed.
+      FraudError: Dataflow or Flink refused it, or Dataflow reports why it failed.
     """
     try:
         return _run(options, build, wait)
@@ -149,7 +151,7 @@ def _run(
     try:
         wait(result)
     except BaseException:
-        # A stream there is a service of its own, which needs no command that waits.
+        # A stream there is a service of its own; the command need not wait.
         runner = runner_of(options)
         stays = runner.dataflow and options.view_as(StandardOptions).streaming
         if not stays and _cancelled(result) and own_name is None and runner.may_be_flink:
@@ -162,10 +164,10 @@ def _run(
 
 
 def _cancelled(result: PipelineResult) -> bool:
-    """End what still runs elsewhere once nobody waits for it: it would write where others do.
+    """Cancel a remote job that nobody waits for: it would write where others do.
 
     Returns:
-      Whether there was anything to end.
+      Whether a job was cancelled.
     """
     try:
         if PipelineState.is_terminal(result.state):

@@ -1,4 +1,4 @@
-"""Refuses calls that the chosen runner cannot carry out, before anything is begun."""
+"""Refuse calls that the chosen runner cannot run, before anything starts."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ from beam_fraud.runners.runner import (
 )
 from beam_fraud.runners.worker_place import WorkerPlace
 
-#: The best known come first: messages name two.
+#: Runners of each option, best known first: messages name two.
 _DIRECT = ("DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
 _PORTABLE = ("FlinkRunner", "PortableRunner", "PrismRunner", "SparkRunner")
 
 
 @cache
 def _owners() -> dict[str, tuple[str, ...]]:
-    """Return every such option to the runners that look at it."""
+    """Return each such option with the runners that read it."""
     owners: dict[str, tuple[str, ...]] = {}
     for options, runners in (
-        # The direct runners hand them to Prism.
+        # The direct runners pass them to Prism.
         (PortableOptions, (*_PORTABLE, *_DIRECT, "DataflowRunner")),
         (JobServerOptions, (*_PORTABLE, *_DIRECT)),
         (FlinkRunnerOptions, ("FlinkRunner", "PortableRunner")),
@@ -71,14 +71,14 @@ def _owners() -> dict[str, tuple[str, ...]]:
 
 
 def refuse_options_of_others(options: PipelineOptions, runner: Runner) -> None:
-    """Refuse options that the runner would drop without a word.
+    """Refuse options that the runner would ignore silently.
 
     Args:
-      options: Beam's.
-      runner: the chosen one; of one that nothing is known of all is taken.
+      options: Beam's options.
+      runner: the chosen runner; an unknown runner accepts all.
 
     Raises:
-      UsageError: there is one.
+      UsageError: the runner ignores an option.
     """
     given = options.get_all_options(drop_default=True)
     for name, runners in sorted(_owners().items()):
@@ -95,11 +95,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Target:
-    """Where a pipeline goes."""
+    """Destination of a pipeline."""
 
-    #: What takes it; for a job server that tells so, the runner behind it.
+    #: The runner; for a job server that reports it, the runner behind it.
     runner: Runner
-    #: The machine that runs it, or None if it is this one.
+    #: Address of the machine that runs it; None for this one.
     cluster: Address | None = None
 
 
@@ -111,21 +111,21 @@ def refuse_unsupported(
     workers: int = 1,
     until_idle: bool = False,
 ) -> Target:
-    """See that the runner takes these options, and that what it works with answers.
+    """Check that the runner supports these options and that its services answer.
 
     Args:
-      options: Beam's, the runner among them.
-      places: what workers read and write.
-      streaming: whether the source has no end.
-      workers: processes that were asked for.
-      until_idle: whether the stream is to end when nothing comes.
+      options: Beam's options, the runner included.
+      places: files that workers read and write.
+      streaming: whether the source is unbounded.
+      workers: requested processes.
+      until_idle: whether the stream ends when idle.
 
     Returns:
-      Where the pipeline will go.
+      The destination of the pipeline.
 
     Raises:
-      UsageError: the runner cannot run it, or an option is missing or in vain.
-      FraudError: nothing answers at an address.
+      UsageError: the runner cannot run it, or an option is missing or has no effect.
+      FraudError: an address does not answer.
     """
     runner = runner_of(options)
     option = f"--runner {runner.name}"
@@ -163,14 +163,14 @@ def refuse_unsupported(
 
 
 def warn_of_unseen(target: Target, places: Sequence[WorkerPlace]) -> None:
-    """Name the places that a cluster must see as this machine does: nobody here can tell."""
+    """Warn of places that a cluster must share: this machine cannot check that."""
     named = ", ".join(str(place) for place in places if place.local)
     if target.cluster is not None and not target.cluster.here and named:
         _LOG.warning("workers at %s must see the same files there: %s", target.cluster, named)
 
 
 def _refuse_incapable_of_streams(runner: Runner) -> None:
-    """Refuse a stream where a runner lacks what one needs, with one option or another."""
+    """Refuse a stream on a runner that lacks a required capability."""
     for capability in Capability:
         if capability not in runner.can:
             raise UsageError(
@@ -183,7 +183,7 @@ def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
     made = create_runner(str(options.view_as(StandardOptions).runner))
     test = options.view_as(TestOptions)
     given = test.dry_run
-    # Or Beam asks Google about the bucket, with a warning for its answer and minutes without one.
+    # Otherwise Beam requests the bucket from Google, with a warning, or minutes without a response.
     test.dry_run = True
     try:
         errors = PipelineOptionsValidator(options, made).validate()
@@ -195,7 +195,7 @@ def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
 
 
 def _target(options: PipelineOptions, runner: Runner) -> Target:
-    """Where a runner with a job server sends the pipeline; what is on the way must answer."""
+    """Return where a runner with a job server sends the pipeline; check that it answers."""
     endpoint = options.view_as(PortableOptions).job_endpoint
     master = flink_master(options) if runner.may_be_flink else None
     server = None if endpoint in (None, "embed") else Address.parse("--job_endpoint", endpoint)
@@ -229,7 +229,7 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
 
 
 def _warn_of_pool(options: PipelineOptions, runner: Runner, cluster: Address | None) -> None:
-    """Only a warning: what is reached through a tunnel looks as if it were here."""
+    """Warn of the pool's address; no error, because a tunnel's end looks local."""
     if environment_of(options, runner) != "EXTERNAL" or (cluster and not cluster.here):
         return
     pool = worker_pool(options)

@@ -1,4 +1,4 @@
-"""Which runners there are, and what each can do."""
+"""The supported runners and their capabilities."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from beam_fraud.wording import did_you_mean
 
 
 class Capability(Enum):
-    """One need; the value is how a message says it."""
+    """A capability; the value is its name in messages."""
 
-    #: A splittable DoFn that never has read all, as Kafka's.
+    #: An unbounded splittable DoFn, as Kafka's.
     ENDLESS_SOURCE = "a source without an end"
-    #: Bags and values that a runner keeps for each key.
+    #: State per key: bags and values.
     STATE = "state by key"
-    #: Timers that wake a key at a time of the clock, while nothing comes.
+    #: Processing-time timers, which wake a key even without input.
     CLOCK_TIMERS = "timers by the clock"
-    #: Groups that are given on while the source still has more to come.
+    #: Groups that are emitted before the source ends.
     GROUPS_IN_A_STREAM = "groups by key before a source ends"
 
 
-#: What to give in the place of a runner that cannot.
+#: Alternatives to a runner that lacks one.
 INSTEAD = "leave --runner out, or give PrismRunner, FlinkRunner or DataflowRunner"
 _ALL = frozenset(Capability)
 _IN_PROCESS = frozenset({Capability.ENDLESS_SOURCE, Capability.STATE})
@@ -33,35 +33,35 @@ _ONLY_FILES = frozenset({Capability.STATE})
 
 @dataclass(frozen=True)
 class Runner:
-    """A runner of Beam as this package sees it.
+    """A Beam runner and its properties.
 
-    What the rest of the package asks of a runner is a field here; it asks by `runner_of`.
+    Every property of a runner that this package needs is a field here; use `runner_of`.
     """
 
-    #: As `--runner` has it.
+    #: Value of `--runner`.
     name: str
-    #: What it can do.
+    #: Its capabilities.
     can: frozenset[Capability] = _ALL
-    #: Why no pipeline of this package runs there, or "".
+    #: Reason why it runs no pipeline of this package, or "".
     unusable: str = ""
-    #: Whether it has been tried with this package's pipelines.
+    #: Whether it was tested with this package's pipelines.
     tried: bool = True
     #: Whether a job server takes the pipeline and starts workers in an environment.
     portable: bool = False
-    #: Whether it is this machine's own: it works here, in processes that see its files.
+    #: Whether it runs on this machine, in processes that see its files.
     local: bool = False
-    #: Whether it is known of it that a stream ends when its sources do. Flink's sources may stay up
-    #: for its checkpoints, so that its streams have to be stopped.
+    #: Whether a stream is known to end with its sources. Flink's sources may stay up for its
+    #: checkpoints, so its streams have to be cancelled.
     ends_streams: bool = False
-    #: Whether its pipelines run on Prism, or those of them that can.
+    #: Whether some or all of its pipelines run on Prism.
     on_prism: bool = False
-    #: Whether it is Prism, or may be; another runner does not look at Prism's experiments.
+    #: Whether it may be Prism; another runner ignores Prism's experiments.
     may_be_prism: bool = False
-    #: Whether it is Flink, or may be; a job server of another runner drops what it does not know.
+    #: Whether it may be Flink; a job server of another runner drops unknown options.
     may_be_flink: bool = False
     #: Whether it is Dataflow.
     dataflow: bool = False
-    #: How it is told how many workers share its work, or "".
+    #: Its option for the number of workers, or "".
     workers_option: str = ""
 
 
@@ -79,7 +79,7 @@ RUNNERS = (
     Runner("FnApiRunner", _IN_PROCESS, local=True, ends_streams=True),
     Runner("EndlessRunner", _IN_PROCESS, local=True, ends_streams=True),
     Runner("DirectRunner", _ONLY_FILES, on_prism=True),
-    # What Beam takes for `DirectRunner`.
+    # Names that Beam maps to `DirectRunner`.
     Runner("SwitchingDirectRunner", _ONLY_FILES, on_prism=True),
     Runner("BundleBasedDirectRunner", _ONLY_FILES),
     Runner("PrismRunner", portable=True, ends_streams=True, on_prism=True, may_be_prism=True),
@@ -105,7 +105,7 @@ _BY_NAME = {runner.name.lower(): runner for runner in RUNNERS}
 
 
 def runner_named(name: str) -> Runner:
-    """Return the runner that Beam takes a name for: any case, `Runner` left off, or a dotted path.
+    """Return the runner of a name: any case, without `Runner`, or a dotted path.
 
     >>> runner_named("flink").name
     'FlinkRunner'
@@ -114,18 +114,18 @@ def runner_named(name: str) -> Runner:
     """
     last = name.rpartition(".")[2].lower()
     known = _BY_NAME.get(last) or _BY_NAME.get(f"{last}runner")
-    # One of somebody's own, of which nothing is known.
+    # A custom runner with unknown capabilities.
     return known or Runner(name, tried=False)
 
 
 def refuse_unusable(name: str) -> None:
-    """Refuse a runner that runs no pipeline of this package, whatever the pipeline.
+    """Refuse a runner that runs no pipeline of this package.
 
     Args:
-      name: as `--runner` gives it.
+      name: value of `--runner`.
 
     Raises:
-      UsageError: it is one, or there is no such runner.
+      UsageError: it runs none, or does not exist.
     """
     runner = runner_named(name)
     if runner not in RUNNERS and "." not in name:
@@ -136,7 +136,7 @@ def refuse_unusable(name: str) -> None:
 
 
 def runner_of(options: PipelineOptions) -> Runner:
-    """Return the runner that the options ask for."""
+    """Return the runner of the options."""
     runner = runner_named(str(options.view_as(StandardOptions).runner or "DirectRunner"))
     if runner.portable and options.view_as(PortableOptions).job_endpoint == "embed":
         # Beam's local runner behind a job server.

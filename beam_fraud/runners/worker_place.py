@@ -1,4 +1,4 @@
-"""Files and directories that workers open, wherever they run."""
+"""Files and directories that workers open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_fraud.storage.urls import is_url
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """Something that workers read or write; its text is what messages show."""
+    """A file or directory of workers; `str` gives its form in messages."""
 
     #: The option that names it; empty for a file to read.
     option: str
@@ -17,14 +17,14 @@ class WorkerPlace:
     place: str
     #: Whether workers write it.
     written: bool = False
-    #: Whether it can only be on a disk.
+    #: Whether it must be on a disk.
     on_disk: bool = False
-    #: What to give in its place where workers see no disk but their own.
+    #: Alternative for workers without a shared disk.
     fix: str = "put it in a bucket and give gs://BUCKET/PATH"
 
     @property
     def local(self) -> bool:
-        """Whether only this machine has it, unless others share its disk."""
+        """Whether it is on this machine's disk alone, unless others share the disk."""
         return self.on_disk or not is_url(self.place)
 
     def __str__(self) -> str:

@@ -14,18 +14,18 @@ from beam_fraud.sources.text_stream import TextStream
 
 DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
-#: What some programs put before text in UTF-8.
+#: Byte order mark, which some programs write before UTF-8 text.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: Labels) -> CsvLayout:
-    """Return what the header of a CSV file says.
+    """Return the layout of a CSV file, read from its header.
 
-    The delimiter is the one of comma, semicolon, tab and bar that leads to the most of the columns
-    that `schema` asks for.
+    The delimiter is the one of comma, semicolon, tab and bar that yields the most columns of
+    `schema`.
 
     Raises:
-      FraudError: no header, or one that lacks a column or names one twice.
+      FraudError: the header is missing, lacks a column or repeats one.
     """
     header, length = _header(path, file_format)
     return layout_of(path, header, schema, labels=labels, data_start=length)
@@ -34,14 +34,14 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: L
 def layout_of(
     path: str, header: str, schema: Schema, *, labels: Labels, data_start: int = 0
 ) -> CsvLayout:
-    """Return what the text of a header says; otherwise as `read_layout`.
+    """Return the layout of a header's text; otherwise as `read_layout`.
 
     Args:
-      path: for messages.
+      path: path of the file, for messages.
       header: its text, without a line end.
-      schema: what the records hold.
-      labels: whether labels are among it.
-      data_start: the byte at which the first record starts.
+      schema: the schema of the records.
+      labels: treatment of labels.
+      data_start: byte offset of the first record.
     """
     wanted = schema.columns(labels=labels)
     found = {d: split_header(header, d) for d in DELIMITERS}
@@ -66,7 +66,7 @@ def read_header(path: str, file_format: FileFormat) -> str:
 
 
 def header_of(layout: CsvLayout) -> str:
-    """Return a header that says what `layout` says, without a line end.
+    """Return the header of a layout, without a line end.
 
     Example:
       >>> header_of(CsvLayout(("shop; name", "amount"), ";", 0))
@@ -78,7 +78,7 @@ def header_of(layout: CsvLayout) -> str:
 
 
 def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
-    """Return the header's text and how many bytes of the file it takes."""
+    """Return the header's text and its length in bytes."""
     with TextStream(path, file_format) as stream:
         data = b""
         while b"\n" not in data and len(data) <= _MAX_HEADER_BYTES:
@@ -103,7 +103,7 @@ def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
 
 
 def split_header(header: str, delimiter: str) -> tuple[str, ...]:
-    """Return the column names of a header's text; none if it is no line of CSV."""
+    """Return the column names of a header's text; empty if it is no line of CSV."""
     try:
         names = next(csv.reader([header], delimiter=delimiter), [])
     except csv.Error:

@@ -1,4 +1,4 @@
-"""Which stretches of CSV text are one record each, whatever stands beside them."""
+"""Recognise single records in CSV text, whatever follows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from beam_fraud.sources.lines import MAX_RECORD_BYTES
 from beam_fraud.sources.segment import CsvLayout
 
-# Arrow's parser knows no limit to a field; this one has one, of 128 KB, for the whole process.
+# Arrow's parser has no field size limit; Python's has one of 128 KB, for the whole process.
 csv.field_size_limit(MAX_RECORD_BYTES)
 
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
@@ -21,8 +21,8 @@ _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 def is_csv_record(text: bytes, layout: CsvLayout) -> bool:
     """Return whether `text` (line end included) is exactly one record with the header's columns.
 
-    A quoted field ends, as RFC 4180 has it, at a quote before a delimiter or the line end: a stray
-    quote in a later line closes nothing.
+    By RFC 4180, a quoted field ends at a quote before a delimiter or the line end: a stray quote in
+    a later line closes nothing.
 
     Example:
       >>> layout = CsvLayout(("shop", "amount"), ",", 0)
@@ -42,20 +42,20 @@ def _record_pattern(delimiter: str, columns: int) -> re.Pattern[bytes]:
 
 
 def split_record(text: str, layout: CsvLayout) -> list[str] | None:
-    """Return the fields of one record, its stray quotes taken as they stand; None if it is not one.
+    """Return the fields of one record with stray quotes kept; None if it is not one record.
 
-    Behind a quoted field's end, and inside a field that does not start with one, a quote is a
-    character like any other.
+    After the end of a quoted field, and inside a field that does not start with a quote, a quote is
+    an ordinary character.
 
     Args:
       text: the record with its line end.
-      layout: what the header says.
+      layout: the layout of the header.
 
     Example:
       >>> split_record('3" pipe,"a"b\\n', CsvLayout(("x", "y"), ",", 0))
       ['3" pipe', 'ab']
     """
-    # A record behind it comes out as a row of its own only if no quote is left open.
+    # A following record parses as its own row only if no quote is left open.
     behind = layout.delimiter.join("0" * len(layout.columns))
     try:
         rows = list(csv.reader([text.lstrip("\r"), behind], delimiter=layout.delimiter))
@@ -69,16 +69,16 @@ def split_record(text: str, layout: CsvLayout) -> list[str] | None:
 def are_certain_records(
     text: bytes, bounds: npt.NDArray[np.int64], delimiter: str
 ) -> npt.NDArray[np.bool_]:
-    """Tell the records that a parser reads as one row each however many it is given at once.
+    """Return which records any parser reads as one row each, alone or among others.
 
-    That is certain if every quote stands where RFC 4180 wants it: the 1st, 3rd, ... of a record at
-    the start of a field or just behind the quote before (two quotes inside a field stand for one),
-    the 2nd, 4th, ... at the end of a field or just before the next quote; and if no line end stands
-    outside quotes but the record's own. Other records need not be wrong, but need a look each.
+    That is certain if every quote is where RFC 4180 requires it: the 1st, 3rd, ... of a record at
+    the start of a field or right after the previous quote (two quotes inside a field stand for
+    one), the 2nd, 4th, ... at the end of a field or right before the next quote; and if the only
+    line end outside quotes is the record's own. Other records may be valid, but need a check each.
 
     Args:
-      text: n records, one after the other.
-      bounds: int64[n + 1]: where each starts in `text`, and where the last one ends.
+      text: n consecutive records.
+      bounds: int64[n + 1]: start of each in `text`, and end of the last.
       delimiter: the character between fields.
 
     Returns:

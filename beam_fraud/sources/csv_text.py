@@ -1,4 +1,4 @@
-"""CSV text to columns, with every record that is not one told apart."""
+"""Parse CSV text to columns, and mark invalid records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.csv
 from beam_fraud.sources.csv_records import are_certain_records, split_record
 from beam_fraud.sources.segment import CsvLayout
 
-#: Spellings of an absent number, beside the empty field.
+#: Spellings of a null number beside the empty field.
 NULL_SPELLINGS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 
 
@@ -23,25 +23,25 @@ NULL_SPELLINGS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 class CsvFields:
     """The fields of some records."""
 
-    #: The wanted columns of the records that are whole, in order.
+    #: The requested columns of the valid records, in order.
     columns: pa.Table
-    #: bool[n]: which of the n records those are.
+    #: bool[n]: which records are valid.
     whole: npt.NDArray[np.bool_]
 
 
 def parse_csv(
     records: pa.BinaryArray, layout: CsvLayout, types: Mapping[str, pa.DataType]
 ) -> CsvFields:
-    """Parse records that follow each other in memory.
+    """Parse consecutive records in memory.
 
     Args:
       records: binary[n], UTF-8, each with its line end; no nulls.
       layout: what the header says.
-      types: the wanted columns and their types.
+      types: the requested columns and their types.
 
     Returns:
-      The fields; a record with another number of columns, or with a quote that it does not close,
-      is not whole and costs no other record.
+      The fields. A record with another number of columns or an unclosed quote is invalid, and
+      affects no other record.
 
     Raises:
       pyarrow.ArrowInvalid: a field cannot be converted to its column's type.
@@ -62,7 +62,7 @@ def _parse_apart(
     layout: CsvLayout,
     types: Mapping[str, pa.DataType],
 ) -> CsvFields:
-    """Parse records of which some could reach into the next: those are quoted anew before."""
+    """Parse records of which some may reach into the next: quote those again first."""
     anew = io.StringIO()
     # Python 3.11 quotes a carriage return only if it is part of the line end.
     write = csv.writer(anew, delimiter=layout.delimiter, lineterminator="\r\n").writerow
@@ -88,7 +88,7 @@ def _parse_apart(
 
 
 def _text(records: pa.BinaryArray) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """The memory that the records lie in, one after the other, and int64[n + 1] bounds in it."""
+    """Return the memory of the records, and int64[n + 1] bounds in it."""
     if not len(records):
         return b"", np.zeros(1, dtype=np.int64)
     _, offsets, data = records.buffers()
@@ -100,10 +100,10 @@ def _text(records: pa.BinaryArray) -> tuple[bytes, npt.NDArray[np.int64]]:
 def _parse(
     text: bytes, count: int, layout: CsvLayout, types: Mapping[str, pa.DataType]
 ) -> CsvFields | None:
-    """Parse `count` records at once; None if the records do not come out one by one.
+    """Parse `count` records at once; return None if they do not parse one by one.
 
-    A record of zeros is added at either end: the last comes out as a row of its own only if no
-    record before it leaves a quote open, and before the first a byte order mark would be dropped.
+    A record of zeros is added at each end: the last parses as its own row only if no earlier record
+    leaves a quote open, and a byte order mark would be dropped before the first.
     """
     fields = [f"f{i}" for i in range(len(layout.columns))]
     field_of = dict(zip(layout.columns, fields, strict=True))

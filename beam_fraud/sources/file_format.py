@@ -1,4 +1,4 @@
-"""What a file is, told by its name and checked by its first bytes."""
+"""The format of a file: by its name, checked by its first bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-#: Endings that say how a text file is compressed.
+#: File name endings of compressions of text.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
-#: Ending of the files that `dead-letters replay` makes and reads itself: no input of anyone else.
+#: Ending of the files that `dead-letters replay` writes and reads; no other input has it.
 REPLAY = ".replay"
 
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1", "replay": b"SQLi"}
@@ -27,14 +27,14 @@ _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1", 
 class FileFormat:
     """A format and, for text, a compression."""
 
-    #: `parquet`, `csv` or `jsonl`; `replay` for dead letters that are put through again.
+    #: `parquet`, `csv` or `jsonl`; `replay` for replayed dead letters.
     name: str
     #: `gzip`, `zstd` or None.
     compression: str | None = None
 
 
 def format_of(file_name: str) -> FileFormat | None:
-    """Return the format that the ending of `file_name` stands for, or None for an unknown one.
+    """Return the format of `file_name`'s ending; None if it is unknown.
 
     Example:
       >>> format_of("day.CSV.gz")
@@ -52,7 +52,7 @@ def format_of(file_name: str) -> FileFormat | None:
 
 
 def unknown_format(file_name: str) -> UsageError:
-    """Return the error for a file whose name ends in nothing that is known."""
+    """Return the error for a file with an unknown ending."""
     known = ", ".join(FORMATS)
     return UsageError(
         f"{file_name}: its name says no known format; rename it to end in {known} "
@@ -61,17 +61,17 @@ def unknown_format(file_name: str) -> UsageError:
 
 
 def check_first_bytes(path: str, file_format: FileFormat, first: bytes) -> None:
-    """Refuse a file that is not what its name says.
+    """Refuse a file whose contents contradict its name.
 
-    A plain JSON-lines file is never refused: what cannot be read there are dead letters.
+    A plain JSON-lines file is never refused: its invalid lines become dead letters.
 
     Args:
-      path: for the message.
-      file_format: what the name says.
-      first: the first four bytes or more; fewer if the file is that short.
+      path: path of the file, for the message.
+      file_format: the format by the name.
+      first: the first four bytes or more; fewer for a shorter file.
 
     Raises:
-      FraudError: they are those of something else.
+      FraudError: the bytes belong to another format.
     """
     expected = file_format.compression or file_format.name
     if expected in _MAGIC:

@@ -1,4 +1,4 @@
-"""Records of a text file in blocks: lines, or CSV records that may span lines."""
+"""Split text into blocks of records: lines, or CSV records that may span lines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 
 #: Bytes read at a time.
 CHUNK_BYTES = 8 << 20
-#: A longer record is a dead letter, of which the first `KEPT_BYTES` are kept.
+#: Maximum bytes of a record; a longer one is a dead letter with its first `KEPT_BYTES`.
 MAX_RECORD_BYTES = 16 << 20
 KEPT_BYTES = 64 << 10
-#: How far a quoted field may reach over line ends before its quote counts as a stray one.
+#: Bytes that a quoted field may span over line ends before its quote counts as stray.
 MAX_QUOTED_BYTES = 64 << 10
 
 _NEWLINE = 10
@@ -22,24 +22,24 @@ _RETURN = 13
 _QUOTE = 34
 
 Offsets = npt.NDArray[np.int64]
-#: Tells whether some lines of text are one whole record.
+#: Type: test whether some lines are one complete record.
 IsRecord = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True)
 class RecordBlock:
-    """Some records that follow each other in a file."""
+    """Consecutive records of a file."""
 
     #: The text.
     data: bytes
-    #: int64[n + 1]: where each record starts in `data`, and where the last one ends.
+    #: int64[n + 1]: start of each record in `data`, and end of the last.
     offsets: Offsets
-    #: int64[n]: lines before each record, counted from the start of the reading.
+    #: int64[n]: lines before each record, from the start of reading.
     lines: Offsets
-    #: Where the block ends, counted from the start of the reading, and the lines before that.
+    #: End of the block in bytes from the start of reading, and the lines before it.
     end: int
     end_line: int
-    #: Whether the only record is one that was too long and is cut off.
+    #: Whether its only record is too long and truncated.
     cut_off: bool = False
 
     def __len__(self) -> int:
@@ -59,12 +59,12 @@ def read_records(
 ) -> Iterator[RecordBlock]:
     """Split a stream into records at line ends; empty lines are no records.
 
-    How the stream is cut into chunks does not show in the result.
+    The result does not depend on the chunks of the stream.
 
     Args:
-      read: gives at most so many bytes from the start of a record on, and none at the end.
-      is_record: if given, a line with an odd number of quotes may be the start of a record that
-        goes on in later lines: it is if this says so of them, and a record of its own if not.
+      read: returns at most so many bytes from the start of a record on, none at the end.
+      is_record: if not None, a line with an odd number of quotes may begin a record of several
+        lines, if this accepts them; else it is a record of its own.
 
     Yields:
       Blocks of one record or more, about `CHUNK_BYTES` each.
@@ -95,21 +95,21 @@ def read_records(
 class _Found:
     """The records of some text."""
 
-    #: int64[n]: where each starts and ends; empty lines may be between them.
+    #: int64[n]: starts and ends; empty lines may lie between.
     starts: Offsets
     ends: Offsets
-    #: Bytes that they and empty lines take.
+    #: Bytes of the records and empty lines.
     used: int
-    #: int64[l]: where each line ends.
+    #: int64[l]: end of each line.
     line_ends: Offsets
 
     def lines_before(self, place: int) -> int:
-        """Number of lines that end at a place or before it."""
+        """Return the number of lines that end at or before a place."""
         return int(np.searchsorted(self.line_ends, place, side="right"))
 
 
 def _blocks(data: bytes, found: _Found, base: int, line: int) -> Iterator[RecordBlock]:
-    """Yield the records of `data`, those that are too long by themselves."""
+    """Yield the records of `data`; each too long record is its own block."""
     starts, ends, first = found.starts, found.ends, 0
     for long in np.flatnonzero(ends - starts > MAX_RECORD_BYTES):
         yield from _block(data, found, slice(first, long), base, line)
@@ -130,7 +130,7 @@ def _block(data: bytes, found: _Found, which: slice, base: int, line: int) -> It
     if (starts[1:] == ends[:-1]).all():
         yield RecordBlock(data, np.append(starts, last), lines, *until)
         return
-    # Empty lines between the records: leave them out, so that the records adjoin.
+    # Remove empty lines between the records, so that the records are contiguous.
     lengths = ends - starts
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
@@ -164,8 +164,8 @@ def _join_quoted(
 ) -> tuple[Offsets, Offsets, int]:
     """Join lines into records where a quoted field reaches over line ends.
 
-    Only lines with an odd number of quotes can open or close such a field, so only those cost a
-    look. A quote that nothing closes nearby costs its own line and no other.
+    Only lines with an odd number of quotes can open or close such a field, so only they need a
+    check. A quote that nothing closes nearby affects its own line alone.
     """
     quotes = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _QUOTE)
     counts = np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts)
@@ -185,7 +185,7 @@ def _join_quoted(
                 keep[first + 1 : last + 1] = False
                 position += 1
         elif not ended and len(data) <= reach:
-            # What closes the quote may be in the next chunk: leave it for then.
+            # The closing quote may be in the next chunk: wait for it.
             return _joined(starts[:first], ends[:first], keep[:first], begin)
     return _joined(starts, ends, keep, int(ends[-1]) if len(ends) else 0)
 

@@ -1,4 +1,4 @@
-"""Parquet files: the schema is checked before anything is scored, rows come by row groups."""
+"""Read Parquet files by row groups, with the schema checked first."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.urls import is_url
 from beam_fraud.wording import first_line
 
-#: Bytes of a column chunk that are read at a time, so that a huge row group is not read whole.
+#: Bytes per read of a column chunk, so that a huge row group is not read at once.
 _BUFFER_BYTES = 1 << 20
-#: Items of a list in a footer at most.
+#: Maximum of items of a list in a footer.
 _MAX_FOOTER_ITEMS = 1_000_000
 
 
@@ -32,10 +32,10 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
     """Refuse a file that lacks or mistypes a column.
 
     Returns:
-      The number of its rows.
+      Number of its rows.
 
     Raises:
-      FraudError: the file, the column and what is wrong.
+      FraudError: a column is missing or mistyped; the message names file and column.
     """
     with _open(path) as (file, source), _damage(f"{path}: is not a readable Parquet file"):
         check_columns(path, file.schema_arrow, schema, labels=labels)
@@ -48,11 +48,10 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
 def read_parquet(
     segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:
-    """Raw batches of at most `block_rows` rows each, with just the columns that `schema` reads.
+    """Yield raw batches of at most `block_rows` rows with the columns that `schema` reads.
 
     Raises:
-      FraudError: the file cannot be read, or not to its end; or it unfolds to more than may be in
-        memory at once.
+      FraudError: the file cannot be read to its end, or it decompresses to more than memory allows.
     """
     path, name = segment.file.path, segment.file.name
     row, block = segment.first_row, 0
@@ -90,7 +89,7 @@ def read_parquet(
 def _batches(
     file: pq.ParquetFile, groups: range, columns: list[str], rows: int, segment: Segment
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of these columns, none empty, checked as far as nothing behind checks them."""
+    """Yield non-empty batches of these columns, validated where later steps do not."""
     path, row, left = segment.file.path, segment.first_row, segment.row_limit
     with _damage(f"{path}: is damaged after row {row}"):
         batches = file.iter_batches(rows, row_groups=list(groups), columns=columns)
@@ -99,7 +98,7 @@ def _batches(
             batch = next(batches, None)
             if batch is None:
                 return
-            # Parquet takes `a` for the folder of a column `a.b` and reads that as well.
+            # Parquet treats `a` as the parent of a column `a.b` and reads that as well.
             batch = batch.select(columns)
             batch.validate()
             arrays = [checked(column) for column in batch.columns]
@@ -113,7 +112,7 @@ def _batches(
 
 
 def _joined(batches: Iterator[pa.RecordBatch], block_rows: int) -> Iterator[pa.RecordBatch]:
-    """Small batches as larger ones, as far as memory allows."""
+    """Join small batches to larger ones within a memory limit."""
     some: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -127,7 +126,7 @@ def _joined(batches: Iterator[pa.RecordBatch], block_rows: int) -> Iterator[pa.R
 
 
 def checked(column: pa.Array) -> pa.Array:
-    """A column that kernels can be given: Arrow believes a file's indices, and filters no views."""
+    """Validate a column for kernels: Arrow trusts a file's indices, and filters no views."""
     if pat.is_dictionary(column.type):
         indices, size = pc.min_max(column.indices), len(column.dictionary)
         least, most = indices["min"].as_py(), indices["max"].as_py()
@@ -163,10 +162,10 @@ def split_parquet(file: InputFile, bytes_each: int) -> Iterator[Segment]:
 
 @contextmanager
 def _open(path: str) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
-    """A file as Arrow reads it, and its bytes."""
+    """Open a file for Arrow, and its bytes."""
     with _damage(f"{path}: is not a readable Parquet file"):
         source = open_file(path)
-        # No list in the footer has more items than the file has bytes, whatever it claims.
+        # No list in the footer can have more items than the file has bytes.
         items = min(max(source.size(), 1), _MAX_FOOTER_ITEMS)
         file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, thrift_container_size_limit=items)
     with source:
@@ -175,7 +174,7 @@ def _open(path: str) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
 
 @contextmanager
 def _damage(what: str) -> Iterator[None]:
-    """Say `what` of anything that is raised over a file's bytes."""
+    """Convert any error on a file's bytes to `what`."""
     try:
         yield
     except FraudError:

@@ -1,4 +1,4 @@
-"""The metadata of Parquet files, read without Arrow: see `sources.parquet_pages` why."""
+"""Read metadata of Parquet files without Arrow; `sources.parquet_pages` gives the reason."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-#: Headers nest three deep.
+#: Maximum depth; headers nest three deep.
 _MAX_DEPTH = 16
 
 
 @dataclass(frozen=True)
 class ColumnChunk:
-    """Where a footer says that a column's pages of a row group are."""
+    """Location of a column's pages in a row group, by the footer."""
 
-    #: Byte of the file at which the first one starts.
+    #: Byte offset of the first page.
     start: int
-    #: Bytes that they take as stored.
+    #: Stored bytes of the pages.
     length: int
-    #: Values of which they tell.
+    #: Number of values.
     values: int
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """What a footer says of a row group."""
+    """A row group, by the footer."""
 
-    #: Rows that it promises.
+    #: Number of rows.
     rows: int
-    #: A chunk for each leaf column.
+    #: A chunk per leaf column.
     chunks: tuple[ColumnChunk, ...]
 
     @property
@@ -39,7 +39,7 @@ class RowGroup:
 
 
 def row_groups(source: pa.NativeFile) -> tuple[RowGroup, ...]:
-    """Return the row groups of a file that Arrow has opened; its position is moved.
+    """Return the row groups of an opened file; moves its position.
 
     Raises:
       ValueError: the footer is damaged.
@@ -50,7 +50,7 @@ def row_groups(source: pa.NativeFile) -> tuple[RowGroup, ...]:
     return _row_groups(source.read(length))
 
 
-# Segments of a file are read one after the other, each from the file's footer on.
+# Segments of a file are read one after another, each from the footer on.
 @lru_cache(maxsize=4)
 def _row_groups(footer: bytes) -> tuple[RowGroup, ...]:
     try:
@@ -82,7 +82,7 @@ def as_struct(value: object) -> dict[int, object]:
     """Return a value of `Compact.struct` as the fields of a struct.
 
     Raises:
-      ValueError: it is none.
+      ValueError: it has another type.
     """
     if not isinstance(value, dict):
         raise ValueError("a field is absent or no struct")
@@ -93,7 +93,7 @@ def as_list(value: object) -> list[object]:
     """Return a value of `Compact.struct` as a list.
 
     Raises:
-      ValueError: it is none.
+      ValueError: it has another type.
     """
     if not isinstance(value, list):
         raise ValueError("a field is absent or no list")
@@ -104,7 +104,7 @@ def as_integer(value: object) -> int:
     """Return a value of `Compact.struct` as a number.
 
     Raises:
-      ValueError: it is none.
+      ValueError: it has another type.
     """
     if not isinstance(value, int):
         raise ValueError("a field is absent or no number")
@@ -112,15 +112,15 @@ def as_integer(value: object) -> int:
 
 
 class Compact:
-    """Thrift's compact protocol, of which numbers, lists and structs are kept."""
+    """Decode numbers, lists and structs of Thrift's compact protocol."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        #: Bytes that have been read.
+        #: Bytes read so far.
         self.at = 0
 
     def struct(self, depth: int) -> dict[int, object]:
-        """Fields by number.
+        """Return the fields of a struct by number.
 
         Raises:
           IndexError: the data ends before the struct.

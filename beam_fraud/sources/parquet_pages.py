@@ -1,8 +1,8 @@
-"""What a Parquet file unfolds to, found before any of it is: 50 KB may claim 39 GB.
+"""Bound the decompressed size of a Parquet file before decompression: 50 KB may claim 39 GB.
 
-A page says how many bytes it unfolds to, and a dictionary may hold a long value that many rows
-refer to. Footer and page headers are read here: what Arrow's metadata says of a column's chunk
-ends the process if it is damaged, and a footer may say anything of a page.
+A page states its decompressed size, and a dictionary may hold a long value that many rows refer to.
+This module reads footer and page headers itself: damaged chunk metadata crash the process inside
+Arrow, and a footer may claim anything about a page.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from beam_fraud.sources.parquet_metadata import (
     row_groups,
 )
 
-#: Bytes that the pages of all wanted columns may unfold to at once, whatever the file's size.
+#: Maximum decompressed bytes of the pages of all columns read at once, whatever the file's size.
 MAX_UNFOLDED_BYTES = 512 << 20
-#: How many times a file's size that may be if it is large.
+#: Maximum ratio to the file's size for large files.
 _UNFOLDED_TIMES = 32
-#: Bytes of a batch's values, of those that refer to a dictionary or to the value before.
+#: Maximum bytes of a batch's values that refer to a dictionary or to the previous value.
 BATCH_BYTES = 64 << 20
-#: Bytes of a page's header: read first, and at most.
+#: Bytes of a page header: first read, and maximum.
 _HEADER_BYTES, _MAX_HEADER_BYTES = 256, 16 << 20
 
 _DICTIONARY_PAGE = 2
@@ -44,30 +44,30 @@ _DELTAS = (_DELTA_BINARY_PACKED, _DELTA_LENGTH_BYTE_ARRAY, _DELTA_BYTE_ARRAY)
 
 @dataclass
 class _Pages:
-    """What a column's pages in a row group unfold to."""
+    """Decompressed sizes of a column's pages in a row group."""
 
     #: Bytes of the dictionary.
     dictionary: int = 0
-    #: Bytes of the largest other page, with the lengths that a delta encoding decodes at once.
+    #: Bytes of the largest other page, plus the lengths that a delta encoding decodes at once.
     page: int = 0
-    #: Bytes that a value may take which refers to the value before.
+    #: Maximum bytes of a value that refers to the previous one.
     referring: int = 0
 
 
 def _most_unfolded(source: pa.NativeFile) -> int:
-    """Bytes to which what a file of this size repeats may unfold."""
+    """Return the maximum bytes that repeated values of a file of this size may decode to."""
     return max(MAX_UNFOLDED_BYTES, _UNFOLDED_TIMES * int(source.size()))
 
 
 @dataclass
 class Sound:
-    """Which row groups can be read, and how."""
+    """Readable row groups."""
 
-    #: How many, from the first on.
+    #: Number of readable row groups, from the first.
     groups: int
-    #: Rows to be read at once.
+    #: Rows per read.
     rows: int
-    #: What is wrong with the one behind them; None if all are sound.
+    #: Damage of the next one; None if all are sound.
     fault: str | None = None
 
 
@@ -78,14 +78,14 @@ def sound_groups(
     columns: Sequence[str],
     block_rows: int,
 ) -> Sound:
-    """Return which row groups can be read within a bound of memory, and how many rows at once.
+    """Return which row groups are readable within a memory limit, and the rows per read.
 
     Args:
       file: opened from `source`.
       source: a local file; its position is moved.
-      groups: the row groups to be read.
-      columns: the top-level columns to be read.
-      block_rows: rows that are wanted at once.
+      groups: the row groups to read.
+      columns: the top-level columns to read.
+      block_rows: requested rows per read.
     """
     leaves = [file.schema.column(place) for place in range(len(file.schema))]
     # Parquet takes `a` for the folder of a column `a.b` and reads that as well.
@@ -119,10 +119,10 @@ def _longest_row(
     wanted: Sequence[tuple[int, pq.ColumnSchema]],
     block_rows: int,
 ) -> int:
-    """Bytes of the values of a row at most that refer to others; 0 if that is sure not to matter.
+    """Return the maximum bytes of a row's referring values; 0 if certainly harmless.
 
     Raises:
-      ValueError: a page is damaged, or they unfold to more than may be in memory.
+      ValueError: a page is damaged, or values decode to more than memory allows.
     """
     most = _most_unfolded(source)
     unfolded = longest = 0
@@ -143,10 +143,10 @@ def _longest_row(
 def _longest(
     file: pq.ParquetFile, source: pa.NativeFile, group: int, rows: int, leaf: pq.ColumnSchema
 ) -> int:
-    """Bytes of the longest value in a dictionary.
+    """Return the bytes of the longest value in a dictionary.
 
     Raises:
-      ValueError: it is too long, or rows refer to it so often that they unfold to too much.
+      ValueError: it is too long, or rows refer to it so often that they decode to too much.
     """
     if leaf.physical_type != "BYTE_ARRAY":
         return 0
@@ -161,7 +161,7 @@ def _longest(
     if longest > MAX_RECORD_BYTES:
         raise ValueError(f"column {leaf.path!r} has a value of {longest:,} bytes")
     if longest * rows > most:
-        # A long value does no harm where few rows refer to it.
+        # A long value is harmless if few rows refer to it.
         unfolded = 0
         for column in columns(1 << 16):
             unfolded += int(_lengths(column)[column.indices.drop_null().to_numpy()].sum())
@@ -174,7 +174,7 @@ def _longest(
 
 
 def _lengths(column: pa.DictionaryArray) -> npt.NDArray[np.int64]:
-    """Bytes of each value of a dictionary."""
+    """Return the bytes of each value of a dictionary."""
     lengths = pc.binary_length(column.dictionary.cast(pa.binary())).fill_null(0)
     return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
 
@@ -201,7 +201,7 @@ def _walk(source: pa.NativeFile, chunk: ColumnChunk) -> _Pages:
 
 @dataclass
 class _PageHeader:
-    """Of a page: bytes of the header and of what follows, as stored and unfolded."""
+    """Header of a page: bytes of the header and of the data, stored and decompressed."""
 
     length: int
     type: int
@@ -215,7 +215,7 @@ def _page_header(source: pa.NativeFile, start: int, length: int) -> _PageHeader:
     """Read the header at `start`, of `length` bytes at most.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is no valid header.
     """
     size = min(_HEADER_BYTES, length)
     while True:

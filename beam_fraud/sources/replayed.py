@@ -1,8 +1,8 @@
-"""Dead letters that are put through again: a source that keeps the place each record came from.
+"""Read replayed dead letters as sources that keep the place of each record.
 
-A file of them is an SQLite database, as `dead_letters.staging` writes it. Each source that it holds
-is read as an input of its own, under its old name and with the old positions, so that ids made of
-these stay, and so does the place that a record is known by should it die again.
+A replay file is an SQLite database of `operations.dead_letters`. Each source in it is read as its
+own input, under its original name and positions, so that derived ids stay, and so does the place of
+a record that becomes a dead letter again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RAW = pa.schema([pa.field(POSITION, pa.int64()), pa.field(PAYLOAD, pa.binary())
 
 
 def is_csv_source(source: str) -> bool:
-    """Return whether the records of a source are lines of CSV; those of all others are JSON.
+    """Return whether the records of a source are CSV; all others are JSON.
 
     Example:
       >>> is_csv_source("day.csv.gz"), is_csv_source("day.parquet"), is_csv_source("day.csv:0")
@@ -44,7 +44,7 @@ def is_csv_source(source: str) -> bool:
 
 
 def find_replayed(path: str, size: int, schema: Schema, *, labels: Labels) -> list[InputFile]:
-    """Return the sources of a file of records to be put through again, by name.
+    """Return the sources of a replay file by name.
 
     Raises:
       FraudError: it cannot be read, or the header of a source lacks a column.
@@ -65,7 +65,7 @@ def find_replayed(path: str, size: int, schema: Schema, *, labels: Labels) -> li
 
 
 def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
-    """Raw batches (`sources.raw`) of one source, by position, each record with a line end.
+    """Yield raw batches (`sources.raw`) of one source by position, records with line ends.
 
     Raises:
       FraudError: the file cannot be read.

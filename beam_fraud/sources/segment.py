@@ -1,4 +1,4 @@
-"""A stretch of a file that one worker reads."""
+"""Segments of a file, each read by one worker."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from beam_fraud.sources.file_format import FileFormat
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """What a CSV file's header says."""
+    """The layout of a CSV file."""
 
     #: Column names in order.
     columns: tuple[str, ...]
-    #: The character between fields.
+    #: The delimiter.
     delimiter: str
-    #: The byte (after decompression) at which the first record starts.
+    #: Byte offset of the first record, after decompression.
     data_start: int
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that was found, told apart and checked."""
+    """A checked input file."""
 
     #: Absolute path or URL.
     path: str
-    #: Path relative to what was given.
+    #: Path relative to the user's path.
     name: str
     #: Size in bytes, as stored.
     size: int
     #: Format and compression.
     format: FileFormat
-    #: Only for CSV: what the header says.
+    #: Only for CSV: the layout.
     csv: CsvLayout | None = None
-    #: Rows if that is known without reading them (Parquet).
+    #: Number of rows, if known without reading (Parquet).
     rows: int | None = None
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of `file`: row groups for Parquet, bytes for text."""
+    """A range of `file`: row groups for Parquet, bytes for text."""
 
     #: The file.
     file: InputFile
     #: First row group or byte.
     start: int = 0
-    #: Row group or byte after the last; None for all that follow.
+    #: Row group or byte after the last; None for the end.
     stop: int | None = None
     #: Number of the first row in its file, from 0.
     first_row: int = 0
-    #: Rows to read at most.
+    #: Maximum of rows to read.
     row_limit: int | None = None
-    #: Only for text: lines of the file before the first record, a header among them.
+    #: Only for text: lines before the first record, header included.
     first_line: int = 0
 
     @property
     def whole(self) -> bool:
-        """Whether the segment is all of its file, so that its reader sees every row."""
+        """Whether the segment is the whole file, so that its reader sees every row."""
         begin = self.file.csv.data_start if self.file.csv else 0
         return self.start in (0, begin) and self.stop is None

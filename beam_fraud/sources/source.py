@@ -1,4 +1,4 @@
-"""One way to find, check, split and read files of every format."""
+"""Find, check, split and read files of every format."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _LOG = logging.getLogger(__name__)
 
 
 def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list[InputFile]:
-    """Return the files that paths, directories and globs lead to, each checked against `schema`.
+    """Return the files of paths, directories and globs, checked against `schema`.
 
-    A file that several of them lead to is read once. Where two files would have the same name
-    relative to what was given, all are told by their path from the folder they have in common.
+    A file that several of them match is read once. If two files have the same relative name, all
+    names are relative to their common folder.
 
     Raises:
-      FraudError: a path leads to nothing, or a file is not what its name says, or lacks or
-        mistypes a column.
-      UsageError: a file's name says no known format.
+      FraudError: a path matches nothing, or a file contradicts its name, or lacks or mistypes a
+        column.
+      UsageError: a file has an unknown ending.
     """
     found: dict[str, tuple[FoundFile, FileFormat]] = {}
     for pattern in given:
@@ -76,17 +76,17 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
 def find_history(
     history: Sequence[str], files: Sequence[InputFile], schema: Schema, *, labels: Labels
 ) -> list[InputFile]:
-    """Return the files of earlier transactions; none, with a warning, where no feature looks back.
+    """Return the history files; empty, with a warning, without velocity features.
 
     Args:
       history: paths, directories or globs.
-      files: what they are the history of.
-      schema: what all of them hold.
-      labels: what is made of labels.
+      files: the files that are to be scored.
+      schema: the schema of all files.
+      labels: treatment of labels.
 
     Raises:
       UsageError: a file is its own history.
-      FraudError: there is none, or it cannot be read or lacks a column.
+      FraudError: a file does not exist, cannot be read or lacks a column.
     """
     if not history:
         return []
@@ -106,7 +106,7 @@ def _refuse_own(files: Sequence[InputFile], history: Sequence[InputFile]) -> Non
 
 
 def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
-    """Return the first `rows` rows of files read one after the other."""
+    """Return segments of the first `rows` rows of consecutive files."""
     segments = []
     for file in files:
         if rows <= 0:
@@ -120,10 +120,10 @@ def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
 def read_segment(
     segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:
-    """Raw batches (`sources.raw`) of at most `block_rows` rows each, in the file's order.
+    """Yield raw batches (`sources.raw`) of at most `block_rows` rows, in the file's order.
 
     Raises:
-      FraudError: the file cannot be read on.
+      FraudError: the file cannot be read further.
     """
     if segment.file.format.name == "parquet":
         return read_parquet(segment, schema, block_rows, labels=labels)
@@ -141,7 +141,7 @@ def _check_name(path: str) -> None:
 
 
 def _format(file: FoundFile, given: str) -> FileFormat | None:
-    """What a file is by its name: dead letters that are replayed only where it is itself given."""
+    """Return the format by the name; replay files count only if named explicitly."""
     replayed = given.endswith(REPLAY) and file.path.endswith(given)
     return FileFormat("replay") if replayed else format_of(file.path)
 
@@ -149,7 +149,7 @@ def _format(file: FoundFile, given: str) -> FileFormat | None:
 def _inspect(
     found: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
 ) -> list[InputFile]:
-    """Return what a file holds: itself, or the sources that its records once came from."""
+    """Return the inputs in a file: itself, or the sources of a replay file."""
     try:
         with open_file(found.path) as file:
             check_first_bytes(found.path, file_format, file.read(4))

@@ -1,4 +1,4 @@
-"""Arrow tables in memory as sources, beside files."""
+"""Arrow tables in memory as sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from beam_fraud.sources.raw import POSITION, Origin, with_origin
 class InputTable:
     """A checked table."""
 
-    #: Its name: dead letters and ids made of positions start with it.
+    #: Name, the prefix of derived ids and the source of dead letters.
     name: str
     #: The rows, with just the columns that the schema reads.
     rows: pa.Table
@@ -28,13 +28,13 @@ def check_table(name: str, rows: pa.Table, schema: Schema, *, labels: Labels) ->
     """Check the columns of a table.
 
     Args:
-      name: of the table.
-      rows: n rows, with columns of a schema and any others.
-      schema: what they should be.
+      name: name of the table.
+      rows: n rows, with the schema's columns and any others.
+      schema: the schema.
       labels: whether labels are read as well.
 
     Raises:
-      FraudError: a column is missing, there twice or of the wrong type.
+      FraudError: a column is missing, repeated or of the wrong type.
     """
     check_columns(name, rows.schema, schema, labels=labels)
     there = set(rows.schema.names)
@@ -43,7 +43,7 @@ def check_table(name: str, rows: pa.Table, schema: Schema, *, labels: Labels) ->
 
 
 def read_table(table: InputTable, block_rows: int) -> Iterator[pa.RecordBatch]:
-    """Raw batches (`sources.raw`) of `block_rows` rows each, the last smaller."""
+    """Yield raw batches (`sources.raw`) of `block_rows` rows, the last smaller."""
     for block, start in enumerate(range(0, len(table.rows), block_rows)):
         rows = table.rows.slice(start, block_rows).combine_chunks()
         [batch] = rows.to_batches()

@@ -1,4 +1,4 @@
-"""Text files in raw batches: CSV and JSON lines read alike, record by record."""
+"""Read text files, CSV and JSON lines alike, to raw batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RAW_CUT_OFF = _RAW.append(pa.field(REASON, pa.string())).append(pa.field(DETAIL
 
 
 def read_text(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
-    """Raw batches of at most `block_rows` records each.
+    """Yield raw batches of at most `block_rows` records.
 
     Raises:
       FraudError: the file cannot be read.
@@ -48,10 +48,10 @@ def read_text(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def split_text(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
-    """Cut a file into segments of about `bytes_each`; compressed files stay whole, all do if None.
+    """Split a file into segments of about `bytes_each`; compressed files stay whole.
 
-    The file is read once to find where records start, as row numbers have to be known and a quoted
-    field may hold line ends; that takes a fraction of what parsing takes.
+    The file is read once to find record starts, because row numbers must be known and a quoted
+    field may contain line ends; that takes a fraction of the time of parsing.
     """
     begin, header = (file.csv.data_start, 1) if file.csv else (0, 0)
     if bytes_each is None or file.format.compression or file.size - begin <= bytes_each:
@@ -69,7 +69,7 @@ def split_text(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
 
 
 def count_records(file: InputFile, at_most: int) -> int:
-    """Number of records in a file, counted up to `at_most`."""
+    """Return the number of records in a file, counted up to `at_most`."""
     count = 0
     for records in _blocks(file, file.csv.data_start if file.csv else 0, None):
         count += len(records)

@@ -1,4 +1,4 @@
-"""A text file as a stream of bytes, decompressed where it has to be."""
+"""A text file as a stream of decompressed bytes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SKIP_BYTES = 1 << 20
 
 
 class TextStream:
-    """Reads the bytes `[start, stop)` of a file's text.
+    """Read the bytes `[start, stop)` of a file's text.
 
     Raises:
-      FraudError: the file cannot be opened, or its compressed content is damaged or cut off.
+      FraudError: the file cannot be opened, or its compressed data are damaged or truncated.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class TextStream:
         self._file.close()
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Return at most `size` bytes; none at the end."""
         if self._left is not None:
             size = min(size, self._left)
         try:
-            # What `read` allocates is lost for good where the compressed content is damaged.
+            # Buffers of `read` leak if the compressed data are damaged.
             data: bytes = self._stream.read_buffer(size).to_pybytes()
         except OSError as error:
             raise FraudError(f"{self._path}: is damaged or cut off: {first_line(error)}") from None

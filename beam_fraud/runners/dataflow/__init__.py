@@ -1,1 +1,1 @@
-"""Jobs on Google Cloud Dataflow."""
+"""Google Cloud Dataflow jobs."""

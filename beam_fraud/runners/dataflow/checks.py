@@ -1,4 +1,4 @@
-"""What a job on Google Cloud Dataflow needs, looked at before anything is sent."""
+"""Check a Google Cloud Dataflow job before it is submitted."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from beam_fraud.runners.runner import runner_of
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.storage.urls import is_url
 
-#: Where images made by `deploy/dataflow/Dockerfile` have what is not at a URL, such as the bundle.
+#: Directory in images of `deploy/dataflow/Dockerfile` for files without a URL, such as the bundle.
 IN_IMAGE = "/opt/beam-fraud"
 _BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
 def template_location(options: PipelineOptions) -> str | None:
-    """Where the job is left for someone else to start it, as a template's launcher has it done."""
+    """Return where to store the job as a template, if the call asks for one."""
     if not runner_of(options).dataflow:
         return None
     location: str | None = options.view_as(GoogleCloudOptions).template_location
@@ -36,14 +36,14 @@ def template_location(options: PipelineOptions) -> str | None:
 
 
 def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
-    """What keeps a job from running on Dataflow, a line each with its fix; nothing is asked for.
+    """Return the obstacles of a job on Dataflow, a line each with its fix, without requests.
 
     Args:
-      options: Beam's.
-      places: what workers read and write.
+      options: Beam's options.
+      places: files that workers read and write.
 
     Returns:
-      Nothing if the runner is another.
+      Empty for another runner.
     """
     if not runner_of(options).dataflow:
         return []
@@ -51,7 +51,7 @@ def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = 
 
 
 def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> None:
-    """Refuse a job that cannot run there; does nothing for another runner.
+    """Refuse a job that Dataflow cannot run; do nothing for another runner.
 
     Raises:
       UsageError: the first of `dataflow_problems`.
@@ -61,14 +61,14 @@ def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] =
 
 
 def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) -> None:
-    """Refuse what needs the command when the job ends: that of a template has gone by then.
+    """Refuse options that need the command at the job's end: a template's has exited by then.
 
     Args:
-      options: Beam's.
-      given: what needs it, by option; nothing of it is refused unless it is given.
+      options: Beam's options.
+      given: values of such options by name; unset ones are fine.
 
     Raises:
-      UsageError: there is such a thing, and the call describes a template.
+      UsageError: one is set, and the call creates a template.
     """
     for option in (name for name, value in given.items() if value):
         if template_location(options):
@@ -86,12 +86,12 @@ def _missing(options: PipelineOptions) -> Iterator[str]:
         yield "--project: Dataflow needs the id of a project, as in --project my-project"
     if not cloud.region and not os.environ.get("CLOUDSDK_COMPUTE_REGION"):
         yield "--region: Dataflow needs one, as in --region europe-west1"
-    # Without a place Beam would make a bucket by itself.
+    # Without a location, Beam would create a bucket.
     if not cloud.temp_location:
         yield "--temp_location: Dataflow needs a place for its files: gs://BUCKET/DIR"
     for name in ("temp_location", "staging_location", "template_location"):
         place = getattr(cloud, name)
-        # A template may be left on a disk, for whoever puts it elsewhere.
+        # A template may be stored on a disk, to be copied elsewhere.
         if place and not _BUCKET.match(place) and (name != "template_location" or is_url(place)):
             yield f"--{name} {place}: Dataflow sees Cloud Storage alone; write gs://BUCKET/DIR"
     if not _package_goes_along(options, worker):
@@ -123,7 +123,7 @@ def _installed() -> bool:
 
 
 def _unseen(places: Sequence[WorkerPlace]) -> Iterator[str]:
-    """Places that only this machine sees."""
+    """Yield the places that only this machine sees."""
     for each in places:
         there = not each.written and not each.on_disk and _in_image(each.place)
         if each.local and not there:

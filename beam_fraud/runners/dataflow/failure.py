@@ -1,4 +1,4 @@
-"""Why a job could not be sent to Dataflow, or failed there, in one line."""
+"""Convert Dataflow's errors to one line."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.runner import runner_of
 
-#: Whose errors say something of the service, of Google's libraries or of Beam's talk with them.
+#: Modules whose errors concern the service, Google's libraries or Beam's use of them.
 _THEIRS = ("google.", "apache_beam.runners.dataflow")
 _INVALID = "Pipeline has validations errors:"
-#: Characters of what the service says; a worker's whole traceback can be in it.
+#: Maximum of characters of the service's message, which may contain a worker's traceback.
 _MOST = 600
 
 
 def dataflow_failure(options: PipelineOptions, error: Exception) -> FraudError | None:
-    """Return what a user is told; None for another runner, and for what is a bug of this program.
+    """Return the error for users; None for another runner or a bug of this program.
 
-    An error of this package that a worker has raised is found by its own line in the text, so it
-    is left alone.
+    An error of this package in a worker is left alone: its own line is in the text.
     """
     text = str(error)
     if not runner_of(options).dataflow or f"{FraudError.__module__}." in text:

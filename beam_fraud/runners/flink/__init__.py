@@ -1,1 +1,1 @@
-"""Jobs on Flink and its REST API."""
+"""Flink jobs and Flink's REST API."""

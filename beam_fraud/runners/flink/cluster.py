@@ -1,4 +1,4 @@
-"""Whether a Flink cluster can take a pipeline, looked at before it is sent there."""
+"""Check that a Flink cluster can run a pipeline before submission."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.rest import FlinkRest
 
 _LOG = logging.getLogger(__name__)
-#: The class of a job server that names what a source has not read yet, and what it holds where the
-#: names are few: since Beam 2.76.0, and in the jar of `deploy/flink`.
+#: Class of job servers that name their state per source, and keep few names: since Beam 2.76.0, and
+#: in the jar of `deploy/flink`.
 _RESIDUALS = (
     "org/apache/beam/runners/fnexecution/control/"
     "BundleCheckpointHandlers$StateAndTimerBundleCheckpointHandler.class"
 )
 _FEW_NAMES = (b"sdf_checkpoint_residuals", b":slot:")
-#: What a job server does that has neither, and which one does not.
+#: Effect of a job server without it, and the fix.
 GROWTH = "is of Beam 2.75.0 or before, by which a stream grows without end, also an idle one"
 BOUNDED = "give what python -m deploy.flink.job_server_jar prints, or one of Beam 2.76.0 or newer"
-#: Where Flink is configured like this it starts task managers when a job asks for them.
+#: Values of Flink's configuration with which it starts task managers on demand.
 _ON_DEMAND = ("kubernetes.", "yarn.")
 
 
 def refuse_flink(options: PipelineOptions, flink: FlinkRest) -> None:
-    """See that a Flink answers, and that it has the slots that the pipeline asks for.
+    """Check that Flink answers and has the slots that the pipeline needs.
 
     Args:
-      options: Beam's.
+      options: Beam's options.
       flink: the REST API of `--flink_master`.
 
     Raises:
-      UsageError: it will never have as many slots.
-      FraudError: what answers is no Flink.
+      UsageError: it can never have so many slots.
+      FraudError: the address is not Flink's.
     """
     flink.version()
     wanted = options.view_as(FlinkRunnerOptions).parallelism
@@ -58,13 +58,13 @@ def refuse_flink(options: PipelineOptions, flink: FlinkRest) -> None:
 
 
 def refuse_parallelism(options: PipelineOptions) -> None:
-    """See that the parallelism is one.
+    """Check that the parallelism is valid.
 
     Raises:
-      UsageError: it is not.
+      UsageError: it is invalid.
     """
     wanted = options.view_as(FlinkRunnerOptions).parallelism
-    # -1 is Beam's own default: as Flink is configured.
+    # -1 is Beam's default: Flink's configured parallelism.
     if wanted != -1 and wanted < 1:
         raise UsageError(
             f"--parallelism {wanted}: must be at least 1; leave it out for Flink's own"
@@ -72,15 +72,15 @@ def refuse_parallelism(options: PipelineOptions) -> None:
 
 
 def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Address | None) -> None:
-    """See that a savepoint is given to a stream alone, and is there as far as can be told.
+    """Check that only a stream names a savepoint, and that it exists where that is known.
 
     Args:
-      options: Beam's.
-      streaming: whether the source has no end.
-      cluster: where Flink is, or None for this machine.
+      options: Beam's options.
+      streaming: whether the source is unbounded.
+      cluster: address of Flink; None for this machine.
 
     Raises:
-      UsageError: it is not.
+      UsageError: it is invalid.
     """
     given = options.get_all_options(drop_default=True).get("savepoint_path")
     if given is None:
@@ -103,20 +103,20 @@ def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Addr
 
 
 def warn_of_growth(options: PipelineOptions) -> None:
-    """Say so if a stream by this `--flink_job_server_jar` would leave a state for each bundle."""
+    """Warn if a stream with this `--flink_job_server_jar` adds a state for each bundle."""
     jar = options.view_as(FlinkRunnerOptions).flink_job_server_jar
     if jar and stream_grows(jar):
         _LOG.warning("--flink_job_server_jar %s: %s; %s", jar, GROWTH, BOUNDED)
 
 
 def stream_grows(jar: str) -> bool | None:
-    """Return whether a stream by a job server leaves a state for each bundle.
+    """Return whether a stream with a job server adds a state for each bundle.
 
     Args:
       jar: the job server.
 
     Returns:
-      None where the jar does not tell: it is at a URL, or somebody's own, made in whatever way.
+      None if unknown: the jar is at a URL, or somebody's own build.
     """
     try:
         with zipfile.ZipFile(jar) as archive:
@@ -126,7 +126,7 @@ def stream_grows(jar: str) -> bool | None:
 
 
 def _may_grow(flink: FlinkRest) -> bool:
-    """Whether task managers come by themselves, or a job makes do with the slots that are there."""
+    """Return whether Flink starts task managers on demand, or a job adapts to the slots."""
     config: Mapping[str, str] = {r["key"]: r["value"] for r in flink.get("/jobmanager/config")}
     adaptive = {config.get(key, "").lower() for key in ("jobmanager.scheduler", "scheduler-mode")}
     return bool(adaptive & {"adaptive", "reactive"}) or any(

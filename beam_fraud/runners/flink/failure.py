@@ -1,4 +1,4 @@
-"""Why a job could not run or go on at Flink, in one line."""
+"""Convert Flink's errors to one line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from beam_fraud.errors import FraudError
 
 _OF_SAVEPOINTS = "Failed to rollback to checkpoint/savepoint "
 _NO_SAVEPOINT = re.compile(r"Cannot find checkpoint or savepoint file/directory '([^']*)'")
-#: Of a task manager that asks a pool for a worker; a pool that answers says why it gives none.
+#: Pattern of a task manager's error without a worker pool; a pool that answers gives its own
+#: reason.
 _ASKING_A_POOL = re.compile(r"StatusRuntimeException: (\w+: [^\n]*)")
 _REFUSED = re.compile(r"Caused by: [^\n]*?((?:Connection refused|connection timed out)[^\n]*)")
 
 
 def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | None:
-    """Return what a user is told; None for what Flink does not say.
+    """Return the error for users; None for other errors.
 
     Args:
-      options: Beam's, of the call.
-      error: what Beam has raised; Flink's own words are somewhere in its text.
+      options: Beam's options.
+      error: Beam's exception, whose text contains Flink's message.
     """
     text = str(error)
     if _OF_SAVEPOINTS in text:

@@ -1,8 +1,8 @@
-"""A pipeline as a job of a Flink cluster, of which Flink's REST API says and does more than Beam.
+"""A pipeline as a job of a Flink cluster, controlled by Flink's REST API.
 
-Beam's job server marks a cancelled pipeline as such and forgets it; on a cluster its job runs on,
-keeps its slots and goes on writing. And it is silent about a job that fails and is started again,
-which a cluster may do for ever.
+Beam's job server marks a cancelled pipeline as such and forgets it; on a cluster, its job
+continues, keeps its slots and writes on. It also does not report a job that fails and restarts,
+which a cluster may repeat for ever.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from beam_fraud.errors import line_of
 from beam_fraud.runners.flink.failure import flink_failure
 
 _LOG = logging.getLogger(__name__)
-#: How often a job with an end may fail; what fails again after that fails for good.
+#: Maximum of failures of a bounded job, after which it is given up.
 MOST_FAILURES = 4
-#: Seconds that an answer of Flink may take.
+#: Time limit of Flink's response in seconds.
 _SECONDS = 10.0
-#: Seconds that a savepoint may take.
+#: Time limit of a savepoint in seconds.
 _SAVEPOINT_SECONDS = 60.0
-#: Seconds between two looks at what has failed.
+#: Seconds between two checks for failures.
 _LOOK_SECONDS = 2.0
 
 
 def name_of_own(options: PipelineOptions) -> str | None:
-    """Give the job that is about to be submitted to `--flink_master` a name that no other has.
+    """Give the job to submit to `--flink_master` a unique name.
 
     Returns:
-      The name; None without an address of a Flink, or where the call has chosen the name, by which
-      another's job might be found.
+      The name; None without an address of Flink, or if the call names the job, because another job
+      may have the same name.
     """
     cloud = options.view_as(GoogleCloudOptions)
     if _address(options) is None or cloud.job_name:
@@ -52,19 +52,19 @@ def name_of_own(options: PipelineOptions) -> str | None:
 
 
 class FlinkJob(PipelineResult):
-    """What Beam knows of a pipeline, with a `cancel` that the cluster hears of.
+    """Beam's result of a pipeline, with a `cancel` that reaches the cluster.
 
-    While somebody waits for it each failure is logged, and a job with an end that fails
-    `MOST_FAILURES` times is given up. A stream is started again for as long as Flink does it.
+    While a caller waits, each failure is logged, and a bounded job that fails `MOST_FAILURES` times
+    is given up. A stream restarts as long as Flink restarts it.
     """
 
     def __init__(self, result: PipelineResult, options: PipelineOptions, name: str) -> None:
-        """Put this around a result.
+        """Wrap a result.
 
         Args:
-          result: of the pipeline's start.
-          options: Beam's, with `--flink_master`.
-          name: of the job, its own.
+          result: Beam's result of the start.
+          options: Beam's options with `--flink_master`.
+          name: unique name of the job.
         """
         super().__init__(result.state)
         self._result = result
@@ -75,19 +75,18 @@ class FlinkJob(PipelineResult):
         self._given_up = ""
         self._ends, self._kept = False, ""
         self._begun = False
-        #: What Flink does before the job runs, or between two runs of it; "" while it runs.
+        #: Phase of Flink before the job runs, or between two runs; "" while it runs.
         self.phase = ""
 
     @property
     def state(self) -> str:
-        """As Beam has it."""
         return str(self._result.state)
 
     def wait_until_finish(self, duration: int | None = None) -> str:
-        """As Beam does.
+        """Wait for the end of the job.
 
         Raises:
-          RuntimeError: it failed, or was given up; the text holds the reason.
+          RuntimeError: it failed or was given up; the text holds the reason.
         """
         ended = threading.Event()
         threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
@@ -95,7 +94,7 @@ class FlinkJob(PipelineResult):
         try:
             state = str(self._result.wait_until_finish(duration))
         except Exception:
-            # Beam knows of a cancelled pipeline alone.
+            # Beam only knows the pipeline as cancelled.
             if not self._given_up:
                 raise
         finally:
@@ -107,14 +106,13 @@ class FlinkJob(PipelineResult):
         return state
 
     def metrics(self) -> Any:
-        """As Beam has them."""
         return self._result.metrics()
 
     def cancel(self) -> None:
-        """End it, here first: the job server takes a job that Flink cancels for a failed one.
+        """Cancel the job, here first: the job server treats a job that Flink cancels as failed.
 
         Raises:
-          OSError: Flink does not answer, or not as it should.
+          OSError: Flink does not answer, or with an error.
         """
         self._result.cancel()
         for job in self._running():
@@ -130,7 +128,7 @@ class FlinkJob(PipelineResult):
                 self.phase = self._phase()
                 failures = self._failures(after=last)
             except OSError:
-                # A job manager that starts again, or none any more: the wait itself will tell.
+                # The job manager restarts or is gone: the wait itself reports that.
                 continue
             for when, failure in failures:
                 failed, last = failed + 1, when
@@ -142,9 +140,9 @@ class FlinkJob(PipelineResult):
                 _LOG.warning("the job failed, and Flink starts it again: %s", why)
 
     def keep(self) -> None:
-        """Have Flink write down the state of a stream that is about to be told to end.
+        """Take a savepoint of a stream before its sources are signalled to end.
 
-        What is kept later than that knows sources that have ended, and would read no more.
+        A later savepoint would contain ended sources, which read no more.
         """
         self._ends = True
         try:
@@ -167,19 +165,19 @@ class FlinkJob(PipelineResult):
             _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
 
     def _restored(self) -> str:
-        """Return the savepoint or checkpoint that the job began with, or ""."""
+        """Return the savepoint or checkpoint that the job started from, or ""."""
         try:
             for job in self._running():
                 restored = self._ask("GET", f"/jobs/{job}/checkpoints")["latest"].get("restored")
                 if restored and restored.get("external_path"):
                     return str(restored["external_path"])
         except (OSError, KeyError):
-            # What the call has given is as good.
+            # The call's own value is as good.
             pass
         return str(self._options.get_all_options(drop_default=True).get("savepoint_path", ""))
 
     def _phase(self) -> str:
-        """Return what the tasks of a job wait for that does not run, or ""."""
+        """Return what the tasks of a job that does not run wait for, or ""."""
         for job in self._running():
             told = self._ask("GET", f"/jobs/{job}")
             tasks = Counter[str]()
@@ -196,10 +194,10 @@ class FlinkJob(PipelineResult):
         return ""
 
     def _savepoint(self, job: str) -> str:
-        """Return where it is.
+        """Take a savepoint and return its location.
 
         Raises:
-          Exception: there is none, for the reason in its text.
+          Exception: it failed; the text holds the reason.
         """
         path = f"/jobs/{job}/savepoints"
         request = self._ask("POST", path, {"cancel-job": False})["request-id"]
@@ -216,17 +214,17 @@ class FlinkJob(PipelineResult):
         raise TimeoutError(f"not done in {_SAVEPOINT_SECONDS:.0f} s")
 
     def _tell_what_is_kept(self) -> None:
-        """Say with what another call goes on; Flink knows it for an hour after the end."""
+        """Log how another call resumes; Flink knows it for an hour after the end."""
         try:
             kept = self._kept if self._ends else self._newest_kept()
         except (OSError, KeyError):
-            # Nothing has gone wrong but this look; the state is where it was before.
+            # Only this request failed; the state stays where it was.
             return
         if kept:
             _LOG.info("to go on where it stopped, give --savepoint_path=%s", kept)
 
     def _newest_kept(self) -> str:
-        """Return the last savepoint or checkpoint of a stream that was not told to end, or ""."""
+        """Return the last savepoint or checkpoint from before the end was signalled, or ""."""
         kept = list[tuple[int, str]]()
         for job in self._jobs():
             latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
@@ -247,7 +245,7 @@ class FlinkJob(PipelineResult):
             _LOG.warning("Flink did not cancel the job (%s); cancel it there", error)
 
     def _failures(self, after: int) -> list[tuple[int, str]]:
-        """What has ended its runs since then: when, in milliseconds, and by what, with traces."""
+        """Return the failures since a time: milliseconds and error with trace."""
         found = list[tuple[int, str]]()
         for job in self._running():
             told = self._ask("GET", f"/jobs/{job}/exceptions?maxExceptions={2 * MOST_FAILURES}")
@@ -256,11 +254,11 @@ class FlinkJob(PipelineResult):
         return sorted(each for each in found if each[0] > after)
 
     def _running(self) -> list[str]:
-        """Flink's ids for it; one once it has begun, none when it has ended."""
+        """Return Flink's ids of the job; one while it runs, none after its end."""
         return [str(job["jid"]) for job in self._jobs() if job["end-time"] < 0]
 
     def _jobs(self) -> list[dict[str, Any]]:
-        """Return what Flink says of it, whether it runs or has ended."""
+        """Return Flink's records of the job, running or ended."""
         jobs = self._ask("GET", "/jobs/overview")["jobs"]
         return [job for job in jobs if job["name"] == self._name]
 
@@ -272,7 +270,7 @@ class FlinkJob(PipelineResult):
 
 
 def _address(options: PipelineOptions) -> str | None:
-    """Return the URL of Flink's REST API, if the call says where it is."""
+    """Return the URL of Flink's REST API, or None if unknown."""
     master = str(options.view_as(FlinkRunnerOptions).flink_master or "")
     if not master or master.startswith("["):
         return None

@@ -1,4 +1,4 @@
-"""The Flink that a pipeline goes to."""
+"""The address and version of Flink."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from beam_fraud.errors import UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.rest import FlinkRest
 
-#: What Beam takes for a Flink inside the job server, or for the one that the job server knows.
+#: Values of `--flink_master` for a Flink inside the job server, or the job server's own.
 EMBEDDED = ("[local]", "[auto]", "[collection]")
-#: Port of Flink's REST API where none is given.
+#: Default port of Flink's REST API.
 _REST_PORT = 8081
 
 
 def flink_master(options: PipelineOptions) -> Address | None:
-    """Return where Flink's REST API is, or None if only the job server knows.
+    """Return the address of Flink's REST API; None if only the job server knows it.
 
     Raises:
       UsageError: `--flink_master` is no address.
@@ -27,20 +27,20 @@ def flink_master(options: PipelineOptions) -> Address | None:
 
 
 def flink_scheme(options: PipelineOptions) -> str:
-    """`https` where `--flink_master` says so, else `http`."""
+    """Return the scheme of `--flink_master`, by default `http`."""
     given = str(options.view_as(FlinkRunnerOptions).flink_master).strip()
     return "https" if given.startswith("https:") else "http"
 
 
 def refuse_other_version(master: Address, options: PipelineOptions) -> None:
-    """See that Flink there is of the version that Beam's own job server is made for.
+    """Check that Flink has the version of Beam's own job server.
 
     Raises:
-      UsageError: it is another one.
-      FraudError: what answers there is no Flink.
+      UsageError: it has another version.
+      FraudError: the address is not Flink's.
     """
     if options.view_as(FlinkRunnerOptions).flink_job_server_jar:
-        # Somebody's own, made for whatever version.
+        # A custom jar, for an unknown version.
         return
     version = FlinkRest(master, flink_scheme(options)).version()
     wanted = options.view_as(FlinkRunnerOptions).flink_version

@@ -32,29 +32,29 @@ _TEXTS = (
     "state_backend",
     "state_backend_storage_path",
 )
-#: What a stream is run with on Flink, unless something else is given.
+#: Defaults for streams on Flink.
 STREAM_DEFAULTS = {
-    # Otherwise what a bundle gives while a checkpoint is taken waits for the next bundle, which
-    # after the one that names the partitions never comes.
+    # Otherwise a bundle's output during a checkpoint waits for the next bundle, which never comes
+    # after the one that names the partitions.
     "finish_bundle_before_checkpointing": True,
-    # Rows go on at the end of a bundle, which is a second long by default.
+    # Rows are emitted at the end of a bundle, which lasts a second by default.
     "max_bundle_time_mills": 100,
-    # Otherwise operators have other names with one worker than with several, and a savepoint of one
-    # cannot be taken up by the other.
+    # Otherwise operator names differ between one and several workers, and neither can open the
+    # other's savepoint.
     "operator_chaining": False,
-    # Elements are bytes to Flink, which nobody changes: they need no copies.
+    # Flink's elements are immutable bytes and need no copies.
     "faster_copy": True,
-    # What was not stopped by a savepoint can go on from its last checkpoint. Beam's job server
-    # looks at the second only with the first, and never at what its cluster is configured with.
+    # A job that was not stopped with a savepoint can resume from its last checkpoint. Beam's job
+    # server reads the second option only with the first, and ignores the cluster's configuration.
     "externalized_checkpoints_enabled": True,
     "retain_externalized_checkpoints_on_cancellation": True,
 }
 
 
 class FlinkJobOptions(PipelineOptions):
-    """What a stream on Flink needs; Beam's Python part hands to the job server what is given.
+    """Options of streams on Flink, which Beam's Python part passes to the job server.
 
-    Known to Beam as soon as this module is imported.
+    Importing this module registers them with Beam.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What Flink's REST API says."""
+"""Query Flink's REST API."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import requests
 from beam_fraud.errors import FraudError
 from beam_fraud.runners.address import Address
 
-#: Seconds that an answer may take.
+#: Time limit of a response in seconds.
 _SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class FlinkRest:
-    """A Flink by its REST API."""
+    """A client of Flink's REST API."""
 
-    #: Where it listens.
+    #: Address of the API.
     address: Address
     #: `http` or `https`.
     scheme: str = "http"
 
     def get(self, path: str) -> Any:
-        """Return what it answers to a path such as `/overview`, decoded.
+        """Return the decoded response for a path such as `/overview`.
 
         Raises:
-          FraudError: it does not, or not as Flink does.
+          FraudError: there is no response, or not one of Flink.
         """
         url = f"{self.scheme}://{self.address}{path}"
         try:
@@ -44,10 +44,10 @@ class FlinkRest:
             ) from None
 
     def version(self) -> str:
-        """As in `1.19.3`.
+        """Return the version, such as `1.19.3`.
 
         Raises:
-          FraudError: what answers is no Flink.
+          FraudError: the address is not Flink's.
         """
         said = self.get("/config")
         if not isinstance(said, dict) or "flink-version" not in said:

@@ -1,1 +1,1 @@
-"""Python workers for runners that run elsewhere."""
+"""Python workers for remote runners."""

@@ -1,4 +1,4 @@
-"""Starts and stops workers for runners elsewhere, as Beam's external environments ask for."""
+"""Start and stop workers for remote runners, as Beam's external environments request."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from beam_fraud.errors import FraudError
 from beam_fraud.runners.workers.worker import nothing, serve
 
 _LOG = logging.getLogger(__name__)
-#: Seconds from the start of a worker until it is about to connect; a tenth of one is usual.
+#: Time limit in seconds from the start of a worker to its connection; a tenth of a second is usual.
 START_SECONDS = 90.0
-#: Seconds that a worker may take to end by itself when its runner has let it go.
+#: Time limit of a released worker's own end in seconds.
 LEAVE_SECONDS = 5.0
-#: Requests that are under way at once: of several jobs, each waits for the start of its worker.
+#: Maximum of concurrent requests: each waits for the start of its worker.
 REQUESTS = 32
-#: Libraries of numbers start threads when they are imported, and threads don't outlive a fork.
+#: Numeric libraries start threads on import, and threads do not survive a fork.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
-    """Workers of this environment, each a process forked from one that has imported everything.
+    """Workers of this environment, each forked from a process that has imported everything.
 
     Workers end with the pool, however it ends.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Describe a pool; `start` starts it.
+        """Create a pool; `start` starts it.
 
         Args:
-          host: Name or address that it listens at. It does what anyone who reaches it asks for.
-          port: The port, or 0 for any.
+          host: name or address to listen on. The pool obeys anyone who can reach it.
+          port: the port, or 0 for any.
         """
         self._host, self._port = host, port
         self._context = multiprocessing.get_context("forkserver")
@@ -54,13 +54,13 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         fn_service.add_BeamFnExternalWorkerPoolServicer_to_server(self, self._server)
 
     def start(self) -> str:
-        """Import everything and answer requests, also those that came meanwhile.
+        """Import everything, then answer requests, including earlier ones.
 
         Returns:
-          Where it listens, "HOST:PORT".
+          The address, "HOST:PORT".
 
         Raises:
-          FraudError: Workers can't be started, or the port is taken.
+          FraudError: workers cannot be started, or the port is taken.
         """
         endpoint = f"{self._host}:{self._port}"
         _refuse_taken(self._host, self._port)
@@ -95,7 +95,7 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         ended.wait(LEAVE_SECONDS)
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
-        """Start a worker; the answer holds the reason if that fails."""
+        """Start a worker; the response holds the reason of a failure."""
         name = request.worker_id
         reader, writer = self._context.Pipe(duplex=False)
         arguments = (request.SerializeToString(), writer)
@@ -121,7 +121,7 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         return fn_api.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802  # Beam's name
-        """Wait until a worker has ended, and end it if it doesn't."""
+        """Wait for a worker's end, and kill it after a time limit."""
         with self._lock:
             named = list(self._workers.get(request.worker_id, ()))
         if len(named) == 1:
@@ -129,14 +129,14 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
             if not worker.ended.wait(LEAVE_SECONDS):
                 worker.process.terminate()
                 worker.end_within(LEAVE_SECONDS)
-        # Task managers that share a pool give the same names. Each worker ends by itself when its
-        # own task manager lets it go.
+        # Task managers that share a pool use the same names. Each worker ends when its own task
+        # manager releases it.
         return fn_api.StopWorkerResponse()
 
     def _see_to_its_end(self, name: str, worker: _Worker) -> None:
         wait([worker.process.sentinel])
         with self._lock:
-            # `start` of another process looks as well, and only the first who looks is told.
+            # `start` of another process waits as well, and only the first waiter gets the status.
             worker.process.join()
             self._workers[name].remove(worker)
             if not self._workers[name]:
@@ -148,30 +148,30 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
 
 
 class _Worker:
-    """A process and when it has ended."""
+    """A worker process and the event of its end."""
 
     def __init__(self, process: BaseProcess) -> None:
         self.process = process
         self.ended = threading.Event()
 
     def end_within(self, seconds: float) -> None:
-        """Wait for its end, and kill it if that takes too long."""
+        """Wait for its end, and kill it after a time limit."""
         if not self.ended.wait(seconds):
             self.process.kill()
             self.ended.wait(seconds)
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """See that one can listen there, before gRPC prints lines of its own about it.
+    """Check that the port is free, before gRPC prints lines of its own.
 
     Raises:
-      FraudError: the port is taken, or the host is none of this machine.
+      FraudError: the port is taken, or the host is not this machine's.
     """
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as tried:
-            # As gRPC does: a port that was left a moment ago is free.
+            # As gRPC does: a port released a moment ago is free.
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(address)
     except OSError as error:

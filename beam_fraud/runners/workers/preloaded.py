@@ -1,6 +1,6 @@
-"""All that a worker needs, imported once: workers are forked from the process that has it.
+"""Import everything that a worker needs, once: workers are forked from this process.
 
-Importing it takes seconds; a process that is forked later has it at once and shares its memory.
+The imports take seconds; a forked process has them at once and shares their memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import import_module
 
 from beam_fraud.errors import FraudError
 
-#: The graphs with all of their steps, the harness that runs them, and what models are of.
+#: The graphs with all steps, the harness that runs them, and the packages of models.
 _NEEDED = (
     "beam_fraud.runners.workers.worker",
     "beam_fraud.pipeline.batch",
@@ -26,10 +26,10 @@ _NEEDED = (
     "sklearn.pipeline",
 )
 
-#: What reads and writes topics; it needs an extra.
+#: Readers and writers of topics, which need an extra.
 _OF_KAFKA = ("beam_fraud.sources.kafka.source", "beam_fraud.sinks.topic")
 
-# Beam warns of extras that are not installed, which is no news to whoever has not installed them.
+# Beam warns of missing extras, which users chose not to install.
 logging.disable(logging.WARNING)
 for _name in _NEEDED:
     import_module(_name)
@@ -37,6 +37,6 @@ with suppress(FraudError):
     for _name in _OF_KAFKA:
         import_module(_name)
 logging.disable(logging.NOTSET)
-# What is never looked at again by the collector is never copied by it either.
+# Objects frozen for the collector are never copied by it.
 gc.collect()
 gc.freeze()

@@ -1,1 +1,1 @@
-"""Topics of Kafka: its client and the unbounded source."""
+"""Kafka topics: the client and the unbounded source."""

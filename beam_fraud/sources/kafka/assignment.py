@@ -1,4 +1,4 @@
-"""Which partitions a consumer reads and from where; new ones, and offsets that are gone."""
+"""Assign partitions and offsets to a consumer, find new partitions and replace lost offsets."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from beam_fraud.sources.kafka.start import first_offsets
 from beam_fraud.sources.kafka.topic import Partition, partition_of
 
 _LOG = logging.getLogger(__name__)
-#: How long a broker may take to answer a question of a reader, in seconds; it takes that long only
-#: if it is away, and then there is nothing to read.
+#: Time limit in seconds of a reader's request to a broker; it is reached only if the broker is
+#: away, and then there is nothing to read.
 QUICKLY = 1.0
-#: Seconds between two questions.
+#: Seconds between two requests.
 _EVERY = 1.0
 
 
 class Outage:
-    """The state of the connection of one consumer.
+    """The state of a consumer's connection.
 
-    Connections break for reasons that cost nothing (one of several brokers restarts, one was idle),
-    so what a client reports is only cause to ask.
+    Connections break for harmless reasons (one of several brokers restarts, one was idle), so a
+    client's report only triggers a check.
     """
 
     def __init__(self, settings: KafkaSettings, reports: Reports) -> None:
@@ -51,17 +51,17 @@ class Outage:
         return self._wait.lasts
 
     def over(self) -> None:
-        """A message has come."""
+        """Record that a message arrived."""
         self._reports.clear()
         self._wait.over(f"Kafka {self._settings.bootstrap}: the broker is back")
 
     def look(self, consumer: Consumer, topic: str, *, doubt: bool = False) -> None:
-        """Nothing has come: see whether that is for want of a broker.
+        """Check, without messages, whether no broker answers.
 
         Args:
-          consumer: to ask by.
-          topic: to ask for; for all of them would be a large answer.
-          doubt: whether to ask though nothing was reported.
+          consumer: the consumer that sends the request.
+          topic: the topic to request; metadata of all topics would be large.
+          doubt: whether to check without a report.
 
         Raises:
           FraudError: the login is refused, or there is no TLS.
@@ -80,7 +80,7 @@ class Outage:
             self.over()
 
 
-#: A broker that has just started may not know a topic yet, so it is asked again.
+#: A broker that has just started may not know a topic yet, so retry.
 _ABSENT_TIMES = 3
 
 
@@ -89,27 +89,27 @@ class Assignment:
 
     def __init__(self, reading: Reading, consumer: Consumer) -> None:
         self._reading, self._consumer = reading, consumer
-        #: The offset of the next message to hand out.
+        #: Offset of the next message to return, per partition.
         self.positions: dict[Partition, int] = {}
-        #: Where the consumer was wrongly told to read.
+        #: Positions that the consumer was wrongly given.
         self._gone: set[Partition] = set()
         self._absent = dict.fromkeys((topic.name for topic in reading.topics), 0)
         self._discover_next = 0.0
 
     def resume(self, positions: Mapping[str, int]) -> None:
-        """Read on from where a mark says; partitions that are new since are found later."""
+        """Resume at the positions of a mark; newer partitions are discovered later."""
         self._assign({partition_of(name): offset for name, offset in positions.items()})
 
     def begin(self, kept: Mapping[str, int], reports: Reports) -> None:
-        """Find the partitions and where to begin.
+        """Find the partitions and their first offsets.
 
         Args:
           kept: positions of an earlier run, of all sub-sources; a partition without one is new if
             others of its topic have one.
-          reports: what the consumer has reported.
+          reports: reports of the consumer.
 
         Raises:
-          FraudError: no broker answers, or a topic is not there.
+          FraudError: no broker answers, or a topic does not exist.
         """
         positions = {partition_of(name): offset for name, offset in kept.items()}
         known = {topic for topic, _ in positions}
@@ -130,14 +130,14 @@ class Assignment:
         self._discover_next = monotonic() + self._reading.discover_seconds
         self._assign(found)
         for partition in later:
-            # As for one that is found while reading.
+            # Treat it as a partition discovered while reading.
             self._add(partition)
 
     def discover(self) -> None:
-        """Take up partitions that are new, if it is time to look for them.
+        """Add new partitions, if a check is due.
 
         Raises:
-          FraudError: a topic is no longer there.
+          FraudError: a topic no longer exists.
         """
         if monotonic() < self._discover_next:
             return
@@ -146,7 +146,7 @@ class Assignment:
             try:
                 found = self._consumer.list_topics(topic.name, timeout=QUICKLY).topics[topic.name]
             except KafkaException:
-                # Whether that is for want of a broker is told elsewhere.
+                # `Outage` reports an absent broker.
                 self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
                 continue
             absent = found.error is not None and (
@@ -164,19 +164,19 @@ class Assignment:
                     self._add(partition)
 
     def gone(self, partition: Partition) -> None:
-        """The broker has no message at the position of a partition."""
+        """Record that the broker has no message at the position of a partition."""
         self._gone.add(partition)
         self.replace_gone()
 
     def replace_gone(self) -> None:
-        """Go on at the first message there is, where there is none at the position."""
+        """Move lost positions to the first existing message."""
         for partition in sorted(self._gone):
             topic, number = partition
             place = TopicPartition(topic, number)
             try:
                 low, high = self._consumer.get_watermark_offsets(place, timeout=QUICKLY)
             except KafkaException:
-                # When the broker answers again.
+                # Retry when the broker answers again.
                 continue
             wanted = self.positions[partition]
             if wanted < low:
@@ -192,7 +192,7 @@ class Assignment:
             self._assign({partition: low})
 
     def _add(self, partition: Partition) -> None:
-        # Where its first messages are deleted already, the consumer says so.
+        # If its first messages are already deleted, the consumer reports it.
         self._assign({partition: 0})
 
     def _assign(self, positions: Mapping[Partition, int]) -> None:
@@ -211,7 +211,7 @@ class Assignment:
                 error = raised.args[0]
                 if not is_passing(error) or monotonic() > until:
                     raise self._refused(error, partitions, reports) from None
-                # A broker that has just started needs a moment until it knows of a group.
+                # A broker that has just started needs a moment to load a group.
                 self._consumer.poll(0.1)
 
     def _refused(

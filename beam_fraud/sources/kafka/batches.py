@@ -1,4 +1,4 @@
-"""Messages to raw batches, one for each partition or one for all."""
+"""Convert messages to raw batches, one per partition or one for all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from beam_fraud.sources.raw import (
 )
 
 _SCHEMA = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())])
-#: Bytes of a batch from which on it is cut in two: the next steps hold it several times over.
+#: Maximum bytes of a batch, which the next steps hold several times over.
 LARGE = 64 << 20
 _PARTITION = methodcaller("partition")
 _TOPIC = methodcaller("topic")
@@ -35,23 +35,23 @@ _OFFSET = methodcaller("offset")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Messages of partitions; those of each follow each other."""
+    """Consecutive messages of each of some partitions."""
 
     #: A raw batch (`sources.raw`); a message without a value has an empty payload.
     batch: pa.RecordBatch
     #: Topic and number to the offset after the last of its messages.
     next_offsets: Mapping[Partition, int]
-    #: What they are.
+    #: Their content.
     content: Content
 
 
 @dataclass
 class _Rows:
-    """Messages of a partition, taken apart: the library's own objects are costly to keep."""
+    """The fields of a partition's messages: the library's own objects are costly to keep."""
 
     offsets: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
-    #: When the broker took them, in milliseconds; less than zero where it has no time.
+    #: Broker timestamps in milliseconds; negative without one.
     times: list[int] = field(default_factory=list)
 
     def add(self, messages: Sequence[Message]) -> None:
@@ -68,16 +68,16 @@ class _Rows:
 
 
 def chunks_of(blocks: Iterable[Sequence[Message]], contents: Mapping[str, Content]) -> list[Chunk]:
-    """Return a chunk for each partition, in the order in which their first messages came.
+    """Return a chunk per partition, in order of the first message.
 
     Args:
-      blocks: messages as a consumer has given them, without errors.
+      blocks: messages of a consumer, without errors.
       contents: of each topic.
     """
     by_partition: dict[Partition, _Rows] = defaultdict(_Rows)
     only = next(iter(contents)) if len(contents) == 1 else None
     for messages in blocks:
-        # A broker's answer brings many messages of a partition in a row.
+        # A broker's response contains runs of messages of one partition.
         for topic, of_topic in groupby(messages, _TOPIC) if only is None else [(only, messages)]:
             for number, run in groupby(of_topic, _PARTITION):
                 by_partition[topic, number].add(list(run))
@@ -113,9 +113,9 @@ def _cut(partition: Partition, rows: _Rows, content: Content) -> Iterator[Chunk]
 
 
 def joined(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """Chunks of the same content in one, as far as that does not become large; in their order.
+    """Join chunks of the same content up to a size limit, in order.
 
-    The next steps take as long for a few rows as for some hundred.
+    Later steps take as long for a few rows as for some hundred.
     """
     groups: list[list[Chunk]] = []
     size = 0

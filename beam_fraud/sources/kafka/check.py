@@ -1,4 +1,4 @@
-"""Whether a topic is there and may be used, asked before anything is launched."""
+"""Check topics and brokers before the launch."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from beam_fraud.sources.kafka.failure import (
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.wording import did_you_mean
 
-#: How long a broker may take until it answers, in seconds.
+#: Time limit of a broker's response in seconds.
 PATIENCE = 10.0
-#: How long a question waits before what the client reports is looked at.
+#: Seconds of a request between two checks of the client's reports.
 _ATTEMPT = 1.0
-#: What is said of brokers that cannot tell ids.
+#: Message about brokers without topic ids.
 _WITHOUT_IDS = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
-#: Topics that are named at most where none is like the one asked for.
+#: Maximum of topics named if none is similar.
 _NAMED = 5
 
 
 def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIENCE) -> list[int]:
-    """Return the partitions of a topic, sorted; the topic is not created if it is not there.
+    """Return the sorted partitions of a topic, without creating it.
 
     Args:
-      settings: how the brokers are reached.
+      settings: connection settings.
       topic: its name.
-      seconds: how long to wait for an answer.
+      seconds: time limit of the response.
 
     Raises:
       UsageError: a property is wrong.
-      FraudError: no broker answers, the login is refused, or there is no such topic for it.
+      FraudError: no broker answers, the login is refused, or it sees no such topic.
     """
     with _asking(settings, seconds) as ask:
         found = ask.metadata(topic).topics[topic]
@@ -62,14 +62,14 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
 def topic_ids(
     settings: KafkaSettings, topics: Sequence[str], seconds: float = PATIENCE
 ) -> dict[str, str]:
-    """Return the ids of topics that are there, by name: one that is created again gets another.
+    """Return the ids of existing topics by name; a recreated topic has a new id.
 
-    Brokers older than 2.8 give none, and their topics are left out.
+    Topics of brokers older than 2.8 have no id and are left out.
 
     Args:
-      settings: how the brokers are reached.
+      settings: connection settings.
       topics: their names.
-      seconds: how long to wait for an answer.
+      seconds: time limit of the response.
 
     Raises:
       UsageError: a property is wrong.
@@ -95,11 +95,11 @@ def topic_ids(
 
 
 def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:
-    """Return how many brokers there are.
+    """Return the number of brokers.
 
     Args:
-      settings: how they are reached.
-      seconds: how long to wait for an answer.
+      settings: connection settings.
+      seconds: time limit of the response.
 
     Raises:
       UsageError: a property is wrong.
@@ -117,7 +117,7 @@ class _Asker:
         self._until = monotonic() + seconds
 
     def metadata(self, topic: str | None = None) -> ClusterMetadata:
-        """Return what the brokers say of a topic, or of all of them."""
+        """Return the brokers' metadata of a topic, or of all."""
         while True:
             left = self._until - monotonic()
             try:
@@ -125,7 +125,7 @@ class _Asker:
                 found: ClusterMetadata = self._consumer.list_topics(topic, timeout=wait)
                 return found
             except KafkaException:
-                # Reports come in while it is polled.
+                # Polling delivers reports.
                 self._consumer.poll(0.05)
                 if left <= 0 or any(map(is_hopeless, self._reports.errors)):
                     raise no_connection(self._settings, self._reports.errors) from None
@@ -134,7 +134,7 @@ class _Asker:
 @contextmanager
 def _asking(settings: KafkaSettings, seconds: float) -> Iterator[_Asker]:
     reports = Reports()
-    # Asking for metadata makes no member of the group.
+    # A metadata request joins no group.
     consumer = new_consumer(settings, "beam-fraud", reports)
     try:
         yield _Asker(consumer, settings, reports, seconds)

@@ -1,4 +1,4 @@
-"""Clients of Kafka that keep what they have to report for whoever uses them."""
+"""Create Kafka clients that collect their reports."""
 
 from __future__ import annotations
 
@@ -19,37 +19,36 @@ from beam_fraud.sources.kafka.failure import (
 from beam_fraud.sources.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
-#: Called when offsets have been committed, or could not be.
+#: Callback after a commit of offsets, successful or not.
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
-#: What serves a stream better than librdkafka's defaults; whoever gives others gets those.
+#: Defaults for streams in place of librdkafka's; properties of the user win.
 _PREFERRED_OF_PRODUCERS: dict[str, Any] = {
-    # A bundle waits for its messages, so they may wait for each other only briefly.
+    # A bundle waits for its messages, so batching may delay them only briefly.
     "linger.ms": 2,
     "compression.type": "lz4",
-    # While no broker answers everything waits; nothing is given up.
+    # While no broker answers, keep every message.
     "message.timeout.ms": 0,
-    # Keys go where the clients of Java put them.
+    # Partition keys as Java's clients do.
     "partitioner": "murmur2_random",
 }
 
 
 class Reports:
-    """The latest that a client had to report on its connections, the oldest first."""
+    """The latest connection reports of a client, oldest first."""
 
     def __init__(self) -> None:
         self.errors: deque[KafkaError] = deque(maxlen=20)
 
     def __call__(self, error: KafkaError) -> None:
-        """Take one; the client calls this while it is polled."""
+        """Add a report; the client calls this during a poll."""
         self.errors.append(error)
 
     def clear(self) -> None:
-        """Forget all."""
         self.errors.clear()
 
 
 class _Quiet:
-    """Takes the library's own log, which repeats every failed attempt to connect, as debugging."""
+    """Log the library's own log at debug level: it repeats every failed connection attempt."""
 
     def log(self, level: int, form: str, *values: Any) -> None:
         _LOG.debug(form, *values)
@@ -58,13 +57,13 @@ class _Quiet:
 def new_consumer(
     settings: KafkaSettings, group: str, reports: Reports, on_commit: OnCommit | None = None
 ) -> Consumer:
-    """Return a consumer, which connects by itself while it is used.
+    """Return a consumer, which connects on use.
 
     Args:
       settings: how the brokers are reached.
-      group: the consumer group unless the properties give one.
-      reports: takes what the consumer has to report.
-      on_commit: told of every commit.
+      group: the consumer group, unless the properties name one.
+      reports: collector of the consumer's reports.
+      on_commit: callback after every commit.
 
     Raises:
       UsageError: the library refuses a property.
@@ -81,13 +80,13 @@ def new_consumer(
 
 
 def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
-    """Return a producer, which writes in order and once what it is handed, whatever fails between.
+    """Return an idempotent producer that keeps the order of messages.
 
-    Only of messages that are refused it reports the delivery.
+    It reports the delivery of refused messages alone.
 
     Args:
       settings: how the brokers are reached.
-      reports: takes what the producer has to report.
+      reports: collector of the producer's reports.
 
     Raises:
       UsageError: the library refuses a property.
@@ -103,11 +102,11 @@ def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
 
 
 def new_admin(settings: KafkaSettings, reports: Reports) -> AdminClient:
-    """Return an administrator, which asks about topics.
+    """Return an admin client.
 
     Args:
       settings: how the brokers are reached.
-      reports: takes what it has to report.
+      reports: collector of its reports.
 
     Raises:
       UsageError: the library refuses a property.

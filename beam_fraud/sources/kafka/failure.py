@@ -1,4 +1,4 @@
-"""What the client library reports, as one line that names the broker, the reason and the fix."""
+"""Convert reports of the client library to one line with broker, reason and fix."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 
-#: `<broker>: ` before a reason and what the connection was doing after it.
+#: Pattern of `<broker>: ` before a reason and of the connection's state after it.
 _BEFORE = re.compile(r"^(\S+://)?\S+?(:\d+)?/\S+: ")
 _AFTER = re.compile(r" \(after \d+ms in state \w+.*$")
 _ADDRESS = re.compile(r"Connect to \S+ failed: ")
-#: Broken off without a word, as by a listener that expects another protocol.
+#: Pattern of a connection closed without a reason, as by a listener of another protocol.
 _SILENT = re.compile(r"^\d+/\d+ brokers are down$|^Disconnected")
-#: Reports of a login or an encryption that cannot work, however often it is tried.
+#: Errors of logins or TLS that no retry can mend.
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 
-#: Errors that pass: a broker is away, or does not yet know what it will.
+#: Transient errors: a broker is away, or does not know its metadata yet.
 _PASSING = (
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
@@ -64,27 +64,27 @@ _PASSING = (
 
 
 def reason_of(error: KafkaError) -> str:
-    """Return the reason in a report, without the broker's name and the state of the connection."""
+    """Return the reason of a report, without broker name and connection state."""
     text = " ".join(error.str().split())
     return _ADDRESS.sub("", _AFTER.sub("", _BEFORE.sub("", text)))
 
 
 def is_hopeless(error: KafkaError) -> bool:
-    """Return whether waiting will not help: a refused login, or no TLS."""
+    """Return whether no retry can help: a refused login, or no TLS."""
     return error.code() in _HOPELESS or "SSL handshake failed" in error.str()
 
 
 def is_passing(error: KafkaError) -> bool:
-    """Return whether it is worth while to try again."""
+    """Return whether a retry may help."""
     return error.code() in _PASSING or error.retriable()
 
 
 def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> FraudError:
-    """Why the brokers cannot be reached.
+    """Return the error for unreachable brokers.
 
     Args:
-      settings: how they were tried.
-      reports: what a client has reported, the oldest first.
+      settings: connection settings.
+      reports: reports of a client, oldest first.
     """
     said = list(reports)
     where = f"Kafka {settings.bootstrap}"
@@ -104,7 +104,7 @@ def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> Fra
 
 
 def wrong_property(settings: KafkaSettings, error: Exception) -> UsageError:
-    """Return what the library says of a property that it refuses."""
+    """Return the error for a property that the library refuses."""
     cause = error.args[0] if isinstance(error, KafkaException) else error
     text = cause.str() if isinstance(cause, KafkaError) else str(cause)
     text = text.replace("Failed to create consumer: ", "").replace(
@@ -115,7 +115,7 @@ def wrong_property(settings: KafkaSettings, error: Exception) -> UsageError:
 
 
 def about_topic(settings: KafkaSettings, topic: str, error: KafkaError) -> FraudError:
-    """Why a topic cannot be read or written, by the error of the broker."""
+    """Return the error for a topic that cannot be read or written."""
     where = f"Kafka {settings.bootstrap}: topic {topic!r}"
     code = error.code()
     if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:

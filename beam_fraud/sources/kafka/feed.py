@@ -1,4 +1,4 @@
-"""A live consumer, what it has read ahead, and how far its messages have been handed out."""
+"""A connected consumer with its read-ahead messages and positions."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from beam_fraud.sources.kafka.position import Reading
 from beam_fraud.sources.kafka.topic import Partition, partition_name, partition_of
 
 _LOG = logging.getLogger(__name__)
-#: Seconds that closing may take: a commit that is under way would wait for a broker that is away.
+#: Time limit of closing in seconds: a pending commit would wait for an absent broker.
 _CLOSE_SECONDS = 3.0
-#: Messages taken from the library at a time: few, so that their objects are soon used again.
+#: Messages per call of the library: few, so that their objects are reused soon.
 _BLOCK = 1_000
 
 
 class Feed:
     """The messages of one sub-source.
 
-    It outlives the readers that use it, one after the other (`pool`). Partitions are assigned and
-    not subscribed to, because the runner, not the group, says who reads what.
+    A feed outlives its readers (`pool`). Partitions are assigned, not subscribed to, because the
+    runner, not the group, distributes them.
     """
 
     def __init__(
         self, reading: Reading, resumed: Mapping[str, int] | None, kept: Mapping[str, int]
     ) -> None:
-        """Connect and begin.
+        """Connect and find the first positions.
 
         Args:
-          reading: what is read.
-          resumed: positions of a mark of this sub-source, or None at the beginning.
+          reading: the share of the topics.
+          resumed: positions of a mark of this sub-source; None at the beginning.
           kept: positions of an earlier run, for the beginning.
 
         Raises:
@@ -51,7 +51,7 @@ class Feed:
           FraudError: at the beginning, no broker answers or a topic is not there.
         """
         self.reading = reading
-        #: Newest event time among the messages (microseconds), kept here for the next reader.
+        #: Newest event time of the messages (microseconds), for the next reader.
         self.newest: int | None = None
         self._contents = {topic.name: topic.content for topic in reading.topics}
         self._reports = Reports()
@@ -61,14 +61,14 @@ class Feed:
         )
         self._assignment = Assignment(reading, self._consumer)
         self._ahead: deque[Chunk] = deque()
-        #: The offsets at which the consumer has met the ends of partitions.
+        #: Offsets of the partition ends that the consumer has reached.
         self._ends: dict[Partition, int] = {}
         self._answered = False
         self._committed: dict[str, int] = {}
         self._told_of_commits = False
         #: A runner may finalise a mark in another thread.
         self._lock = Lock()
-        #: Whether it is of no more use.
+        #: Whether it is closed.
         self.closed = False
         try:
             if resumed is None:
@@ -85,13 +85,13 @@ class Feed:
         return {partition_name(key): next_ for key, next_ in self._assignment.positions.items()}
 
     def next(self, wait: float) -> Chunk | None:
-        """Messages that follow those handed out before, or None if there are none now.
+        """Return the next messages, or None without any.
 
         Args:
-          wait: how long to wait for one, in seconds.
+          wait: seconds to wait for the first.
 
         Raises:
-          FraudError: reading cannot go on.
+          FraudError: reading fails permanently.
         """
         if not self._ahead:
             self._read(wait)
@@ -103,7 +103,7 @@ class Feed:
         return chunk
 
     def at_rest(self) -> bool:
-        """Return whether all that the brokers have was handed out, as far as can be said now."""
+        """Return whether every known message was returned."""
         if self._ahead or self._outage.lasts:
             return False
         if not self._answered:
@@ -126,7 +126,7 @@ class Feed:
         return found
 
     def commit(self, positions: Mapping[str, int]) -> None:
-        """Tell the group what is done with; for people and other programs, so it may fail."""
+        """Commit positions to the group, for people and other programs; tolerate failures."""
         with self._lock:
             changed = {
                 name: offset
@@ -143,7 +143,7 @@ class Feed:
                 self._commit_failed(error.args[0])
 
     def close(self) -> None:
-        """Disconnect, after the commits that are under way; further calls do nothing."""
+        """Disconnect after pending commits; idempotent."""
         with self._lock:
             if self.closed:
                 return
@@ -168,7 +168,7 @@ class Feed:
             self._take_error(message)
 
     def _poll(self, wait: float) -> Message | None:
-        """The first that is there within `wait` seconds; the end of a partition is not counted."""
+        """Return the first message within `wait` seconds, skipping partition ends."""
         until = monotonic() + wait
         while (first := self._consumer.poll(max(until - monotonic(), 0.0))) is not None:
             error = first.error()
@@ -178,28 +178,28 @@ class Feed:
         return None
 
     def _skip_to_ends(self) -> None:
-        """Move the positions past offsets without messages, once all messages are handed out.
+        """Advance positions past offsets without messages, after the last message.
 
-        The markers of transactions, aborted messages and compacted ones have offsets but never
-        come: a position behind the last message would wait for them for ever.
+        Transaction markers, aborted and compacted messages have offsets but never arrive: a
+        position behind the last message would wait for them for ever.
         """
         positions = self._assignment.positions
         for partition, end in self._ends.items():
             positions[partition] = max(positions[partition], end)
 
     def _blocks(self, first: Message, failed: list[Message]) -> Iterator[Sequence[Message]]:
-        """`first` and what is there after it, in blocks; what is no message goes to `failed`."""
+        """Yield `first` and the available messages in blocks; collect errors in `failed`."""
         messages, left, room = [first], self.reading.micro_batch, LARGE
         while messages:
             left -= len(messages)
-            # The library fetches on while it is drained: without end, if messages are large.
+            # The library fetches while it is drained: without end, if messages are large.
             room -= sum(map(len, messages))
             wrong = [message for message in messages if message.error() is not None]
             if wrong:
                 failed += wrong
                 messages = [message for message in messages if message.error() is None]
             yield messages
-            # With a time to wait it would wait for all of them, and not only for the first.
+            # With a timeout it would wait for all of them, not only for the first.
             messages = self._consumer.consume(min(left, _BLOCK), 0) if left and room > 0 else []
 
     def _take_error(self, message: Message) -> None:
@@ -209,7 +209,7 @@ class Feed:
         if error.code() == KafkaError._PARTITION_EOF:
             self._ends[partition] = message.offset() or 0
         elif error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None:
-            # The topic may begin again below its end of before.
+            # A recreated topic may begin below its former end.
             self._ends.pop(partition, None)
             self._assignment.gone(partition)
         elif is_passing(error):
@@ -222,7 +222,8 @@ class Feed:
             self._commit_failed(error)
 
     def _commit_failed(self, error: KafkaError) -> None:
-        # The positions that count are in the runner's checkpoint; the next commit has these, too.
+        # The authoritative positions are in the runner's checkpoint; the next commit has these,
+        # too.
         self._committed = {}
         if not self._told_of_commits and not is_passing(error):
             self._told_of_commits = True

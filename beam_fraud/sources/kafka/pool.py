@@ -1,4 +1,4 @@
-"""Feeds between two readers: some runners make a new reader for every bundle."""
+"""Keep feeds between two readers: some runners create a reader for every bundle."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from time import monotonic
 from beam_fraud.sources.kafka.feed import Feed
 from beam_fraud.sources.kafka.position import Reading
 
-#: A feed that nobody has taken back for so long is closed, in seconds.
+#: Seconds after which an unused feed is closed.
 IDLE_SECONDS = 60.0
 
 
 class FeedPool:
-    """Keeps the feed of a closed reader, connected and with what it has read ahead."""
+    """Keep feeds of closed readers connected, with their read-ahead messages."""
 
     def __init__(self) -> None:
         self._parked: dict[Reading, tuple[Feed, float]] = {}
         self._lock = Lock()
 
     def take(self, reading: Reading, positions: Mapping[str, int] | None) -> Feed | None:
-        """The feed that was parked at these positions; one at others is of no use and is closed."""
+        """Return the feed parked at these positions; close one parked at others."""
         with self._lock:
             parked = self._parked.pop(reading, None)
         self._close_idle()
@@ -35,7 +35,7 @@ class FeedPool:
         return None
 
     def park(self, feed: Feed) -> None:
-        """Keep a feed for the next reader."""
+        """Park a feed for the next reader."""
         with self._lock:
             before = self._parked.pop(feed.reading, None)
             self._parked[feed.reading] = (feed, monotonic())
@@ -44,7 +44,7 @@ class FeedPool:
         self._close_idle()
 
     def close_all(self) -> None:
-        """Close every feed, after its last commits."""
+        """Close every feed after its last commits."""
         self._close_idle(0.0)
 
     def _close_idle(self, seconds: float = IDLE_SECONDS) -> None:
@@ -56,6 +56,6 @@ class FeedPool:
             feed.close()
 
 
-#: Of this process.
+#: The pool of this process.
 POOL = FeedPool()
 atexit.register(POOL.close_all)

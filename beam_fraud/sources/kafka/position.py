@@ -1,4 +1,4 @@
-"""How far a reader has come, as runners keep it."""
+"""Positions of a reader, as runners store them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from beam_fraud.sources.kafka.topic import KafkaTopic, Partition
 
 @dataclass(frozen=True)
 class Reading:
-    """The share of one sub-source in some topics; two of the same stream are never equal."""
+    """A sub-source's share of some topics; two shares of a stream are never equal."""
 
-    #: How the brokers are reached.
+    #: Connection settings.
     settings: KafkaSettings
-    #: What is read.
+    #: The topics.
     topics: tuple[KafkaTopic, ...]
-    #: Consumer group to which offsets are committed; it has no members.
+    #: Consumer group for commits of offsets; it has no members.
     group: str
-    #: Where to begin in a topic without positions.
+    #: Start in topics without positions.
     start: Start
-    #: Messages taken from the consumer at a time, at most.
+    #: Maximum of messages per read.
     micro_batch: int
-    #: Seconds after which partitions are counted again.
+    #: Seconds between two checks for new partitions.
     discover_seconds: float
-    #: Sub-sources of the stream.
+    #: Number of sub-sources of the stream.
     splits: int = 1
-    #: The number of this one: it has the partitions whose number leaves this as the remainder.
+    #: Number of this one: it reads the partitions with this remainder.
     index: int = 0
     #: Whether a batch may hold messages of several partitions.
     together: bool = False
@@ -48,17 +48,17 @@ class KafkaMark(CheckpointMark):
     def __init__(
         self, positions: Mapping[str, int], finish: Callable[[], None] | None = None
     ) -> None:
-        """Make a mark.
+        """Create a mark.
 
         Args:
           positions: "topic:partition" to the offset of the next message.
-          finish: makes the positions durable; stays in this process.
+          finish: commits the positions; not pickled.
         """
         self.positions = dict(positions)
         self._finish = finish
 
     def finalize_checkpoint(self) -> None:
-        """Everything before the positions is durable downstream: make them so. Once is enough."""
+        """Commit the positions once: everything before them is durable downstream."""
         finish, self._finish = self._finish, None
         if finish is not None:
             finish()
@@ -71,18 +71,15 @@ class KafkaMark(CheckpointMark):
 
 
 class KafkaMarkCoder(Coder):
-    """Marks as JSON, the same positions always as the same bytes."""
+    """Encode marks as JSON; equal positions give equal bytes."""
 
     def encode(self, value: KafkaMark) -> bytes:
-        """Return the positions alone."""
         return msgspec.json.encode(value.positions, order="deterministic")
 
     def decode(self, encoded: bytes) -> KafkaMark:
-        """Return the inverse of `encode`."""
         return KafkaMark(msgspec.json.decode(encoded, type=dict[str, int]))
 
     def is_deterministic(self) -> bool:
-        """It is."""
         return True
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""How far the readers of this process are behind, for whoever shows it."""
+"""Lag and idleness of the readers of this process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from beam_fraud.sources.kafka.position import Reading
 
 
 class Idleness:
-    """Since when the readers of a stream have polled in vain."""
+    """Idle time of a stream, over all readers of this process."""
 
     def __init__(self) -> None:
         self._since: float | None = None
 
     def end(self) -> None:
-        """Something has come, or may be there that could not be read."""
+        """Record a message, or a failed read."""
         self._since = None
 
     def seconds(self) -> float:
-        """Nothing has come to a reader that has polled: how long it has been so."""
+        """Record an empty poll; return the idle seconds."""
         now = monotonic()
         if self._since is None:
             self._since = now
@@ -30,7 +30,7 @@ _streams: dict[tuple[object, ...], Idleness] = {}
 
 
 def idleness_of(reading: Reading) -> Idleness:
-    """That of the stream which `reading` is a share of."""
+    """Return the idleness of the stream of `reading`."""
     stream = (reading.settings, reading.topics, reading.group)
     return _streams.setdefault(stream, Idleness())
 
@@ -39,13 +39,13 @@ _lags: dict[str, tuple[int, int]] = {}
 
 
 def note_lags(found: Mapping[str, tuple[int, int]]) -> None:
-    """Take what a reader knows of its partitions."""
+    """Record the lags of a reader's partitions."""
     _lags.update(found)
 
 
 def lags() -> dict[str, tuple[int, int]]:
     """ "topic:partition" to the offset of the next message and the end of the partition.
 
-    As of the last bundles of this process; the difference is the number of messages that wait.
+    From the last bundles of this process; the difference is the number of pending messages.
     """
     return dict(_lags)

@@ -1,4 +1,4 @@
-"""One sub-source, read in the bundles of a runner."""
+"""Read a sub-source in the bundles of a runner."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from beam_fraud.sources.kafka.progress import idleness_of, note_lags
 from beam_fraud.sources.raw import PAYLOAD
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 
-#: Payloads to the newest event time among them (microseconds), or None if none can be read.
+#: Type: newest event time of payloads (microseconds), None if none can be read.
 NewestEvent = Callable[[Sequence[bytes]], int | None]
-#: Seconds that a bundle waits for its first message; runners call this a short time.
+#: Seconds that a bundle waits for its first message.
 WAIT_SECONDS = 0.1
-#: Seconds that a bundle goes on for once it has begun, and that it waits for the next message until
-#: then: what ends a bundle costs as much as some dozen messages.
+#: Maximum seconds of a bundle after its first message, and maximum wait for the next message within
+#: them: the end of a bundle costs as much as some dozen messages.
 _BUNDLE_SECONDS, _NEXT_SECONDS = 0.1, 0.005
-#: Rows of a batch that tell of a backlog.
+#: Rows of a batch from which a backlog is assumed.
 _MANY = 1_000
-#: Seconds between two looks for the stop file.
+#: Seconds between two checks for the stop file.
 _LOOK_SECONDS = 0.05
-#: Seconds between two looks at event times: a watermark need not be newer.
+#: Seconds between two reads of event times: a watermark need not be newer.
 _ASK_SECONDS = 0.1
-#: Seconds between two notes of the lag.
+#: Seconds between two records of the lag.
 _NOTE_SECONDS = 0.2
 
 
 class KafkaReader(UnboundedReader):
-    """Hands out the chunks of a feed."""
+    """Read the chunks of a feed."""
 
     def __init__(
         self,
@@ -60,30 +60,29 @@ class KafkaReader(UnboundedReader):
         self._checkpoint = None if checkpoint is None else LocalCheckpoint.at(checkpoint)
         self._chunk: Chunk | None = None
         self._timestamp = MIN_TIMESTAMP
-        #: Until when this bundle waits for more; None before it has anything.
+        #: End of this bundle's wait; None before its first message.
         self._until: float | None = None
         self._ended = False
         self._look_next = self._note_next = self._ask_next = 0.0
         self._kept: dict[str, int] = {}
 
     def start(self) -> bool:
-        """As `advance`."""
         return self.advance()
 
     def advance(self) -> bool:
-        """Go to the next batch; False if there is none now, or if the stream has ended.
+        """Read the next batch; False without one, or if the stream has ended.
 
         Raises:
-          FraudError: reading cannot go on, or what was read could not be kept.
+          FraudError: reading fails, or positions could not be committed.
         """
         if self._checkpoint is not None:
-            # Beam only logs what goes wrong when a mark is finalised.
+            # Beam only logs errors of finalisation, so raise them here.
             self._checkpoint.refuse_failed()
         if self._ended or self._stopped():
             self._ended = True
             return False
         if self._has_enough():
-            # Whoever goes on without a new bundle gets what is there.
+            # A caller that continues without a new bundle gets the available messages.
             self._until = None
             return False
         self._chunk = self._feed.next(self._patience())
@@ -102,11 +101,10 @@ class KafkaReader(UnboundedReader):
         return self._chunk.batch
 
     def get_current_timestamp(self) -> Timestamp:
-        """Return the newest event time so far."""
         return self._timestamp
 
     def get_watermark(self) -> Timestamp:
-        """The newest event time less the lateness; the end of time when the stream has ended."""
+        """Return the newest event time less the lateness; the end of time after the stream."""
         if self._ended:
             return MAX_TIMESTAMP
         newest = self._feed.newest
@@ -115,7 +113,7 @@ class KafkaReader(UnboundedReader):
         return Timestamp(micros=newest - self._lateness)
 
     def get_checkpoint_mark(self) -> KafkaMark:
-        """Return the positions after what was handed out; called at the end of every bundle."""
+        """Return the positions after the last chunk; called at the end of every bundle."""
         self._until = None
         positions, last = self._feed.positions, self._ended
         if last or monotonic() >= self._note_next:
@@ -124,7 +122,7 @@ class KafkaReader(UnboundedReader):
         return KafkaMark(positions, lambda: self._finish(positions, last=last))
 
     def close(self) -> None:
-        """Leave the feed to the next reader."""
+        """Park the feed for the next reader."""
         POOL.park(self._feed)
 
     def _finish(self, positions: dict[str, int], *, last: bool) -> None:
@@ -134,20 +132,20 @@ class KafkaReader(UnboundedReader):
             self._kept |= changed
         self._feed.commit(positions)
         if last:
-            # Nobody will read on; closing waits for that commit.
+            # No reader follows; closing waits for the commit.
             self._feed.close()
 
     def _has_enough(self) -> bool:
-        """Whether to end the bundle, so that what came of it is written, though more may be there.
+        """Return whether to end the bundle, so that its results are written.
 
-        Not while there is much to catch up with: then a bundle goes on until its runner ends it.
+        Not during a backlog: then the runner ends the bundle.
         """
         if self._until is None or self._chunk is None or monotonic() < self._until:
             return False
         return len(self._chunk.batch) < _MANY
 
     def _patience(self) -> float:
-        """Seconds to wait for the next message."""
+        """Return the seconds to wait for the next message."""
         if self._until is None:
             return WAIT_SECONDS
         return min(max(self._until - monotonic(), 0.0), _NEXT_SECONDS)
@@ -173,7 +171,7 @@ class KafkaReader(UnboundedReader):
         if self._newest_event is not None and transactions and monotonic() >= self._ask_next:
             self._ask_next = monotonic() + _ASK_SECONDS
             payload = chunk.batch.column(PAYLOAD)
-            # The first and the last say enough.
+            # Parse the first and the last message alone.
             found = self._newest_event([payload[0].as_py(), payload[-1].as_py()])
             if found is not None:
                 # A time in the future must not make everything else late.

@@ -1,4 +1,4 @@
-"""How the brokers are reached; pickled to every worker, so it holds no secret."""
+"""Connection settings of Kafka; pickled to every worker, so without secrets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.schema.text_file import read_text_file
 
-#: Properties whose values may appear nowhere.
+#: Properties whose values are secret.
 _SECRET = re.compile(r"(password|passphrase|secret|ssl\.key\.pem|private\.key\.pem)$")
-#: How a value is given that is read where it is used.
+#: Prefixes of values that are read where they are used.
 _REFERENCES = ("env:", "file:")
-#: What stands for a secret.
+#: Replacement of a secret in messages.
 MASK = "***"
 
 
 def is_secret(name: str) -> bool:
-    """Return whether the value of a property has to be kept from logs and messages.
+    """Return whether the value of a property must not appear in logs and messages.
 
     Example:
       >>> is_secret("sasl.password"), is_secret("ssl.ca.location")
@@ -30,19 +30,19 @@ def is_secret(name: str) -> bool:
 
 
 def is_reference(value: str) -> bool:
-    """Return whether `value` says where the value is."""
+    """Return whether `value` is a reference to the value."""
     return value.startswith(_REFERENCES)
 
 
 def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Split `KEY=VALUE` at the first equals sign; of repeated keys the last counts.
+    """Split `KEY=VALUE` at the first equals sign; the last of repeated keys wins.
 
     Args:
-      option: what gave them, for messages.
+      option: name of the option, for messages.
       given: the properties.
 
     Raises:
-      UsageError: one is written otherwise. What follows its key is not repeated.
+      UsageError: one has another form. The message does not show its value.
 
     Example:
       >>> parse_properties("--kafka-config", ["security.protocol=SSL"])
@@ -53,7 +53,7 @@ def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str]
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals:
-            # All of it may be a secret.
+            # The whole text may be a secret.
             raise UsageError(f"{option}: a property is written KEY=VALUE")
         if not name:
             raise UsageError(f"{option}: a property has no name before its '='")
@@ -65,7 +65,7 @@ def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
     """Return the properties in a file of `key=value` lines, with comments after `#` or `!`.
 
     Raises:
-      FraudError: it cannot be read, or a line is no property; the line itself is not repeated.
+      FraudError: it cannot be read, or a line is no property; the message does not show the line.
     """
     try:
         lines = read_text_file(path).splitlines()
@@ -75,14 +75,14 @@ def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def resolve(name: str, value: str) -> str:
-    """Return the value itself where `value` is a reference: `env:NAME` or `file:PATH`.
+    """Resolve a reference, `env:NAME` or `file:PATH`; return other values unchanged.
 
     Args:
-      name: of the property, for messages.
-      value: as given.
+      name: name of the property, for messages.
+      value: the value or reference.
 
     Raises:
-      FraudError: there is no such variable or file here.
+      FraudError: the variable or file does not exist here.
     """
     kind, _, place = value.partition(":")
     if not is_reference(value):
@@ -111,25 +111,25 @@ def _why(error: OSError | UnicodeError) -> str:
 
 
 _BROKERS = re.compile(r"[^\s,@/]+:[0-9]{1,5}(,[^\s,@/]+:[0-9]{1,5})*")
-#: What the stream itself needs of its consumers, and must not be given.
+#: Properties that the stream itself sets; users must not.
 _OF_CONSUMERS = {
-    # Offsets are committed once what was made of the messages is durable.
+    # Offsets are committed once the results of the messages are durable.
     "enable.auto.commit": "false",
     "enable.auto.offset.store": "false",
-    # Without it nobody knows that the offsets up to the end of a partition hold no message.
+    # Without this event, offsets without messages up to a partition's end would be unknown.
     "enable.partition.eof": "true",
-    # Messages that are gone are told of before reading goes on.
+    # Report lost messages before reading continues.
     "auto.offset.reset": "error",
     "allow.auto.create.topics": "false",
 }
 _GIVEN_OTHERWISE = {"bootstrap.servers": "--kafka", "metadata.broker.list": "--kafka"}
 #: What serves a stream better than librdkafka's defaults; whoever gives others gets those.
 _PREFERRED = {
-    # Back a second after a broker is, and not ten.
+    # Reconnect a second after a broker is back, not ten.
     "reconnect.backoff.max.ms": "1000",
-    # A full queue of messages is drained in less than the second that the default waits.
+    # A full queue drains in less than the default wait of a second.
     "fetch.queue.backoff.ms": "10",
-    # A broker answers the questions of a connection in turn, so others wait for a fetch that waits.
+    # A broker answers requests of a connection in order, so others wait for a waiting fetch.
     "fetch.wait.max.ms": "100",
 }
 
@@ -138,23 +138,23 @@ _PREFERRED = {
 class KafkaSettings:
     """Brokers and properties of librdkafka.
 
-    The properties go by librdkafka's names. A value may be `env:NAME` or `file:PATH`, which is read
-    where a client is made; a secret may not be given otherwise, but in the properties file.
+    Properties have librdkafka's names. A value may be `env:NAME` or `file:PATH`, which is read
+    where a client is created; outside the properties file, a secret must be such a reference.
 
     Raises:
-      UsageError: no brokers, a secret in plain sight, or a property that the stream itself sets;
-        later, where a client is made, no consumer group.
+      UsageError: no brokers, a secret in plain text, or a property that the stream itself sets;
+        later, where a client is created, no consumer group.
     """
 
-    #: `HOST:PORT`, several with commas.
+    #: `HOST:PORT`, comma-separated.
     bootstrap: str
-    #: Names and values; they win over those of the file.
+    #: Names and values; they override the file's.
     properties: tuple[tuple[str, str], ...] = ()
-    #: File of further properties, read where a client is made; its absolute path.
+    #: Absolute path of a file of further properties, read where a client is created.
     properties_file: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Check the settings."""
         ports = (broker.rpartition(":")[2] for broker in self.bootstrap.split(","))
         if not _BROKERS.fullmatch(self.bootstrap) or any(int(port) > 65_535 for port in ports):
             raise UsageError("--kafka: brokers are written HOST:PORT, several with commas")
@@ -173,15 +173,15 @@ class KafkaSettings:
     def of(
         cls, bootstrap: str, config: Sequence[str] = (), properties_file: Path | None = None
     ) -> KafkaSettings:
-        """Return the settings that options give.
+        """Return the settings of the options.
 
         Args:
-          bootstrap: of `--kafka`.
-          config: `KEY=VALUE` each, of `--kafka-config`.
-          properties_file: of `--kafka-properties`.
+          bootstrap: value of `--kafka`.
+          config: `KEY=VALUE` values of `--kafka-config`.
+          properties_file: value of `--kafka-properties`.
 
         Raises:
-          UsageError: as in the class, or a property is not written so.
+          UsageError: as in the class, or a property has another form.
           FraudError: the file cannot be read.
         """
         path = None if properties_file is None else properties_file.expanduser().absolute()
@@ -205,7 +205,7 @@ class KafkaSettings:
         """Return the properties of a consumer, with secrets.
 
         Args:
-          group: the consumer group unless `group.id` is given.
+          group: the consumer group, unless `group.id` is set.
 
         Raises:
           FraudError: the file or a value cannot be read.
@@ -220,11 +220,11 @@ class KafkaSettings:
         return {**preferred, **self._given(), "bootstrap.servers": self.bootstrap}
 
     def admin_config(self) -> dict[str, str]:
-        """The properties of an administrator, with secrets; errors as in `consumer_config`."""
+        """Return the properties of an admin client, with secrets; errors as for consumers."""
         return self.producer_config()
 
     def describe(self) -> str:
-        """Return the settings for people: no secret, nor where one is.
+        """Return the settings for messages, without secrets or their places.
 
         Example:
           >>> KafkaSettings.of("kafka:9092", ["sasl.password=env:PASSWORD"]).describe()
@@ -236,7 +236,7 @@ class KafkaSettings:
         return f"{self.bootstrap} ({', '.join(shown)})" if shown else self.bootstrap
 
     def without_secrets(self, text: str) -> str:
-        """`text` of the library, in which no secret is left."""
+        """Mask the secrets in a text of the library."""
         for name, value in self._given().items():
             if is_secret(name) and value:
                 text = text.replace(value, MASK)
@@ -249,6 +249,6 @@ class KafkaSettings:
         properties |= dict(self.properties)
         given = {name: resolve(name, value) for name, value in properties.items()}
         if not given.get("group.id", "-"):
-            # librdkafka ends the process for it.
+            # librdkafka would end the process.
             raise UsageError("--kafka-config group.id: nothing was given, the value is empty")
         return given

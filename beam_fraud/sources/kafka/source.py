@@ -1,4 +1,4 @@
-"""Topics of Kafka as an unbounded source."""
+"""Kafka topics as an unbounded source."""
 
 from __future__ import annotations
 
@@ -26,43 +26,44 @@ from beam_fraud.sources.kafka.topic import KafkaTopic
 class KafkaSource(UnboundedSource):
     """Raw batches (`sources.raw`) of the messages of some topics, each partition in its order.
 
-    A message is read once, unless a runner repeats what it had not made durable. With `checkpoint`
-    the positions are committed to that file together with what the steps have kept, and then to the
-    group; elsewhere the runner keeps the positions.
+    A message is read once, unless a runner repeats uncommitted work. With `checkpoint`, positions
+    are committed to that file together with the state of the steps, and then to the group;
+    elsewhere the runner stores the positions.
     """
 
-    #: How the brokers are reached.
+    #: Connection settings.
     settings: KafkaSettings
-    #: What is read, the transactions first.
+    #: The topics, those of transactions first.
     topics: tuple[KafkaTopic, ...]
-    #: Where to begin in a topic of which there are no positions.
+    #: Start in topics without positions.
     start: Start = EARLIEST
-    #: "topic:partition" to the offset of the next message, of an earlier run; wins over `start`.
+    #: "topic:partition" to the offset of the next message of an earlier run; overrides `start`.
     positions: Mapping[str, int] = field(default_factory=dict)
-    #: Finds event times in messages, for the watermark; without it there is none.
+    #: Function that reads event times of messages, for the watermark; None for no watermark.
     newest_event: NewestEvent | None = None
-    #: How much the watermark is behind the newest event time, in microseconds.
+    #: Microseconds of the watermark behind the newest event time.
     lateness: int = 0
-    #: Messages that are read at a time, at most; so many rows a batch has at most.
+    #: Maximum of messages per read, and of rows per batch.
     micro_batch: int = 10_000
-    #: Sub-sources; 1 for a runner in one process, which then commits all partitions at once.
+    #: Number of sub-sources; 1 for a runner in one process, which then commits all partitions at
+    #: once.
     splits: int = 1
-    #: The stream ends when this file is there.
+    #: The stream ends when this file exists.
     stop_file: str | None = None
-    #: The stream ends when nothing has come for so many seconds.
+    #: The stream ends after so many idle seconds.
     until_idle: float | None = None
     #: File of the `LocalCheckpoint`, on a runner in this process.
     checkpoint: Path | None = None
-    #: Seconds after which new partitions are looked for; they are read from their first message.
+    #: Seconds between two checks for new partitions, which are read from their first message.
     discover_seconds: float = 30.0
     #: Number of this sub-source; None for the whole.
     index: int | None = None
-    #: Whether a batch may hold messages of several partitions: fewer and larger ones cost less.
+    #: Whether a batch may hold messages of several partitions: fewer, larger batches cost less.
     together: bool = False
 
     @property
     def group(self) -> str:
-        """The consumer group that offsets are committed to.
+        """Consumer group for commits of offsets.
 
         Raises:
           FraudError: the properties cannot be read.
@@ -70,10 +71,10 @@ class KafkaSource(UnboundedSource):
         return self.settings.group(f"beam-fraud-{self.topics[0].name}")
 
     def resumed(self, positions: Mapping[str, str]) -> KafkaSource:
-        """Return the source from where a run stopped that kept these positions.
+        """Return the source that resumes at these positions.
 
         Raises:
-          FraudError: one is no offset.
+          FraudError: a position is no offset.
         """
         try:
             offsets = {name: int(at) for name, at in positions.items()}
@@ -85,9 +86,9 @@ class KafkaSource(UnboundedSource):
         return replace(self, positions=offsets)
 
     def __getstate__(self) -> bytes:
-        """Equal sources as equal bytes: by these Beam finds the reader of the last bundle again.
+        """Pickle equal sources to equal bytes, by which Beam finds the reader of the last bundle.
 
-        What was pickled and read back would otherwise differ in which equal strings are one object.
+        Without this, an unpickled source would differ in which equal strings are one object.
         """
         written = io.BytesIO()
         pickler = pickle.Pickler(written, protocol=5)
@@ -99,7 +100,7 @@ class KafkaSource(UnboundedSource):
         self.__dict__.update(pickle.loads(state))  # noqa: S301 - within a pickle already
 
     def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
-        """`splits` sub-sources, whatever a runner desires: partitions keep their sub-source.
+        """Return `splits` sub-sources, whatever the runner asks: partitions keep their sub-source.
 
         A sub-source is not split again.
         """
@@ -111,7 +112,7 @@ class KafkaSource(UnboundedSource):
         """Return a reader at a mark, or at the beginning.
 
         Raises:
-          FraudError: no broker answers, or a topic is not there.
+          FraudError: no broker answers, or a topic does not exist.
         """
         assert checkpoint_mark is None or isinstance(checkpoint_mark, KafkaMark)
         reading = Reading(
@@ -140,5 +141,4 @@ class KafkaSource(UnboundedSource):
         )
 
     def get_checkpoint_mark_coder(self) -> KafkaMarkCoder:
-        """Of positions."""
         return KafkaMarkCoder()

@@ -1,4 +1,4 @@
-"""Where reading begins in a topic of which nothing is known yet."""
+"""The start of reading in a topic without positions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _KINDS = ("earliest", "latest", "committed")
 
 @dataclass(frozen=True)
 class Start:
-    """A place in every partition of a topic."""
+    """A start position in every partition of a topic."""
 
-    #: The first message, the end, what the group has committed (the first message where it has
-    #: nothing), or the first message of a time.
+    #: The first message, the end, the group's committed offset (the first message without one), or
+    #: the first message of a time.
     kind: Literal["earliest", "latest", "committed", "time"] = "earliest"
     #: Only for a time.
     at: datetime | None = None
 
     @classmethod
     def parse(cls, text: str) -> Start:
-        """Read `earliest`, `latest`, `committed` or an ISO 8601 time, UTC if it has no zone.
+        """Parse `earliest`, `latest`, `committed` or an ISO 8601 time, UTC without a zone.
 
         Raises:
           UsageError: it is none of these.
@@ -59,15 +59,15 @@ def first_offsets(
     """Return the offset of the first message to read, for each partition.
 
     Args:
-      consumer: of the group whose commits are meant.
-      partitions: which exist.
-      start: what is meant.
-      seconds: how long each question may take.
+      consumer: a consumer of the group.
+      partitions: the partitions.
+      start: the start.
+      seconds: time limit per request.
 
     Raises:
       KafkaException: a broker does not answer or refuses.
     """
-    # Only here: a stream of files does without the client library.
+    # Imported here: a stream of files needs no client library.
     from beam_fraud.sources.kafka.failure import KafkaException, TopicPartition
 
     asked = [TopicPartition(topic, number) for topic, number in partitions]
@@ -75,7 +75,7 @@ def first_offsets(
     if start.kind == "committed":
         known = consumer.committed(asked, timeout=seconds)
     elif start.at is not None:
-        # Brokers take numbers below zero for something else; no message is that old.
+        # Brokers give negative numbers another meaning; no message is that old.
         millis = max(0, int(start.at.timestamp() * 1000))
         asked = [TopicPartition(topic, number, millis) for topic, number in partitions]
         known = consumer.offsets_for_times(asked, timeout=seconds)

@@ -1,4 +1,4 @@
-"""Topics, their partitions, and how both are named."""
+"""Topics and partitions, and their names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 #: Topic and number.
 Partition = tuple[str, int]
-#: What messages are.
+#: Contents of messages.
 Content = Literal["transactions", "labels"]
 
 
@@ -17,12 +17,12 @@ class KafkaTopic:
 
     #: Its name.
     name: str
-    #: What its messages are.
+    #: Content of its messages.
     content: Content = "transactions"
 
 
 def partition_name(partition: Partition) -> str:
-    """How a partition is named where positions are kept; no topic has a colon in its name.
+    """Return the name of a partition in stored positions; topic names have no colon.
 
     Example:
       >>> partition_name(("payments", 3)), partition_of("payments:3")

@@ -1,1 +1,1 @@
-"""Directories that files are dropped into."""
+"""Watched directories as a source."""

@@ -1,4 +1,4 @@
-"""A directory that is listed again and again for files that were dropped into it."""
+"""List a directory repeatedly for new files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from beam_fraud.sources.watch.position import WatchPosition
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
-#: A listing waits this many times as long as the one before took: many files take long to list.
+#: Pause between listings as a multiple of the last one's duration: many files take long to list.
 _REST = 5
 
 
 class WatchedDirectory:
-    """Hands out each file once it is whole, in order of time and name."""
+    """Return each file once it is complete, in order of time and name."""
 
     def __init__(self, directory: str, poll: float) -> None:
         self._directory = directory
@@ -27,18 +27,18 @@ class WatchedDirectory:
         self._warned: set[str] = set()
         self._missing = False
         self._next_listing = 0.0
-        #: When the directory was last listed, by `time.monotonic`.
+        #: Time of the last listing, by `time.monotonic`.
         self.listed_at = 0.0
-        #: Whether that listing had a file which is not whole yet.
+        #: Whether that listing had an incomplete file.
         self.growing = False
 
     def next(self, position: WatchPosition) -> DroppedFile | None:
-        """Return a whole file that is not done at `position`, or None if there is none now."""
+        """Return a complete file that is not done at `position`, or None."""
         if not self._queue and time.monotonic() >= self._next_listing:
             self._list(position)
         while self._queue:
             file = self._queue.popleft()
-            # It may be long since it was listed; if it was changed, the next listing shows it.
+            # The listing may be old; the next one shows any change of the file.
             if file.now() == file:
                 return file
         return None

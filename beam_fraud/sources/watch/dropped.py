@@ -1,4 +1,4 @@
-"""Files that were dropped into a directory, and when each is whole."""
+"""Files in a watched directory, and their completeness."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pathlib import Path
 
 from beam_fraud.sources.file_format import format_of
 
-#: How names begin that are not meant to be read: hidden ones, and marks such as `_SUCCESS`.
+#: Prefixes of names to skip: hidden files, and markers such as `_SUCCESS`.
 _HIDDEN = (".", "_")
-#: How names end under which programs write what is not finished yet.
+#: Suffixes of unfinished files.
 _UNFINISHED = (".tmp", ".part", ".crdownload", "~")
-#: Seconds after which a file that is still empty is not about to be written.
+#: Seconds after which an empty file counts as abandoned.
 _EMPTY_SECONDS = 10.0
 
 
 def shown(name: str) -> str:
-    """Return a file's name as text, whatever its bytes are."""
+    """Return a file name as text, even with invalid bytes."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)
 class DroppedFile:
-    """A file as it was at one moment."""
+    """The state of a file at a moment."""
 
     #: Absolute path.
     path: str
     #: Size in bytes, as stored.
     size: int
-    #: When it was last written to, nanoseconds of the epoch.
+    #: Modification time, nanoseconds of the epoch.
     modified: int
 
     @property
@@ -44,37 +44,37 @@ class DroppedFile:
 
     @property
     def shown(self) -> str:
-        """The name, as text whatever its bytes are."""
+        """The name as text, even with invalid bytes."""
         return shown(self.name)
 
     @property
     def name_hash(self) -> bytes:
-        """8 bytes for the name."""
+        """Return 8 bytes of the name's hash."""
         return blake2b(os.fsencode(self.name), digest_size=8).digest()
 
     @property
     def content_hash(self) -> bytes:
-        """4 bytes for size and time: others, most likely, once the file was written to."""
+        """Return 4 bytes of a hash of size and time, which changes with the file."""
         return zlib.crc32(f"{self.size}:{self.modified}".encode()).to_bytes(4, "big")
 
     def now(self) -> DroppedFile | None:
-        """Return the same file as it is now; None if it is gone."""
+        """Return the current state of the file; None if it was removed."""
         found = _look(Path(self.path))
         return found if isinstance(found, DroppedFile) else None
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in a directory at one moment, of names that are meant to be read."""
+    """The readable contents of a directory at a moment."""
 
-    #: The files that have something in them.
+    #: The non-empty files.
     files: list[DroppedFile]
-    #: Why something else is no file to read, by its name.
+    #: Name of each unreadable entry to the reason.
     odd: dict[str, str]
 
 
 def list_directory(directory: str) -> Listing:
-    """List a directory; its folders are passed over, unless they are named as files are.
+    """List a directory; skip folders, but report folders with names of files.
 
     Raises:
       OSError: the directory cannot be read.
@@ -91,19 +91,19 @@ def list_directory(directory: str) -> Listing:
             elif found is not None and found.size:
                 listing.files.append(found)
             elif found is not None and time.time() - found.modified / 1e9 > _EMPTY_SECONDS:
-                # One that was just made would be taken for a whole one.
+                # A file just created would count as complete.
                 listing.odd[name] = "is empty"
     return listing
 
 
 class Settling:
-    """Tells which files are whole: those that were the same in the listing before."""
+    """Find complete files: those unchanged since the last listing."""
 
     def __init__(self) -> None:
         self._before: set[DroppedFile] = set()
 
     def whole(self, found: Iterable[DroppedFile]) -> tuple[list[DroppedFile], bool]:
-        """The whole ones among the files of a listing, by time and name, and if any other came."""
+        """Return the complete files by time and name, and whether others were listed."""
         listed = set(found)
         whole = sorted(listed & self._before, key=lambda file: (file.modified, file.name))
         growing = bool(listed - self._before)
@@ -112,7 +112,7 @@ class Settling:
 
 
 def _look(place: os.DirEntry[str] | Path) -> DroppedFile | str | None:
-    """Return a file; what is wrong with something that is named like one; None for all else."""
+    """Return a file; or what is wrong with an entry named like one; or None."""
     try:
         status = place.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How far a watched directory has been read."""
+"""The position of a stream in a watched directory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NAME, _ENTRY = 8, 12
 
 @dataclass(frozen=True)
 class WatchPosition:
-    """Which files are done, and how much of the one that is being read."""
+    """The finished files, and the rows done of the current one."""
 
-    #: 12 bytes for each file, in the order in which they were done.
+    #: 12 bytes per finished file, in order.
     done: bytes = field(default=b"", repr=False)
-    #: The file that is being read, as it was when it was begun.
+    #: The current file in its state at the start.
     file: DroppedFile | None = None
-    #: How many rows of it are done.
+    #: Rows done of the current file.
     rows: int = 0
 
     def begun(self, file: DroppedFile) -> WatchPosition:
@@ -36,11 +36,11 @@ class WatchPosition:
         return WatchPosition(self.done, file)
 
     def read(self, rows: int) -> WatchPosition:
-        """Return the position after `rows` more rows of the file that is being read."""
+        """Return the position after `rows` more rows of the current file."""
         return WatchPosition(self.done, self.file, self.rows + rows)
 
     def finished(self) -> WatchPosition:
-        """Return the position after the file that is being read."""
+        """Return the position after the current file."""
         if self.file is None:
             return self
         return WatchPosition(self.done + self.file.name_hash + self.file.content_hash)
@@ -50,7 +50,7 @@ class WatchPosition:
         return file.name_hash in self._known
 
     def is_changed(self, file: DroppedFile) -> bool:
-        """Return whether a file of that name is done, and now has another size or time."""
+        """Return whether a finished file now has another size or time."""
         return self._known.get(file.name_hash, file.content_hash) != file.content_hash
 
     def encode(self) -> bytes:
@@ -63,7 +63,7 @@ class WatchPosition:
         """Return the inverse of `encode`.
 
         Raises:
-          FraudError: it is not what `encode` makes.
+          FraudError: it was not encoded by `encode`.
         """
         try:
             kept = msgspec.json.decode(encoded, type=_Kept)
@@ -100,24 +100,25 @@ class _Kept(msgspec.Struct, frozen=True):
     rows: int
 
 
-#: Under which name the checkpoint keeps the position.
+#: Name of the position in the checkpoint.
 WATCH = "watch"
 
 
 @dataclass(frozen=True)
 class WatchMark(CheckpointMark):
-    """A position to go on from, made durable once everything before it is."""
+    """A position to resume from, committed once everything before it is."""
 
-    #: Where to go on.
+    #: The position.
     position: WatchPosition
-    #: The stream's checkpoint; None where the runner keeps positions itself.
+    #: The stream's checkpoint; None if the runner stores positions.
     checkpoint: Path | None
 
     def finalize_checkpoint(self) -> None:
-        """Commit the position, and with it what the steps of the graph have kept.
+        """Commit the position together with the state of the steps.
 
         Raises:
-          FraudError: it cannot be written. Beam only logs that; the reader's next call repeats it.
+          FraudError: it cannot be written. Beam only logs that; the reader's next call raises it
+            again.
         """
         if self.checkpoint is not None:
             text = self.position.encode().decode()
@@ -125,23 +126,19 @@ class WatchMark(CheckpointMark):
 
 
 class WatchMarkCoder(Coder):
-    """The position as JSON; equal marks give equal bytes."""
+    """Encode the position as JSON; equal marks give equal bytes."""
 
     def __init__(self, checkpoint: Path | None) -> None:
         self._checkpoint = checkpoint
 
     def encode(self, value: WatchMark) -> bytes:
-        """Write the position."""
         return value.position.encode()
 
     def decode(self, encoded: bytes) -> WatchMark:
-        """Return the inverse of `encode`."""
         return WatchMark(WatchPosition.decode(encoded), self._checkpoint)
 
     def is_deterministic(self) -> bool:
-        """Equal marks are encoded alike."""
         return True
 
     def to_type_hint(self) -> Any:
-        """Return what is coded."""
         return WatchMark

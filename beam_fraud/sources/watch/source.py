@@ -1,4 +1,4 @@
-"""Files dropped into a directory, as a stream: each is read once."""
+"""Read new files of a directory as a stream, each once."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def unreadable_file(name: str, row: int, detail: str, appended: int) -> pa.Recor
     """Return a raw batch (`sources.raw`) of one row that is a dead letter already.
 
     Args:
-      name: the file, as dead letters tell it.
-      row: the first row that could not be read, from 0.
-      detail: what is wrong, one line.
-      appended: when the file was last written to, milliseconds of the epoch.
+      name: name of the file in dead letters.
+      row: first unreadable row, from 0.
+      detail: the error, one line.
+      appended: modification time of the file, milliseconds of the epoch.
     """
     origin = Origin(name, "jsonl", appended=appended)
     arrays = [
@@ -57,13 +57,13 @@ def unreadable_file(name: str, row: int, detail: str, appended: int) -> pa.Recor
 
 _LOG = logging.getLogger(__name__)
 
-#: Readers that were closed before the end, by directory. Some runners close a reader after every
-#: bundle: the next one needs the open file, and the listing before, to go on.
+#: Readers closed before the end, by directory. Some runners close a reader after every bundle: the
+#: next one needs the open file and the last listing.
 _parked: dict[str, WatchReader] = {}
 
 
 class WatchReader(UnboundedReader):
-    """One raw batch (`sources.raw`) after the other, `WatchSource` says of what."""
+    """Read the raw batches (`sources.raw`) of a `WatchSource`."""
 
     def __init__(self, source: WatchSource, position: WatchPosition) -> None:
         self._source = source
@@ -78,7 +78,7 @@ class WatchReader(UnboundedReader):
 
     @classmethod
     def at(cls, source: WatchSource, position: WatchPosition) -> WatchReader:
-        """Return the reader that was closed at this position if there is one, or a new one."""
+        """Return the reader closed at this position, or a new one."""
         parked = _parked.pop(source.directory, None)
         if parked is not None:
             if parked._source == source and parked._position == position:
@@ -87,14 +87,13 @@ class WatchReader(UnboundedReader):
         return cls(source, position)
 
     def start(self) -> bool:
-        """As `advance`."""
         return self.advance()
 
     def advance(self) -> bool:
-        """Read the next batch, if there is one now.
+        """Read the next batch; return False without one.
 
         Raises:
-          FraudError: what was read before could not be committed.
+          FraudError: an earlier position could not be committed.
         """
         if self._source.checkpoint is not None:
             LocalCheckpoint.at(self._source.checkpoint).refuse_failed()
@@ -106,23 +105,22 @@ class WatchReader(UnboundedReader):
         return self._current is not None
 
     def get_current(self) -> pa.RecordBatch:
-        """Return the batch."""
         return self._current
 
     def get_current_timestamp(self) -> Timestamp:
-        """When the file was last written to."""
+        """Return the modification time of the file."""
         return self._timestamp
 
     def get_watermark(self) -> Timestamp:
-        """That time less the allowed lateness; the end of time at the end."""
+        """Return that time less the lateness; the end of time at the end."""
         return MAX_TIMESTAMP if self._ended else self._watermark
 
     def get_checkpoint_mark(self) -> WatchMark:
-        """Behind the last batch."""
+        """Return the position after the last batch."""
         return WatchMark(self._position, self._source.checkpoint)
 
     def close(self) -> None:
-        """Let another reader go on from here."""
+        """Park the reader, so that another can continue here."""
         self._current = None
         if self._ended:
             self._release()
@@ -138,7 +136,7 @@ class WatchReader(UnboundedReader):
         self._batches = None
 
     def _open(self) -> bool:
-        """See that a file is open; False if there is none to open now."""
+        """Open a file unless one is open; return False without one."""
         if self._batches is not None:
             return True
         if self._position.file is None:
@@ -166,7 +164,7 @@ class WatchReader(UnboundedReader):
         try:
             batch = next(self._batches, None)
         except FraudError as error:
-            # One file that nobody can read must not keep the stream from all the others.
+            # One unreadable file must not keep the stream from the others.
             _LOG.warning("%s; it is a dead letter, and the stream goes on", error)
             row, appended = self._position.rows, _milliseconds(file)
             batch = unreadable_file(file.shown, row, str(error), appended)
@@ -178,7 +176,7 @@ class WatchReader(UnboundedReader):
             self._position = self._position.read(len(batch))
         self._active_at = time.monotonic()
         self._timestamp = Timestamp(micros=file.modified // 1_000)
-        # A file may be said to be of the future, those that come after it are not late for that.
+        # A file's time may lie in the future; later files are not late for that.
         known = Timestamp(micros=min(file.modified, time.time_ns()) // 1_000)
         self._watermark = max(self._watermark, known - self._source.lateness / 1e6)
         return batch
@@ -188,7 +186,7 @@ class WatchReader(UnboundedReader):
         self._release()
 
     def _batches_of(self, file: DroppedFile, done: int) -> Generator[pa.RecordBatch]:
-        """Raw batches of a file without its first `done` rows."""
+        """Yield the raw batches of a file after its first `done` rows."""
         source = self._source
         if file.now() is None:
             raise FraudError(f"{file.shown}: was removed before it was read to the end")
@@ -212,8 +210,8 @@ class WatchReader(UnboundedReader):
 
 
 def _refuse_changed(file: DroppedFile) -> None:
-    # Rows of what was there before and of what is there now would be taken for one file's. To be
-    # removed while it is open does a file no harm.
+    # Rows of the old and the new contents would count as one file's. Removing an open file is
+    # harmless.
     if file.now() not in (file, None):
         raise FraudError(
             f"{file.shown}: was changed before it was read to the end; "
@@ -229,39 +227,40 @@ def _milliseconds(file: DroppedFile) -> int:
 class WatchSource(UnboundedSource):
     """Parquet, CSV and JSON-lines files of a directory in raw batches (`sources.raw`).
 
-    A file is taken when two listings have shown the same size and time of it. It is known by its
-    name: a file that is changed after that is not read again, and a warning says so. One that
-    cannot be read, or not to its end, is a dead letter. Folders, hidden files, and files that are
-    named as unfinished (`.tmp`, `.part`, `.crdownload`, `~`) are passed over; links to nothing,
-    pipes, files that stay empty and folders named like files as well, with a warning.
+    A file is read once two listings agree on its size and time. Its name identifies it: a later
+    change is not read, and a warning says so. An unreadable file, or rest of a file, is a dead
+    letter. The source skips folders, hidden files and names of unfinished files (`.tmp`, `.part`,
+    `.crdownload`, `~`); it also skips, with a warning, dangling links, pipes, files that stay empty
+    and folders named like files.
     """
 
-    #: The directory; `check` says whether it can be read.
+    #: The directory.
     directory: str
-    #: What the files hold.
+    #: Schema of the files.
     schema: Schema
-    #: What is made of labels.
+    #: Treatment of labels.
     labels: Labels
-    #: Rows of a batch at most.
+    #: Maximum of rows per batch.
     block_rows: int = 10_000
     #: Seconds between two listings.
     poll: float = 0.2
-    #: How far the watermark stays behind the files' times (microseconds).
+    #: Microseconds of the watermark behind the files' times.
     lateness: int = 0
-    #: The stream ends as soon as this file is there; None for never.
+    #: The stream ends once this file exists; None for never.
     stop_file: str | None = None
-    #: The stream ends when no file came for so many seconds; None for never.
+    #: The stream ends after so many idle seconds; None for never.
     until_idle: float | None = None
-    #: Where to go on, as `checkpoint` has kept it under `position.WATCH`; None for a new stream.
+    #: Position to resume at, as `checkpoint` stores it under `position.WATCH`; None for a new
+    #: stream.
     positions: str | None = None
-    #: Where positions are kept; None where the runner does that.
+    #: The checkpoint; None if the runner stores positions.
     checkpoint: Path | None = None
 
     def check(self) -> None:
-        """See that the directory can be listed.
+        """Check that the directory can be listed.
 
         Raises:
-          FraudError: it is not there, is none, or is closed to this user.
+          FraudError: it does not exist, is no directory, or this user may not read it.
         """
         try:
             with os.scandir(self.directory):
@@ -273,15 +272,15 @@ class WatchSource(UnboundedSource):
         )
 
     def resumed(self, positions: Mapping[str, str]) -> WatchSource:
-        """Return the source from where a run stopped that kept these positions."""
+        """Return the source that resumes at these positions."""
         return replace(self, positions=positions.get(WATCH))
 
     def split(self, desired_num_splits: int, options: Any = None) -> Sequence[UnboundedSource]:
-        """One reader for the directory."""
+        """Return the source itself: a directory has one reader."""
         return [self]
 
     def create_reader(self, options: Any, checkpoint_mark: WatchMark | None) -> WatchReader:
-        """Return a reader that goes on from the mark, else from `positions`, else begins."""
+        """Return a reader that resumes at the mark, else at `positions`, else begins."""
         if checkpoint_mark is not None:
             return WatchReader.at(self, checkpoint_mark.position)
         if self.positions is not None:
@@ -289,9 +288,7 @@ class WatchSource(UnboundedSource):
         return WatchReader(self, WatchPosition())
 
     def get_checkpoint_mark_coder(self) -> WatchMarkCoder:
-        """How marks travel."""
         return WatchMarkCoder(self.checkpoint)
 
     def default_output_coder(self) -> coders.Coder:
-        """Return the one for record batches."""
         return coders.registry.get_coder(pa.RecordBatch)
