@@ -1,4 +1,4 @@
-"""Programs that Beam fetches for a runner, fetched before anything is begun."""
+"""Download the programs that Beam needs for a runner, before anything else starts."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from beam_fraud.wording import first_line
 class _JobServer:
     """A job server that Beam starts for one pipeline."""
 
-    #: Whose option names its jar.
+    #: Class of options that names its jar.
     options: type[PipelineOptions]
-    #: That option.
+    #: The option.
     jar: str
-    #: How a user comes by one.
+    #: How to get one.
     instead: str = ""
 
 
@@ -51,13 +51,13 @@ _JOB_SERVERS = {
 
 
 def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
-    """See that Java and the runner's job server are there, where Beam is to start one.
+    """Check that Java and the runner's job server exist, if Beam is to start one.
 
     Does nothing for a runner without one.
 
     Raises:
-      UsageError: there is no Java, or no such file.
-      FraudError: the job server could not be fetched.
+      UsageError: Java or the file is missing.
+      FraudError: the job server could not be downloaded.
     """
     if runner not in _JOB_SERVERS:
         return
@@ -83,7 +83,7 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Keep Beam from warning of what the command is about to say itself."""
+    """Suppress Beam's warnings that the command's own error repeats."""
     logger = logging.getLogger("apache_beam.utils.subprocess_server")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -94,11 +94,11 @@ def _told_once() -> Iterator[None]:
 
 
 def prism_program(options: PipelineOptions) -> Path:
-    """Return the Prism program, fetched if it is not there.
+    """Return the Prism program, downloaded if missing.
 
     Raises:
-      UsageError: `--prism_location` names nothing.
-      FraudError: it could not be fetched.
+      UsageError: `--prism_location` does not exist.
+      FraudError: it could not be downloaded.
     """
     given = options.view_as(PrismRunnerOptions).prism_location
     if given and Path(given).is_file():
@@ -118,7 +118,7 @@ def prism_program(options: PipelineOptions) -> Path:
 
 
 def _refuse_no_program(prism: Path) -> None:
-    """See that this machine can run it, before Beam tries three times."""
+    """Check that this machine can run it, before Beam tries three times."""
     if is_zipfile(prism):
         return
     try:
@@ -126,7 +126,7 @@ def _refuse_no_program(prism: Path) -> None:
     except subprocess.TimeoutExpired:
         return
     except OSError as error:
-        # Beam makes what may not be run a program, so that alone is no reason.
+        # Beam sets the executable bit, so its absence alone is no error.
         if error.errno != errno.EACCES or not _is_program(prism):
             raise UsageError(
                 f"--prism_location {prism}: is no program of this machine ({error.strerror}); "
@@ -136,10 +136,10 @@ def _refuse_no_program(prism: Path) -> None:
 
 def _is_program(file: Path) -> bool:
     with file.open("rb") as opened:
-        # Of Linux and of macOS.
+        # Magic bytes of Linux and macOS programs.
         return opened.read(4) in (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
 
 def _reason(error: Exception) -> str:
-    # Beam goes on about each place that it has tried.
+    # Beam's message continues with each location that it tried.
     return first_line(error).partition(". ")[0][:300]

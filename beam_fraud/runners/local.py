@@ -1,4 +1,4 @@
-"""Beam's local runner for pipelines that do not end."""
+"""Beam's local runner for unbounded pipelines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAMPLING_MILLISECONDS = 2
 
 
 class EndlessRunner(FnApiRunner):
-    """`FnApiRunner` whose memory does not grow with the number of bundles, and whose bundles end.
+    """`FnApiRunner` with constant memory and without delays at bundle ends.
 
     After each bundle, `FnApiRunner` chains the bundle's metrics to those of all bundles before in
     generators that nothing consumes before the end: every bundle stays in memory, and a thousand of
@@ -27,13 +27,12 @@ class EndlessRunner(FnApiRunner):
     """
 
     def run_stages(self, stage_context: Any, stages: Any) -> Any:
-        """Run the stages as the base class does."""
         with metrics_and_sampling(added_up, _SAMPLING_MILLISECONDS):
             return super().run_stages(stage_context, stages)
 
 
 def added_up(infos: Iterable[metrics_pb2.MonitoringInfo]) -> list[metrics_pb2.MonitoringInfo]:
-    """Return the counters of steps, those of the same name and step as one; all else is left out.
+    """Return the counters of steps, summed by name and step; drop other metrics.
 
     Args:
       infos: metrics of any kind.

@@ -1,4 +1,4 @@
-"""Which columns a source must have, and of which Arrow types each may be."""
+"""Columns and Arrow types that a source must have."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from beam_fraud.schema.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 from beam_fraud.wording import did_you_mean
 
 TypeTest = Callable[[pa.DataType], bool]
-#: Columns that a message names at most.
+#: Maximum of columns named in a message.
 _SHOWN = 8
-#: Columns that it compares at most, and characters from which a name is no likely one.
+#: Maximum of columns compared, and length from which a name is no likely candidate.
 _COMPARED, _LONG = 1_000, 100
 
 
 def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
-    """The columns without which nothing can be scored: roles, and features that reject absence."""
+    """Return the required columns: roles, and features that reject NaN."""
     optional_roles = {"currency", "labelled_at"} | (set() if labels == "required" else {"label"})
     needed = {column for role, column in schema.roles.items() if role not in optional_roles}
     needed |= {f.column for f in schema.features if f.missing == "reject"}
@@ -28,7 +28,7 @@ def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
 
 
 def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -> FraudError:
-    """The error for a file without a column: what it has instead, or some of all that it has."""
+    """Return the error for a missing column: it names similar columns, or some of the file's."""
     names = (name if len(name) < _LONG else f"{name[:_LONG]}…" for name in there[:_SHOWN])
     some = ", ".join(names) or "none"
     if len(there) > _SHOWN:
@@ -39,7 +39,7 @@ def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -
 
 
 def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) -> str | None:
-    """Return what `column` should be if a column of `type` cannot be read as it; None if it can."""
+    """Return the expected type if `type` cannot be read as `column`; None if it can."""
     if pat.is_dictionary(type):
         type = type.value_type
     if pat.is_null(type):
@@ -61,16 +61,16 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
 
 
 def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Labels) -> None:
-    """Check that columns of these names and types can be read by a schema.
+    """Check that a schema can read columns of these names and types.
 
     Args:
       where: the file or table, for the message.
-      arrow: its columns.
-      schema: what they should be.
+      arrow: names and types of its columns.
+      schema: the schema.
       labels: whether labels are read as well.
 
     Raises:
-      FraudError: a column is missing, there twice or of the wrong type.
+      FraudError: a column is missing, repeated or of the wrong type.
     """
     for column in required_columns(schema, labels=labels):
         if column not in arrow.names:

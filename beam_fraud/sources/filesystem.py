@@ -1,7 +1,7 @@
-"""Opens and lists files: local ones directly, others by Beam's file systems.
+"""Open and list files: local ones directly, others by Beam's file systems.
 
-Beam's file systems know local files as well, but importing Beam takes seconds that training and
-evaluating local files need not pay.
+Beam's file systems support local files as well, but importing Beam takes seconds, which training
+and evaluation on local files need not pay.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file that a pattern led to."""
+    """A file that matches a path or pattern."""
 
     #: Absolute path or URL.
     path: str
-    #: Path relative to what was given, which positions and made-up ids are told by.
+    #: Path relative to the user's path, used in positions and derived ids.
     name: str
     #: Size in bytes, as stored.
     size: int
@@ -46,7 +46,7 @@ def open_file(path: str) -> pa.NativeFile:
     try:
         if not is_url(path):
             return pa.OSFile(path, "rb")
-        # Else an ending would have it decompressed here.
+        # Otherwise Arrow would decompress by the ending.
         stored = file_systems().open(path, compression_type="uncompressed")
         return pa.PythonFile(stored, mode="r")
     except Exception as error:
@@ -54,13 +54,13 @@ def open_file(path: str) -> pa.NativeFile:
 
 
 def list_files(given: str) -> list[FoundFile]:
-    """Return the files that a path, a directory or a glob leads to, in order of their names.
+    """Return the files of a path, a directory or a glob, sorted by name.
 
-    In a directory, files and folders whose name starts with `.` or `_` are left out, as
-    data tools that write such directories expect.
+    Skip files and folders of a directory whose names start with `.` or `_`, as data tools that
+    write such directories expect.
 
     Raises:
-      FraudError: there is none, or the file system cannot be asked.
+      FraudError: there is no such file, or the file system fails.
     """
     found = _list_remote(given) if is_url(given) else _list_local(given)
     if not found:
@@ -87,7 +87,7 @@ def _list_local(given: str) -> list[FoundFile]:
 
 
 def _below(path: Path) -> Iterator[FoundFile]:
-    """The files of a folder and of those in it, each folder once: at its own place before a link's.
+    """Yield the files of a folder and its subfolders, each folder once, links last.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -118,7 +118,7 @@ def _list_remote(given: str) -> list[FoundFile]:
     beam = file_systems()
     directory = given.rstrip("/") + "/"
     try:
-        # What lies below comes first: some file systems match a directory as they do a file.
+        # List the contents first: some file systems match a directory as a file.
         found = beam.match([directory + "**"])[0].metadata_list
         fixed = directory
         if not found:
@@ -139,7 +139,7 @@ def _list_remote(given: str) -> list[FoundFile]:
 
 
 def _fixed_part(pattern: str) -> str:
-    """Return the folder of a glob's first wildcard."""
+    """Return the folder that contains a glob's first wildcard."""
     wildcard = _WILDCARD.search(pattern)
     before = pattern[: wildcard.start()] if wildcard else pattern
     return before.rpartition("/")[0] or "/"

@@ -1,4 +1,4 @@
-"""A stream that runs on Dataflow: which job it replaces, and how it comes to its end."""
+"""A stream on Dataflow: the job it replaces, and how it is drained."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from beam_fraud.runners.launch import finished
 from beam_fraud.wording import first_line
 
 _LOG = logging.getLogger(__name__)
-#: What a stream ends as that was asked to end.
+#: Final states of a drained stream.
 _GOOD_ENDS = (PipelineState.DRAINED, PipelineState.UPDATED)
 
 
 def refuse_update_of_nothing(options: PipelineOptions) -> None:
-    """See that there is a job to replace, if one is to be; Beam would look for it without an end.
+    """Check that the job to update exists; Beam would search it without end.
 
     Raises:
-      FraudError: there is none, or the service refuses.
+      FraudError: it does not exist, or the service refuses.
     """
     cloud = options.view_as(GoogleCloudOptions)
     if not cloud.update:
@@ -37,7 +37,7 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
     try:
         jobs = dataflow_jobs(options, request)
         found = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
-    except Exception as error:  # whatever the client and the network raise
+    except Exception as error:  # the client and the network may raise anything
         raise FraudError(f"--update: the jobs cannot be listed ({first_line(error)})") from None
     if not found:
         raise FraudError(
@@ -46,33 +46,33 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
 
 
 class DataflowDraining:
-    """Waits for a job; `ask` has the service drain it, so that what waits is written."""
+    """Wait for a job; `ask` makes the service drain it, so that pending results are written."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._ended = threading.Event()
 
     def ask(self) -> None:
-        """Have the job drained; a signal may call this."""
+        """Drain the job; safe to call from a signal handler."""
         self._asked.set()
 
     def wait(self, result: PipelineResult) -> None:
-        """Wait for the end of a job that has been started.
+        """Wait for the end of a started job.
 
         Raises:
-          RuntimeError: it failed, or someone has cancelled it.
+          RuntimeError: it failed or was cancelled.
         """
         with self._watched(result):
             try:
                 finished(result)
             except Exception:
-                # Beam takes every end but one for a failure.
+                # Beam treats every final state but one as a failure.
                 if result.state not in _GOOD_ENDS:
                     raise
 
     @contextmanager
     def _watched(self, result: Any) -> Iterator[None]:
-        # Beam's own wait has no end, and what asks comes while it lasts.
+        # Beam's own wait has no time limit, and `ask` comes meanwhile.
         watch = threading.Thread(target=self._drain, args=(result,), daemon=True)
         watch.start()
         try:

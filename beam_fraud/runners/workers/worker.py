@@ -1,4 +1,4 @@
-"""A worker: a process that does what one runner tells it to, until that runner lets it go."""
+"""A worker process, which serves one runner until released."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from google.protobuf import json_format, text_format
 from beam_fraud.beam_internals import worker_harness
 from beam_fraud.wording import first_line
 
-#: Seconds that a runner may take to say what it provides.
+#: Time limit of a runner's provision response in seconds.
 ANSWER_SECONDS = 60.0
-#: What each job brings, and no worker has a use for.
+#: Artifacts of each job that no worker needs.
 _NOTES = "submission_environment_dependencies.txt"
 
 
 def provided(endpoint: str, worker_id: str) -> Any:
-    """Return what a runner provides for a worker: Beam's ProvisionInfo.
+    """Return Beam's ProvisionInfo of a worker.
 
     Args:
-      endpoint: Of its provision service, "HOST:PORT".
-      worker_id: The name that the runner gave the worker.
+      endpoint: address of the provision service, "HOST:PORT".
+      worker_id: the runner's name for the worker.
 
     Raises:
-      grpc.RpcError: It doesn't answer, or doesn't know the worker.
+      grpc.RpcError: it does not answer, or does not know the worker.
     """
     with grpc.insecure_channel(endpoint) as channel:
         answer = provision_service.ProvisionServiceStub(channel).GetProvisionInfo(
@@ -47,10 +47,10 @@ def provided(endpoint: str, worker_id: str) -> Any:
 
 
 def environment(request: Any, info: Any) -> dict[str, str]:
-    """Return the variables that Beam's containers start a worker with.
+    """Return the environment variables of a worker in Beam's containers.
 
     Args:
-      request: Beam's StartWorkerRequest; its endpoints serve where `info` has none.
+      request: Beam's StartWorkerRequest; its endpoints are defaults.
       info: Beam's ProvisionInfo.
     """
     variables = {
@@ -66,13 +66,13 @@ def environment(request: Any, info: Any) -> dict[str, str]:
 
 
 def brought(info: Any) -> list[str]:
-    """Names of what a job brings for its workers, such as a package to install."""
+    """Return the names of a job's artifacts for workers, such as a package to install."""
     names = [_name(each) for each in info.dependencies]
     return sorted(name for name in names if name != _NOTES)
 
 
 def _whole(value: Any) -> Any:
-    """JSON values with 5 for each 5.0: the protocol knows no whole numbers, and Beam no others."""
+    """Convert 5.0 to 5 in JSON values: the protocol has no integers, and Beam requires them."""
     if isinstance(value, dict):
         return {key: _whole(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -86,7 +86,7 @@ def _name(dependency: Any) -> str:
 
 
 def _text(*descriptors: Any) -> str:
-    """Return the first that has an address, in the text form that Beam reads."""
+    """Return the first descriptor with an address, in Beam's text form."""
     found = next((each for each in descriptors if each.url), descriptors[0])
     return str(text_format.MessageToString(found, as_one_line=True))
 
@@ -95,15 +95,15 @@ _LOG = logging.getLogger(__name__)
 
 
 def serve(request: bytes, answer: Connection) -> None:
-    """Be a worker to the end; the target of a process that was forked with nothing running.
+    """Run a worker to its end; the target of a forked process without threads.
 
     Args:
       request: Beam's StartWorkerRequest.
-      answer: Is told "" when the worker has connected, or why it can't be one: a runner waits for
-        ever for a worker that was started and never comes.
+      answer: receives "" when the worker has connected, or the reason of a failure: a runner waits
+        for ever for a started worker that never connects.
     """
     threading.Thread(target=_end_with_the_pool, daemon=True).start()
-    # The pool ends its workers; a Ctrl-C that reaches both needs no traceback of each.
+    # The pool ends its workers, so a Ctrl-C that reaches both must not print their tracebacks.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         logs, harness = _harness(fn_api.StartWorkerRequest.FromString(request))
@@ -122,7 +122,7 @@ def serve(request: bytes, answer: Connection) -> None:
     try:
         harness.run()
     except grpc.RpcError as error:
-        # A runner that has all it wants closes its connections in any order.
+        # A finished runner closes its connections in any order.
         if error.code() != grpc.StatusCode.CANCELLED:
             raise SystemExit(f"the runner is gone: {error.code().name}") from None
     except BaseException:
@@ -134,11 +134,11 @@ def serve(request: bytes, answer: Connection) -> None:
 
 
 def nothing() -> None:
-    """What a process does that shall only show that one can be forked."""
+    """Do nothing: the target of a process that tests forking."""
 
 
 def _harness(wanted: Any) -> tuple[Any, Any]:
-    """Return what sends the log to the runner, and what does the runner's work."""
+    """Return the log handler to the runner, and the harness."""
     info = provided(wanted.provision_endpoint.url, wanted.worker_id)
     os.environ |= environment(wanted, info)
     logs, harness = worker_harness(wanted.worker_id, os.environ)
@@ -148,7 +148,7 @@ def _harness(wanted: Any) -> tuple[Any, Any]:
 
 
 def _end_of_thread(end: threading.ExceptHookArgs) -> None:
-    # Beam's threads each end so when a runner hangs up, which the worker's own end tells.
+    # Beam's threads end so when a runner disconnects; the worker's own end reports it.
     if not issubclass(end.exc_type, grpc.RpcError):
         threading.__excepthook__(end)
 
@@ -157,5 +157,5 @@ def _end_with_the_pool() -> None:
     pool = multiprocessing.parent_process()
     assert pool is not None
     pool.join()
-    # Whatever killed the pool: without it nobody could stop this one.
+    # End with the pool: without it nobody could stop this worker.
     os._exit(1)
