@@ -1,1 +1,1 @@
-"""Scores and rules to decisions, with reasons."""
+"""Decide on transactions by scores and rules, with reasons."""

@@ -1,4 +1,4 @@
-"""Scores and rules to decisions."""
+"""Decide on transactions by scores and rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.schema.stages import SCORED
 
 APPROVE, REVIEW, DECLINE = "approve", "review", "decline"
 _DECISIONS = pa.array([APPROVE, REVIEW, DECLINE])
-#: int8: places in it, the more severe the higher.
+#: int8: ranks of decisions, higher is more severe.
 _Codes = npt.NDArray[np.int8]
 _CODE = {APPROVE: 0, REVIEW: 1, DECLINE: 2}
 _LOWEST = np.iinfo(np.int64).min
@@ -27,14 +27,14 @@ def decide(
     model_id: str,
     fired: Fired | None = None,
 ) -> pa.RecordBatch:
-    """Make scored rows of transactions.
+    """Return the scored rows of transactions.
 
     Args:
       transactions: n rows of `Schema.transactions`.
       scores: float64[n] in 0..1.
       thresholds: the scores from which a transaction is reviewed or declined.
-      model_id: the model that gave the scores.
-      fired: the rules that hold, which raise a decision or let pass; None if there are no rules.
+      model_id: id of the model.
+      fired: the rules that hold; None without rules.
 
     Returns:
       n rows of `stages.SCORED` in the same order, with the metadata of the transactions.
@@ -54,11 +54,11 @@ def decide(
 def decided_columns(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
 ) -> dict[str, pa.Array]:
-    """Return what follows from scores, thresholds and rules: `flagged`, `decision` and `rules`.
+    """Return the columns `flagged`, `decision` and `rules`.
 
-    The model decides first. A rule that holds raises that to its own decision, never lowers it. A
-    rule that lets pass takes back the model's decision and that of all rules of lower priority;
-    rules of its own priority or a higher one still raise.
+    The model decides first. A rule that holds raises the decision to its own, and never lowers it.
+    A rule that approves cancels the model's decision and those of rules of lower priority; rules of
+    equal or higher priority still raise.
 
     Args:
       scores: float64[n].
@@ -92,11 +92,11 @@ def _with_rules(codes: _Codes, fired: Fired) -> _Codes:
 def _highest_priority(
     firing: Sequence[tuple[Rule, npt.NDArray[np.int64]]], rows: int
 ) -> npt.NDArray[np.int64] | None:
-    """Of the rules that hold for each row, int64[rows]; None if none does for any."""
+    """Return the highest priority of each row's firing rules, int64[rows]; None without any."""
     if not firing:
         return None
     highest = np.full(rows, _LOWEST, dtype=np.int64)
-    # Rules come by falling priority, so that the highest is written last.
+    # Rules are sorted by decreasing priority, so write them in reverse: the highest last.
     for rule, places in reversed(firing):
         highest[places] = rule.priority
     return highest
@@ -109,7 +109,7 @@ def _names_of_rules(rows: int, fired: Fired | None) -> pa.ListArray:
     if fired is not None and any(fired.counts):
         row = np.concatenate(fired.places)
         rule = np.repeat(np.arange(len(fired.rules)), fired.counts)
-        # Stable: the rules of a row stay in their order.
+        # A stable sort keeps the order of a row's rules.
         rule = rule[np.argsort(row, kind="stable")]
         offsets[1:] = np.cumsum(np.bincount(row, minlength=rows))
         names = pa.array([rule.name for rule in fired.rules]).take(pa.array(rule))

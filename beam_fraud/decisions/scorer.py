@@ -1,4 +1,4 @@
-"""Transactions to scored rows by plain calls, without a pipeline."""
+"""Score transactions by plain calls, without a pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beam_fraud.models.predict import predict_scores
 
 
 class Scorer:
-    """A model and rules, ready to score: the steps of the graph, one after the other."""
+    """A model and rules: the steps of the graph in plain calls."""
 
     def __init__(
         self, bundle: Bundle, features: FeatureSet, rules: RuleSet | None, reasons: int
@@ -23,10 +23,10 @@ class Scorer:
         """Load the model.
 
         Args:
-          bundle: of the model.
-          features: what the model takes, of the schema of the transactions.
-          rules: what may overrule the model, or None.
-          reasons: reasons of a flagged row at most; 0 for none.
+          bundle: bundle of the model.
+          features: the model's features in the schema of the transactions.
+          rules: rules that may overrule the model, or None.
+          reasons: maximum of reasons per flagged row; 0 for none.
 
         Raises:
           FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
@@ -47,8 +47,8 @@ class Scorer:
           n rows of `stages.SCORED`, in the same order.
         """
         block = feature_matrix(transactions, self._features)
-        # As in the graph, so that sums in BLAS come out alike; only here, for the process is not
-        # ours alone.
+        # As in the graph, so that BLAS sums are equal; set here only, because other code shares the
+        # process.
         with threadpool_limits(1):
             scores = predict_scores(self._model, block)
             fired = None

@@ -1,4 +1,4 @@
-"""Weekend and night, told in the schema's time zone."""
+"""Calendar features, weekend and night, in the schema's time zone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FIRST_WEEKEND_DAY = 5
 
 
 def local_time(event_time: pa.Array, timezone: str) -> pa.Array:
-    """Event times (timestamp[us, UTC]) as timestamps that Arrow reads in `timezone`."""
-    # Arrow looks up even UTC in the system's time zones, which slim containers lack.
+    """Convert event times (timestamp[us, UTC]) to local timestamps in `timezone`."""
+    # Arrow looks even UTC up in the system's time zones, which slim containers lack.
     return event_time.cast(pa.timestamp("us", tz=None if timezone == "UTC" else timezone))
 
 

@@ -1,4 +1,4 @@
-"""Transactions of files or a table as one table, to train, evaluate and score."""
+"""Read transactions of files or a table to one table, to train, evaluate and score."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ _log = logging.getLogger(__name__)
 
 #: Paths, directories or globs, or a table.
 Source: TypeAlias = Sequence[str] | pa.Table
-#: Names of tables, as files have them.
+#: Names of sources in memory.
 TABLE, HISTORY_TABLE = "rows", "history"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Transactions and what was left out of them."""
+    """Transactions, and counts of the rows that were left out."""
 
-    #: `Schema.transactions` and the velocity features, sorted by event time, ties as they came.
+    #: `Schema.transactions` and velocity features, stably sorted by event time.
     transactions: pa.Table
     #: Rows read.
     rows_in: int
     #: Dead letters by reason.
     dead_reasons: dict[str, int]
-    #: Rows whose id an earlier row of the same file has.
+    #: Rows that repeat an id of the same file.
     rows_duplicate: int
-    #: Dead letters for want of a value, by the column that has none.
+    #: Dead letters with a missing value, by column.
     dead_missing: dict[str, int] = field(default_factory=dict)
-    #: Source, position and fault of the first dead letter, if there is one.
+    #: Source, position and error of the first dead letter, or None.
     first_dead: tuple[str, int, str] | None = None
-    #: How far velocity features look back and rows before reach; None if there are none.
+    #: Reach of velocity features and of earlier rows; None without velocity features.
     reach: WindowReach | None = None
-    #: int64[transactions]: the place of each among all rows that were read, from 0.
+    #: int64[transactions]: position of each among all rows read, from 0.
     places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    #: `stages.DEAD_LETTER`, in the order of reading; empty unless they are kept.
+    #: Rows of `stages.DEAD_LETTER` in order of reading; empty unless kept.
     dead_letters: pa.Table = field(default_factory=DEAD_LETTER.empty_table)
 
     @property
@@ -67,7 +67,7 @@ class Dataset:
 
     @property
     def left_out(self) -> str:
-        """How many dead letters there are and why, for a warning."""
+        """Number and reasons of dead letters, for a warning."""
         share = DeadShare(self.rows_in, self.dead_reasons, self.first_dead)
         return f"{self.rows_dead:,} of {self.rows_in:,} rows left out {share.why}"
 
@@ -84,16 +84,16 @@ def load_dataset(
 ) -> Dataset:
     """Read the transactions of files or a table in `[since, until)`.
 
-    Earlier rows, and those of the history, only fill the windows of velocity features.
+    Earlier rows and those of the history only fill windows of velocity features.
 
     Args:
       files: paths, directories or globs; or a table.
-      schema: what they hold.
-      since: event time from which rows are kept, aware; from the first if None.
-      until: event time before which rows are kept, aware; to the last if None.
+      schema: the schema of the rows.
+      since: event time from which rows are kept, aware; None for the first.
+      until: event time before which rows are kept, aware; None for the last.
       history: paths, directories or globs of earlier transactions; or a table.
-      labels: whether every row must have one, or those that have one keep it.
-      keep_dead_letters: whether to keep the rows that are no transactions.
+      labels: whether labels are required or optional.
+      keep_dead_letters: whether to keep invalid rows.
 
     Raises:
       UsageError: labels are required and the schema has no label, or a file is its own history.
@@ -104,7 +104,7 @@ def load_dataset(
     inputs = _inputs(files, schema, labels)
     earlier = _history(history, inputs, schema, labels)
     first, last = _micros(since), _micros(until)
-    # Nothing looks further back than the longest window.
+    # No feature looks further back than the longest window.
     horizon = look_back(schema.velocity)
     seen_from = None if first is None else first - horizon
     past = _Rows(schema, seen_from, last, labels)
@@ -118,7 +118,7 @@ def load_dataset(
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
     table = pa.Table.from_batches(past.batches + given.batches, past.described)
-    # Stable: ties stay as they came.
+    # A stable sort keeps the order of ties.
     order = pc.sort_indices(table, [("event_time", "ascending")])
     with doing(f"computing windows over {len(table):,} rows"):
         table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
@@ -131,7 +131,7 @@ def load_dataset(
     table = table.combine_chunks()
     reach = None
     if horizon and table.num_rows:
-        # Of the files themselves too, where rows before `since` fill windows.
+        # Include the files themselves: rows before `since` fill windows.
         begin = min(t for t in (past.earliest, given.earliest) if t is not None)
         first_row = int(event_micros(table)[0])
         reach = WindowReach(horizon, False, first_row=begin).measured_from(first_row)
@@ -166,7 +166,7 @@ def _history(
 
 
 class _Rows:
-    """The transactions of files in a stretch of time, and what became of the other rows."""
+    """The transactions of files in a period, and counts of the other rows."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class _Rows:
         self._keep_dead_letters = keep_dead_letters
         self.rows_in = 0
         self.duplicates = 0
-        #: Of all transactions that were read, also those that were not kept.
+        #: Earliest event time of all rows read, kept or not.
         self.earliest: int | None = None
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
@@ -203,7 +203,7 @@ class _Rows:
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
-        """Of each row that was kept, its place among all rows that were read."""
+        """Return the position of each kept row among all rows read."""
         return np.concatenate([np.zeros(0, dtype=np.int64), *self._places])
 
     def read(self, files: Sequence[InputFile | InputTable]) -> None:
@@ -213,7 +213,7 @@ class _Rows:
                 self._add(block, before)
 
     def _add(self, block: ReadBlock, before: int) -> None:
-        """Add a block of a source before which so many rows were read."""
+        """Add a block of a source that starts after `before` rows."""
         self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
         self.duplicates += block.duplicates
         self.reasons.update(block.dead_letters.column("reason").to_pylist())

@@ -1,4 +1,4 @@
-"""How far event time has got in a stream, as the bulk of its rows says and no single one."""
+"""The event clock of a stream: it follows the bulk of the rows, and no single one."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy.typing as npt
 
 Micros = npt.NDArray[np.int64]
 
-#: Earlier than any event: where a clock stands before its first block.
+#: Time before any event, where a clock starts.
 NEVER = -(1 << 62)
-#: Rows of a block, and blocks that say how far event time has got.
+#: Rows per block, and blocks that determine the clock.
 _BLOCK, _BLOCKS = 64, 16
-#: One in so many rows of a block must have got as far.
+#: One in so many rows of a block must be at least as new.
 _SHARE = 4
 
 
 class ClockState(msgspec.Struct, frozen=True, array_like=True):
-    """All that a clock knows."""
+    """The state of a clock."""
 
-    #: Where it stands, microseconds.
+    #: Its time, microseconds.
     at: int
-    #: How far the last blocks have got.
+    #: Times of the last blocks.
     reached: list[int]
-    #: Times of the rows that do not fill a block yet.
+    #: Times of the rows of the incomplete block.
     open: list[int]
 
 
 class EventClock:
-    """Stands where a quarter of the rows of most recent blocks has got to; never goes back.
+    """A clock that a quarter of the rows of most recent blocks has reached; it never goes back.
 
-    A block of 64 rows has got as far as its 16th newest row; the clock follows the lower median
-    of the last 16 blocks. So it takes 16 of 64 rows in 9 of 16 blocks to move it: rows of a few
-    sources whose clocks are wrong do not, however far ahead they are. It depends on the rows
-    and their order alone, not on batches or on when they are read, and is about 500 rows behind.
+    The time of a block of 64 rows is that of its 16th newest row; the clock is the lower median of
+    the last 16 blocks. So 16 of 64 rows in 9 of 16 blocks are needed to move it: a few sources with
+    wrong clocks cannot, however far ahead they are. The clock depends on the rows and their order
+    alone, not on batches or arrival, and lags by about 500 rows.
 
     Args:
-      block: rows of a block.
-      blocks: how many count; with 1 of 1 the clock is the newest event time.
+      block: rows per block.
+      blocks: number of blocks; with 1 block of 1 row, the clock is the newest event time.
 
     Example:
       >>> clock = EventClock()
@@ -59,37 +59,37 @@ class EventClock:
         self._recent = np.arange(1, blocks + 1)
         self._open = np.zeros(0, dtype=np.int64)
         self._reached = np.zeros(0, dtype=np.int64)
-        #: What `after` has found of rows that are likely to be observed next.
+        #: Result of `after`, for rows that are likely observed next.
         self._asked: tuple[Micros, tuple[Micros, Micros, Micros]] | None = None
-        #: Where it stands, microseconds; `NEVER` before the first block.
+        #: Its time, microseconds; `NEVER` before the first block.
         self.at = NEVER
 
     @property
     def state(self) -> ClockState:
-        """What `resume` goes on from."""
+        """State for `resume`."""
         return ClockState(self.at, self._reached.tolist(), self._open.tolist())
 
     def resume(self, state: ClockState) -> None:
-        """Go on as the clock whose state that is."""
+        """Continue from a state."""
         self.at, self._asked = state.at, None
         self._reached = np.array(state.reached, dtype=np.int64)
         self._open = np.array(state.open, dtype=np.int64)
 
     def after(self, times: Micros) -> int:
-        """Return where the clock is going to stand after n rows in order of arrival."""
+        """Return the clock's time after n more rows in order of arrival."""
         if self._asked is None or self._asked[0] is not times:
             self._asked = (times, self._advance(times))
         return int(self._asked[1][2][-1])
 
     def observe(self, times: Micros) -> None:
-        """Take in n rows in order of arrival, int64[n] microseconds."""
+        """Add n rows in order of arrival, int64[n] microseconds."""
         asked, self._asked = self._asked, None
         advanced = self._advance(times) if asked is None or asked[0] is not times else asked[1]
         self._open, self._reached, stood = advanced
         self.at = int(stood[-1])
 
     def along(self, times: Micros) -> Micros:
-        """Take them in; where the clock stands as of each of them, int64[n]."""
+        """Add rows; return the clock's time at each, int64[n]."""
         filled, self._asked = len(self._open) + 1, None
         self._open, self._reached, stood = self._advance(times)
         self.at = int(stood[-1])
@@ -97,7 +97,7 @@ class EventClock:
         return along
 
     def _advance(self, times: Micros) -> tuple[Micros, Micros, Micros]:
-        """The open rows and blocks after `times`, and where the clock stood after each block."""
+        """Return the open rows, the blocks after `times`, and the clock after each block."""
         rows = np.concatenate((self._open, times))
         whole = len(rows) // self._block
         stood = np.full(whole + 1, self.at)
@@ -105,7 +105,7 @@ class EventClock:
             return rows, self._reached, stood
         blocks = rows[: whole * self._block].reshape(whole, self._block)
         newer = np.partition(blocks, self._place, axis=1)[:, self._place]
-        # The first block stands for those that there were not.
+        # The first block stands for missing earlier ones.
         older = self._reached if len(self._reached) else np.repeat(newer[:1], self._blocks)
         reached = np.concatenate((older, newer))
         recent = reached[np.arange(whole)[:, None] + self._recent]

@@ -1,4 +1,4 @@
-"""Keyed hashes of identifiers: who chooses ids cannot know which of them hash alike."""
+"""Keyed hashes of ids: an attacker who chooses ids cannot cause collisions."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ WideHashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 
 _WORD, _BLOCK = 8, 16
-#: Keeps the first 0 .. 8 bytes of a little-endian word.
+#: Masks of the first 0 .. 8 bytes of a little-endian word.
 _MASKS = np.array([(1 << 8 * kept) - 1 for kept in range(_WORD + 1)], dtype=np.uint64)
-#: Keeps the first 0 .. 16 bytes of two words.
+#: Masks of the first 0 .. 16 bytes of two words.
 _BLOCK_MASKS = np.array(
     [(_MASKS[min(kept, _WORD)], _MASKS[max(kept - _WORD, 0)]) for kept in range(_BLOCK + 1)]
 )
-#: Ids that are hashed together: what is computed on the way stays in the processor's cache.
+#: Ids hashed together: intermediate results stay in the processor's cache.
 _TOGETHER = 8_192
 
 
 @dataclass(frozen=True)
 class IdHash:
-    """AES-CMAC (RFC 4493) under a secret key, of all ids of a column at once.
+    """AES-CMAC (RFC 4493) of all ids of a column, under a secret key.
 
-    The same key gives the same hashes in every process; without it nobody can tell them from random
-    numbers. Among a billion ids two agree in 64 bits by chance with a probability of about 3 %
-    (n**2 / 2**65), in 128 bits of 2e-21.
+    A key gives equal hashes in every process; without it, hashes look random. Among a billion ids,
+    two collide in 64 bits with a probability of about 3 % (n**2 / 2**65), in 128 bits of 2e-21.
 
     Example:
       >>> ids = pa.array(["a", "b", "a"])
@@ -49,17 +48,16 @@ class IdHash:
       (True, False)
     """
 
-    #: 16 bytes; none for the hash without a key that streams began with before there was one.
+    #: 16 bytes; empty for the unkeyed hash of streams of earlier versions.
     key: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse another length."""
         if len(self.key) not in (0, _BLOCK):
             raise ValueError(f"the key has {len(self.key)} bytes, not {_BLOCK}")
 
     @classmethod
     def random(cls) -> IdHash:
-        """Return a hash that nobody can predict."""
+        """Return a hash with a random key."""
         return cls(os.urandom(_BLOCK))
 
     @property
@@ -69,22 +67,22 @@ class IdHash:
 
     @property
     def words(self) -> int:
-        """How many words of `wide` tell ids apart."""
+        """Number of significant words of `wide`."""
         return 2 if self.keyed else 1
 
     @property
     def fingerprint(self) -> int:
-        """Tells keys apart without giving them away: 0 .. 2**63 - 1, 0 without a key."""
+        """Fingerprint of the key, which does not reveal it: 0 .. 2**63 - 1, 0 without a key."""
         if not self.keyed:
             return 0
         digest = blake2b(self.key, digest_size=_WORD, person=b"fingerprint").digest()
         return int.from_bytes(digest, "little") >> 1
 
     def of(self, ids: pa.StringArray) -> Hashes:
-        """Return a hash of 64 bits of each id, the first word of `wide`.
+        """Return a 64-bit hash of each id, the first word of `wide`.
 
         Args:
-          ids: string[n]; nulls are hashed as something.
+          ids: string[n]; the hash of a null is arbitrary.
 
         Returns:
           uint64[n].
@@ -92,10 +90,10 @@ class IdHash:
         return np.ascontiguousarray(self.wide(ids)[0])
 
     def wide(self, ids: pa.StringArray) -> WideHashes:
-        """Return a hash of 128 bits of each id, which tells it from all others.
+        """Return a 128-bit hash of each id, unique in practice.
 
         Args:
-          ids: string[n]; nulls are hashed as something.
+          ids: string[n]; the hash of a null is arbitrary.
 
         Returns:
           uint64[2, n]; without a key the second word is 0.
@@ -112,7 +110,7 @@ class IdHash:
         return hashes
 
     def of_columns(self, columns: Sequence[pa.StringArray]) -> Hashes:
-        """Return a hash of 64 bits of what several columns say together; of one column it is `of`.
+        """Return a 64-bit hash of several columns together; for one column, that of `of`.
 
         Args:
           columns: string[n] each, at least one.
@@ -123,7 +121,7 @@ class IdHash:
         return self.of_words([self.of(column) for column in columns])
 
     def of_words(self, columns: Sequence[Hashes]) -> Hashes:
-        """The same of columns of 64-bit words (uint64[n] each), a single one of which stays."""
+        """Return the same for columns of 64-bit words (uint64[n]); a single one stays as it is."""
         if len(columns) == 1 or not len(columns[0]):
             return columns[0]
         if not self.keyed:
@@ -133,12 +131,12 @@ class IdHash:
         return np.ascontiguousarray(_cmac(self.key, rows.view(np.uint8).reshape(-1), bounds)[0])
 
 
-#: What streams hash with that began before there was a key.
+#: The unkeyed hash of streams of earlier versions.
 UNKEYED = IdHash(b"")
 
 
 def other_hash(what: str) -> FraudError:
-    """What to raise where a stream's state was kept under another key: nothing in it is found."""
+    """Return the error for state under another key, in which no id would match."""
     return FraudError(
         f"the stream's state: {what} were hashed under another key; give the --out that the stream "
         "had, whose stream/about.json has the key, or start anew with another --out and no "
@@ -147,20 +145,20 @@ def other_hash(what: str) -> FraudError:
 
 
 def _cmac(key: bytes, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.integer]) -> WideHashes:
-    """Tags of one or more messages.
+    """Return the CMAC tags of one or more messages.
 
     Args:
       key: 16 bytes.
-      text: uint8[t], all messages one after the other.
-      bounds: integers[n + 1], where they start and the last one ends; any that are as far apart.
+      text: uint8[t], the concatenated messages.
+      bounds: integers[n + 1], start of each and end of the last, absolute or relative.
 
     Returns:
       uint64[2, n].
     """
-    # Zeros behind the last message, so that a block can be taken anywhere.
+    # Zeros after the last message, so that a block can be read anywhere.
     padded = np.zeros(len(text) + 2 * _BLOCK, dtype=np.uint8)
     padded[: len(text)] = text
-    # NumPy moves a complex number whole, and thus three times as fast as two words.
+    # NumPy moves a complex number as a whole, three times as fast as two words.
     blocks = np.ndarray(len(text) + _BLOCK, dtype=np.complex128, buffer=padded, strides=(1,))
     tags = np.empty((len(bounds) - 1, 2), dtype=np.uint64)
     origin = int(bounds[0])
@@ -180,11 +178,11 @@ def _tags(
     starts: Places,
     lengths: Places,
 ) -> npt.NDArray[np.uint64]:
-    """uint64[n, 2]: the tags of messages, of which all blocks but the last are chained first."""
+    """Return uint64[n, 2]: tags of messages whose blocks but the last are chained first."""
     before = np.maximum(lengths - 1, 0) >> 4
     most, order = int(before.max()), None
     if int(before.min()) != most:
-        # The longest first: those that have a block left are at the front.
+        # Longest first: messages with remaining blocks are at the front.
         order = np.argsort(-before, kind="stable")
         starts, lengths, before = starts[order], lengths[order], before[order]
     chained = np.zeros((len(starts), 2), dtype=np.uint64)
@@ -212,7 +210,7 @@ def _words(blocks: npt.NDArray[np.complex128]) -> npt.NDArray[np.uint64]:
 
 
 def _encrypted(encryptor: CipherContext, blocks: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    # The cipher wants room for a block more than it fills.
+    # The cipher requires room for one more block than it fills.
     room = np.empty((len(blocks) + 1, 2), dtype=np.uint64)
     encryptor.update_into(
         blocks.reshape(-1).view(np.uint8).data, room.reshape(-1).view(np.uint8).data
@@ -222,13 +220,13 @@ def _encrypted(encryptor: CipherContext, blocks: npt.NDArray[np.uint64]) -> npt.
 
 @lru_cache(maxsize=256)
 def _cipher(key: bytes) -> Cipher[ECB]:
-    # Block by block is what CMAC is made of: it chains the blocks itself.
+    # ECB is the primitive of CMAC, which chains the blocks itself.
     return Cipher(AES(key), ECB())
 
 
 @lru_cache(maxsize=256)
 def _final_blocks(key: bytes) -> npt.NDArray[np.uint64]:
-    """uint64[17, 2]: what is added to a last block of 0 .. 16 bytes: padding and a subkey."""
+    """Return uint64[17, 2]: padding and subkey for a last block of 0 .. 16 bytes."""
     subkey = int.from_bytes(_cipher(key).encryptor().update(bytes(_BLOCK)), "big")
     subkeys = []
     for _ in range(2):
@@ -241,7 +239,7 @@ def _final_blocks(key: bytes) -> npt.NDArray[np.uint64]:
 
 
 def _unkeyed(text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int32]) -> Hashes:
-    """Eight bytes at a time mixed in as by Murmur3's 64-bit finaliser (Appleby, 2011)."""
+    """Mix eight bytes at a time by Murmur3's 64-bit finaliser (Appleby, 2011)."""
     padded = np.concatenate((text, np.zeros(_WORD, dtype=np.uint8)))
     words = np.ndarray(len(text) + 1, dtype="<u8", buffer=padded, strides=(1,))
     starts, lengths = bounds[:-1].astype(np.int64) - int(bounds[0]), np.diff(bounds)

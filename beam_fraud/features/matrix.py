@@ -1,4 +1,4 @@
-"""The block of numbers that a model sees: one row a transaction, one column a feature."""
+"""The feature matrix of a model: one row per transaction, one column per feature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_fraud.schema.velocity import Velocity
 
 
 def categories_of(values: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
-    """Return the distinct values of a string column in code-point order, absent ones left out."""
+    """Return the distinct non-null values of a string column in code-point order."""
     return tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
 
 
@@ -29,7 +29,7 @@ def code_categories(values: pa.Array, categories: Sequence[str]) -> npt.NDArray[
       categories: the known values, at most 2**31.
 
     Returns:
-      float64[n]: 0 .. k - 1 for known values, k for an unknown one, NaN for an absent one.
+      float64[n]: 0 .. k - 1 for known values, k for unknown ones, NaN for null.
     """
     codes = pc.index_in(values, value_set=pa.array(categories, pa.string()), skip_nulls=True)
     coded = codes.cast(pa.float64()).fill_null(float(len(categories)))
@@ -39,7 +39,7 @@ def code_categories(values: pa.Array, categories: Sequence[str]) -> npt.NDArray[
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Which features a model takes, and what is needed to compute them.
+    """The features of a model, and everything needed to compute them.
 
     Example:
       >>> from beam_fraud.schema.presets import HANDBOOK
@@ -51,9 +51,9 @@ class FeatureSet:
     schema: Schema
     #: Categorical column to its known values, in code order.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    #: The features in the order that the model takes them; all of the schema's if empty.
+    #: The features in the model's order; empty for all of the schema.
     order: tuple[str, ...] = ()
-    #: Velocity features that are computed beside those, for rules; not in the matrix.
+    #: Further velocity features for rules, outside the matrix.
     also: tuple[str, ...] = ()
 
     @property
@@ -67,13 +67,13 @@ class FeatureSet:
 
     @property
     def velocity(self) -> tuple[Velocity, ...]:
-        """The definitions that any of the features comes from, or any of those beside them."""
+        """Definitions of all velocity features, including those for rules."""
         names = {*self.names, *self.also}
         return tuple(v for v in self.schema.velocity if not names.isdisjoint(v.names))
 
     @property
     def labels(self) -> Labels:
-        """What is made of labels: only features that count known frauds look at them."""
+        """Treatment of labels: only features that count known frauds read them."""
         return "known" if any(v.needs_labels for v in self.velocity) else "ignored"
 
     @property
@@ -91,13 +91,13 @@ def feature_matrix(
     Args:
       transactions: n rows as `Schema.transactions` describes them, with velocity features
         (`velocity.columns.with_velocity`).
-      features: which features, in which order.
+      features: the features in order.
 
     Returns:
       float64[n, len(features.names)], C-contiguous; NaN where a value is absent.
 
     Raises:
-      KeyError: a feature that the schema does not have.
+      KeyError: the schema lacks a feature.
     """
     matrix = np.empty((transactions.num_rows, len(features.names)), dtype=np.float64)
     for position, name in enumerate(features.names):
@@ -112,10 +112,10 @@ def feature_matrix(
 def numeric_feature(
     transactions: pa.RecordBatch | pa.Table, name: str, features: FeatureSet
 ) -> npt.NDArray[np.float64]:
-    """One feature that is no category, float64[n].
+    """Return a numeric feature, float64[n].
 
     Raises:
-      KeyError: a feature that the schema does not have.
+      KeyError: the schema lacks a feature.
     """
     if name == "is_weekend":
         return is_weekend(transactions.column("event_time"), features.schema.timezone)
@@ -125,12 +125,12 @@ def numeric_feature(
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-#: Name of the column; none of a user's begins like it.
+#: Name of the column; user columns cannot start like it.
 FEATURES: Final = "@features"
 
 
 def append_block(batch: pa.RecordBatch, block: npt.NDArray[np.float64]) -> pa.RecordBatch:
-    """Return the batch with `block` as its last column; nothing is copied.
+    """Return the batch with `block` as its last column, without a copy.
 
     Args:
       batch: n rows.
@@ -148,7 +148,7 @@ def split_block(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, npt.NDArray[np.f
 
 
 def table_schema(features: FeatureSet) -> pa.Schema:
-    """Columns of the table: `transaction_id`, then float64 a feature, categories as strings."""
+    """Return the table's columns: `transaction_id`, then features as float64 or string."""
     categorical = {features.names[place] for place in features.categorical}
     return pa.schema(
         [
@@ -166,11 +166,11 @@ def feature_table(transactions: pa.RecordBatch, features: FeatureSet) -> pa.Reco
 
     Args:
       transactions: n rows as `Schema.transactions` describes them, with velocity features.
-      features: which features, in which order.
+      features: the features in order.
 
     Returns:
-      n rows as `table_schema` describes them; NaN or null where a value is absent. Categories are
-      as they came: only a model knows codes for them.
+      n rows of `table_schema`; NaN or null where a value is absent. Categories are strings: only a
+      model has codes for them.
     """
     described = table_schema(features)
     columns = [transactions.column("transaction_id")]

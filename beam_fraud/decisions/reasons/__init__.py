@@ -1,1 +1,1 @@
-"""Why a score is what it is: contributions of features, in words."""
+"""Reasons of scores: contributions of features, in words."""

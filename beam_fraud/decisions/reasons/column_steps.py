@@ -1,4 +1,4 @@
-"""Steps of scikit-learn's pipelines that make one column of each column, by that one alone."""
+"""Recognise pipeline steps whose output column i depends on input column i alone."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SCALERS = (
 
 
 def keeps_columns(step: Any) -> bool:
-    """Return whether column i of what a fitted step makes comes from column i alone."""
+    """Return whether output column i of a fitted step depends on input column i alone."""
     if step is None or step == "passthrough" or isinstance(step, _SCALERS):
         return True
     if isinstance(step, SimpleImputer):
-        # It drops columns without a value, and may add some that say what was absent.
+        # It drops columns without a value, and may add indicators of NaN.
         return len(step.get_feature_names_out()) == step.n_features_in_ and not step.add_indicator
     return False

@@ -1,4 +1,4 @@
-"""What says how much each feature moved a score."""
+"""The interface of explainers, which measure the contribution of each feature to a score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-#: What contributions add up in: log-odds of the score, or the score itself.
+#: Unit of contributions: log-odds of the score, or the score itself.
 Unit = Literal["log-odds", "probability"]
 
 
@@ -21,19 +21,19 @@ class Explainer(Protocol):
 
     @property
     def unit(self) -> Unit:
-        """What contributions are told in."""
+        """Unit of the contributions."""
 
     def contributions(self, block: Floats) -> Floats:
-        """Return what each feature added to the score of each row.
+        """Return the contribution of each feature to each row's score.
 
         Args:
-          block: float64[n, features] as the model takes it, n > 0; NaN where a value is absent.
+          block: float64[n, features] of the model, n > 0; NaN where a value is absent.
 
         Returns:
-          float64[n, features]; above 0 where a feature raised the score. Those of a row do not
-          depend on the others.
+          float64[n, features]; positive where a feature raised the score. A row's values do not
+          depend on other rows.
         """
 
 
 class UnexplainableError(Exception):
-    """A model is not made as an explainer expects; another one must serve."""
+    """An explainer does not support the model's structure; another one must explain it."""

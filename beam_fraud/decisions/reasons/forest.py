@@ -1,9 +1,9 @@
-"""Path contributions in trees and forests of scikit-learn, which are probabilities.
+"""Path contributions in scikit-learn's trees and forests, in probabilities.
 
-Each split of a row's path moves the share of frauds; what it moves is its feature's (Saabas,
-"Interpreting random forests", 2014). They add up to the score less the forest's mean at its roots
-exactly, but they favour splits far down the path, so they are approximate. Exact values cost as
-much as a thousand predictions in trees as deep as a forest's.
+Each split on a row's path changes the share of frauds; the change is its feature's contribution
+(Saabas, "Interpreting random forests", 2014). Contributions sum up exactly to the score less the
+forest's mean at its roots, but they favour splits far down the path, so they are approximate. In
+trees as deep as a forest's, exact values cost as much as a thousand predictions.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy.typing as npt
 
 from beam_fraud.decisions.reasons.explainer import Floats, Unit
 
-#: Rows that are explained together: a row has hundreds of steps in each of a hundred trees.
+#: Rows explained together: a row has hundreds of steps in each of a hundred trees.
 _TOGETHER = 256
 
 
 class ForestExplainer:
-    """Contributions of the splits on the path, meant over the trees."""
+    """Mean contributions of the splits on the path, over the trees."""
 
     approximate = True
     unit: Unit = "probability"
 
     def __init__(self, model: Any) -> None:
-        """Read the trees of a fitted forest, or of a single tree, of two classes."""
+        """Read the trees of a fitted two-class forest, or of a single tree."""
         estimators = getattr(model, "estimators_", [model])
         self._trees = [estimator.tree_ for estimator in estimators]
         self._features = int(model.n_features_in_)
         steps = [_steps(tree, self._features) for tree in self._trees]
-        #: Of all trees one after the other: what a node's own split adds, and to what feature.
+        #: For the nodes of all trees: the contribution of the parent's split, and its feature.
         self._feature = np.concatenate([feature for feature, _ in steps])
         self._delta = np.concatenate([delta for _, delta in steps]) / len(self._trees)
         sizes = [len(feature) for feature, _ in steps]
@@ -45,7 +45,7 @@ class ForestExplainer:
         return np.concatenate(parts)
 
     def _explain(self, block: Floats) -> Floats:
-        # What scikit-learn's trees take.
+        # Dtype of scikit-learn's trees.
         taken = np.ascontiguousarray(block, dtype=np.float32)
         nodes, rows = [], []
         for tree, first in zip(self._trees, self._first, strict=True):
@@ -53,7 +53,7 @@ class ForestExplainer:
             nodes.append(path.indices + first)
             rows.append(np.repeat(np.arange(len(block)), np.diff(path.indptr)))
         node, row = np.concatenate(nodes), np.concatenate(rows)
-        # Adds tree by tree, so that a row's sums are the same in any block.
+        # Add tree by tree, so that a row's sums are equal in any block.
         added = np.bincount(
             row * self._features + self._feature[node],
             weights=self._delta[node],
@@ -63,7 +63,7 @@ class ForestExplainer:
 
 
 def _steps(tree: Any, features: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """For each node the feature of its parent's split and what that added; 0 for the root."""
+    """Return each node's feature of the parent's split and its contribution; 0 for the root."""
     counts = tree.value[:, 0, :]
     fraud = counts[:, 1] / counts.sum(axis=1)
     feature, delta = np.zeros(len(fraud), dtype=np.int64), np.zeros(len(fraud))

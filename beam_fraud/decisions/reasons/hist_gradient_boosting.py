@@ -1,6 +1,6 @@
-"""Exact contributions in scikit-learn's histogram gradient boosting, which are log-odds.
+"""Exact contributions in scikit-learn's histogram gradient boosting, in log-odds.
 
-Its trees are private to scikit-learn; only this file looks at them.
+Its trees are private attributes of scikit-learn, which only this file reads.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from beam_fraud.models.kinds.hist_gradient_boosting import CODES, codes_of, know
 
 
 class HistGradientBoostingExplainer:
-    """Path-dependent Shapley values; they add up to the log-odds less their mean in training."""
+    """Path-dependent Shapley values, which sum up to the log-odds less their training mean."""
 
     approximate = False
     unit: Unit = "log-odds"
 
     def __init__(self, model: Any) -> None:
-        """Read the trees of a fitted `HistGradientBoostingClassifier` of two classes.
+        """Read the trees of a fitted two-class `HistGradientBoostingClassifier`.
 
         Raises:
-          UnexplainableError: this version of scikit-learn keeps its trees in another way, or a
-            path has more features than a mask has bits.
+          UnexplainableError: this version of scikit-learn stores its trees differently, or a path
+            has more features than a mask has bits.
         """
         self._model = model
         try:
@@ -42,7 +42,7 @@ class HistGradientBoostingExplainer:
             if max((len(leaf.conditions) for leaf in found), default=0) > MOST_FEATURES:
                 raise UnexplainableError(f"paths of more than {MOST_FEATURES} features")
             self._shapley = TreeShapley(found, self._features)
-            #: Where the model's preprocessor puts each feature.
+            #: Positions of the features after the model's preprocessor.
             self._from = _origins(categorical)
             self._check()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -55,7 +55,7 @@ class HistGradientBoostingExplainer:
             values = prepared[:, place]
             absent = np.isnan(values)
             if thresholds is None:
-                # As scikit-learn has it, a code outside the sets is an absent one.
+                # As in scikit-learn, a code outside the sets counts as NaN.
                 absent |= (values < 0) | (values >= CODES)
                 bins[:, place] = np.where(absent, CODES, values)
             else:
@@ -66,7 +66,7 @@ class HistGradientBoostingExplainer:
         return contributions
 
     def _check(self) -> None:
-        """See that contributions add up to what the model itself says, less the same for all."""
+        """Check that contributions sum up to the model's own scores, less a constant."""
         probes = np.zeros((3, self._features))
         probes[1], probes[2] = np.nan, 1.0
         means = self._model.decision_function(probes) - self.contributions(probes).sum(axis=1)
@@ -94,7 +94,7 @@ class HistGradientBoostingExplainer:
     def _goes_left(
         self, node: Any, left_sets: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
-        """Return which bins of the node's feature go left; the last one is of absent values."""
+        """Return which bins of the node's feature go left; the last bin is for NaN."""
         missing = bool(node["missing_go_to_left"])
         thresholds = self._thresholds[node["feature_idx"]]
         if thresholds is None:
@@ -107,7 +107,7 @@ class HistGradientBoostingExplainer:
 
 
 def _categorical(model: Any) -> npt.NDArray[np.bool_]:
-    """Which features are categories, in the model's own order: those come first in its trees."""
+    """Return which features are categories, in the order of the trees: categories first."""
     if model.is_categorical_ is None:
         return np.zeros(model.n_features_in_, dtype=bool)
     return np.asarray(model.is_categorical_, dtype=bool)
@@ -120,7 +120,7 @@ def _origins(categorical: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 def _thresholds(
     nodes: list[npt.NDArray[Any]], categorical: npt.NDArray[np.bool_], features: int
 ) -> list[Floats | None]:
-    """Return the thresholds of each feature of the trees, rising; None for a category."""
+    """Return the increasing thresholds of each feature of the trees; None for a category."""
     every = np.concatenate(nodes)
     splits = every[every["is_leaf"] == 0]
     categories = int(np.count_nonzero(categorical))

@@ -1,4 +1,4 @@
-"""Exact contributions in logistic regressions, which are log-odds."""
+"""Exact contributions in logistic regressions, in log-odds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from beam_fraud.models.reference import Reference
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the columns that a regression sees come from."""
+    """Origin of a regression's columns."""
 
     #: int64[columns], the feature of each.
     origin: npt.NDArray[np.int64]
@@ -29,11 +29,11 @@ class _Columns:
 
 
 class LinearExplainer:
-    """Coefficients times distances from the mean of the training rows.
+    """Coefficients times distances from the training mean.
 
-    These are the Shapley values of the log-odds if features are taken to be independent. The
-    columns of a category's encoding are added up. A numeric column that was not scaled to a mean
-    of 0 is compared with the feature's usual value.
+    These are the Shapley values of the log-odds under independent features. The columns of a
+    category's encoding are summed. A numeric column without a scaled mean of 0 is compared with the
+    feature's usual value.
     """
 
     approximate = False
@@ -47,11 +47,11 @@ class LinearExplainer:
         Args:
           model: fitted, of two classes.
           usual: float64[features] without NaN.
-          reference: tells how common categories were.
-          features: what the model takes.
+          reference: frequencies of the categories.
+          features: the model's features.
 
         Raises:
-          UnexplainableError: a step makes columns that come from no single feature.
+          UnexplainableError: a step creates columns of several features.
         """
         steps = model.steps[:-1] if isinstance(model, Pipeline) else []
         self._prepare = Pipeline(steps) if steps else None
@@ -90,7 +90,7 @@ class LinearExplainer:
 
 
 def _after(step: Any, columns: _Columns) -> _Columns:
-    """Return the columns that a fitted step makes of others."""
+    """Return the columns after a fitted step."""
     if isinstance(step, Pipeline):
         for _, part in step.steps:
             columns = _after(part, columns)
@@ -132,7 +132,7 @@ def _transformed(step: ColumnTransformer, columns: _Columns) -> _Columns:
 
 
 def _widths(encoder: OneHotEncoder) -> list[int]:
-    """Return how many columns each feature has."""
+    """Return the number of columns of each feature."""
     rare = getattr(encoder, "infrequent_categories_", [None] * len(encoder.categories_))
     dropped = encoder.drop_idx_
     return [

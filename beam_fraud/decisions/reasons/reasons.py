@@ -1,4 +1,4 @@
-"""Flagged rows to rows with reasons."""
+"""Add reasons to flagged rows."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, read_reference, shared_model
 from beam_fraud.schema.stages import REASON, SCORED
 
-#: Features that are reasons however little they added.
+#: Number of features that are always reasons.
 LEAST = 3
-#: Others added at least this share of all that raised the score.
+#: Minimum share of further features in all that raised the score.
 SHARE = 0.05
 
 
 def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
     """Return the features that moved each score most.
 
-    Those that raised it come first, the largest contribution in front: three of them, and others
-    that added at least 5 % of what all that raised it did. Where fewer than three raised it, those
-    that lowered it most make up for them. What added nothing is no reason. Of equal contributions
-    that of the first feature comes first.
+    Features that raised the score come first, largest contribution first: three of them, and others
+    with at least 5 % of all that raised it. If fewer than three raised it, those that lowered it
+    most follow. A feature without contribution is no reason. Ties go to the earlier feature.
 
     Args:
       contributions: float64[n, features].
-      most: reasons a row at most.
+      most: maximum of reasons per row.
 
     Returns:
       int64[n, k]: positions of features, k at most `most`; -1 where a row has fewer.
@@ -48,18 +47,18 @@ def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
 
 
 class Reasons:
-    """What moved the scores of one model."""
+    """Reasons of one model's scores."""
 
     def __init__(
         self, explainer: Explainer, features: FeatureSet, usual: Floats, most: int
     ) -> None:
-        """Prepare the words.
+        """Prepare the wording.
 
         Args:
-          explainer: of the model.
-          features: what the model takes.
-          usual: float64[features], NaN where it is not known.
-          most: reasons a row at most.
+          explainer: explainer of the model.
+          features: the model's features.
+          usual: float64[features], NaN where unknown.
+          most: maximum of reasons per row.
         """
         self._explainer = explainer
         self._names = pa.array(features.names, pa.string())
@@ -68,7 +67,7 @@ class Reasons:
 
     @classmethod
     def of(cls, bundle: Bundle, most: int) -> Reasons:
-        """Return the reasons of a bundle's model, `most` a row at most.
+        """Return the reasons of a bundle's model, at most `most` per row.
 
         Raises:
           FraudError: the model or its reference has changed since the bundle was opened.
@@ -78,11 +77,11 @@ class Reasons:
         return cls(explainer, features, usual_values(reference, features), most)
 
     def add(self, scored: pa.RecordBatch, block: Floats) -> pa.RecordBatch:
-        """Put reasons into the column `reasons` of flagged rows.
+        """Fill the column `reasons` of flagged rows.
 
         Args:
           scored: n rows of `stages.SCORED`.
-          block: float64[n, features], what the model was given.
+          block: float64[n, features], the model's input.
 
         Returns:
           The rows; `reasons` is null where a row is not flagged.
@@ -101,9 +100,9 @@ class Reasons:
         return scored.set_column(place, scored.schema.field(place), column)
 
     def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
-        """Return the reasons of all rows one after the other, and how many each row has."""
+        """Return the reasons of all rows, concatenated, and the number per row."""
         with warnings.catch_warnings():
-            # A model that was fitted on a data frame takes the same columns without their names.
+            # A model fitted on a data frame accepts the same columns without names.
             warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
             contributions = self._explainer.contributions(block)
         chosen = choose(contributions, self._most)

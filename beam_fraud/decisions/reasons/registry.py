@@ -1,4 +1,7 @@
-"""Which explainer serves which model."""
+"""Choose the explainer of a model.
+
+XGBoost and LightGBM compute exact contributions themselves.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,8 @@ class XGBoostExplainer:
     unit: Unit = "log-odds"
 
     def __init__(self, model: Any) -> None:
-        """Take a fitted classifier of two classes."""
         self._booster = model.get_booster()
-        # A model that was fitted on a data frame takes the same columns without their names.
+        # A model fitted on a data frame accepts the same columns without names.
         self._names = self._booster.feature_names
         self._missing = model.missing
         best = getattr(model, "best_iteration", None) if model.early_stopping_rounds else None
@@ -48,7 +50,7 @@ class XGBoostExplainer:
             block, missing=self._missing, nthread=1, feature_names=self._names
         )
         found = self._booster.predict(matrix, pred_contribs=True, iteration_range=self._trees)
-        # The last column is the mean in training.
+        # The last column is the training mean.
         return np.asarray(found[:, :-1], dtype=np.float64)
 
 
@@ -59,7 +61,6 @@ class LightGBMExplainer:
     unit: Unit = "log-odds"
 
     def __init__(self, model: Any) -> None:
-        """Take a fitted classifier of two classes."""
         self._booster = model.booster_
 
     def contributions(self, block: Floats) -> Floats:
@@ -67,34 +68,37 @@ class LightGBMExplainer:
         return np.asarray(found, dtype=np.float64)[:, :-1]
 
 
-#: Rows of one prediction at most, each of them a row with one feature changed.
+#: Maximum of rows per prediction, each a row with one feature changed.
 _TOGETHER = 50_000
 
 
 class OcclusionExplainer:
-    """Probabilities; approximate, for what two features do together counts twice or not at all."""
+    """Occlusion: the change of the score if a feature has its usual value.
+
+    Approximate: the joint effect of two features counts twice or not at all.
+    """
 
     approximate = True
     unit: Unit = "probability"
 
     def __init__(self, model: Any, usual: Floats) -> None:
-        """Remember what to put in place of values.
+        """Store the usual values.
 
         Args:
-          model: a classifier, as `predict_scores` takes it.
+          model: a classifier for `predict_scores`.
           usual: float64[features].
         """
         self._model = model
         self._usual = usual
 
     def contributions(self, block: Floats) -> Floats:
-        """See `Explainer`; takes as many predictions a row as there are features, and one."""
+        """Return contributions; needs one prediction per feature and row, and one more per row."""
         features = len(self._usual)
         step = max(1, _TOGETHER // (features + 1))
         added = np.empty(block.shape)
         for first in range(0, len(block), step):
             rows = block[first : first + step]
-            # Row by row: as it is, then with each of the features changed.
+            # Per row: the original, then a copy with each feature changed.
             changed = np.repeat(rows[:, None, :], features + 1, axis=1)
             each = np.arange(features)
             changed[:, each + 1, each] = self._usual
@@ -109,19 +113,19 @@ _FORESTS = (RandomForestClassifier, ExtraTreesClassifier, DecisionTreeClassifier
 
 
 def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Explainer:
-    """Return the best explainer that there is for a model.
+    """Return the best available explainer of a model.
 
-    Exact: logistic regressions, and pipelines of scalers, imputers and one-hot encoders that end
-    in one; scikit-learn's histogram gradient boosting; XGBoost and LightGBM. Forests and trees:
-    path contributions. All others, calibrated ones among them: occlusion.
+    Exact: logistic regressions, and pipelines of scalers, imputers and one-hot encoders that end in
+    one; scikit-learn's histogram gradient boosting; XGBoost and LightGBM. Forests and trees: path
+    contributions. All others, including calibrated ones: occlusion.
 
     Args:
       model: a fitted classifier of two classes.
-      features: what it takes.
-      reference: the distributions that it was trained on. Where it knows nothing of a feature,
-        occlusion and unscaled regressions compare with 0.
+      features: its features.
+      reference: its reference distributions. Without one of a feature, occlusion and unscaled
+        regressions compare with 0.
     """
-    # Correcting multiplies the odds of every row alike: nothing that a feature adds changes.
+    # The correction multiplies all odds by a constant: contributions stay the same.
     model = model.model if isinstance(model, PriorCorrected) else model
     usual = np.nan_to_num(usual_values(reference, features), nan=0.0)
     try:
@@ -143,7 +147,7 @@ def _of_trees(model: Any) -> Explainer:
         return HistGradientBoostingExplainer(model)
     if isinstance(model, _FORESTS):
         return ForestExplainer(model)
-    # By name, for they are optional and take long to import.
+    # By name, because they are optional and slow to import.
     for kind in type(model).__mro__:
         if kind.__module__.startswith("xgboost.") and kind.__name__ == "XGBClassifier":
             return XGBoostExplainer(model)
@@ -157,7 +161,7 @@ def _last(model: Any) -> Any:
 
 
 class _Preceded:
-    """An explainer behind steps that make one column of each."""
+    """An explainer after steps that keep columns apart."""
 
     def __init__(self, steps: Pipeline, explainer: Explainer) -> None:
         self._steps = steps

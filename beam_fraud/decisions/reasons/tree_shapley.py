@@ -1,4 +1,13 @@
-"""Exact Shapley values of ensembles of trees, for many rows at once."""
+"""Exact Shapley values of tree ensembles, for many rows at once.
+
+A row reaches a leaf if it satisfies a condition on each of the u features of its path. If a feature
+is left out, the share of the training rows that satisfy its condition stands for it. So the game of
+a leaf is a product, its multilinear extension at t is the product of `t * satisfied + (1 - t) *
+share`, and a feature's Shapley value is the integral of its derivative over t from 0 to 1 (Owen,
+"Multilinear extensions of games", 1972). The integrand is a polynomial of degree u - 1, which
+Gauss's quadrature integrates exactly at half as many points. Summed over the leaves, this is the
+path-dependent value of TreeSHAP (Lundberg et al., 2020).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +21,14 @@ from scipy.sparse import csr_array
 
 @dataclass(frozen=True)
 class Slot:
-    """Condition number i of every leaf that has so many.
+    """Condition number i of every leaf with so many conditions.
 
-    Leaves are sorted by how many conditions they have, most first, so these are the first ones.
+    Leaves are sorted by their number of conditions, most first, so these are the first leaves.
     """
 
-    #: How many leaves have it.
+    #: Number of leaves.
     leaves: int
-    #: float64[features, leaves], 1 where the leaf's condition is on the feature.
+    #: float64[features, leaves], 1 where the leaf's condition concerns the feature.
     sums: csr_array
 
 
@@ -28,7 +37,7 @@ def slots_of(feature: npt.NDArray[np.int64], features: int) -> list[Slot]:
 
     Args:
       feature: int64[leaves, slots], -1 where a leaf has fewer.
-      features: how many there are.
+      features: number of features.
     """
     slots = []
     for column in feature.T:
@@ -39,7 +48,7 @@ def slots_of(feature: npt.NDArray[np.int64], features: int) -> list[Slot]:
 
 
 def sums_of(origin: npt.NDArray[np.int64], features: int) -> csr_array:
-    """The matrix float64[features, n] that adds n rows up by the feature of each, in order."""
+    """Return the matrix float64[features, n] that sums n rows by feature, in order."""
     places = (origin, np.arange(len(origin)))
     return csr_array((np.ones(len(origin)), places), shape=(features, len(origin)))
 
@@ -48,20 +57,20 @@ Floats = npt.NDArray[np.float64]
 
 
 def quadrature(features: int) -> tuple[Floats, Floats]:
-    """Points in 0..1 and their weights that are exact for leaves of so many features."""
+    """Return points in 0..1 and weights that are exact for leaves of so many features."""
     points, weights = np.polynomial.legendre.leggauss(max(1, (features + 1) // 2))
     return (points + 1) / 2, weights / 2
 
 
 def tabulate(values: Floats, shares: Floats) -> Floats:
-    """The Shapley values of leaves with equally many features, for all that a row may satisfy.
+    """Tabulate the Shapley values of leaves of equally many features, for all outcomes.
 
     Args:
-      values: float64[leaves], what a row gets that reaches the leaf.
-      shares: float64[leaves, u], of training rows that satisfy each condition.
+      values: float64[leaves], values of the leaves.
+      shares: float64[leaves, u], shares of training rows that satisfy each condition.
 
     Returns:
-      float64[leaves, u, 2**u]: of each feature, where bit i of the last index says whether
+      float64[leaves, u, 2**u]: value of each feature; bit i of the last index tells whether
       condition i is satisfied.
     """
     u = shares.shape[1]
@@ -74,17 +83,17 @@ def tabulate(values: Floats, shares: Floats) -> Floats:
     return values[:, None, None] * (satisfied - shares) * integral
 
 
-#: Leaves with more features than this have no table: one more doubles its size.
+#: Maximum of features of a leaf with a table: one more doubles its size.
 _WIDEST = 12
-#: Numbers in the tables of a model at most, 8 bytes each.
+#: Maximum of numbers in a model's tables, 8 bytes each.
 _LARGEST = 1 << 23
 
 
 def widest_table(sizes: npt.NDArray[np.int64]) -> int:
-    """Return how many features leaves with a table have at most, so that the tables stay small.
+    """Return the maximum of features of a leaf with a table, within the memory limit.
 
     Args:
-      sizes: int64[leaves], how many features each has.
+      sizes: int64[leaves], number of features of each.
     """
     numbers = [int(np.count_nonzero(sizes == u)) * u * 2**u for u in range(_WIDEST + 1)]
     return int(np.count_nonzero(np.cumsum(numbers) <= _LARGEST)) - 1
@@ -97,14 +106,14 @@ class LeafTables:
         """Compute the tables.
 
         Args:
-          values: float64[leaves], what a row gets that reaches the leaf.
-          shares: float64[leaves, slots], of training rows that satisfy each condition.
-          sizes: int64[leaves], how many slots each leaf has.
+          values: float64[leaves], values of the leaves.
+          shares: float64[leaves, slots], shares of training rows that satisfy each condition.
+          sizes: int64[leaves], number of slots of each leaf.
         """
         tables, start = [], 0
-        #: int64[leaves], where the table of each begins.
+        #: int64[leaves], start of each leaf's table.
         self._start = np.zeros(len(sizes), dtype=np.int64)
-        #: int64[leaves], how many numbers it has for a slot.
+        #: int64[leaves], numbers per slot.
         self._length = 2**sizes
         for size in np.unique(sizes).tolist():
             here = np.flatnonzero(sizes == size)
@@ -120,9 +129,9 @@ class LeafTables:
         """Add the contributions of rows.
 
         Args:
-          masks: [leaves, n], what each row satisfies.
-          slots: what adds the first leaves' contributions up.
-          to: float64[features, n], where to.
+          masks: [leaves, n], conditions that each row satisfies.
+          slots: matrices that sum the first leaves' contributions.
+          to: float64[features, n], the sums to add to.
         """
         for number, slot in enumerate(slots):
             starts = self._start[: slot.leaves] + number * self._length[: slot.leaves]
@@ -131,14 +140,13 @@ class LeafTables:
 
 
 class WideLeaves:
-    """As `tabulate`, for what rows do satisfy."""
+    """Leaves with too many features for a table: integrate row by row."""
 
     def __init__(self, values: Floats, shares: Floats, sizes: npt.NDArray[np.int64]) -> None:
-        """Take leaves as `LeafTables` does."""
         slots = np.arange(int(sizes.max(initial=0)))
         self._values = values[:, None]
         self._absent = slots >= sizes[:, None]
-        # What is absent is satisfied by all rows: a factor of 1.
+        # All rows satisfy an absent condition: a factor of 1.
         self._shares = np.where(self._absent, 1.0, shares[:, slots])[:, :, None]
         self._points = list(zip(*quadrature(len(slots)), strict=True))
 
@@ -151,7 +159,7 @@ class WideLeaves:
         integral = np.zeros(satisfied.shape)
         for point, weight in self._points:
             factors = (1 - point) * self._shares + point * satisfied
-            # One after the other: numpy's product takes another order where there is one row.
+            # Multiply one by one: NumPy's product changes its order for a single row.
             product = weight * factors[:, 0]
             for other in range(1, len(slots)):
                 product *= factors[:, other]
@@ -170,23 +178,23 @@ class Tree:
     left: npt.NDArray[np.int64]
     #: int64[nodes], -1 for a leaf.
     right: npt.NDArray[np.int64]
-    #: int64[nodes]: the feature that decides; of leaves anything.
+    #: int64[nodes]: feature of the split; undefined for leaves.
     feature: npt.NDArray[np.int64]
-    #: Which bins of the feature go left, bool[bins of the feature]; of leaves anything.
+    #: Which bins of the feature go left, bool[bins of the feature]; undefined for leaves.
     goes_left: Sequence[npt.NDArray[np.bool_] | None]
-    #: float64[nodes]: how many training rows came by.
+    #: float64[nodes]: number of training rows.
     cover: npt.NDArray[np.float64]
-    #: float64[nodes]: what a row gets that ends there.
+    #: float64[nodes]: value of the node.
     value: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the splits of a path demand of one feature."""
+    """The condition of a path on one feature."""
 
     #: Which of the feature's bins reach the leaf, bool[bins].
     admitted: npt.NDArray[np.bool_]
-    #: Of the training rows that came to the splits, the share that went on towards the leaf.
+    #: Share of the training rows at the splits that went on towards the leaf.
     share: float
 
 
@@ -194,7 +202,7 @@ class Condition:
 class Leaf:
     """A leaf and its path."""
 
-    #: What a row gets that reaches it.
+    #: Its value.
     value: float
     #: Feature to condition.
     conditions: dict[int, Condition]
@@ -222,19 +230,19 @@ def leaves(tree: Tree) -> Iterator[Leaf]:
 
 #: Bits of a mask.
 MOST_FEATURES = 32
-#: Conditions times rows that are looked at together: some tens of megabytes.
+#: Conditions times rows processed together: some tens of megabytes.
 _TOGETHER = 1 << 22
 
 
 class TreeShapley:
-    """What each leaf gives to the features of its path, by which conditions a row satisfies."""
+    """Contributions of each leaf to the features of its path, by satisfied conditions."""
 
     def __init__(self, leaves: Sequence[Leaf], features: int) -> None:
         """Prepare the leaves.
 
         Args:
-          leaves: with at most `MOST_FEATURES` features each.
-          features: of the model.
+          leaves: leaves of at most `MOST_FEATURES` features.
+          features: number of the model's features.
         """
         leaves = sorted(leaves, key=lambda leaf: -len(leaf.conditions))
         sizes = np.array([len(leaf.conditions) for leaf in leaves], dtype=np.int64)
@@ -251,15 +259,15 @@ class TreeShapley:
             feature[place, : len(path)] = [name for name, _ in path]
         wide = int(np.count_nonzero(sizes > widest_table(sizes)))
         self._slots = slots_of(feature, features)
-        #: Kinds of leaves, which of all these are, and their slots.
+        #: Groups of leaves, their members and their slots.
         self._parts = [
             (kind(values[here], shares[here], sizes[here]), here, slots_of(feature[here], features))
             for kind, here in ((WideLeaves, slice(wide)), (LeafTables, slice(wide, None)))
             if len(values[here])
         ]
-        #: For each feature the bins that satisfy its conditions.
+        #: Per feature, the bins that satisfy its conditions.
         self._admitted: list[tuple[int, npt.NDArray[np.bool_]]] = []
-        #: For each leaf and slot the condition's row among those of all features.
+        #: Per leaf and slot, the condition's row among those of all features.
         self._row = np.full(feature.shape, -1)
         row = 0
         for name in range(features):
@@ -271,13 +279,13 @@ class TreeShapley:
                 row += len(places)
 
     def contributions(self, bins: npt.NDArray[np.int64]) -> Floats:
-        """Shapley values of rows.
+        """Return the Shapley values of rows.
 
         Args:
-          bins: int64[n, features], the bin of each value.
+          bins: int64[n, features], bin of each value.
 
         Returns:
-          float64[n, features]; those of a row do not depend on the others.
+          float64[n, features]; a row's values do not depend on other rows.
         """
         added = np.zeros((len(bins), self._features))
         step = max(1, _TOGETHER // max(self._conditions, 1))
@@ -291,7 +299,7 @@ class TreeShapley:
         return added
 
     def _masks(self, bins: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
-        """Bit i of [leaves, n] says whether a row satisfies condition i of the leaf."""
+        """Return masks [leaves, n]: bit i tells whether a row satisfies the leaf's condition i."""
         masks = np.zeros((self._leaves, bins.shape[1]), dtype=self._mask)
         if self._admitted:
             held = [np.take(table, bins[name], axis=1) for name, table in self._admitted]

@@ -1,4 +1,4 @@
-"""What a feature usually is: what a reason compares a value with."""
+"""Usual values of features, with which reasons compare."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def usual_values(reference: Reference, features: FeatureSet) -> Floats:
     """Return the usual value of each feature of a model.
 
     Args:
-      reference: the distributions that it was trained on; empty if nobody knows them.
-      features: what it takes.
+      reference: its reference distributions; empty if unknown.
+      features: its features.
 
     Returns:
-      float64[features]: the median, or the code of the most common category; NaN if not known.
+      float64[features]: the median, or the code of the most frequent category; NaN if unknown.
     """
     known = {distribution.feature: distribution for distribution in reference.distributions}
     return np.array([_usual(known.get(name)) for name in features.names])
@@ -33,5 +33,5 @@ def _usual(distribution: Distribution | None) -> float:
         return float(np.argmax(counts)) if counts.sum() else math.nan
     if not distribution.edges:
         return math.nan
-    # The edges are distinct deciles, so the median is one of them, but not always the middle one.
+    # Edges are distinct deciles: the median is one of them, but not always the middle one.
     return distribution.edges[int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))]

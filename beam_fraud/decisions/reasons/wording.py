@@ -1,4 +1,4 @@
-"""Reasons in plain words: what a value is, and what it usually is."""
+"""Reasons in words: the value of a feature and its usual value."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from beam_fraud.schema.velocity import Velocity
 
 @dataclass(frozen=True)
 class Words:
-    """The words of one feature."""
+    """The templates of one feature."""
 
-    #: A value that is there, by itself: what comes after "usually".
+    #: Text of a value alone, as after "usually".
     short: Callable[[float], str]
-    #: All of it, of a value and its short form.
+    #: Full text of a value and its short form.
     long: Callable[[float, str], str]
-    #: All of it where there is no value.
+    #: Full text without a value.
     absent: str
-    #: Whether a value means more beside what is usual.
+    #: Whether the usual value adds meaning.
     compared: bool = True
-    #: Whether what is usual says something where there is no value.
+    #: Whether the usual value has meaning without a value.
     compared_if_absent: bool = True
-    #: The feature that counts what the value is a share of, if there may be one.
+    #: The feature that counts the total of a share, if any.
     total: str | None = None
-    #: All of it of a share and that count, in the place of `long`.
+    #: Full text of a share with that count, in place of `long`.
     of_total: Callable[[float, float], str] | None = None
 
 
-#: Units from the longest, with their seconds.
+#: Units of time, longest first, with their seconds.
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 def as_money(value: float) -> str:
-    """Return an amount with two decimals.
+    """Format an amount with two decimals.
 
     Example:
       >>> as_money(2310)
@@ -50,7 +50,7 @@ def as_money(value: float) -> str:
 
 
 def as_number(value: float) -> str:
-    """Whole numbers whole, others with three digits that count.
+    """Format a number: integers in full, others with three significant digits.
 
     Example:
       >>> as_number(7.0), as_number(-8.1349), as_number(51234.5)
@@ -62,7 +62,7 @@ def as_number(value: float) -> str:
 
 
 def as_percent(share: float) -> str:
-    """Return a share in percent.
+    """Format a share in percent.
 
     Example:
       >>> as_percent(0.384), as_percent(0.004), as_percent(0.0)
@@ -72,7 +72,7 @@ def as_percent(share: float) -> str:
 
 
 def counted(number: float, what: str) -> str:
-    """Return a number of things.
+    """Format a number of things.
 
     Example:
       >>> counted(1.0, "merchant"), counted(3.0, "merchant")
@@ -82,7 +82,7 @@ def counted(number: float, what: str) -> str:
 
 
 def as_span(seconds: float) -> str:
-    """Return a length of time in the largest unit of which there are two.
+    """Format a time span in the largest unit of which it has two.
 
     Example:
       >>> as_span(12 * 86_400), as_span(5_400), as_span(1)
@@ -106,7 +106,7 @@ _AMOUNTS = {
 
 
 def velocity_words(definitions: Iterable[Velocity]) -> dict[str, Words]:
-    """Return the words of every feature of the definitions, by its name."""
+    """Return the templates of every velocity feature by name."""
     return {
         definition.name(aggregate, window): _velocity_words(definition, aggregate, window)
         for definition in definitions
@@ -116,7 +116,7 @@ def velocity_words(definitions: Iterable[Velocity]) -> dict[str, Words]:
 
 
 def duration_in_words(duration: str) -> str:
-    """Return a duration as people say it.
+    """Format a duration in words.
 
     Example:
       >>> duration_in_words("1h"), duration_in_words("30d")
@@ -129,7 +129,7 @@ def _velocity_words(definition: Velocity, aggregate: str, window: str) -> Words:
     key = "the " + " and ".join(_ROLES.get(column, column) for column in definition.key)
     whose = f"{key}'s"
     if aggregate == "seconds_since_last":
-        # It looks as far back as the longest window does.
+        # It looks back as far as the longest window.
         window = max(definition.windows, key=microseconds)
     when = _when(window, definition)
     match aggregate:
@@ -169,9 +169,9 @@ def _velocity_words(definition: Velocity, aggregate: str, window: str) -> Words:
 
 
 def _when(window: str, definition: Velocity) -> str:
-    """When the transactions of a window were.
+    """Return the period of a window's transactions in words.
 
-    They end now, or so long ago as the delay says, and begin a window before that.
+    The period ends now, or before the delay, and has the length of the window.
     """
     delay = definition.delay
     if not definition.delay_microseconds:
@@ -223,7 +223,7 @@ _CALENDAR = {
 
 
 class Wording:
-    """Says what the values of a model's features mean.
+    """Describe values of a model's features in words.
 
     Example:
       >>> import numpy as np
@@ -235,11 +235,11 @@ class Wording:
     """
 
     def __init__(self, features: FeatureSet, usual: Floats) -> None:
-        """Prepare the words of each feature.
+        """Prepare the templates of each feature.
 
         Args:
-          features: what the model takes.
-          usual: float64[features], NaN where it is not known.
+          features: the model's features.
+          usual: float64[features], NaN where unknown.
         """
         velocity = velocity_words(features.velocity)
         self._words = [_words(name, features, velocity) for name in features.names]
@@ -248,7 +248,7 @@ class Wording:
             for words, value in zip(self._words, usual.tolist(), strict=True)
         ]
         places = {name: place for place, name in enumerate(features.names)}
-        #: int64[features]: the feature that counts what each is a share of; itself if none does.
+        #: int64[features]: feature that counts the total of a share; itself without one.
         self.totals: npt.NDArray[np.int64] = np.array(
             [places.get(words.total or "", at) for at, words in enumerate(self._words)], np.int64
         )
@@ -260,16 +260,16 @@ class Wording:
 
         Args:
           feature: its position.
-          value: as the model was given it, NaN if absent.
-          total: of what a share is one, the value of the feature at `totals[feature]`; any other
-            feature has no use for it.
-          lowers: whether it made the score lower, which is then said.
+          value: the model's input, NaN if absent.
+          total: total of a share, the value of the feature `totals[feature]`; unused by other
+            features.
+          lowers: whether it lowered the score, which the text then says.
         """
         words, usual = self._words[feature], self._usual[feature]
         short = None if math.isnan(value) else words.short(value)
         said = words.absent if short is None else words.long(value, short)
         if words.of_total is not None and self.totals[feature] != feature and total >= 0:
-            # Of nothing there is no share, nor a usual one.
+            # A total of 0 has no share, nor a usual one.
             if not total:
                 return words.absent
             said = words.of_total(value, total)

@@ -1,4 +1,4 @@
-"""What a rule's condition is made of, once it has been read and all in it is known to fit."""
+"""The syntax tree of a checked condition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-#: What a name stands for: float64 with NaN for what is missing, or strings with null for it.
+#: Kind of a name: float64 with NaN for missing, or string with null for missing.
 Kind = Literal["number", "text"]
 Comparison = Literal["==", "!=", "<", "<=", ">", ">="]
 Operator = Literal["+", "-", "*", "/"]
@@ -14,14 +14,14 @@ Operator = Literal["+", "-", "*", "/"]
 
 @dataclass(frozen=True)
 class Number:
-    """A number that is written down."""
+    """A number literal."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that is written down."""
+    """A text literal."""
 
     value: str
 
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Two numbers to a number; what divides by zero, or has a part that is missing, is missing."""
+    """Arithmetic of two numbers; missing on a division by zero or a missing operand."""
 
     operator: Operator
     left: Value
@@ -45,14 +45,14 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Negative:
-    """A number with its sign turned."""
+    """A negated number."""
 
     operand: Value
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Two numbers, or two texts (only `==` and `!=`), compared; false if one of them is missing."""
+    """A comparison of numbers, or texts (`==`, `!=` only); false if an operand is missing."""
 
     operator: Comparison
     left: Value
@@ -61,7 +61,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Among:
-    """Whether a value is one of those of a list, or (`negated`) is there and is none of them."""
+    """Whether a value is in a list, or (`negated`) present and not in it."""
 
     operand: Value
     values: tuple[float, ...] | tuple[str, ...]
@@ -70,7 +70,7 @@ class Among:
 
 @dataclass(frozen=True)
 class Missing:
-    """Whether a value is missing, or (`negated`) is there."""
+    """Whether a value is missing, or (`negated`) present."""
 
     operand: Value
     negated: bool
@@ -99,7 +99,7 @@ class Any:
 
 @dataclass(frozen=True)
 class Not:
-    """`not`: true also where a comparison is false because a value is missing."""
+    """`not`: also true where a comparison is false because of a missing value."""
 
     part: Condition
 
@@ -109,7 +109,7 @@ Condition: TypeAlias = Compare | Among | Missing | Always | All | Any | Not
 
 
 def columns_of(part: Condition | Value) -> Iterator[Column]:
-    """Yield the columns that a condition looks at, as they come, some of them several times."""
+    """Yield the columns of a condition in order, with repeats."""
     match part:
         case Column():
             yield part

@@ -1,4 +1,4 @@
-"""Reads a condition, in Python's own grammar, of which nothing is ever run."""
+"""Parse conditions with Python's grammar; nothing is ever executed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from beam_fraud.decisions.rules.condition import (
 from beam_fraud.schema.velocity import AGGREGATES
 from beam_fraud.wording import did_you_mean
 
-#: Characters of a condition; longer lists of values have a file of their own.
+#: Maximum of characters of a condition; put longer lists of values into a file.
 MAX_LENGTH = 4_000
-#: Levels of operators and parentheses within one another.
+#: Maximum nesting of operators and parentheses.
 MAX_DEPTH = 40
 
 _COMPARISONS: dict[type[ast.cmpop], Comparison] = {
@@ -49,21 +49,21 @@ _OPERATORS: dict[type[ast.operator], Operator] = {
     ast.Mult: "*",
     ast.Div: "/",
 }
-#: What people are told that a condition may hold.
+#: Description of the grammar for messages.
 _ALLOWED = (
     "names, numbers, texts, True, False, and or not, == != < <= > >=, + - * /, "
     "`in` a list, `is None` and parentheses"
 )
-#: What the names of velocity features end in, and hardly any column's does.
+#: Suffixes of velocity features, rare among columns.
 _VELOCITY = re.compile(rf"_({'|'.join(AGGREGATES)})_\d+\w+$|_seconds_since_last$")
 _CONDITIONS = (Compare, Among, Missing, Always, All, Any, Not)
 
 
 class ConditionError(Exception):
-    """A condition that cannot be meant: what is wrong, with the fix, and where."""
+    """An invalid condition: the error, the fix and the place."""
 
     def __init__(self, said: str, column: int, line: int = 1) -> None:
-        """`said` in one line; `column` and `line` from 1."""
+        """Store the error, one line; `column` and `line` count from 1."""
         super().__init__(said)
         self.column = column
         self.line = line
@@ -74,15 +74,15 @@ def read_condition(
     names: Mapping[str, Kind],
     lists: Mapping[str, Sequence[str] | Sequence[float]],
 ) -> Condition:
-    """Read a condition and see that it fits what it speaks of.
+    """Parse a condition and check its names and types.
 
     Args:
-      text: as in `amount > 2000 and account_count_1h >= 5`.
-      names: the columns and features there are.
+      text: the condition, such as `amount > 2000 and account_count_1h >= 5`.
+      names: the available columns and features.
       lists: the named lists, each of texts or of numbers.
 
     Raises:
-      ConditionError: it is none, names what is not there, or mixes numbers and texts.
+      ConditionError: it is no condition, uses an unknown name, or mixes numbers and texts.
 
     Example:
       >>> read_condition("amount > 100", {"amount": "number"}, {})
@@ -106,7 +106,7 @@ class _Reader:
         names: Mapping[str, Kind],
         lists: Mapping[str, Sequence[str] | Sequence[float]],
     ) -> None:
-        # Over several lines it is one condition all the same, as within parentheses.
+        # Join lines: a condition may span several, as inside parentheses.
         self._text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
         self._given = text
         self._start = len(text) - len(self._text.lstrip())
@@ -115,7 +115,7 @@ class _Reader:
 
     def read(self) -> Condition:
         if "\n" in self._given.strip() and "#" in self._given:
-            # A comment would take all lines that follow with it.
+            # A comment would swallow all later lines.
             at = self._given.index("#")
             raise self._error_at(at, "'#' in a condition of several lines; write it in one line")
         return self._condition(self._parsed().body, 1)
@@ -150,7 +150,7 @@ class _Reader:
     def _value(self, node: ast.expr, depth: int) -> Value:
         read = self._part(node, depth)
         if isinstance(read, Always):
-            # A calendar feature is 1 or 0, which people like to call True and False.
+            # A calendar feature is 1 or 0; accept True and False.
             return Number(float(read.value))
         if isinstance(read, _CONDITIONS):
             raise self._error(
@@ -310,7 +310,7 @@ class _Reader:
         return self._error(node, f"unknown {what} {name!r} ({hint})")
 
     def _error(self, node: ast.expr, said: str) -> ConditionError:
-        # Python counts bytes of UTF-8.
+        # Python's offsets count UTF-8 bytes.
         ahead = self._text[self._start :].encode()[: node.col_offset].decode(errors="ignore")
         return self._error_at(self._start + len(ahead), said)
 
@@ -333,7 +333,7 @@ def _is_written(node: ast.expr) -> bool:
 
 
 def _shown(node: ast.expr) -> str:
-    """Return a part as it was written, more or less; short enough for a message."""
+    """Return the source of a node, shortened for a message."""
     text = ast.unparse(node)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

@@ -1,4 +1,4 @@
-"""What rules do on transactions of which it is known, or not, what became of them."""
+"""Figures of rules on labelled and unlabelled transactions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Block:
 
     #: float64[n].
     amounts: npt.NDArray[np.float64]
-    #: bool[n]: known to be a fraud; known to be genuine. Neither where there is no label.
+    #: bool[n]: labelled as fraud; labelled as genuine. Neither without a label.
     fraud: _Flags
     genuine: _Flags
-    #: bool[n]: flagged by the model alone; by nothing if there is no model.
+    #: bool[n]: flagged by the model alone; all False without a model.
     by_model: _Flags
     #: bool[n]: flagged after all rules.
     flagged: _Flags
@@ -29,14 +29,14 @@ class Block:
 
 @dataclass
 class Caught:
-    """What is flagged by something."""
+    """Counts of flagged rows."""
 
     #: Rows.
     rows: int = 0
-    #: Frauds and genuine transactions among them, of those with a label.
+    #: Labelled frauds and genuine transactions among them.
     frauds: int = 0
     genuine: int = 0
-    #: What the frauds among them amount to.
+    #: Total amount of the frauds among them.
     fraud_amount: float = 0.0
 
     def add(self, flagged: _Flags, block: Block) -> None:
@@ -48,7 +48,7 @@ class Caught:
         self.fraud_amount += float(block.amounts[frauds].sum())
 
     def figures(self, everything: Caught) -> dict[str, object]:
-        """As JSON-able values, beside what there is altogether; None where nothing can be said."""
+        """Return JSON-compatible figures relative to all rows; None where undefined."""
         labelled = self.frauds + self.genuine
         return {
             "fired": self.rows,
@@ -64,7 +64,7 @@ class Caught:
 
 
 class RuleFigures:
-    """Adds up, block by block, what each rule does, and all of them together."""
+    """Sum the effects of each rule, and of all rules, over blocks."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self._rules = rules
@@ -86,11 +86,11 @@ class RuleFigures:
             self._taken_back[number].add(holds & block.by_model & ~block.flagged, block)
 
     def of_rules(self, *, model: bool) -> dict[str, dict[str, object]]:
-        """Rule to its figures.
+        """Return the figures of each rule.
 
         Args:
-          model: whether there is one: then what a rule flags that the model does not, or lets pass
-            that it does, is told too.
+          model: whether a model is used: then include rows that a rule flags or approves against
+            the model.
         """
         told: dict[str, dict[str, object]] = {}
         for number, rule in enumerate(self._rules):

@@ -1,4 +1,4 @@
-"""Rules compiled to steps over the columns of a batch, each of which is done once."""
+"""Compile rules to steps over the columns of a batch; equal steps run once."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from beam_fraud.decisions.rules.rule import Fired, RuleSet
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, numeric_feature
 
-#: The code of a text that no rule speaks of, and of a missing one: both index from the end.
+#: Codes of an unknown and of a missing text: both index from the end.
 UNKNOWN, ABSENT = -1, -2
 
 Codes = npt.NDArray[np.int32]
 
 
 class TextCodes:
-    """The texts that rules compare a column with, each with a code.
+    """Codes of the texts that rules compare a column with.
 
     Args:
-      texts: what the column is compared with.
+      texts: the texts.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -59,14 +59,14 @@ class TextCodes:
         return self._codes[text]
 
     def members(self, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """bool[k + 2]: whether each code, `UNKNOWN` and `ABSENT` too, is that of one of `texts`."""
+        """Return bool[k + 2]: whether each code, also `UNKNOWN` and `ABSENT`, is in `texts`."""
         members = np.zeros(len(self._codes) + 2, dtype=bool)
         members[[self._codes[text] for text in texts]] = True
         return members
 
     def of(self, column: pa.StringArray) -> Codes:
-        """int32[n]: the code of each text of a column."""
-        # Arrow hashes all texts anew with every call: too much for a long list and few rows.
+        """Return int32[n]: code of each text of a column."""
+        # Arrow rehashes all texts at every call: too slow for a long list and few rows.
         few = len(self._texts) <= 2 * len(column) or not self._distinct
         codes = self._looked_up(column) if few else self._searched(column)
         if column.null_count:
@@ -89,7 +89,7 @@ class TextCodes:
         return codes
 
 
-#: Numbers of a list that are compared one by one; Arrow's look-up costs as much as so many.
+#: Maximum of list numbers compared one by one; Arrow's look-up costs as much as so many.
 _ONE_BY_ONE = 16
 _ARITHMETIC: dict[str, Callable[[Anything, Anything], Anything]] = {
     "+": operator.add,
@@ -108,23 +108,23 @@ _COMPARE: dict[str, Callable[[Anything, Anything], Anything]] = {
 
 @dataclass(frozen=True)
 class _Batch:
-    """What the steps look at."""
+    """Input of the steps."""
 
     transactions: pa.RecordBatch
     block: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
 
 
-#: Values of the steps so far, the batch, to the value of the next.
+#: Type: compute the next value from those of earlier steps and the batch.
 _Step = Callable[[list[Anything], _Batch], Anything]
 
 
 class Program:
-    """Rules, ready to be asked; made once a worker.
+    """Compiled rules; created once per worker.
 
     Args:
-      rules: whose names are all among what `features` and its schema offer.
-      features: of the blocks.
+      rules: rules whose names `features` and its schema provide.
+      features: features of the blocks.
     """
 
     def __init__(self, rules: RuleSet, features: FeatureSet) -> None:
@@ -145,7 +145,7 @@ class Program:
 
         Args:
           transactions: n rows as `Schema.transactions` describes them, with velocity features.
-          block: float64[n, features], what the model takes.
+          block: float64[n, features], the model's input.
           scores: float64[n].
         """
         batch, values = _Batch(transactions, block, scores), list[Anything]()
@@ -158,7 +158,7 @@ class Program:
         return Fired(self._rules, holds)
 
     def _slot(self, part: Condition | Value) -> int:
-        """Return where the value of a part will be; parts that are equal share a place."""
+        """Return the slot of a part's value; equal parts share a slot."""
         if part not in self._slots:
             step = self._step(part)
             self._slots[part] = len(self._steps)
@@ -206,7 +206,7 @@ class Program:
             return lambda values, batch: batch.scores
         names, features = self._features.names, self._features
         if name in ("is_weekend", "is_night") and name in names:
-            # Reckoned already; all others are columns as they stand.
+            # Computed already; all others are plain columns.
             place = names.index(name)
             return lambda values, batch: np.ascontiguousarray(batch.block[:, place])
         return lambda values, batch: numeric_feature(batch.transactions, name, features)
@@ -242,7 +242,7 @@ class Program:
         return lambda values, batch: members[values[codes]]
 
     def _codes_of(self, name: str) -> int:
-        """Return where the codes of a column's texts will be."""
+        """Return the slot of the codes of a column's texts."""
         key = ("codes", name)
         if key not in self._slots:
             column, known = self._slot(Column(name, "text")), self._texts[name]
@@ -273,7 +273,7 @@ class Program:
 
 
 def _text_codes(conditions: Iterable[Condition]) -> dict[str, TextCodes]:
-    """Column to the codes of all texts that any condition compares it with."""
+    """Return the codes per column of all texts in conditions."""
     texts: dict[str, dict[str, None]] = {}
     for condition in conditions:
         for part in _comparisons_of(condition):
@@ -299,18 +299,18 @@ def _comparisons_of(condition: Condition) -> Iterable[Condition]:
 
 
 def _quotient(one: Anything, other: Anything) -> Anything:
-    # What divides by zero is missing, not infinite.
+    # A division by zero is missing, not infinite.
     return np.divide(one, np.where(np.equal(other, 0), np.nan, other))
 
 
 def _unequal(one: Anything, other: Anything) -> Anything:
-    # The only comparison that holds for NaN, which is what a missing number is.
+    # The only comparison that is true for NaN, a missing number.
     return np.not_equal(one, other) & np.equal(one, one) & np.equal(other, other)
 
 
 def _among(values: Anything, wanted: npt.NDArray[np.float64], negated: bool) -> Anything:
     if len(wanted) > _ONE_BY_ONE and isinstance(values, np.ndarray):
-        # Arrow tells -0 from 0; adding 0 makes one of them.
+        # Arrow distinguishes -0 and 0; adding 0 unifies them.
         found = pc.is_in(pa.array(values + 0.0), value_set=pa.array(wanted + 0.0))
         holds = np.asarray(found.to_numpy(zero_copy_only=False))
     else:

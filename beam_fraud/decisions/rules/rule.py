@@ -1,4 +1,4 @@
-"""Rules, as they are sent to workers: what was read and checked, compiled where it is used."""
+"""Rules in the form that is sent to workers: checked, and compiled on use."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import numpy.typing as npt
 from beam_fraud.alerts.alert import RuleTerms
 from beam_fraud.decisions.rules.condition import Condition, columns_of
 
-#: What a rule says: `review` and `decline` raise to it, `approve` lets pass.
+#: Decision of a rule: `review` and `decline` raise, `approve` lets pass.
 Verdict = Literal["review", "decline", "approve"]
 VERDICTS: tuple[Verdict, ...] = ("review", "decline", "approve")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A named condition and what it decides."""
+    """A named condition and its decision."""
 
-    #: What outputs and counters call it.
+    #: Name in outputs and counters.
     name: str
-    #: Read and checked.
+    #: The checked condition.
     condition: Condition
-    #: What follows where it holds.
+    #: Decision where it holds.
     decision: Verdict
-    #: Of rules that contradict each other, the higher number wins.
+    #: Among contradicting rules, the higher priority wins.
     priority: int = 0
-    #: The condition as the file has it, on one line and shortened.
+    #: The condition in the file, on one line and shortened.
     written: str | None = None
-    #: What it is about, in its author's words.
+    #: The author's description.
     description: str | None = None
 
     @property
     def raises(self) -> bool:
-        """Whether it flags, rather than lets pass."""
+        """Whether it flags, rather than approves."""
         return self.decision != "approve"
 
 
@@ -45,7 +45,7 @@ class Rule:
 class RuleSet:
     """The rules of a file."""
 
-    #: By falling priority, those of one priority as they stand in the file.
+    #: Sorted by decreasing priority, then by order in the file.
     rules: tuple[Rule, ...]
 
     @property
@@ -55,13 +55,13 @@ class RuleSet:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column and feature that any rule looks at, each once."""
+        """Distinct columns and features of all rules."""
         found = (column.name for rule in self.rules for column in columns_of(rule.condition))
         return tuple(dict.fromkeys(found))
 
     @property
     def terms(self) -> tuple[RuleTerms, ...]:
-        """What alerts tell of each rule."""
+        """Fields of each rule for alerts."""
         return tuple(
             RuleTerms(rule.name, rule.decision, rule.priority, rule.written, rule.description)
             for rule in self.rules
@@ -79,21 +79,21 @@ class Fired:
 
     #: The rules.
     rules: tuple[Rule, ...]
-    #: bool[rules, n]: a row of it a rule, so that each is contiguous.
+    #: bool[rules, n]: one contiguous row per rule.
     holds: npt.NDArray[np.bool_]
 
     @cached_property
     def places(self) -> Sequence[npt.NDArray[np.int64]]:
-        """int64[..] a rule: the rows that it holds for, few as a rule."""
+        """Per rule, the positions of rows that it holds for, int64[..]."""
         return [np.flatnonzero(holds) for holds in self.holds]
 
     @property
     def counts(self) -> Sequence[int]:
-        """How many rows each rule holds for."""
+        """Number of rows that each rule holds for."""
         return [len(places) for places in self.places]
 
 
-#: The share of rows beyond which a stream mutes a rule, and everything else warns of it.
+#: Share of rows above which a stream mutes a rule, and other commands warn.
 RULE_LIMIT = 0.2
-#: Rows of a window from which a share is believed.
+#: Minimum rows of a window for a reliable share.
 FEWEST_ROWS = 100

@@ -1,4 +1,4 @@
-"""Reads rules from a TOML file."""
+"""Read rules from a TOML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.schema.text_file import parse_toml, read_text_file
 from beam_fraud.wording import did_you_mean
 
-#: Name of a list to its values, all of them texts or all numbers.
+#: Type: name of a list to its values, all texts or all numbers.
 Lists: TypeAlias = Mapping[str, tuple[str, ...] | tuple[float, ...]]
 
 _LIST_KEYS = ("name", "values", "file")
@@ -30,11 +30,11 @@ def read_lists(tables: list[dict[str, Any]], where: str, beside: Path) -> Lists:
     Args:
       tables: the contents of each `[[list]]`.
       where: the file's name, for messages.
-      beside: the directory that their own files are relative to.
+      beside: base directory of the lists' own files.
 
     Raises:
-      UsageError: one says something that cannot be meant.
-      FraudError: the file of one cannot be read.
+      UsageError: a list is invalid.
+      FraudError: the file of a list cannot be read.
     """
     lists: dict[str, tuple[str, ...] | tuple[float, ...]] = {}
     for number, table in enumerate(tables, 1):
@@ -90,24 +90,24 @@ def _of_file(given: object, at: str, beside: Path) -> tuple[str, ...]:
 
 _TOP_LEVEL = ("rule", "list")
 _KEYS = ("name", "when", "decision", "priority", "description")
-#: Names that counters, tables and messages can show as they are.
+#: Pattern of names that counters, tables and messages can show.
 _NAME = re.compile(r"\w[\w .-]{0,79}")
 _HEADING = re.compile(r"^[ \t]*\[\[[ \t]*rule[ \t]*\]\]", re.MULTILINE)
-#: Priorities are whole numbers of at most this size.
+#: Maximum of the absolute value of a priority.
 _MOST = 1_000_000_000
-#: Characters of a description at most, and of a condition that are told of it.
+#: Maximum of characters of a description, and of a condition in alerts.
 _LONGEST = 200
 
 
 def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
-    """Read the rules of a file, and check them as far as it can be done without data.
+    """Read the rules of a file, and check what can be checked without data.
 
     Args:
       path: a TOML file.
-      names: what conditions may speak of (`vocabulary`).
+      names: names for conditions (`vocabulary`).
 
     Raises:
-      UsageError: the file says something that cannot be meant.
+      UsageError: the contents of the file are invalid.
       FraudError: it, or the file of a list, cannot be read.
     """
     file = Path(path).expanduser()
@@ -126,13 +126,12 @@ def rules_from_toml(
 
     Args:
       text: the file's content.
-      names: what conditions may speak of.
+      names: names for conditions.
       where: the file's name, for messages.
-      beside: the directory that files of lists are relative to.
+      beside: base directory of files of lists.
 
     Raises:
-      UsageError: bad TOML, an unknown key, a value of the wrong kind, a condition that cannot be
-        meant.
+      UsageError: invalid TOML, an unknown key, a value of the wrong type, an invalid condition.
       FraudError: the file of a list cannot be read.
 
     Example:
@@ -150,7 +149,7 @@ def rules_from_toml(
     if not found:
         raise UsageError(f"{where}: has no [[rule]]; write one or leave --rules out")
     lines = [text.count("\n", 0, match.start()) + 1 for match in _HEADING.finditer(text)]
-    # Without a heading each, as in `rule = [{..}]`, nobody knows the lines.
+    # Without a heading each, as in `rule = [{..}]`, lines are unknown.
     places: list[int | None] = [*lines] if len(lines) == len(found) else [None] * len(found)
     rules: list[Rule] = []
     for number, (table, line) in enumerate(zip(found, places, strict=True), 1):
@@ -159,7 +158,7 @@ def rules_from_toml(
         if name in (rule.name for rule in rules):
             raise UsageError(f"{where}: rule {name}{at}: there is one of that name; rename it")
         rules.append(_rule(table, name, f"{where}: rule {name}{at}", names, lists))
-    # Stable: those of one priority stay as they stand.
+    # A stable sort keeps the order of equal priorities.
     return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)))
 
 
@@ -167,7 +166,7 @@ def tables(document: dict[str, Any], key: str, where: str) -> list[dict[str, Any
     """Return the tables `[[key]]` of a document.
 
     Raises:
-      UsageError: it is something else.
+      UsageError: the value is no array of tables.
     """
     found = document.get(key, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
@@ -176,10 +175,10 @@ def tables(document: dict[str, Any], key: str, where: str) -> list[dict[str, Any
 
 
 def known_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    """Refuse keys that nobody reads.
+    """Refuse unknown keys.
 
     Raises:
-      UsageError: one is none of `known`.
+      UsageError: a key is not in `known`.
     """
     for key in table:
         if key not in known:

@@ -1,4 +1,4 @@
-"""What conditions may speak of."""
+"""The names that conditions may use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from beam_fraud.schema.schema import Schema
 
 
 def vocabulary(schema: Schema, velocity: Iterable[str] = (), *, scored: bool) -> dict[str, Kind]:
-    """Name to kind of everything that is known of a transaction before it is decided on.
+    """Return name to kind of everything known about a transaction before the decision.
 
     Args:
-      schema: of the transactions.
+      schema: the schema of the transactions.
       velocity: names of velocity features beside the schema's own, such as a model's.
-      scored: whether there is a model that gives a `score`.
+      scored: whether a model provides a `score`.
 
     Example:
       >>> from beam_fraud.schema.presets import HANDBOOK

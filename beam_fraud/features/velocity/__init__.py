@@ -1,1 +1,1 @@
-"""Velocity features: what both engines share."""
+"""Velocity features: definitions and sums that both engines share."""

@@ -1,4 +1,4 @@
-"""Velocity features as columns beside those of the transactions that they describe."""
+"""Add velocity features as columns of transactions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 
 
 def by_key(velocity: Iterable[Velocity]) -> dict[tuple[str, ...], tuple[Velocity, ...]]:
-    """Definitions of the same key together, in the order in which keys come first."""
+    """Group definitions by key, in order of first appearance."""
     keys: dict[tuple[str, ...], tuple[Velocity, ...]] = {}
     for definition in velocity:
         keys[definition.key] = (*keys.get(definition.key, ()), definition)
@@ -27,19 +27,17 @@ def by_key(velocity: Iterable[Velocity]) -> dict[tuple[str, ...], tuple[Velocity
 
 
 def with_velocity(transactions: Rows, definitions: Sequence[Velocity]) -> Rows:
-    """Add velocity features to transactions that are complete.
+    """Add velocity features to a complete set of transactions.
 
     Args:
-      transactions: n rows as `Schema.transactions` describes them; of rows of the same time, the
-        one that stands first came first.
+      transactions: n rows of `Schema.transactions`; on equal times, the earlier row came first.
       definitions: of any keys.
 
     Returns:
-      The n rows, followed by a float64 column for each feature, in the order of the definitions'
-      names.
+      The n rows, then a float64 column per feature, in the order of the definitions' names.
 
     Raises:
-      FraudError: an amount is too large, or a window holds more rows than can be added up.
+      FraudError: an amount is too large, or a window holds more rows than sums are exact for.
     """
     columns: dict[str, npt.NDArray[np.float64]] = {}
     for same_key in by_key(definitions).values():
@@ -51,20 +49,20 @@ def with_velocity(transactions: Rows, definitions: Sequence[Velocity]) -> Rows:
 
 
 class VelocityWalk:
-    """Adds velocity features to transactions that come block by block in the order of time.
+    """Add velocity features to blocks of transactions in time order.
 
-    Gives the same bits as `with_velocity` on all blocks together, and holds no more than what is
-    inside the longest window.
+    Results equal those of `with_velocity` on all blocks bit by bit; memory holds the longest
+    window.
     """
 
     def __init__(self, definitions: Sequence[Velocity]) -> None:
-        """Start with nothing; the definitions are of one key."""
+        """Start empty; all definitions share a key."""
         self._definitions = definitions
         self._hash = IdHash.random()
         self._state = VelocityState(definitions)
 
     def add(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the features of the next block, whose rows are no earlier than any before."""
+        """Return the features of the next block, which is not before any earlier row."""
         keyed = keyed_rows(transactions, self._definitions, self._hash)
         features = self._state.update(keyed.rows, keyed.frauds)
         return with_features(transactions, self._definitions, keyed, features)
@@ -76,16 +74,16 @@ def with_features(
     keyed: KeyedTransactions,
     features: Mapping[str, npt.NDArray[np.float64]],
 ) -> pa.RecordBatch:
-    """Add the features of the rows that have a key to all n transactions.
+    """Add the features of keyed rows to all n transactions.
 
     Args:
       transactions: n rows.
       same_key: definitions of one key.
-      keyed: what `keyed_rows` made of the transactions.
+      keyed: the result of `keyed_rows`.
       features: names to float64[len(keyed.rows)].
 
     Returns:
-      The n rows, followed by a float64 column for each feature.
+      The n rows, then a float64 column per feature.
     """
     names = [name for definition in same_key for name in definition.names]
     return _appended(transactions, {name: keyed.spread(features[name]) for name in names})
@@ -94,7 +92,7 @@ def with_features(
 def keyed_rows(
     transactions: pa.RecordBatch | pa.Table, same_key: Sequence[Velocity], hashing: IdHash
 ) -> KeyedTransactions:
-    """Return the rows that definitions of one key look at (`key_rows.key_rows`)."""
+    """Return the rows for definitions of one key (`key_rows.key_rows`)."""
     return key_rows(
         transactions,
         same_key[0].key,
@@ -107,17 +105,16 @@ def keyed_rows(
 def part_of(
     transactions: pa.RecordBatch, key: Sequence[str], parts: int, hashing: IdHash
 ) -> npt.NDArray[np.uint64]:
-    """Return which part of all transactions a row is in, so that rows of one key are in one part.
+    """Return the part of each row; rows of one key share a part.
 
     Args:
       transactions: n rows with the string columns of `key`.
-      key: columns that together are the key.
-      parts: how many parts.
-      hashing: the same for all rows of the parts.
+      key: columns of the key.
+      parts: number of parts.
+      hashing: one hash for all rows.
 
     Returns:
-      uint64[n] from 0 to `parts - 1`; rows without a key, which need nothing of each other, are
-      spread evenly.
+      uint64[n] from 0 to `parts - 1`; rows without a key, which are independent, are spread evenly.
     """
     columns = [transactions.column(name) for name in key]
     rows = np.arange(len(transactions), dtype=np.uint64)
@@ -126,7 +123,7 @@ def part_of(
     for column in columns:
         if column.null_count:
             absent |= np.asarray(column.is_null())
-    # Not the lowest bits: the state of a stream is divided by those.
+    # Not the lowest bits, which divide the state of a stream.
     return np.where(absent, rows, hashes >> np.uint64(32)) % np.uint64(parts)
 
 

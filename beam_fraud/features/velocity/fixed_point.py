@@ -1,4 +1,4 @@
-"""Amounts as whole numbers, so that their sums do not depend on the order of addition."""
+"""Amounts as integers, so that sums do not depend on the order of addition."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from beam_fraud.errors import FraudError
 
 Units = npt.NDArray[np.int64]
 
-#: How many units a currency unit has: an amount is kept to four decimal places.
+#: Units per currency unit: amounts keep four decimal places.
 UNITS = 10_000
-#: Amounts must be smaller than this, in currency units and disregarding the sign.
+#: Limit of the absolute amount in currency units.
 AMOUNT_LIMIT = 1e10
 #: A square is `high * 2**LOW_BITS + low`.
 LOW_BITS = np.uint64(40)
@@ -24,9 +24,9 @@ def amount_too_large(amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 
 def to_units(amounts: npt.NDArray[np.float64]) -> Units:
-    """Amounts in units of 1/10,000, halves rounded to even.
+    """Convert amounts to units of 1/10,000, halves rounded to even.
 
-    Sums of them may exceed 63 bits from 92,000 amounts of the largest size on (`large_sums`).
+    Sums may exceed 63 bits from 92,000 amounts of the largest size on (`large_sums`).
 
     Args:
       amounts: float64[n], currency units.
@@ -47,7 +47,7 @@ def to_units(amounts: npt.NDArray[np.float64]) -> Units:
 
 
 def squares(units: Units) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Exact squares in two limbs, `high * 2**40 + low` with `low < 2**40`.
+    """Return exact squares in two limbs, `high * 2**40 + low` with `low < 2**40`.
 
     Sums of the limbs may exceed 64 bits from a thousand squares of the largest size on
     (`large_sums`).

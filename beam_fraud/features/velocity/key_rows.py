@@ -1,4 +1,4 @@
-"""Transactions as velocity features see them: key, time, amount, merchant, known fraud."""
+"""The input of velocity features: key, time, amount, merchant, known fraud."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class KeyRows:
-    """Transactions that have a key, n rows in order of arrival."""
+    """n transactions with a key, in order of arrival."""
 
     #: uint64[n], hash of the key.
     key: Hashes
@@ -27,42 +27,42 @@ class KeyRows:
     time: Times
     #: int64[n], units of `fixed_point`.
     amount: Units
-    #: uint64[n], hash of the merchant, 0 where there is none; None if no feature asks for it.
+    #: uint64[n], hash of the merchant, 0 for null; None if no feature needs it.
     merchant: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.key)
 
     def take(self, rows: npt.NDArray[np.int64] | Mask | slice) -> KeyRows:
-        """Some of the rows, by places, mask or slice."""
+        """Return some rows, by positions, mask or slice."""
         merchant = None if self.merchant is None else self.merchant[rows]
         return KeyRows(self.key[rows], self.time[rows], self.amount[rows], merchant)
 
 
 @dataclass(frozen=True)
 class Frauds:
-    """Transactions that were said to be frauds, m of them.
+    """m transactions labelled as frauds.
 
-    A fraud is seen by a transaction at `t` if its event time is in the window, `visible <= t` and
-    the fraud is known when the transaction arrives.
+    A transaction at `t` counts a fraud if its event time is in the window, `visible <= t`, and the
+    fraud is known when the transaction arrives.
     """
 
     #: uint64[m], hash of the key.
     key: Hashes
     #: int64[m], event time of the fraudulent transaction.
     time: Times
-    #: int64[m], when it was labelled, or the event time where that is not known.
+    #: int64[m], label time, or event time if unknown.
     visible: Times
-    #: int64[m], place in `KeyRows` of the row with which it becomes known; None: before all rows.
+    #: int64[m], position in `KeyRows` of the row that makes it known; None: before all rows.
     row: npt.NDArray[np.int64] | None = None
-    #: uint64[m], hash of the transaction's id, or None if it has none.
+    #: uint64[m], hash of the transaction's id, or None.
     transaction: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.key)
 
     def take(self, frauds: npt.NDArray[np.int64] | Mask | slice) -> Frauds:
-        """Some of the frauds, by places, mask or slice."""
+        """Return some frauds, by positions, mask or slice."""
         row = None if self.row is None else self.row[frauds]
         transaction = None if self.transaction is None else self.transaction[frauds]
         return Frauds(self.key[frauds], self.time[frauds], self.visible[frauds], row, transaction)
@@ -70,18 +70,17 @@ class Frauds:
 
 @dataclass(frozen=True)
 class KeyedTransactions:
-    """What `key_rows` makes of n transactions."""
+    """The result of `key_rows` for n transactions."""
 
-    #: Those that have a key.
+    #: Transactions with a key.
     rows: KeyRows
-    #: Those of them that are labelled as frauds, each known from its own row on; None without
-    #: labels.
+    #: Labelled frauds among them, each known from its own row on; None without labels.
     frauds: Frauds | None
-    #: bool[n], which transactions have a key; None if all have.
+    #: bool[n], which transactions have a key; None for all.
     keyed: Mask | None
 
     def spread(self, feature: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """A feature of the rows (float64[len(rows)]) as float64[n], NaN where there is no key."""
+        """Spread a feature of the rows (float64[len(rows)]) to float64[n], NaN without a key."""
         if self.keyed is None:
             return feature
         spread = np.full(len(self.keyed), np.nan)
@@ -97,14 +96,14 @@ def key_rows(
     merchants: bool = False,
     labels: bool = False,
 ) -> KeyedTransactions:
-    """Return the rows of one key, without the transactions in which a column of the key is null.
+    """Return the rows of one key, without transactions with a null in the key.
 
     Args:
-      transactions: n rows as `Schema.transactions` describes them; `labelled_at` (timestamp[us,
-        UTC], may be null) says when a label was known and may be absent.
-      key: string columns that together are the key.
-      hashing: the same for all rows that are looked at together.
-      merchants: whether a feature tells merchants apart.
+      transactions: n rows of `Schema.transactions`; the optional column `labelled_at`
+        (timestamp[us, UTC], nullable) is the time a label was known.
+      key: string columns of the key.
+      hashing: one hash for all rows processed together.
+      merchants: whether a feature counts merchants.
       labels: whether a feature counts frauds; without a column `label` none are known.
 
     Raises:
@@ -127,7 +126,7 @@ def key_rows(
     if any(column.null_count for column in columns):
         valid = [np.asarray(column.is_valid()) for column in columns]
         keyed = np.logical_and.reduce(valid)
-        # Before anything is hashed: a row without a key need not be looked at.
+        # Filter before hashing: rows without a key are not needed.
         transactions = transactions.filter(pa.array(keyed))
         columns = [_array(transactions, name) for name in key]
     rows = KeyRows(
@@ -163,7 +162,7 @@ def _merchants(ids: pa.StringArray, hashing: IdHash) -> Hashes:
 
 
 def _times(times: pa.Array) -> Times:
-    # Nulls, where there may be any, come out as some number.
+    # Nulls become an arbitrary number.
     return np.asarray(times.cast(pa.int64()).fill_null(0), dtype=np.int64)
 
 

@@ -1,9 +1,8 @@
-"""Sums that 64 bits do not hold: when there may be any, and what tells them exactly all the same.
+"""Sums beyond 64 bits: when they can occur, and how they stay exact.
 
-Sums of amounts and of their squares' limbs wrap around at 2**64. Where that could lead to wrong
-features, the sums of their upper bits (`TOPS`) are kept beside them: a window's top says which
-multiple of 2**64 its wrapped sum lacks, as long as it has no more than `MOST_ROWS`. Ordinary
-amounts never come to that.
+Sums of amounts and of their squares' limbs wrap around at 2**64. Where that could change features,
+sums of their upper bits (`TOPS`) are kept as well: a window's top tells which multiple of 2**64 its
+wrapped sum lacks, for up to `MOST_ROWS` rows. Ordinary amounts never reach that size.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from beam_fraud.features.velocity.fixed_point import LOW_BITS, Units, squares
 
 Integers = npt.NDArray[np.int64]
 
-#: By how many bits amounts, high limbs and low limbs of squares are shifted for their tops.
+#: Bits by which amounts, high limbs and low limbs of squares are shifted for their tops.
 TOPS = (32, 32, 20)
-#: Rows of a window whose tops say enough: what they leave out adds up to less than 2**64.
+#: Maximum of rows of a window with sufficient tops: the bits they drop sum up to less than 2**64.
 MOST_ROWS = 1 << 32
 _BITS = 64
 _AMOUNTS, _SQUARES, _ROWS = 2.0**62, 2.0**102, 1 << 23
@@ -27,38 +26,38 @@ _AMOUNTS, _SQUARES, _ROWS = 2.0**62, 2.0**102, 1 << 23
 
 @dataclass(frozen=True)
 class Load:
-    """What rows may add up to at most in any window of them."""
+    """Upper bounds of the sums of any window of some rows."""
 
-    #: How many there are.
+    #: Number of rows.
     rows: int = 0
-    #: Sum of the sizes of their amounts, units.
+    #: Sum of the absolute amounts, units.
     amounts: float = 0.0
     #: Sum of their squares.
     squares: float = 0.0
 
     @classmethod
     def of(cls, units: Units) -> Load:
-        """That of amounts, int64[n]."""
+        """Return the load of amounts, int64[n]."""
         sizes = np.abs(units).astype(np.float64)
         amounts = float(sizes.sum())
-        # Not by a product of vectors: BLAS would wake its threads for it.
+        # No vector product: BLAS would wake its threads for it.
         np.square(sizes, out=sizes)
         return cls(len(units), amounts, float(sizes.sum()))
 
     def __add__(self, other: Load) -> Load:
-        """That of these rows and others."""
+        """Return the load of both sets of rows."""
         return Load(
             self.rows + other.rows, self.amounts + other.amounts, self.squares + other.squares
         )
 
     @property
     def fits(self) -> bool:
-        """Whether no window of them needs more than wrapped sums."""
+        """Whether wrapped sums suffice for every window."""
         return self.rows < _ROWS and self.amounts < _AMOUNTS and self.squares < _SQUARES
 
 
 def prefix_tops(units: Units) -> Integers:
-    """Sums of the tops of the first 0, 1, .., n amounts (int64[n]) and of their squares' limbs.
+    """Return prefix sums of the tops of n amounts (int64[n]) and of their squares' limbs.
 
     Returns:
       int64[3, n + 1], in the order of `TOPS`.
@@ -70,7 +69,7 @@ def prefix_tops(units: Units) -> Integers:
 
 
 def exact(wrapped: int, top: int, shift: int) -> int:
-    """The sum whose lowest 64 bits are those of `wrapped`, and whose terms' tops add up to `top`.
+    """Return the sum with the lowest 64 bits of `wrapped` whose terms' tops sum up to `top`.
 
     Example:
       >>> terms = [2**63, 2**62, 2**63]
@@ -83,7 +82,7 @@ def exact(wrapped: int, top: int, shift: int) -> int:
 
 
 def large_amounts(total: Units, tops: Integers) -> dict[int, int]:
-    """Places and sums of windows whose amounts may exceed 64 bits.
+    """Return positions and sums of windows whose amounts may exceed 64 bits.
 
     Args:
       total: int64[k], wrapped sums of the amounts.
@@ -100,7 +99,7 @@ def large_deviations(
     square_low: npt.NDArray[np.uint64],
     tops: Integers,
 ) -> dict[int, float]:
-    """Places of windows that `window_totals.deviations` has no bits for, and what it would say."""
+    """Return positions and results of windows that are too large for `window_totals.deviations`."""
     many = (
         (count >= _ROWS)
         | (np.abs(tops[0]) >= 1 << (_BITS - 2 - TOPS[0]))

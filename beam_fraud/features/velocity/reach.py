@@ -1,4 +1,4 @@
-"""How far velocity features look back, and from when on the rows before fill their windows."""
+"""The look-back of velocity features, and the time from which windows are full."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from beam_fraud.schema.duration import DAY, HOUR, SECOND
 from beam_fraud.schema.event_time import moment_of
 from beam_fraud.schema.velocity import Velocity
 
-#: Share of the look-back that may lack before it is worth a warning: nobody buys at the very
-#: moment at which a file of earlier transactions was cut.
+#: Share of the look-back that may be missing without a warning: no purchase happens at the very
+#: moment at which a history file starts.
 _TOLERATED = 0.05
 
 
 @dataclass(frozen=True)
 class WindowReach:
-    """The rows of a run, and those before them. Times are microseconds of the epoch, UTC."""
+    """The rows of a run and the earlier ones. Times are microseconds of the epoch, UTC."""
 
-    #: How far back features look: the longest window and its delay, microseconds.
+    #: Look-back of the features: longest window plus delay, microseconds.
     look_back: int
-    #: Whether there are earlier rows at all.
+    #: Whether there are earlier rows.
     history: bool
-    #: The earliest event time of those; None if it is not known.
+    #: Their earliest event time; None if unknown.
     history_from: int | None = None
-    #: The event time from which rows are scored or measured; None if it is not known.
+    #: Event time from which rows are scored or measured; None if unknown.
     first_row: int | None = None
 
     @property
     def full_from(self) -> int | None:
-        """The event time from which on windows are full; None if it is not known."""
+        """Event time from which windows are full; None if unknown."""
         begin = self.history_from if self.history else self.first_row
         return None if begin is None else begin + self.look_back
 
     @property
     def known(self) -> bool:
-        """Whether it can be told if windows are full from the first row on."""
+        """Whether it is known if windows are full from the first row on."""
         return not self.history or (self.history_from is not None and self.first_row is not None)
 
     def warning(self) -> str | None:
-        """The line that says so where windows are not full from the first row on; None elsewhere.
+        """Return a warning if windows are not full from the first row on; else None.
 
         Example:
           >>> print(WindowReach(30 * DAY, history=False).warning().partition(": ")[0])
@@ -61,7 +61,7 @@ class WindowReach:
         return self._line(what, _full_from(self.history_from + self.look_back))
 
     def measured_from(self, first_row: int) -> WindowReach:
-        """Return the same where only rows from a moment on matter: all before them fill windows."""
+        """Return the reach if only rows from a time on matter: earlier rows fill windows."""
         begin = self.history_from if self.history else self.first_row
         history = begin is not None and begin < first_row
         return replace(
@@ -69,7 +69,7 @@ class WindowReach:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """As summaries have it: `look_back_seconds`, and times in ISO 8601 or None."""
+        """Return the form in summaries: `look_back_seconds`, and times in ISO 8601 or None."""
         times = {
             "history_from": self.history_from,
             "first_row": self.first_row,
@@ -89,7 +89,7 @@ class WindowReach:
 
 
 def look_back(definitions: Iterable[Velocity]) -> int:
-    """How far back any of the definitions looks, in microseconds; 0 if there are none."""
+    """Return the longest look-back of the definitions in microseconds; 0 without any."""
     return max((definition.horizon for definition in definitions), default=0)
 
 
@@ -98,7 +98,7 @@ def _full_from(moment: int) -> str:
 
 
 def spoken(micros: int) -> str:
-    """Return a time as people say it, of microseconds.
+    """Format microseconds in words.
 
     >>> spoken(37 * DAY), spoken(DAY), spoken(90 * 60 * SECOND), spoken(30 * SECOND)
     ('37 days', '1 day', '1.5 hours', '30 seconds')

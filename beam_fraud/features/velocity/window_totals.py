@@ -1,7 +1,7 @@
-"""Whole-number totals of windows, and the features that follow from them.
+"""Integer totals of windows, and the features derived from them.
 
-Every engine hands its totals to `derive`: where they are equal, so is every bit of the features,
-whatever the order in which rows came or the blocks that they came in.
+Every engine passes its totals to `derive`: equal totals give bit-equal features, whatever the order
+or blocks of the rows.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ _HALF = np.uint64(32)
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
 
 Limbs = npt.NDArray[np.uint64]
-#: Numbers of 128 bits: the high and the low 64 of each.
+#: 128-bit numbers: high and low 64 bits of each.
 Wide = tuple[Limbs, Limbs]
 
 
 def deviations(
     count: npt.NDArray[np.int64], total: Units, square_high: Limbs, square_low: Limbs
 ) -> npt.NDArray[np.float64]:
-    """`n * sum(x**2) - sum(x)**2`, which is `n * sum((x - mean)**2)`, in units squared.
+    """Return `n * sum(x**2) - sum(x)**2`, which is `n * sum((x - mean)**2)`, in units squared.
 
-    All is exact up to the last step, the rounding to float64, as long as no sum has wrapped around
-    and `n * sum(x**2)` has at most 128 bits; what is larger, `large_sums.large_deviations` tells.
+    The integers avoid cancellation: all is exact up to the final rounding to float64, if no sum has
+    wrapped around and `n * sum(x**2)` fits 128 bits; `large_sums.large_deviations` computes larger
+    ones.
 
     Args:
-      count: int64[k], how many values.
+      count: int64[k], number of values.
       total: int64[k], their sums.
       square_high: uint64[k], sums of the high limbs of their squares (`fixed_point.squares`).
       square_low: uint64[k], sums of the low limbs.
@@ -86,15 +87,15 @@ def _difference(a: Wide, b: Wide) -> Wide:
 Integers = npt.NDArray[np.int64]
 Feature = npt.NDArray[np.float64]
 
-#: What `last` says where there is no previous transaction.
+#: Value of `last` without a previous transaction.
 NEVER = np.int64(np.iinfo(np.int64).min)
 
 
 @dataclass(frozen=True)
 class WindowTotals:
-    """What n windows hold, one a row; None for what no feature asks for.
+    """Totals of n windows, one per row; None if no feature needs them.
 
-    Sums wrap around at 64 bits; where they may be larger, `tops` says how much they lack.
+    Sums wrap around at 64 bits; `tops` tells the missing multiple where they may be larger.
     """
 
     #: Transactions in the window.
@@ -105,30 +106,30 @@ class WindowTotals:
     square_high: Limbs | None = None
     #: Sum of the low limbs, uint64.
     square_low: Limbs | None = None
-    #: Smallest amount; anything where the window is empty.
+    #: Smallest amount; undefined for an empty window.
     least: Units | None = None
-    #: Largest amount; anything where the window is empty.
+    #: Largest amount; undefined for an empty window.
     most: Units | None = None
     #: Different merchants.
     merchants: Integers | None = None
     #: Known frauds.
     frauds: Integers | None = None
-    #: int64[3, n], sums of the upper bits (`large_sums.TOPS`); None: no sum exceeds 64 bits.
+    #: int64[3, n], sums of the upper bits (`large_sums.TOPS`); None if no sum exceeds 64 bits.
     tops: Integers | None = None
 
 
 def refuse_too_many(totals: WindowTotals, spec: Velocity, window: str) -> None:
-    """Validate that sums of windows can be told exactly.
+    """Check that sums of windows are exact.
 
-    Costs nothing where no sum exceeds 64 bits: so many rows never come without `tops`.
+    Costs nothing if no sum exceeds 64 bits: so many rows always have `tops`.
 
     Args:
-      totals: of the windows.
-      spec: what asks for them.
-      window: which of its windows they are.
+      totals: totals of the windows.
+      spec: the definition.
+      window: the window of the definition.
 
     Raises:
-      FraudError: a window holds more than `large_sums.MOST_ROWS` rows whose amounts are added up.
+      FraudError: a window sums more than `large_sums.MOST_ROWS` amounts.
     """
     most = large_sums.MOST_ROWS
     if totals.tops is not None and spec.needs_sums and totals.count.max(initial=0) > most:
@@ -139,16 +140,16 @@ def refuse_too_many(totals: WindowTotals, spec: Velocity, window: str) -> None:
 
 
 def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
-    """One feature of n windows.
+    """Return a feature of n windows.
 
     Args:
-      aggregate: of `velocity.AGGREGATES`, but `seconds_since_last`.
-      totals: of the windows, with what the aggregate needs.
-      amount: int64[n], units: the amounts of the transactions whose windows they are.
+      aggregate: one of `velocity.AGGREGATES`, except `seconds_since_last`.
+      totals: totals of the windows that the aggregate needs.
+      amount: int64[n], units: amounts of the windows' transactions.
 
     Returns:
-      float64[n], amounts in currency units. Of an empty window count, sum, distinct_merchant and
-      risk are 0, all else is NaN, as are `std` of one row and `ratio` where the mean is 0.
+      float64[n], amounts in currency units. For an empty window count, sum, distinct_merchant and
+      risk are 0, others NaN; so is `std` of one row, and `ratio` if the mean is 0.
     """
     count = totals.count
     filled = count > 0
@@ -161,7 +162,7 @@ def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
             return _quotient(_amounts(totals), count * UNITS, filled)
         case "ratio":
             total = _amounts(totals)
-            # amount / (total / count) with one rounding less.
+            # amount / (total / count), with one rounding less.
             return _quotient(amount.astype(np.float64) * count, total, total != 0)
         case "min":
             return _quotient(_needed(totals.least), UNITS, filled)
@@ -186,14 +187,14 @@ def derive(aggregate: str, totals: WindowTotals, amount: Units) -> Feature:
 
 
 def seconds_since(time: Integers, last: Integers) -> Feature:
-    """Seconds since the key's previous transaction.
+    """Return the seconds since the key's previous transaction.
 
     Args:
       time: int64[n], microseconds.
-      last: int64[n], time of the previous transaction, `NEVER` where there is none.
+      last: int64[n], time of the previous transaction, `NEVER` without one.
 
     Returns:
-      float64[n], NaN where there is none.
+      float64[n], NaN without a previous transaction.
     """
     known = last != NEVER
     return _quotient(time - np.where(known, last, time), SECOND, known)
@@ -211,7 +212,7 @@ def _quotient(
 
 
 def _amounts(totals: WindowTotals) -> Feature:
-    """Sums of the amounts, rounded once."""
+    """Return the sums of the amounts, rounded once."""
     amounts = _needed(totals.amount)
     rounded = amounts.astype(np.float64)
     if totals.tops is not None:

@@ -1,1 +1,1 @@
-"""The engine for files: all rows of a key at once."""
+"""The velocity engine for files: all rows of a key at once."""

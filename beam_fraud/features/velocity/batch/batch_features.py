@@ -1,4 +1,4 @@
-"""The velocity features of transactions that are all there, computed at once."""
+"""Compute the velocity features of a complete set of transactions."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def batch_features(
     """Return the velocity features of every row.
 
     Args:
-      rows: n rows of one key, with merchants if a feature tells them apart.
-      frauds: what is known of the keys' frauds; None: of none.
+      rows: n rows of one key, with merchants if a feature counts them.
+      frauds: known frauds of the keys, or None.
       specs: definitions that share the key.
-      arrival: int64[n], different numbers in the order in which rows arrived. Then a row sees what
-        had arrived before it, as in a stream. None: rows are complete, and see those before them
-        in time, where times tie those before them in `rows`; frauds are known as soon as they are
-        `visible`, whatever their `row`.
-      slice_rows: how many rows are worked on together; whatever it is, the results are the same.
+      arrival: int64[n], distinct numbers in order of arrival: each row then sees only rows that
+        arrived before it, as in a stream. None for complete data: a row sees earlier rows in time,
+        on ties those before it in `rows`; frauds are known as soon as they are `visible`, whatever
+        their `row`.
+      slice_rows: rows processed together; it does not change the results.
 
     Returns:
       The features' names, in the order of the definitions, to float64[n] in the order of `rows`.
 
     Raises:
-      FraudError: a window holds more rows than can be added up.
+      FraudError: a window holds more rows than sums are exact for.
 
     Example:
       >>> rows = KeyRows(np.ones(2, np.uint64), np.array([0, 60_000_000]), np.array([10000, 30000]))
@@ -94,7 +94,7 @@ def batch_features(
 
 
 def _by_key(frauds: Frauds, ordered: KeyOrder) -> SliceFrauds:
-    """Frauds by number of their keys, without those whose key no row has."""
+    """Return frauds with the numbers of their keys, without keys that no row has."""
     codes = ordered.codes_of(frauds.key)
     by_key = np.argsort(codes, kind="stable")
     by_key = by_key[np.searchsorted(codes[by_key], 0) :]
@@ -143,7 +143,7 @@ def _totals(
     spec: Velocity,
     length: int,
 ) -> WindowTotals:
-    """Totals of complete windows of the rows that are asked for."""
+    """Return the totals of complete windows of the requested rows."""
     delay, asked = spec.delay_microseconds, rows.asked
     all_first, all_behind = rows.after(delay + length), rows.window_ends(delay)
     first, behind = all_first[asked], all_behind[asked]
@@ -169,14 +169,14 @@ def _totals(
 def _correct(
     totals: WindowTotals, corrected: WindowTotals, rows: SortedRows, overtaken: Places
 ) -> None:
-    """Put the totals of overtaken rows in their places; frauds heed arrivals from the start."""
+    """Replace the totals of overtaken rows; fraud counts already respect arrivals."""
     for name, values in vars(totals).items():
         if values is not None and name != "frauds":
             values[..., overtaken - rows.start] = getattr(corrected, name)
 
 
 def _last(rows: SortedRows, horizon: int) -> Places:
-    """Time of the row before each row of its key within the horizon; NEVER if there is none."""
+    """Return the time of the key's previous row within the horizon; NEVER without one."""
     last = np.full(len(rows), NEVER)
     before = np.flatnonzero(rows.after(horizon) < np.arange(len(rows)))
     last[before] = rows.time[before - 1]

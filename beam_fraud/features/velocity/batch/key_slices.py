@@ -1,4 +1,4 @@
-"""Rows of one key, put in order and cut into slices that bound the memory of what follows."""
+"""Sort rows by key, and cut them into slices of bounded memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.batch.sorted_rows import Places, SortedRows
 from beam_fraud.features.velocity.key_rows import KeyRows, Times
 
-#: Rows of a slice at most, the context of a cut key not counted.
+#: Maximum of rows per slice, without the context of a divided key.
 SLICE_ROWS = 1 << 18
-#: How long the line of a slice's times may be: int64 holds twice that.
+#: Maximum length of a slice's line of times: half of int64.
 _LINE = 2.0**62
 
 
@@ -24,15 +24,15 @@ _LINE = 2.0**62
 class KeyOrder:
     """The order of n rows by key, then time, then position."""
 
-    #: int64[n], position of the rows in that order.
+    #: int64[n], positions of the rows in that order.
     order: Places
-    #: uint64[k], the keys, in that order.
+    #: uint64[k], the keys in that order.
     keys: Hashes
-    #: int64[k + 1], where each key starts in `order`, and n.
+    #: int64[k + 1], start of each key in `order`, and n.
     starts: Places
 
     def codes_of(self, keys: Hashes) -> Places:
-        """int64[m]: numbers of these keys (uint64[m]), -1 for one that no row has."""
+        """Return int64[m]: numbers of these keys (uint64[m]), -1 for unknown ones."""
         codes = pc.index_in(pa.array(keys), value_set=pa.array(self.keys))
         return np.asarray(codes.fill_null(-1).cast(pa.int64()))
 
@@ -43,16 +43,16 @@ class KeySlice:
 
     #: Number of the first key.
     first: int
-    #: Number behind the last key.
+    #: Number after the last key.
     behind: int
-    #: int64, positions of the rows whose features are asked for.
+    #: int64, positions of the requested rows.
     places: Places
-    #: The rows, preceded by those that they see.
+    #: The rows, preceded by the earlier rows in their windows.
     rows: SortedRows
 
 
 def key_order(rows: KeyRows) -> KeyOrder:
-    """Put rows in order by key, time and position: by integers alone, key after time."""
+    """Sort rows by key, time and position, by integers alone, key after time."""
     encoded = pc.dictionary_encode(pa.array(rows.key))
     codes = np.asarray(encoded.indices)
     by_time = None
@@ -69,7 +69,7 @@ def key_order(rows: KeyRows) -> KeyOrder:
 
 
 def _stable_order(codes: npt.NDArray[np.int32]) -> Places:
-    # NumPy sorts 16 bits by radix, ten times as fast as 32.
+    # NumPy uses a radix sort for 16 bits, ten times as fast as for 32.
     order = np.argsort(codes.astype(np.uint16), kind="stable")
     if len(codes) and codes.max() >> 16:
         order = order[np.argsort((codes >> 16).astype(np.uint16)[order], kind="stable")]
@@ -79,17 +79,17 @@ def _stable_order(codes: npt.NDArray[np.int32]) -> Places:
 def key_slices(
     rows: KeyRows, ordered: KeyOrder, horizon: int, arrival: Places | None, slice_rows: int
 ) -> Iterator[KeySlice]:
-    """Cut rows between keys, and within a key only if it alone is too large.
+    """Cut rows between keys; divide a key only if it alone is too large.
 
     Args:
       rows: n rows.
-      ordered: their order.
-      horizon: how far back anything looks, microseconds.
-      arrival: int64[n], the order in which rows arrived; None if data are complete.
-      slice_rows: rows of a slice at most, the context of a cut key not counted.
+      ordered: order of the rows.
+      horizon: longest look-back, microseconds.
+      arrival: int64[n], order of arrival; None for complete data.
+      slice_rows: maximum of rows per slice, without the context of a divided key.
 
     Yields:
-      Slices in which every row is asked for once.
+      Slices that request every row once.
     """
     starts = ordered.starts
     for first, behind in _key_ranges(rows.time, ordered, horizon, slice_rows):
@@ -120,7 +120,7 @@ def key_slices(
 def _key_ranges(
     time: Times, ordered: KeyOrder, horizon: int, slice_rows: int
 ) -> Iterator[tuple[int, int]]:
-    """Numbers of the first and behind the last key of each range that is small enough."""
+    """Yield the numbers of the first key and after the last key of each small range."""
     starts, order = ordered.starts, ordered.order
     if not len(order):
         return

@@ -1,4 +1,4 @@
-"""Rows that were overtaken: what they see when they arrive is not what lies before them in time."""
+"""Overtaken rows, which on arrival see other rows than those before them in time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from beam_fraud.features.velocity.large_sums import TOPS, prefix_tops
 from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
 from beam_fraud.schema.velocity import Velocity
 
-#: Rows of windows that are looked at together, if no window alone has more.
+#: Rows of windows processed together, unless one window alone has more.
 _EXPANDED_ROWS = 1 << 20
 
 
 def overtaken_rows(rows: SortedRows) -> Places:
-    """Return the rows before which, within their horizon, lies a row that arrived after them.
+    """Return the rows with a later-arrived row before them within their horizon.
 
-    All others see exactly what lies before them.
+    All others see exactly the rows before them in time.
 
     Returns:
       int64, ascending.
@@ -39,7 +39,7 @@ def overtaken_rows(rows: SortedRows) -> Places:
 
 
 def earliest_arrivals(rows: SortedRows) -> Places:
-    """int64[n]: the earliest arrival among each row and those of its key behind it."""
+    """Return int64[n]: earliest arrival among each row and later rows of its key."""
     arrival = _arrival_by_key(rows)
     earliest: Places = np.minimum.accumulate(arrival[::-1])[::-1]
     assert rows.arrival is not None
@@ -47,7 +47,7 @@ def earliest_arrivals(rows: SortedRows) -> Places:
 
 
 def _arrival_by_key(rows: SortedRows) -> Places:
-    """int64[n]: in the order of arrivals within a key, and of keys between them."""
+    """Return int64[n]: ranks by key, then by arrival."""
     assert rows.arrival is not None
     span = int(rows.arrival.max(initial=0)) + 1
     return rows.code * span + rows.arrival
@@ -56,13 +56,13 @@ def _arrival_by_key(rows: SortedRows) -> Places:
 def totals_on_arrival(
     rows: SortedRows, asking: Places, spec: Velocity, length: int
 ) -> WindowTotals:
-    """Totals of the windows of some rows, of what had arrived with them: every row looked at.
+    """Return the totals on arrival of some rows' windows, from every row in them.
 
     Args:
       rows: n rows with their arrivals.
-      asking: int64[m], the rows whose windows are asked for.
-      spec: what is asked for.
-      length: of the windows, microseconds.
+      asking: int64[m], the requested rows.
+      spec: the definition.
+      length: length of the windows, microseconds.
 
     Returns:
       Totals of m windows; without `frauds`.
@@ -99,13 +99,13 @@ def totals_on_arrival(
 
 
 def last_on_arrival(rows: SortedRows, asking: Places, horizon: int) -> Places:
-    """Time of the latest row that each of some rows saw on arrival; int64[m], NEVER if none."""
+    """Return the time of the latest row that some rows saw on arrival; int64[m], NEVER if none."""
     first, behind = rows.after(horizon)[asking], rows.after(0)[asking]
     last = np.full(len(asking), NEVER)
     for part, row, window in expand(first, behind):
         assert rows.arrival is not None
         seen = rows.arrival[row] < rows.arrival[asking[part]][window]
-        # Rows of a window come in the order of time: the last one written stays.
+        # Rows of a window are in time order: the last one written stays.
         last[part][window[seen]] = rows.time[row[seen]]
     return last
 
@@ -115,10 +115,10 @@ def expand(first: Places, behind: Places) -> Iterator[tuple[slice, Places, Place
 
     Args:
       first: int64[m], first row of each range.
-      behind: int64[m], the row behind each range.
+      behind: int64[m], the row after each range.
 
     Yields:
-      Which ranges; each of their rows, int64; the number of its range among these, int64.
+      A slice of the ranges; their rows, int64; the number of each row's range in the slice, int64.
     """
     lengths = np.maximum(behind - first, 0)
     done = np.cumsum(lengths)

@@ -1,4 +1,4 @@
-"""Rows sorted by key and time, in which windows are ranges."""
+"""Rows sorted by key and time, so that windows are ranges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Whole = TypeVar("Whole", np.int64, np.uint64)
 
 @dataclass(frozen=True)
 class SortedRows:
-    """n rows sorted by key, then time, then arrival; at most all rows of some keys."""
+    """n rows sorted by key, then time, then arrival."""
 
     #: int64[n], number of the row's key here, 0, 1, .. without gaps.
     code: Places
@@ -28,15 +28,15 @@ class SortedRows:
     time: Times
     #: int64[n], units.
     amount: Units
-    #: uint64[n], hash of the merchant, 0 where there is none; None if no feature asks for it.
+    #: uint64[n], hash of the merchant, 0 for null; None if no feature needs it.
     merchant: Hashes | None
-    #: int64[n], the order in which rows arrived; None if data are complete.
+    #: int64[n], order of arrival; None for complete data.
     arrival: Places | None
-    #: How many microseconds before a row anything looks for others.
+    #: Longest look-back, microseconds.
     horizon: int
-    #: Rows before this one are only looked at: their own features are not asked for.
+    #: Rows before this one are context: their features are not requested.
     start: int = 0
-    #: What `after` has found.
+    #: Cached results of `after`.
     _found: dict[int, Places] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class SortedRows:
 
     @property
     def asked(self) -> slice:
-        """The rows whose features are asked for."""
+        """The requested rows."""
         return slice(self.start, None)
 
     @cached_property
@@ -55,7 +55,7 @@ class SortedRows:
 
     @cached_property
     def key_shifts(self) -> Times:
-        """int64[k]: what is added to the times of each key to place them on one `line`."""
+        """int64[k]: shift of each key's times that places all keys on one `line`."""
         first, last = self.time[self.key_starts[:-1]], self.time[self.key_starts[1:] - 1]
         extents = last - first + self.horizon + 1
         ends: Times = np.cumsum(extents)
@@ -63,20 +63,20 @@ class SortedRows:
 
     @cached_property
     def line(self) -> Times:
-        """int64[n], ascending: times of one key after another, more than a horizon between."""
+        """int64[n], ascending: times key after key, more than a horizon apart."""
         return self.time + np.repeat(self.key_shifts, np.diff(self.key_starts))
 
     def after(self, offset: int) -> Places:
-        """int64[n]: of each row at `t`, the first row of its key with a time above `t - offset`.
+        """Return int64[n], ascending: for each row at `t`, its key's first row above `t - offset`.
 
-        Or the row behind the key's last; ascending. `offset` is at most the horizon.
+        Without one, the row after the key's last. `offset` is at most the horizon.
         """
         if offset not in self._found:
             self._found[offset] = np.searchsorted(self.line, self.line - offset, side="right")
         return self._found[offset]
 
     def window_ends(self, delay: int) -> Places:
-        """int64[n]: the row behind each row's window; ascending."""
+        """Return int64[n], ascending: the row after each row's window."""
         return self.after(delay) if delay else np.arange(1, len(self) + 1)
 
     def places_of(self, code: Places, time: Times) -> Places:
@@ -87,7 +87,7 @@ class SortedRows:
           time: int64[m], microseconds.
 
         Returns:
-          int64[m], the row behind the key's last one if there is none.
+          int64[m]; without one, the row after the key's last.
         """
         first, behind = self.key_starts[code], self.key_starts[code + 1]
         within = np.clip(time, self.time[first], self.time[behind - 1] + 1)
@@ -95,23 +95,23 @@ class SortedRows:
 
     @cached_property
     def sums(self) -> Units:
-        """int64[n + 1], sums of the first 0, 1, .. amounts, wrapping around."""
+        """int64[n + 1], prefix sums of the amounts, wrapping around."""
         return prefix_sums(self.amount)
 
     @cached_property
     def square_sums(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-        """uint64[n + 1] twice, sums of the first squares' limbs, wrapping around."""
+        """uint64[n + 1] twice, prefix sums of the squares' limbs, wrapping around."""
         high, low = squares(self.amount)
         return prefix_sums(high), prefix_sums(low)
 
     @cached_property
     def tops(self) -> Places | None:
-        """int64[3, n + 1], sums of the first rows' upper bits; None: no sum exceeds 64 bits."""
+        """int64[3, n + 1], prefix sums of the upper bits; None if no sum exceeds 64 bits."""
         return None if Load.of(self.amount).fits else prefix_tops(self.amount)
 
 
 def prefix_sums(values: npt.NDArray[Whole]) -> npt.NDArray[Whole]:
-    """Sums of the first 0, 1, .., n values, wrapping around; [n + 1] of the values' dtype."""
+    """Return prefix sums of n values, wrapping around; [n + 1] of the values' dtype."""
     sums = np.zeros(len(values) + 1, dtype=values.dtype)
     np.cumsum(values, out=sums[1:])
     return sums

@@ -1,4 +1,4 @@
-"""How many of many intervals cover each row."""
+"""Aggregates of many windows: covering counts, extremes, known frauds, distinct merchants."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from beam_fraud.features.velocity.key_rows import Times
 
 
 def covering(begin: Places, behind: Places, n: int) -> Places:
-    """Return how many intervals `[begin, behind)` each of n rows is in; int64[n].
+    """Return the number of intervals `[begin, behind)` that cover each of n rows; int64[n].
 
-    Intervals that end before they begin count for nothing.
+    Intervals that end before they begin are ignored.
 
     Example:
       >>> covering(np.array([0, 1, 2]), np.array([2, 3, 1]), 4).tolist()
@@ -32,8 +32,8 @@ def covering(begin: Places, behind: Places, n: int) -> Places:
 def range_minima(values: Units, first: Places, behind: Places) -> Units:
     """Return the smallest value of each range `[first, behind)`.
 
-    A sparse table (Bender and Farach-Colton, 2000), of which only one row is held at a time: two
-    overlapping ranges whose length is a power of two cover any range.
+    A sparse table (Bender and Farach-Colton, 2000) with one row in memory at a time: two
+    overlapping ranges of a power of two cover any range.
 
     Args:
       values: int64[n].
@@ -51,7 +51,7 @@ def range_minima(values: Units, first: Places, behind: Places) -> Units:
 
 
 def range_maxima(values: Units, first: Places, behind: Places) -> Units:
-    """Return the largest value of each range, as `range_minima` tells the smallest."""
+    """Return the largest value of each range; otherwise as `range_minima`."""
     return _extremes(np.maximum, values, first, behind)
 
 
@@ -80,23 +80,23 @@ class SliceFrauds:
     code: Places
     #: int64[m], event times.
     time: Times
-    #: int64[m], when they were labelled, or the event times.
+    #: int64[m], label times, or event times.
     visible: Times
-    #: int64[m], the arrival from which on they are known; None: all along.
+    #: int64[m], arrival from which they are known; None for always.
     arrival: Places | None
 
 
 def known_frauds(rows: SortedRows, frauds: SliceFrauds, length: int, delay: int) -> Places:
-    """Frauds that each row knows of in its window.
+    """Count the known frauds in each row's window.
 
     A fraud at `e` is in the windows of the rows at `[e + delay, e + delay + length)`: a range, so
-    the few frauds are looked up among the rows, not the other way round.
+    the few frauds are searched among the rows, not the reverse.
 
     Args:
       rows: n rows.
-      frauds: of their keys.
-      length: of the windows, microseconds.
-      delay: how long before now the windows end, microseconds.
+      frauds: frauds of their keys.
+      length: length of the windows, microseconds.
+      delay: time between the windows' end and now, microseconds.
 
     Returns:
       int64[n].
@@ -106,7 +106,7 @@ def known_frauds(rows: SortedRows, frauds: SliceFrauds, length: int, delay: int)
     behind = rows.places_of(frauds.code, frauds.time + (delay + length))
     counts = covering(begin, behind, len(rows))
     if rows.arrival is not None and frauds.arrival is not None and len(frauds.code):
-        # Take back what was not known yet to rows that came before the fraud did.
+        # Subtract frauds that rows before their arrival did not know.
         inside = np.flatnonzero(begin < behind)
         earliest = earliest_arrivals(rows)[begin[inside]]
         early = inside[earliest < frauds.arrival[inside]]
@@ -117,10 +117,10 @@ def known_frauds(rows: SortedRows, frauds: SliceFrauds, length: int, delay: int)
 
 
 def previous_of_merchant(rows: SortedRows) -> tuple[Places, Places]:
-    """Return the rows that have a merchant, and of each the row before it with the same one.
+    """Return the rows with a merchant, and the previous row of the same merchant.
 
     Returns:
-      int64[m], ascending, and int64[m], -1 where the key was not at that merchant before.
+      int64[m], ascending, and int64[m], -1 at the key's first row of a merchant.
     """
     assert rows.merchant is not None
     with_merchant = np.flatnonzero(rows.merchant)
@@ -136,24 +136,25 @@ def previous_of_merchant(rows: SortedRows) -> tuple[Places, Places]:
 def distinct_merchants(
     rows: SortedRows, merchants: tuple[Places, Places], first: Places, behind: Places
 ) -> Places:
-    """Different merchants of each row's window, absent ones not counted.
+    """Count the distinct non-null merchants of each row's window.
 
-    A row stands for its merchant in the windows that hold it and not the row before it with that
-    merchant. As windows only move forward, those belong to consecutive rows: from the first whose
-    window ends behind it and starts behind its predecessor, to the last whose window holds it.
+    A row represents its merchant in the windows that contain it, but not the previous row of that
+    merchant. Windows only move forward, so these windows belong to consecutive rows: from the first
+    whose window ends after it and starts after its predecessor, to the last whose window contains
+    it.
 
     Args:
       rows: n rows.
-      merchants: of `previous_of_merchant`.
-      first: int64[n], ascending: the first row of each row's window.
-      behind: int64[n], ascending: the row behind each row's window.
+      merchants: result of `previous_of_merchant`.
+      first: int64[n], ascending: first row of each row's window.
+      behind: int64[n], ascending: the row after each row's window.
 
     Returns:
       int64[n].
     """
     n = len(rows)
     standing, previous = merchants
-    # Number of windows that start, or end, at or before a row: the first window beyond it.
+    # Number of windows that start, or end, at or before a row.
     starts_beyond = np.cumsum(np.bincount(first, minlength=n + 1))
     ends_beyond = np.cumsum(np.bincount(behind, minlength=n + 1))
     begin = np.maximum(ends_beyond[standing], np.where(previous < 0, 0, starts_beyond[previous]))

@@ -1,1 +1,1 @@
-"""The engine for streams: rows as they come, and what has to be kept of them."""
+"""The velocity engine for streams: rows in order of arrival, and the state they need."""

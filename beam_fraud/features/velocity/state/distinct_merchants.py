@@ -1,4 +1,4 @@
-"""How many different merchants windows hold, whose rows lie in several runs."""
+"""Count the distinct merchants of windows whose rows lie in several runs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from beam_fraud.features.velocity.state.key_times import Integers
 if TYPE_CHECKING:
     from beam_fraud.features.velocity.state.row_run import RowRun
 
-#: Rows of windows that are looked at together: what bounds the memory.
+#: Rows of windows processed together, to bound memory.
 _TOGETHER = 1 << 20
 
 
 class DistinctMerchants:
-    """Ranges of rows of runs, of each of n windows that end at the same moment.
+    """Ranges of rows in runs, for n windows per end time.
 
-    A merchant is in a window if its latest row before the end is, so the windows that start later
-    cost little more. Sums do not help here: a merchant may be in several runs.
+    A merchant is in a window if its latest row before the end is, so windows with later starts cost
+    little more. Sums do not help: a merchant may be in several runs.
     """
 
     def __init__(self) -> None:
         self._ranges: list[tuple[RowRun, Integers, Integers]] = []
 
     def add(self, run: RowRun, first: Integers, end: Integers) -> None:
-        """Look at rows `first` to before `end` (int64[n] each) of a run, too."""
+        """Add the rows from `first` to before `end` (int64[n] each) of a run."""
         self._ranges.append((run, first, end))
 
     def counts(self, starts: Integers) -> Integers:
-        """Different merchants in each window.
+        """Return the number of distinct merchants in each window.
 
         Args:
-          starts: int64[windows, n], moments after which the windows start.
+          starts: int64[windows, n], times after which the windows start.
 
         Returns:
           int64[windows, n].
@@ -69,7 +69,7 @@ class DistinctMerchants:
 
 
 def _rows(run: RowRun, first: Integers, end: Integers) -> tuple[Integers, Hashes, Integers]:
-    """Of all rows of the ranges that have a merchant: number of the range, merchant, time."""
+    """Return range number, merchant and time of all rows of the ranges with a merchant."""
     assert run.merchant is not None
     sizes = end - first
     query = np.repeat(np.arange(len(sizes)), sizes)

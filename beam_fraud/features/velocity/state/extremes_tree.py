@@ -1,4 +1,4 @@
-"""The smallest and the largest amount of any range of rows, in 4 bytes a row."""
+"""The smallest and largest amount of any range of rows, in 4 bytes per row."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from beam_fraud.features.velocity.fixed_point import Units
 
 Integers = npt.NDArray[np.int64]
 
-#: Rows of a leaf; the rows at the ends of a range are looked at one by one.
+#: Rows per leaf; rows at the ends of a range are compared one by one.
 _LEAF = 8
-#: What the smallest and the largest of no amounts are.
+#: Extremes of an empty range.
 NO_LEAST, NO_MOST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
 class ExtremesTree:
-    """Extremes of 8, 16, 32, .. rows, as a segment tree from its leaves up.
+    """Extremes of 8, 16, 32, .. rows: a segment tree, leaves first.
 
-    Node `i` of a level covers nodes `2 * i` and `2 * i + 1` of the level below. Only whole nodes
-    are kept.
+    Node `i` of a level covers nodes `2 * i` and `2 * i + 1` of the level below. Only complete nodes
+    are stored.
     """
 
-    #: Of every level int64[nodes], the smallest amounts.
+    #: Per level int64[nodes], the smallest amounts.
     least: tuple[Units, ...]
-    #: Of every level int64[nodes], the largest amounts.
+    #: Per level int64[nodes], the largest amounts.
     most: tuple[Units, ...]
 
     @classmethod
@@ -47,7 +47,7 @@ class ExtremesTree:
         return sum(level.nbytes for level in (*self.least, *self.most))
 
     def of_ranges(self, first: Integers, end: Integers, prefix: Units) -> tuple[Units, Units]:
-        """Extremes of the rows from `first` to before `end`.
+        """Return the extremes of the rows from `first` to before `end`.
 
         Args:
           first: int64[m].
@@ -65,7 +65,7 @@ class ExtremesTree:
             open_ranges = left < right
             if not open_ranges.any():
                 break
-            # Nodes that have no parent within the range.
+            # Use the nodes without a parent inside the range.
             odd_left = np.flatnonzero(open_ranges & (left % 2 == 1))
             odd_right = np.flatnonzero(open_ranges & (right % 2 == 1))
             for rows, nodes in ((odd_left, left[odd_left]), (odd_right, right[odd_right] - 1)):
@@ -76,7 +76,7 @@ class ExtremesTree:
 
 
 def _of_few(first: Integers, end: Integers, prefix: Units) -> tuple[Units, Units]:
-    """Extremes of ranges of at most `_LEAF` rows."""
+    """Return the extremes of ranges of at most `_LEAF` rows."""
     rows = first[:, None] + np.arange(_LEAF)
     inside = rows < end[:, None]
     np.minimum(rows, len(prefix) - 2, out=rows)

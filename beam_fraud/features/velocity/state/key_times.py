@@ -1,4 +1,4 @@
-"""Keys and times of many rows as one sorted array, searched for many windows at once."""
+"""Keys and times of many rows in one sorted array, searched for many windows at once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-#: Bits for slot and time together: a signed word without its sign.
+#: Bits for slot and time: a signed word without its sign.
 _BITS = 63
 
 
 @dataclass(frozen=True)
 class Frame:
-    """How a slot and a time become one number: `slot << bits | time - origin`."""
+    """Encoding of slot and time as one number: `slot << bits | time - origin`."""
 
-    #: The earliest time that has a number, microseconds.
+    #: Earliest encodable time, microseconds.
     origin: int
     #: Bits for the time.
     bits: int
@@ -29,16 +29,16 @@ class Frame:
 
     @property
     def end(self) -> int:
-        """The first time after the origin that has no number."""
+        """First time after the encodable ones."""
         return self.origin + (1 << self.bits)
 
     @property
     def capacity(self) -> int:
-        """How many slots have numbers."""
+        """Number of encodable slots."""
         return 1 << (_BITS - self.bits)
 
     def numbers(self, slots: Integers, times: Integers) -> Integers:
-        """Numbers of rows (int64[n] each), whose times are in the frame."""
+        """Encode rows (int64[n] each) whose times are in the frame."""
         return (slots << self.bits) + (times - self.origin)
 
 
@@ -53,7 +53,7 @@ class KeyTimes:
       [[0, 2], [1, 3]]
     """
 
-    #: How `numbers` came about.
+    #: Frame of `numbers`.
     frame: Frame
     #: int64[n], ascending.
     numbers: Integers
@@ -62,39 +62,39 @@ class KeyTimes:
         return len(self.numbers)
 
     def positions(self, slots: Integers, times: Integers) -> Integers:
-        """Return how many rows come before the end of each of the windows.
+        """Return the number of rows up to the end of each window.
 
         Args:
           slots: int64[m].
-          times: int64[k, m], the last moments of windows.
+          times: int64[k, m], last times of the windows.
 
         Returns:
-          int64[k, m]: rows of smaller slots, and those of the slot up to and including the moment.
-          A window holds the rows from its start's position to its end's.
+          int64[k, m]: rows of smaller slots, and those of the slot up to and including the time. A
+          window holds the rows from its start's position to its end's.
         """
         frame = self.frame
-        # One before the origin is behind the last row of the slot before.
+        # One before the origin is after the last row of the previous slot.
         needles = times - frame.origin
         np.maximum(needles, -1, out=needles)
         np.minimum(needles, (1 << frame.bits) - 1, out=needles)
         needles += slots << frame.bits
-        # In ascending order, for neighbours are found in the same part of the memory.
+        # Search in ascending order: neighbours share a part of memory.
         found = self.numbers.searchsorted(needles.T.ravel(), "right")
         return np.ascontiguousarray(found.reshape(needles.T.shape).T)
 
     def times(self, rows: Integers) -> Integers:
-        """Times of some rows, int64 of the shape of `rows`."""
+        """Return the times of some rows, int64 of the shape of `rows`."""
         return (self.numbers[rows] & ((1 << self.frame.bits) - 1)) + self.frame.origin
 
     def slots(self) -> Integers:
-        """Slots of all rows, int64[n]."""
+        """Return the slots of all rows, int64[n]."""
         return self.numbers >> self.frame.bits
 
     def since(self, origin: int) -> tuple[Integers, npt.NDArray[np.bool_] | None]:
-        """Numbers of the rows from a time on, in a frame with as many bits that starts there.
+        """Return the rows from a time on, encoded in a frame of equal bits that starts there.
 
         Returns:
-          int64[r], and bool[n]: which rows they are, or None for all.
+          int64[r], and bool[n]: the selected rows, or None for all.
         """
         shift = origin - self.frame.origin
         if shift <= 0:
@@ -106,10 +106,10 @@ class KeyTimes:
 
 
 def merge_order(older: Integers, newer: Integers) -> Integers:
-    """How two ascending arrays become one, the older first among equals.
+    """Return the order that merges two ascending arrays, the older first on ties.
 
     Returns:
-      int64[n + m]: places in their concatenation.
+      int64[n + m]: positions in their concatenation.
     """
     n, m = len(older), len(newer)
     places = older.searchsorted(newer, "right") + np.arange(m)

@@ -1,4 +1,4 @@
-"""Frauds that are known, label by label: given once, given again, taken back, forgotten."""
+"""Known frauds: labels are added, repeated, revoked and expired."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ _FAR = np.iinfo(np.int64).max >> 1
 
 
 def due(frauds: Frauds, delay: int) -> Integers:
-    """When frauds begin to count in windows that end `delay` microseconds before now, int64[m]."""
+    """Return when frauds start to count in windows with this delay (microseconds), int64[m]."""
     return np.maximum(frauds.time + delay, frauds.visible)
 
 
 @dataclass(frozen=True)
 class FraudIndex:
-    """Frauds as windows are counted: all by event time, less those that are not yet visible."""
+    """A sorted index of frauds: all by event time, and those not yet visible."""
 
-    #: uint64[keys], ascending; a key's place is its slot.
+    #: uint64[keys], ascending; a key's position is its slot.
     keys: Hashes
     #: By event time.
     events: KeyTimes
-    #: Those that become visible later than a window with the shortest delay can hold them, by the
-    #: time when they do.
+    #: Frauds that become visible after the shortest delay, by the time they do.
     slow: KeyTimes
     #: int64[slow], their event times.
     slow_event: Integers
 
     @classmethod
     def of(cls, frauds: Frauds, delay: int) -> FraudIndex:
-        """Put frauds in order.
+        """Build the index.
 
         Args:
-          frauds: in any order.
-          delay: the shortest delay of any window, microseconds.
+          frauds: frauds in any order.
+          delay: shortest delay of any window, microseconds.
 
         Raises:
           FraudError: there are too many keys with frauds.
@@ -61,15 +60,15 @@ class FraudIndex:
     def counts(
         self, keys: Hashes, times: Integers, windows: Sequence[tuple[int, int]]
     ) -> list[Integers]:
-        """Known frauds in windows.
+        """Count the known frauds in windows.
 
         Args:
           keys: uint64[n].
           times: int64[n], now.
-          windows: ages in microseconds at which windows start and end.
+          windows: ages in microseconds of the windows' starts and ends.
 
         Returns:
-          Of each window int64[n].
+          int64[n] per window.
         """
         counts = [np.zeros(len(keys), dtype=np.int64) for _ in windows]
         if not len(self.keys):
@@ -92,10 +91,10 @@ class FraudIndex:
         return counts
 
     def _not_yet_visible(self, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
-        """Frauds of the rows' keys that are not visible at the rows' times.
+        """Return the frauds of the rows' keys that are not visible at the rows' times.
 
         Returns:
-          int64[h] each: place of the row, event time of the fraud.
+          int64[h] each: position of the row, event time of the fraud.
         """
         moments = np.stack((times, np.full_like(times, _FAR)))
         first, end = self.slow.positions(slots, moments)
@@ -121,27 +120,27 @@ _NO_IDS = np.zeros(0, dtype=np.uint64)
 
 
 class KnownFrauds:
-    """Labelled frauds: rare, so they are kept whole and put in order anew when some come due.
+    """Labelled frauds: rare, so they are stored whole and reindexed when some come due.
 
-    A fraud counts in a window from `max(event time + delay, visible)` on. Until the first of the
-    new ones is due, or one is taken back, what was put in order before tells all.
+    A fraud counts in a window from `max(event time + delay, visible)` on. The old index is valid
+    until the first new fraud is due, or one is revoked.
     """
 
     def __init__(self, delay: int) -> None:
-        """Know nothing.
+        """Start empty.
 
         Args:
-          delay: the shortest delay of any feature that counts frauds, microseconds.
+          delay: shortest delay of any feature that counts frauds, microseconds.
         """
         self._delay = delay
         nothing = np.zeros(0, dtype=np.int64)
         self._frauds = Frauds(_NO_IDS, nothing, nothing)
-        #: Hashes of their transactions' ids, and which of them have one.
+        #: Hashes of their transactions' ids, and a mask of those with an id.
         self._ids, self._named = _NO_IDS, np.zeros(0, dtype=bool)
-        #: Labels that came after that, and which of them say fraud.
+        #: Later labels, and a mask of fraud labels.
         self._new: list[tuple[Frauds, Mask]] = []
         self._index: FraudIndex | None = None
-        #: When the first fraud that is not in the index is due.
+        #: Time at which the first unindexed fraud is due.
         self._due = _FAR
 
     @property
@@ -154,26 +153,26 @@ class KnownFrauds:
         return total + sum(new.key.nbytes * 4 + fraud.nbytes for new, fraud in self._new)
 
     def parts(self) -> tuple[Frauds, Frauds]:
-        """Return all of them, as `label` takes them: those that have an id, and the others."""
+        """Return all frauds in the form of `label`: with an id, and without."""
         self._settle()
         named = self._frauds.take(self._named)
         return replace(named, transaction=self._ids[self._named]), self._frauds.take(~self._named)
 
     def due(self, frauds: Frauds) -> Integers:
-        """When frauds begin to count in any window, int64[m]."""
+        """Return when frauds start to count in any window, int64[m]."""
         return due(frauds, self._delay)
 
     def label(self, frauds: Frauds, fraud: Mask | None = None) -> None:
-        """Take in labels, in the order in which they came.
+        """Add labels in order of arrival.
 
-        A second fraud label of a transaction changes nothing; a genuine one takes the first back.
+        A second fraud label of a transaction changes nothing; a genuine one revokes the first.
 
         Args:
           frauds: m labelled transactions.
-          fraud: bool[m], which are frauds, the others being genuine; None: all.
+          fraud: bool[m], fraud or genuine; None: all frauds.
 
         Raises:
-          FraudError: a transaction without id is to be taken back.
+          FraudError: a label without a transaction id is revoked.
         """
         if not len(frauds):
             return
@@ -184,22 +183,22 @@ class KnownFrauds:
         self._due = min(self._due, -_FAR if taken_back else int(self.due(frauds).min()))
 
     def forget(self, until: int) -> None:
-        """Drop the frauds with event times up to a moment."""
+        """Expire frauds with event times up to a time."""
         self._settle()
         self._keep(self._frauds.time > until)
 
     def counts(
         self, keys: Hashes, times: Integers, windows: Sequence[tuple[int, int]]
     ) -> list[Integers]:
-        """Known frauds in windows.
+        """Count the known frauds in windows.
 
         Args:
           keys: uint64[n].
           times: int64[n], now; n is not 0.
-          windows: ages in microseconds at which windows start and end.
+          windows: ages in microseconds of the windows' starts and ends.
 
         Returns:
-          Of each window int64[n].
+          int64[n] per window.
         """
         if self._index is None or times.max() >= self._due:
             self._settle()
@@ -207,7 +206,7 @@ class KnownFrauds:
         return self._index.counts(keys, times, windows)
 
     def _settle(self) -> None:
-        """Put the new labels to the frauds."""
+        """Merge the new labels into the frauds."""
         new, self._new = self._new, []
         for named in (True, False):
             part = [label for label in new if (label[0].transaction is not None) is named]
@@ -238,7 +237,7 @@ class KnownFrauds:
 
 
 def _together(parts: Sequence[Frauds]) -> Frauds:
-    """Frauds one after the other; ids if all have some."""
+    """Concatenate frauds; keep ids if all have them."""
     ids = [part.transaction for part in parts if part.transaction is not None]
     return Frauds(
         np.concatenate([part.key for part in parts]),
@@ -250,16 +249,16 @@ def _together(parts: Sequence[Frauds]) -> Frauds:
 
 
 def _in_effect(ids: Hashes, fraud: Mask) -> tuple[Integers, Hashes]:
-    """Labels that a series of labels comes to.
+    """Return the net effect of a series of labels.
 
     Returns:
-      int64[f]: the first fraud label of each transaction since it was last said to be genuine;
-      uint64[g]: transactions that were said to be genuine.
+      int64[f]: first fraud label of each transaction after its last genuine one; uint64[g]:
+      transactions with a genuine label.
     """
     distinct, group = np.unique(ids, return_inverse=True)
     last_genuine = np.full(len(distinct), -1)
     genuine = np.flatnonzero(~fraud)
-    # Later places overwrite earlier ones.
+    # Later positions overwrite earlier ones.
     last_genuine[group[genuine]] = genuine
     rows = np.flatnonzero(fraud & (np.arange(len(ids)) > last_genuine[group]))
     rows = rows[np.unique(group[rows], return_index=True)[1]]

@@ -1,4 +1,4 @@
-"""Rows in the order of key and time, with what makes sums over windows of them quick."""
+"""A run of rows sorted by key and time, with prefix sums for windows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from beam_fraud.features.velocity.state.window_plan import WindowPlan
 
 Limbs = npt.NDArray[np.uint64]
 
-#: Only every so many-th prefix is kept; the squares between are computed when asked for.
+#: Only every so many-th prefix is stored, a quarter of the memory; the squares between are
+#: recomputed.
 _STEP = 4
 
 
 @dataclass(frozen=True)
 class SquarePrefix:
-    """Sums of the squares of the first 0, 4, 8, .. of n amounts, both limbs."""
+    """Prefix sums of the squares of n amounts at 0, 4, 8, .., both limbs."""
 
     #: uint64[n // 4 + 1]
     high: Limbs
@@ -33,7 +34,7 @@ class SquarePrefix:
 
     @classmethod
     def of(cls, amounts: Units) -> SquarePrefix:
-        """Sum up the squares of amounts, int64[n]."""
+        """Sum the squares of amounts, int64[n]."""
         nothing = np.zeros(1, dtype=np.uint64)
         high, low = (np.concatenate((nothing, limbs)) for limbs in squares(amounts))
         return cls(np.cumsum(high)[::_STEP].copy(), np.cumsum(low)[::_STEP].copy())
@@ -44,7 +45,7 @@ class SquarePrefix:
         return self.high.nbytes + self.low.nbytes
 
     def at(self, positions: Integers, prefix: Units) -> tuple[Limbs, Limbs]:
-        """Sums of the limbs of the squares of the first so many amounts.
+        """Return prefix sums of the limbs of squares at any position.
 
         Args:
           positions: int64[..], from 0 to n.
@@ -58,7 +59,7 @@ class SquarePrefix:
         first = blocks * _STEP
         for step in range(_STEP - 1):
             row = np.minimum(first + step, positions)
-            # An amount of 0 where the position is reached.
+            # Use an amount of 0 from the position on.
             until = np.minimum(row + 1, positions)
             more_high, more_low = squares(prefix[until] - prefix[row])
             high += more_high
@@ -71,13 +72,13 @@ _Item = TypeVar("_Item", bound=np.generic)
 
 @dataclass(frozen=True)
 class RowRun:
-    """Rows that have arrived, n of them in the order of slot, time and arrival."""
+    """n arrived rows, sorted by slot, time and arrival."""
 
     #: Slots and times.
     keyed: KeyTimes
-    #: A time that no row is before, microseconds.
+    #: A lower bound of the times, microseconds.
     first: int
-    #: int64[n + 1], prefix sums of the amounts, or None if no feature asks for them.
+    #: int64[n + 1], prefix sums of the amounts, or None if no feature needs them.
     prefix: Units | None
     #: uint64[n], or None.
     merchant: Hashes | None
@@ -85,7 +86,7 @@ class RowRun:
     squares: SquarePrefix | None
     #: Of the amounts, or None.
     extremes: ExtremesTree | None
-    #: Of the amounts at most, nothing if none are kept.
+    #: Upper bounds of sums of the amounts; empty without amounts.
     load: Load
 
     @classmethod
@@ -97,7 +98,7 @@ class RowRun:
         merchant: Hashes | None,
         plan: WindowPlan,
     ) -> RowRun:
-        """Return a run of rows that are in order already."""
+        """Return a run of rows that are already sorted."""
         prefix = None
         if plan.amounts:
             assert amount is not None
@@ -129,12 +130,12 @@ class RowRun:
 
     @cached_property
     def tops(self) -> Integers:
-        """int64[3, n + 1], sums of the first rows' upper bits, of amounts that are kept."""
+        """int64[3, n + 1], prefix sums of the upper bits of stored amounts."""
         assert self.prefix is not None
         return prefix_tops(np.diff(self.prefix))
 
     def since(self, origin: int, plan: WindowPlan) -> RowRun:
-        """Return the rows from a time on, in a frame with as many bits that starts there."""
+        """Return the rows from a time on, in a frame of equal bits that starts there."""
         numbers, kept = self.keyed.since(origin)
         if kept is None and numbers is self.keyed.numbers:
             return self
@@ -146,12 +147,12 @@ class RowRun:
         )
 
     def reframed(self, frame: Frame, plan: WindowPlan, *, ends_within: bool) -> RowRun:
-        """Return the rows that the frame has numbers for, in that frame.
+        """Return the rows within another frame, encoded in it.
 
         Args:
           frame: the other frame.
-          plan: what the run keeps.
-          ends_within: whether no row is later than the frame.
+          plan: fields that the run stores.
+          ends_within: whether no row is after the frame.
         """
         if self.keyed.frame.bits == frame.bits and ends_within:
             return self.since(frame.origin, plan)
@@ -163,7 +164,7 @@ class RowRun:
         )
 
     def renumbered(self, slots: Integers) -> RowRun:
-        """Return the same rows with other slots, which are in the same order: `slots[old]`."""
+        """Return the rows with new slots, `slots[old]`, in the same order."""
         frame = self.keyed.frame
         times = self.keyed.numbers & ((1 << frame.bits) - 1)
         numbers = (slots[self.keyed.slots()] << frame.bits) | times
@@ -171,13 +172,13 @@ class RowRun:
 
 
 def merged(older: RowRun, newer: RowRun, origin: int, plan: WindowPlan) -> RowRun:
-    """One run of the rows from a time on, those of `older` first where slot and time agree.
+    """Merge the rows from a time on, those of `older` first on ties of slot and time.
 
     Args:
       older: a run.
-      newer: a run whose rows arrived later, in a frame of as many bits.
+      newer: a run whose rows arrived later, in a frame of equal bits.
       origin: the time.
-      plan: what the runs keep.
+      plan: fields that the runs store.
     """
     (older_numbers, older_kept), (newer_numbers, newer_kept) = (
         run.keyed.since(origin) for run in (older, newer)

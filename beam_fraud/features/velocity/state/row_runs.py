@@ -1,4 +1,4 @@
-"""All rows that a window may still reach, in runs of which each is much longer than the next."""
+"""All rows that windows may still reach, in runs, each much longer than the next."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Slots = npt.NDArray[np.int32]
 
 _NO_KEYS = np.zeros(0, dtype=np.uint64)
 _NO_SLOTS = np.zeros(0, dtype=np.int32)
-#: New keys are kept apart from the many until there are this many of them, or this part.
+#: New keys stay in a separate array up to this number, or this share.
 _RECENT, _RECENT_PART = 1000, 1 / 16
 
 
 class KeySlots:
-    """The slot of every key met so far, in 12 bytes a key.
+    """Consecutive small numbers (slots) of all keys so far, in 12 bytes per key.
 
-    Most keys lie in one sorted array; those met lately lie in a small one, which keeps an insertion
-    cheap however many keys there are.
+    Most keys are in one sorted array, recent ones in a small one, so that an insertion is cheap
+    whatever the number of keys.
 
     Example:
       >>> slots = KeySlots()
@@ -40,7 +40,7 @@ class KeySlots:
     """
 
     def __init__(self) -> None:
-        #: How many slots are given out.
+        #: Number of assigned slots.
         self.count = 0
         self._keys, self._slots = _NO_KEYS, _NO_SLOTS
         self._recent, self._recent_slots = _NO_KEYS, _NO_SLOTS
@@ -52,7 +52,7 @@ class KeySlots:
         return sum(array.nbytes for array in arrays)
 
     def of(self, keys: Hashes) -> Integers:
-        """Slots of keys; a new key gets the next free slot.
+        """Return the slots of keys; a new key gets the next free slot.
 
         Args:
           keys: uint64[n].
@@ -79,13 +79,13 @@ class KeySlots:
         return keys
 
     def keep(self, used: npt.NDArray[np.bool_]) -> Integers:
-        """Forget the keys of all other slots and give out new slots, in the order of the old.
+        """Drop the keys of all other slots, and renumber the rest in order.
 
         Args:
-          used: bool[count], which slots are still in use.
+          used: bool[count], slots still in use.
 
         Returns:
-          int64[count]: new slots of the old, anything where a slot is not used.
+          int64[count]: new slot of each old one; undefined for unused slots.
         """
         self._settle()
         renumbered = np.cumsum(used) - 1
@@ -111,7 +111,7 @@ class KeySlots:
 
 
 def _found(known: Hashes, slots: Slots, keys: Hashes) -> tuple[Slots, Integers]:
-    """Slots of the keys, anything where a key is not known, and the places of those."""
+    """Return the slots of the keys, undefined for unknown ones, and their positions."""
     if not len(known):
         return np.zeros(len(keys), dtype=np.int32), np.arange(len(keys))
     places = known.searchsorted(keys)
@@ -119,28 +119,28 @@ def _found(known: Hashes, slots: Slots, keys: Hashes) -> tuple[Slots, Integers]:
     return slots[places], np.flatnonzero(known[places] != keys)
 
 
-#: A run is joined with the next one unless it is more than this many times as long.
+#: Join a run with the next one unless it is more than this many times as long.
 _GROWTH = 8
 
 
 class RowRuns:
-    """Rows that have arrived, in runs; an earlier run holds earlier arrivals.
+    """Arrived rows in runs; an earlier run holds earlier arrivals.
 
-    A new run that is not much shorter than the one before is joined with it, so that a row is moved
-    few times and there are few runs. When all become one, rows that no window reaches any more are
-    dropped, and keys without rows.
+    A new run that is not much shorter than the previous one is merged with it, so that rows move
+    rarely and runs stay few. When all merge to one, rows that no window reaches are dropped, and
+    keys without rows.
 
-    The bulk of the rows moves what is kept (`EventClock`). One that is ahead by more than the
-    frame holds waits apart until the others have come so far: no row drops those of others.
+    The bulk of the rows moves the limit of expiry (`EventClock`). A row that is further ahead than
+    the frame allows waits separately until the others catch up: no row expires those of others.
     """
 
     def __init__(self, plan: WindowPlan, reach: int, clock: EventClock) -> None:
-        """Hold nothing.
+        """Start empty.
 
         Args:
-          plan: what is kept of a row.
-          reach: how far before the clock rows are kept, microseconds.
-          clock: how far event time has got.
+          plan: fields to store of a row.
+          reach: microseconds before the clock for which rows are kept.
+          clock: the event clock.
         """
         self.clock = clock
         self._plan, self._reach = plan, reach
@@ -148,14 +148,14 @@ class RowRuns:
         self._bits = (reach + self._step).bit_length()
         self._slots = KeySlots()
         self._runs: list[RowRun] = []
-        #: Rows that are later than the frame.
+        #: Rows after the frame.
         self.ahead = RowsAhead(plan)
 
     def __iter__(self) -> Iterator[RowRun]:
         return iter(self._runs)
 
     def __len__(self) -> int:
-        """Return how many rows are kept."""
+        """Return the number of stored rows."""
         return sum(len(run) for run in self._runs) + len(self.ahead)
 
     @property
@@ -165,28 +165,28 @@ class RowRuns:
 
     @property
     def load(self) -> Load:
-        """What the amounts of all rows add up to at most."""
+        """Upper bounds of sums of all amounts."""
         return sum((run.load for run in self._runs), self.ahead.load)
 
     @property
     def origin(self) -> int:
-        """From when on rows are kept; it moves in steps, for each costs a look at all rows."""
+        """Time from which rows are kept; moves in steps, as each costs a pass over all rows."""
         return self._frame(self.clock.at).origin
 
     def fits(self, rows: KeyRows) -> bool:
-        """Whether rows may come in one batch: not if their keys are many and they years apart."""
+        """Return whether rows fit one batch: not if many keys are years apart."""
         frame = self.frame(rows)
         return frame.bits == self._bits or self._slots.count + len(rows) <= frame.capacity
 
     def frame(self, rows: KeyRows) -> Frame:
-        """Return a frame for the numbers of a batch, n > 0 rows."""
+        """Return a frame to encode a batch of n > 0 rows."""
         first, last = int(rows.time.min()), int(rows.time.max())
         frame = self._frame(self.clock.after(rows.time))
         inside = first >= frame.origin and last < frame.end
         return frame if inside else Frame.around(first, last)
 
     def slots(self, keys: Hashes) -> Integers:
-        """Slots of the keys of a batch, int64[n].
+        """Return the slots of a batch's keys, int64[n].
 
         Raises:
           FraudError: there are too many keys.
@@ -204,28 +204,28 @@ class RowRuns:
         return slots
 
     def run(self, rows: KeyRows, numbers: Integers, frame: Frame, order: Integers) -> RowRun:
-        """Some rows of a batch as a run.
+        """Return some rows of a batch as a run.
 
         Args:
           rows: the batch.
-          numbers: int64[n], of all its rows.
-          frame: theirs.
-          order: int64[m], places of rows so that their numbers ascend.
+          numbers: int64[n], encoded rows.
+          frame: frame of the numbers.
+          order: int64[m], positions of rows by ascending number.
         """
         merchant = rows.merchant[order] if rows.merchant is not None else None
         keyed = KeyTimes(frame, numbers[order])
         return RowRun.of(keyed, int(rows.time.min()), rows.amount[order], merchant, self._plan)
 
     def append(self, run: RowRun, rows: KeyRows, *, moves_clock: bool = True) -> bool:
-        """Take in rows that arrived last.
+        """Add the latest rows.
 
         Args:
-          run: the rows in order.
-          rows: the same as they arrived.
-          moves_clock: whether the clock counts them; not those that it has counted before.
+          run: the rows, sorted.
+          rows: the rows in order of arrival.
+          moves_clock: whether the clock counts them; False if it has counted them before.
 
         Returns:
-          Whether all is one run now, and what no window reaches dropped.
+          Whether all rows are now one run, without expired ones.
         """
         before = self.origin
         if moves_clock:
@@ -241,7 +241,7 @@ class RowRuns:
         return dropped
 
     def _run_of(self, rows: KeyRows, frame: Frame) -> RowRun:
-        """Rows of the frame in order."""
+        """Return the rows of the frame as a sorted run."""
         numbers = frame.numbers(self.slots(rows.key), rows.time)
         order = np.argsort(numbers, kind="stable")
         merchant = rows.merchant[order] if rows.merchant is not None else None
@@ -263,13 +263,13 @@ class RowRuns:
         return False
 
     def expire(self) -> None:
-        """Put all rows in one run and drop what no window reaches."""
+        """Merge all runs and drop rows that no window reaches."""
         while len(self._runs) > 1:
             self._join()
         self._drop()
 
     def rows(self) -> KeyRows:
-        """All rows, those of a key in the order of time and arrival; amounts 0 if none are kept."""
+        """Return all rows, each key's by time and arrival; amounts are 0 if not stored."""
         self.expire()
         parts = [*self._in_frame(), *self.ahead.rows()]
         if not parts:
@@ -285,7 +285,7 @@ class RowRuns:
             yield KeyRows(self._slots.keys()[run.keyed.slots()], times, amount, run.merchant)
 
     def _frame(self, now: int) -> Frame:
-        """Return what holds the rows while the clock stands at a moment."""
+        """Return the frame of the rows for a time of the clock."""
         origin = (now - self._reach + 1) // self._step * self._step
         return Frame(origin, self._bits)
 
@@ -294,7 +294,7 @@ class RowRuns:
         self._runs.append(merged(older, newer, self.origin, self._plan))
 
     def _drop(self) -> None:
-        """Drop from the only run what no window reaches, then keys without rows."""
+        """Drop rows of the only run that no window reaches, then keys without rows."""
         since = (run.since(self.origin, self._plan) for run in self._runs)
         self._runs = [run for run in since if len(run)]
         used = np.zeros(self._slots.count, dtype=bool)

@@ -1,4 +1,4 @@
-"""Rows so far ahead of the clock that they have no number in the frame of the others yet."""
+"""Rows too far ahead of the clock for the frame of the others."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from beam_fraud.features.velocity.state.row_run import RowRun
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 from beam_fraud.features.velocity.state.window_scan import WindowScan
 
-#: A part is joined with the next one unless it is more than this many times as long.
+#: Join a part with the next one unless it is more than this many times as long.
 _GROWTH = 8
-#: The slot of keys that a part does not have.
+#: Slot of unknown keys.
 _NO_SLOT = -1
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Some of the rows, with slots of their own."""
+    """Some rows, with their own slots."""
 
     #: n rows in order of arrival.
     rows: KeyRows
-    #: uint64[keys], ascending; a key's place is its slot.
+    #: uint64[keys], ascending; a key's position is its slot.
     keys: Hashes
-    #: The rows in order of slot and time.
+    #: The rows sorted by slot and time.
     run: RowRun
 
     @classmethod
     def of(cls, rows: KeyRows, plan: WindowPlan) -> Iterator[_Part]:
-        """Yield all rows; in several parts if many keys are over too wide a span of time."""
+        """Yield all rows; in several parts if many keys span too long a time."""
         if not len(rows):
             return
         keys, slots = np.unique(rows.key, return_inverse=True)
@@ -52,16 +52,16 @@ class _Part:
         yield cls(rows, keys, RowRun.of(keyed, first, rows.amount[order], merchant, plan))
 
     def slots(self, keys: Hashes) -> Integers:
-        """Slots of keys, int64[m]."""
+        """Return the slots of keys, int64[m]."""
         slots = np.minimum(self.keys.searchsorted(keys), len(self.keys) - 1)
         return np.where(self.keys[slots] == keys, slots, _NO_SLOT)
 
 
 class RowsAhead:
-    """Few as a rule: those of the last blocks of the clock, and those of wrong clocks.
+    """The rows ahead, usually few: those of the clock's last blocks, and of wrong clocks.
 
     Args:
-      plan: what is kept of a row.
+      plan: fields to store of a row.
     """
 
     def __init__(self, plan: WindowPlan) -> None:
@@ -80,7 +80,7 @@ class RowsAhead:
 
     @property
     def load(self) -> Load:
-        """What the amounts of all rows add up to at most."""
+        """Upper bounds of sums of all amounts."""
         return sum((part.run.load for part in self._parts), Load())
 
     def rows(self) -> list[KeyRows]:
@@ -88,14 +88,14 @@ class RowsAhead:
         return [part.rows for part in self._parts]
 
     def append(self, rows: KeyRows) -> None:
-        """Take in rows that arrived last."""
+        """Add the latest rows."""
         self._parts += _Part.of(rows, self._plan)
         while len(self._parts) > 1 and self._joins(*self._parts[-2:]):
             newer, older = self._parts.pop(), self._parts.pop()
             self._parts += _Part.of(joined([older.rows, newer.rows]), self._plan)
 
     def take_before(self, moment: int) -> list[KeyRows]:
-        """Take out the rows with times before a moment, in pieces."""
+        """Remove and return the rows before a time, in pieces."""
         taken, left = [], []
         for part in self._parts:
             if part.run.first >= moment:
@@ -108,11 +108,11 @@ class RowsAhead:
         return taken
 
     def scan(self, scan: WindowScan, keys: Hashes, latest: int) -> None:
-        """Count what they hold of windows.
+        """Add their rows to the totals of windows.
 
         Args:
-          scan: of n rows.
-          keys: uint64[n], the rows' keys.
+          scan: scan of n rows.
+          keys: uint64[n], keys of the rows.
           latest: the latest time of the rows.
         """
         for part in self._parts:
@@ -120,7 +120,7 @@ class RowsAhead:
                 scan.add(part.run, slots=part.slots(keys))
 
     def _joins(self, older: _Part, newer: _Part) -> bool:
-        """Return whether two parts become one; not those that would have to be divided again."""
+        """Return whether two parts merge; not if the result would be divided again."""
         if len(older.rows) > _GROWTH * len(newer.rows):
             return False
         first = min(older.run.first, newer.run.first)
@@ -129,7 +129,7 @@ class RowsAhead:
 
 
 def joined(parts: Sequence[KeyRows]) -> KeyRows:
-    """Rows one after the other; at least one part, all with merchants or none."""
+    """Concatenate rows of at least one part, all with merchants or none."""
     if len(parts) == 1:
         return parts[0]
     merchants = [part.merchant for part in parts if part.merchant is not None]

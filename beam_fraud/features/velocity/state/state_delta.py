@@ -1,4 +1,4 @@
-"""The bytes of what a batch adds to a velocity state: its rows and its labels."""
+"""Encode the delta of a batch to a velocity state: rows and labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 
 Mask = npt.NDArray[np.bool_]
 
-#: Version, whether there are merchants, rows, labels with an id, labels without.
+#: Header: version, merchants flag, number of rows, of labels with an id, and without.
 _HEADER = struct.Struct("<BBqqq")
-#: Without and with the fingerprint of the key that ids are hashed under, behind the header.
+#: Versions without and with a fingerprint of the id hash after the header.
 _UNKEYED, _KEYED = 1, 2
 _FINGERPRINT = struct.Struct("<q")
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
@@ -26,15 +26,15 @@ _NOTHING = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels that became known, in order of arrival."""
+    """New labels in order of arrival."""
 
-    #: The labelled transactions; `row` plays no part.
+    #: The labelled transactions; `row` is unused.
     frauds: Frauds
-    #: bool[m], which of them say fraud, the others genuine.
+    #: bool[m], fraud or genuine.
     fraud: Mask
 
     def take(self, labels: Mask) -> Labels:
-        """Some of the labels, by mask."""
+        """Return some labels, by mask."""
         return Labels(self.frauds.take(labels), self.fraud[labels])
 
 
@@ -49,7 +49,7 @@ NO_NAMELESS = Frauds(_NO_HASHES, _NOTHING, _NOTHING)
 
 @dataclass(frozen=True)
 class StateDelta:
-    """What a batch adds to a state."""
+    """The delta of a batch."""
 
     #: n rows in order of arrival.
     rows: KeyRows = NO_ROWS
@@ -60,7 +60,7 @@ class StateDelta:
 
     @classmethod
     def of(cls, rows: KeyRows, frauds: Frauds | None) -> StateDelta:
-        """Return what `VelocityState.update` or `add` is given."""
+        """Return the delta of the arguments of `VelocityState.update` or `add`."""
         if frauds is None or not len(frauds):
             return cls(rows)
         if frauds.transaction is None:
@@ -69,15 +69,15 @@ class StateDelta:
 
     @property
     def newest(self) -> int:
-        """The newest event time in it, microseconds; far in the past if it is empty."""
+        """Newest event time, microseconds; far in the past if empty."""
         times = (self.rows.time, self.labels.frauds.time, self.nameless.time)
         return max((int(time.max()) for time in times if len(time)), default=-(1 << 62))
 
     def to_bytes(self, fingerprint: int) -> bytes:
-        """Return a header, then the columns one after the other.
+        """Encode a header, then the columns.
 
         Args:
-          fingerprint: of the hash of ids (`IdHash.fingerprint`).
+          fingerprint: fingerprint of the id hash (`IdHash.fingerprint`).
         """
         rows, labels, nameless = self.rows, self.labels.frauds, self.nameless
         assert labels.transaction is not None
@@ -98,7 +98,7 @@ class StateDelta:
         """Return the inverse of `to_bytes`.
 
         Raises:
-          FraudError: they are something else, or of another hash of ids.
+          FraudError: the bytes are no delta, or have another id hash.
         """
         try:
             version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
@@ -133,7 +133,7 @@ class StateDelta:
 
 
 def joined(deltas: Sequence[StateDelta]) -> StateDelta:
-    """Return what several deltas add, one after the other."""
+    """Concatenate several deltas."""
     some_rows = [delta.rows for delta in deltas if len(delta.rows)]
     with_merchants = [rows.merchant for rows in some_rows if rows.merchant is not None]
     rows = KeyRows(
@@ -160,7 +160,7 @@ def joined(deltas: Sequence[StateDelta]) -> StateDelta:
 
 
 class _Columns:
-    """Reads columns off the bytes after the header."""
+    """Read columns from the bytes after the header."""
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data = data
@@ -176,7 +176,7 @@ class _Columns:
         return np.frombuffer(self._data, np.bool_, rows, self._after(rows))
 
     def _after(self, size: int) -> int:
-        """Return where the next column starts, which takes `size` bytes."""
+        """Return the start of the next column, of `size` bytes."""
         start = self._place
         self._place += size
         return start

@@ -1,4 +1,4 @@
-"""The bytes of a velocity state: one Arrow IPC record batch under a header."""
+"""Encode a velocity state: one Arrow IPC record batch after a header."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _HEADER = b"velocity_state"
 
 @dataclass(frozen=True)
 class StateContent:
-    """What a snapshot holds."""
+    """Contents of a snapshot."""
 
-    #: How far event time had got.
+    #: State of the event clock.
     clock: ClockState
-    #: Rows, those of a key in the order of time and arrival; amounts are 0 if none are kept.
+    #: Rows, each key's by time and arrival; amounts are 0 if not stored.
     rows: KeyRows
-    #: Known frauds that have an id.
+    #: Known frauds with an id.
     frauds: Frauds
-    #: Known frauds that have none.
+    #: Known frauds without an id.
     nameless: Frauds
 
 
@@ -41,13 +41,13 @@ def to_bytes(
     rows: KeyRows,
     frauds: tuple[Frauds, Frauds] | None,
 ) -> bytes:
-    """Return a state in bytes.
+    """Encode a state.
 
     Args:
-      specs: what it is for.
-      clock: how far event time has got.
-      rows: all rows, those of a key together.
-      frauds: those that have an id and those that have none, or None if none are counted.
+      specs: the definitions.
+      clock: state of the event clock.
+      rows: all rows, grouped by key.
+      frauds: those with an id and those without, or None if none are counted.
     """
     starts = np.flatnonzero(np.diff(rows.key, prepend=~rows.key[:1]))
     columns: dict[str, npt.NDArray[np.generic] | None] = {
@@ -69,7 +69,7 @@ def to_bytes(
         "clock": msgspec.to_builtins(clock),
         "specs": [spec.to_dict() for spec in specs],
     }
-    # One row, each column of which is a list: they are of different lengths.
+    # One row of list columns, because their lengths differ.
     arrays = {
         name: pa.LargeListArray.from_arrays(
             pa.array([0, len(values)], pa.int64()), pa.array(values)
@@ -89,7 +89,7 @@ def to_bytes(
 
 
 def from_bytes(data: bytes, specs: Sequence[Velocity]) -> StateContent:
-    """Return what `to_bytes` put into bytes.
+    """Decode a snapshot; the inverse of `to_bytes`.
 
     Raises:
       FraudError: it is damaged, of another version or of other definitions.
@@ -121,7 +121,7 @@ def from_bytes(data: bytes, specs: Sequence[Velocity]) -> StateContent:
 
 def _clock(header: dict[str, Any]) -> ClockState:
     if "clock" not in header:
-        # Older snapshots say how new the newest row was, which may have been far ahead.
+        # Older snapshots store the newest row's time, which may have been far ahead.
         return ClockState(NEVER, [], [])
     return msgspec.convert(header["clock"], ClockState)
 

@@ -1,4 +1,4 @@
-"""Velocity features of a stream: micro-batches in, each row's features as of its arrival out."""
+"""Velocity features of a stream, as of the arrival of each row."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from beam_fraud.features.velocity.window_totals import (
 )
 from beam_fraud.schema.velocity import Velocity
 
-#: Rows in no order at all make more chains than this, which is for the caller to avoid.
+#: Maximum of chains; rows in random order make more, which the caller must avoid.
 MOST_CHAINS = 16
 
 
 def arrival_chains(numbers: Integers, frame: Frame) -> tuple[Integers, list[Integers]]:
-    """Split rows into chains; rows that are in order make one.
+    """Split rows into chains; rows in time order make one.
 
-    A chain holds of each key the rows that are not before any earlier row outside the chains so
-    far. What a row sees of a chain is the start of the key's part of it, by time as by arrival.
+    A chain holds, per key, the rows that are not before any earlier row outside earlier chains. So
+    what a row sees of a chain is the start of its key's part, by time as by arrival.
 
     Args:
       numbers: int64[n], `Frame.numbers` of rows in order of arrival.
-      frame: theirs.
+      frame: frame of the numbers.
 
     Returns:
       int64[n]: all rows, ordered by slot, time and arrival; and the rows of each chain in that
-      order, int64[m] each. If there are more than `MOST_CHAINS`, not all of them.
+      order, int64[m] each. Incomplete if there are more than `MOST_CHAINS`.
 
     Example:
       >>> frame = Frame.around(0, 15)
@@ -60,22 +60,22 @@ def arrival_chains(numbers: Integers, frame: Frame) -> tuple[Integers, list[Inte
 
 
 def _chains(numbers: Integers, rows: Integers) -> Iterator[Integers]:
-    """Chains of rows that are ordered by slot and arrival."""
+    """Yield the chains of rows sorted by slot and arrival."""
     while len(rows):
         along = numbers[rows]
-        # The slot is the high part: a maximum never reaches into the next slot.
+        # The slot is the high part, so a maximum never crosses into the next slot.
         in_chain = along == np.maximum.accumulate(along)
         yield rows[in_chain]
         rows = rows[~in_chain]
 
 
 def seen_of_chain(chain: Integers, slots: Integers, rows: Integers) -> Integers:
-    """Return how many rows of a chain come before a row's arrival, it included, up to its key.
+    """Return the number of a chain's rows that arrived up to each row, up to its key.
 
     Args:
       chain: int64[m] of `arrival_chains`.
-      slots: int64[n], of all rows in order of arrival.
-      rows: int64[n], the rows that ask.
+      slots: int64[n], slots of all rows in order of arrival.
+      rows: int64[n], the requested rows.
 
     Returns:
       int64[n].
@@ -85,14 +85,14 @@ def seen_of_chain(chain: Integers, slots: Integers, rows: Integers) -> Integers:
 
 
 class VelocityState:
-    """What the features of one key need to know of the transactions so far.
+    """The state of the velocity features of one key.
 
-    Earlier rows lie in `RowRuns`, sorted by key and time with prefix sums: a window is the
-    difference of two positions in each run. A batch becomes a run of its own.
+    Earlier rows are in `RowRuns`, sorted by key and time with prefix sums: a window is the
+    difference of two positions in each run. Each batch becomes a run.
 
-    A row sees the rows that arrived before it. One that is late by no more than `lateness` sees all
-    of them in its windows; one that is later sees what is left. It is late by the clock, which the
-    bulk of the rows moves: however far ahead a few rows are, they make no others late.
+    A row sees the rows that arrived before it. A row that is late by at most `lateness` sees all of
+    them in its windows; a later one sees the remaining rows. Lateness refers to the event clock,
+    which the bulk of the rows moves: a few rows far ahead make no others late.
 
     Example:
       >>> state = VelocityState([Velocity(("account_id",), ("1d",), ("count", "sum"))])
@@ -106,12 +106,12 @@ class VelocityState:
     def __init__(
         self, specs: Sequence[Velocity], lateness: int = 0, clock: EventClock | None = None
     ) -> None:
-        """Know nothing.
+        """Start empty.
 
         Args:
           specs: definitions that share a key.
-          lateness: how late a row may be and still see all of its windows, microseconds.
-          clock: how far event time has got; None for a new one.
+          lateness: microseconds that a row may be late and still see all its windows.
+          clock: the event clock; None for a new one.
         """
         self.specs = tuple(specs)
         self._plan = WindowPlan.of(self.specs)
@@ -121,7 +121,7 @@ class VelocityState:
 
     @property
     def rows(self) -> int:
-        """How many rows are kept."""
+        """Number of stored rows."""
         return len(self._runs)
 
     @property
@@ -131,21 +131,21 @@ class VelocityState:
 
     @property
     def needed_from(self) -> int:
-        """The event time (microseconds) from which on rows and frauds still matter."""
+        """Event time (microseconds) from which rows and frauds still matter."""
         return self._runs.origin
 
     def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
-        """Take in rows and tell their features as of their arrival.
+        """Add rows and return their features as of their arrival.
 
         Args:
           rows: n rows in order of arrival.
-          frauds: what becomes known with them; if `row` is None, before the first of them.
+          frauds: frauds that become known with them; before the first row if `row` is None.
 
         Returns:
-          Names of all features, in the order of the definitions, to float64[n].
+          All features by name, in the order of the definitions, float64[n].
 
         Raises:
-          FraudError: there are too many keys, or a window holds more rows than can be added up.
+          FraudError: there are too many keys, or a window holds more rows than sums are exact for.
         """
         if not len(rows):
             if frauds is not None:
@@ -182,11 +182,11 @@ class VelocityState:
         return features
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None, *, moves_clock: bool = True) -> None:
-        """Take in rows, in any order, without telling their features: from an archive, say.
+        """Add rows in any order without features, for example from an archive.
 
         Args:
           rows: n rows.
-          frauds: what becomes known with them.
+          frauds: frauds that become known with them.
           moves_clock: whether the clock counts the rows.
 
         Raises:
@@ -206,17 +206,16 @@ class VelocityState:
         self._append(run, rows, moves_clock=moves_clock)
 
     def label(self, frauds: Frauds, fraud: npt.NDArray[np.bool_] | None = None) -> None:
-        """Take in labels, which are known from now on.
+        """Add labels, known from now on.
 
-        A transaction that is labelled again still counts once; one that is labelled as genuine
-        counts no more.
+        A transaction labelled twice counts once; one labelled as genuine no longer counts.
 
         Args:
           frauds: m labels in order of arrival.
-          fraud: bool[m], which of them say fraud, the others genuine; None: all.
+          fraud: bool[m], fraud or genuine; None: all frauds.
 
         Raises:
-          FraudError: a transaction without id is said to be genuine.
+          FraudError: a genuine label has no transaction id.
         """
         if self._frauds is None:
             return
@@ -226,19 +225,19 @@ class VelocityState:
         self._frauds.label(frauds, fraud)
 
     def expire(self) -> None:
-        """Drop now what no window reaches any more, and put all rows in one run."""
+        """Expire rows that no window reaches, and merge all runs."""
         self._runs.expire()
         self._forget()
 
     def snapshot(self) -> bytes:
-        """Return all that is known, as `restore` takes it. Expires on the way."""
+        """Return the state for `restore`, after expiry."""
         self.expire()
         frauds = None if self._frauds is None else self._frauds.parts()
         return to_bytes(self.specs, self._runs.clock.state, self._runs.rows(), frauds)
 
     @classmethod
     def restore(cls, data: bytes, specs: Sequence[Velocity], lateness: int = 0) -> VelocityState:
-        """Return the state that a snapshot was taken of.
+        """Return the state of a snapshot.
 
         Raises:
           FraudError: the snapshot is of other definitions, of another version, or damaged.
@@ -252,10 +251,10 @@ class VelocityState:
         return state
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
-        """Return the row before which a batch must be cut, or 0.
+        """Return the row before which a batch must be divided, or 0.
 
-        A fraud that is due before an earlier row of its batch must not be known to that row. It
-        takes a fraud whose row comes later than the delay.
+        A fraud that is due before an earlier row of its batch must not be known to that row. That
+        happens if the fraud's row comes later than the delay.
         """
         if (
             frauds is not None
@@ -268,7 +267,7 @@ class VelocityState:
                 before = np.maximum.accumulate(rows.time)[np.maximum(frauds.row - 1, 0)]
                 early = frauds.row[(frauds.row > 0) & (due <= before)]
                 if len(early):
-                    # In the middle, for each half is cut again.
+                    # In the middle, because each half is divided again.
                     return int(np.sort(early)[len(early) // 2])
         return 0
 
@@ -278,7 +277,7 @@ class VelocityState:
         return {name: np.concatenate((first[name], second[name])) for name in first}
 
     def _features(self, scan: WindowScan, rows: KeyRows, order: Integers) -> dict[str, Feature]:
-        """Features of rows that are in this order, back in the order of arrival."""
+        """Return the features of rows in this order, in order of arrival."""
         features = dict[str, Feature]()
         for plan in self._plan.specs:
             totals = scan.totals(plan)
@@ -308,7 +307,7 @@ class VelocityState:
 def _divided(
     rows: KeyRows, frauds: Frauds | None, cut: int
 ) -> tuple[tuple[KeyRows, Frauds | None], tuple[KeyRows, Frauds | None]]:
-    """Return a batch in two, each fraud with its row."""
+    """Divide a batch in two, each fraud with its row."""
     before, after = rows.take(slice(None, cut)), rows.take(slice(cut, None))
     if frauds is None or frauds.row is None:
         return (before, frauds), (after, None)

@@ -1,4 +1,4 @@
-"""What a set of velocity definitions asks for, worked out once for all batches."""
+"""The needs of a set of velocity definitions, computed once for all batches."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy.typing as npt
 
 from beam_fraud.schema.velocity import Velocity
 
-#: Ages in microseconds before now at which a window starts and ends.
+#: Ages in microseconds of a window's start and end.
 Ages = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class SpecPlan:
-    """What one definition asks for."""
+    """Needs of one definition."""
 
     #: The definition.
     spec: Velocity
-    #: Of each window.
+    #: Ages of each window.
     windows: tuple[Ages, ...]
-    #: Longest window and delay, microseconds.
+    #: Longest window plus delay, microseconds.
     horizon: int
-    #: Of each window: name and aggregate of its features.
+    #: Name and aggregate of each window's features.
     features: tuple[tuple[tuple[str, str], ...], ...]
 
     @classmethod
     def of(cls, spec: Velocity) -> SpecPlan:
-        """Plan a definition; `seconds_since_last`, which has no window, goes with the first."""
+        """Plan a definition; `seconds_since_last`, which has no window, joins the first."""
         delay = spec.delay_microseconds
         return cls(
             spec,
@@ -48,25 +48,25 @@ class SpecPlan:
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """What definitions that share a key ask for together."""
+    """Needs of all definitions of a key."""
 
-    #: One of each definition.
+    #: Plan of each definition.
     specs: tuple[SpecPlan, ...]
-    #: int64[ages, 1], ascending: how long before now windows start and end, microseconds.
+    #: int64[ages, 1], ascending: ages of windows' starts and ends, microseconds.
     ages: npt.NDArray[np.int64]
-    #: Place of each age in `ages`.
+    #: Position of each age in `ages`.
     place: dict[int, int]
-    #: Whether amounts are kept and added up.
+    #: Whether amounts are stored and summed.
     amounts: bool
     #: Whether their squares are.
     squares: bool
-    #: Windows whose smallest and largest amounts are looked for.
+    #: Windows with smallest and largest amounts.
     extremes: tuple[Ages, ...]
-    #: How far back the previous row is looked for, microseconds.
+    #: Look-back for the previous row, microseconds.
     last: tuple[int, ...]
-    #: Longest windows in which merchants are told apart, of each delay.
+    #: Longest windows with distinct merchants, per delay.
     merchants: tuple[Ages, ...]
-    #: The shortest delay after which frauds are counted; None: they are not.
+    #: Shortest delay of counted frauds; None without them.
     fraud_delay: int | None
 
     @classmethod
@@ -99,5 +99,5 @@ class WindowPlan:
 
     @property
     def horizon(self) -> int:
-        """How far back any of the features looks, microseconds."""
+        """Longest look-back of the features, microseconds."""
         return max(plan.horizon for plan in self.specs)

@@ -1,4 +1,4 @@
-"""Totals of the windows of many rows, added up over the runs in which earlier rows lie."""
+"""Sum the totals of many rows' windows over the runs of earlier rows."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
 
 
 class WindowScan:
-    """Windows that end at the times of n rows, and what the runs scanned so far hold of them."""
+    """The windows of n rows, and their totals over the runs scanned so far."""
 
     def __init__(self, plan: WindowPlan, slots: Integers, times: Integers, *, large: bool) -> None:
-        """Begin with nothing in the windows.
+        """Start with empty windows.
 
         Args:
-          plan: which windows.
-          slots: int64[n], of the rows' keys.
+          plan: the windows.
+          slots: int64[n], slots of the rows' keys.
           times: int64[n].
           large: whether sums may exceed 64 bits.
         """
         self._plan, self._slots = plan, slots
-        #: int64[ages, n], moments at which windows start and end; the latest of each age.
+        #: int64[ages, n], times of windows' starts and ends; and the latest of each age.
         self._moments = times - plan.ages
         self._latest = int(times.max()) - plan.ages[:, 0]
         shape, n = self._moments.shape, len(times)
@@ -41,7 +41,7 @@ class WindowScan:
         self._extremes: dict[Ages, tuple[Units, Units]] = {
             ages: (np.full(n, NO_LEAST), np.full(n, NO_MOST)) for ages in plan.extremes
         }
-        #: By horizon: the time of the previous row.
+        #: Time of the previous row, by horizon.
         self._last = {horizon: np.full(n, NEVER) for horizon in plan.last}
         self._merchants = {ages: DistinctMerchants() for ages in plan.merchants}
 
@@ -52,15 +52,15 @@ class WindowScan:
         own: Integers | None = None,
         slots: Integers | None = None,
     ) -> None:
-        """Count what a run holds of the windows.
+        """Add a run's rows to the totals of the windows.
 
         Args:
-          run: rows that may be in the windows.
-          arrived: int64[n], how many rows of the run have come up to each row's arrival, among
-            those of its slot and before; None if all had.
-          own: int64[n], 1 for a row that is itself in the run, else 0; None if none is.
-          slots: int64[n], of the rows' keys in this run, -1 for those it does not have; None if
-            they are the same in all runs.
+          run: a run of rows that may be in the windows.
+          arrived: int64[n], number of the run's rows, of the row's slot and earlier ones, that had
+            arrived with each row; None for all.
+          own: int64[n], 1 for a row that is itself in the run, else 0; None for none.
+          slots: int64[n], slots of the rows' keys in this run, -1 for unknown ones; None if all
+            runs share slots.
         """
         positions = self._positions(run, self._slots if slots is None else slots)
         if positions is None:
@@ -93,8 +93,8 @@ class WindowScan:
             merchants.add(run, positions[place[start]], positions[place[end]])
 
     def _positions(self, run: RowRun, slots: Integers) -> Integers | None:
-        """Positions of all moments in a run, int64[ages, n]; None if no window reaches it."""
-        # The ages ascend: from some on, all moments are before the run's first row.
+        """Return positions of all times in a run, int64[ages, n]; None if no window reaches it."""
+        # Ages ascend: from one on, all times are before the run's first row.
         reaching = int(np.count_nonzero(self._latest >= run.first))
         if not reaching:
             return None
@@ -106,7 +106,7 @@ class WindowScan:
         return positions
 
     def totals(self, plan: SpecPlan) -> list[WindowTotals]:
-        """Totals of each window of a definition, known frauds aside."""
+        """Return the totals of each window of a definition, without known frauds."""
         place, totals = self._plan.place, []
         distinct: list[Integers | None] = [None] * len(plan.windows)
         if plan.spec.needs_merchants:
@@ -126,5 +126,5 @@ class WindowScan:
         return totals
 
     def last(self, plan: SpecPlan) -> Integers:
-        """Times of the keys' previous rows, int64[n], `NEVER` where there is none in sight."""
+        """Return times of the keys' previous rows, int64[n], `NEVER` without one in sight."""
         return self._last[plan.horizon]
