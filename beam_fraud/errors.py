@@ -9,17 +9,167 @@ import shlex
 import socket
 import sys
 from collections.abc import Iterable, Iterator
+from copy import copy
+from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Self
 
 from beam_fraud.wording import first_line
+
+
+class Code(StrEnum):
+    """What kind of mistake an error is; never changed or given to another kind.
+
+    docs/errors.md says what each means and what to do.
+    """
+
+    # 0xx: the program and the machine
+    INTERNAL_ERROR = "BF001"
+    SYSTEM_REFUSAL = "BF002"
+
+    # 1xx: the command line and the environment
+    CALL_INVALID = "BF101"
+    OPTION_VALUE = "BF102"
+    OPTION_MISSING = "BF103"
+    OPTION_CONFLICT = "BF104"
+    OPTION_TWICE = "BF105"
+    TIME_INVALID = "BF106"
+    URL_UNUSABLE = "BF107"
+    CONSENT_MISSING = "BF108"
+    PORT_UNUSABLE = "BF109"
+    EXTRA_MISSING = "BF110"
+    VARIABLE_UNSET = "BF111"
+    SECRET_UNREADABLE = "BF112"
+    SECRET_EXPOSED = "BF113"
+
+    # 2xx: inputs and outputs
+    INPUT_MISSING = "BF201"
+    INPUT_UNREADABLE = "BF202"
+    INPUT_FORMAT = "BF203"
+    INPUT_DAMAGED = "BF204"
+    INPUT_CHANGED = "BF205"
+    INPUT_EMPTY = "BF206"
+    HEADER_UNUSABLE = "BF207"
+    ROWS_INVALID = "BF208"
+    REPAIRED_INVALID = "BF209"
+    CSV_COLUMNS_UNKNOWN = "BF210"
+    OUTPUT_NAME = "BF220"
+    OUTPUT_UNWRITABLE = "BF221"
+    OUTPUT_OCCUPIED = "BF222"
+    OUTPUT_IN_USE = "BF223"
+    PLACE_SHARED = "BF224"
+    PLACE_EMPTY = "BF225"
+
+    # 3xx: schemas and columns
+    SCHEMA_UNREADABLE = "BF301"
+    TOML_SYNTAX = "BF302"
+    SCHEMA_VALUE = "BF303"
+    SCHEMA_VELOCITY = "BF304"
+    ROLE_MISSING = "BF305"
+    COLUMN_MISSING = "BF306"
+    COLUMN_TYPE = "BF307"
+    COLUMN_TWICE = "BF308"
+    VELOCITY_LIMIT = "BF309"
+
+    # 4xx: models and bundles
+    BUNDLE_MISSING = "BF401"
+    BUNDLE_DAMAGED = "BF402"
+    BUNDLE_VERSION = "BF403"
+    BUNDLE_SCHEMA = "BF404"
+    BUNDLES_APART = "BF405"
+    MODEL_KIND = "BF410"
+    MODEL_SETTING = "BF411"
+    MODEL_UNSUITED = "BF412"
+    ONNX_IMPOSSIBLE = "BF413"
+    CLASSES_MISSING = "BF420"
+    DIVISION_IMPOSSIBLE = "BF421"
+    THRESHOLD_UNREACHABLE = "BF422"
+    RESAMPLING_IMPOSSIBLE = "BF423"
+    LABELS_NEEDED = "BF424"
+    TRAINING_FAILED = "BF425"
+
+    # 5xx: rules
+    RULES_UNREADABLE = "BF501"
+    RULES_INVALID = "BF502"
+    RULE_CONDITION = "BF503"
+
+    # 6xx: sinks and databases
+    SINK_URL = "BF601"
+    SINK_UNSUITED = "BF602"
+    ROWS_UNDELIVERED = "BF603"
+    DATABASE_SILENT = "BF610"
+    DATABASE_LOCKED = "BF611"
+    DATABASE_FULL = "BF612"
+    DATABASE_REFUSED = "BF613"
+    DATABASE_RIGHTS = "BF614"
+    DATABASE_TABLES = "BF615"
+    DATABASE_FILE = "BF616"
+    BIGQUERY_ACCESS = "BF620"
+    BIGQUERY_TABLE = "BF621"
+    BIGQUERY_LOAD = "BF622"
+
+    # 7xx: brokers and streams
+    BROKER_SILENT = "BF701"
+    BROKER_SECURITY = "BF702"
+    KAFKA_PROPERTY = "BF703"
+    TOPIC_MISSING = "BF704"
+    TOPIC_FORBIDDEN = "BF705"
+    TOPIC_FAILED = "BF706"
+    MESSAGE_TOO_LARGE = "BF707"
+    STATE_UNREADABLE = "BF710"
+    STREAM_CHANGED = "BF711"
+
+    # 8xx: runners and workers
+    RUNNER_UNUSABLE = "BF801"
+    RUNNER_OPTION = "BF802"
+    RUNNER_SILENT = "BF803"
+    RUNNER_MISMATCH = "BF804"
+    PROGRAM_MISSING = "BF805"
+    ENVIRONMENT_INVALID = "BF806"
+    SLOTS_MISSING = "BF807"
+    SAVEPOINT_UNUSABLE = "BF808"
+    PIPELINE_FAILED = "BF809"
+    COLLECTION_UNSUITED = "BF810"
+
+    # 9xx: alerts and channels
+    CHANNEL_URL = "BF901"
+    CHANNEL_INSECURE = "BF902"
+    CHANNEL_FAILED = "BF903"
+    CHANNEL_LOGIN = "BF904"
+    MESSAGE_REFUSED = "BF905"
+    TEMPLATE_INVALID = "BF906"
+    ALERTS_UNSENT = "BF907"
+    ALERT_UNKNOWN = "BF908"
 
 
 class FraudError(Exception):
     """A failure that the command reports as one line; exit code 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str, code: Code) -> None:
+        """Note the code below the message, where tracebacks show it.
+
+        Args:
+          message: one line that names the thing, the place and the fix.
+          code: the kind of mistake.
+        """
+        # Both are `args`: pickle, copy and Beam, which adds to the message, call the class on them.
+        super().__init__(message, code)
+        #: The kind of mistake, which stays the same when the message is improved.
+        self.code = code
+        self.add_note(f"[{code}]")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def with_message(self, message: str) -> Self:
+        """The same kind of error with another message."""
+        error = copy(self)
+        error.args = (message, *self.args[1:])
+        return error
 
 
 class UsageError(FraudError):
@@ -60,7 +210,7 @@ def need_extras(modules: Iterable[str], what: str) -> None:
     """
     for module in modules:
         if not is_installed(module):
-            raise FraudError(f"{what}: {_needs(module)}")
+            raise FraudError(f"{what}: {_needs(module)}", Code.EXTRA_MISSING)
 
 
 def is_installed(module: str) -> bool:
@@ -87,7 +237,7 @@ def extra_module(module: str, what: str) -> ModuleType:
         missing = missing_extra(error)
         if missing is None:
             raise
-        raise FraudError(f"{what}: {missing}") from None
+        raise FraudError(f"{what}: {missing}", Code.EXTRA_MISSING) from None
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
@@ -229,7 +379,7 @@ def _paths(text: str) -> list[str]:
 #: What Beam appends to the message of an exception that passes through a step.
 _WHILE_RUNNING = re.compile(r"(?: \[while running '[^\n]*'\])+\s*$")
 #: The last line of a traceback that ends in one of the package's own errors.
-_IN_TRACEBACK = re.compile(rf"\b{re.escape(__name__)}\.(\w+): ([^\n]*)")
+_IN_TRACEBACK = re.compile(rf"\b{re.escape(__name__)}\.(\w+): ([^\n]*)(?:\n\[(BF\d{{3}})\])?")
 #: The line after the indented ones of a traceback, which says what was raised.
 _END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
 
@@ -251,23 +401,30 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
     """
     for link in _chain(error):
         if isinstance(link, FraudError):
-            return type(link)(_WHILE_RUNNING.sub("", str(link)))
+            return link.with_message(_WHILE_RUNNING.sub("", str(link)))
         found = _IN_TRACEBACK.findall(str(link))
         if found:
-            name, line = found[-1]
-            kinds = {kind.__name__: kind for kind in FraudError.__subclasses__()}
-            return kinds.get(name, FraudError)(_WHILE_RUNNING.sub("", line))
+            name, line, code = found[-1]
+            kind = UsageError if name == UsageError.__name__ else FraudError
+            # A runner that keeps the first line alone leaves no code.
+            known = {str(one): one for one in Code}.get(code, Code.PIPELINE_FAILED)
+            return kind(_WHILE_RUNNING.sub("", line), known)
     return None
 
 
 def line_of(error: BaseException) -> str:
-    """Return an error in one line: in words if a user can cause it, else what was raised.
+    """Return an error in one line: in words and with its code if a user can cause it, else raw.
 
     Args:
       error: as it was raised here, or with a runner's text of what was raised elsewhere.
     """
-    known = fraud_error_in(error) or refused_by_the_system(error)
-    return _WHILE_RUNNING.sub("", _raised(error)) if known is None else str(known)
+    known = fraud_error_in(error)
+    if known is not None:
+        return f"{known} [{known.code}]"
+    refused = refused_by_the_system(error)
+    if refused is not None:
+        return f"{refused} [{Code.SYSTEM_REFUSAL}]"
+    return _WHILE_RUNNING.sub("", _raised(error))
 
 
 def _raised(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.folder import make_directory
 from beam_fraud.wording import reason_of
 
@@ -25,14 +25,16 @@ def held(data: Path) -> Iterator[None]:
         descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise FraudError(
-            f"--data {data}: cannot be written to ({reason_of(error)}); give another directory"
+            f"--data {data}: cannot be written to ({reason_of(error)}); give another directory",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FraudError(
-                f"--data {data}: another server has it; stop that one, or give another directory"
+                f"--data {data}: another server has it; stop that one, or give another directory",
+                Code.OUTPUT_IN_USE,
             ) from None
         yield
     finally:

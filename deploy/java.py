@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.wording import reason_of
 
 
@@ -24,7 +24,9 @@ def program(name: str) -> str:
     """
     found = shutil.which(name)
     if found is None:
-        raise FraudError(f"{name} is not on PATH: install Java 17 or newer, and Maven")
+        raise FraudError(
+            f"{name} is not on PATH: install Java 17 or newer, and Maven", Code.PROGRAM_MISSING
+        )
     return found
 
 
@@ -69,7 +71,9 @@ def compiled(sources: Sequence[Path], into: Path, class_path: str) -> Path:
                 # Another process may have been quicker; it has the same.
                 packed.rename(jar)
     except OSError as error:
-        raise FraudError(f"{jar}: cannot be written ({reason_of(error)})") from None
+        raise FraudError(
+            f"{jar}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
     return jar
 
 
@@ -83,7 +87,9 @@ def _compile(sources: Sequence[Path], into: Path, class_path: str) -> None:
     )
     if done.returncode != 0:
         said = (done.stderr.strip() or "it said nothing").splitlines()[0]
-        raise FraudError(f"javac can't compile what stands before Beam's classes: {said}")
+        raise FraudError(
+            f"javac can't compile what stands before Beam's classes: {said}", Code.PROGRAM_MISSING
+        )
 
 
 def maven(pom: Path, *goal: str) -> None:
@@ -103,4 +109,7 @@ def maven(pom: Path, *goal: str) -> None:
         if done.returncode == 0:
             return
     errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
-    raise FraudError(f"{pom}: Maven can't fetch it: {' '.join(errors[:1]) or done.returncode}")
+    raise FraudError(
+        f"{pom}: Maven can't fetch it: {' '.join(errors[:1]) or done.returncode}",
+        Code.PROGRAM_MISSING,
+    )

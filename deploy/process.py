@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Seconds that a server may take to shut down before it is killed.
 STOP_SECONDS = 30.0
@@ -77,7 +77,9 @@ class ServerProcess:
         while not answers():
             self.refuse_ended()
             if time.monotonic() > deadline:
-                raise FraudError(f"the {self.name} doesn't answer: see {self.log}")
+                raise FraudError(
+                    f"the {self.name} doesn't answer: see {self.log}", Code.RUNNER_SILENT
+                )
             time.sleep(0.05)
 
     def refuse_ended(self) -> None:
@@ -87,7 +89,9 @@ class ServerProcess:
           FraudError: It ended, and nobody asked it to.
         """
         if self._process is not None and (code := self._process.poll()) is not None:
-            raise FraudError(f"the {self.name} ended with code {code}: see {self.log}")
+            raise FraudError(
+                f"the {self.name} ended with code {code}: see {self.log}", Code.PIPELINE_FAILED
+            )
 
     def wait(self) -> None:
         """Wait until it ends.

@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 import pytest
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from deploy.flink.job_server_jar import patched_class_path
 from deploy.java import class_path
 from deploy.postgres.server import program as server_program
@@ -124,7 +124,7 @@ def _build_prism(binary: Path, go: Path) -> None:
         )
         if done.returncode != 0:
             last = done.stderr.strip().rpartition("\n")[2]
-            raise FraudError(f"go install {module}: {last}")
+            raise FraudError(f"go install {module}: {last}", Code.PROGRAM_MISSING)
         (Path(building) / "prism").rename(binary)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.errors import one_line_errors
 from beam_fraud.storage.database.url import database_file, masked
@@ -82,7 +82,8 @@ class Claim:
             return False
         except OSError as error:
             raise FraudError(
-                f"database {masked(self._url)}: {path} cannot be locked ({error.strerror})"
+                f"database {masked(self._url)}: {path} cannot be locked ({error.strerror})",
+                Code.DATABASE_FILE,
             ) from None
         return True
 

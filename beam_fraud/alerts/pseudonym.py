@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from beam_fraud.alerts.alert import Alert, FiredRule, Reason
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Environment variable of the key.
 KEY_VARIABLE = "BEAM_FRAUD_PSEUDONYM_KEY"
@@ -36,7 +36,8 @@ class Pseudonyms:
         if len(self.key) < _SHORTEST:
             raise FraudError(
                 f"{KEY_VARIABLE}: a key has at least {_SHORTEST} bytes, this has {len(self.key)}; "
-                "make one: openssl rand -hex 32"
+                "make one: openssl rand -hex 32",
+                Code.SECRET_UNREADABLE,
             )
 
     @classmethod
@@ -49,7 +50,8 @@ class Pseudonyms:
         key = os.environ.get(KEY_VARIABLE)
         if not key:
             raise FraudError(
-                f"pseudonyms need a key: set {KEY_VARIABLE} (make one: openssl rand -hex 32)"
+                f"pseudonyms need a key: set {KEY_VARIABLE} (make one: openssl rand -hex 32)",
+                Code.SECRET_UNREADABLE,
             )
         return cls(key.encode("utf-8", "surrogateescape"))
 

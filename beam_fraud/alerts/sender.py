@@ -121,7 +121,7 @@ class ChannelSender:
         self._claim = Claim(url, channel.name)
         self._circuit = Circuit()
         self._database = Circuit()
-        self._database_error: str | None = None
+        self._database_error: FraudError | None = None
         self._wait, self._database_wait = (Wait(_LOG, clock.elapsed) for _ in range(2))
         self._look_for_claim_at = 0.0
         self._held_until: datetime | None = None
@@ -188,7 +188,7 @@ class ChannelSender:
         finally:
             self.close()
         if self._database_error is not None:
-            raise FraudError(self._database_error)
+            raise FraudError(str(self._database_error), self._database_error.code)
 
     def close(self) -> None:
         """Close the channel and the connection, and release the claim."""
@@ -200,7 +200,7 @@ class ChannelSender:
         try:
             done = self._send_due(final=final, only=only, first=first)
         except FraudError as error:
-            self._database_failed(str(error))
+            self._database_failed(error)
             waited_for = isinstance(error, PassingDatabaseError)
             if final and (not waited_for or isinstance(error, FullDatabaseError)):
                 raise
@@ -357,7 +357,7 @@ class ChannelSender:
             _LOG.info("alerts for %s are sent by another process", self.channel.describe())
         self.state.elsewhere = elsewhere
 
-    def _database_failed(self, error: str) -> None:
+    def _database_failed(self, error: FraudError) -> None:
         self._claim.release()
         self._database.failed(self._clock.elapsed())
         self._database_error = error

@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.samples import SAMPLES
 from beam_fraud.alerts.wording import clock_time, headline, intro, shown, timezone_of
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Variables of a template.
 VARIABLES = (
@@ -130,13 +130,17 @@ def read_template(
     try:
         source = Path(path).expanduser().read_text("utf-8")
     except OSError as error:
-        raise FraudError(f"{where}: template {path}: {error.strerror}") from None
+        raise FraudError(
+            f"{where}: template {path}: {error.strerror}", Code.TEMPLATE_INVALID
+        ) from None
     except UnicodeError:
-        raise FraudError(f"{where}: template {path}: not text in UTF-8") from None
+        raise FraudError(
+            f"{where}: template {path}: not text in UTF-8", Code.TEMPLATE_INVALID
+        ) from None
     try:
         return MessageTemplate(source, path, fields, html=html, finalize=finalize)
     except FraudError as error:
-        raise FraudError(f"{where}: template {error}") from None
+        raise FraudError(f"{where}: template {error}", Code.TEMPLATE_INVALID) from None
 
 
 @cache
@@ -148,7 +152,7 @@ def default_template(name: str, fields: tuple[str, ...] = FIELDS) -> MessageTemp
 
 def _wrong(path: str, line: int | None, said: str) -> FraudError:
     place = path if line is None else f"{path}, line {line}"
-    return FraudError(f"{place}: {' '.join(said.split())}")
+    return FraudError(f"{place}: {' '.join(said.split())}", Code.TEMPLATE_INVALID)
 
 
 def _line(error: BaseException, path: str) -> int | None:

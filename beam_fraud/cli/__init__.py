@@ -10,7 +10,7 @@ from typer.main import get_command
 from beam_fraud.cli.app import app
 from beam_fraud.cli.terminal import interruption, log, outcome
 from beam_fraud.cli.terminal.wrong_call import line_of
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.wording import own_call
 
 
@@ -34,7 +34,7 @@ def _run(args: list[str]) -> int:
     try:
         run = get_command(app)(args, prog_name=own_call(), standalone_mode=False)
     except typer.TyperException as error:
-        return outcome.report(UsageError(line_of(error)))
+        return outcome.report(UsageError(line_of(error), Code.CALL_INVALID))
     except OSError as error:
         # Parsing opens nothing: help or the version could not be printed.
         return outcome.output_failed(error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from beam_fraud.cli.terminal.command import EXTRA_FIELDS, StrictCommand
 from beam_fraud.cli.terminal.worker_output import worker_output_logged
 from beam_fraud.cli.terminal.wrong_call import unknown_option
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 if TYPE_CHECKING:
     # The context that Typer gives its commands is of a base class that it does not export.
@@ -91,16 +91,16 @@ def _beam_argument(
     full = _declared_name(name, declared)
     if full is not None and full.replace("_", "-") in own:
         # `--dry_run` is Beam's, for its own tests; ours, with a dash, is surely meant.
-        raise UsageError(unknown_option(name, own, command))
+        raise UsageError(unknown_option(name, own, command), Code.CALL_INVALID)
     if full is None:
-        raise UsageError(unknown_option(name, [*own, *declared], command))
+        raise UsageError(unknown_option(name, [*own, *declared], command), Code.CALL_INVALID)
     if not declared[full]:
         if value is not None:
-            raise UsageError(f"option {name} takes no value (given: {value!r})")
+            raise UsageError(f"option {name} takes no value (given: {value!r})", Code.OPTION_VALUE)
         return full
     if value is None:
         if not rest or _is_option(rest[0]):
-            raise UsageError(f"option {name} needs a value, as in {name}=VALUE")
+            raise UsageError(f"option {name} needs a value, as in {name}=VALUE", Code.OPTION_VALUE)
         value = rest.pop(0)
     return f"{full}={value}"
 
@@ -150,7 +150,7 @@ def _check(args: list[str]) -> None:
             create_runner(runner)
     except (argparse.ArgumentError, ValueError, ImportError, AttributeError) as error:
         line = " ".join(str(error).split())
-        raise UsageError(line.removeprefix("argument ")) from None
+        raise UsageError(line.removeprefix("argument "), Code.OPTION_VALUE) from None
 
 
 def _refuse_repeated(args: list[str]) -> None:
@@ -164,5 +164,5 @@ def _refuse_repeated(args: list[str]) -> None:
             # A flag, or one that collects its values.
             continue
         if action.dest in seen:
-            raise UsageError(f"option {name} is given twice; give it once")
+            raise UsageError(f"option {name} is given twice; give it once", Code.OPTION_TWICE)
         seen.add(action.dest)

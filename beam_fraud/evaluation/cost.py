@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.curves import thinned
 from beam_fraud.evaluation.rows import Floats, Labels
 from beam_fraud.models.threshold import LeastCost, operating_points, parse_threshold
@@ -59,7 +59,9 @@ def parse_cost(text: str) -> LeastCost:
     except UsageError:
         rule = None
     if not isinstance(rule, LeastCost):
-        raise UsageError(f"--cost {text}: must be FN:FP, two numbers above 0, as in 100:1")
+        raise UsageError(
+            f"--cost {text}: must be FN:FP, two numbers above 0, as in 100:1", Code.OPTION_VALUE
+        )
     return rule
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.evaluation.protocol import tested, tested_period
 from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
@@ -107,12 +107,16 @@ def evaluated_rows(
         if not _same_rows(table, tables[0]):
             raise FraudError(
                 f"{bundle.path}: its schema reads other rows of these files than that of "
-                f"{bundles[0].path}; give one --schema for all, or evaluate them apart"
+                f"{bundles[0].path}; give one --schema for all, or evaluate them apart",
+                Code.BUNDLES_APART,
             )
     for column in segments:
         name = column if column in tables[0].column_names else None
         if name is not None and tables[0].column(name).null_count == tables[0].num_rows:
-            raise FraudError(f"--segment {column}: no row has a value, is there such a column?")
+            raise FraudError(
+                f"--segment {column}: no row has a value, is there such a column?",
+                Code.COLUMN_MISSING,
+            )
     # The protocol's days are of UTC.
     timezone = "UTC" if protocol else features[0].schema.timezone
     return Evaluated(
@@ -139,7 +143,7 @@ def _reach(loaded: Iterable[tuple[Dataset, pa.Table]]) -> WindowReach | None:
 def _chosen(dataset: Dataset, period: Period | None) -> pa.Table:
     rows = dataset.transactions if period is None else tested(dataset.transactions, period)
     if not rows.num_rows:
-        raise FraudError("no rows to evaluate on in the files and times given")
+        raise FraudError("no rows to evaluate on in the files and times given", Code.INPUT_EMPTY)
     return rows
 
 

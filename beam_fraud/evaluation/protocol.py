@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.handbook import TEST_DAYS, Period, card_codes, period_after, rows_to_test
 from beam_fraud.schema.duration import DAY
@@ -30,13 +30,14 @@ def tested_period(
       FraudError: a bundle does not say what has to be known, or it tells another period.
     """
     if protocol != "handbook":
-        raise UsageError(f"--protocol {protocol}: must be handbook")
+        raise UsageError(f"--protocol {protocol}: must be handbook", Code.OPTION_VALUE)
     first, *others = [_period(bundle, since, until) for bundle in bundles]
     for bundle, period in zip(bundles[1:], others, strict=True):
         if period != first:
             raise FraudError(
                 f"{bundle.path}: was trained on other days than {bundles[0].path}, so --protocol "
-                "handbook tests them on other rows; evaluate them apart"
+                "handbook tests them on other rows; evaluate them apart",
+                Code.BUNDLES_APART,
             )
     return first
 
@@ -52,12 +53,14 @@ def _period(bundle: Bundle, since: datetime | None, until: datetime | None) -> P
     if bundle.manifest.trained_on is None:
         raise FraudError(
             f"{bundle.path}: doesn't say which days it was trained on, which --protocol handbook "
-            "has to know; train it again"
+            "has to know; train it again",
+            Code.BUNDLES_APART,
         )
     if "account_id" not in bundle.schema.roles:
         raise FraudError(
             f"{bundle.path}: its schema gives no column for 'account_id', so --protocol handbook "
-            "can't tell cards apart"
+            "can't tell cards apart",
+            Code.ROLE_MISSING,
         )
     first, last = (micros_of(datetime.fromisoformat(text)) for text in bundle.manifest.trained_on)
     period = period_after(first, last)

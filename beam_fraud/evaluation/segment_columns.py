@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.rows import EvaluatedRows
 from beam_fraud.evaluation.segmentation import (
     Segmentation,
@@ -41,7 +41,10 @@ def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
         if _known(schema, column) is not None:
             continue
         if column in schema.roles.values():
-            raise UsageError(f"--segment {column}: is the time, amount, label or id of every row")
+            raise UsageError(
+                f"--segment {column}: is the time, amount, label or id of every row",
+                Code.OPTION_VALUE,
+            )
         added.append(FeatureColumn(column, "categorical", "allow"))
     return replace(schema, features=(*schema.features, *added)) if added else schema
 

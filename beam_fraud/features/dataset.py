@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring.activity import doing
@@ -100,7 +100,9 @@ def load_dataset(
       FraudError: a file cannot be read or lacks a column, or each of its rows is a dead letter.
     """
     if labels == "required" and schema.role("label") is None:
-        raise UsageError(f"schema {schema.name}: no column is given for the role 'label'")
+        raise UsageError(
+            f"schema {schema.name}: no column is given for the role 'label'", Code.ROLE_MISSING
+        )
     inputs = _inputs(files, schema, labels)
     earlier = _history(history, inputs, schema, labels)
     first, last = _micros(since), _micros(until)
@@ -229,7 +231,7 @@ class _Rows:
     def refuse_if_all_are_dead(self, whose: str = "") -> None:
         refusal = DeadShare(self.rows_in, self.reasons, self.first_dead).refusal(None)
         if refusal is not None:
-            raise FraudError(f"{whose}{refusal}")
+            raise FraudError(f"{whose}{refusal}", Code.ROWS_INVALID)
 
     def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         times = event_micros(batch)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: uint64[n]
 Hashes = npt.NDArray[np.uint64]
@@ -140,7 +140,8 @@ def other_hash(what: str) -> FraudError:
     return FraudError(
         f"the stream's state: {what} were hashed under another key; give the --out that the stream "
         "had, whose stream/about.json has the key, or start anew with another --out and no "
-        "--savepoint_path"
+        "--savepoint_path",
+        Code.STREAM_CHANGED,
     )
 
 

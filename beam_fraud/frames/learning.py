@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Interval, bootstrap
 from beam_fraud.evaluation.candidate import candidate_of
 from beam_fraud.evaluation.explore.exploration import Exploration
@@ -137,7 +137,7 @@ def evaluate(
       FraudError: there is no label or no row, or the bundle cannot be used.
     """
     if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(f"threshold={threshold:g}: must be from 0 to 1")
+        raise UsageError(f"threshold={threshold:g}: must be from 0 to 1", Code.OPTION_VALUE)
     bundle = bundle_of(model)
     schema = bundle.schema
     evaluated = evaluated_rows(
@@ -204,7 +204,9 @@ def explore(
         labels="known",
     )
     if not dataset.transactions.num_rows:
-        raise FraudError(f"no transaction to explore among {dataset.rows_in:,} rows")
+        raise FraudError(
+            f"no transaction to explore among {dataset.rows_in:,} rows", Code.INPUT_EMPTY
+        )
     if dataset.rows_dead:
         warn(dataset.left_out)
     return explore_dataset(dataset, described)

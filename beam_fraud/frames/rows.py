@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.dataset import Source, load_dataset
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, check_packages, load_bundle
@@ -94,7 +94,7 @@ def read(
       FraudError: rows cannot be read; some, or all, are no transactions.
     """
     if on_invalid not in ("raise", "keep"):
-        raise UsageError(f"on_invalid={on_invalid!r}: must be 'raise' or 'keep'")
+        raise UsageError(f"on_invalid={on_invalid!r}: must be 'raise' or 'keep'", Code.OPTION_VALUE)
     schema = features.schema
     labels = features.labels
     dataset = load_dataset(
@@ -108,7 +108,9 @@ def read(
         share = DeadShare(dataset.rows_in, dataset.dead_reasons, dataset.first_dead)
         said = f"{dataset.rows_dead:,} of {dataset.rows_in:,} rows are no transactions {share.why}"
         if on_invalid == "raise":
-            raise FraudError(f"{said}; on_invalid='keep' returns them as dead_letters")
+            raise FraudError(
+                f"{said}; on_invalid='keep' returns them as dead_letters", Code.ROWS_INVALID
+            )
         warn(said, 2)
     if dataset.rows_duplicate:
         warn(f"{dataset.rows_duplicate:,} rows repeat the transaction_id of an earlier row", 2)
@@ -175,7 +177,9 @@ def moment_of(name: str, moment: datetime | str | None) -> datetime | None:
         known = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         return (known if known.tzinfo else known.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise UsageError(f"{name}={moment!r}: is not an ISO 8601 time (2024-02-08)") from None
+        raise UsageError(
+            f"{name}={moment!r}: is not an ISO 8601 time (2024-02-08)", Code.TIME_INVALID
+        ) from None
 
 
 def warn(warning: str | None, calls: int = 1) -> None:

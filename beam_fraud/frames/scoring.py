@@ -11,7 +11,7 @@ import pyarrow as pa
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.decisions.rules.vocabulary import vocabulary
 from beam_fraud.decisions.scorer import Scorer
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet, feature_table, table_schema
 from beam_fraud.frames.rows import (
     Checked,
@@ -103,7 +103,7 @@ def score(
       FraudError: the bundle, a file or a column cannot be used; or some rows are no transactions.
     """
     if reasons < 0:
-        raise UsageError(f"reasons={reasons}: must be 0 or more")
+        raise UsageError(f"reasons={reasons}: must be 0 or more", Code.OPTION_VALUE)
     bundle = bundle_of(model)
     schema = bundle.schema
     known = vocabulary(schema, bundle.velocity_names(), scored=True)

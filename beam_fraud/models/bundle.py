@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.errors import EXTRAS, FraudError, UsageError, need_extras
+from beam_fraud.errors import EXTRAS, Code, FraudError, UsageError, need_extras
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.foreign import in_words
 from beam_fraud.models.manifest import (
@@ -125,14 +125,17 @@ class Bundle:
             if name not in offered:
                 raise FraudError(
                     f"{self.path}: the model needs the feature {name!r}, "
-                    f"which the schema {schema.name} doesn't have"
+                    f"which the schema {schema.name} doesn't have",
+                    Code.BUNDLE_SCHEMA,
                 )
         missing = set(also) - computed
         beside = tuple(part for definition in schema.velocity for part in definition.only(missing))
         try:
             schema = replace(schema, velocity=(*needed, *beside))
         except UsageError as error:
-            raise FraudError(f"{self.path}: the model's features need more: {error}") from None
+            raise FraudError(
+                f"{self.path}: the model's features need more: {error}", Code.BUNDLE_SCHEMA
+            ) from None
         names = tuple(name for definition in beside for name in definition.names)
         return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features, names)
 
@@ -223,16 +226,23 @@ def open_bundle(path: str) -> Bundle:
     except FileNotFoundError:
         raise FraudError(
             f"{path}: not a model bundle, it has no {MANIFEST_FILE} "
-            f"(`{own_call()} train` makes one)"
+            f"(`{own_call()} train` makes one)",
+            Code.BUNDLE_MISSING,
         ) from None
     try:
         manifest = decode_manifest(data)
     except RecursionError:
-        raise FraudError(f"{path}: {MANIFEST_FILE} can't be read (it nests too deeply)") from None
+        raise FraudError(
+            f"{path}: {MANIFEST_FILE} can't be read (it nests too deeply)", Code.BUNDLE_DAMAGED
+        ) from None
     except (msgspec.DecodeError, ValueError) as error:
-        raise FraudError(f"{path}: {MANIFEST_FILE} can't be read ({error})") from None
+        raise FraudError(
+            f"{path}: {MANIFEST_FILE} can't be read ({error})", Code.BUNDLE_DAMAGED
+        ) from None
     if not manifest.name.isprintable():
-        raise FraudError(f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model")
+        raise FraudError(
+            f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model", Code.BUNDLE_DAMAGED
+        )
     bundle = Bundle(_anywhere(path), model_id(manifest.name, data), manifest)
     noted = (name for name in OPTIONAL_FILES if name in manifest.files)
     for name in (*DIGESTED_FILES, *noted):
@@ -242,7 +252,7 @@ def open_bundle(path: str) -> Bundle:
         _ = bundle.features
     except UsageError as error:
         # An invalid schema of the user is a usage error, one in a bundle is damage.
-        raise FraudError(f"{path}: {MANIFEST_FILE}: {error}") from None
+        raise FraudError(f"{path}: {MANIFEST_FILE}: {error}", Code.BUNDLE_DAMAGED) from None
     return bundle
 
 
@@ -316,11 +326,14 @@ def _read_checked(bundle: Bundle, name: str) -> bytes:
         held = bundle.contents
         data = read_bytes(bundle.path, name) if held is None else held[name]
     except (FileNotFoundError, KeyError):
-        raise FraudError(f"{bundle.path}: {name} is missing from the bundle") from None
+        raise FraudError(
+            f"{bundle.path}: {name} is missing from the bundle", Code.BUNDLE_DAMAGED
+        ) from None
     if hashlib.sha256(data).hexdigest() != bundle.manifest.files.get(name):
         raise FraudError(
             f"{bundle.path}: {name} is not the file that {MANIFEST_FILE} describes "
-            "(changed or damaged); train or copy the bundle again"
+            "(changed or damaged); train or copy the bundle again",
+            Code.BUNDLE_DAMAGED,
         )
     return data
 
@@ -330,7 +343,8 @@ def _check_scikit_learn(bundle: Bundle) -> None:
     if saved_by.split(".")[0] != here.split(".")[0]:
         raise FraudError(
             f"{bundle.path}: saved by scikit-learn {saved_by or 'of an unknown version'}, here is "
-            f"{here}; install scikit-learn {saved_by.split('.')[0] or '1'}.* or train again"
+            f"{here}; install scikit-learn {saved_by.split('.')[0] or '1'}.* or train again",
+            Code.BUNDLE_VERSION,
         )
 
 

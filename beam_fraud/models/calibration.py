@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.estimators.log_odds import log_odds, probability
 
 #: Names of the methods on the command line.
@@ -85,7 +85,8 @@ def learn_calibration(
     if calibration is None:
         raise FraudError(
             f"{OPTION} {method}: on the validation rows frauds do not have higher scores than "
-            "genuine transactions, so no score means a fraud; train another model"
+            "genuine transactions, so no score means a fraud; train another model",
+            Code.TRAINING_FAILED,
         )
     return calibration
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.kinds.base import ModelKind, Wrapped
 from beam_fraud.models.labelled import LabelledRows
 
@@ -75,7 +75,8 @@ def with_class_weight(kind: ModelKind, text: str | None) -> ModelKind:
     if weighted is None:
         raise UsageError(
             f"{OPTION} {text}: --model {kind.name} has no such setting; resample its rows "
-            "(--resample) or choose another model"
+            "(--resample) or choose another model",
+            Code.MODEL_SETTING,
         )
     return weighted
 
@@ -93,7 +94,10 @@ def _weighted(kind: ModelKind, text: str, weight: float | None) -> ModelKind | N
     if _BALANCED not in names:
         return None
     if text not in ("none", "balanced"):
-        raise UsageError(f"{OPTION} {text}: --model {kind.name} knows none and balanced alone")
+        raise UsageError(
+            f"{OPTION} {text}: --model {kind.name} knows none and balanced alone",
+            Code.MODEL_SETTING,
+        )
     return kind.with_values(**{_BALANCED: text == "balanced"})
 
 
@@ -108,6 +112,7 @@ def _number(text: str) -> float | None:
     except ValueError:
         raise UsageError(
             f"{OPTION} {text}: must be none, balanced or how many genuine rows a fraud weighs as "
-            "much as, above 0"
+            "much as, above 0",
+            Code.OPTION_VALUE,
         ) from None
     return weight

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.handbook import CARDS, card_precision, known_from
 from beam_fraud.models.split import HELD_OUT_SHARE
 from beam_fraud.schema.duration import DAY
@@ -95,7 +95,8 @@ def block_begins(
         span = f"{moment_of(int(times[0])).isoformat()} to {moment_of(int(times[-1])).isoformat()}"
         raise FraudError(
             f"--folds {blocks}: the rows (from {span}) can't be divided so; ask for fewer folds or "
-            "give other times (--from, --valid-from, --until)"
+            "give other times (--from, --valid-from, --until)",
+            Code.DIVISION_IMPOSSIBLE,
         )
     return begins
 
@@ -129,7 +130,8 @@ def chained_folds(
         raise FraudError(
             f"--label-delay: on {moment_of(int(begins[0])).isoformat()} no label would be known "
             f"yet (the first row is of {moment_of(int(times[0])).isoformat()}); give a later "
-            "--valid-from, earlier rows (--from) or a shorter delay"
+            "--valid-from, earlier rows (--from) or a shorter delay",
+            Code.DIVISION_IMPOSSIBLE,
         )
     folds = tuple(
         Fold(rows[:known], rows[start:end], int(start - known))
@@ -159,7 +161,8 @@ def stratified_folds(labels: npt.NDArray[np.int8], folds: int, seed: int) -> Div
     except ValueError:
         raise FraudError(
             f"--split stratified --folds {folds}: {len(labels)} rows with {int(labels.sum())} "
-            "frauds are too few to divide"
+            "frauds are too few to divide",
+            Code.CLASSES_MISSING,
         ) from None
     rest = np.sort(rest)
     cut = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rest, labels[rest])

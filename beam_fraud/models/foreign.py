@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from beam_fraud.errors import FraudError, missing_extra
+from beam_fraud.errors import Code, FraudError, missing_extra
 from beam_fraud.wording import first_line
 
 #: Maximum of characters of a reason: some errors quote whole objects.
@@ -31,10 +31,11 @@ def in_words(what: str, line: Callable[[str], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except FraudError as error:
-        raise FraudError(f"{what}: {error}") from None
+        raise FraudError(f"{what}: {error}", error.code) from None
     except BaseException as error:
         extra = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
-        raise FraudError(f"{what}: {extra or line(reason_of(error))}") from None
+        code = Code.EXTRA_MISSING if extra else Code.MODEL_UNSUITED
+        raise FraudError(f"{what}: {extra or line(reason_of(error))}", code) from None
 
 
 def reason_of(error: BaseException) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import InconsistentVersionWarning
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.foreign import in_words, reason_of
 from beam_fraud.models.predict import (
@@ -91,7 +91,9 @@ def read_model_file(path: str) -> SavedModel:
     try:
         return SavedModel(path, Path(path).read_bytes())
     except OSError as error:
-        raise FraudError(f"{path}: can't be read ({error.strerror})") from None
+        raise FraudError(
+            f"{path}: can't be read ({error.strerror})", Code.INPUT_UNREADABLE
+        ) from None
 
 
 def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
@@ -109,7 +111,8 @@ def open_trusted(saved: SavedModel, schema: Schema) -> ImportedModel:
     if offered.categorical:
         raise FraudError(
             f"schema {schema.name}: the codes of {offered.names[offered.categorical[0]]!r} that "
-            "the model was trained with are unknown; only numeric features can be imported"
+            "the model was trained with are unknown; only numeric features can be imported",
+            Code.MODEL_UNSUITED,
         )
     with _warnings(saved) as caught:
         with _refused(saved, "can't be opened", caught):
@@ -186,9 +189,9 @@ def _saved_by(saved: SavedModel, caught: Sequence[warnings.WarningMessage]) -> s
 
 def _check_scores(scores: npt.NDArray[np.float64]) -> None:
     if scores.shape != (_TRIED_ROWS,) or not np.isfinite(scores).all():
-        raise FraudError("predict_proba does not give each row a probability")
+        raise FraudError("predict_proba does not give each row a probability", Code.MODEL_UNSUITED)
     if scores.min() < 0 or scores.max() > 1:
-        raise FraudError("predict_proba gives values outside 0 to 1")
+        raise FraudError("predict_proba gives values outside 0 to 1", Code.MODEL_UNSUITED)
 
 
 def _check_missing(model: Any, features: FeatureSet, row: npt.NDArray[np.float64]) -> None:
@@ -204,7 +207,8 @@ def _check_missing(model: Any, features: FeatureSet, row: npt.NDArray[np.float64
         raise FraudError(
             f"can't score a row without {', '.join(map(repr, absent))}, which the "
             f"schema {features.schema.name} lets be absent ({reason}); put an imputer before the "
-            "model, or reject such rows in the schema"
+            "model, or reject such rows in the schema",
+            Code.MODEL_UNSUITED,
         )
 
 
@@ -226,6 +230,7 @@ def _order(model: Any, schema: Schema) -> tuple[str, ...]:
     for name in order:
         if name not in names:
             raise FraudError(
-                f"it takes the feature {name!r}, which the schema {schema.name} doesn't have"
+                f"it takes the feature {name!r}, which the schema {schema.name} doesn't have",
+                Code.MODEL_UNSUITED,
             )
     return order

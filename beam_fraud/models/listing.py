@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import DIGESTED_FILES, MANIFEST_FILE
 from beam_fraud.storage.urls import is_url
 
@@ -30,7 +30,7 @@ def find_bundles(directory: str) -> list[str]:
     if is_url(directory):
         return [directory]
     if not Path(directory).is_dir():
-        raise FraudError(f"{directory}: is no directory")
+        raise FraudError(f"{directory}: is no directory", Code.BUNDLE_MISSING)
     return sorted(_below(directory))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from beam_fraud.errors import EXTRAS, UsageError
+from beam_fraud.errors import EXTRAS, Code, UsageError
 from beam_fraud.schema.schema import Schema
 
 
@@ -194,7 +194,9 @@ def model_name(given: str | None, out: str) -> str:
     """
     name = given or Path(out).name or Path(out).absolute().name
     if not name.isprintable() or not name.strip():
-        raise UsageError(f"--name {name!r}: must be of characters that can be printed")
+        raise UsageError(
+            f"--name {name!r}: must be of characters that can be printed", Code.OPTION_VALUE
+        )
     return name
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Number of model loads so far, each of which may have loaded a library.
 _loads = 0
@@ -96,14 +96,22 @@ def check_classifier(model: Any, features: int) -> None:
     """
     kind = type(model).__name__
     if not callable(getattr(model, "predict_proba", None)):
-        raise FraudError(f"{kind} has no predict_proba: only classifiers that give probabilities")
+        raise FraudError(
+            f"{kind} has no predict_proba: only classifiers that give probabilities",
+            Code.MODEL_UNSUITED,
+        )
     classes = list(getattr(model, "classes_", ()))
     if len(classes) != 2 or classes[1] != 1 or classes[0] not in (0, -1):
         shown = ", ".join(map(str, classes[:5])) or "none, it was never fitted"
-        raise FraudError(f"{kind} has the classes {shown}: 0 (genuine) and 1 (fraud) are needed")
+        raise FraudError(
+            f"{kind} has the classes {shown}: 0 (genuine) and 1 (fraud) are needed",
+            Code.MODEL_UNSUITED,
+        )
     taken = getattr(model, "n_features_in_", features)
     if taken != features:
-        raise FraudError(f"{kind} takes {taken} features, the schema has {features}")
+        raise FraudError(
+            f"{kind} takes {taken} features, the schema has {features}", Code.MODEL_UNSUITED
+        )
 
 
 def microseconds_per_row(model: Any, matrix: npt.NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.model_selection import train_test_split
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Share of validation rows without an explicit time.
 VALIDATION_SHARE = 0.2
@@ -59,7 +59,8 @@ def split_by_time(event_time: pa.ChunkedArray, valid_from: datetime | None) -> S
         first, last = (value.as_py().isoformat() for value in pc.min_max(event_time).values())
         raise FraudError(
             f"no time divides the rows into earlier and later ones (they are from {first} to "
-            f"{last}); give another --valid-from"
+            f"{last}); give another --valid-from",
+            Code.DIVISION_IMPOSSIBLE,
         )
     rows = np.arange(len(times))
     return Split(rows[:start], rows[start:], rows[:0])
@@ -85,6 +86,7 @@ def split_stratified(labels: npt.NDArray[np.int8], seed: int) -> Split:
     except ValueError:
         frauds = int(labels.sum())
         raise FraudError(
-            f"--split stratified: {len(labels)} rows with {frauds} frauds are too few to divide"
+            f"--split stratified: {len(labels)} rows with {frauds} frauds are too few to divide",
+            Code.CLASSES_MISSING,
         ) from None
     return Split(np.sort(train), np.sort(valid), np.sort(held_out))

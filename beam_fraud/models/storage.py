@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.folder import check_writable
 from beam_fraud.storage.store import Store, store_at
 from beam_fraud.storage.urls import is_url
@@ -24,7 +24,9 @@ def read_bytes(directory: str, name: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(name) from None
     except OSError as error:
-        raise FraudError(f"{directory}: {name} can't be read ({reason_of(error)})") from None
+        raise FraudError(
+            f"{directory}: {name} can't be read ({reason_of(error)})", Code.BUNDLE_DAMAGED
+        ) from None
 
 
 def check_directory(directory: str, last: str) -> None:
@@ -41,7 +43,9 @@ def check_directory(directory: str, last: str) -> None:
     try:
         _refuse_foreign(Path(directory).absolute(), last)
     except OSError as error:
-        raise FraudError(f"{directory}: can't be written ({error.strerror})") from None
+        raise FraudError(
+            f"{directory}: can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None
     check_writable(Path(directory).absolute().parent)
 
 
@@ -65,13 +69,18 @@ def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> No
             _refuse_foreign(Path(directory).absolute(), last)
         store.write_all(files, last)
     except OSError as error:
-        raise FraudError(f"{directory}: can't be written ({reason_of(error)})") from None
+        raise FraudError(
+            f"{directory}: can't be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def _refuse_foreign(target: Path, last: str) -> None:
     replaces = target.is_dir() and any(target.iterdir())
     if target.exists() and (not target.is_dir() or (replaces and not (target / last).is_file())):
-        raise FraudError(f"{target}: is there already and no model bundle; give another --out")
+        raise FraudError(
+            f"{target}: is there already and no model bundle; give another --out",
+            Code.OUTPUT_OCCUPIED,
+        )
 
 
 def _store(directory: str) -> Store:
@@ -81,5 +90,5 @@ def _store(directory: str) -> Store:
     try:
         store.check(directory)
     except UsageError as error:
-        raise FraudError(str(error)) from None
+        raise FraudError(str(error), Code.OUTPUT_UNWRITABLE) from None
     return store

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 
 #: The option of the review threshold.
 OPTION = "--threshold"
@@ -110,7 +110,8 @@ class AtLeastPrecision(ThresholdRule):
             best = int(np.argmax(points.precision))
             raise FraudError(
                 f"{option} precision={self.target:g}: not reachable on the validation rows, at "
-                f"most {points.precision[best]:.3g} (with a recall of {points.recall[best]:.3g})"
+                f"most {points.precision[best]:.3g} (with a recall of {points.recall[best]:.3g})",
+                Code.THRESHOLD_UNREACHABLE,
             )
         return float(points.thresholds[np.argmax(np.where(enough, points.caught, -1))])
 
@@ -138,13 +139,16 @@ class AlertBudget(ThresholdRule):
         """Return the lowest threshold that keeps within the budget."""
         asked = f"{option} budget={self.per_day:g}"
         if points.days <= 0:
-            raise FraudError(f"{asked}: the validation rows are all of one moment")
+            raise FraudError(
+                f"{asked}: the validation rows are all of one moment", Code.THRESHOLD_UNREACHABLE
+            )
         affordable = points.flagged <= self.per_day * points.days
         if not affordable.any():
             fewest = points.flagged[0] / points.days
             raise FraudError(
                 f"{asked}: not reachable on the {points.days:.3g} days of validation rows, the "
-                f"highest score alone makes {fewest:.4g} alerts a day"
+                f"highest score alone makes {fewest:.4g} alerts a day",
+                Code.THRESHOLD_UNREACHABLE,
             )
         return float(points.thresholds[np.flatnonzero(affordable)[-1]])
 
@@ -175,7 +179,9 @@ class LeastLoss(ThresholdRule):
     def choose(self, points: Operating, option: str = OPTION) -> float:
         """Return the highest threshold of the lowest cost."""
         if points.missed_amount is None:
-            raise FraudError(f"{option} cost=amount:{self.false_alarm:g}: amounts are unknown")
+            raise FraudError(
+                f"{option} cost=amount:{self.false_alarm:g}: amounts are unknown", Code.ROLE_MISSING
+            )
         alarms = points.flagged - points.caught
         cost = points.missed_amount + self.false_alarm * alarms
         return float(points.thresholds[np.argmin(cost)])
@@ -225,7 +231,7 @@ def parse_threshold(text: str, option: str = OPTION) -> ThresholdRule:
             return LeastCost(_between(missed, 0, float("inf")), alarm)
         return Given(_share(text))
     except ValueError:
-        raise UsageError(f"{option} {text}: not one of {_SYNTAX}") from None
+        raise UsageError(f"{option} {text}: not one of {_SYNTAX}", Code.OPTION_VALUE) from None
 
 
 def _between(text: str, low: float, high: float) -> float:

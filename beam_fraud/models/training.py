@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.calibration import Calibration, Method, learn_calibration
 from beam_fraud.models.choosing import choose
@@ -56,10 +56,11 @@ def checked_labels(transactions: pa.Table, schema: Schema) -> npt.NDArray[np.int
     if schema.role("label") is None:
         raise FraudError(
             f"schema {schema.name}: no column is given for the role 'label', so there is nothing "
-            "to learn from"
+            "to learn from",
+            Code.ROLE_MISSING,
         )
     if not transactions.num_rows:
-        raise FraudError("no rows to train on in the files and times given")
+        raise FraudError("no rows to train on in the files and times given", Code.INPUT_EMPTY)
     labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
     _check(labels, "rows", "")
     return labels
@@ -79,7 +80,8 @@ def check_folds(division: Division, transactions: pa.Table, labels: npt.NDArray[
         if not len(fold.valid):
             raise FraudError(
                 f"no validation rows{of} are left: all are of cards that are known to be "
-                f"compromised by then; leave out --drop-known-cards{fewer}"
+                f"compromised by then; leave out --drop-known-cards{fewer}",
+                Code.DIVISION_IMPOSSIBLE,
             )
         first, last = (moment_of(int(at(times[fold.valid]))).isoformat() for at in (np.min, np.max))
         _check(labels[fold.valid], f"validation rows{of} (from {first} to {last})", fewer)
@@ -91,7 +93,8 @@ def _check(labels: npt.NDArray[np.int8], rows: str, or_else: str) -> None:
         only = "a fraud" if frauds else "genuine"
         raise FraudError(
             f"training needs frauds and genuine transactions: each of the {len(labels)} {rows} "
-            f"is {only}; give other times (--from, --valid-from, --until){or_else}"
+            f"is {only}; give other times (--from, --valid-from, --until){or_else}",
+            Code.CLASSES_MISSING,
         )
 
 
@@ -355,7 +358,8 @@ def choose_decline(recipe: Recipe, points: Operating, review: float) -> float | 
     if decline < review:
         raise FraudError(
             f"{DECLINE_OPTION}: gives a score of {decline:.6g}, which is below the {review:.6g} "
-            f"of {OPTION}; ask {DECLINE_OPTION} for a higher precision or fewer alerts"
+            f"of {OPTION}; ask {DECLINE_OPTION} for a higher precision or fewer alerts",
+            Code.THRESHOLD_UNREACHABLE,
         )
     return decline
 

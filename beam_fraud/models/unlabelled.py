@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.examples import Examples
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import reference_of
@@ -51,7 +51,7 @@ def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> 
     start = time.perf_counter()
     _refuse_what_needs_labels(recipe)
     if not transactions.num_rows:
-        raise FraudError("no rows to train on in the files and times given")
+        raise FraudError("no rows to train on in the files and times given", Code.INPUT_EMPTY)
     none = np.zeros(transactions.num_rows, dtype=np.int8)
     examples = Examples(transactions, none, schema)
     split = split_by_time(transactions.column("event_time"), recipe.valid_from)
@@ -103,7 +103,8 @@ def _refuse_what_needs_labels(recipe: Recipe) -> None:
         if not isinstance(rule, AlertBudget | Given | None):
             raise FraudError(
                 f"{why}, so {option} can only be budget=N (alerts a day) or a score from 0 to 1 "
-                "(of ten thousand usual rows, 0.999 flags about ten)"
+                "(of ten thousand usual rows, 0.999 flags about ten)",
+                Code.LABELS_NEEDED,
             )
     asked = {
         "--calibrate": recipe.calibrate is not None,
@@ -115,4 +116,4 @@ def _refuse_what_needs_labels(recipe: Recipe) -> None:
     }
     for option, given in asked.items():
         if given:
-            raise FraudError(f"{option}: {why}; leave it out")
+            raise FraudError(f"{option}: {why}; leave it out", Code.LABELS_NEEDED)

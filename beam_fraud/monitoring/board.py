@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.recorder import ENDING, close_recorder
 from beam_fraud.monitoring.snapshot import Snapshot, merge
 
@@ -36,7 +36,8 @@ def new_board(directory: Path) -> Iterator[Callable[[], Snapshot]]:
     except OSError as error:
         raise FraudError(
             f"{directory}: cannot be made and emptied ({error.strerror}), "
-            "give another --out or remove what is in the way"
+            "give another --out or remove what is in the way",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
     try:
         yield lambda: read_board(directory)

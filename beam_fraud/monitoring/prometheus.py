@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring import counters as names
 from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
 from beam_fraud.monitoring.snapshot import ReadAlerts, Snapshot, no_alerts, topic_and_partition
@@ -55,7 +55,8 @@ def serve_metrics(
     except OSError as error:
         raise FraudError(
             f"--metrics-port {port}: cannot be listened on ({error.strerror}), give another "
-            "or 0 for any that is free"
+            "or 0 for any that is free",
+            Code.PORT_UNUSABLE,
         ) from None
     try:
         yield f"http://{_ADDRESS}:{server.server_port}/metrics"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 
 #: Time limit of a connection in seconds.
 PATIENCE = 10.0
@@ -41,7 +41,9 @@ class Address:
         except ValueError:
             host, found = None, None
         if not host or (found or port) is None:
-            raise UsageError(f"{option} {given}: an address is written HOST:PORT")
+            raise UsageError(
+                f"{option} {given}: an address is written HOST:PORT", Code.OPTION_VALUE
+            )
         return cls(host, found or port or 0)
 
     @property
@@ -62,7 +64,8 @@ class Address:
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             raise FraudError(
-                f"{option} {self}: no {what} answers there ({why}); start it, or mend the address"
+                f"{option} {self}: no {what} answers there ({why}); start it, or mend the address",
+                Code.RUNNER_SILENT,
             ) from None
 
     def __str__(self) -> str:
@@ -88,5 +91,6 @@ def refuse_silent_pool(pool: Address) -> None:
         except grpc.RpcError as error:
             raise FraudError(
                 f"--environment_config {pool}: what answers there is no pool of workers "
-                f"({error.code().name}); start one by beam-fraud workers, or mend the address"
+                f"({error.code().name}); start one by beam-fraud workers, or mend the address",
+                Code.RUNNER_MISMATCH,
             ) from None

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud import beam_internals
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.wording import first_line
 
 
@@ -66,18 +66,20 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
     if shutil.which(java) is None:
         raise UsageError(
             f"--runner {runner}: its job server needs Java, and there is no program {java!r}; "
-            "install it, or give the --job_endpoint of one that runs"
+            "install it, or give the --job_endpoint of one that runs",
+            Code.PROGRAM_MISSING,
         )
     given = getattr(options.view_as(wanted.options), wanted.jar)
     if given and "://" not in given and not Path(given).exists():
-        raise UsageError(f"--{wanted.jar} {given}: no such file")
+        raise UsageError(f"--{wanted.jar} {given}: no such file", Code.PROGRAM_MISSING)
     try:
         with _told_once():
             beam_internals.job_server_jar(runner, options)
     except Exception as error:
         raise FraudError(
             f"--runner {runner}: its job server could not be fetched ({_reason(error)}); "
-            f"give --{wanted.jar}{wanted.instead}, or the --job_endpoint of one that runs"
+            f"give --{wanted.jar}{wanted.instead}, or the --job_endpoint of one that runs",
+            Code.PROGRAM_MISSING,
         ) from None
 
 
@@ -106,14 +108,17 @@ def prism_program(options: PipelineOptions) -> Path:
         return Path(given)
     if given and "://" not in given:
         what = "is a directory" if Path(given).is_dir() else "no such file"
-        raise UsageError(f"--prism_location {given}: {what}; give Prism's program or zip")
+        raise UsageError(
+            f"--prism_location {given}: {what}; give Prism's program or zip", Code.PROGRAM_MISSING
+        )
     try:
         return Path(beam_internals.prism_program(options))
     except Exception as error:
         raise FraudError(
             f"--runner PrismRunner: Prism could not be fetched ({_reason(error)}); give "
             "--prism_location, the program that `go install "
-            "github.com/apache/beam/sdks/v2/go/cmd/prism` makes"
+            "github.com/apache/beam/sdks/v2/go/cmd/prism` makes",
+            Code.PROGRAM_MISSING,
         ) from None
 
 
@@ -130,7 +135,8 @@ def _refuse_no_program(prism: Path) -> None:
         if error.errno != errno.EACCES or not _is_program(prism):
             raise UsageError(
                 f"--prism_location {prism}: is no program of this machine ({error.strerror}); "
-                "give Prism's program or zip"
+                "give Prism's program or zip",
+                Code.PROGRAM_MISSING,
             ) from None
 
 

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
     SparkRunnerOptions,
 )
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.master import flink_master
 from beam_fraud.runners.runner import Runner
@@ -43,7 +43,9 @@ def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
     for kind in _KINDS:
         if name == kind:
             return kind  # type: ignore[return-value]
-    raise UsageError(f"--environment_type {given}: must be one of {', '.join(_KINDS)}")
+    raise UsageError(
+        f"--environment_type {given}: must be one of {', '.join(_KINDS)}", Code.OPTION_VALUE
+    )
 
 
 def worker_pool(options: PipelineOptions) -> Address:
@@ -59,14 +61,17 @@ def worker_pool(options: PipelineOptions) -> Address:
         try:
             given = json.loads(given).get("url")
         except (ValueError, AttributeError):
-            raise UsageError(f"{option} {given}: is no JSON object") from None
+            raise UsageError(
+                f"{option} {given}: is no JSON object", Code.ENVIRONMENT_INVALID
+            ) from None
     elif not given:
         option = "--environment_options"
         given = portable.lookup_environment_option("external_service_address")
     if not given:
         raise UsageError(
             "--environment_type EXTERNAL: say where the pool of workers listens, as in "
-            "--environment_config=127.0.0.1:50000"
+            "--environment_config=127.0.0.1:50000",
+            Code.ENVIRONMENT_INVALID,
         )
     return Address.parse(option, given)
 
@@ -93,13 +98,15 @@ def refuse_environment(
         if not (portable.environment_config or command):
             raise UsageError(
                 "--environment_type PROCESS: say which program starts a worker, as in "
-                """--environment_config='{"command": "/opt/apache/beam/boot"}'"""
+                """--environment_config='{"command": "/opt/apache/beam/boot"}'""",
+                Code.ENVIRONMENT_INVALID,
             )
     elif kind == "LOOPBACK":
         if cluster is not None and not cluster.here:
             raise UsageError(
                 f"--environment_type LOOPBACK: workers would run in this process, which task "
-                f"managers at {cluster} do not reach; give {_POOL}"
+                f"managers at {cluster} do not reach; give {_POOL}",
+                Code.ENVIRONMENT_INVALID,
             )
     else:
         _refuse_docker(options, cluster)
@@ -117,12 +124,14 @@ def _refuse_docker(options: PipelineOptions, cluster: Address | None) -> None:
     if not image and not setup.prebuild_sdk_container_engine and not any(brings):
         raise UsageError(
             f"--environment_type {chosen}: Beam's own image has no beam-fraud; give "
-            f"--environment_config=IMAGE that has it, or {_POOL}{here}"
+            f"--environment_config=IMAGE that has it, or {_POOL}{here}",
+            Code.ENVIRONMENT_INVALID,
         )
     if near and not _docker_answers():
         raise UsageError(
             f"--environment_type {chosen}: docker does not answer on this machine; start it, or "
-            f"give {_POOL}{here}"
+            f"give {_POOL}{here}",
+            Code.ENVIRONMENT_INVALID,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.runners.address import PATIENCE, Address
 
 #: Option that only one runner's job server declares, to the runner's name.
@@ -28,7 +28,8 @@ def runner_behind(endpoint: Address, seconds: float = PATIENCE) -> str | None:
             # The port accepts connections, so "unavailable" is a response of gRPC.
             raise FraudError(
                 f"--job_endpoint {endpoint}: what answers there is no job server of Beam "
-                f"({error.code().name}); give the port that its --job-port names"
+                f"({error.code().name}); give the port that its --job-port names",
+                Code.RUNNER_MISMATCH,
             ) from None
     names = {option.name for option in options}
     return next((runner for name, runner in _TELLING.items() if name in names), None)

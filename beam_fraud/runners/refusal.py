@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.runners.runner import create_runner
 
 from beam_fraud.beam_internals import declared_options
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.runners.address import Address, refuse_silent_pool
 from beam_fraud.runners.dataflow.checks import refuse_on_dataflow
 from beam_fraud.runners.downloads import prism_program, refuse_missing_job_server
@@ -87,7 +87,7 @@ def refuse_options_of_others(options: PipelineOptions, runner: Runner) -> None:
             instead = f"--runner {runner.name} does not look at it; leave it out, or give --runner"
             if runner.local:
                 instead = "without --runner nothing looks at it; leave it out, or give --runner"
-            raise UsageError(f"--{name}: {instead} {looking}")
+            raise UsageError(f"--{name}: {instead} {looking}", Code.RUNNER_OPTION)
 
 
 _LOG = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ def refuse_unsupported(
         instead = f"give {runner.workers_option}=N" if runner.workers_option else "leave it out"
         raise UsageError(
             f"--workers {workers}: shares the work of this machine's own runner; with {option} "
-            f"{instead}"
+            f"{instead}",
+            Code.RUNNER_OPTION,
         )
     refuse_options_of_others(options, runner)
     if runner.local:
@@ -175,7 +176,8 @@ def _refuse_incapable_of_streams(runner: Runner) -> None:
         if capability not in runner.can:
             raise UsageError(
                 f"--runner {runner.name}: cannot run this, which needs {capability.value}; "
-                f"{INSTEAD}"
+                f"{INSTEAD}",
+                Code.RUNNER_UNUSABLE,
             )
 
 
@@ -191,7 +193,9 @@ def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
         test.dry_run = given
     for error in errors:
         line = " ".join(error.split()).rstrip(".")
-        raise UsageError(f"--runner {runner.name}: {line[:1].lower()}{line[1:]}")
+        raise UsageError(
+            f"--runner {runner.name}: {line[:1].lower()}{line[1:]}", Code.RUNNER_OPTION
+        )
 
 
 def _target(options: PipelineOptions, runner: Runner) -> Target:
@@ -202,7 +206,8 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
     if endpoint is None and runner.name == "PortableRunner":
         raise UsageError(
             "--runner PortableRunner: say which job server takes the pipeline, as in "
-            "--job_endpoint=127.0.0.1:8099, or give FlinkRunner or PrismRunner"
+            "--job_endpoint=127.0.0.1:8099, or give FlinkRunner or PrismRunner",
+            Code.RUNNER_OPTION,
         )
     refuse_environment(options, runner, cluster=master or server)
     if master is not None:
@@ -220,7 +225,8 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
         if runner.name not in ("PortableRunner", behind or runner.name):
             raise UsageError(
                 f"--job_endpoint {server}: the job server there is {behind}'s; give --runner "
-                f"{behind}, or another address"
+                f"{behind}, or another address",
+                Code.RUNNER_MISMATCH,
             )
         if runner.name == "PortableRunner" and behind is not None:
             runner = runner_named(behind)
@@ -245,7 +251,8 @@ def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
     if until_idle and "shutdown_sources_after_idle_ms" not in given:
         raise UsageError(
             "--until-idle: Flink keeps a stream up when its source has ended; leave it out and "
-            "stop the stream by Ctrl-C, or give --shutdown_sources_after_idle_ms=1000 as well"
+            "stop the stream by Ctrl-C, or give --shutdown_sources_after_idle_ms=1000 as well",
+            Code.RUNNER_OPTION,
         )
     if "checkpointing_interval" not in given:
         _LOG.warning(

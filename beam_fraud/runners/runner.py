@@ -7,7 +7,7 @@ from enum import Enum
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.wording import did_you_mean
 
 
@@ -130,9 +130,11 @@ def refuse_unusable(name: str) -> None:
     runner = runner_named(name)
     if runner not in RUNNERS and "." not in name:
         fix = did_you_mean(name, [known.name for known in RUNNERS], INSTEAD, form=str)
-        raise UsageError(f"--runner {name}: there is no such runner; {fix}")
+        raise UsageError(f"--runner {name}: there is no such runner; {fix}", Code.RUNNER_UNUSABLE)
     if runner.unusable:
-        raise UsageError(f"--runner {runner.name}: {runner.unusable}; {INSTEAD}")
+        raise UsageError(
+            f"--runner {runner.name}: {runner.unusable}; {INSTEAD}", Code.RUNNER_UNUSABLE
+        )
 
 
 def runner_of(options: PipelineOptions) -> Runner:

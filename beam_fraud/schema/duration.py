@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
@@ -36,9 +36,11 @@ def microseconds(text: str) -> int:
     """
     written = _WRITTEN.fullmatch(text)
     if written is None:
-        raise UsageError(f"{text!r} is not a duration (as in 30s, 15m, 1h, 7d, 2w)")
+        raise UsageError(
+            f"{text!r} is not a duration (as in 30s, 15m, 1h, 7d, 2w)", Code.TIME_INVALID
+        )
     # int() of a very long text would be refused with a traceback.
     length = int(written[1]) * _UNITS[written[2]] if len(written[1]) < 18 else LONGEST + 1
     if length > LONGEST:
-        raise UsageError(f"{text!r} is longer than 100 years")
+        raise UsageError(f"{text!r} is longer than 100 years", Code.TIME_INVALID)
     return length

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import pyarrow as pa
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.wording import did_you_mean
 
@@ -105,28 +105,37 @@ class Schema:
         for role in self.roles:
             if role not in ROLES:
                 raise UsageError(
-                    f"schema {self.name}: unknown role {role!r} (roles: {', '.join(ROLES)})"
+                    f"schema {self.name}: unknown role {role!r} (roles: {', '.join(ROLES)})",
+                    Code.SCHEMA_VALUE,
                 )
         for role in REQUIRED_ROLES:
             if role not in self.roles:
-                raise UsageError(f"schema {self.name}: no column is given for the role {role!r}")
+                raise UsageError(
+                    f"schema {self.name}: no column is given for the role {role!r}",
+                    Code.ROLE_MISSING,
+                )
         for column in (*self.roles.values(), *(feature.column for feature in self.features)):
             if column in _RAW_NAMES or not column.isprintable() or set(column) & set('"\\'):
-                raise UsageError(f"schema {self.name}: {column!r} cannot be the name of a column")
+                raise UsageError(
+                    f"schema {self.name}: {column!r} cannot be the name of a column",
+                    Code.SCHEMA_VALUE,
+                )
         self._check_features()
         self._check_velocity()
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise UsageError(
-                f"schema {self.name}: unknown timezone {self.timezone!r} (as in 'Europe/Brussels')"
+                f"schema {self.name}: unknown timezone {self.timezone!r} (as in 'Europe/Brussels')",
+                Code.SCHEMA_VALUE,
             ) from None
         if self.time_origin is not None:
             try:
                 datetime.fromisoformat(self.time_origin)
             except ValueError:
                 raise UsageError(
-                    f"schema {self.name}: time_origin {self.time_origin!r} is not an ISO 8601 time"
+                    f"schema {self.name}: time_origin {self.time_origin!r} is not an ISO 8601 time",
+                    Code.SCHEMA_VALUE,
                 ) from None
 
     def _check_features(self) -> None:
@@ -134,15 +143,19 @@ class Schema:
         for feature in self.features:
             name = feature.column
             if names.count(name) > 1:
-                raise UsageError(f"schema {self.name}: feature {name!r} is listed twice")
+                raise UsageError(
+                    f"schema {self.name}: feature {name!r} is listed twice", Code.SCHEMA_VALUE
+                )
             if name in RESERVED and name != self.roles.get(name):
                 raise UsageError(
-                    f"schema {self.name}: {name!r} is a name of the output, rename that feature"
+                    f"schema {self.name}: {name!r} is a name of the output, rename that feature",
+                    Code.SCHEMA_VALUE,
                 )
             if name in ROLES and (name not in _CATEGORICAL_ROLES or feature.kind == "numeric"):
                 raise UsageError(
                     f"schema {self.name}: {name!r} is a role, which cannot be a {feature.kind} "
-                    "feature as well"
+                    "feature as well",
+                    Code.SCHEMA_VALUE,
                 )
 
     def _check_velocity(self) -> None:
@@ -152,10 +165,16 @@ class Schema:
             for column in spec.key:
                 self._check_key(column, where)
             if spec.needs_merchants and "merchant_id" not in self.roles:
-                raise UsageError(f"{where}: distinct_merchant needs a column for 'merchant_id'")
+                raise UsageError(
+                    f"{where}: distinct_merchant needs a column for 'merchant_id'",
+                    Code.SCHEMA_VELOCITY,
+                )
             for name in spec.names:
                 if name in taken:
-                    raise UsageError(f"{where}: there is a feature or column {name!r} already")
+                    raise UsageError(
+                        f"{where}: there is a feature or column {name!r} already",
+                        Code.SCHEMA_VELOCITY,
+                    )
             taken |= set(spec.names)
 
     def _check_key(self, column: str, where: str) -> None:
@@ -163,20 +182,27 @@ class Schema:
             return
         for role, played in self.roles.items():
             if column == played and role in _KEY_ROLES:
-                raise UsageError(f"{where}: {column!r} goes by its role, write {role!r}")
+                raise UsageError(
+                    f"{where}: {column!r} goes by its role, write {role!r}", Code.SCHEMA_VELOCITY
+                )
         if column in RESERVED or column in _RAW_NAMES or column in self.roles.values():
             known = ", ".join(role for role in _KEY_ROLES if role in self.roles)
             raise UsageError(
-                f"{where}: {column!r} cannot be a key; {known or 'no role'} or a column of text can"
+                f"{where}: {column!r} cannot be a key; "
+                f"{known or 'no role'} or a column of text can",
+                Code.SCHEMA_VELOCITY,
             )
         if column in (feature.column for feature in self.features if feature.kind == "numeric"):
             raise UsageError(
-                f"{where}: {column!r} is a numeric feature; a key is text, make it categorical"
+                f"{where}: {column!r} is a numeric feature; a key is text, make it categorical",
+                Code.SCHEMA_VELOCITY,
             )
         if hint := did_you_mean(column, set(_KEY_ROLES) & set(self.roles), likeness=0.9):
-            raise UsageError(f"{where}: unknown key {column!r}, {hint}")
+            raise UsageError(f"{where}: unknown key {column!r}, {hint}", Code.SCHEMA_VELOCITY)
         if not column or not column.isprintable() or set(column) & set('"\\'):
-            raise UsageError(f"{where}: {column!r} cannot be the name of a column")
+            raise UsageError(
+                f"{where}: {column!r} cannot be the name of a column", Code.SCHEMA_VELOCITY
+            )
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -262,7 +288,9 @@ class Schema:
             _check_types(cls, fields)
             return cls(features=features, velocity=velocity, **fields)
         except (TypeError, KeyError, ValueError) as error:
-            raise UsageError(f"schema: not one of this version's ({error})") from None
+            raise UsageError(
+                f"schema: not one of this version's ({error})", Code.SCHEMA_VALUE
+            ) from None
 
 
 def _check_types(kind: type, values: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 #: Parts of a key: the parser's time grows with their square.
 _MOST_PARTS = 1_000
@@ -36,15 +36,22 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """
     keys = (line.partition("=")[0] for line in text.split("\n"))
     if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):
-        raise UsageError(f"{where}: not TOML that can be meant: a key of over {_MOST_PARTS} parts")
+        raise UsageError(
+            f"{where}: not TOML that can be meant: a key of over {_MOST_PARTS} parts",
+            Code.TOML_SYNTAX,
+        )
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: not TOML: {error}") from None
+        raise UsageError(f"{where}: not TOML: {error}", Code.TOML_SYNTAX) from None
     except RecursionError:
-        raise UsageError(f"{where}: not TOML that can be meant: it nests too deeply") from None
+        raise UsageError(
+            f"{where}: not TOML that can be meant: it nests too deeply", Code.TOML_SYNTAX
+        ) from None
     except ValueError:
-        raise UsageError(f"{where}: not TOML that can be meant: an integer too large") from None
+        raise UsageError(
+            f"{where}: not TOML that can be meant: an integer too large", Code.TOML_SYNTAX
+        ) from None
     pending: list[object] = [document]
     while pending:
         value = pending.pop()
@@ -53,5 +60,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         elif isinstance(value, list):
             pending += value
         elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise UsageError(f"{where}: not TOML that can be meant: an integer too large")
+            raise UsageError(
+                f"{where}: not TOML that can be meant: an integer too large", Code.TOML_SYNTAX
+            )
     return document

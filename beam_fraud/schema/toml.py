@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.presets import PRESETS
 from beam_fraud.schema.schema import FeatureColumn, Kind, Missing, Schema
 from beam_fraud.schema.text_file import parse_toml, read_text_file
@@ -37,11 +37,14 @@ def load_schema(name_or_path: str | Path) -> Schema:
     try:
         if not path.is_file():
             raise UsageError(
-                f"schema {name!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML file"
+                f"schema {name!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML file",
+                Code.SCHEMA_UNREADABLE,
             )
         return schema_from_toml(read_text_file(path), where=str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise FraudError(f"schema file {path} cannot be read: {error}") from None
+        raise FraudError(
+            f"schema file {path} cannot be read: {error}", Code.SCHEMA_UNREADABLE
+        ) from None
 
 
 def schema_from_toml(text: str, where: str = "schema") -> Schema:
@@ -59,7 +62,9 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
     roles = _typed(document, "roles", dict, {}, where)
     for role, column in roles.items():
         if not isinstance(column, str) or not column:
-            raise UsageError(f"{where}: [roles] {role} must be the name of a column")
+            raise UsageError(
+                f"{where}: [roles] {role} must be the name of a column", Code.SCHEMA_VALUE
+            )
     amount = _typed(document, "amount", dict, {}, where)
     _known_keys(amount, ("allow_negative",), f"{where}: [amount]")
     entries = _typed(document, "feature", list, [], where)
@@ -78,12 +83,12 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
 
 def _feature(entry: object, where: str) -> FeatureColumn:
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} must be a table")
+        raise UsageError(f"{where} must be a table", Code.SCHEMA_VALUE)
     table = cast(dict[str, Any], entry)
     _known_keys(table, _FEATURE, where)
     column = _typed(table, "column", str, "", where)
     if not column:
-        raise UsageError(f"{where}: column is missing")
+        raise UsageError(f"{where}: column is missing", Code.SCHEMA_VALUE)
     where = f"{where} {column}"
     kind = _one_of(table, "kind", ("numeric", "categorical"), where)
     missing = _one_of(table, "missing", ("reject", "allow"), where)
@@ -92,7 +97,7 @@ def _feature(entry: object, where: str) -> FeatureColumn:
 
 def _velocity(entry: object, where: str) -> Velocity:
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} must be a table")
+        raise UsageError(f"{where} must be a table", Code.SCHEMA_VALUE)
     table = cast(dict[str, Any], entry)
     _known_keys(table, _VELOCITY, where)
     key = _texts(table, "key", '"account_id" or ["account_id", "merchant_id"]', where)
@@ -103,31 +108,37 @@ def _velocity(entry: object, where: str) -> Velocity:
     try:
         return Velocity(key, windows, aggregates, delay)
     except UsageError as error:
-        raise UsageError(f"{where}: {str(error).partition(': ')[2]}") from None
+        raise UsageError(f"{where}: {str(error).partition(': ')[2]}", error.code) from None
 
 
 def _texts(table: dict[str, Any], key: str, example: str, where: str) -> tuple[str, ...]:
     """Return a list of strings, or one string that stands for a list of one."""
     value = table.get(key)
     if value is None:
-        raise UsageError(f"{where}: {key} is missing (as in {key} = {example})")
+        raise UsageError(f"{where}: {key} is missing (as in {key} = {example})", Code.SCHEMA_VALUE)
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
-        raise UsageError(f"{where}: {key} must be as in {key} = {example}, not {value!r}")
+        raise UsageError(
+            f"{where}: {key} must be as in {key} = {example}, not {value!r}", Code.SCHEMA_VALUE
+        )
     return tuple(cast(list[str], values))
 
 
 def _one_of(table: dict[str, Any], key: str, values: tuple[str, ...], where: str) -> str:
     value = table.get(key, values[0])
     if value not in values:
-        raise UsageError(f"{where}: {key} must be one of {', '.join(values)}, not {value!r}")
+        raise UsageError(
+            f"{where}: {key} must be one of {', '.join(values)}, not {value!r}", Code.SCHEMA_VALUE
+        )
     return str(value)
 
 
 def _typed(table: dict[str, Any], key: str, kind: type, default: Any, where: str) -> Any:
     value = table.get(key, default)
     if value is not default and not isinstance(value, kind):
-        raise UsageError(f"{where}: {key} must be a {kind.__name__}, not {value!r}")
+        raise UsageError(
+            f"{where}: {key} must be a {kind.__name__}, not {value!r}", Code.SCHEMA_VALUE
+        )
     return value
 
 
@@ -135,4 +146,4 @@ def _known_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
     for key in table:
         if key not in known:
             hint = did_you_mean(key, known, f"known: {', '.join(known)}")
-            raise UsageError(f"{where}: unknown key {key!r}, {hint}")
+            raise UsageError(f"{where}: unknown key {key!r}, {hint}", Code.SCHEMA_VALUE)

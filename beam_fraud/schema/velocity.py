@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.duration import microseconds
 from beam_fraud.wording import did_you_mean
 
@@ -62,26 +62,33 @@ class Velocity:
         for field in ("key", "windows", "aggregates"):
             values = getattr(self, field)
             if not values:
-                raise UsageError(f"{where}: {field} must not be empty")
+                raise UsageError(f"{where}: {field} must not be empty", Code.SCHEMA_VELOCITY)
             for value in values:
                 if values.count(value) > 1:
-                    raise UsageError(f"{where}: {field} has {value!r} twice")
+                    raise UsageError(f"{where}: {field} has {value!r} twice", Code.SCHEMA_VELOCITY)
         for aggregate in self.aggregates:
             if aggregate not in AGGREGATES:
                 hint = did_you_mean(aggregate, AGGREGATES, f"known: {', '.join(AGGREGATES)}")
-                raise UsageError(f"{where}: unknown aggregate {aggregate!r}, {hint}")
+                raise UsageError(
+                    f"{where}: unknown aggregate {aggregate!r}, {hint}", Code.SCHEMA_VELOCITY
+                )
         try:
             lengths = [microseconds(window) for window in self.windows]
             delay = microseconds(self.delay)
         except UsageError as error:
-            raise UsageError(f"{where}: {error}") from None
+            raise UsageError(f"{where}: {error}", Code.SCHEMA_VELOCITY) from None
         if not min(lengths):
-            raise UsageError(f"{where}: a window must be longer than 0")
+            raise UsageError(f"{where}: a window must be longer than 0", Code.SCHEMA_VELOCITY)
         if len(set(lengths)) < len(lengths):
-            raise UsageError(f"{where}: two windows are equally long ({', '.join(self.windows)})")
+            raise UsageError(
+                f"{where}: two windows are equally long ({', '.join(self.windows)})",
+                Code.SCHEMA_VELOCITY,
+            )
         if "risk" in self.aggregates and not delay:
             # Without one a training row would count its own label.
-            raise UsageError(f"{where}: risk needs a delay, as in delay = '7d'")
+            raise UsageError(
+                f"{where}: risk needs a delay, as in delay = '7d'", Code.SCHEMA_VELOCITY
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -194,4 +201,6 @@ class Velocity:
             }
             return cls(**fields)
         except TypeError as error:
-            raise UsageError(f"velocity: not one of this version's ({error})") from None
+            raise UsageError(
+                f"velocity: not one of this version's ({error})", Code.SCHEMA_VALUE
+            ) from None

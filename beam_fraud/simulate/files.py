@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage import atomic
 
 #: Amounts as text have two decimals, always.
@@ -105,7 +105,8 @@ def file_format(path: Path) -> tuple[str, str | None]:
     if not suffixes or suffixes[-1] not in FORMATS or (codec and suffixes[-1] == ".parquet"):
         raise UsageError(
             f"{path}: no known format; the name must end in {' or '.join(FORMATS)} "
-            f"(all but Parquet also with {' or '.join(CODECS)} behind it)"
+            f"(all but Parquet also with {' or '.join(CODECS)} behind it)",
+            Code.OUTPUT_NAME,
         )
     return suffixes[-1], codec
 
@@ -121,15 +122,19 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
       FraudError: the file cannot be written.
     """
     if ":/" in str(path):
-        raise UsageError(f"{path}: not a local file; write one and copy it there")
+        raise UsageError(f"{path}: not a local file; write one and copy it there", Code.OUTPUT_NAME)
     try:
         if path.is_dir():
-            raise UsageError(f"{path}: is a folder; give the name of a file in it")
+            raise UsageError(
+                f"{path}: is a folder; give the name of a file in it", Code.OUTPUT_NAME
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.whole_file(path) as sink:
             yield sink
     except OSError as error:
-        raise FraudError(f"cannot write {path}: {error.strerror or error}") from None
+        raise FraudError(
+            f"cannot write {path}: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def write_transactions(transactions: pa.Table, path: Path, sink: BinaryIO) -> None:

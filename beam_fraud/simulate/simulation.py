@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.simulate.fraud import LabelledPurchases, commit_frauds
 from beam_fraud.simulate.purchases import (
     MEAN_PER_DAY,
@@ -73,25 +73,31 @@ class Simulation:
         """Refuse what cannot be simulated."""
         for name in ("days", "accounts", "merchants"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--{name} {getattr(self, name)}: must be at least 1")
+                raise UsageError(
+                    f"--{name} {getattr(self, name)}: must be at least 1", Code.OPTION_VALUE
+                )
         if not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"--seed {self.seed}: must be from 0 to {MAX_SEED}")
+            raise UsageError(f"--seed {self.seed}: must be from 0 to {MAX_SEED}", Code.OPTION_VALUE)
         if not 0 < self.fraud_rate < 0.5:
             raise UsageError(
-                f"--fraud-rate {self.fraud_rate}: must be above 0 and below 0.5 (0.008 is 0.8 %)"
+                f"--fraud-rate {self.fraud_rate}: must be above 0 and below 0.5 (0.008 is 0.8 %)",
+                Code.OPTION_VALUE,
             )
         if self.radius is not None and not 0 < self.radius < math.inf:
-            raise UsageError(f"radius {self.radius}: must be above 0")
+            raise UsageError(f"radius {self.radius}: must be above 0", Code.OPTION_VALUE)
         expected = self.accounts * self.days * sum(MEAN_PER_DAY) / 2
         if max(expected, self.merchants) > MAX_TRANSACTIONS:
             raise UsageError(
                 f"--accounts {self.accounts} --days {self.days} --merchants {self.merchants}: "
                 f"too much for one run (at most {MAX_TRANSACTIONS:,} transactions); "
-                "make several files with different --seed and --start"
+                "make several files with different --seed and --start",
+                Code.OPTION_VALUE,
             )
         if self.days > (date.max - self.start).days:
             raise UsageError(
-                f"--days {self.days} from --start {self.start}: ends after the year {date.max.year}"
+                f"--days {self.days} from --start {self.start}: "
+                f"ends after the year {date.max.year}",
+                Code.OPTION_VALUE,
             )
 
     @property
@@ -130,7 +136,8 @@ def simulate(spec: Simulation) -> pa.Table:
     if not len(reach.terminals):
         raise UsageError(
             f"no terminal lies within {spec.reach:g} of any customer: "
-            "give more --merchants or --accounts, or another --seed"
+            "give more --merchants or --accounts, or another --seed",
+            Code.OPTION_VALUE,
         )
     purchases = draw_purchases(draw_customers(spec.accounts, rng), reach, spec.days, rng)
     labelled = commit_frauds(

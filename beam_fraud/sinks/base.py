@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -186,7 +186,8 @@ class FlaggedSink(ABC):
         """
         raise FraudError(
             f"--sink {self.describe()}: `erase` can delete nothing there; delete the rows by its "
-            "own means"
+            "own means",
+            Code.SINK_UNSUITED,
         )
 
     def failure_in(self, error: BaseException) -> FraudError | None:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.queue import queue_alerts
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
@@ -101,7 +101,9 @@ def keep_undelivered(
         with whole_file(path) as file:
             pq.write_table(table, file, compression="zstd")
     except OSError as error:
-        raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
+        raise FraudError(
+            f"{path}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
     return path
 
 
@@ -149,10 +151,14 @@ def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
         table = pq.read_table(part)
     except (OSError, pa.ArrowException) as error:
         why = reason_of(error) if isinstance(error, OSError) else error
-        raise FraudError(f"{part}: cannot be read ({why}); move it away to go on") from None
+        raise FraudError(
+            f"{part}: cannot be read ({why}); move it away to go on", Code.INPUT_DAMAGED
+        ) from None
     metadata = table.schema.metadata or {}
     if not table.schema.equals(SCORED) or _CHANNELS not in metadata:
-        raise FraudError(f"{part}: holds no undelivered rows; move it away to go on")
+        raise FraudError(
+            f"{part}: holds no undelivered rows; move it away to go on", Code.INPUT_DAMAGED
+        )
     [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=SCORED)]
     # Files of earlier versions have no context.
     context = msgspec.json.decode(metadata.get(_CONTEXT, b"null"), type=AlertContext | None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.storage.atomic import move
@@ -67,13 +67,15 @@ class ParquetSink(WriterSink):
         if not self.of_stream and any(self.directory.glob(UNFINISHED_PARTS)):
             raise FraudError(
                 f"--sink {self.describe()}: a stream is writing there, or one that was killed has "
-                "left a part unfinished; let it come to its end first, or give another directory"
+                "left a part unfinished; let it come to its end first, or give another directory",
+                Code.OUTPUT_IN_USE,
             )
         foreign = foreign_entry(self.directory, of_stream=self.of_stream)
         if foreign is not None:
             raise FraudError(
                 f"--sink {self.describe()}: holds {foreign.name}, which no run wrote; "
-                "give a directory of its own"
+                "give a directory of its own",
+                Code.OUTPUT_OCCUPIED,
             )
 
     def begin(self, run_id: str) -> None:
@@ -93,7 +95,8 @@ class ParquetSink(WriterSink):
                 if at_work(self.directory):
                     raise FraudError(
                         f"--sink {self.describe()}: a run is writing there; wait for its end, or "
-                        "give another directory"
+                        "give another directory",
+                        Code.OUTPUT_IN_USE,
                     )
                 Staging(self.directory, run_id).claim()
         except OSError as error:
@@ -135,7 +138,10 @@ class ParquetSink(WriterSink):
             move(part, self.directory / part.name)
 
     def _failure(self, error: OSError) -> FraudError:
-        return FraudError(f"--sink {self.describe()}: cannot be written ({reason_of(error)})")
+        return FraudError(
+            f"--sink {self.describe()}: cannot be written ({reason_of(error)})",
+            Code.OUTPUT_UNWRITABLE,
+        )
 
 
 class ParquetSinkWriter:

@@ -9,7 +9,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.failure import (
@@ -135,7 +135,8 @@ class TopicProducer:
         if any(error.fatal() for error in reports):
             raise FraudError(
                 f"Kafka {self._settings.bootstrap}: writing cannot go on "
-                f"({self._settings.without_secrets(reports[-1].str())}); run again"
+                f"({self._settings.without_secrets(reports[-1].str())}); run again",
+                Code.TOPIC_FAILED,
             )
         # A broker that shuts down may break off a login; one that has refused it reports nothing
         # else.
@@ -158,7 +159,8 @@ class TopicProducer:
             self._refusal = FraudError(
                 f"Kafka {self._settings.bootstrap}: topic {topic!r}: a message of {size:,} bytes "
                 "is too large; raise max.message.bytes of the topic, and message.max.bytes by "
-                "--kafka-config"
+                "--kafka-config",
+                Code.MESSAGE_TOO_LARGE,
             )
         else:
             self._refusal = about_topic(self._settings, topic, error)

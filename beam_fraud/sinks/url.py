@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.bigquery.table import FORM, TableName
@@ -42,9 +42,11 @@ def parse_sink(url: str) -> FlaggedSink:
     if scheme == "env":
         held = os.environ.get(rest, "")
         if not held:
-            raise UsageError(f"--sink {url}: the variable {rest} is not set")
+            raise UsageError(f"--sink {url}: the variable {rest} is not set", Code.VARIABLE_UNSET)
         if held.startswith("env:"):
-            raise UsageError(f"--sink {url}: the variable {rest} names another one; give that")
+            raise UsageError(
+                f"--sink {url}: the variable {rest} names another one; give that", Code.SINK_URL
+            )
         sink = parse_sink(held)
         server = held.startswith("postgresql:")
         return DatabaseSink(url) if server else sink
@@ -55,13 +57,15 @@ def parse_sink(url: str) -> FlaggedSink:
     if scheme == "bigquery":
         return BigQuerySink(TableName.parse(rest))
     if not rest.startswith("///") or len(rest) == 3 or "?" in rest:
-        raise UsageError(f"--sink: no file given, or options after it; write {_FORMS[scheme]}")
+        raise UsageError(
+            f"--sink: no file given, or options after it; write {_FORMS[scheme]}", Code.SINK_URL
+        )
     return DatabaseSink(sqlite_url(absolute(Path(unquote(rest[3:])))))
 
 
 def _postgresql(url: str, rest: str) -> str:
     if not rest.startswith("//"):
-        raise UsageError(f"--sink: no server given; write {_FORMS['postgresql']}")
+        raise UsageError(f"--sink: no server given; write {_FORMS['postgresql']}", Code.SINK_URL)
     parsed = parse(url)
     for name in FILE_OPTIONS:
         # An absolute path, so that it means the same in every worker process.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.types as pat
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 from beam_fraud.wording import did_you_mean
 
@@ -35,7 +35,10 @@ def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -
         some += f" and {len(there) - _SHOWN} more"
     short = [name for name in there if len(name) < _LONG][:_COMPARED]
     hint = did_you_mean(column, short, f"its columns are {some}")
-    return FraudError(f"{path}: column {column!r} of schema {schema.name} is not there; {hint}")
+    return FraudError(
+        f"{path}: column {column!r} of schema {schema.name} is not there; {hint}",
+        Code.COLUMN_MISSING,
+    )
 
 
 def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) -> str | None:
@@ -77,12 +80,16 @@ def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Label
             raise lacks_column(where, column, arrow.names, schema)
     for column in schema.columns(labels=labels):
         if arrow.names.count(column) > 1:
-            raise FraudError(f"{where}: column {column!r} is there twice; rename one of them")
+            raise FraudError(
+                f"{where}: column {column!r} is there twice; rename one of them", Code.COLUMN_TWICE
+            )
         if column in arrow.names:
             type = arrow.field(column).type
             expected = mistyped(schema, column, type, labels=labels)
             if expected:
-                raise FraudError(f"{where}: column {column!r} is {type}, should be {expected}")
+                raise FraudError(
+                    f"{where}: column {column!r} is {type}, should be {expected}", Code.COLUMN_TYPE
+                )
 
 
 def is_text(type: pa.DataType) -> bool:

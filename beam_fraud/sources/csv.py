@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import lacks_column, required_columns
 from beam_fraud.sources.file_format import FileFormat
@@ -52,7 +52,9 @@ def layout_of(
             raise lacks_column(path, column, columns, schema)
     for column in wanted:
         if columns.count(column) > 1:
-            raise FraudError(f"{path}: column {column!r} is there twice; rename one of them")
+            raise FraudError(
+                f"{path}: column {column!r} is there twice; rename one of them", Code.COLUMN_TWICE
+            )
     return CsvLayout(columns, delimiter, data_start)
 
 
@@ -88,17 +90,30 @@ def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
             data += chunk
     line, end, _ = data.partition(b"\n")
     if len(line) > _MAX_HEADER_BYTES:
-        raise FraudError(f"{path}: its first line is no header: over {_MAX_HEADER_BYTES} bytes")
+        raise FraudError(
+            f"{path}: its first line is no header: over {_MAX_HEADER_BYTES} bytes",
+            Code.HEADER_UNUSABLE,
+        )
     if b"\0" in line:
-        raise FraudError(f"{path}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8")
+        raise FraudError(
+            f"{path}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8",
+            Code.HEADER_UNUSABLE,
+        )
     try:
         text = line.removeprefix(BYTE_ORDER_MARK).decode("utf-8").rstrip("\r")
     except UnicodeDecodeError:
-        raise FraudError(f"{path}: the header is not UTF-8; save the file as UTF-8") from None
+        raise FraudError(
+            f"{path}: the header is not UTF-8; save the file as UTF-8", Code.HEADER_UNUSABLE
+        ) from None
     if "\r" in text:
-        raise FraudError(f"{path}: its lines end in CR alone; save it with LF or CRLF")
+        raise FraudError(
+            f"{path}: its lines end in CR alone; save it with LF or CRLF", Code.HEADER_UNUSABLE
+        )
     if not text.strip():
-        raise FraudError(f"{path}: is empty or begins with an empty line where a header should be")
+        raise FraudError(
+            f"{path}: is empty or begins with an empty line where a header should be",
+            Code.HEADER_UNUSABLE,
+        )
     return text, len(line) + len(end)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 
 #: File name endings of each format.
 FORMATS = {
@@ -56,7 +56,8 @@ def unknown_format(file_name: str) -> UsageError:
     known = ", ".join(FORMATS)
     return UsageError(
         f"{file_name}: its name says no known format; rename it to end in {known} "
-        f"(text also with {' or '.join(COMPRESSIONS)} behind it)"
+        f"(text also with {' or '.join(COMPRESSIONS)} behind it)",
+        Code.INPUT_FORMAT,
     )
 
 
@@ -76,9 +77,13 @@ def check_first_bytes(path: str, file_format: FileFormat, first: bytes) -> None:
     expected = file_format.compression or file_format.name
     if expected in _MAGIC:
         if not first.startswith(_MAGIC[expected]):
-            raise FraudError(f"{path}: is not a {expected} file, whatever its name says")
+            raise FraudError(
+                f"{path}: is not a {expected} file, whatever its name says", Code.INPUT_FORMAT
+            )
         return
     if expected == "csv":
         for other, magic in _MAGIC.items():
             if first.startswith(magic):
-                raise FraudError(f"{path}: is a {other} file, not CSV; rename it to say so")
+                raise FraudError(
+                    f"{path}: is a {other} file, not CSV; rename it to say so", Code.INPUT_FORMAT
+                )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import is_url
 from beam_fraud.wording import reason_of
@@ -50,7 +50,9 @@ def open_file(path: str) -> pa.NativeFile:
         stored = file_systems().open(path, compression_type="uncompressed")
         return pa.PythonFile(stored, mode="r")
     except Exception as error:
-        raise FraudError(f"{path}: cannot be opened: {reason_of(error)}") from None
+        raise FraudError(
+            f"{path}: cannot be opened: {reason_of(error)}", Code.INPUT_UNREADABLE
+        ) from None
 
 
 def list_files(given: str) -> list[FoundFile]:
@@ -64,7 +66,9 @@ def list_files(given: str) -> list[FoundFile]:
     """
     found = _list_remote(given) if is_url(given) else _list_local(given)
     if not found:
-        raise FraudError(f"{given}: no such file, no match, or a directory without files")
+        raise FraudError(
+            f"{given}: no such file, no match, or a directory without files", Code.INPUT_MISSING
+        )
     return sorted(found, key=lambda file: file.name)
 
 
@@ -76,14 +80,19 @@ def _list_local(given: str) -> list[FoundFile]:
         if path.is_file():
             return [_local(path, path.parent)]
         if path.exists():
-            raise FraudError(f"{given}: is not a regular file; write its content to one first")
+            raise FraudError(
+                f"{given}: is not a regular file; write its content to one first",
+                Code.INPUT_UNREADABLE,
+            )
         if not _WILDCARD.search(given):
             return []
         fixed = Path(_fixed_part(str(path)))
         matches = (fixed / match for match in fixed.glob(str(path.relative_to(fixed))))
         return [_local(match, fixed) for match in matches if match.is_file()]
     except OSError as error:
-        raise FraudError(f"{given}: cannot be read: {reason_of(error)}") from None
+        raise FraudError(
+            f"{given}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
+        ) from None
 
 
 def _below(path: Path) -> Iterator[FoundFile]:
@@ -125,11 +134,17 @@ def _list_remote(given: str) -> list[FoundFile]:
             found = beam.match([given])[0].metadata_list
             fixed = _fixed_part(given) if _WILDCARD.search(given) else given.rpartition("/")[0]
     except ValueError as error:
-        raise UsageError(f"{given}: {missing_file_system(given, error)}") from None
+        raise UsageError(
+            f"{given}: {missing_file_system(given, error)}", Code.URL_UNUSABLE
+        ) from None
     except Exception as error:
         if is_missing(given):
-            raise UsageError(f"{given}: {missing_file_system(given, error)}") from None
-        raise FraudError(f"{given}: cannot be listed: {reason_of(error)}") from None
+            raise UsageError(
+                f"{given}: {missing_file_system(given, error)}", Code.URL_UNUSABLE
+            ) from None
+        raise FraudError(
+            f"{given}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
+        ) from None
     fixed = fixed.rstrip("/") + "/"
     return [
         FoundFile(entry.path, entry.path.removeprefix(fixed), entry.size_in_bytes)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import check_columns
 from beam_fraud.sources.filesystem import open_file
@@ -78,11 +78,12 @@ def read_parquet(
     if segment.row_limit is not None and came >= segment.row_limit:
         return
     if sound.fault is not None:
-        raise FraudError(f"{path}: is damaged after row {row}: {sound.fault}")
+        raise FraudError(f"{path}: is damaged after row {row}: {sound.fault}", Code.INPUT_DAMAGED)
     if segment.row_limit is None and came != promised:
         raise FraudError(
             f"{path}: is damaged after row {row}: "
-            f"its footer promises {promised} rows where {came} came"
+            f"its footer promises {promised} rows where {came} came",
+            Code.INPUT_DAMAGED,
         )
 
 
@@ -180,4 +181,4 @@ def _damage(what: str) -> Iterator[None]:
     except FraudError:
         raise
     except Exception as error:
-        raise FraudError(f"{what}: {first_line(error)}") from None
+        raise FraudError(f"{what}: {first_line(error)}", Code.INPUT_DAMAGED) from None

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import (
@@ -102,7 +102,10 @@ def _refuse_own(files: Sequence[InputFile], history: Sequence[InputFile]) -> Non
     given = {realpath(file.path) for file in files}
     for file in history:
         if realpath(file.path) in given:
-            raise UsageError(f"--history {file.path}: is among the files as well; give it once")
+            raise UsageError(
+                f"--history {file.path}: is among the files as well; give it once",
+                Code.PLACE_SHARED,
+            )
 
 
 def limit_files(files: Sequence[InputFile], rows: int) -> list[Segment]:
@@ -137,7 +140,9 @@ def _check_name(path: str) -> None:
         path.encode()
     except UnicodeEncodeError:
         shown = path.encode(errors="backslashreplace").decode()
-        raise FraudError(f"{shown}: its name is not UTF-8; rename it") from None
+        raise FraudError(
+            f"{shown}: its name is not UTF-8; rename it", Code.INPUT_UNREADABLE
+        ) from None
 
 
 def _format(file: FoundFile, given: str) -> FileFormat | None:
@@ -154,7 +159,7 @@ def _inspect(
         with open_file(found.path) as file:
             check_first_bytes(found.path, file_format, file.read(4))
     except OSError as error:
-        raise FraudError(f"{found.path}: cannot be read: {error}") from None
+        raise FraudError(f"{found.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
     layout, rows = None, None
     if file_format.name == "replay":
         return find_replayed(found.path, found.size, schema, labels=labels)

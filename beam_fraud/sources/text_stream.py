@@ -6,7 +6,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.wording import first_line
@@ -54,7 +54,9 @@ class TextStream:
             # Buffers of `read` leak if the compressed data are damaged.
             data: bytes = self._stream.read_buffer(size).to_pybytes()
         except OSError as error:
-            raise FraudError(f"{self._path}: is damaged or cut off: {first_line(error)}") from None
+            raise FraudError(
+                f"{self._path}: is damaged or cut off: {first_line(error)}", Code.INPUT_DAMAGED
+            ) from None
         if self._left is not None:
             self._left -= len(data)
         return data

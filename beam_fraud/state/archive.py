@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
 from beam_fraud.state.shard import Delta, Effects, Unaged
 from beam_fraud.storage.archive_folder import ArchiveFolder, UnfinishedPart
@@ -96,7 +96,10 @@ class ArchiveShard(Unaged):
                 _, came = _ROWS_FORM.unpack_from(data)
                 self._count(self._checked(data[_ROWS_FORM.size :]), came)
             else:
-                raise FraudError(f"{self._directory}: the stream's state is damaged; {_ANEW}")
+                raise FraudError(
+                    f"{self._directory}: the stream's state is damaged; {_ANEW}",
+                    Code.STATE_UNREADABLE,
+                )
         with self._one_line_errors():
             self._folder.take_up(self._prefix, self._number, self._finished)
         self._finished = {}
@@ -135,7 +138,8 @@ class ArchiveShard(Unaged):
         batch = rows_from_bytes(rows)
         if not batch.schema.equals(self._schema):
             raise FraudError(
-                f"{self._directory}: the stream's state has rows of another version; {_ANEW}"
+                f"{self._directory}: the stream's state has rows of another version; {_ANEW}",
+                Code.STATE_UNREADABLE,
             )
         self._unwritten.append(rows)
         return int(batch.num_rows)
@@ -176,7 +180,8 @@ class ArchiveShard(Unaged):
                 self._part.discard()
             raise FraudError(
                 f"{self._directory}: cannot be written ({reason_of(error)}); "
-                "mend that and start the stream again, nothing is lost"
+                "mend that and start the stream again, nothing is lost",
+                Code.OUTPUT_UNWRITABLE,
             ) from None
 
 

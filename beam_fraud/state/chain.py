@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.state.shard import Delta, Effects, Shard
 
 #: Ahead of what a link keeps: its place in the chain, and the length.
@@ -109,7 +109,8 @@ def _sections(kept: Sequence[bytes], links: int) -> list[list[bytes]]:
             if place >= links or at > len(data):
                 raise FraudError(
                     "the stream's state is damaged or of another version; "
-                    "start anew with another --out"
+                    "start anew with another --out",
+                    Code.STATE_UNREADABLE,
                 )
             found[place].append(data[at - length : at])
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import NEVER, EventClock
 from beam_fraud.features.hashing import IdHash, WideHashes, other_hash
 from beam_fraud.schema.event_time import event_micros
@@ -326,5 +326,6 @@ def _words(data: bytes) -> npt.NDArray[np.int64]:
 
 def _damaged() -> FraudError:
     return FraudError(
-        "the stream's state: the ids seen so far are damaged; start anew with another --out"
+        "the stream's state: the ids seen so far are damaged; start anew with another --out",
+        Code.STATE_UNREADABLE,
     )

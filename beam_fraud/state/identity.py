@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import UNKEYED, IdHash
 from beam_fraud.storage.checkpoint import LocalCheckpoint, refuse_created_again
 
@@ -49,7 +49,8 @@ def hash_of_key(key: str, place: str) -> IdHash:
     except ValueError:
         raise FraudError(
             f"{place}: the stream's state is damaged (its key of ids); start anew with another "
-            "--out"
+            "--out",
+            Code.STATE_UNREADABLE,
         ) from None
 
 
@@ -101,7 +102,8 @@ def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
             raise FraudError(
                 f"--savepoint_path: {outputs.shown} holds a stream with another {name} "
                 f"({before[name]}, now {value}); give what it had, or start anew with another "
-                "--out and no --savepoint_path"
+                "--out and no --savepoint_path",
+                Code.STREAM_CHANGED,
             )
     return hash_of_key(before[KEY], outputs.shown) if KEY in before else UNKEYED
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import Origin, origin_of, with_origin
 from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
@@ -158,7 +158,8 @@ class ReorderShard(Unaged):
             except msgspec.DecodeError:
                 raise FraudError(
                     "the stream's state: what waits to be put in order is damaged; "
-                    "start anew with another --out"
+                    "start anew with another --out",
+                    Code.STATE_UNREADABLE,
                 ) from None
             self._sources |= change.sources
             if change.released is not None:

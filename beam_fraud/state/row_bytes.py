@@ -6,7 +6,7 @@ import struct
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Bytes that the rows take before they are compressed, which LZ4 does not tell.
 _SIZE = struct.Struct("<Q")
@@ -38,5 +38,6 @@ def rows_from_bytes(data: bytes) -> pa.RecordBatch:
             return reader.read_next_batch()
     except (pa.ArrowException, OSError, MemoryError, StopIteration, struct.error):
         raise FraudError(
-            "the stream's state: rows kept there are damaged; start anew with another --out"
+            "the stream's state: rows kept there are damaged; start anew with another --out",
+            Code.STATE_UNREADABLE,
         ) from None

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from beam_fraud.decisions.decision import decided_columns
 from beam_fraud.decisions.rules.muted import MutedRule, with_muted
 from beam_fraud.decisions.rules.rule import FEWEST_ROWS, Fired, RuleSet
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.schema.duration import HOUR
@@ -211,7 +211,8 @@ def _sum_of(kept: Sequence[bytes]) -> _Kept:
         except msgspec.DecodeError:
             raise FraudError(
                 "the stream's state: what was counted of its rules is damaged; "
-                "start anew with another --out"
+                "start anew with another --out",
+                Code.STATE_UNREADABLE,
             ) from None
         total.newest = max(total.newest, part.newest)
         # What is kept comes in the order in which it was.

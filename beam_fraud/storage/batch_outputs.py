@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError, UsageError, fix_of
+from beam_fraud.errors import Code, FraudError, UsageError, fix_of
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.storage.atomic import move, remove_unfinished
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
@@ -54,7 +54,7 @@ def local_directory(out: str) -> Path:
       UsageError: it is on an object store.
     """
     if is_url(out):
-        raise UsageError(f"--out {out}: must be a local directory")
+        raise UsageError(f"--out {out}: must be a local directory", Code.OUTPUT_NAME)
     return absolute(Path(out))
 
 
@@ -159,17 +159,21 @@ class RunOutputs:
             of_stream = self._store.holds(STREAM)
         if of_stream:
             raise FraudError(
-                f"--out {self.shown}: holds what a stream has written; give another directory"
+                f"--out {self.shown}: holds what a stream has written; give another directory",
+                Code.OUTPUT_OCCUPIED,
             )
         for branch in self.branches:
             foreign = self._foreign(branch)
             if foreign is not None:
                 raise FraudError(
                     f"--out {self.shown}: {foreign} was not written by a run and would be "
-                    "replaced; move it away or give another directory"
+                    "replaced; move it away or give another directory",
+                    Code.OUTPUT_OCCUPIED,
                 )
         if not self.at_url and self._store.holds(_SUMMARY):
-            raise FraudError(f"--out {self.shown}: {_SUMMARY} is a directory; move it away")
+            raise FraudError(
+                f"--out {self.shown}: {_SUMMARY} is a directory; move it away", Code.OUTPUT_OCCUPIED
+            )
 
     def begin(self) -> None:
         """Make the staging, after finishing or clearing what killed runs left in a directory.
@@ -283,7 +287,10 @@ class RunOutputs:
     def failure(self, error: OSError) -> FraudError:
         """Return the one line for a file system that refuses; for workers that write to `part`."""
         fix = "" if self.at_url else f"; {fix_of(error)}"
-        return FraudError(f"--out {self.shown}: cannot be written ({reason_of(error)}){fix}")
+        return FraudError(
+            f"--out {self.shown}: cannot be written ({reason_of(error)}){fix}",
+            Code.OUTPUT_UNWRITABLE,
+        )
 
     @contextmanager
     def _one_line_errors(self, done: str = "written") -> Iterator[None]:
@@ -292,7 +299,9 @@ class RunOutputs:
         except OSError as error:
             if done == "written":
                 raise self.failure(error) from None
-            raise FraudError(f"--out {self.shown}: cannot be {done} ({reason_of(error)})") from None
+            raise FraudError(
+                f"--out {self.shown}: cannot be {done} ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+            ) from None
 
     def _list(self, pattern: str) -> list[str]:
         with self._one_line_errors("listed"):
@@ -320,7 +329,8 @@ class RunOutputs:
     def _refuse_company(self, otherwise: str = "") -> None:
         if at_work(self._local):
             raise FraudError(
-                f"--out {self.shown}: a run is writing there; wait for its end{otherwise}"
+                f"--out {self.shown}: a run is writing there; wait for its end{otherwise}",
+                Code.OUTPUT_IN_USE,
             )
 
     def _published(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.recorder import rows_counted
 from beam_fraud.storage.database.sqlite_file import connect
 from beam_fraud.storage.folder import make_directory
@@ -69,7 +69,8 @@ class LocalCheckpoint:
                 self._execute("INSERT INTO about VALUES ('version', ?)", (str(_VERSION),))
             elif version != str(_VERSION):
                 raise FraudError(
-                    f"{path}: kept by another version of this program; give another --out"
+                    f"{path}: kept by another version of this program; give another --out",
+                    Code.STATE_UNREADABLE,
                 )
 
     @classmethod
@@ -108,7 +109,8 @@ class LocalCheckpoint:
                     refuse_created_again(name, place)
                     raise FraudError(
                         f"{place}: holds a stream with another {name} ({before}, now {value}); "
-                        "give another --out, or remove all of this one to start anew"
+                        "give another --out, or remove all of this one to start anew",
+                        Code.STREAM_CHANGED,
                     )
         return bool(self.positions())
 
@@ -258,9 +260,12 @@ class LocalCheckpoint:
                 # Not one of its subclasses: the file is no database, or has lost a part.
                 raise FraudError(
                     f"{self.path}: the stream's state is damaged ({error}); "
-                    "start anew with another --out"
+                    "start anew with another --out",
+                    Code.STATE_UNREADABLE,
                 ) from None
-            raise FraudError(f"{self.path}: the stream's state cannot be kept ({error})") from None
+            raise FraudError(
+                f"{self.path}: the stream's state cannot be kept ({error})", Code.OUTPUT_UNWRITABLE
+            ) from None
 
 
 def about_topics(ids: Mapping[str, str]) -> dict[str, str]:
@@ -288,5 +293,6 @@ def refuse_created_again(name: str, place: str) -> None:
         raise FraudError(
             f"topic {name.removeprefix(_TOPIC)!r} was deleted and created again since the stream "
             f"in {place} began, whose positions would skip messages of the new topic; give "
-            "another --out to read it, and --history FILE to fill the windows"
+            "another --out to read it, and --history FILE to fill the windows",
+            Code.STREAM_CHANGED,
         )

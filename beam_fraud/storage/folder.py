@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.wording import reason_of
 
 
@@ -24,9 +24,10 @@ def check_writable(directory: Path) -> None:
                 return
     except OSError as error:
         raise FraudError(
-            f"{directory}: cannot write to {existing} ({reason_of(error)}), give another directory"
+            f"{directory}: cannot write to {existing} ({reason_of(error)}), give another directory",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
-    raise FraudError(f"{directory}: {existing} is a file, give a directory")
+    raise FraudError(f"{directory}: {existing} is a file, give a directory", Code.OUTPUT_NAME)
 
 
 def make_directory(directory: Path) -> None:
@@ -39,4 +40,6 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FraudError(f"{directory}: cannot be made ({reason_of(error)})") from None
+        raise FraudError(
+            f"{directory}: cannot be made ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from beam_fraud.errors import UsageError, install, is_installed
+from beam_fraud.errors import Code, UsageError, install, is_installed
 from beam_fraud.wording import first_line
 
 #: Scheme to the package that its file system stands on, and the extra that brings it.
@@ -68,7 +68,9 @@ def check_scheme(option: str, url: str) -> None:
         if is_missing(url):
             raise ValueError(url)
     except ValueError as error:
-        raise UsageError(f"{option}: {missing_file_system(url, error)}") from None
+        raise UsageError(
+            f"{option}: {missing_file_system(url, error)}", Code.URL_UNUSABLE
+        ) from None
 
 
 def objects(pattern: str) -> list[str]:

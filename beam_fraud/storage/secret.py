@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.text_file import read_text_file
 
 
@@ -31,7 +31,11 @@ def read_secret(option: str, name: str, options: Mapping[str, str], variable: st
             return read_text_file(Path(file).expanduser()).rstrip("\r\n")
         except (OSError, UnicodeError) as error:
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-            raise FraudError(f"{option}: {name}_file {file}: {why}") from None
+            raise FraudError(
+                f"{option}: {name}_file {file}: {why}", Code.SECRET_UNREADABLE
+            ) from None
     if named is not None and named not in os.environ:
-        raise FraudError(f"{option}: {name}_env: the variable {named} is not set")
+        raise FraudError(
+            f"{option}: {name}_env: the variable {named} is not set", Code.VARIABLE_UNSET
+        )
     return os.environ.get(named or variable)

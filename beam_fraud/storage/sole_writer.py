@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TypeVar
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import remove_unfinished_of
 from beam_fraud.storage.lock import lock_current
 from beam_fraud.storage.urls import is_url
@@ -56,7 +56,8 @@ def _held(option: str, place: Path) -> Iterator[None]:
     except BlockingIOError:
         raise FraudError(
             f"{option} {place}: another command is writing it; wait for its end, or give another "
-            "place"
+            "place",
+            Code.OUTPUT_IN_USE,
         ) from None
     except OSError:
         # Where no lock can be, the command cannot write either and says so, or nothing can help.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import remove_unfinished, remove_unfinished_of
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED, new_run_id
@@ -101,7 +101,8 @@ class StreamOutputs:
         if self.url and here:
             raise UsageError(
                 f"--out {self.url}: a stream on this machine keeps its state there; give a local "
-                "directory, or another --runner"
+                "directory, or another --runner",
+                Code.OUTPUT_NAME,
             )
         self._store.check(f"--out {self.shown}")
         for name in (SCORES, DEAD_LETTERS):
@@ -114,31 +115,40 @@ class StreamOutputs:
         try:
             used = self._store.holds(name)
         except OSError as error:
-            raise FraudError(f"--out {self.url}: cannot be listed ({reason_of(error)})") from None
+            raise FraudError(
+                f"--out {self.url}: cannot be listed ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+            ) from None
         if used:
             raise FraudError(
-                f"--out {self.url}: {name} holds what another run wrote; give another place"
+                f"--out {self.url}: {name} holds what another run wrote; give another place",
+                Code.OUTPUT_OCCUPIED,
             )
 
     def _check_branch(self, name: str, *, here: bool, taken_up: bool) -> None:
         directory = self.directory / name
         if directory.exists() and not directory.is_dir():
-            raise FraudError(f"--out {self.directory}: {directory} is a file; move it away")
+            raise FraudError(
+                f"--out {self.directory}: {directory} is a file; move it away", Code.OUTPUT_OCCUPIED
+            )
         parts = sorted(directory.glob("*")) if directory.exists() else []
         if parts and not self.own.is_dir():
             raise FraudError(
-                f"--out {self.directory}: {name} holds what no stream wrote; give another directory"
+                f"--out {self.directory}: {name} holds what no stream wrote; "
+                "give another directory",
+                Code.OUTPUT_OCCUPIED,
             )
         if parts and not taken_up and not (here and self.checkpoint.exists()):
             with_it = "" if here else "give --savepoint_path to go on with it, or "
             raise FraudError(
                 f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
-                f"there, so that none can go on; {with_it}give another directory"
+                f"there, so that none can go on; {with_it}give another directory",
+                Code.OUTPUT_OCCUPIED,
             )
         for part in parts:
             if not part.name.startswith(".") and not is_ours(part):
                 raise FraudError(
-                    f"--out {self.directory}: {part} was not written by a stream; move it away"
+                    f"--out {self.directory}: {part} was not written by a stream; move it away",
+                    Code.OUTPUT_OCCUPIED,
                 )
 
     def begin(self) -> None:
@@ -163,11 +173,14 @@ class StreamOutputs:
             lock.hold(self.directory, held)
         except BlockingIOError:
             raise FraudError(
-                f"--out {self.shown}: a stream is running there; stop it, or give another directory"
+                f"--out {self.shown}: a stream is running there; "
+                "stop it, or give another directory",
+                Code.OUTPUT_IN_USE,
             ) from None
         except OSError as error:
             raise FraudError(
-                f"--out {self.shown}: cannot be written ({reason_of(error)})"
+                f"--out {self.shown}: cannot be written ({reason_of(error)})",
+                Code.OUTPUT_UNWRITABLE,
             ) from None
 
     def stop(self) -> None:
@@ -185,7 +198,9 @@ class StreamOutputs:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FraudError(f"{self._told(_ABOUT)}: cannot be read ({reason_of(error)})") from None
+            raise FraudError(
+                f"{self._told(_ABOUT)}: cannot be read ({reason_of(error)})", Code.STATE_UNREADABLE
+            ) from None
 
     def write_about(self, about: bytes) -> None:
         """Write what the stream is whose state Beam's runner keeps, whole or not at all.
@@ -208,7 +223,9 @@ class StreamOutputs:
             self._store.write(name, data)
         except OSError as error:
             why = reason_of(error)
-            raise FraudError(f"{self._told(name)}: cannot be written ({why})") from None
+            raise FraudError(
+                f"{self._told(name)}: cannot be written ({why})", Code.OUTPUT_UNWRITABLE
+            ) from None
 
     def _told(self, name: str) -> str:
         return f"--out {self.url}" if self.url else self._store.place(name)
@@ -258,7 +275,8 @@ def claim_archives(
         if any(any(directory.glob(parts)) for parts in (_PARTS, UNFINISHED_PARTS)):
             raise FraudError(
                 f"{directory}: holds what another stream wrote, or one whose state is lost, and "
-                "would be replaced; give another directory"
+                "would be replaced; give another directory",
+                Code.OUTPUT_OCCUPIED,
             )
         if checkpoint is not None:
             checkpoint.claim({name: "of this stream"})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 #: One letter before the colon would be a drive.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -42,7 +42,10 @@ def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, 
         return scheme, rest
     said = f"unknown scheme {scheme!r}" if colon else "no scheme"
     nearest = sorted(forms, key=lambda known: -SequenceMatcher(None, scheme, known).ratio())
-    raise UsageError(f"{option}: {said} (known: {', '.join(forms[known] for known in nearest)})")
+    raise UsageError(
+        f"{option}: {said} (known: {', '.join(forms[known] for known in nearest)})",
+        Code.URL_UNUSABLE,
+    )
 
 
 def local_path(option: str, rest: str, form: str) -> Path:
@@ -53,7 +56,7 @@ def local_path(option: str, rest: str, form: str) -> Path:
     """
     path = rest.removeprefix("//")
     if not path or (path != rest and not path.startswith("/")):
-        raise UsageError(f"{option}: no local path given, write {form}")
+        raise UsageError(f"{option}: no local path given, write {form}", Code.URL_UNUSABLE)
     return absolute(Path(path))
 
 

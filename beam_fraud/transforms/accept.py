@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.records.dead_share import DeadShare, dead_share
 
 
@@ -70,7 +70,7 @@ def _merged(shares: Iterable[DeadShare]) -> DeadShare:
 def _refuse(share: DeadShare, most: float | None) -> bool:
     refusal = share.refusal(most)
     if refusal is not None:
-        raise FraudError(refusal)
+        raise FraudError(refusal, Code.ROWS_INVALID)
     return True
 
 

@@ -17,7 +17,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
@@ -83,7 +83,7 @@ def check_output(output: str) -> None:
       UsageError: it is unknown.
     """
     if output not in ("rows", "batches"):
-        raise UsageError(f"output={output!r}: must be 'rows' or 'batches'")
+        raise UsageError(f"output={output!r}: must be 'rows' or 'batches'", Code.OPTION_VALUE)
 
 
 @dataclass
@@ -252,7 +252,8 @@ def as_dict(record: Record) -> dict[str, Any]:
         return dict(record._asdict())
     raise FraudError(
         f"a record is a {type(record).__name__}: give dicts, beam.Row or other named tuples, JSON "
-        "text or pyarrow.RecordBatch"
+        "text or pyarrow.RecordBatch",
+        Code.COLLECTION_UNSUITED,
     )
 
 

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.decisions.rules.vocabulary import vocabulary
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle, load_bundle
 from beam_fraud.transforms.decide import Decide
 from beam_fraud.transforms.explain import Explain
@@ -68,7 +68,7 @@ class Score(beam.PTransform):
         """Build the graph of `score` for any source and sink."""
         check_output(self.output)
         if self.reasons < 0:
-            raise UsageError(f"reasons={self.reasons}: must be 0 or more")
+            raise UsageError(f"reasons={self.reasons}: must be 0 or more", Code.OPTION_VALUE)
         bundle = self.model if isinstance(self.model, Bundle) else load_bundle(self.model)
         schema = bundle.schema.with_ids()
         known = vocabulary(schema, bundle.velocity_names(), scored=True)

@@ -14,7 +14,7 @@ from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.dispatch import PATIENCE, send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle, load_bundle
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms.alert import QueueAlerts
@@ -48,11 +48,14 @@ class SendAlerts(beam.PTransform):
         if not scored.is_bounded:
             raise UsageError(
                 "SendAlerts: the collection has no end, and alerts are sent at its end; use "
-                "`beam-fraud stream --alert`"
+                "`beam-fraud stream --alert`",
+                Code.COLLECTION_UNSUITED,
             )
         database = parse_sink(self.outbox).database
         if database is None:
-            raise UsageError("SendAlerts: the outbox is no database; give sqlite:///FILE")
+            raise UsageError(
+                "SendAlerts: the outbox is no database; give sqlite:///FILE", Code.SINK_UNSUITED
+            )
         urls, outbox = tuple(self.channels), Outbox(database)
         names = tuple(channel.name for channel in _channels(urls))
         prepared = (
@@ -92,6 +95,7 @@ def _send(queued: int, outbox: Outbox, urls: Sequence[str], patience: float) -> 
     if report.failed:
         raise FraudError(
             f"{report.failed:,} alerts were not sent and wait in {outbox.describe()}: "
-            "`beam-fraud alerts resend` sends them"
+            "`beam-fraud alerts resend` sends them",
+            Code.ALERTS_UNSENT,
         )
     return report.sent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.state.shard import Shard
 
 _Place = tuple[str, str, int]
@@ -65,7 +65,8 @@ class ShardsInMemory:
             raise FraudError(
                 f"shard {number} of {self.step}: the runner had two bundles of it at once, which "
                 "makes its state wrong; start the stream again, on Prism of Beam's version "
-                "(doctor checks it)"
+                "(doctor checks it)",
+                Code.RUNNER_UNUSABLE,
             )
         return None
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.errors import FraudError, UsageError, fix_of
+from beam_fraud.errors import Code, FraudError, UsageError, fix_of
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key, part_of
@@ -139,7 +139,8 @@ class VelocityOfRecords(beam.PTransform):
         raise UsageError(
             f"the model has velocity features, and the collection is {what}: a key's windows need "
             "all of its rows; use `beam-fraud stream` for what never ends, or score a bounded "
-            "collection in the global window"
+            "collection in the global window",
+            Code.COLLECTION_UNSUITED,
         )
 
 
@@ -170,7 +171,8 @@ def _spilling_to(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise FraudError(
             f"{directory}: rows that wait cannot be kept there ({reason_of(error)}); "
-            f"{fix_of(error)}"
+            f"{fix_of(error)}",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
 
 

@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter, WriterSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import prepare_database
@@ -57,7 +57,8 @@ class WriteFlagged(beam.PTransform):
         if sink.database is None:
             raise UsageError(
                 f"WriteFlagged: {sink.describe()} is no database; write rows there by the "
-                "transforms of Beam, such as WriteToParquet or WriteToBigQuery"
+                "transforms of Beam, such as WriteToParquet or WriteToBigQuery",
+                Code.SINK_UNSUITED,
             )
         databases = scored.pipeline | "Sink" >> beam.Create([sink.database], reshuffle=False)
         begun = databases | "Tables" >> beam.Map(_prepare).with_output_types(bool)

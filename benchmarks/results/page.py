@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from benchmarks.results.lines import Column, Line, Section, verdicts
 
 
@@ -41,7 +41,10 @@ def replaced(page: str, sections: Sequence[Section]) -> str:
         before, found, rest = page.partition(begin)
         _, ended, after = rest.partition(end)
         if not found or not ended:
-            raise FraudError(f"the page has no '{begin}' with an '{end}' behind it; add both lines")
+            raise FraudError(
+                f"the page has no '{begin}' with an '{end}' behind it; add both lines",
+                Code.INPUT_FORMAT,
+            )
         page = f"{before}{begin}\n{markdown(section)}\n{end}{after}"
     return page
 

@@ -15,7 +15,7 @@ from beam_fraud.cli.app import COMMANDS as OPTIONS
 from beam_fraud.cli.beam_options import beam_options
 from beam_fraud.cli.options import LoggingOptions
 from beam_fraud.cli.options.declaration import declared
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 _LOG = logging.getLogger(__name__)
 COMMANDS = ("score", "features", "stream")
@@ -34,7 +34,7 @@ def call_of(given: Sequence[str]) -> list[str]:
     parameters = dict(argument.removeprefix("--").partition("=")[::2] for argument in given)
     command = parameters.pop("command", "")
     if command not in COMMANDS:
-        raise UsageError(f"command={command}: give one of {', '.join(COMMANDS)}")
+        raise UsageError(f"command={command}: give one of {', '.join(COMMANDS)}", Code.OPTION_VALUE)
     files = [file for file in parameters.pop("files", "").split(_BETWEEN) if file]
     options = [
         argument
@@ -64,7 +64,7 @@ def _option(name: str, value: str, own: dict[str, str]) -> Iterator[str]:
                 yield f"{ours}={each}"
     elif kind == "switch" or beams.get(f"--{name}") is False:
         if value.lower() not in ("", "true", "false"):
-            raise UsageError(f"{name}={value}: give true or false")
+            raise UsageError(f"{name}={value}: give true or false", Code.OPTION_VALUE)
         if value.lower() != "false":
             yield ours if kind else f"--{name}"
     elif f"--{name}" in beams:

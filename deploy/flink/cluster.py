@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from deploy.data_directory import held
 from deploy.flink.job_server_jar import patched_class_path
 from deploy.java import class_path, program
@@ -197,7 +197,9 @@ class FlinkCluster:
         operation = status["operation"]
         if "location" not in operation:
             cause = str(operation.get("failure-cause", {}).get("class", "it does not say why"))
-            raise FraudError(f"{self.rest}: job {job} left no savepoint: {cause}")
+            raise FraudError(
+                f"{self.rest}: job {job} left no savepoint: {cause}", Code.SAVEPOINT_UNUSABLE
+            )
         return str(operation["location"])
 
     def _post(self, path: str, body: object) -> Any:
@@ -281,7 +283,9 @@ class FlinkCluster:
         found = [line.removeprefix(_MEMORY_MARK) for line in lines if _MEMORY_MARK in line]
         if len(found) != 2:
             said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-            raise FraudError(f"{CONFIGURATION}: Flink finds no memory for itself: {said}")
+            raise FraudError(
+                f"{CONFIGURATION}: Flink finds no memory for itself: {said}", Code.RUNNER_UNUSABLE
+            )
         return found[0].split(), found[1].split()
 
     def _server(self) -> list[str]:
@@ -314,7 +318,8 @@ class FlinkCluster:
 def _refuse_taken(endpoint: str) -> None:
     if not is_free(int(endpoint.rpartition(":")[2])):
         raise FraudError(
-            f"{endpoint}: something listens there already; stop it or choose another port"
+            f"{endpoint}: something listens there already; stop it or choose another port",
+            Code.PORT_UNUSABLE,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from deploy.data_directory import held
 from deploy.java import class_path, program
 from deploy.ports import free_port, is_free, port
@@ -90,7 +90,9 @@ class Broker:
         assert self._process is None, "the broker runs already"
         if not is_free(self._port):
             raise FraudError(
-                f"{self.bootstrap}: something listens there already; stop it or choose another port"
+                f"{self.bootstrap}: something listens there already; "
+                "stop it or choose another port",
+                Code.PORT_UNUSABLE,
             )
         java = [program("java"), f"-Xmx{self._heap}", "-XX:+UseSerialGC"]
         java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
@@ -152,14 +154,19 @@ class Broker:
         try:
             admin.create_topics([topic])[name].result(REQUEST_SECONDS)
         except KafkaException as error:
-            raise FraudError(f"{self.bootstrap}: topic {name!r}: {error.args[0].str()}") from None
+            raise FraudError(
+                f"{self.bootstrap}: topic {name!r}: {error.args[0].str()}", Code.TOPIC_FAILED
+            ) from None
         deadline = time.monotonic() + REQUEST_SECONDS
         while True:
             found = admin.list_topics(name, REQUEST_SECONDS).topics[name].partitions
             if len(found) == partitions and all(part.leader == 1 for part in found.values()):
                 return
             if time.monotonic() > deadline:
-                raise FraudError(f"{self.bootstrap}: topic {name!r} has no leader: see {self.log}")
+                raise FraudError(
+                    f"{self.bootstrap}: topic {name!r} has no leader: see {self.log}",
+                    Code.TOPIC_FAILED,
+                )
             time.sleep(0.02)
 
     def topics(self) -> dict[str, int]:
@@ -212,14 +219,19 @@ class Broker:
                 pass
             process.refuse_ended()
             if time.monotonic() > deadline:
-                raise FraudError(f"no Kafka broker answers at {self.bootstrap}: see {self.log}")
+                raise FraudError(
+                    f"no Kafka broker answers at {self.bootstrap}: see {self.log}",
+                    Code.BROKER_SILENT,
+                )
 
 
 def _login_module(passwords: Mapping[str, str]) -> str:
     """Java's login settings, in a line of a properties file."""
     user, password = next(iter(passwords.items()))
     if not all(text.isascii() and text.isalnum() for both in passwords.items() for text in both):
-        raise UsageError("users and passwords of a broker are of ASCII letters and digits")
+        raise UsageError(
+            "users and passwords of a broker are of ASCII letters and digits", Code.BROKER_SECURITY
+        )
     module = "org.apache.kafka.common.security.plain.PlainLoginModule"
     known = [f'user_{name}="{secret}"' for name, secret in passwords.items()]
     return f'{module} required username="{user}" password="{password}" {" ".join(known)};'

@@ -22,7 +22,7 @@ from sqlalchemy import URL, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from deploy.ports import free_port, is_free
 from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
@@ -110,7 +110,9 @@ class Server:
                 result = connection.execute(text(statement))
                 return [tuple(row) for row in result] if result.returns_rows else []
         except DBAPIError as error:
-            raise FraudError(f"PostgreSQL at port {self.port}: {error.orig}") from None
+            raise FraudError(
+                f"PostgreSQL at port {self.port}: {error.orig}", Code.DATABASE_REFUSED
+            ) from None
 
     def start(self) -> None:
         """Start the server and wait until it answers.
@@ -122,7 +124,8 @@ class Server:
         if not is_free(self.port):
             raise FraudError(
                 f"127.0.0.1:{self.port}: something listens there already; stop it or choose "
-                "another port"
+                "another port",
+                Code.PORT_UNUSABLE,
             )
         data = self._home / "data"
         if not (data / "PG_VERSION").exists():
@@ -210,7 +213,9 @@ class Server:
         )
         secret.unlink()
         if done.returncode:
-            raise FraudError(f"{data}: initdb fails: {' '.join(done.stderr.split())}")
+            raise FraudError(
+                f"{data}: initdb fails: {' '.join(done.stderr.split())}", Code.DATABASE_REFUSED
+            )
         if self._certificate is not None:
             self._require_tls(data, self._certificate)
 
@@ -259,7 +264,7 @@ def program(name: str) -> Path:
         start, *pattern = Path(folder).parts
         if places := sorted(Path(start).glob(str(Path(*pattern, name)))):
             return places[-1]
-    raise FraudError(f"{name} is nowhere: install PostgreSQL 13 or newer ")
+    raise FraudError(f"{name} is nowhere: install PostgreSQL 13 or newer ", Code.PROGRAM_MISSING)
 
 
 def _user() -> str | None:
@@ -271,7 +276,8 @@ def _user() -> str | None:
     except KeyError:
         raise FraudError(
             f"a PostgreSQL server does not run as root, and there is no user "
-            f"{_USER_IN_PLACE_OF_ROOT!r}; run this as someone else"
+            f"{_USER_IN_PLACE_OF_ROOT!r}; run this as someone else",
+            Code.DATABASE_REFUSED,
         ) from None
     return _USER_IN_PLACE_OF_ROOT
 

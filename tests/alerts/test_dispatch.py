@@ -12,7 +12,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.policy import BATCH_IN_ONE, Clock, Policy, Rate
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.sender import ChannelSender
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import sqlite_url
 from tests.flagged import flagged_batch
 from tests.postman import Postman
@@ -57,7 +57,7 @@ def test_everything_goes_out_once_in_event_order(outbox):
 
 def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outbox, caplog):
     ill, well = Postman("ill", PAIRS), Postman("well", PAIRS)
-    ill.trouble = after(1, FraudError("the dog\nbit him"))
+    ill.trouble = after(1, FraudError("the dog\nbit him", Code.CHANNEL_FAILED))
     _queue(outbox, "abcde", ill, well)
     with caplog.at_level(logging.ERROR):
         report = _send(outbox, ill, well)
@@ -78,7 +78,7 @@ def test_a_channel_that_fails_now_and_then_is_tried_as_long_as_it_takes_some(out
 
     def trouble(message):
         tried.append(message)
-        return FraudError("it answered 500") if len(tried) % 3 == 1 else None
+        return FraudError("it answered 500", Code.CHANNEL_FAILED) if len(tried) % 3 == 1 else None
 
     postman.trouble = trouble
     _queue(outbox, [f"{number:03}" for number in range(60)], postman)
@@ -90,7 +90,9 @@ def test_a_channel_that_fails_now_and_then_is_tried_as_long_as_it_takes_some(out
 def test_a_channel_that_stalls_does_not_hold_up_the_others(outbox):
     free = threading.Event()
     stalled, well = Postman("stalled"), Postman("well")
-    stalled.trouble = lambda message: None if free.wait(30) else FraudError("nobody came")
+    stalled.trouble = lambda message: (
+        None if free.wait(30) else FraudError("nobody came", Code.CHANNEL_FAILED)
+    )
 
     def deliver(message):
         free.set()
@@ -102,7 +104,7 @@ def test_a_channel_that_stalls_does_not_hold_up_the_others(outbox):
 
 def test_a_channel_that_recovers_in_time_is_waited_for(outbox):
     postman = Postman(policy=PAIRS)
-    trouble = iter([FraudError("ill")] * 2)
+    trouble = iter([FraudError("ill", Code.CHANNEL_FAILED)] * 2)
     postman.trouble = lambda message: next(trouble, None)
     _queue(outbox, "abc", postman)
     assert _send(outbox, postman, patience=30).channels == {"postman": ChannelReport(3, 0, 0)}

@@ -15,7 +15,7 @@ from beam_fraud.alerts.dispatcher import Dispatcher
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.queue import queue_flagged
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import sqlite_url, writing
 from tests.flagged import flagged_batch
 from tests.postman import Postman
@@ -78,8 +78,10 @@ def test_the_snoozed_are_no_failure(outbox):
 def test_one_that_stalls_and_one_that_fails_do_not_hold_up_the_others(outbox):
     go = threading.Event()
     stalled, ill, well = Postman("stalled"), Postman("ill"), Postman("well")
-    stalled.trouble = lambda message: None if go.wait(30) else FraudError("nobody came")
-    ill.trouble = lambda message: FraudError("ill")
+    stalled.trouble = lambda message: (
+        None if go.wait(30) else FraudError("nobody came", Code.CHANNEL_FAILED)
+    )
+    ill.trouble = lambda message: FraudError("ill", Code.CHANNEL_FAILED)
     dispatcher = Dispatcher(outbox, [stalled, ill, well])
     with dispatcher.running():
         for number, name in enumerate("abc"):

@@ -19,7 +19,7 @@ from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.sender import REFUSALS, ChannelSender
 from beam_fraud.alerts.snoozes import Snooze, lift, snooze
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
 from beam_fraud.storage.database.tables import ALERTS
 from tests.flagged import flagged_batch
@@ -185,9 +185,9 @@ class Histories(RuleBasedStateMachine):
             if what == "takes and dies":
                 raise KilledError
             errors = {
-                "fails": FraudError("down"),
-                "refuses": MessageRefusedError("spam"),
-                "later": TryLaterError("busy", 10),
+                "fails": FraudError("down", Code.CHANNEL_FAILED),
+                "refuses": MessageRefusedError("spam", Code.MESSAGE_REFUSED),
+                "later": TryLaterError("busy", Code.CHANNEL_FAILED, 10),
             }
             return errors.get(what)
 

@@ -13,7 +13,7 @@ from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.alerts.sender import REFUSALS, ChannelSender
 from beam_fraud.alerts.snoozes import lift
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 from tests.flagged import flagged_batch
@@ -146,7 +146,7 @@ def test_a_burst_ends_in_a_digest_at_once(office, monkeypatch):
 
 def test_an_outage_does_not_add_up_to_a_flood(office):
     office.postman.policy = Policy(group=60, rate=Rate(2, 600))
-    office.postman.trouble = lambda message: FraudError("down")
+    office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("a", account="a")
     assert office.attempt() == []
     office.queue("b", account="b")
@@ -195,7 +195,7 @@ def test_a_snooze_can_be_lifted(office):
 
 
 def test_a_message_is_the_same_at_every_attempt_whatever_is_scored_meanwhile(office):
-    office.postman.trouble = lambda message: FraudError("down")
+    office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("ab", score=0.7)
     for _ in range(4):
         office.attempt(after=100)
@@ -211,7 +211,9 @@ def test_a_message_is_the_same_at_every_attempt_whatever_is_scored_meanwhile(off
 
 
 def test_a_channel_that_keeps_failing_is_left_alone_for_longer_and_longer(office, caplog):
-    office.postman.trouble = lambda message: FraudError("the dog\nbit \x1b him")
+    office.postman.trouble = lambda message: FraudError(
+        "the dog\nbit \x1b him", Code.CHANNEL_FAILED
+    )
     office.queue("a")
     with caplog.at_level(logging.INFO):
         for _ in range(600):
@@ -231,7 +233,7 @@ def test_a_channel_that_keeps_failing_is_left_alone_for_longer_and_longer(office
 
 
 def test_a_receiver_says_when_it_wants_to_be_asked_again(office):
-    office.postman.trouble = lambda message: TryLaterError("busy", 30)
+    office.postman.trouble = lambda message: TryLaterError("busy", Code.CHANNEL_FAILED, 30)
     office.queue("a")
     office.attempt()
     office.postman.trouble = lambda message: None
@@ -239,7 +241,9 @@ def test_a_receiver_says_when_it_wants_to_be_asked_again(office):
     assert office.attempt(after=1.1) == ["a"]
 
 
-@pytest.mark.parametrize("error", [MessageRefusedError("spam"), RuntimeError("spam")])
+@pytest.mark.parametrize(
+    "error", [MessageRefusedError("spam", Code.MESSAGE_REFUSED), RuntimeError("spam")]
+)
 def test_a_refused_message_does_not_keep_the_others_and_is_given_up_in_the_end(
     office, caplog, error
 ):
@@ -274,7 +278,7 @@ def test_a_message_that_was_taken_while_the_database_is_away_is_not_sent_again(o
 
 
 def test_what_was_erased_in_between_is_not_told(office):
-    office.postman.trouble = lambda message: FraudError("down")
+    office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("a")
     office.attempt()
     with writing(office.outbox.url) as connection:
@@ -299,7 +303,7 @@ def test_a_flush_waits_for_no_span_and_no_bound(office):
 
 
 def test_a_flush_tries_a_channel_that_is_in_a_pause_once(office):
-    office.postman.trouble = lambda message: FraudError("down")
+    office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("ab")
     office.attempt()
     office.sender.flush(patience=0)

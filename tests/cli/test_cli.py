@@ -14,7 +14,7 @@ import pytest
 
 from beam_fraud import __version__
 from beam_fraud.cli import main
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 
 MINIMAL = {
     "demo": ["demo"],
@@ -259,7 +259,7 @@ def test_an_empty_value_is_a_wrong_call(
 ) -> None:
     assert main([*MINIMAL[command], *args]) == 2
     said = capsys.readouterr().err
-    assert said == f"beam-fraud: {name}: nothing was given, the value is empty\n"
+    assert said == f"beam-fraud: {name}: nothing was given, the value is empty [BF102]\n"
     assert calls.options is None
 
 
@@ -281,7 +281,7 @@ def test_an_option_with_one_value_is_given_once(
 ) -> None:
     assert main([*MINIMAL[command], *args]) == 2
     said = capsys.readouterr().err
-    assert said == f"beam-fraud: option {name} is given twice; give it once\n"
+    assert said == f"beam-fraud: option {name} is given twice; give it once [BF105]\n"
     assert calls.options is None
 
 
@@ -296,20 +296,21 @@ def test_options_that_collect_values_may_be_repeated(calls: Calls) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (FraudError("a.csv: no column Amount"), 1, "a.csv: no column Amount"),
-        (UsageError("--sink x: no such kind"), 2, "--sink x: no such kind"),
+        (FraudError("a.csv: no column A", Code.COLUMN_MISSING), 1, "a.csv: no column A [BF306]"),
+        (UsageError("--sink x: no such", Code.URL_UNUSABLE), 2, "--sink x: no such [BF107]"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (
             ZeroDivisionError("by zero\nand more"),
             1,
             "internal error: ZeroDivisionError: by zero; run again with --log-level debug for "
-            "the traceback",
+            "the traceback [BF001]",
         ),
         # Typer would end the program without a word for this one.
         (
             BrokenPipeError(32, "Broken pipe"),
             1,
-            "Broken pipe; correct the address or start what should answer there, and run again",
+            "Broken pipe; correct the address or start what should answer there, and run again "
+            "[BF002]",
         ),
     ],
 )
@@ -341,10 +342,11 @@ def test_the_traceback_of_a_bug_is_in_the_log_file_and_at_level_debug(
 def test_a_failure_is_a_json_line_where_messages_are(
     calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls.raises = FraudError("a.csv: no column Amount")
+    calls.raises = FraudError("a.csv: no column Amount", Code.COLUMN_MISSING)
     assert main(["demo", "--log-format", "json"]) == 1
     entry = json.loads(capsys.readouterr().err)
     assert (entry["level"], entry["message"]) == ("error", "a.csv: no column Amount")
+    assert entry["code"] == Code.COLUMN_MISSING
 
 
 def test_a_closed_pipe_is_no_noise(tmp_path: Path) -> None:

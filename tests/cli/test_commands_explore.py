@@ -16,7 +16,8 @@ import pytest
 from beam_fraud.cli.commands.explore import render, run
 from beam_fraud.cli.commands.simulate import run as simulate
 from beam_fraud.cli.options import ExploreOptions, SimulateOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
+from tests.failing import fails
 
 HOSTILE = "<script>alert('$1$')</script>"
 DAY = 86_400
@@ -203,7 +204,7 @@ class TestRefusals:
 
     def test_a_page_under_the_name_of_something_else(self, tmp_path: Path) -> None:
         options = replace(self.options(tmp_path), out=str(tmp_path / "report.pdf"))
-        with pytest.raises(UsageError, match=r"report\.pdf: must end in \.html$"):
+        with fails(Code.OUTPUT_NAME, r"report\.pdf: must end in \.html$", UsageError):
             run(options)
 
     def test_a_page_over_its_own_input(self, tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def test_undelivered_rows_need_a_place_where_they_wait(
     capsys.readouterr()
     call = ["dead-letters", "replay", str(out), "--sink", f"sqlite:///{tmp_path}/x.db"]
     assert main(call) == 1
-    assert capsys.readouterr().err == f"beam-fraud: {out}: no rows wait there for a database\n"
+    said = capsys.readouterr().err
+    assert said == f"beam-fraud: {out}: no rows wait there for a database [BF225]\n"
 
 
 def test_alerts_of_a_replay_carry_pseudonyms_if_told_to(

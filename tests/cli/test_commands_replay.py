@@ -22,7 +22,7 @@ from beam_fraud.cli.options import (
     ReplayOptions,
     ScoreOptions,
 )
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.store import Choice
 from beam_fraud.schema.stages import DEAD_LETTER
@@ -37,6 +37,7 @@ from beam_fraud.storage.database.tables import DEAD_LETTERS as TABLE
 from beam_fraud.storage.database.upsert import upsert
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 
 DAY = "id,t,a\nx1,2024-01-01,1\nx2,2024-01-02,ten\nx3,yesterday,3\nx1,2024-01-01,1\n"
 
@@ -296,11 +297,11 @@ def test_records_whose_alerts_could_not_be_sent_are_done_all_the_same(
     file = export(tmp_path, ten="10")
 
     def send(*given: object, **options: object) -> None:
-        raise FraudError("nobody listens")
+        raise FraudError("nobody listens", Code.BROKER_SILENT)
 
     monkeypatch.setattr(score, "send_pending", send)
     given = again(tmp_path, repaired=str(file))
-    with pytest.raises(FraudError, match=r"^nobody listens$"):
+    with fails(Code.BROKER_SILENT, r"^nobody listens$"):
         replay.run(replace(given, alerts=("console:",)))
     assert [row["position"] for row in listed(tmp_path)["rows"]] == [2]
     assert ids(tmp_path / "again") == ["x2"]
@@ -314,11 +315,11 @@ def test_a_replay_that_fails_offers_all_of_them_again(
     given = again(tmp_path, repaired=str(file))
 
     def publish(self: RunOutputs) -> None:
-        raise FraudError("the disk is full")
+        raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
 
     with monkeypatch.context() as patched:
         patched.setattr(RunOutputs, "publish", publish)
-        with pytest.raises(FraudError, match=r"^the disk is full$"):
+        with fails(Code.OUTPUT_UNWRITABLE, r"^the disk is full$"):
             replay.run(given)
     assert listed(tmp_path)["dead_letters"] == 2
     # Nothing of the records is left where they were brought together.

@@ -18,12 +18,13 @@ from sklearn.dummy import DummyClassifier
 from beam_fraud.cli.commands import features, score
 from beam_fraud.cli.commands.inputs import refuse_own_outputs
 from beam_fraud.cli.options import FeaturesOptions, ScoreOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.batch_outputs import RunOutputs
+from tests.failing import fails
 
 #: What became of alerts where there are none.
 NONE = dict.fromkeys(("sent", "already_sent", "failed", "snoozed", "digested"), 0)
@@ -230,7 +231,7 @@ def test_outputs_among_the_files_to_read_are_refused(options: ScoreOptions, tmp_
     with pytest.raises(UsageError, match=r"--out .*/out: is among the files to read"):
         score.run(replace(options, files=(str(tmp_path),)))
     file = replace(options, out=options.files[0])
-    with pytest.raises(UsageError, match=r"--out .*day\.csv: is a file, give a directory$"):
+    with fails(Code.OUTPUT_NAME, r"--out .*day\.csv: is a file, give a directory$", UsageError):
         score.run(file)
     assert not (tmp_path / "out").exists()
 

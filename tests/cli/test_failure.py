@@ -5,7 +5,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.terminal import log, outcome
-from beam_fraud.errors import FraudError, UsageError, fraud_error_in
+from beam_fraud.errors import Code, FraudError, UsageError, fraud_error_in
 
 LINE = "bundle b: model.joblib was changed after it was written; write the bundle again"
 
@@ -38,14 +38,18 @@ def test_a_step_that_refuses_is_found_whatever_the_worker(
 ) -> None:
     found = fraud_error_in(run_pipeline(kind(LINE), *args))
     assert type(found) is kind
-    assert str(found) == LINE
+    assert found is not None
+    assert (str(found), found.code) == (LINE, Code.BUNDLE_DAMAGED)
 
 
 @pytest.mark.slow
 def test_a_step_that_refuses_in_another_process_is_found() -> None:
     args = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-    found = fraud_error_in(run_pipeline(FraudError(LINE), "--runner=FnApiRunner", *args))
-    assert str(found) == LINE
+    found = fraud_error_in(
+        run_pipeline(FraudError(LINE, Code.BUNDLE_DAMAGED), "--runner=FnApiRunner", *args)
+    )
+    assert found is not None
+    assert (str(found), found.code) == (LINE, Code.BUNDLE_DAMAGED)
 
 
 @pytest.mark.parametrize("args", [IN_PROCESS, THREADS], ids=["in process", "threads"])
@@ -78,11 +82,11 @@ def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
 
 def test_an_error_is_found_by_what_it_was_raised_from() -> None:
     error = RuntimeError("the job failed")
-    error.__cause__ = UsageError(LINE)
+    error.__cause__ = UsageError(LINE, Code.BUNDLE_DAMAGED)
     assert outcome.report(error) == 2
 
 
 def test_a_bug_met_while_a_refusal_was_handled_stays_a_bug() -> None:
     error = ZeroDivisionError("by zero")
-    error.__context__ = FraudError(LINE)
+    error.__context__ = FraudError(LINE, Code.BUNDLE_DAMAGED)
     assert fraud_error_in(error) is None

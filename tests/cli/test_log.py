@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.cli.terminal import log
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 
 OURS = logging.getLogger("beam_fraud.cli.commands.score")
 BEAM = logging.getLogger("apache_beam.runners.common")
@@ -99,7 +99,7 @@ def test_what_ends_the_command_is_not_told_twice(
     log.configure(file=str(file))
     BEAM.error("bundle failed\nbeam_fraud.errors.FraudError: b: model.joblib was changed")
     try:
-        raise FraudError("b: model.joblib was changed")
+        raise FraudError("b: model.joblib was changed", Code.BUNDLE_DAMAGED)
     except FraudError:
         BEAM.exception("b: model.joblib was changed [while running 'Infer']")
     assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ from beam_fraud.alerts.outbox import Counts
 from beam_fraud.cli.terminal import log
 from beam_fraud.cli.terminal.above_line import AboveLine
 from beam_fraud.cli.terminal.stream_line import live_line
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.snapshot import Snapshot
 from tests.flagged import alerts_of, flagged_batch, message_of
 
@@ -69,7 +69,7 @@ def test_alerts_that_cannot_be_counted_do_not_end_the_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def unreachable() -> dict[str, Counts]:
-        raise FraudError("outbox.db: locked")
+        raise FraudError("outbox.db: locked", Code.DATABASE_LOCKED)
 
     log.configure()
     stream = Stream()

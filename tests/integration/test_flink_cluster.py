@@ -11,7 +11,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.errors import FraudError, line_of
+from beam_fraud.errors import Code, FraudError, line_of
 from beam_fraud.runners import launch
 from deploy.flink.cluster import FlinkCluster
 from deploy.flink.job_server_jar import job_server_jar
@@ -78,7 +78,7 @@ def test_the_job_server_listens_at_one_address(flink_cluster: FlinkCluster) -> N
 
 def broken(number: int) -> int:
     """Fails as a step fails for a reason that stays."""
-    raise FraudError(f"part-{number}.csv: cannot be read")
+    raise FraudError(f"part-{number}.csv: cannot be read", Code.INPUT_UNREADABLE)
 
 
 @pytest.mark.slow

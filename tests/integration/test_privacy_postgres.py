@@ -11,7 +11,7 @@ import pytest
 from beam_fraud.cli.commands import erase, replay, replay_undelivered
 from beam_fraud.cli.commands.dead_letters import run_list
 from beam_fraud.cli.options import EraseOptions, ListDeadLettersOptions
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.sinks.database import keep_undelivered
 from beam_fraud.storage.database.connection import prepare_database, transaction, writing
 from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
@@ -20,6 +20,7 @@ from deploy.postgres.server import Server
 from tests.cli.test_commands_replay import again, letters_of
 from tests.cli.test_commands_score import bundle
 from tests.erasing import GONE, STAYS, filled, rows_of
+from tests.failing import fails
 from tests.flagged import flagged_batch
 
 pytestmark = pytest.mark.slow
@@ -100,7 +101,7 @@ def test_what_the_server_says_of_a_row_is_not_repeated(postgres_database: str) -
     prepare_database(postgres_database)
     row = letters_of(1)[0] | {"source": "of-nobody", "reason": None, "dead_at": datetime.now(UTC)}
     with (
-        pytest.raises(FraudError, match=r"violates not-null constraint$") as told,
+        fails(Code.DATABASE_REFUSED, r"violates not-null constraint$") as told,
         writing(postgres_database) as connection,
     ):
         connection.execute(DEAD_LETTERS.insert(), [row])

@@ -13,7 +13,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import Ridge
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import (
     Bundle,
     load_model,
@@ -271,7 +271,7 @@ class KeepsBytes:
     needs_packages = ("keras",)
 
     def __setstate__(self, state: object) -> None:
-        raise FraudError("needs what is not here")
+        raise FraudError("needs what is not here", Code.MODEL_UNSUITED)
 
     def __getstate__(self) -> object:
         return {"model": b""}

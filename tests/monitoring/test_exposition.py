@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from beam_fraud.alerts.outbox import Counts
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.prometheus import serve_metrics
 from beam_fraud.monitoring.snapshot import Position, Snapshot
@@ -102,7 +102,7 @@ def test_a_stream_that_has_not_begun_shows_zeros() -> None:
 
 def test_alerts_that_cannot_be_counted_hide_nothing_else() -> None:
     def unreachable() -> dict[str, Counts]:
-        raise FraudError("outbox.db: locked")
+        raise FraudError("outbox.db: locked", Code.DATABASE_LOCKED)
 
     with serve_metrics(0, busy, BUILD, unreachable) as url:
         found = samples(url)

@@ -199,7 +199,9 @@ def test_a_probe_comes_back_through_the_counters_of_a_pipeline(tmp_path: Path) -
     options = PipelineOptions(["--runner=FnApiRunner"])
     out = tmp_path / "not/yet/there"
     found = probe(options, model=str(tmp_path / "model"), out=str(out), seconds=60)
-    assert found == replace(report(), model_refused=found.model_refused, out=True)
+    assert found == replace(
+        report(), model_refused=found.model_refused, model_code="BF401", out=True
+    )
     assert "not a model bundle" in found.model_refused
     assert list(tmp_path.iterdir()) == []
 
@@ -284,7 +286,7 @@ def test_all_that_dataflow_lacks_is_told_at_once(capsys: pytest.CaptureFixture[s
 
 def test_a_call_that_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--topic", "t"]) == 2
-    assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT\n"
+    assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT [BF104]\n"
 
 
 def test_checks_are_shown_as_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:

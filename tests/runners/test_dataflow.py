@@ -118,7 +118,7 @@ def test_a_job_that_fails_leaves_what_was_there(
     held.say("JOB_MESSAGE_ERROR", "Workflow failed. Causes: the zone has no such machines.")
     assert call(score) == 1
     said = capsys.readouterr().err.splitlines()
-    last = "beam-fraud: Dataflow: Workflow failed. Causes: the zone has no such machines."
+    last = "beam-fraud: Dataflow: Workflow failed. Causes: the zone has no such machines. [BF809]"
     assert said[-1] == last
     assert [key for key in held.objects if key.startswith("bucket/out/")] == [
         "bucket/out/scores/part-of-yesterday.parquet"

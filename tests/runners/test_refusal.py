@@ -73,7 +73,9 @@ def silent() -> str:
 def test_a_runner_that_runs_no_pipeline_of_ours_is_refused(refused: Refused, name: str) -> None:
     line = refused("score", 2, "--runner", name)
     assert line.startswith(f"--runner {name}: ")
-    assert line.endswith("; leave --runner out, or give PrismRunner, FlinkRunner or DataflowRunner")
+    assert line.endswith(
+        "; leave --runner out, or give PrismRunner, FlinkRunner or DataflowRunner [BF801]"
+    )
 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "direct", "BundleBasedDirectRunner", "Spark"])
@@ -221,7 +223,7 @@ def test_what_answers_must_be_what_is_asked_for(refused: Refused) -> None:
         assert f"--job_endpoint {spark}: the job server there is SparkRunner's; give --run" in line
         at = f"--flink_master={flink.address}"
         line = refused("score", 2, *options, at, "--flink_version=2.0")
-        assert line.endswith(f"{flink.address} is Flink 1.19.3; give --flink_version=1.19")
+        assert line.endswith(f"{flink.address} is Flink 1.19.3; give --flink_version=1.19 [BF804]")
         flink.answers.clear()
         assert "does not answer as Flink's REST API does" in refused("score", 1, *options, at)
 
@@ -233,7 +235,7 @@ def test_a_flink_must_have_the_slots_of_a_pipeline(refused: Refused) -> None:
         line = refused("score", 2, "--runner=PortableRunner", *at, "--parallelism=3")
         assert line == (
             f"--parallelism 3: Flink at {flink.address} has 2 task slots; give at most 2, or start "
-            "more task managers"
+            "more task managers [BF807]"
         )
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.bigquery.table import COLUMNS, FIELDS, table_rows
 from beam_fraud.sinks.url import parse_sink
+from tests.failing import fails
 from tests.flagged import flagged_batch
 
 NOW = datetime(2024, 5, 2, tzinfo=UTC)
@@ -103,6 +104,6 @@ def test_nothing_of_google_is_imported_before_the_sink_is_used():
 
 def test_the_extra_is_named_where_it_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "google.api_core.exceptions", None)
-    with pytest.raises(FraudError, match=r"pip install 'beam-fraud\[gcp\]'$") as refused:
+    with fails(Code.EXTRA_MISSING, r"pip install 'beam-fraud\[gcp\]'$") as refused:
         parse_sink("bigquery:my-project.fraud").check()
     assert "\n" not in str(refused.value)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.policy import Policy
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 
 class MessageRefusedError(FraudError):
@@ -17,9 +17,10 @@ class MessageRefusedError(FraudError):
 class TryLaterError(FraudError):
     """The receiver asks for a retry after some time."""
 
-    def __init__(self, said: str, seconds: float) -> None:
+    def __init__(self, said: str, code: Code, seconds: float) -> None:
         """Store the reason, one line, and the seconds to wait before the next attempt."""
-        super().__init__(said)
+        super().__init__(said, code)
+        self.args = (said, code, seconds)
         self.seconds = seconds
 
 

@@ -10,7 +10,7 @@ from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy
 from beam_fraud.alerts.wording import clock_time, headline, raised_by
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.wording import printable
 
 
@@ -93,7 +93,9 @@ class ConsoleChannel:
             self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             self.stream.flush()
         except (OSError, ValueError) as error:
-            raise FraudError(f"--alert {self.describe()} cannot be written ({error})") from None
+            raise FraudError(
+                f"--alert {self.describe()} cannot be written ({error})", Code.CHANNEL_FAILED
+            ) from None
 
     def close(self) -> None: ...
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from beam_fraud.alerts.channels.message_json import message_records
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import append_lines
 from beam_fraud.storage.folder import check_writable, make_directory
 from beam_fraud.storage.lock import lock_current
@@ -70,4 +70,6 @@ class FileChannel:
         return self.name
 
     def _failure(self, error: OSError) -> FraudError:
-        return FraudError(f"--alert {self.describe()}: cannot be written ({error.strerror})")
+        return FraudError(
+            f"--alert {self.describe()}: cannot be written ({error.strerror})", Code.CHANNEL_FAILED
+        )

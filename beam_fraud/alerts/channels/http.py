@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.channels.deadline import Deadline
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Time limits in seconds: to connect, to receive the next bytes, for the whole exchange.
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 5.0, 10.0, 30.0
@@ -87,7 +87,7 @@ class HttpPost:
                     with context.wrap_socket(plain, server_hostname=host):
                         pass
         except OSError as error:
-            raise FraudError(self._why(error)) from None
+            raise FraudError(self._why(error), Code.CHANNEL_FAILED) from None
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Send a body and wait for the response.
@@ -112,7 +112,7 @@ class HttpPost:
                 start = _start_of(response)
         except _FAILURES as error:
             self.close()
-            raise FraudError(self._why(error)) from None
+            raise FraudError(self._why(error), Code.CHANNEL_FAILED) from None
         return Reply(response.status_code, _retry_after(response.headers), start)
 
     def close(self) -> None:
@@ -291,11 +291,15 @@ def settle(where: str, reply: Reply, said: str = "") -> None:
     if status in _PASSING or status >= 500:
         if reply.retry_after is not None:
             raise TryLaterError(
-                f"{told}, wants to be asked again in {reply.retry_after:.0f} s", reply.retry_after
+                f"{told}, wants to be asked again in {reply.retry_after:.0f} s",
+                Code.CHANNEL_FAILED,
+                reply.retry_after,
             )
-        raise FraudError(told)
+        raise FraudError(told, Code.CHANNEL_FAILED)
     if 300 <= status < 400:
-        raise FraudError(f"{told}: redirects are not followed, give the URL it leads to")
+        raise FraudError(
+            f"{told}: redirects are not followed, give the URL it leads to", Code.CHANNEL_FAILED
+        )
     if status in _OF_ALL:
-        raise FraudError(f"{told}: {_OF_ALL[status]}; check the URL")
-    raise MessageRefusedError(told)
+        raise FraudError(f"{told}: {_OF_ALL[status]}; check the URL", Code.CHANNEL_FAILED)
+    raise MessageRefusedError(told, Code.MESSAGE_REFUSED)

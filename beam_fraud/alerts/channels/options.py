@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from beam_fraud.alerts.message import FIELDS
 from beam_fraud.alerts.policy import Policy, Rate
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.storage.urls import absolute
 from beam_fraud.wording import did_you_mean, printable
@@ -75,7 +75,10 @@ class ChannelOptions:
         for name in names:
             if name not in FIELDS:
                 hint = did_you_mean(name, FIELDS, f"known are {', '.join(FIELDS)}", form=str)
-                raise UsageError(f"{self.where}: fields: an alert has no field {name!r}; {hint}")
+                raise UsageError(
+                    f"{self.where}: fields: an alert has no field {name!r}; {hint}",
+                    Code.CHANNEL_URL,
+                )
         return names
 
     def ca_file(self) -> str | None:
@@ -89,7 +92,9 @@ class ChannelOptions:
             return None
         path = absolute(Path(given))
         if not path.is_file():
-            raise UsageError(f"{self.where}: cafile {given}: there is no such file")
+            raise UsageError(
+                f"{self.where}: cafile {given}: there is no such file", Code.SECRET_UNREADABLE
+            )
         return str(path)
 
     def yes(self, name: str, default: bool) -> bool:
@@ -105,7 +110,9 @@ class ChannelOptions:
 
     def wrong(self, name: str, value: str, wanted: str) -> UsageError:
         """Return the error for an invalid value."""
-        return UsageError(f"{self.where}: {name}={printable(value, 100)}: write {wanted}")
+        return UsageError(
+            f"{self.where}: {name}={printable(value, 100)}: write {wanted}", Code.CHANNEL_URL
+        )
 
     def _digest(self, text: str, most_at_most: int) -> int | None:
         if text == "none":
@@ -156,13 +163,15 @@ def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptio
         if name not in names:
             shown = unquote(name)[:40]
             hint = did_you_mean(name, names, f"known are {', '.join(names)}", form=str)
-            raise UsageError(f"{where}: unknown option {shown!r}; {hint}")
+            raise UsageError(f"{where}: unknown option {shown!r}; {hint}", Code.CHANNEL_URL)
         if not value:
-            raise UsageError(f"{where}: {name}: nothing was given, the value is empty")
+            raise UsageError(
+                f"{where}: {name}: nothing was given, the value is empty", Code.CHANNEL_URL
+            )
         if name in _REPEATED:
             config.append(unquote(value))
         elif name in values:
-            raise UsageError(f"{where}: {name} is given twice")
+            raise UsageError(f"{where}: {name} is given twice", Code.CHANNEL_URL)
         else:
             values[name] = unquote(value)
     return ChannelOptions(where, values, tuple(config))

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", re.ASCII)
 
@@ -52,7 +52,9 @@ def server_of(url: str, form: str) -> UrlServer:
         URL, which may contain a password.
     """
     scheme = url.partition(":")[0]
-    wrong = UsageError(f"--alert: {scheme}: no server and port can be read, write {form}")
+    wrong = UsageError(
+        f"--alert: {scheme}: no server and port can be read, write {form}", Code.CHANNEL_URL
+    )
     if not url.isprintable():
         raise wrong
     try:

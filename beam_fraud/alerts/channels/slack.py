@@ -155,7 +155,7 @@ class SlackChannel:
         try:
             self._post.check()
         except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}") from None
+            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
 
     def send(self, message: Message) -> None:
         """Post the message. A retried message may show twice, with the same delivery id at its end.
@@ -170,7 +170,7 @@ class SlackChannel:
         try:
             reply = self._post.post(body, headers)
         except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}") from None
+            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
         settle(f"--alert {self.name}", reply, _word_of(reply))
 
     def close(self) -> None:

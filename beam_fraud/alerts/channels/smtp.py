@@ -18,7 +18,7 @@ from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.template import MessageTemplate, default_template
 from beam_fraud.alerts.wording import headline
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.secret import read_secret
 from beam_fraud.wording import printable
 
@@ -164,15 +164,20 @@ class SmtpChannel:
     def _failure(self, error: BaseException, whom: str = "") -> FraudError:
         if isinstance(error, RefusalError):
             said = f"--alert {self.name}: refused{whom} ({printable(str(error), 200)})"
-            return MessageRefusedError(said) if error.final else FraudError(said)
-        why = str(error) if isinstance(error, FraudError) else self._session.why(error)
-        return FraudError(f"--alert {self.name}: {printable(why, 200)}")
+            if error.final:
+                return MessageRefusedError(said, Code.MESSAGE_REFUSED)
+            return FraudError(said, Code.CHANNEL_FAILED)
+        if isinstance(error, FraudError):
+            return FraudError(f"--alert {self.name}: {printable(str(error), 200)}", error.code)
+        why = printable(self._session.why(error), 200)
+        return FraudError(f"--alert {self.name}: {why}", Code.CHANNEL_FAILED)
 
     def _password(self) -> str | None:
         password = read_secret("the login", "password", self.secrets, PASSWORD_VARIABLE)
         if not password:
             raise FraudError(
-                f"there is no password; set {PASSWORD_VARIABLE}, or give password_file=FILE"
+                f"there is no password; set {PASSWORD_VARIABLE}, or give password_file=FILE",
+                Code.SECRET_UNREADABLE,
             )
         return password
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from beam_fraud.alerts.channels.deadline import Deadline
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: Time limits in seconds: to connect, to receive a response, for a whole e-mail.
 CONNECT_SECONDS, ANSWER_SECONDS, LETTER_SECONDS = 10.0, 30.0, 120.0
@@ -150,7 +150,9 @@ class SmtpSession:
             client.ehlo_or_helo_if_needed()
             if self._server.security == "starttls":
                 if not client.has_extn("starttls"):
-                    raise FraudError("it offers no STARTTLS, and nothing is sent in clear")
+                    raise FraudError(
+                        "it offers no STARTTLS, and nothing is sent in clear", Code.CHANNEL_INSECURE
+                    )
                 client.starttls(context=context)
                 client.ehlo_or_helo_if_needed()
             if self._server.user is not None:
@@ -165,15 +167,20 @@ class SmtpSession:
         try:
             client.login(user, password or "")
         except smtplib.SMTPNotSupportedError:
-            raise FraudError("it offers no login; leave the user out of the URL") from None
+            raise FraudError(
+                "it offers no login; leave the user out of the URL", Code.CHANNEL_LOGIN
+            ) from None
         except smtplib.SMTPAuthenticationError as error:
             if error.smtp_code < 500:
                 raise RefusalError(error.smtp_code, "the login is not possible now") from None
             raise FraudError(
-                f"the login was refused ({error.smtp_code}); check the user and the password"
+                f"the login was refused ({error.smtp_code}); check the user and the password",
+                Code.CHANNEL_LOGIN,
             ) from None
         except UnicodeError:
-            raise FraudError("the password has letters that a login cannot carry") from None
+            raise FraudError(
+                "the password has letters that a login cannot carry", Code.CHANNEL_LOGIN
+            ) from None
 
     def _begin(self, sender: str, letter: bytes) -> None:
         assert self._smtp is not None

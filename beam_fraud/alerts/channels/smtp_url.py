@@ -13,7 +13,7 @@ from beam_fraud.alerts.channels.smtp import LetterForm, SmtpChannel
 from beam_fraud.alerts.channels.smtp_session import SmtpServer
 from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
 from beam_fraud.alerts.template import read_template
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 FORM = "smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS"
 FORM_TLS = "smtps://USER@HOST/?from=ADDRESS&to=ADDRESS"
@@ -34,11 +34,12 @@ def smtp_channel(url: str) -> SmtpChannel:
     server = server_of(url, FORM)
     where = f"--alert {server.scheme}://{server.shown}"
     if server.path not in ("", "/") or server.fragment:
-        raise UsageError(f"{where}: options follow a question mark: {FORM}")
+        raise UsageError(f"{where}: options follow a question mark: {FORM}", Code.CHANNEL_URL)
     if server.password is not None:
         raise UsageError(
             f"{where}: a password on the command line is seen by others; "
-            "set BEAM_FRAUD_SMTP_PASSWORD, or give password_file=FILE"
+            "set BEAM_FRAUD_SMTP_PASSWORD, or give password_file=FILE",
+            Code.SECRET_EXPOSED,
         )
     options = parse_options(where, server.query, (*_OPTIONS, *_TEMPLATES))
     port = server.port or _PORTS[server.scheme]
@@ -67,7 +68,10 @@ def _form(options: ChannelOptions, sender: Address, recipients: tuple[Address, .
     fields = options.fields()
     text, marked_up = options.get("template"), options.get("html_template")
     if marked_up is not None and text is None:
-        raise UsageError(f"{options.where}: html_template: give template too, for the plain text")
+        raise UsageError(
+            f"{options.where}: html_template: give template too, for the plain text",
+            Code.CHANNEL_URL,
+        )
     return LetterForm(
         sender,
         recipients,
@@ -80,13 +84,16 @@ def _form(options: ChannelOptions, sender: Address, recipients: tuple[Address, .
 def _security(options: ChannelOptions, scheme: str, host: str) -> str:
     if scheme == "smtps":
         if options.get("starttls") is not None:
-            raise UsageError(f"{options.where}: starttls goes with smtp:, not with smtps:")
+            raise UsageError(
+                f"{options.where}: starttls goes with smtp:, not with smtps:", Code.CHANNEL_INSECURE
+            )
         return "tls"
     if options.yes("starttls", default=True):
         return "starttls"
     if not is_loopback(host):
         raise UsageError(
-            f"{options.where}: starttls=no: alerts go in clear to this machine only; leave it out"
+            f"{options.where}: starttls=no: alerts go in clear to this machine only; leave it out",
+            Code.CHANNEL_INSECURE,
         )
     return "plain"
 
@@ -94,14 +101,14 @@ def _security(options: ChannelOptions, scheme: str, host: str) -> str:
 def _sender(options: ChannelOptions) -> Address:
     addresses = _addresses(options, "from")
     if len(addresses) != 1:
-        raise UsageError(f"{options.where}: from: give one address")
+        raise UsageError(f"{options.where}: from: give one address", Code.CHANNEL_URL)
     return addresses[0]
 
 
 def _addresses(options: ChannelOptions, name: str) -> tuple[Address, ...]:
     given = options.get(name)
     if given is None:
-        raise UsageError(f"{options.where}: {name} is missing, write {FORM}")
+        raise UsageError(f"{options.where}: {name} is missing, write {FORM}", Code.CHANNEL_URL)
     try:
         found = [Address(shown, addr_spec=spec) for shown, spec in getaddresses([given])]
     except (MessageError, ValueError, IndexError):

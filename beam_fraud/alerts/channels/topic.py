@@ -11,7 +11,7 @@ from beam_fraud.alerts.channels.message_json import message_records
 from beam_fraud.alerts.channels.options import parse_options
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.sources.kafka.check import topic_partitions
 from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.failure import (
@@ -112,7 +112,8 @@ class TopicChannel:
     def _refusal(self, error: KafkaError) -> FraudError:
         if error.code() in _TOO_LARGE:
             return MessageRefusedError(
-                f"--alert {self.name}: a record is too large; raise max.message.bytes of the topic"
+                f"--alert {self.name}: a record is too large; raise max.message.bytes of the topic",
+                Code.MESSAGE_TOO_LARGE,
             )
         if is_passing(error) or error.code() == KafkaError._MSG_TIMED_OUT:
             return self._failure(no_connection(self.settings, []))
@@ -120,7 +121,7 @@ class TopicChannel:
 
     def _failure(self, error: FraudError) -> FraudError:
         said = str(error).replace("--kafka-config", "config")
-        return type(error)(f"--alert {self.name}: {said}")
+        return error.with_message(f"--alert {self.name}: {said}")
 
 
 FORM = "kafka://HOST:PORT/TOPIC"
@@ -141,7 +142,9 @@ def topic_channel(rest: str) -> TopicChannel:
     parts = _PARTS.fullmatch(rest)
     topic = unquote(parts[2]) if parts else ""
     if parts is None or not _TOPIC.fullmatch(topic):
-        raise UsageError(f"--alert: no brokers and topic can be read, write {FORM}")
+        raise UsageError(
+            f"--alert: no brokers and topic can be read, write {FORM}", Code.CHANNEL_URL
+        )
     where = f"--alert kafka://{parts[1].rpartition('@')[2]}/{topic}"
     options = parse_options(where, parts[3] or "", ("config",))
     try:
@@ -149,5 +152,5 @@ def topic_channel(rest: str) -> TopicChannel:
         settings = KafkaSettings(parts[1], tuple(properties.items()))
     except FraudError as error:
         said = str(error).replace("--kafka-config", "config").replace("--kafka: ", "")
-        raise type(error)(f"{where}: {said}") from None
+        raise error.with_message(f"{where}: {said}") from None
     return TopicChannel(settings, topic, options.policy(AS_THEY_COME), options.fields())

@@ -12,7 +12,7 @@ from beam_fraud.alerts.channels.options import parse_options
 from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
 from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE
 from beam_fraud.alerts.pseudonym import Pseudonyms
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.urls import local_path, split_scheme
 from beam_fraud.wording import printable
 
@@ -55,7 +55,7 @@ def _channel(url: str, console: TextIO) -> Channel:
         url = os.environ.get(rest, "")
         where = f"--alert env:{printable(rest, 100)}"
         if not url:
-            raise FraudError(f"{where}: the variable is not set")
+            raise FraudError(f"{where}: the variable is not set", Code.VARIABLE_UNSET)
         scheme, rest = split_scheme(where, url, _DIRECT)
     # Import a channel's packages only when it is used: each import takes a while, and Kafka is an
     # extra.
@@ -82,5 +82,7 @@ def _channel(url: str, console: TextIO) -> Channel:
         path = local_path("--alert", place, _FORMS[scheme])
         return FileChannel(path, options.policy(AS_THEY_COME), fields)
     if place:
-        raise UsageError(f"--alert: {_FORMS[scheme]} takes nothing after the colon")
+        raise UsageError(
+            f"--alert: {_FORMS[scheme]} takes nothing after the colon", Code.CHANNEL_URL
+        )
     return ConsoleChannel(console, options.policy(BATCH_IN_ONE), fields)

@@ -12,7 +12,7 @@ from beam_fraud.alerts.channels.http import HttpPost, settle
 from beam_fraud.alerts.channels.message_json import message_json
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import Policy
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.secret import read_secret
 
 #: HTTP headers of a signed message.
@@ -69,7 +69,7 @@ class WebhookChannel:
         try:
             self._post.check()
         except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}") from None
+            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
 
     def send(self, message: Message) -> None:
         """Post the message, with the same body and `Idempotency-Key` at every attempt.
@@ -92,7 +92,7 @@ class WebhookChannel:
         try:
             reply = self._post.post(body, headers)
         except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}") from None
+            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
         settle(f"--alert {self.name}", reply)
 
     def close(self) -> None:
@@ -105,5 +105,5 @@ class WebhookChannel:
         where = f"--alert {self.name}"
         secret = read_secret(where, "secret", self.secrets, SECRET_VARIABLE)
         if secret == "":
-            raise FraudError(f"{where}: the secret is empty")
+            raise FraudError(f"{where}: the secret is empty", Code.SECRET_UNREADABLE)
         return secret

@@ -11,7 +11,7 @@ from beam_fraud.alerts.channels.slack import MOST_ALERTS, SlackChannel, escaped
 from beam_fraud.alerts.channels.webhook import WebhookChannel
 from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
 from beam_fraud.alerts.template import read_template
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 FORM = "https://HOST/PATH"
 SLACK_FORM = "slack://hooks.slack.com/services/..."
@@ -82,12 +82,16 @@ def _without_fragment(url: str) -> str:
 
 def _refuse_login(server: UrlServer, options: ChannelOptions) -> None:
     if server.user is not None:
-        raise UsageError(f"{options.where}: a login in the URL is seen by others; leave it out")
+        raise UsageError(
+            f"{options.where}: a login in the URL is seen by others; leave it out",
+            Code.SECRET_EXPOSED,
+        )
 
 
 def _refuse_clear(scheme: str, server: UrlServer, options: ChannelOptions) -> None:
     allowed = options.yes("plain", default=False)
     if scheme == "http" and not is_loopback(server.host) and not allowed:
         raise UsageError(
-            f"{options.where}: alerts would go in clear; write https:, or #plain=yes after the URL"
+            f"{options.where}: alerts would go in clear; write https:, or #plain=yes after the URL",
+            Code.CHANNEL_INSECURE,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.database.url import database_file
@@ -24,17 +24,23 @@ def given_outbox(sink: str | None, out: str | None) -> Outbox:
       FraudError: it is not there, or cannot be used.
     """
     if (sink is None) == (out is None):
-        raise UsageError("give --sink URL, the database with the alerts, or --out DIR, not both")
+        raise UsageError(
+            "give --sink URL, the database with the alerts, or --out DIR, not both",
+            Code.OPTION_CONFLICT,
+        )
     if out is not None:
         file = absolute(Path(out)) / "outbox.db"
         outbox, fix = Outbox(sqlite_url(file)), "alerts of a run with a database are in its --sink"
     else:
         database = parse_sink(str(sink))
         if database.database is None:
-            raise UsageError(f"--sink {database.describe()}: holds no alerts, give a database")
+            raise UsageError(
+                f"--sink {database.describe()}: holds no alerts, give a database",
+                Code.SINK_UNSUITED,
+            )
         outbox, fix = Outbox(database.database), "give the one that the run was given"
     there = database_file(outbox.url)
     if there is not None and not there.is_file():
-        raise FraudError(f"{there}: there is no such database; {fix}")
+        raise FraudError(f"{there}: there is no such database; {fix}", Code.DATABASE_FILE)
     outbox.begin()
     return outbox

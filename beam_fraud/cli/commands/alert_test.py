@@ -34,14 +34,14 @@ def run(options: AlertTestOptions) -> dict[str, object]:
         parse_channel(url, console=sys.stderr, pseudonyms=pseudonyms) for url in options.urls
     ]
     sent: list[dict[str, object]] = []
-    failed: list[str] = []
+    failed: list[FraudError] = []
     for channel in channels:
         try:
             sent.append(_send(channel))
         except FraudError as error:
-            failed.append(str(error))
+            failed.append(error)
     if failed:
-        raise FraudError("; ".join([*failed, *_lines(sent)]))
+        raise FraudError("; ".join([*map(str, failed), *_lines(sent)]), failed[0].code)
     return {"channels": sent}
 
 

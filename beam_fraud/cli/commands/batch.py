@@ -17,7 +17,7 @@ from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
 from beam_fraud.cli.commands.target import target_of_batch
 from beam_fraud.cli.options import BatchOptions
 from beam_fraud.cli.terminal.progress import progress_of
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring import activity
@@ -245,7 +245,9 @@ def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
         share = replace(share, first=first_of_file(part))
     refusal = share.refusal(inputs.max_dead)
     if refusal is not None:
-        raise FraudError(f"{refusal}; nothing was written, what was in --out stays")
+        raise FraudError(
+            f"{refusal}; nothing was written, what was in --out stays", Code.ROWS_INVALID
+        )
     _LOG.warning("%s", share.warning())
 
 
@@ -253,7 +255,8 @@ def refuse_replaced(outputs: RunOutputs) -> NoReturn:
     """Say that another run's files are where those of this run were to be."""
     raise FraudError(
         f"--out {outputs.shown}: another run has replaced the files of run {outputs.run_id}, or "
-        "stands beside them; run again, with an --out of its own for each"
+        "stands beside them; run again, with an --out of its own for each",
+        Code.OUTPUT_IN_USE,
     )
 
 

@@ -21,7 +21,7 @@ from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.decisions.rules.vocabulary import vocabulary
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
@@ -63,7 +63,9 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
     if dataset.rows_dead:
         _LOG.warning("%s", dataset.left_out)
     if not dataset.transactions.num_rows:
-        raise FraudError("no rows to try the rules on in the files and times given")
+        raise FraudError(
+            "no rows to try the rules on in the files and times given", Code.INPUT_EMPTY
+        )
     warning = _overlap(dataset.transactions, bundle)
     if warning is not None:
         _LOG.warning("%s", warning)
@@ -99,7 +101,10 @@ def _schema(options: CheckRulesOptions, bundle: Bundle | None) -> Schema:
     if options.schema is not None:
         return load_schema(options.schema)
     if bundle is None:
-        raise UsageError("--schema: say what the transactions look like, or give --model BUNDLE")
+        raise UsageError(
+            "--schema: say what the transactions look like, or give --model BUNDLE",
+            Code.OPTION_MISSING,
+        )
     return bundle.schema
 
 

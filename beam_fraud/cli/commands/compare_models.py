@@ -15,7 +15,7 @@ from beam_fraud.cli.commands.show_model import FIGURES
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CompareModelsOptions
 from beam_fraud.cli.terminal.columns import aligned
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.agreement import agreement
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
@@ -81,12 +81,14 @@ def run(options: CompareModelsOptions) -> dict[str, object]:
       FraudError: a bundle can't be used, or there is no row or label.
     """
     if len(options.bundles) < 2:
-        raise UsageError("models compare: give two bundles or more")
+        raise UsageError("models compare: give two bundles or more", Code.OPTION_MISSING)
     if not options.on:
         for option in ("schema", "since", "until", "history"):
             if getattr(options, option):
                 name = "from" if option == "since" else option
-                raise UsageError(f"--{name}: only with --on, which rows are measured on")
+                raise UsageError(
+                    f"--{name}: only with --on, which rows are measured on", Code.OPTION_CONFLICT
+                )
     bundles = [open_bundle(path) for path in options.bundles]
     return {
         "models": [_described(bundle) for bundle in bundles],

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions
 from beam_fraud.cli.options.pipelines import DeadLetterOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import write_json_lines
@@ -38,7 +38,10 @@ def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetter
       FraudError: there are none, or they cannot be reached.
     """
     if (out is None) == (sink is None):
-        raise UsageError("dead letters: name the --out directory of a run, or a database as --sink")
+        raise UsageError(
+            "dead letters: name the --out directory of a run, or a database as --sink",
+            Code.OPTION_MISSING,
+        )
     found: DeadLetterDirectory | DeadLetterTable
     found = DeadLetterDirectory(local_directory(out)) if out is not None else _table(sink or "")
     found.check()
@@ -144,13 +147,16 @@ def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
     """
     missed = _missed(letters, choice)
     if missed is not None:
-        raise FraudError(missed)
+        raise FraudError(missed, Code.PLACE_EMPTY)
 
 
 def _table(url: str) -> DeadLetterTable:
     sink = parse_sink(url)
     if sink.database is None:
-        raise UsageError("--sink: dead letters are kept in a database or under --out; name one")
+        raise UsageError(
+            "--sink: dead letters are kept in a database or under --out; name one",
+            Code.SINK_UNSUITED,
+        )
     return DeadLetterTable(sink.database)
 
 
@@ -164,7 +170,7 @@ def _missed(letters: DeadLetters, choice: Choice) -> str | None:
     if choice.reason is not None and choice.reason not in REASONS:
         known = f"there are: {', '.join(REASONS)}"
         hint = did_you_mean(choice.reason, REASONS, known, form=str)
-        raise UsageError(f"--reason {choice.reason}: no such reason; {hint}")
+        raise UsageError(f"--reason {choice.reason}: no such reason; {hint}", Code.PLACE_EMPTY)
     if choice == Choice() or any(map(len, letters.read(choice, payloads=False))):
         return None
     if choice.source is None:
@@ -179,7 +185,8 @@ def _missed(letters: DeadLetters, choice: Choice) -> str | None:
     there = ", ".join(sorted(map(printable, sources))) or "none"
     raise FraudError(
         f"--source {choice.source}: no dead letter in {letters.describe()} is of it "
-        f"(there are some of: {there})"
+        f"(there are some of: {there})",
+        Code.PLACE_EMPTY,
     )
 
 

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.options import DoctorOptions
 from beam_fraud.cli.terminal.command import Outcome
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.doctor.check import Check, refused, tried
 from beam_fraud.operations.doctor.machine import (
@@ -48,7 +48,7 @@ def run(options: DoctorOptions, show: Callable[[Check], None] | None = None) -> 
       UsageError: an option that cannot be meant.
     """
     if options.topics and options.kafka is None:
-        raise UsageError("--topic: needs --kafka HOST:PORT")
+        raise UsageError("--topic: needs --kafka HOST:PORT", Code.OPTION_CONFLICT)
     checks = list[Check]()
     for check in _checks(options):
         checks.append(check)
@@ -91,13 +91,16 @@ def show_check(check: Check) -> None:
     Raises:
       FraudError: standard output cannot be written.
     """
-    lines = [f"{check.state:<8} {check.name:<{_WIDE}}  {check.found}"]
+    code = f" [{check.code}]" if check.code else ""
+    lines = [f"{check.state:<8} {check.name:<{_WIDE}}  {check.found}{code}"]
     if check.fix:
         lines.append(f"{'':<8} {'':<{_WIDE}}  → {check.fix}")
     try:
         print("\n".join(lines), flush=True)
     except OSError as error:
-        raise FraudError(f"standard output cannot be written ({error.strerror})") from None
+        raise FraudError(
+            f"standard output cannot be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def render(result: dict[str, object]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.cli.options import EraseOptions
 from beam_fraud.cli.terminal.command import Outcome
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.erasure.database import erase_from_database
 from beam_fraud.operations.erasure.directory import erase_from_directory, keeps_a_state
@@ -60,7 +60,7 @@ def run(options: EraseOptions) -> dict[str, object]:
         try:
             refuse_other_files(file)
         except FraudError as error:
-            raise FraudError(f"--file {error}") from None
+            raise FraudError(f"--file {error}", error.code) from None
     rows: dict[str, dict[str, int]] = {}
     notes = []
     for out in outs:
@@ -100,7 +100,10 @@ def call(options: EraseOptions, *, as_json: bool) -> Outcome:
     """
     if not (options.yes or options.dry_run):
         if not sys.stdin.isatty():
-            raise UsageError("erase: deletes for good; add --yes, or --dry-run to count first")
+            raise UsageError(
+                "erase: deletes for good; add --yes, or --dry-run to count first",
+                Code.CONSENT_MISSING,
+            )
         counted = run(replace(options, dry_run=True))
         if unknown(counted):
             return Outcome(counted, render, exit_code=1)
@@ -108,7 +111,7 @@ def call(options: EraseOptions, *, as_json: bool) -> Outcome:
         question = f"Delete {counted['total']:,} rows for good? [y/N] "
         print(question, end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise FraudError("nothing was deleted")
+            raise FraudError("nothing was deleted", Code.PLACE_EMPTY)
     result = run(options)
     if options.yes or options.dry_run:
         warn_of_unknown(result)
@@ -147,13 +150,17 @@ def warn_of_unknown(result: dict[str, Any]) -> None:
 
 def _subject(options: EraseOptions) -> Subject:
     if bool(options.accounts) == (options.older_than is not None):
-        raise UsageError("erase: give either --account or --older-than")
+        raise UsageError("erase: give either --account or --older-than", Code.OPTION_MISSING)
     if not (options.sinks or options.outs or options.files):
-        raise UsageError("erase: name a place, as --out DIR, --sink URL or --file FILE")
+        raise UsageError(
+            "erase: name a place, as --out DIR, --sink URL or --file FILE", Code.OPTION_MISSING
+        )
     if options.older_than is None:
         ids = tuple(dict.fromkeys(options.accounts))
         if not all(map(_is_utf8, ids)):
-            raise UsageError("--account: an id is not UTF-8; give it as the data have it")
+            raise UsageError(
+                "--account: an id is not UTF-8; give it as the data have it", Code.OPTION_VALUE
+            )
         if not os.environ.get(KEY_VARIABLE):
             return Accounts(ids)
         pseudonyms = Pseudonyms.from_environment()
@@ -161,9 +168,11 @@ def _subject(options: EraseOptions) -> Subject:
     try:
         span = microseconds(options.older_than)
     except UsageError as error:
-        raise UsageError(f"--older-than {error}") from None
+        raise UsageError(f"--older-than {error}", Code.TIME_INVALID) from None
     if not span:
-        raise UsageError("--older-than 0: would delete everything; give a longer time")
+        raise UsageError(
+            "--older-than 0: would delete everything; give a longer time", Code.CONSENT_MISSING
+        )
     return Before(datetime.now(UTC) - timedelta(microseconds=span))
 
 
@@ -172,7 +181,7 @@ def _sinks(options: EraseOptions) -> list[FlaggedSink]:
     for url in options.sinks:
         sink = parse_sink(url)
         if not sink.exists():
-            raise FraudError(f"--sink {sink.describe()}: is not there")
+            raise FraudError(f"--sink {sink.describe()}: is not there", Code.PLACE_EMPTY)
         if sink.database is not None:
             check_database(sink.database)
         sinks.append(sink)

@@ -19,7 +19,7 @@ from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.report_files import png_directory, report_files, write_whole
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import EvaluateOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
 from beam_fraud.evaluation.candidate import Candidate, candidate_of
 from beam_fraud.evaluation.cost import parse_cost
@@ -47,7 +47,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     """
     threshold = options.threshold
     if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold {threshold:g}: must be from 0 to 1")
+        raise UsageError(f"--threshold {threshold:g}: must be from 0 to 1", Code.OPTION_VALUE)
     files, png = report_files(options.out, _ENDINGS), png_directory(options.png)
     prices = parse_cost(options.cost)
     refuse_bundles((*options.files, *options.history))
@@ -186,5 +186,7 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     try:
         plots = [] if png is None else save_plots(sections, png)
     except OSError as error:
-        raise FraudError(f"--png {png}: cannot be written: {error.strerror or error}") from None
+        raise FraudError(
+            f"--png {png}: cannot be written: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
+        ) from None
     return [str(path) for path in (*files, *plots)]

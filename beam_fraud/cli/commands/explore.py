@@ -12,7 +12,7 @@ from typing import Any, cast
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import ExploreOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.charts.page import Section, render_page, save_plots
 from beam_fraud.evaluation.explore.exploration import explore
 from beam_fraud.evaluation.explore.report import report_sections, subtitle
@@ -108,17 +108,19 @@ def _files(given: Sequence[str]) -> list[str]:
 
 def _refuse_inputs(out: Path, files: Sequence[str]) -> None:
     if out.is_dir():
-        raise UsageError(f"--out {out}: is a directory, give a file")
+        raise UsageError(f"--out {out}: is a directory, give a file", Code.OUTPUT_NAME)
     if os.path.realpath(out) in {os.path.realpath(file) for file in files}:
-        raise UsageError(f"--out {out}: is one of the files to read")
+        raise UsageError(f"--out {out}: is one of the files to read", Code.PLACE_SHARED)
     if out.suffix not in (".html", ".htm"):
-        raise UsageError(f"--out {out}: must end in .html")
+        raise UsageError(f"--out {out}: must end in .html", Code.OUTPUT_NAME)
 
 
 def _refuse_nothing(dataset: Dataset) -> None:
     if not dataset.transactions.num_rows:
         raise FraudError(
-            f"no transaction to explore among {dataset.rows_in:,} rows in the files and times given"
+            f"no transaction to explore among {dataset.rows_in:,} rows "
+            "in the files and times given",
+            Code.INPUT_EMPTY,
         )
 
 
@@ -127,21 +129,29 @@ def _make_directory(directory: Path, option: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FraudError(
-            f"{option} {directory}: cannot be made ({error.strerror}); give another directory"
+            f"{option} {directory}: cannot be made ({error.strerror}); give another directory",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
     if not os.access(directory, os.W_OK):
-        raise FraudError(f"{option} {directory}: cannot be written into; give another directory")
+        raise FraudError(
+            f"{option} {directory}: cannot be written into; give another directory",
+            Code.OUTPUT_UNWRITABLE,
+        )
 
 
 def _write(out: Path, page: str) -> None:
     try:
         write_file(out, page.encode())
     except OSError as error:
-        raise FraudError(f"--out {out}: cannot be written ({error.strerror})") from None
+        raise FraudError(
+            f"--out {out}: cannot be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def _pictures(sections: Sequence[Section], directory: Path) -> list[Path]:
     try:
         return save_plots(sections, directory)
     except OSError as error:
-        raise FraudError(f"--png {directory}: cannot be written ({error.strerror})") from None
+        raise FraudError(
+            f"--png {directory}: cannot be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None

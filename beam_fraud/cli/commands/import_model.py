@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from beam_fraud.cli.options import ImportModelOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
 from beam_fraud.models.card import imported_card
 from beam_fraud.models.importing import open_trusted, read_model_file
@@ -26,11 +26,14 @@ def run(options: ImportModelOptions) -> dict[str, object]:
       FraudError: it is not trusted, can't be opened or doesn't fit the schema.
     """
     if not 0 <= options.threshold <= 1:
-        raise UsageError(f"--threshold {options.threshold:g}: must be from 0 to 1")
+        raise UsageError(
+            f"--threshold {options.threshold:g}: must be from 0 to 1", Code.OPTION_VALUE
+        )
     if options.decline is not None and not options.threshold <= options.decline <= 1:
         raise UsageError(
             f"--decline {options.decline:g}: must be from {options.threshold:g}, which --threshold "
-            "is, to 1"
+            "is, to 1",
+            Code.OPTION_VALUE,
         )
     thresholds = Thresholds(options.threshold, options.decline)
     name = model_name(options.name, options.out)
@@ -40,7 +43,8 @@ def run(options: ImportModelOptions) -> dict[str, object]:
     if not options.trust:
         raise FraudError(
             f"{options.file}: sha256 {saved.sha256}; opening it runs whatever code is in it, so "
-            "compare the digest with its maker's, then repeat with --trust"
+            "compare the digest with its maker's, then repeat with --trust",
+            Code.CONSENT_MISSING,
         )
     with doing(f"opening {options.file}"):
         imported = open_trusted(saved, schema)

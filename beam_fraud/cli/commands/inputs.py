@@ -7,7 +7,7 @@ from os.path import realpath
 from pathlib import Path
 
 from beam_fraud.cli.options.groups import KafkaOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE
 from beam_fraud.sources.filesystem import list_files
 from beam_fraud.sources.kafka.settings import KafkaSettings
@@ -38,14 +38,19 @@ def refuse_bundles(given: Sequence[str]) -> None:
     """
     for name in given:
         if not is_url(name) and _is_bundle(Path(name)):
-            raise UsageError(f"{name}: is a model bundle, not transactions; give it as --model")
+            raise UsageError(
+                f"{name}: is a model bundle, not transactions; give it as --model",
+                Code.INPUT_FORMAT,
+            )
 
 
 def _is_bundle(path: Path) -> bool:
     try:
         return all((path / name).is_file() for name in (MANIFEST_FILE, MODEL_FILE))
     except OSError as error:
-        raise FraudError(f"{path}: cannot be read: {error.strerror}") from None
+        raise FraudError(
+            f"{path}: cannot be read: {error.strerror}", Code.INPUT_UNREADABLE
+        ) from None
 
 
 def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
@@ -64,17 +69,17 @@ def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
         for name in given:
             read = name.rstrip("/")
             if f"{out}/".startswith(f"{read}/") or read.startswith(f"{out}/"):
-                raise UsageError(_inside(out, name))
+                raise UsageError(_inside(out, name), Code.PLACE_SHARED)
         return
     if out.is_file():
-        raise UsageError(f"--out {out}: is a file, give a directory")
+        raise UsageError(f"--out {out}: is a file, give a directory", Code.OUTPUT_NAME)
     place = Path(realpath(out))
     for name in given:
         directory = Path(realpath(Path(name).expanduser()))
         if not is_url(name) and place.is_relative_to(directory) and not _hidden(place, directory):
-            raise UsageError(_inside(out, name))
+            raise UsageError(_inside(out, name), Code.PLACE_SHARED)
         if any(Path(realpath(file)).is_relative_to(place) for file in _matches(name)):
-            raise UsageError(_inside(out, name))
+            raise UsageError(_inside(out, name), Code.PLACE_SHARED)
 
 
 def _hidden(place: Path, directory: Path) -> bool:

@@ -20,7 +20,7 @@ from beam_fraud.alerts.wording import clock_time
 from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.options import ListAlertsOptions
 from beam_fraud.cli.terminal.columns import aligned
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.wording import printable
 
@@ -112,7 +112,8 @@ def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...
     there = ", ".join(map(printable, sorted(known))) or "none"
     raise FraudError(
         f"--channel {printable(shown)}: no alert was ever for it in {outbox.describe()} "
-        f"(there are some for: {there})"
+        f"(there are some for: {there})",
+        Code.ALERT_UNKNOWN,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from beam_fraud.cli.options import ListModelsOptions
 from beam_fraud.cli.terminal.columns import aligned, size_text
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.listing import bundle_bytes, find_bundles
 from beam_fraud.wording import printable
@@ -37,7 +37,11 @@ def render(result: dict[str, object]) -> str:
     return "\n".join(
         [
             *aligned([head, *(_cells(one) for one in models if "error" not in one)]),
-            *(f"damaged: {printable(one['error'])}" for one in models if "error" in one),
+            *(
+                f"damaged: {printable(one['error'])} [{one['code']}]"
+                for one in models
+                if "error" in one
+            ),
         ]
     )
 
@@ -47,9 +51,10 @@ def _line(path: str) -> dict[str, object]:
         bundle = open_bundle(path)
         size = bundle_bytes(path)
     except FraudError as error:
-        return {"path": path, "error": str(error)}
+        return {"path": path, "error": str(error), "code": error.code}
     except OSError as error:
-        return {"path": path, "error": f"{path}: can't be read ({error.strerror})"}
+        line = f"{path}: can't be read ({error.strerror})"
+        return {"path": path, "error": line, "code": Code.BUNDLE_DAMAGED}
     manifest = bundle.manifest
     return {
         "path": path,

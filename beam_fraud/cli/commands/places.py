@@ -12,7 +12,7 @@ from typing import Protocol
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.storage.urls import is_url
@@ -85,7 +85,10 @@ def refuse_shared_places(
     read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
     inputs = [_Place(path, _followed(Path(path))) for path in read]
     if out and not is_url(bundle) and out.path.is_relative_to(_followed(Path(bundle))):
-        raise UsageError(f"--out {directory}: is in the model bundle {bundle}; give another place")
+        raise UsageError(
+            f"--out {directory}: is in the model bundle {bundle}; give another place",
+            Code.PLACE_SHARED,
+        )
     for place in given:
         if out and out.path.is_relative_to(place.path):
             raise _refusal(place, out)
@@ -94,7 +97,9 @@ def refuse_shared_places(
                 raise _refusal(place, other)
         for other in inputs:
             if _meet(place, other):
-                raise UsageError(f"{place.option}: {other.option} is read; give another place")
+                raise UsageError(
+                    f"{place.option}: {other.option} is read; give another place", Code.PLACE_SHARED
+                )
     if watched is not None:
         path = _followed(watched)
         for place in (*given, *own):
@@ -146,4 +151,4 @@ def _meet(one: _Place, other: _Place) -> bool:
 
 def _refusal(place: _Place, other: _Place) -> UsageError:
     why = f"{other.option}{other.holds or ' writes there'}"
-    return UsageError(f"{place.option}: {why}; give another place")
+    return UsageError(f"{place.option}: {why}; give another place", Code.PLACE_SHARED)

@@ -16,7 +16,7 @@ from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.commands.scoring import sink_of
 from beam_fraud.cli.options import ReplayOptions
 from beam_fraud.cli.terminal.command import Outcome
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
@@ -70,7 +70,8 @@ def run(options: ReplayOptions) -> dict[str, object]:
     """
     if options.model is None or options.results is None:
         raise UsageError(
-            f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help"
+            f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help",
+            Code.OPTION_MISSING,
         )
     letters = place(options.out, options.from_sink)
     out, sink = local_directory(options.results), sink_of(options)
@@ -115,9 +116,11 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
     """
     assert options.topic is not None
     if options.model is not None or options.results is not None:
-        raise UsageError("--to-topic: the stream scores them; leave --model and --out")
+        raise UsageError(
+            "--to-topic: the stream scores them; leave --model and --out", Code.OPTION_CONFLICT
+        )
     if options.kafka is None:
-        raise UsageError("--to-topic: name the broker as --kafka HOST:PORT")
+        raise UsageError("--to-topic: name the broker as --kafka HOST:PORT", Code.OPTION_MISSING)
     letters = place(options.out, options.from_sink)
     # Only here: records are scored without the client library.
     from beam_fraud.sinks.topic import TopicWriter
@@ -131,7 +134,8 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
             if is_csv_source(source):
                 raise UsageError(
                     f"{source}: its dead letters are lines of CSV, and a topic takes JSON; "
-                    "choose others by --source, or put these through with --model"
+                    "choose others by --source, or put these through with --model",
+                    Code.CSV_COLUMNS_UNKNOWN,
                 )
         writer, sent = TopicWriter(settings, options.topic), 0
         what, total = f"sending to topic {options.topic}", counts.offered
@@ -174,7 +178,10 @@ def stage(
         counts = staged.take(letters, choice_of(options), options.limit)
     else:
         if choice_of(options) != Choice():
-            raise UsageError("--from: takes every line of the file; leave --reason and --source")
+            raise UsageError(
+                "--from: takes every line of the file; leave --reason and --source",
+                Code.OPTION_CONFLICT,
+            )
         file = absolute(Path(options.repaired))
         counts = staged.take_repaired(file, read_repaired(file), letters, options.limit)
     staged.name_sources(_header(options.header), letters.headers())
@@ -198,12 +205,14 @@ def _refuse_used(out: Path, sink: FlaggedSink | None) -> None:
     ]
     if held:
         raise UsageError(
-            f"--out {out}: holds {held[0]} of a run, which would be replaced; give a new directory"
+            f"--out {out}: holds {held[0]} of a run, which would be replaced; give a new directory",
+            Code.OUTPUT_OCCUPIED,
         )
     if sink is not None and sink.holds_rows():
         raise UsageError(
             f"--sink {sink.describe()}: holds the rows of a run, which would be replaced; "
-            "give a new directory"
+            "give a new directory",
+            Code.OUTPUT_OCCUPIED,
         )
 
 
@@ -217,7 +226,9 @@ def _workplace(out: Path) -> Iterator[Path]:
             staging = Staging(out, f"{REPLAYING}{new_run_id()}")
             staging.claim()
     except OSError as error:
-        raise FraudError(f"--out {out}: cannot be written ({reason_of(error)})") from None
+        raise FraudError(
+            f"--out {out}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
     staging.path.chmod(0o700)
     try:
         yield staging.path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
 from beam_fraud.sinks.url import parse_sink
@@ -25,10 +25,13 @@ def run(out: str, sink: str) -> dict[str, object]:
     """
     place = parse_sink(sink)
     if place.database is None:
-        raise UsageError("--sink: undelivered rows go to a database; or give --model and --out")
+        raise UsageError(
+            "--sink: undelivered rows go to a database; or give --model and --out",
+            Code.SINK_UNSUITED,
+        )
     directory = local_directory(out) / UNDELIVERED
     if not directory.is_dir():
-        raise FraudError(f"{out}: no rows wait there for a database")
+        raise FraudError(f"{out}: no rows wait there for a database", Code.PLACE_EMPTY)
     with doing(f"writing rows to {place.describe()}"):
         rows = replay_undelivered(directory, DatabaseSink(place.database))
     waiting = 0

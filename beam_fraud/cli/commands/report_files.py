@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.urls import is_url
 
@@ -25,11 +25,13 @@ def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ..
     for name in given:
         path = Path(name).expanduser()
         if path.suffix.lower() not in endings:
-            raise UsageError(f"--out {name}: must end in {known}")
+            raise UsageError(f"--out {name}: must end in {known}", Code.OUTPUT_NAME)
         if is_url(name) or path.is_dir() or not path.absolute().parent.is_dir():
-            raise UsageError(f"--out {name}: give a file in a directory that is there")
+            raise UsageError(
+                f"--out {name}: give a file in a directory that is there", Code.OUTPUT_NAME
+            )
         if path.absolute() in (other.absolute() for other in files):
-            raise UsageError(f"--out {name}: is given twice")
+            raise UsageError(f"--out {name}: is given twice", Code.OPTION_TWICE)
         files.append(path)
     return tuple(files)
 
@@ -44,7 +46,7 @@ def png_directory(given: str | None) -> Path | None:
         return None
     path = Path(given).expanduser()
     if is_url(given) or (path.exists() and not path.is_dir()):
-        raise UsageError(f"--png {given}: give a local directory")
+        raise UsageError(f"--png {given}: give a local directory", Code.OUTPUT_NAME)
     return path
 
 
@@ -57,4 +59,6 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_file(path, data)
     except OSError as error:
-        raise FraudError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise FraudError(
+            f"{path}: cannot be written: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
+        ) from None

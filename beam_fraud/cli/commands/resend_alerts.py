@@ -14,7 +14,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.resending import channels_of, reopen_failed, send_again
 from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.options import ResendAlertsOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.wording import own_call
 
@@ -48,7 +48,10 @@ def run(options: ResendAlertsOptions) -> dict[str, object]:
     if report.failed:
         errors = {part.error for part in report.channels.values() if part.error}
         why = "; ".join(sorted(errors)) or "another process sends for the channel, or they wait"
-        raise FraudError(f"{report.failed:,} alerts were not sent and wait in the outbox: {why}")
+        raise FraudError(
+            f"{report.failed:,} alerts were not sent and wait in the outbox: {why}",
+            Code.ALERTS_UNSENT,
+        )
     after = outbox.counts()
     return {
         # Also what a stream that has the channel for itself has sent in our place.
@@ -76,7 +79,8 @@ def _refuse_unknown(outbox: Outbox, channels: list[Channel]) -> None:
             there = ", ".join(sorted(known)) or "none"
             raise UsageError(
                 f"--alert {channel.describe()}: no alerts for it in {outbox.describe()} "
-                f"(there are some for: {there})"
+                f"(there are some for: {there})",
+                Code.ALERT_UNKNOWN,
             )
 
 
@@ -93,10 +97,14 @@ def _named(outbox: Outbox, channels: list[Channel], ids: tuple[str, ...]) -> lis
     for key in dict.fromkeys(ids):
         if key not in channel_of:
             raise UsageError(
-                f"--id {key}: no such alert; `{own_call()} alerts list` shows their ids"
+                f"--id {key}: no such alert; `{own_call()} alerts list` shows their ids",
+                Code.ALERT_UNKNOWN,
             )
         if channel_of[key] not in named:
-            raise UsageError(f"--id {key}: is for {channel_of[key]}, give that as --alert as well")
+            raise UsageError(
+                f"--id {key}: is for {channel_of[key]}, give that as --alert as well",
+                Code.ALERT_UNKNOWN,
+            )
         by_channel[channel_of[key]].append(key)
     now, deliveries = datetime.now(UTC), list[str]()
     with writing(outbox.url) as connection:

@@ -25,7 +25,7 @@ from beam_fraud.cli.commands.scoring import (
 )
 from beam_fraud.cli.commands.times import given_seconds
 from beam_fraud.cli.options import ScoreOptions
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
 from beam_fraud.sinks.base import FlaggedSink
@@ -183,7 +183,8 @@ def _refuse_unsent(plan: _Plan, failed: int) -> None:
     if failed:
         raise FraudError(
             f"{failed:,} alerts were not sent and wait in the outbox; all else is in "
-            f"{plan.outputs.directory}: make the same call again to send them"
+            f"{plan.outputs.directory}: make the same call again to send them",
+            Code.ALERTS_UNSENT,
         )
 
 

@@ -19,7 +19,7 @@ from beam_fraud.cli.commands.rules import given_rules
 from beam_fraud.cli.commands.times import given_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import SinkOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages, open_bundle
 from beam_fraud.pipeline.batch import Scoring
@@ -50,7 +50,8 @@ def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: P
         raise FraudError(
             f"{rows:,} flagged rows and their alerts are not in {sink.describe()} and wait in "
             f"{out}/{UNDELIVERED}; all else is in {out}: when it is back, "
-            f"`{own_call()} dead-letters replay {out} --sink URL` writes them"
+            f"`{own_call()} dead-letters replay {out} --sink URL` writes them",
+            Code.ROWS_UNDELIVERED,
         )
 
 
@@ -120,7 +121,8 @@ def refuse_no_outbox(sink: FlaggedSink | None, alerts: Sequence[str], outputs: O
     if alerts and outputs.outbox is None and (sink is None or sink.database is None):
         raise UsageError(
             f"--alert: alerts wait in a database, and --out {outputs.shown} can hold none; give "
-            "--sink postgresql://USER@HOST/DATABASE"
+            "--sink postgresql://USER@HOST/DATABASE",
+            Code.SINK_UNSUITED,
         )
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.cli.options import SimulateOptions
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.simulate.files import file_format, whole_file, write_transactions
 from beam_fraud.simulate.fraud import MIX
@@ -94,7 +94,7 @@ def _counted(result: Mapping[str, object], name: str) -> str:
 def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
     """Return where the transactions go, looked at as far as that changes nothing."""
     if options.out is not None and options.kafka is not None:
-        raise UsageError("--out and --kafka: give one of them")
+        raise UsageError("--out and --kafka: give one of them", Code.OPTION_CONFLICT)
     if options.kafka is not None:
         from beam_fraud.cli.commands.simulate_topic import to_topic
 
@@ -107,9 +107,11 @@ def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
     }
     for option, given in for_topics.items():
         if given not in (None, ()):
-            raise UsageError(f"{option}: for messages only; give --kafka HOST:PORT, too")
+            raise UsageError(
+                f"{option}: for messages only; give --kafka HOST:PORT, too", Code.OPTION_CONFLICT
+            )
     if options.out is None:
-        raise UsageError("give --out FILE or --kafka HOST:PORT --topic T")
+        raise UsageError("give --out FILE or --kafka HOST:PORT --topic T", Code.OPTION_MISSING)
     file_format(Path(options.out))
     return _to_file(options.out)
 
@@ -131,7 +133,9 @@ def _specification(options: SimulateOptions) -> Simulation:
     try:
         start = date.fromisoformat(options.start)
     except ValueError:
-        raise UsageError(f"--start {options.start!r}: not a day, as in 2024-01-01") from None
+        raise UsageError(
+            f"--start {options.start!r}: not a day, as in 2024-01-01", Code.TIME_INVALID
+        ) from None
     return Simulation(
         days=options.days,
         accounts=options.accounts,

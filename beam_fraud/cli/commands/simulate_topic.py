@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.options import SimulateOptions
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.simulate.messages import Sender, handbook_messages
 from beam_fraud.sinks.topic import TopicWriter
@@ -31,9 +31,11 @@ def to_topic(options: SimulateOptions) -> Callable[[pa.Table], dict[str, object]
       FraudError: the topic is not there, or no broker answers.
     """
     if not options.topic or options.kafka is None:
-        raise UsageError("--topic: missing; name the topic to send to")
+        raise UsageError("--topic: missing; name the topic to send to", Code.OPTION_MISSING)
     if options.rate is not None and not 0 < options.rate < math.inf:
-        raise UsageError(f"--rate {options.rate:g}: must be above 0, in messages a second")
+        raise UsageError(
+            f"--rate {options.rate:g}: must be above 0, in messages a second", Code.OPTION_VALUE
+        )
     settings = kafka_settings(options.kafka, options)
     topic_partitions(settings, options.topic)
     topic, rate = options.topic, options.rate

@@ -10,7 +10,7 @@ from beam_fraud.alerts.wording import clock_time
 from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.commands.times import given_duration
 from beam_fraud.cli.options import SnoozeAlertsOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.database.connection import writing
 from beam_fraud.wording import printable
 
@@ -30,7 +30,9 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
     """
     kind, value = _subject(options)
     if options.lift == (options.span is not None):
-        raise UsageError("give --for TIME, as in 8h, or --lift to end a snooze")
+        raise UsageError(
+            "give --for TIME, as in 8h, or --lift to end a snooze", Code.OPTION_MISSING
+        )
     now, until = datetime.now(UTC), None
     if options.span is not None:
         until = now + timedelta(microseconds=_length(options.span))
@@ -42,7 +44,8 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
             lifted = lift(connection, kind, value, now)
             if not lifted:
                 raise FraudError(
-                    f"--{kind} {printable(value)}: is not snoozed in {outbox.describe()}"
+                    f"--{kind} {printable(value)}: is not snoozed in {outbox.describe()}",
+                    Code.ALERT_UNKNOWN,
                 )
         else:
             snooze(connection, [Snooze(kind, value, until)], now)
@@ -80,11 +83,11 @@ def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:
         return "account", account
     if merchant is not None and account is None:
         return "merchant", merchant
-    raise UsageError("give --account ID or --merchant ID, not both")
+    raise UsageError("give --account ID or --merchant ID, not both", Code.OPTION_CONFLICT)
 
 
 def _length(span: str) -> int:
     length = given_duration("--for", span)
     if length == 0:
-        raise UsageError(f"--for {span}: is no time; --lift ends a snooze")
+        raise UsageError(f"--for {span}: is no time; --lift ends a snooze", Code.TIME_INVALID)
     return length

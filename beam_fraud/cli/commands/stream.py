@@ -24,7 +24,7 @@ from beam_fraud.cli.options import StreamOptions
 from beam_fraud.cli.terminal.above_line import AboveLine
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.stream_line import live_line
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.monitoring.board import new_board, read_board
 from beam_fraud.monitoring.prometheus import serve_metrics
@@ -124,7 +124,8 @@ def run(options: StreamOptions) -> dict[str, object]:
     if sent.get("waiting"):
         raise FraudError(
             f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
-            f"{outputs.shown}: make the same call again to send them"
+            f"{outputs.shown}: make the same call again to send them",
+            Code.ALERTS_UNSENT,
         )
     return summary
 
@@ -150,7 +151,7 @@ def _judge_dead_letters(
     share = replace(share, first=_newest_dead_letter(outputs))
     if refusal is not None:
         refusal = share.refusal(options.max_dead)
-        raise FraudError(f"{refusal}; what was scored is in {outputs.shown}")
+        raise FraudError(f"{refusal}; what was scored is in {outputs.shown}", Code.ROWS_INVALID)
     _LOG.warning("%s", share.refusal(None) or share.warning())
 
 

@@ -23,7 +23,7 @@ from beam_fraud.cli.commands.scoring import plan_scoring, refuse_no_outbox, sink
 from beam_fraud.cli.commands.target import target_of_stream
 from beam_fraud.cli.commands.times import given_duration
 from beam_fraud.cli.options import StreamOptions
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.pipeline.batch import Scoring
@@ -92,7 +92,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     """
     _refuse_contradictions(options)
     if not 0 <= options.rule_limit <= 1:
-        raise UsageError(f"--rule-limit {options.rule_limit:g}: must be from 0 to 1")
+        raise UsageError(
+            f"--rule-limit {options.rule_limit:g}: must be from 0 to 1", Code.OPTION_VALUE
+        )
     beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
     outputs = _outputs(options, beam_options)
     sink = sink_of(options)
@@ -171,18 +173,21 @@ def _beside(outputs: StreamOutputs) -> str:
     if outputs.outbox is None:
         raise UsageError(
             f"--labels-topic: labels are kept in a database, and --out {outputs.shown} can hold "
-            "none; give --sink postgresql://USER@HOST/DATABASE"
+            "none; give --sink postgresql://USER@HOST/DATABASE",
+            Code.SINK_UNSUITED,
         )
     return sqlite_url(outputs.outbox)
 
 
 def _refuse_contradictions(options: StreamOptions) -> None:
     if options.kafka is None and options.watch is None:
-        raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR")
+        raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR", Code.OPTION_MISSING)
     if options.kafka is not None and options.watch is not None:
-        raise UsageError("--watch: not together with --kafka; give one of them")
+        raise UsageError(
+            "--watch: not together with --kafka; give one of them", Code.OPTION_CONFLICT
+        )
     if options.kafka is not None and options.topic is None:
-        raise UsageError("--topic: say which topic the transactions are in")
+        raise UsageError("--topic: say which topic the transactions are in", Code.OPTION_MISSING)
     if options.watch is not None:
         for name, value in (
             ("--topic", options.topic),
@@ -194,7 +199,9 @@ def _refuse_contradictions(options: StreamOptions) -> None:
             ("--start", options.start != StreamOptions.start),
         ):
             if value:
-                raise UsageError(f"{name}: needs --kafka HOST:PORT, not --watch")
+                raise UsageError(
+                    f"{name}: needs --kafka HOST:PORT, not --watch", Code.OPTION_CONFLICT
+                )
     topics = [
         ("--topic", options.topic),
         ("--labels-topic", options.labels_topic),
@@ -204,7 +211,9 @@ def _refuse_contradictions(options: StreamOptions) -> None:
     taken: dict[str, str] = {}
     for name, topic in topics:
         if topic is not None and topic in taken:
-            raise UsageError(f"{name} {topic}: is {taken[topic]} already; give another topic")
+            raise UsageError(
+                f"{name} {topic}: is {taken[topic]} already; give another topic", Code.PLACE_SHARED
+            )
         if topic is not None:
             taken[topic] = name
 
@@ -214,7 +223,8 @@ def _refuse_workers(beam_options: PipelineOptions, here: bool) -> None:
     if here and (direct.direct_num_workers != 1 or direct.direct_running_mode != "in_memory"):
         raise UsageError(
             "--direct_num_workers, --direct_running_mode: a stream on this machine runs in one "
-            "process; leave them out, or give another --runner"
+            "process; leave them out, or give another --runner",
+            Code.RUNNER_OPTION,
         )
 
 

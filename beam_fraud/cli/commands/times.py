@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.duration import SECOND, microseconds
 
 
@@ -17,7 +17,7 @@ def given_duration(option: str, text: str) -> int:
     try:
         return microseconds(text)
     except UsageError as error:
-        raise UsageError(f"{option}: {error}") from None
+        raise UsageError(f"{option}: {error}", Code.TIME_INVALID) from None
 
 
 def given_seconds(option: str, text: str) -> float:
@@ -45,4 +45,6 @@ def parse_moment(option: str, text: str | None) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise UsageError(f"{option} {text}: not an ISO 8601 time (2013-09-02T16:20:49Z)") from None
+        raise UsageError(
+            f"{option} {text}: not an ISO 8601 time (2013-09-02T16:20:49Z)", Code.TIME_INVALID
+        ) from None

@@ -12,7 +12,7 @@ from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.commands.validation import check_division, delay_of, remove_own_store, tuning_of
 from beam_fraud.cli.options import TrainOptions
-from beam_fraud.errors import UsageError, need_extras
+from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.models.bundle import MANIFEST_FILE
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
@@ -124,11 +124,16 @@ def run(options: TrainOptions) -> dict[str, object]:
     schema = load_schema(options.schema)
     check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
-        raise UsageError(f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt")
+        raise UsageError(
+            f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt", Code.OPTION_VALUE
+        )
     kind = with_class_weight(model_kind(options.model, options.settings), options.class_weight)
     kind = resampled(kind, options.resample)
     if options.tune is not None and candidates(options.resample):
-        raise UsageError("--resample compare: tune (--tune) with one way at a time, or none")
+        raise UsageError(
+            "--resample compare: tune (--tune) with one way at a time, or none",
+            Code.OPTION_CONFLICT,
+        )
     kind.check_packages()
     for way in candidates(options.resample):
         way.check_packages()

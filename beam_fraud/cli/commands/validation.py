@@ -6,7 +6,7 @@ from pathlib import Path
 
 from beam_fraud.cli.commands.times import given_duration, given_seconds
 from beam_fraud.cli.options import TrainOptions
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.class_weight import WEIGHT_SETTINGS
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.tuning.suggest import tuned_settings
@@ -26,7 +26,7 @@ def check_division(options: TrainOptions, schema: Schema) -> None:
       UsageError: they can't be.
     """
     if options.split not in ("time", "stratified"):
-        raise UsageError(f"--split {options.split}: must be time or stratified")
+        raise UsageError(f"--split {options.split}: must be time or stratified", Code.OPTION_VALUE)
     if options.split == "stratified":
         in_time = {
             "--valid-from": options.valid_from is not None,
@@ -37,14 +37,18 @@ def check_division(options: TrainOptions, schema: Schema) -> None:
             if given:
                 raise UsageError(
                     f"{option}: random rows (--split stratified) have no first time, so nothing "
-                    "comes before or after them"
+                    "comes before or after them",
+                    Code.OPTION_CONFLICT,
                 )
     if options.folds is not None and not 2 <= options.folds <= MOST_FOLDS:
-        raise UsageError(f"--folds {options.folds}: must be from 2 to {MOST_FOLDS}")
+        raise UsageError(
+            f"--folds {options.folds}: must be from 2 to {MOST_FOLDS}", Code.OPTION_VALUE
+        )
     if options.drop_known_cards and schema.role("account_id") is None:
         raise UsageError(
             f"--drop-known-cards: schema {schema.name} gives no column for 'account_id', so cards "
-            "can't be told apart"
+            "can't be told apart",
+            Code.ROLE_MISSING,
         )
 
 
@@ -77,10 +81,10 @@ def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
             ("--tune-store", options.tune_store),
         ):
             if value is not None:
-                raise UsageError(f"{option} {value}: only with --tune")
+                raise UsageError(f"{option} {value}: only with --tune", Code.OPTION_CONFLICT)
         return None
     if options.tune < 1:
-        raise UsageError(f"--tune {options.tune}: must be 1 or more")
+        raise UsageError(f"--tune {options.tune}: must be 1 or more", Code.OPTION_VALUE)
     budget = None
     if options.tune_budget is not None:
         budget = given_seconds("--tune-budget", options.tune_budget)
@@ -102,11 +106,14 @@ def remove_own_store(options: TrainOptions) -> None:
 def _store(options: TrainOptions) -> Path:
     if options.tune_store is not None:
         if is_url(options.tune_store):
-            raise UsageError(f"--tune-store {options.tune_store}: must be a local file")
+            raise UsageError(
+                f"--tune-store {options.tune_store}: must be a local file", Code.OUTPUT_NAME
+            )
         return Path(options.tune_store)
     if is_url(options.out):
         raise UsageError(
-            f"--tune: trials can't be kept beside {options.out}; give a local --tune-store"
+            f"--tune: trials can't be kept beside {options.out}; give a local --tune-store",
+            Code.OUTPUT_NAME,
         )
     out = Path(options.out).absolute()
     return out.with_name(f"{out.name}.trials")

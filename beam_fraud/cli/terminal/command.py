@@ -18,7 +18,7 @@ from beam_fraud.cli.options.declaration import collected, declared
 from beam_fraud.cli.options.groups import LoggingOptions
 from beam_fraud.cli.terminal import log
 from beam_fraud.cli.terminal.progress import activities_shown
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 
 if TYPE_CHECKING:
     # The context that Typer gives its commands is of a base class that it does not export.
@@ -53,7 +53,7 @@ class StrictCommand(TyperCommand):
                 continue
             name = str(parameter.opts[-1])
             if name in seen and not getattr(parameter, "multiple", False):
-                raise UsageError(f"option {name} is given twice; give it once")
+                raise UsageError(f"option {name} is given twice; give it once", Code.OPTION_TWICE)
             seen.add(name)
         return super().parse_args(ctx, args)
 
@@ -130,4 +130,6 @@ def _refuse_empty(options: type, values: Mapping[str, Any]) -> None:
     for one in (*declared(options), *declared(LoggingOptions)):
         value = values[one.field]
         if value == "" or (isinstance(value, list) and "" in value):
-            raise UsageError(f"{one.option.name}: nothing was given, the value is empty")
+            raise UsageError(
+                f"{one.option.name}: nothing was given, the value is empty", Code.OPTION_VALUE
+            )

@@ -12,7 +12,7 @@ import warnings
 from typing import Literal, TextIO
 
 from beam_fraud.cli.terminal import interruption
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.wording import printable
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -92,7 +92,8 @@ def _file_handler(path: str) -> logging.Handler:
         return logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"--log-file {path}: cannot be written ({error.strerror or error})"
+            f"--log-file {path}: cannot be written ({error.strerror or error})",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
 
 
@@ -101,7 +102,7 @@ def _formatter(form: Format, *, tracebacks: bool) -> logging.Formatter:
 
 
 class _TextLines(logging.Formatter):
-    """`12:30:01 warning apache_beam.runners: message`; a command's failure has its name alone."""
+    """`12:30:01 warning apache_beam.runners: text`; a failure is `beam-fraud: text [code]`."""
 
     def __init__(self, tracebacks: bool) -> None:
         super().__init__(datefmt="%H:%M:%S")
@@ -112,7 +113,8 @@ class _TextLines(logging.Formatter):
         own = not self._tracebacks or record.name.startswith(PACKAGE)
         message = printable(message, escaped=True) if own else _indented(message)
         if getattr(record, "failure", False):
-            line = f"beam-fraud: {message}"
+            code = getattr(record, "code", None)
+            line = f"beam-fraud: {message}{f' [{code}]' if code else ''}"
         else:
             when = self.formatTime(record, self.datefmt)
             line = f"{when} {record.levelname.lower()} {record.name}: {message}"
@@ -120,7 +122,7 @@ class _TextLines(logging.Formatter):
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line; times are UTC."""
+    """One JSON object a line; times are UTC. A command's failure has its code."""
 
     def __init__(self, tracebacks: bool) -> None:
         super().__init__()
@@ -135,6 +137,8 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": message,
         }
+        if code := getattr(record, "code", None):
+            entry["code"] = code
         if traceback:
             entry["traceback"] = traceback
         return json.dumps(entry)

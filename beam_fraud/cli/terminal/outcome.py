@@ -8,7 +8,7 @@ import os
 import sys
 
 from beam_fraud.cli.terminal import interruption
-from beam_fraud.errors import FraudError, fraud_error_in, line_of, refused_by_the_system
+from beam_fraud.errors import Code, FraudError, fraud_error_in, line_of, refused_by_the_system
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,12 @@ def output_failed(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         # Nobody reads any more, which is how `head` ends what stands before it.
         return 1
-    return report(FraudError(f"standard output cannot be written ({error.strerror})"))
+    line = f"standard output cannot be written ({error.strerror})"
+    return report(FraudError(line, Code.OUTPUT_UNWRITABLE))
 
 
 def report(error: BaseException) -> int:
-    """Log a failure as one line and return the exit code of the command.
+    """Log a failure as one line with its code and return the exit code of the command.
 
     An error that a user can cause is its own line, and so is what the operating system refuses.
     Anything else is a bug of this program: the line says so. The traceback of both goes where
@@ -67,16 +68,19 @@ def report(error: BaseException) -> int:
         return _log("interrupted", 130)
     known = fraud_error_in(error)
     if known is not None:
-        return _log(str(known), known.exit_code)
+        return _log(str(known), known.exit_code, known.code)
     refused = refused_by_the_system(error)
     if refused is not None:
-        return _log(refused, 1, error)
+        return _log(refused, 1, Code.SYSTEM_REFUSAL, error)
     line = f"internal error: {line_of(error)}"
-    return _log(f"{line}; run again with --log-level debug for the traceback", 1, error)
+    line = f"{line}; run again with --log-level debug for the traceback"
+    return _log(line, 1, Code.INTERNAL_ERROR, error)
 
 
-def _log(line: str, exit_code: int, bug: BaseException | None = None) -> int:
-    logger.error("%s", line, exc_info=bug, extra={"failure": True})
+def _log(
+    line: str, exit_code: int, code: Code | None = None, bug: BaseException | None = None
+) -> int:
+    logger.error("%s", line, exc_info=bug, extra={"failure": True, "code": code})
     return exit_code
 
 

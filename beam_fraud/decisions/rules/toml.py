@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 from beam_fraud.decisions.rules.condition import Kind
 from beam_fraud.decisions.rules.expression import ConditionError, read_condition
 from beam_fraud.decisions.rules.rule import VERDICTS, Rule, RuleSet, Verdict
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.text_file import parse_toml, read_text_file
 from beam_fraud.wording import did_you_mean
 
@@ -41,15 +41,19 @@ def read_lists(tables: list[dict[str, Any]], where: str, beside: Path) -> Lists:
         name = table.get("name")
         at = f"{where}: list {number}"
         if not isinstance(name, str) or not _LIST_NAME.fullmatch(name) or name in _WORDS:
-            raise UsageError(f'{at}: needs a name of one word (as in name = "trusted")')
+            raise UsageError(
+                f'{at}: needs a name of one word (as in name = "trusted")', Code.RULES_INVALID
+            )
         at = f"{where}: list {name}"
         if name in lists:
-            raise UsageError(f"{at}: there is one of that name; rename it")
+            raise UsageError(f"{at}: there is one of that name; rename it", Code.RULES_INVALID)
         for key in table:
             if key not in _LIST_KEYS:
-                raise UsageError(f"{at}: unknown key {key!r} (known: {', '.join(_KEYS)})")
+                raise UsageError(
+                    f"{at}: unknown key {key!r} (known: {', '.join(_KEYS)})", Code.RULES_INVALID
+                )
         if ("values" in table) is ("file" in table):
-            raise UsageError(f"{at}: needs either values = [..] or file = '..'")
+            raise UsageError(f"{at}: needs either values = [..] or file = '..'", Code.RULES_INVALID)
         given = table.get("values")
         lists[name] = _of_file(table["file"], at, beside) if given is None else _values(given, at)
     return lists
@@ -62,7 +66,9 @@ def _values(given: object, at: str) -> tuple[str, ...] | tuple[float, ...]:
         if given and all(type(value) in (int, float) and _fits(value) for value in given):
             return tuple(dict.fromkeys(float(value) for value in given))
     raise UsageError(
-        f"{at}: values must be texts, or numbers, and not none at all (as in values = ['m1', 'm2'])"
+        f"{at}: values must be texts, or numbers, and not none at all "
+        "(as in values = ['m1', 'm2'])",
+        Code.RULES_INVALID,
     )
 
 
@@ -75,16 +81,20 @@ def _fits(value: float) -> bool:
 
 def _of_file(given: object, at: str, beside: Path) -> tuple[str, ...]:
     if not isinstance(given, str) or not given:
-        raise UsageError(f"{at}: file must be the name of a file, a value a line")
+        raise UsageError(
+            f"{at}: file must be the name of a file, a value a line", Code.RULES_INVALID
+        )
     try:
         text = read_text_file(beside / Path(given).expanduser())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise FraudError(f"{at}: file {given} cannot be read: {reason}") from None
+        raise FraudError(
+            f"{at}: file {given} cannot be read: {reason}", Code.RULES_UNREADABLE
+        ) from None
     lines = (line.strip() for line in text.splitlines())
     values = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not values:
-        raise UsageError(f"{at}: file {given} holds no value; write one a line")
+        raise UsageError(f"{at}: file {given} holds no value; write one a line", Code.RULES_INVALID)
     return values
 
 
@@ -115,7 +125,9 @@ def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
         text = read_text_file(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise FraudError(f"rules file {path} cannot be read: {reason}") from None
+        raise FraudError(
+            f"rules file {path} cannot be read: {reason}", Code.RULES_UNREADABLE
+        ) from None
     return rules_from_toml(text, names, where=path, beside=file.parent)
 
 
@@ -147,7 +159,9 @@ def rules_from_toml(
     lists = read_lists(tables(document, "list", where), where, beside)
     found = tables(document, "rule", where)
     if not found:
-        raise UsageError(f"{where}: has no [[rule]]; write one or leave --rules out")
+        raise UsageError(
+            f"{where}: has no [[rule]]; write one or leave --rules out", Code.RULES_INVALID
+        )
     lines = [text.count("\n", 0, match.start()) + 1 for match in _HEADING.finditer(text)]
     # Without a heading each, as in `rule = [{..}]`, lines are unknown.
     places: list[int | None] = [*lines] if len(lines) == len(found) else [None] * len(found)
@@ -156,7 +170,10 @@ def rules_from_toml(
         at = "" if line is None else f" (line {line})"
         name = _name(table, f"{where}: rule {number}{at}")
         if name in (rule.name for rule in rules):
-            raise UsageError(f"{where}: rule {name}{at}: there is one of that name; rename it")
+            raise UsageError(
+                f"{where}: rule {name}{at}: there is one of that name; rename it",
+                Code.RULES_INVALID,
+            )
         rules.append(_rule(table, name, f"{where}: rule {name}{at}", names, lists))
     # A stable sort keeps the order of equal priorities.
     return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)))
@@ -170,7 +187,7 @@ def tables(document: dict[str, Any], key: str, where: str) -> list[dict[str, Any
     """
     found = document.get(key, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
-        raise UsageError(f"{where}: {key} must be written as [[{key}]]")
+        raise UsageError(f"{where}: {key} must be written as [[{key}]]", Code.RULES_INVALID)
     return cast(list[dict[str, Any]], found)
 
 
@@ -183,17 +200,20 @@ def known_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> Non
     for key in table:
         if key not in known:
             hint = did_you_mean(key, known, f"known: {', '.join(known)}")
-            raise UsageError(f"{where}: unknown key {key!r} ({hint})")
+            raise UsageError(f"{where}: unknown key {key!r} ({hint})", Code.RULES_INVALID)
 
 
 def _name(table: dict[str, Any], where: str) -> str:
     name = table.get("name")
     if name is None:
-        raise UsageError(f'{where}: name is missing (as in name = "large_and_fast")')
+        raise UsageError(
+            f'{where}: name is missing (as in name = "large_and_fast")', Code.RULES_INVALID
+        )
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(
             f"{where}: name must be of letters, digits, '_', '-', '.' and spaces, at most 80, not "
-            f"{_short(name)}"
+            f"{_short(name)}",
+            Code.RULES_INVALID,
         )
     return name
 
@@ -205,21 +225,28 @@ def _rule(
     decision = table.get("decision")
     if decision not in VERDICTS:
         said = "is missing" if decision is None else f"is {_short(decision)}"
-        raise UsageError(f"{where}: decision {said}; write one of {', '.join(VERDICTS)}")
+        raise UsageError(
+            f"{where}: decision {said}; write one of {', '.join(VERDICTS)}", Code.RULES_INVALID
+        )
     priority = table.get("priority", 0)
     if type(priority) is not int or abs(priority) > _MOST:
         raise UsageError(
-            f"{where}: priority must be a whole number up to {_MOST:,}, not {_short(priority)}"
+            f"{where}: priority must be a whole number up to {_MOST:,}, not {_short(priority)}",
+            Code.RULES_INVALID,
         )
     when = table.get("when")
     if not isinstance(when, str):
         said = "is missing" if when is None else f"must be text, not {_short(when)}"
-        raise UsageError(f'{where}: when {said} (as in when = "amount > 2000")')
+        raise UsageError(
+            f'{where}: when {said} (as in when = "amount > 2000")', Code.RULE_CONDITION
+        )
     try:
         condition = read_condition(when, names, lists)
     except ConditionError as error:
         line = f"line {error.line}, " if error.line > 1 else ""
-        raise UsageError(f"{where}: when, {line}column {error.column}: {error}") from None
+        raise UsageError(
+            f"{where}: when, {line}column {error.column}: {error}", Code.RULE_CONDITION
+        ) from None
     written = " ".join(when.split())
     return Rule(
         name,
@@ -239,7 +266,8 @@ def _description(table: dict[str, Any], where: str) -> str | None:
     if not text or len(text) > _LONGEST or not text.isprintable():
         raise UsageError(
             f"{where}: description must be text of at most {_LONGEST} characters, "
-            f"not {_short(given)}"
+            f"not {_short(given)}",
+            Code.RULES_INVALID,
         )
     return text
 

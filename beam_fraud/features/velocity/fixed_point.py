@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 Units = npt.NDArray[np.int64]
 
@@ -42,7 +42,9 @@ def to_units(amounts: npt.NDArray[np.float64]) -> Units:
       [12500, 0, 99900]
     """
     if amount_too_large(amounts).any():
-        raise FraudError(f"amounts of {AMOUNT_LIMIT:.0e} and more cannot be added up")
+        raise FraudError(
+            f"amounts of {AMOUNT_LIMIT:.0e} and more cannot be added up", Code.VELOCITY_LIMIT
+        )
     return np.rint(amounts * UNITS).astype(np.int64)
 
 

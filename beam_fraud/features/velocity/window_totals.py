@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.velocity import large_sums
 from beam_fraud.features.velocity.fixed_point import LOW_BITS, UNITS, Units
 from beam_fraud.features.velocity.large_sums import large_amounts, large_deviations
@@ -135,7 +135,8 @@ def refuse_too_many(totals: WindowTotals, spec: Velocity, window: str) -> None:
     if totals.tops is not None and spec.needs_sums and totals.count.max(initial=0) > most:
         raise FraudError(
             f"velocity of {' and '.join(spec.key)}: more than {most:,} transactions in a window of "
-            f"{window}, which is the limit of exact sums: give a shorter window"
+            f"{window}, which is the limit of exact sums: give a shorter window",
+            Code.VELOCITY_LIMIT,
         )
 
 

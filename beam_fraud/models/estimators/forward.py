@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.predict import predict_scores
 
 
@@ -42,7 +42,8 @@ def forward_cuts(labels: npt.NDArray[np.int8], first: float, parts: int) -> list
     if not distinct or labels[: cuts[0]].all() or labels[cuts[0] :].all():
         raise FraudError(
             f"an ensemble scores rows by members that were fitted on earlier ones: {len(labels)} "
-            f"rows with {len(frauds)} frauds can't be cut into {parts + 1} parts with some of each"
+            f"rows with {len(frauds)} frauds can't be cut into {parts + 1} parts with some of each",
+            Code.CLASSES_MISSING,
         )
     return cuts
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.ensemble import Average, RankAverage, Stacking
 from beam_fraud.models.kinds.forest import ExtraTrees, Forest
@@ -54,7 +54,9 @@ def model_kind(name: str, settings: Sequence[str] = ()) -> ModelKind:
     first, colon, members = name.partition(":")
     if first not in KINDS:
         hint = did_you_mean(first, KINDS, form=str, likeness=0.4)
-        raise UsageError(f"--model {name}: no such kind; {hint} (kinds: {', '.join(KINDS)})")
+        raise UsageError(
+            f"--model {name}: no such kind; {hint} (kinds: {', '.join(KINDS)})", Code.MODEL_KIND
+        )
     kind = KINDS[first]
     if colon:
         kind = kind.of([model_kind(member) for member in members.split("+")])
@@ -84,12 +86,17 @@ def _with_setting(kind: ModelKind, text: str) -> ModelKind:
     names = [field.name for field in fields(kind) if _is_plain(getattr(kind, field.name))]
     if not equals or name not in names:
         known = ", ".join([*names, *(f"{part}.…" for part in kind.parts)]) or "none"
-        raise UsageError(f"--set {text}: must be NAME=VALUE, of {kind.name}'s settings: {known}")
+        raise UsageError(
+            f"--set {text}: must be NAME=VALUE, of {kind.name}'s settings: {known}",
+            Code.MODEL_SETTING,
+        )
     now = getattr(kind, name)
     try:
         read = _read(value, now)
     except ValueError:
-        raise UsageError(f"--set {text}: {name} is {_WANTED[type(now)]}, as in {now}") from None
+        raise UsageError(
+            f"--set {text}: {name} is {_WANTED[type(now)]}, as in {now}", Code.MODEL_SETTING
+        ) from None
     return replace(kind, **{name: read})
 
 

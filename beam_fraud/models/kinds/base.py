@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import UsageError, need_extras
+from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores, set_single_threaded
 from beam_fraud.models.space import Space
@@ -83,7 +83,7 @@ class ModelKind(ABC):
         Raises:
           UsageError: this kind is no ensemble.
         """
-        raise UsageError(f"--model {self.name}: has no members")
+        raise UsageError(f"--model {self.name}: has no members", Code.MODEL_KIND)
 
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """Return a classifier fitted on rows of both classes, set to predict on one thread."""
@@ -138,7 +138,9 @@ def refused_settings(kind: str) -> Iterator[None]:
         if type(error).__name__ not in _REFUSALS:
             raise
         said = first_line(error)
-        raise UsageError(f"--model {kind}: a setting is refused ({said}); see --set") from None
+        raise UsageError(
+            f"--model {kind}: a setting is refused ({said}); see --set", Code.MODEL_SETTING
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.estimators.logit_average import LogitAverage, mean_log_odds
 from beam_fraud.models.estimators.member import Member
 from beam_fraud.models.estimators.rank_average import RankAverage as Ranked
@@ -55,7 +55,8 @@ class Ensemble(ModelKind):
         if len(members) < 2:
             raise UsageError(
                 f"--model {self.name}: needs two members or more, as in "
-                f"{self.name}:{'+'.join(self.parts)}"
+                f"{self.name}:{'+'.join(self.parts)}",
+                Code.MODEL_KIND,
             )
         return replace(self, members=tuple(members))
 
@@ -172,10 +173,11 @@ class Average(Ensemble):
         """
         if self.weights and len(self.weights) != len(self.members):
             raise UsageError(
-                f"--set weights: {len(self.weights)} of them for {len(self.members)} members"
+                f"--set weights: {len(self.weights)} of them for {len(self.members)} members",
+                Code.MODEL_SETTING,
             )
         if not all(0 <= weight < np.inf for weight in self.weights):
-            raise UsageError("--set weights: must be numbers from 0 on")
+            raise UsageError("--set weights: must be numbers from 0 on", Code.MODEL_SETTING)
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """Return the average of members that are still to be fitted."""
@@ -211,9 +213,9 @@ class Stacking(Ensemble):
           UsageError: a setting is out of its range.
         """
         if not 0 < self.c < float("inf"):
-            raise UsageError(f"--set c={self.c:g}: must be above 0")
+            raise UsageError(f"--set c={self.c:g}: must be above 0", Code.MODEL_SETTING)
         if self.folds < 1:
-            raise UsageError(f"--set folds={self.folds}: must be at least 1")
+            raise UsageError(f"--set folds={self.folds}: must be at least 1", Code.MODEL_SETTING)
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """Return the stack of members that are still to be fitted."""

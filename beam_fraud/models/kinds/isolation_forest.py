@@ -10,7 +10,7 @@ from sklearn.ensemble import IsolationForest as Isolation
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.estimators.category_shares import CategoryShares
 from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
 from beam_fraud.models.kinds.base import ModelKind
@@ -51,9 +51,14 @@ class IsolationForest(ModelKind):
         """
         for name in ("trees", "max_samples"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--set {name}={getattr(self, name)}: must be at least 1")
+                raise UsageError(
+                    f"--set {name}={getattr(self, name)}: must be at least 1", Code.MODEL_SETTING
+                )
         if not 0 < self.max_features <= 1:
-            raise UsageError(f"--set max_features={self.max_features:g}: must be above 0, up to 1")
+            raise UsageError(
+                f"--set max_features={self.max_features:g}: must be above 0, up to 1",
+                Code.MODEL_SETTING,
+            )
 
     def estimator(self, rows: LabelledRows, seed: int) -> Any:
         """Return the forest after medians for absent numbers and row shares for categories."""

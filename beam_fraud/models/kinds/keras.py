@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import HISTORY_FILE
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.prepare import scaled_columns
@@ -71,11 +71,17 @@ class Keras(ModelKind):
         """
         for name in ("units", "layers", "batch", "epochs", "patience", "max_categories"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--set {name}={getattr(self, name)}: must be at least 1")
+                raise UsageError(
+                    f"--set {name}={getattr(self, name)}: must be at least 1", Code.MODEL_SETTING
+                )
         if not 0 <= self.dropout < 1:
-            raise UsageError(f"--set dropout={self.dropout:g}: must be from 0 to below 1")
+            raise UsageError(
+                f"--set dropout={self.dropout:g}: must be from 0 to below 1", Code.MODEL_SETTING
+            )
         if not 0 < self.learning_rate < float("inf"):
-            raise UsageError(f"--set learning_rate={self.learning_rate:g}: must be above 0")
+            raise UsageError(
+                f"--set learning_rate={self.learning_rate:g}: must be above 0", Code.MODEL_SETTING
+            )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.network.dense import DenseNetwork
 from beam_fraud.models.network.fitting import Shape, State, keras_model, keras_on_jax
 
@@ -24,7 +24,9 @@ def empty_folder(path: str) -> Path:
         for old in folder.glob(_name("*")):
             old.unlink()
     except OSError as error:
-        raise FraudError(f"--set checkpoints={path}: can't be written ({error.strerror})") from None
+        raise FraudError(
+            f"--set checkpoints={path}: can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None
     return folder
 
 
@@ -39,7 +41,9 @@ def write_checkpoint(folder: Path, epoch: int, shape: Shape, state: State) -> No
     try:
         model.save(folder / _name(f"{epoch:02}"))
     except OSError as error:
-        raise FraudError(f"{folder}: a checkpoint can't be written ({error.strerror})") from None
+        raise FraudError(
+            f"{folder}: a checkpoint can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def read_checkpoint(folder: Path, epoch: int) -> DenseNetwork:

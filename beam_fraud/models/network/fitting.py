@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.errors import FraudError, extra_module
+from beam_fraud.errors import Code, FraudError, extra_module
 from beam_fraud.models.network.dense import DenseNetwork
 from beam_fraud.models.network.history import Counted, Epoch, count
 
@@ -47,7 +47,9 @@ def keras_on_jax() -> Backend:
     """
     wanted = os.environ.get(VARIABLE)
     if "keras" not in sys.modules and wanted not in (None, "", "jax"):
-        raise FraudError(f"{_WHAT}: runs on jax, and {VARIABLE} is {wanted}; unset it")
+        raise FraudError(
+            f"{_WHAT}: runs on jax, and {VARIABLE} is {wanted}; unset it", Code.TRAINING_FAILED
+        )
     jax = extra_module("jax", _WHAT)
     os.environ[VARIABLE] = "jax"
     try:
@@ -60,7 +62,8 @@ def keras_on_jax() -> Backend:
     if keras.backend.backend() != "jax":
         raise FraudError(
             f"{_WHAT}: runs on jax, and this process has imported keras with "
-            f"{keras.backend.backend()}; train in another process"
+            f"{keras.backend.backend()}; train in another process",
+            Code.TRAINING_FAILED,
         )
     return Backend(keras, jax)
 
@@ -152,7 +155,8 @@ def fit_epochs(
         if not all(np.isfinite(array).all() for array in state.trainable):
             raise FraudError(
                 f"--model keras: the weights are no numbers any more after epoch {number}; --set "
-                f"learning_rate= to less than {learning_rate:g}"
+                f"learning_rate= to less than {learning_rate:g}",
+                Code.TRAINING_FAILED,
             )
         if watched is None:
             yield Epoch(number, training), state

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError, extra_module
+from beam_fraud.errors import Code, FraudError, extra_module
 from beam_fraud.models.bundle import Bundle, load_model, read_reference
 from beam_fraud.models.onnx.graph import INPUT, OUTPUT, onnx_graph
 from beam_fraud.models.onnx.nodes import UnsupportedError
@@ -138,7 +138,9 @@ def export_onnx(bundle: Bundle, path: str) -> Exported:
     try:
         graph = onnx_graph(model, features)
     except UnsupportedError as error:
-        raise FraudError(f"{bundle.path}: no ONNX file can be made of {error}") from None
+        raise FraudError(
+            f"{bundle.path}: no ONNX file can be made of {error}", Code.ONNX_IMPOSSIBLE
+        ) from None
     rows = probe_rows(read_reference(bundle), features, graph)
     onnx = extra_module("onnx", "--onnx")
     onnx.helper.set_model_props(graph, _metadata(bundle))
@@ -182,7 +184,9 @@ def _largest_difference(bundle: Bundle, data: bytes, rows: Floats, expected: Flo
         (scores,) = session.run([OUTPUT], {INPUT: rows})
     except Exception as error:  # onnxruntime's exceptions share no base class
         reason = first_line(error)
-        raise FraudError(f"{bundle.path}: onnxruntime can't run what was made ({reason})") from None
+        raise FraudError(
+            f"{bundle.path}: onnxruntime can't run what was made ({reason})", Code.ONNX_IMPOSSIBLE
+        ) from None
     differences = np.abs(np.asarray(scores) - expected)
     # NaN is no score: it counts as an infinite difference.
     worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
@@ -190,7 +194,8 @@ def _largest_difference(bundle: Bundle, data: bytes, rows: Floats, expected: Flo
         raise FraudError(
             f"{bundle.path}: the ONNX file would score {scores[worst]:.9g} what the model scores "
             f"{expected[worst]:.9g}; that is the largest difference on {len(rows):,} sample rows, "
-            f"and {TOLERANCE:g} is allowed"
+            f"and {TOLERANCE:g} is allowed",
+            Code.ONNX_IMPOSSIBLE,
         )
     return float(differences[worst])
 
@@ -199,4 +204,6 @@ def _write(path: str, data: bytes) -> None:
     try:
         write_file(Path(path), data)
     except OSError as error:
-        raise FraudError(f"--onnx {path}: can't be written ({error.strerror})") from None
+        raise FraudError(
+            f"--onnx {path}: can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+        ) from None

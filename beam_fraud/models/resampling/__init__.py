@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.resampling.bagging import BalancedBagging
 from beam_fraud.models.resampling.base import OPTION, Resampler
@@ -60,7 +60,9 @@ def resampler(text: str) -> Resampler:
     if name not in RESAMPLERS:
         hint = did_you_mean(name, RESAMPLERS, form=str, likeness=0.4)
         known = ", ".join(("none", *RESAMPLERS, COMPARE))
-        raise UsageError(f"{OPTION} {text}: no such way to resample; {hint} (ways: {known})")
+        raise UsageError(
+            f"{OPTION} {text}: no such way to resample; {hint} (ways: {known})", Code.OPTION_VALUE
+        )
     found = RESAMPLERS[name]
     if not equals:
         return found
@@ -70,9 +72,10 @@ def resampler(text: str) -> Resampler:
             raise ValueError(ratio)
     except ValueError:
         raise UsageError(
-            f"{OPTION} {text}: the ratio is frauds to a genuine row, above 0 and up to 1"
+            f"{OPTION} {text}: the ratio is frauds to a genuine row, above 0 and up to 1",
+            Code.OPTION_VALUE,
         ) from None
     try:
         return found.with_ratio(wanted)
     except ValueError:
-        raise UsageError(f"{OPTION} {text}: {name} has no ratio") from None
+        raise UsageError(f"{OPTION} {text}: {name} has no ratio", Code.OPTION_VALUE) from None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError, extra_module, need_extras
+from beam_fraud.errors import Code, FraudError, extra_module, need_extras
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.labelled import LabelledRows
 
@@ -87,7 +87,8 @@ class Resampler(ABC):
         if now >= wanted:
             raise FraudError(
                 f"{OPTION} {self}: the rows to fit on already have {now:.3g} frauds to a genuine "
-                f"one; give a higher ratio, or none of this"
+                f"one; give a higher ratio, or none of this",
+                Code.RESAMPLING_IMPOSSIBLE,
             )
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.choosing import Chosen, choose
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds.base import ModelKind
@@ -86,7 +86,8 @@ def _check_time(resampler: Resampler, rows: FoldRows) -> None:
     if resampler.compares_pairs and most > MOST_COMPARED:
         raise FraudError(
             f"{OPTION} {resampler}: compares every pair of {most:,} rows, which takes long; ask "
-            "for it alone"
+            "for it alone",
+            Code.RESAMPLING_IMPOSSIBLE,
         )
 
 

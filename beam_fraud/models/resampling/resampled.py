@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.kinds.base import ModelKind, Wrapped
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
@@ -70,7 +70,9 @@ def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
     if kind.parts:
         return kind
     if not kind.supervised:
-        raise UsageError(f"{OPTION} {resampler}: {kind.name} learns from no labels")
+        raise UsageError(
+            f"{OPTION} {resampler}: {kind.name} learns from no labels", Code.RESAMPLING_IMPOSSIBLE
+        )
     return Resampled(kind, resampler)
 
 

@@ -11,7 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import NearestNeighbors
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.neighbours import keep_by_neighbours, numbers, numeric_columns
@@ -49,7 +49,9 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
         reason = first_line(error)
         frauds = int(rows.labels.sum())
         raise FraudError(
-            f"{option}: can't make up frauds from {frauds} among {len(rows.labels)} rows ({reason})"
+            f"{option}: can't make up frauds from {frauds} among {len(rows.labels)} rows "
+            f"({reason})",
+            Code.RESAMPLING_IMPOSSIBLE,
         ) from None
     given = len(rows.labels)
     made = np.asarray(prepared[given:], dtype=np.float64)
@@ -151,7 +153,10 @@ class SmoteEnn(Resampler):
         )
         kept = keep_by_neighbours(smoted, self.library("pipeline"), sampler)
         if not 0 < kept.labels.sum() < len(kept.labels):
-            raise FraudError(f"{OPTION} {self}: leaves rows of one class only; use smote")
+            raise FraudError(
+                f"{OPTION} {self}: leaves rows of one class only; use smote",
+                Code.RESAMPLING_IMPOSSIBLE,
+            )
         return kept
 
 
@@ -175,7 +180,8 @@ class Adasyn(Resampler):
         if rows.categorical:
             raise FraudError(
                 f"{OPTION} {self}: there is nothing between two categories, and the schema has "
-                "categorical features; use smote"
+                "categorical features; use smote",
+                Code.RESAMPLING_IMPOSSIBLE,
             )
         self.check(rows)
         sampler = self.library("over_sampling").ADASYN(

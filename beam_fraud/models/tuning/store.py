@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beam_fraud.errors import FraudError, extra_module
+from beam_fraud.errors import Code, FraudError, extra_module
 from beam_fraud.storage.lock import lock
 
 _STUDY = "tuning"
@@ -47,7 +47,8 @@ def study_in(path: str, fingerprint: str) -> Iterator[Any]:
         elif known != fingerprint:
             raise FraudError(
                 f"{path}: its trials are of other rows, another kind or other options; delete it "
-                "to begin anew, or give another --tune-store"
+                "to begin anew, or give another --tune-store",
+                Code.OUTPUT_OCCUPIED,
             )
         for trial in study.get_trials(deepcopy=False):
             if trial.state == optuna.trial.TrialState.RUNNING:
@@ -76,11 +77,13 @@ def _held(path: str) -> Iterator[None]:
     except BlockingIOError:
         raise FraudError(
             f"{path}: another process keeps its trials there; wait for it, or give another "
-            "--tune-store"
+            "--tune-store",
+            Code.OUTPUT_IN_USE,
         ) from None
     except OSError as error:
         raise FraudError(
-            f"{path}: trials can't be kept there ({error.strerror}); give another --tune-store"
+            f"{path}: trials can't be kept there ({error.strerror}); give another --tune-store",
+            Code.OUTPUT_UNWRITABLE,
         ) from None
     try:
         yield
@@ -100,7 +103,9 @@ def _mend(path: str) -> None:
         data = b""
         os.truncate(path, 0)
     if data and not _is_journal(data):
-        raise FraudError(f"{path}: holds no trials; give another --tune-store")
+        raise FraudError(
+            f"{path}: holds no trials; give another --tune-store", Code.OUTPUT_OCCUPIED
+        )
     if not data.endswith(b"\n"):
         os.truncate(path, data.rfind(b"\n") + 1)
 

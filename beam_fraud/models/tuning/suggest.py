@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beam_fraud.errors import UsageError, extra_module
+from beam_fraud.errors import Code, UsageError, extra_module
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.space import Choice, Space, Whole
 
@@ -31,7 +31,7 @@ def tuned_settings(kind: ModelKind, fixed: frozenset[str]) -> Space:
             if kind.space
             else "it has no settings to tune; of an ensemble, tune the members one by one"
         )
-        raise UsageError(f"--tune: --model {kind.name}: {why}")
+        raise UsageError(f"--tune: --model {kind.name}: {why}", Code.MODEL_SETTING)
     return space
 
 

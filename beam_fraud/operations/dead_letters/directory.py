@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.dead_letters.headers import read_headers
 from beam_fraud.operations.dead_letters.store import KEPT, KEY, ROWS_AT_A_TIME, Choice
 from beam_fraud.schema.stages import DEAD_LETTER
@@ -43,7 +43,8 @@ class DeadLetterDirectory:
         """
         if not self.directory.is_dir():
             raise FraudError(
-                f"{self.out}: holds no {DEAD_LETTERS}; give the --out of a score or stream"
+                f"{self.out}: holds no {DEAD_LETTERS}; give the --out of a score or stream",
+                Code.PLACE_EMPTY,
             )
 
     def read(self, choice: Choice, *, payloads: bool = True) -> Iterator[pa.RecordBatch]:
@@ -66,7 +67,9 @@ class DeadLetterDirectory:
                     writer.write(batch)
                 writer.close()
         except OSError as error:
-            raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
+            raise FraudError(
+                f"{path}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+            ) from None
 
     def headers(self) -> dict[str, str]:
         """As `DeadLetters.headers`: those that `score` has noted."""
@@ -94,7 +97,7 @@ def _batches(path: Path, names: list[str], rows: int = ROWS_AT_A_TIME) -> Iterat
             yield from file.iter_batches(rows, columns=names)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise FraudError(
-            f"{path}: is no readable file of dead letters: {first_line(error)}"
+            f"{path}: is no readable file of dead letters: {first_line(error)}", Code.INPUT_DAMAGED
         ) from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.csv import header_of
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.storage.staging import HEADERS
@@ -42,7 +42,9 @@ def read_headers(directory: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.MsgspecError, IndexError):
-        raise FraudError(f"{path}: cannot be read; remove it and give --header") from None
+        raise FraudError(
+            f"{path}: cannot be read; remove it and give --header", Code.CSV_COLUMNS_UNKNOWN
+        ) from None
 
 
 class _Noted(msgspec.Struct):

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
 from beam_fraud.storage.folder import make_directory
 from beam_fraud.wording import reason_of
@@ -68,7 +68,7 @@ def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
       FraudError: the file is there, perhaps with repairs, or cannot be written.
     """
     if file.exists():
-        raise FraudError(f"--to {file}: is there already; give a new file")
+        raise FraudError(f"--to {file}: is there already; give a new file", Code.OUTPUT_OCCUPIED)
     make_directory(file.parent)
     rows = 0
     try:
@@ -80,7 +80,9 @@ def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
                     out.write(json_line(**row))
                 rows += len(batch)
     except OSError as error:
-        raise FraudError(f"--to {file}: cannot be written ({reason_of(error)})") from None
+        raise FraudError(
+            f"--to {file}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
     return rows
 
 
@@ -97,7 +99,9 @@ def read_repaired(file: Path) -> Iterator[Repaired]:
                 if line.strip():
                     yield _repaired(decoder, file, number, line)
     except OSError as error:
-        raise FraudError(f"--from {file}: cannot be read ({reason_of(error)})") from None
+        raise FraudError(
+            f"--from {file}: cannot be read ({reason_of(error)})", Code.INPUT_UNREADABLE
+        ) from None
 
 
 def _repaired(
@@ -107,7 +111,8 @@ def _repaired(
         record = decoder.decode(line)
         if (record.payload is None) == (record.payload_base64 is None):
             raise FraudError(
-                f"--from {file}: line {number}: give either `payload` or `payload_base64`"
+                f"--from {file}: line {number}: give either `payload` or `payload_base64`",
+                Code.REPAIRED_INVALID,
             )
         if record.payload is not None:
             payload = record.payload.encode()
@@ -115,9 +120,13 @@ def _repaired(
             payload = base64.b64decode(record.payload_base64 or "", validate=True)
     except msgspec.ValidationError as error:
         # It names the member and the types, no value.
-        raise FraudError(f"--from {file}: line {number}: {error}") from None
+        raise FraudError(f"--from {file}: line {number}: {error}", Code.REPAIRED_INVALID) from None
     except (msgspec.MsgspecError, UnicodeError):
-        raise FraudError(f"--from {file}: line {number}: is not a JSON object") from None
+        raise FraudError(
+            f"--from {file}: line {number}: is not a JSON object", Code.REPAIRED_INVALID
+        ) from None
     except binascii.Error:
-        raise FraudError(f"--from {file}: line {number}: payload_base64 is not base64") from None
+        raise FraudError(
+            f"--from {file}: line {number}: payload_base64 is not base64", Code.REPAIRED_INVALID
+        ) from None
     return Repaired(number, record.source, record.position, payload)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.dead_letters.repaired import Repaired
 from beam_fraud.operations.dead_letters.store import KEY, Choice, DeadLetters
 from beam_fraud.sources.replayed import TABLES, is_csv_source
@@ -94,7 +94,8 @@ class StagedReplay:
                 except IntegrityError:
                     raise FraudError(
                         f"--from {file}: line {record.line}: an earlier line has the same source "
-                        "and position; leave one of them"
+                        "and position; leave one of them",
+                        Code.REPAIRED_INVALID,
                     ) from None
             for batch in letters.read(Choice(), payloads=False):
                 columns = (batch.column(name).to_pylist() for name in (*KEY.names, "replayed"))
@@ -107,7 +108,8 @@ class StagedReplay:
             if strange is not None:
                 raise FraudError(
                     f"--from {file}: line {strange}: no dead letter in {letters.describe()} has "
-                    "this source and position; keep both as they were exported"
+                    "this source and position; keep both as they were exported",
+                    Code.REPAIRED_INVALID,
                 )
             (replayed,) = connection.execute(
                 "SELECT count(*) FROM repaired JOIN letters USING (source, position) WHERE replayed"
@@ -138,7 +140,8 @@ class StagedReplay:
                 if header is None and is_csv_source(source):
                     raise UsageError(
                         f"{source}: its dead letters are lines of CSV whose columns are not known "
-                        "here; give --header with the file that they came from, or its first line"
+                        "here; give --header with the file that they came from, or its first line",
+                        Code.CSV_COLUMNS_UNKNOWN,
                     )
                 connection.execute("INSERT INTO sources VALUES (?, ?, ?)", (source, header, rows))
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.wording import first_line
@@ -64,6 +64,6 @@ def undelivered_rows(out: Path) -> int:
             rows += pq.read_metadata(part).num_rows
         except (OSError, pa.ArrowException) as error:
             raise FraudError(
-                f"{part}: is not a readable Parquet file: {first_line(error)}"
+                f"{part}: is not a readable Parquet file: {first_line(error)}", Code.INPUT_DAMAGED
             ) from None
     return rows

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Check:
     found: str
     #: What to do, or "".
     fix: str = ""
+    #: Of the error, if the check has failed with one.
+    code: Code | None = None
 
 
 def ok(name: str, found: str) -> Check:
@@ -55,8 +57,9 @@ def tried(name: str, look: Callable[[], str | Check]) -> Check:
 def refused(name: str, error: FraudError) -> Check:
     """Return a check that has failed with a line of this package.
 
-    >>> refused("model", FraudError("b: was changed; write it again"))
-    Check(name='model', state='failed', found='b: was changed', fix='write it again')
+    >>> from dataclasses import astuple
+    >>> astuple(refused("model", FraudError("b: changed; copy it again", Code.BUNDLE_DAMAGED)))
+    ('model', 'failed', 'b: changed', 'copy it again', <Code.BUNDLE_DAMAGED: 'BF402'>)
     """
     found, _, fix = str(error).partition("; ")
-    return failed(name, found, fix)
+    return Check(name, "failed", found, fix, error.code)

@@ -29,7 +29,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud import __version__
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.operations.doctor.machine import nearest_directory
 from beam_fraud.runners.flink.job import FlinkJob, name_of_own
@@ -57,6 +57,8 @@ class Report:
     model: str = ""
     #: Why it does not.
     model_refused: str = ""
+    #: Code of what the model is refused for, or "".
+    model_code: str = ""
     #: Whether the directory of `--out` is seen there; None if it was not asked for.
     out: bool | None = None
 
@@ -68,16 +70,16 @@ def report(model: str | None = None, seen: str | None = None) -> Report:
       model: a bundle to open.
       seen: a file to look for, or None.
     """
-    refused, found = "", ""
+    refused, found, code = "", "", ""
     if model is not None:
         try:
             found = open_bundle(model).model_id
         except FraudError as error:
-            refused = str(error)
+            refused, code = str(error), str(error.code)
     versions = {name: _installed(name) for name in _PACKAGES}
     out = None if seen is None else Path(seen).exists()
     host, python = socket.gethostname(), platform.python_version()
-    return Report(host, python, __version__, versions, found, refused, out)
+    return Report(host, python, __version__, versions, found, refused, code, out)
 
 
 def probe(
@@ -114,11 +116,16 @@ def probe(
         except FraudError:
             raise
         except Exception as error:
-            raise FraudError(f"a pipeline does not run there: {_last_line(error)}") from None
+            raise FraudError(
+                f"a pipeline does not run there: {_last_line(error)}", Code.PIPELINE_FAILED
+            ) from None
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
     for counter in found:
         return Report(**json.loads(counter.key.metric.name))
-    raise FraudError("a pipeline runs there, but its counters do not come back; see the runner's")
+    raise FraudError(
+        "a pipeline runs there, but its counters do not come back; see the runner's",
+        Code.PIPELINE_FAILED,
+    )
 
 
 def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
@@ -164,7 +171,8 @@ def _finished(
         result.cancel()
         raise FraudError(
             f"a pipeline did not end within {seconds:g} s and was cancelled; see what the runner's "
-            "page or log says of it, and that all slots it asks for are free"
+            "page or log says of it, and that all slots it asks for are free",
+            Code.PIPELINE_FAILED,
         )
     return result
 

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
 )
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, tried, warning
 from beam_fraud.operations.doctor.flink import check_flink, check_growth
 from beam_fraud.operations.doctor.prism import check_prism
@@ -72,7 +72,7 @@ def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) 
         if runner.dataflow:
             yield _credentials()
             for problem in dataflow_problems(options):
-                yield refused("options", UsageError(problem))
+                yield refused("options", UsageError(problem, Code.RUNNER_OPTION))
     except FraudError as error:
         yield refused("options", error)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.operations.doctor.probe import Report, probe, report
@@ -69,7 +69,10 @@ def compared(here: Report, there: Report, model: str | None, out: str | None) ->
     name = f"model at {there.host}"
     if model is not None and there.model_refused:
         fix = "put the bundle there, at the same place, or on a disk that both see"
-        checks.append(failed(name, there.model_refused.partition("; ")[0], fix))
+        # A worker of another version may name a code that is not known here, or none.
+        code = next((code for code in Code if code == there.model_code), None)
+        found = there.model_refused.partition("; ")[0]
+        checks.append(Check(name, "failed", found, fix, code))
     elif model is not None and here.model and there.model != here.model:
         checks.append(failed(name, f"{there.model}, here {here.model}", "put the same one there"))
     elif model is not None:

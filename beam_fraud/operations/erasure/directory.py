@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.database import erase_from_database
 from beam_fraud.operations.erasure.json_lines import erase_from_lines
 from beam_fraud.operations.erasure.parquet import (
@@ -50,7 +50,7 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
     """
     known = (SCORES, DEAD_LETTERS, FEATURES, UNDELIVERED, STREAM, "outbox.db", "summary.json")
     if not any((out / name).exists() for name in known):
-        raise FraudError(f"--out {out}: holds nothing of a run or a stream")
+        raise FraudError(f"--out {out}: holds nothing of a run or a stream", Code.PLACE_EMPTY)
     with _held(out):
         if not dry_run:
             _refuse_hidden_rows(out)
@@ -86,7 +86,8 @@ def _refuse_hidden_rows(out: Path) -> None:
         if any(is_ours(part) for part in (out / name).glob(UNFINISHED_PARTS)):
             raise FraudError(
                 f"--out {out}: a stream has left parts in {name} that nobody sees yet; go on from "
-                "its savepoint and stop it, then erase again"
+                "its savepoint and stop it, then erase again",
+                Code.OUTPUT_IN_USE,
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
 from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
 from beam_fraud.storage.lock import lock_current
@@ -44,7 +44,9 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
                 kept.writelines(_without(line, subject)[0] for line in lines)
         return gone
     except OSError as error:
-        raise FraudError(f"{file}: lines cannot be taken out of it ({reason_of(error)})") from None
+        raise FraudError(
+            f"{file}: lines cannot be taken out of it ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def refuse_other_files(file: Path) -> None:
@@ -57,7 +59,7 @@ def refuse_other_files(file: Path) -> None:
       FraudError: it is not there, cannot be read, or none of its lines is a JSON object.
     """
     if not file.is_file():
-        raise FraudError(f"{file}: is not a file")
+        raise FraudError(f"{file}: is not a file", Code.INPUT_MISSING)
     try:
         with open(file, "rb") as lines:
             filled = (line for line in lines if line.strip())
@@ -65,8 +67,12 @@ def refuse_other_files(file: Path) -> None:
             if first is None or _is_object(first) or any(map(_is_object, filled)):
                 return
     except OSError as error:
-        raise FraudError(f"{file}: cannot be read ({reason_of(error)})") from None
-    raise FraudError(f"{file}: holds no JSON lines; give a file of `--alert file:FILE`")
+        raise FraudError(
+            f"{file}: cannot be read ({reason_of(error)})", Code.INPUT_UNREADABLE
+        ) from None
+    raise FraudError(
+        f"{file}: holds no JSON lines; give a file of `--alert file:FILE`", Code.PLACE_EMPTY
+    )
 
 
 def _is_object(line: bytes) -> bool:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
 from beam_fraud.storage import atomic
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
@@ -90,7 +90,9 @@ def _erase(file: Path, columns: list[str], goes: Test, rows: int, *, dry_run: bo
                 _rewrite(file, old, goes, rows)
         return found
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise FraudError(f"{file}: rows cannot be taken out of it ({reason_of(error)})") from None
+        raise FraudError(
+            f"{file}: rows cannot be taken out of it ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def _rewrite(file: Path, old: pq.ParquetFile, goes: Test, rows: int) -> None:
@@ -123,7 +125,9 @@ def remove_unfinished(directory: Path) -> None:
         for rewritten in directory.glob(f"{REWRITTEN}*"):
             rewritten.unlink()
     except OSError as error:
-        raise FraudError(f"{directory}: cannot be written ({reason_of(error)})") from None
+        raise FraudError(
+            f"{directory}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
 
 
 def _all_rows(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Subject
 from beam_fraud.storage.atomic import append_lines
 from beam_fraud.storage.database.connection import writing
@@ -63,7 +63,9 @@ class Erasure:
             with open(path, "ab+", buffering=0) as file:
                 append_lines(file.fileno(), _json(self._row() | {"rows": dict(rows)}) + b"\n")
         except OSError as error:
-            raise FraudError(f"{path}: cannot be written ({reason_of(error)})") from None
+            raise FraudError(
+                f"{path}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+            ) from None
 
     def _row(self) -> dict[str, object]:
         return {

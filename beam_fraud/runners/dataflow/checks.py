@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from beam_fraud.errors import UsageError, install
+from beam_fraud.errors import Code, UsageError, install
 from beam_fraud.runners.runner import runner_of
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.storage.urls import is_url
@@ -57,7 +57,7 @@ def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] =
       UsageError: the first of `dataflow_problems`.
     """
     for problem in dataflow_problems(options, places):
-        raise UsageError(problem)
+        raise UsageError(problem, Code.RUNNER_OPTION)
 
 
 def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) -> None:
@@ -74,7 +74,8 @@ def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) ->
         if template_location(options):
             raise UsageError(
                 f"{option}: needs this command to be there when the job ends, and that of a "
-                "template is not; leave it out, or launch without --template_location"
+                "template is not; leave it out, or launch without --template_location",
+                Code.RUNNER_OPTION,
             )
 
 

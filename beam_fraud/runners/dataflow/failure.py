@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.runners.runner import runner_of
 
 #: Modules whose errors concern the service, Google's libraries or Beam's use of them.
@@ -29,7 +29,7 @@ def dataflow_failure(options: PipelineOptions, error: Exception) -> FraudError |
     else:
         return None
     line = " ".join(_last_of_traceback(said).split())
-    return FraudError(f"Dataflow: {line[:_MOST]}")
+    return FraudError(f"Dataflow: {line[:_MOST]}", Code.PIPELINE_FAILED)
 
 
 def _last_of_traceback(said: str) -> str:

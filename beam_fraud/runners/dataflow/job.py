@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.beam_internals import dataflow_jobs, drain_dataflow_job
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.runners.launch import finished
 from beam_fraud.wording import first_line
 
@@ -38,10 +38,13 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
         jobs = dataflow_jobs(options, request)
         found = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
     except Exception as error:  # the client and the network may raise anything
-        raise FraudError(f"--update: the jobs cannot be listed ({first_line(error)})") from None
+        raise FraudError(
+            f"--update: the jobs cannot be listed ({first_line(error)})", Code.RUNNER_OPTION
+        ) from None
     if not found:
         raise FraudError(
-            f"--update: no job {cloud.job_name} runs in {cloud.region}; leave --update to start it"
+            f"--update: no job {cloud.job_name} runs in {cloud.region}; leave --update to start it",
+            Code.RUNNER_OPTION,
         )
 
 

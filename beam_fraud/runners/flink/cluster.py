@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.rest import FlinkRest
 
@@ -47,7 +47,8 @@ def refuse_flink(options: PipelineOptions, flink: FlinkRest) -> None:
     if wanted > total and not _may_grow(flink):
         fix = f"give at most {total}, or start more task managers" if total else "start one"
         raise UsageError(
-            f"--parallelism {wanted}: Flink at {flink.address} has {total} task slots; {fix}"
+            f"--parallelism {wanted}: Flink at {flink.address} has {total} task slots; {fix}",
+            Code.SLOTS_MISSING,
         )
     if max(wanted, 1) > free:
         _LOG.warning(
@@ -67,7 +68,8 @@ def refuse_parallelism(options: PipelineOptions) -> None:
     # -1 is Beam's default: Flink's configured parallelism.
     if wanted != -1 and wanted < 1:
         raise UsageError(
-            f"--parallelism {wanted}: must be at least 1; leave it out for Flink's own"
+            f"--parallelism {wanted}: must be at least 1; leave it out for Flink's own",
+            Code.OPTION_VALUE,
         )
 
 
@@ -86,19 +88,24 @@ def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Addr
     if given is None:
         return
     if not streaming:
-        raise UsageError("--savepoint_path: only a stream goes on from a savepoint; leave it out")
+        raise UsageError(
+            "--savepoint_path: only a stream goes on from a savepoint; leave it out",
+            Code.SAVEPOINT_UNUSABLE,
+        )
     parts = urlsplit(given)
     if parts.scheme not in ("", "file"):
         return
     path = Path(unquote(parts.path))
     if not path.is_absolute():
         raise UsageError(
-            f"--savepoint_path {given}: must be absolute, as in file:///DIR/savepoint-1"
+            f"--savepoint_path {given}: must be absolute, as in file:///DIR/savepoint-1",
+            Code.SAVEPOINT_UNUSABLE,
         )
     if (cluster is None or cluster.here) and not (path / "_metadata").exists() | path.is_file():
         raise UsageError(
             f"--savepoint_path {given}: no savepoint or checkpoint is there; it is the directory "
-            "that holds _metadata"
+            "that holds _metadata",
+            Code.SAVEPOINT_UNUSABLE,
         )
 
 

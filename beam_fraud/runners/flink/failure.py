@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
 )
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 _OF_SAVEPOINTS = "Failed to rollback to checkpoint/savepoint "
 _NO_SAVEPOINT = re.compile(r"Cannot find checkpoint or savepoint file/directory '([^']*)'")
@@ -37,23 +37,26 @@ def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | No
             )
         else:
             why = "Flink cannot read it, see its log"
-        return FraudError(f"--savepoint_path {path}: {why}")
+        return FraudError(f"--savepoint_path {path}: {why}", Code.SAVEPOINT_UNUSABLE)
     if (missing := _NO_SAVEPOINT.search(text)) is not None:
         return FraudError(
             f"--savepoint_path {missing[1]}: Flink finds no savepoint or checkpoint there; give "
-            "the directory that holds _metadata, as Flink's machines see it"
+            "the directory that holds _metadata, as Flink's machines see it",
+            Code.SAVEPOINT_UNUSABLE,
         )
     if "ExternalEnvironmentFactory" in text and (asked := _ASKING_A_POOL.search(text)) is not None:
         pool = options.view_as(PortableOptions).environment_config
         why = found[1] if (found := _REFUSED.search(text)) is not None else asked[1]
         return FraudError(
             f"--environment_config {pool}: no pool of workers answers a task manager there "
-            f"({why.strip()}); start beam-fraud workers on its machine, or mend the address"
+            f"({why.strip()}); start beam-fraud workers on its machine, or mend the address",
+            Code.RUNNER_SILENT,
         )
     if "NoResourceAvailableException" in text:
         parallelism = options.view_as(FlinkRunnerOptions).parallelism
         return FraudError(
             f"--parallelism {parallelism}: too few task slots of Flink became free; give fewer, "
-            "start more task managers, or cancel other jobs"
+            "start more task managers, or cancel other jobs",
+            Code.SLOTS_MISSING,
         )
     return None

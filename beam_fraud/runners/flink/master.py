@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.rest import FlinkRest
 
@@ -49,5 +49,6 @@ def refuse_other_version(master: Address, options: PipelineOptions) -> None:
         raise UsageError(
             f"--flink_version {wanted}: {master} is Flink {version}; give --flink_version={minor}"
             if minor in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
-            else f"--flink_master {master}: is Flink {version}, of which Beam has no job server"
+            else f"--flink_master {master}: is Flink {version}, of which Beam has no job server",
+            Code.RUNNER_MISMATCH,
         )

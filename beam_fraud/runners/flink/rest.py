@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.runners.address import Address
 
 #: Time limit of a response in seconds.
@@ -40,7 +40,8 @@ class FlinkRest:
                 why = f"HTTP {error.response.status_code}"
             raise FraudError(
                 f"--flink_master {self.address}: does not answer as Flink's REST API does "
-                f"({why} for {path}); give the address of the job manager's page"
+                f"({why} for {path}); give the address of the job manager's page",
+                Code.RUNNER_SILENT,
             ) from None
 
     def version(self) -> str:
@@ -51,5 +52,8 @@ class FlinkRest:
         """
         said = self.get("/config")
         if not isinstance(said, dict) or "flink-version" not in said:
-            raise FraudError(f"--flink_master {self.address}: what answers there is no Flink")
+            raise FraudError(
+                f"--flink_master {self.address}: what answers there is no Flink",
+                Code.RUNNER_MISMATCH,
+            )
         return str(said["flink-version"])

@@ -17,7 +17,7 @@ import grpc
 from apache_beam.portability.api import beam_fn_api_pb2 as fn_api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as fn_service
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.runners.workers.worker import nothing, serve
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
             port = self._server.add_insecure_port(endpoint)
         except RuntimeError:
             raise FraudError(
-                f"{endpoint}: can't listen there; is the port taken, or the host another one?"
+                f"{endpoint}: can't listen there; is the port taken, or the host another one?",
+                Code.PORT_UNUSABLE,
             ) from None
         for name in _ONE_THREAD:
             os.environ.setdefault(name, "1")
@@ -77,7 +78,10 @@ class WorkerPool(fn_service.BeamFnExternalWorkerPoolServicer):
         first.start()
         first.join()
         if first.exitcode != 0:
-            raise FraudError(f"a worker can't be started: it ended with code {first.exitcode}")
+            raise FraudError(
+                f"a worker can't be started: it ended with code {first.exitcode}",
+                Code.PIPELINE_FAILED,
+            )
         self._server.start()
         return f"{self._host}:{port}"
 
@@ -176,5 +180,6 @@ def _refuse_taken(host: str, port: int) -> None:
             tried.bind(address)
     except OSError as error:
         raise FraudError(
-            f"{host}:{port}: can't listen there ({error.strerror}); give another --port or --host"
+            f"{host}:{port}: can't listen there ({error.strerror}); give another --port or --host",
+            Code.PIPELINE_FAILED,
         ) from None

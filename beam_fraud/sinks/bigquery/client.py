@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from beam_fraud.errors import FraudError, UsageError, install
+from beam_fraud.errors import Code, FraudError, UsageError, install
 from beam_fraud.sinks.bigquery.table import TableName
 
 if TYPE_CHECKING:
@@ -45,27 +45,34 @@ def connected(table: TableName, patience: float = PATIENCE) -> Iterator[Any]:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.cloud import bigquery
     except ImportError as error:
-        raise FraudError(f"BigQuery needs a client library ({error}): {install('gcp')}") from None
+        raise FraudError(
+            f"BigQuery needs a client library ({error}): {install('gcp')}", Code.EXTRA_MISSING
+        ) from None
     where = f"--sink bigquery:{table}"
     try:
         client = bigquery.Client(project=table.project)
     except DefaultCredentialsError:
         raise FraudError(
             f"{where}: no credentials; run gcloud auth application-default login, or name a "
-            "service account's file in GOOGLE_APPLICATION_CREDENTIALS"
+            "service account's file in GOOGLE_APPLICATION_CREDENTIALS",
+            Code.BIGQUERY_ACCESS,
         ) from None
     try:
         retry = bigquery.DEFAULT_RETRY.with_timeout(patience)
         yield client, {"retry": retry, "timeout": TIMEOUT}
     except GoogleAuthError as error:
-        raise FraudError(f"{where}: the credentials are refused ({_said(error)})") from None
+        raise FraudError(
+            f"{where}: the credentials are refused ({_said(error)})", Code.BIGQUERY_ACCESS
+        ) from None
     except RetryError as error:
-        raise FraudError(f"{where}: {_said(error.cause or error)}") from None
+        raise FraudError(f"{where}: {_said(error.cause or error)}", Code.BIGQUERY_ACCESS) from None
     except GoogleAPICallError as error:
-        raise FraudError(f"{where}: {_said(error)}") from None
+        raise FraudError(f"{where}: {_said(error)}", Code.BIGQUERY_ACCESS) from None
     except OSError as error:
         # The HTTP library raises one of these.
-        raise FraudError(f"{where}: cannot be reached ({_said(error)})") from None
+        raise FraudError(
+            f"{where}: cannot be reached ({_said(error)})", Code.BIGQUERY_ACCESS
+        ) from None
     finally:
         client.close()
 
@@ -84,7 +91,9 @@ def failed_load(table: TableName, error: BaseException) -> FraudError | None:
         return None
     message = _MESSAGE.search(failed[1])
     said = message[2] if message else failed[1].partition("\n")[0]
-    return FraudError(f"--sink bigquery:{table}: rows cannot be loaded ({said})")
+    return FraudError(
+        f"--sink bigquery:{table}: rows cannot be loaded ({said})", Code.BIGQUERY_LOAD
+    )
 
 
 _LOG = logging.getLogger(__name__)
@@ -103,7 +112,8 @@ def temporary(options: PipelineOptions) -> str:
     if not given.startswith("gs://"):
         raise UsageError(
             "--sink bigquery: rows are loaded from files in a bucket; give --temp_location "
-            "gs://BUCKET/DIR"
+            "gs://BUCKET/DIR",
+            Code.OPTION_MISSING,
         )
     return str(given).rstrip("/")
 
@@ -125,7 +135,9 @@ def check_bucket(options: PipelineOptions) -> None:
         list(GcsIO(pipeline_options=options).client.list_blobs(bucket, 1, prefix=prefix or None))
     except (GoogleAPIError, OSError, ValueError) as error:
         said = " ".join(str(getattr(error, "message", "") or error).split())
-        raise FraudError(f"--temp_location {where}: cannot be used ({said})") from None
+        raise FraudError(
+            f"--temp_location {where}: cannot be used ({said})", Code.BIGQUERY_ACCESS
+        ) from None
 
 
 def remove(directory: str) -> None:

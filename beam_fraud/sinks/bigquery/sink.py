@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.sinks.base import ErasedRows, FlaggedSink, WriterSink
 from beam_fraud.sinks.bigquery import tables
 from beam_fraud.sinks.bigquery.client import failed_load
@@ -105,7 +105,8 @@ class BigQuerySink(FlaggedSink):
         if here:
             raise UsageError(
                 f"--sink {self.describe()}: a stream on this machine cannot write to BigQuery; "
-                "give --runner FlinkRunner, PrismRunner or DataflowRunner, or another --sink"
+                "give --runner FlinkRunner, PrismRunner or DataflowRunner, or another --sink",
+                Code.SINK_UNSUITED,
             )
         return BigQueryStreamSink(self.table)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.stages import REASON
 
 #: Form of the URL, for messages.
@@ -59,7 +59,8 @@ class TableName:
         if found is None:
             raise UsageError(
                 f"--sink bigquery: {text!r} names no table; write {FORM}, such as "
-                "bigquery:my-project.fraud (letters, digits and _ in a dataset, also - in a table)"
+                "bigquery:my-project.fraud (letters, digits and _ in a dataset, also - in a table)",
+                Code.SINK_URL,
             )
         return cls(found["project"], found["dataset"], found["table"] or DEFAULT_TABLE)
 

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.bigquery.client import connected
 from beam_fraud.sinks.bigquery.table import (
     CLUSTERED_BY,
@@ -39,7 +39,8 @@ def check_tables(table: TableName, *others: TableName) -> None:
         except NotFound:
             raise FraudError(
                 f"--sink bigquery:{table}: no dataset {table.dataset} in the project; "
-                f"make it with: bq mk --dataset {table.project}:{table.dataset}"
+                f"make it with: bq mk --dataset {table.project}:{table.dataset}",
+                Code.BIGQUERY_TABLE,
             ) from None
         for name in (table, *others):
             try:
@@ -128,4 +129,6 @@ def _check_fields(name: TableName, there: Any) -> None:
             wrong = f"has the column {field['name']!r} as {mode} {kind}"
         else:
             continue
-        raise FraudError(f"--sink bigquery:{name}: {wrong}; name another table or drop it")
+        raise FraudError(
+            f"--sink bigquery:{name}: {wrong}; name another table or drop it", Code.BIGQUERY_TABLE
+        )

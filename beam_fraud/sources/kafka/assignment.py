@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from time import monotonic
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.sources.kafka.check import PATIENCE, topic_partitions
 from beam_fraud.sources.kafka.client import Reports
@@ -223,6 +223,7 @@ class Assignment:
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             return FraudError(
                 f"Kafka {settings.bootstrap}: this login is not allowed to use the group "
-                f"{self._reading.group!r}; give another one by --kafka-config group.id=NAME"
+                f"{self._reading.group!r}; give another one by --kafka-config group.id=NAME",
+                Code.TOPIC_FORBIDDEN,
             )
         return about_topic(settings, partitions[0][0], error)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from shlex import quote
 from time import monotonic
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.kafka.client import Reports, new_admin, new_consumer
 from beam_fraud.sources.kafka.failure import (
     ClusterMetadata,
@@ -54,7 +54,8 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
             raise FraudError(
                 f"Kafka {settings.bootstrap}: there is no topic {topic!r} "
                 f"({_others(topic, known)}); to create it: kafka-topics.sh --create "
-                f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}"
+                f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}",
+                Code.TOPIC_MISSING,
             )
         raise about_topic(settings, topic, found.error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from beam_fraud.errors import FraudError, UsageError, install
+from beam_fraud.errors import Code, FraudError, UsageError, install
 from beam_fraud.sources.kafka.settings import KafkaSettings
 
 try:
@@ -22,7 +22,9 @@ try:
     )
     from confluent_kafka.admin import AdminClient, ClusterMetadata
 except ImportError as error:
-    raise FraudError(f"Kafka needs a client library ({error}): {install('kafka')}") from None
+    raise FraudError(
+        f"Kafka needs a client library ({error}): {install('kafka')}", Code.EXTRA_MISSING
+    ) from None
 
 __all__ = [
     "OFFSET_BEGINNING",
@@ -93,13 +95,17 @@ def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> Fra
             reason = settings.without_secrets(reason_of(error))
             if error.code() == KafkaError._AUTHENTICATION:
                 fix = "check sasl.mechanism, sasl.username and sasl.password"
-                return FraudError(f"{where}: the login was refused ({reason}); {fix}")
+                return FraudError(
+                    f"{where}: the login was refused ({reason}); {fix}", Code.BROKER_SECURITY
+                )
             fix = "check security.protocol and ssl.ca.location"
-            return FraudError(f"{where}: no TLS connection ({reason}); {fix}")
+            return FraudError(f"{where}: no TLS connection ({reason}); {fix}", Code.BROKER_SECURITY)
     reasons = [reason for error in said if not _SILENT.match(reason := reason_of(error))]
     why = f" ({settings.without_secrets(reasons[-1])})" if reasons else ""
     return FraudError(
-        f"{where}: no broker answers{why}; is it running, and is security.protocol what it expects?"
+        f"{where}: no broker answers{why}; "
+        "is it running, and is security.protocol what it expects?",
+        Code.BROKER_SILENT,
     )
 
 
@@ -111,7 +117,9 @@ def wrong_property(settings: KafkaSettings, error: Exception) -> UsageError:
         "Failed to create producer: ", ""
     )
     text = settings.without_secrets(" ".join(text.split()))
-    return UsageError(f"--kafka-config: {text} (properties go by librdkafka's names)")
+    return UsageError(
+        f"--kafka-config: {text} (properties go by librdkafka's names)", Code.KAFKA_PROPERTY
+    )
 
 
 def about_topic(settings: KafkaSettings, topic: str, error: KafkaError) -> FraudError:
@@ -119,8 +127,14 @@ def about_topic(settings: KafkaSettings, topic: str, error: KafkaError) -> Fraud
     where = f"Kafka {settings.bootstrap}: topic {topic!r}"
     code = error.code()
     if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return FraudError(f"{where}: this login is not allowed to use it; ask for access to it")
+        return FraudError(
+            f"{where}: this login is not allowed to use it; ask for access to it",
+            Code.TOPIC_FORBIDDEN,
+        )
     unknown = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
     if code in (*unknown, KafkaError._UNKNOWN_PARTITION):
-        return FraudError(f"{where}: it is not there, or no longer; create it, or name another one")
-    return FraudError(f"{where}: {settings.without_secrets(reason_of(error))}")
+        return FraudError(
+            f"{where}: it is not there, or no longer; create it, or name another one",
+            Code.TOPIC_MISSING,
+        )
+    return FraudError(f"{where}: {settings.without_secrets(reason_of(error))}", Code.TOPIC_FAILED)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.text_file import read_text_file
 
 #: Properties whose values are secret.
@@ -54,9 +54,11 @@ def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str]
         name = name.strip()
         if not equals:
             # The whole text may be a secret.
-            raise UsageError(f"{option}: a property is written KEY=VALUE")
+            raise UsageError(f"{option}: a property is written KEY=VALUE", Code.KAFKA_PROPERTY)
         if not name:
-            raise UsageError(f"{option}: a property has no name before its '='")
+            raise UsageError(
+                f"{option}: a property has no name before its '='", Code.KAFKA_PROPERTY
+            )
         found[name] = value.strip()
     return tuple(found.items())
 
@@ -70,7 +72,7 @@ def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
     try:
         lines = read_text_file(path).splitlines()
     except (OSError, UnicodeError) as error:
-        raise FraudError(f"--kafka-properties {path}: {_why(error)}") from None
+        raise FraudError(f"--kafka-properties {path}: {_why(error)}", Code.KAFKA_PROPERTY) from None
     return parse_properties(f"--kafka-properties {path}", _without_comments(lines))
 
 
@@ -89,12 +91,16 @@ def resolve(name: str, value: str) -> str:
         return value
     if kind == "env":
         if place not in os.environ:
-            raise FraudError(f"Kafka property {name}: the variable {place} is not set")
+            raise FraudError(
+                f"Kafka property {name}: the variable {place} is not set", Code.VARIABLE_UNSET
+            )
         return os.environ[place]
     try:
         return read_text_file(Path(place)).rstrip("\r\n")
     except (OSError, UnicodeError) as error:
-        raise FraudError(f"Kafka property {name}: {place}: {_why(error)}") from None
+        raise FraudError(
+            f"Kafka property {name}: {place}: {_why(error)}", Code.SECRET_UNREADABLE
+        ) from None
 
 
 def _without_comments(lines: Iterable[str]) -> Iterator[str]:
@@ -157,16 +163,25 @@ class KafkaSettings:
         """Check the settings."""
         ports = (broker.rpartition(":")[2] for broker in self.bootstrap.split(","))
         if not _BROKERS.fullmatch(self.bootstrap) or any(int(port) > 65_535 for port in ports):
-            raise UsageError("--kafka: brokers are written HOST:PORT, several with commas")
+            raise UsageError(
+                "--kafka: brokers are written HOST:PORT, several with commas", Code.OPTION_VALUE
+            )
         for name, value in self.properties:
             if name in _GIVEN_OTHERWISE:
-                raise UsageError(f"--kafka-config {name}: give {_GIVEN_OTHERWISE[name]} for it")
+                raise UsageError(
+                    f"--kafka-config {name}: give {_GIVEN_OTHERWISE[name]} for it",
+                    Code.KAFKA_PROPERTY,
+                )
             if name in _OF_CONSUMERS:
-                raise UsageError(f"--kafka-config {name}: the stream sets it itself, leave it out")
+                raise UsageError(
+                    f"--kafka-config {name}: the stream sets it itself, leave it out",
+                    Code.KAFKA_PROPERTY,
+                )
             if is_secret(name) and not is_reference(value):
                 raise UsageError(
                     f"--kafka-config {name}: a secret on the command line is seen by others; "
-                    f"write {name}=env:NAME or {name}=file:PATH"
+                    f"write {name}=env:NAME or {name}=file:PATH",
+                    Code.SECRET_EXPOSED,
                 )
 
     @classmethod
@@ -250,5 +265,7 @@ class KafkaSettings:
         given = {name: resolve(name, value) for name, value in properties.items()}
         if not given.get("group.id", "-"):
             # librdkafka would end the process.
-            raise UsageError("--kafka-config group.id: nothing was given, the value is empty")
+            raise UsageError(
+                "--kafka-config group.id: nothing was given, the value is empty", Code.OPTION_VALUE
+            )
         return given

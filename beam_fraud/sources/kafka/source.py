@@ -11,7 +11,7 @@ from typing import Any
 
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.kafka.feed import Feed
 from beam_fraud.sources.kafka.pool import POOL
 from beam_fraud.sources.kafka.position import KafkaMark, KafkaMarkCoder, Reading
@@ -81,7 +81,8 @@ class KafkaSource(UnboundedSource):
         except ValueError:
             raise FraudError(
                 f"{self.checkpoint}: the stream's state is damaged (a position is no offset); "
-                "start anew with another --out"
+                "start anew with another --out",
+                Code.STATE_UNREADABLE,
             ) from None
         return replace(self, positions=offsets)
 

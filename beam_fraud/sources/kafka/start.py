@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.sources.kafka.topic import Partition
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Start:
             at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise UsageError(
-                f"--start {text}: write {', '.join(_KINDS)} or a time (2024-05-01T12:00:00Z)"
+                f"--start {text}: write {', '.join(_KINDS)} or a time (2024-05-01T12:00:00Z)",
+                Code.OPTION_VALUE,
             ) from None
         return cls("time", at)
 

@@ -12,7 +12,7 @@ import msgspec
 from apache_beam.coders import Coder
 from apache_beam.io.unbounded_source import CheckpointMark
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.watch.dropped import DroppedFile
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 
@@ -70,7 +70,8 @@ class WatchPosition:
         except msgspec.DecodeError as error:
             raise FraudError(
                 f"the position in the watched directory cannot be read ({error}); "
-                "give another --out, or remove all of this one to start anew"
+                "give another --out, or remove all of this one to start anew",
+                Code.STATE_UNREADABLE,
             ) from None
         file = None if kept.file is None else kept.file.dropped()
         return cls(kept.done, file, kept.rows)

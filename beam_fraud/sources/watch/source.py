@@ -15,7 +15,7 @@ from apache_beam import coders
 from apache_beam.io.unbounded_source import UnboundedReader, UnboundedSource
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.file_format import format_of, unknown_format
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
@@ -189,10 +189,12 @@ class WatchReader(UnboundedReader):
         """Yield the raw batches of a file after its first `done` rows."""
         source = self._source
         if file.now() is None:
-            raise FraudError(f"{file.shown}: was removed before it was read to the end")
+            raise FraudError(
+                f"{file.shown}: was removed before it was read to the end", Code.INPUT_CHANGED
+            )
         _refuse_changed(file)
         if format_of(file.name) is None:
-            raise FraudError(str(unknown_format(file.shown)))
+            raise FraudError(str(unknown_format(file.shown)), Code.INPUT_FORMAT)
         (found,) = find_inputs([file.path], source.schema, labels=source.labels)
         row = 0
         for segment in split_file(found, None):
@@ -215,7 +217,8 @@ def _refuse_changed(file: DroppedFile) -> None:
     if file.now() not in (file, None):
         raise FraudError(
             f"{file.shown}: was changed before it was read to the end; "
-            "give what was not read another name"
+            "give what was not read another name",
+            Code.INPUT_CHANGED,
         )
 
 
@@ -268,7 +271,8 @@ class WatchSource(UnboundedSource):
         except OSError as error:
             why = reason_of(error)
         raise FraudError(
-            f"{self.directory}: cannot be watched ({why}); give a directory that can be read"
+            f"{self.directory}: cannot be watched ({why}); give a directory that can be read",
+            Code.INPUT_UNREADABLE,
         )
 
     def resumed(self, positions: Mapping[str, str]) -> WatchSource:

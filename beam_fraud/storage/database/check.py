@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Table, inspect, text
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.tables import METADATA, VERSION, VERSION_TABLE, version_of
 from beam_fraud.storage.database.url import masked
 from beam_fraud.storage.folder import check_writable
@@ -26,10 +26,14 @@ def check_file(file: Path, url: str) -> bool:
         check_writable(file.parent)
         return False
     if not file.is_file():
-        raise FraudError(f"database {masked(url)}: {file} is not a file, give another one")
+        raise FraudError(
+            f"database {masked(url)}: {file} is not a file, give another one", Code.DATABASE_FILE
+        )
     for needed in (file, file.parent):
         if not os.access(needed, os.W_OK):
-            raise FraudError(f"database {masked(url)}: {needed} may not be written to")
+            raise FraudError(
+                f"database {masked(url)}: {needed} may not be written to", Code.DATABASE_RIGHTS
+            )
     return True
 
 
@@ -43,7 +47,8 @@ def check_tables(connection: Connection, url: str) -> None:
     if version > VERSION:
         raise FraudError(
             f"database {masked(url)}: its tables are of version {version}, this beam-fraud knows "
-            f"them up to {VERSION}; install a newer one"
+            f"them up to {VERSION}; install a newer one",
+            Code.DATABASE_TABLES,
         )
     for table in METADATA.sorted_tables:
         if inspect(connection).has_table(table.name):
@@ -63,7 +68,8 @@ def _check_table(connection: Connection, table: Table, url: str, version: str) -
     else:
         return
     raise FraudError(
-        f"database {masked(url)}: table {table.name!r} {wrong}; give another database or drop it"
+        f"database {masked(url)}: table {table.name!r} {wrong}; give another database or drop it",
+        Code.DATABASE_TABLES,
     )
 
 
@@ -75,11 +81,14 @@ def check_rights(connection: Connection, url: str) -> None:
     """
     where = f"database {masked(url)}"
     if connection.scalar(text("SHOW transaction_read_only")) == "on":
-        raise FraudError(f"{where}: takes no writes (a replica?); give the primary server")
+        raise FraudError(
+            f"{where}: takes no writes (a replica?); give the primary server", Code.DATABASE_RIGHTS
+        )
     schema = connection.scalar(text("SELECT current_schema()"))
     if schema is None:
         raise FraudError(
-            f"{where}: no schema of its search_path is there; make one or give another"
+            f"{where}: no schema of its search_path is there; make one or give another",
+            Code.DATABASE_RIGHTS,
         )
     for name in (VERSION_TABLE, *METADATA.tables):
         if inspect(connection).has_table(name):
@@ -89,11 +98,13 @@ def check_rights(connection: Connection, url: str) -> None:
             if not all(given):
                 raise FraudError(
                     f"{where}: its user may not write to table {name!r}; grant "
-                    f"{', '.join(rights)} on it"
+                    f"{', '.join(rights)} on it",
+                    Code.DATABASE_RIGHTS,
                 )
     if version_of(connection) != VERSION:
         query = text("SELECT has_schema_privilege(:name, 'CREATE')")
         if not connection.scalar(query, {"name": schema}):
             raise FraudError(
-                f"{where}: its user may not make tables in schema {schema!r}; grant CREATE on it"
+                f"{where}: its user may not make tables in schema {schema!r}; grant CREATE on it",
+                Code.DATABASE_RIGHTS,
             )

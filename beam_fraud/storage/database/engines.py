@@ -13,7 +13,7 @@ from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
-from beam_fraud.errors import FraudError, install
+from beam_fraud.errors import Code, FraudError, install
 from beam_fraud.storage.database.postgresql_array import ArrayDumper, PostgresqlArray
 from beam_fraud.storage.database.url import connect_arguments, database_file, driver_url, masked
 
@@ -102,7 +102,9 @@ def _engine(url: str, process: int) -> Engine:
             hide_parameters=True,
         )
     except ModuleNotFoundError:
-        raise FraudError(f"database {masked(url)}: needs psycopg; {install('postgres')}") from None
+        raise FraudError(
+            f"database {masked(url)}: needs psycopg; {install('postgres')}", Code.EXTRA_MISSING
+        ) from None
 
     @event.listens_for(made, "do_connect")
     def _connect(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.url import masked
 
 #: Codes of PostgreSQL for what passes, by their beginning: connections (08), too many of them or a
@@ -67,17 +67,22 @@ def one_line_errors(url: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _kind(error)(f"database {masked(url)}: {_said(error)}") from None
+        kind, code = _kind(error)
+        raise kind(f"database {masked(url)}: {_said(error)}", code) from None
     except SQLAlchemyError as error:
-        raise FraudError(f"database {masked(url)}: {' '.join(str(error).split())}") from None
+        raise FraudError(
+            f"database {masked(url)}: {' '.join(str(error).split())}", Code.DATABASE_REFUSED
+        ) from None
 
 
-def _kind(error: DBAPIError) -> type[FraudError]:
+def _kind(error: DBAPIError) -> tuple[type[FraudError], Code]:
     if is_locked(error):
-        return LockedDatabaseError
+        return LockedDatabaseError, Code.DATABASE_LOCKED
     if _is_full(error):
-        return FullDatabaseError
-    return PassingDatabaseError if passes(error) else FraudError
+        return FullDatabaseError, Code.DATABASE_FULL
+    if passes(error):
+        return PassingDatabaseError, Code.DATABASE_SILENT
+    return FraudError, Code.DATABASE_REFUSED
 
 
 def _is_full(error: DBAPIError) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 
 #: A row has the key of another.
 IntegrityError = sqlite3.IntegrityError
@@ -34,7 +34,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(address, uri=True)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise FraudError(f"{path}: cannot be read: {error}") from None
+        raise FraudError(f"{path}: cannot be read: {error}", Code.DATABASE_FILE) from None
 
 
 @contextmanager
@@ -48,4 +48,4 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path)) as connection, connection:
             yield connection
     except sqlite3.Error as error:
-        raise FraudError(f"{path}: cannot be written: {error}") from None
+        raise FraudError(f"{path}: cannot be written: {error}", Code.DATABASE_FILE) from None

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.secret import read_secret
 
 #: Looked at for the password where the URL says nothing of it.
@@ -72,7 +72,7 @@ def parse(url: str) -> URL:
     if url.startswith(_BY_VARIABLE):
         name = url.removeprefix(_BY_VARIABLE)
         if not os.environ.get(name):
-            raise FraudError(f"--sink {url}: the variable {name} is not set")
+            raise FraudError(f"--sink {url}: the variable {name} is not set", Code.VARIABLE_UNSET)
         said, url = f"--sink {url}", os.environ[name]
     else:
         said = f"--sink {url.partition(':')[0]}"
@@ -81,10 +81,11 @@ def parse(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise UsageError(
             f"{said}: cannot be read; write postgresql://USER@HOST:PORT/DATABASE, and %40 for @, "
-            "%3A for :, %2F for / in a password"
+            "%3A for :, %2F for / in a password",
+            Code.SINK_URL,
         ) from None
     if "@" in (parsed.host or ""):
-        raise UsageError(f"{said}: write %40 for @ in a password")
+        raise UsageError(f"{said}: write %40 for @ in a password", Code.SINK_URL)
     return parsed
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.key_rows import Frauds
 from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
@@ -108,7 +108,9 @@ def _sorted(slots: Integers, times: Integers) -> tuple[KeyTimes, Integers]:
     first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
     frame = Frame.around(first, last)
     if len(slots) and int(slots.max()) >= frame.capacity:
-        raise FraudError("too many keys with frauds for one state: use more shards")
+        raise FraudError(
+            "too many keys with frauds for one state: use more shards", Code.VELOCITY_LIMIT
+        )
     numbers = frame.numbers(slots, times)
     order = np.argsort(numbers, kind="stable")
     return KeyTimes(frame, numbers[order]), order
@@ -178,7 +180,9 @@ class KnownFrauds:
             return
         taken_back = fraud is not None and not fraud.all()
         if taken_back and frauds.transaction is None:
-            raise FraudError("a label cannot be taken back: its transaction has no id")
+            raise FraudError(
+                "a label cannot be taken back: its transaction has no id", Code.ROWS_INVALID
+            )
         self._new.append((frauds, np.ones(len(frauds), dtype=bool) if fraud is None else fraud))
         self._due = min(self._due, -_FAR if taken_back else int(self.due(frauds).min()))
 

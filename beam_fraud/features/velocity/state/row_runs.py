@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import EventClock
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.key_rows import KeyRows
@@ -199,7 +199,8 @@ class RowRuns:
         if self._slots.count > capacity:
             name = " and ".join(self._plan.specs[0].spec.key)
             raise FraudError(
-                f"velocity of {name}: more than {capacity:,} keys in one state: use more shards"
+                f"velocity of {name}: more than {capacity:,} keys in one state: use more shards",
+                Code.VELOCITY_LIMIT,
             )
         return slots
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import Hashes, other_hash
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 
@@ -127,7 +127,8 @@ class StateDelta:
         except (ValueError, struct.error) as error:
             raise FraudError(
                 f"velocity state: not what this version keeps ({error}); start anew with another "
-                "--out and --history"
+                "--out and --history",
+                Code.STATE_UNREADABLE,
             ) from None
         return content
 

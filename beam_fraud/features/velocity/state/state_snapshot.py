@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import NEVER, ClockState
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.schema.velocity import Velocity
@@ -99,16 +99,20 @@ def from_bytes(data: bytes, specs: Sequence[Velocity]) -> StateContent:
             header = json.loads((reader.schema.metadata or {})[_HEADER])
             batch = reader.read_next_batch()
     except (pa.ArrowException, StopIteration, KeyError, ValueError) as error:
-        raise FraudError(f"velocity state: no snapshot of one, or damaged ({error})") from None
+        raise FraudError(
+            f"velocity state: no snapshot of one, or damaged ({error})", Code.STATE_UNREADABLE
+        ) from None
     if header["version"] != _VERSION:
         raise FraudError(
             f"velocity state: snapshot of version {header['version']}, this program reads "
-            f"{_VERSION}: rebuild it from the archive"
+            f"{_VERSION}: rebuild it from the archive",
+            Code.STATE_UNREADABLE,
         )
     if header["specs"] != [spec.to_dict() for spec in specs]:
         raise FraudError(
             "velocity state: snapshot of other velocity definitions than the model's: "
-            "rebuild it from the archive"
+            "rebuild it from the archive",
+            Code.STREAM_CHANGED,
         )
     columns = {
         name: batch.column(name).values.to_numpy(zero_copy_only=False)
