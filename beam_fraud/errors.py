@@ -413,7 +413,7 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
 
 
 def line_of(error: BaseException) -> str:
-    """Return an error in one line: in words and with its code if a user can cause it, else raw.
+    """Return an error in one line: in words and with its code, or as it was raised.
 
     Args:
       error: as it was raised here, or with a runner's text of what was raised elsewhere.

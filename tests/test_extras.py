@@ -105,7 +105,7 @@ def test_a_missing_extra_is_said_before_anything_is_read(
     monkeypatch.chdir(bundles)
     assert main(call.split()) in (1, 2)
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.endswith(install(extra))
+    assert said.endswith(f"{install(extra)} [BF110]")
     assert ABSENT not in said
 
 
@@ -133,7 +133,7 @@ def test_a_missing_client_of_kafka_is_said_first(call: str, bundles: Path) -> No
         check=False,
     )
     assert done.returncode in (1, 2)
-    assert done.stderr.splitlines()[-1].endswith(install("kafka"))
+    assert done.stderr.splitlines()[-1].endswith(f"{install('kafka')} [BF110]")
 
 
 def test_what_to_install_is_for_the_python_that_runs() -> None:

@@ -90,5 +90,5 @@ def _store(directory: str) -> Store:
     try:
         store.check(directory)
     except UsageError as error:
-        raise FraudError(str(error), Code.OUTPUT_UNWRITABLE) from None
+        raise FraudError(str(error), error.code) from None
     return store

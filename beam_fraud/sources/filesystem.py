@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import is_url
 from beam_fraud.wording import reason_of
@@ -134,14 +134,10 @@ def _list_remote(given: str) -> list[FoundFile]:
             found = beam.match([given])[0].metadata_list
             fixed = _fixed_part(given) if _WILDCARD.search(given) else given.rpartition("/")[0]
     except ValueError as error:
-        raise UsageError(
-            f"{given}: {missing_file_system(given, error)}", Code.URL_UNUSABLE
-        ) from None
+        raise missing_file_system(given, given, error) from None
     except Exception as error:
         if is_missing(given):
-            raise UsageError(
-                f"{given}: {missing_file_system(given, error)}", Code.URL_UNUSABLE
-            ) from None
+            raise missing_file_system(given, given, error) from None
         raise FraudError(
             f"{given}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None

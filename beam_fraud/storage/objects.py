@@ -31,24 +31,28 @@ def file_systems() -> Any:
     return FileSystems
 
 
-def missing_file_system(url: str, error: Exception) -> str:
-    """Return what to do about a URL that no file system could be asked for.
+def missing_file_system(where: str, url: str, error: Exception) -> UsageError:
+    """Return the error for a URL that no file system could be asked for.
 
     Args:
+      where: begins the message.
       url: such as `s3://bucket/x.csv`.
       error: what was said.
 
     Example:
-      >>> missing_file_system("ftp://x/y", ValueError("no"))
-      'no file system knows ftp://; give a local path, or gs://, s3:// or azfs://'
+      >>> missing_file_system("--out ftp://x/y", "ftp://x/y", ValueError("no")).args[0]
+      '--out ftp://x/y: no file system knows ftp://; give a local path, or gs://, s3:// or azfs://'
     """
     scheme = url.partition("://")[0]
     if scheme not in _EXTRAS:
-        return f"no file system knows {scheme}://; give a local path, or gs://, s3:// or azfs://"
+        known = "give a local path, or gs://, s3:// or azfs://"
+        return UsageError(f"{where}: no file system knows {scheme}://; {known}", Code.URL_UNUSABLE)
     package, extra = _EXTRAS[scheme]
     if not is_installed(package):
-        return f"{scheme}:// needs {package}; {install(extra)}"
-    return first_line(error)
+        return UsageError(
+            f"{where}: {scheme}:// needs {package}; {install(extra)}", Code.EXTRA_MISSING
+        )
+    return UsageError(f"{where}: {first_line(error)}", Code.URL_UNUSABLE)
 
 
 def is_missing(url: str) -> bool:
@@ -68,9 +72,7 @@ def check_scheme(option: str, url: str) -> None:
         if is_missing(url):
             raise ValueError(url)
     except ValueError as error:
-        raise UsageError(
-            f"{option}: {missing_file_system(url, error)}", Code.URL_UNUSABLE
-        ) from None
+        raise missing_file_system(option, url, error) from None
 
 
 def objects(pattern: str) -> list[str]:

@@ -79,7 +79,7 @@ def test_a_job_is_updated_only_if_it_runs(
 ) -> None:
     assert call([*stream, "--update"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.endswith("--update: no job live runs in europe-west1; leave --update to start it")
+    assert said.endswith("no job live runs in europe-west1; leave it out to start it [BF802]")
     told = {"id": "old", "name": "live", "type": STREAMING, "currentState": "JOB_STATE_RUNNING"}
     held.jobs["old"] = told
     held.objects["bucket/live/scores/part-000-00000000-abc.parquet"] = b"of the job that runs"

@@ -153,7 +153,7 @@ def test_a_state_is_taken_up_by_its_own_stream_only(
     ):
         line = refused(1, *args, "--out", out)
         assert said in line
-        assert line.endswith("give another --out, or remove all of this one to start anew")
+        assert line.endswith("or remove all of this one to start anew [BF711]")
         assert str(out) in line
     for command in (["score", transactions, "--model", bundle], ["features", transactions]):
         schema_of = ["--schema", "handbook"] if command[0] == "features" else []

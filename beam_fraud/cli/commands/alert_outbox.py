@@ -24,9 +24,9 @@ def given_outbox(sink: str | None, out: str | None) -> Outbox:
       FraudError: it is not there, or cannot be used.
     """
     if (sink is None) == (out is None):
+        code = Code.OPTION_MISSING if sink is None else Code.OPTION_CONFLICT
         raise UsageError(
-            "give --sink URL, the database with the alerts, or --out DIR, not both",
-            Code.OPTION_CONFLICT,
+            "give --sink URL, the database with the alerts, or --out DIR, not both", code
         )
     if out is not None:
         file = absolute(Path(out)) / "outbox.db"

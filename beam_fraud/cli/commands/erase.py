@@ -150,7 +150,8 @@ def warn_of_unknown(result: dict[str, Any]) -> None:
 
 def _subject(options: EraseOptions) -> Subject:
     if bool(options.accounts) == (options.older_than is not None):
-        raise UsageError("erase: give either --account or --older-than", Code.OPTION_MISSING)
+        code = Code.OPTION_CONFLICT if options.accounts else Code.OPTION_MISSING
+        raise UsageError("erase: give either --account or --older-than", code)
     if not (options.sinks or options.outs or options.files):
         raise UsageError(
             "erase: name a place, as --out DIR, --sink URL or --file FILE", Code.OPTION_MISSING

@@ -43,7 +43,7 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
         ) from None
     if not found:
         raise FraudError(
-            f"--update: no job {cloud.job_name} runs in {cloud.region}; leave --update to start it",
+            f"--update: no job {cloud.job_name} runs in {cloud.region}; leave it out to start it",
             Code.RUNNER_OPTION,
         )
 
