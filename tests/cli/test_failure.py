@@ -36,7 +36,7 @@ THREADS = (
 def test_a_step_that_refuses_is_found_whatever_the_worker(
     kind: type[FraudError], args: tuple[str, ...]
 ) -> None:
-    found = fraud_error_in(run_pipeline(kind(LINE), *args))
+    found = fraud_error_in(run_pipeline(kind(LINE, Code.BUNDLE_DAMAGED), *args))
     assert type(found) is kind
     assert found is not None
     assert (str(found), found.code) == (LINE, Code.BUNDLE_DAMAGED)
