@@ -1,1 +1,1 @@
-"""Bytes and columns to transactions, labels or dead letters."""
+"""Convert bytes and columns to transactions, labels or dead letters."""

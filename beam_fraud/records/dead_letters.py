@@ -1,4 +1,4 @@
-"""Rows with a fault to dead letters."""
+"""Convert faulty rows to dead letters."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def no_dead_letters() -> pa.RecordBatch:
 
 
 def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
-    """The faulty rows of a parsed batch (`records.parse`) as `stages.DEAD_LETTER`, in its order.
+    """Return the faulty rows of a parsed batch (`records.parse`) as `stages.DEAD_LETTER`, in order.
 
-    What `@reason` and `@detail` say of a row goes before what `faults` says.
+    `@reason` and `@detail` of a row take precedence over `faults`.
     """
     dead = parsed.filter(pa.array(faults.faulty))
     reasons, details = faults.reasons(), faults.details()
@@ -48,7 +48,7 @@ def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
 
 
 def _payloads(dead: pa.RecordBatch) -> pa.Array:
-    """The records themselves: messages whole, text without its line end, or the row as JSON."""
+    """Return the records: whole messages, text without its line end, or the row as JSON."""
     if APPENDED in dead.schema.names:
         return dead.column(PAYLOAD)
     if PAYLOAD in dead.schema.names:
@@ -67,17 +67,17 @@ def _payloads(dead: pa.RecordBatch) -> pa.Array:
 
 
 def _plain(column: pa.Array) -> list[Any]:
-    """Values that JSON can hold; what neither JSON nor Python can hold is spelled out."""
+    """Return values that JSON can hold; others become text."""
     column = flat(column)
     if is_text(column.type):
-        # As much as is kept of a line that is too long.
+        # As many bytes as are kept of a too long line.
         values = pc.binary_slice(column.cast(pa.large_binary()), 0, KEPT_BYTES).to_pylist()
         return [value and value.decode("utf-8", "backslashreplace") for value in values]
     if pat.is_floating(column.type):
         values = column.cast(pa.float64()).to_pylist()
         return [v if v is None or math.isfinite(v) else str(v) for v in values]
     if pat.is_timestamp(column.type):
-        # Without its zone, which the system may not know: UTC.
+        # Drop the zone, UTC, which the system may not know.
         column = column.cast(pa.timestamp(column.type.unit)).cast(pa.string())
     elif pat.is_date(column.type) or pat.is_decimal(column.type):
         column = column.cast(pa.string())

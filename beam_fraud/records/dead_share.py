@@ -1,4 +1,4 @@
-"""How much of an input is no transaction, and when that is too much."""
+"""The share of dead letters of an input, and its limit."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WARNING_SHARE = 0.05
 
 @dataclass(frozen=True)
 class DeadShare:
-    """The rows of an input, and those of them that are dead letters."""
+    """Counts of an input's rows and dead letters."""
 
-    #: All rows, repeated ones too.
+    #: All rows, including repeated ones.
     rows: int = 0
     #: Dead letters by reason.
     reasons: Mapping[str, int] = field(default_factory=dict)
-    #: Source, position and fault of the first dead letter that is known, or None.
+    #: Source, position and fault of the first known dead letter, or None.
     first: tuple[str, int, str] | None = None
 
     @property
@@ -32,7 +32,7 @@ class DeadShare:
 
     @property
     def share(self) -> float:
-        """Dead letters to all rows; 0.0 of an empty input."""
+        """Share of dead letters in all rows; 0.0 for an empty input."""
         return self.dead / self.rows if self.rows else 0.0
 
     @property
@@ -41,10 +41,10 @@ class DeadShare:
         return self.dead > 0 and self.share >= WARNING_SHARE
 
     def refusal(self, most: float | None) -> str | None:
-        """Why a run over this input fails, in one line; None if it does not.
+        """Return why a run over this input fails, in one line; None if it does not.
 
         Args:
-          most: the largest share of dead letters (0 to 1), `--max-dead`; any but all if None.
+          most: maximum share of dead letters (0 to 1), `--max-dead`; None for any but all.
 
         >>> DeadShare(4, {"malformed": 4}).refusal(None)
         'none of 4 records is a transaction (4 malformed)'
@@ -59,20 +59,20 @@ class DeadShare:
         return None
 
     def warning(self) -> str:
-        """Return how many dead letters there are and why, in one line."""
+        """Return the number and reasons of dead letters in one line."""
         return (
             f"{self.dead:,} of {self.rows:,} records ({self.share:.1%}) are dead letters {self.why}"
         )
 
     def merged(self, other: DeadShare) -> DeadShare:
-        """Both inputs together."""
+        """Return the counts of both inputs together."""
         known = [one for one in (self.first, other.first) if one is not None]
         reasons = dict(Counter(self.reasons) + Counter(other.reasons))
         return DeadShare(self.rows + other.rows, reasons, min(known, default=None))
 
     @property
     def why(self) -> str:
-        """How many there are of each reason, and the first."""
+        """Return the number per reason, and the first dead letter."""
         most_first = sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))
         why = ", ".join(f"{rows:,} {reason}" for reason, rows in most_first)
         if self.first is None:
@@ -87,8 +87,8 @@ def dead_share(rows: int, dead_letters: pa.RecordBatch | None = None) -> DeadSha
     """Return the share of a batch.
 
     Args:
-      rows: of the input, dead letters included.
-      dead_letters: of the schema `stages.DEAD_LETTER`.
+      rows: rows of the input, dead letters included.
+      dead_letters: rows of the schema `stages.DEAD_LETTER`.
     """
     if not dead_letters:
         return DeadShare(rows)
@@ -97,7 +97,7 @@ def dead_share(rows: int, dead_letters: pa.RecordBatch | None = None) -> DeadSha
 
 
 def first_dead_letter(batches: Iterable[pa.RecordBatch]) -> tuple[str, int, str] | None:
-    """Source, position and fault of the first row of batches of `stages.DEAD_LETTER`."""
+    """Return source, position and fault of the first row of batches of `stages.DEAD_LETTER`."""
     for batch in batches:
         if len(batch):
             columns = ["source", "position", "detail", "reason"]

@@ -8,16 +8,16 @@ import pyarrow as pa
 
 from beam_fraud.features.hashing import IdHash, WideHashes
 
-#: Hashes of a piece: as many are in memory twice for a moment while two runs become one.
+#: Hashes per piece: so many are in memory twice for a moment while two runs merge.
 _PIECE = 1 << 18
 
 
 class SeenIds:
-    """Hashes of 128 bits of all ids seen so far, under a key of their own.
+    """128-bit hashes of all ids so far, under a key of their own.
 
-    They take 16 bytes an id and a constant of some 10 MB: they lie in sorted runs of which each is
-    more than twice as long as the next, so that a look-up searches few of them and each hash is
-    moved few times; runs are cut into pieces and merged one piece after the other.
+    They take 16 bytes per id and a constant of some 10 MB: they are in sorted runs, each more than
+    twice as long as the next, so that a look-up searches few runs and each hash moves few times;
+    runs are divided into pieces and merged piece by piece.
 
     Example:
       >>> seen = SeenIds()
@@ -37,18 +37,18 @@ class SeenIds:
         return sum(piece.nbytes for run in self._runs for piece in run.pieces)
 
     def first_time(self, ids: pa.StringArray) -> npt.NDArray[np.bool_]:
-        """Return which of these ids were not seen before, and remember them.
+        """Return which of these ids are new, and add them.
 
         Args:
           ids: string[n].
 
         Returns:
-          bool[n]: true for the first row of an id that no earlier call has seen.
+          bool[n]: True for the first row of an id that no earlier call has added.
         """
         return self.first_of(self._hash.wide(ids))
 
     def first_of(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
-        """Return the same of ids whose hashes (uint64[2, n]) are known."""
+        """Return the same for hashes (uint64[2, n])."""
         rows = _distinct(hashes)
         ordered = hashes.take(rows, axis=1)
         new = self._unseen(ordered)
@@ -77,15 +77,15 @@ class SeenIds:
 
 
 class _Run:
-    """Hashes in the order of their first words."""
+    """Hashes sorted by their first words."""
 
     def __init__(self, pieces: list[WideHashes]) -> None:
-        #: Those of 1, 2, 4, .. equal ranges of first words; hashes under a key fill them alike.
+        #: Pieces by 1, 2, 4, .. equal ranges of first words, which keyed hashes fill evenly.
         self.pieces = pieces
         self.length = sum(piece.shape[1] for piece in pieces)
 
     def take(self, number: int, ranges: int) -> WideHashes:
-        """Hashes of one of so many ranges; a piece is given up with the last one of its own."""
+        """Remove and return the hashes of one range; a piece is freed with its last range."""
         place, part = divmod(number, ranges // len(self.pieces))
         piece, parts = self.pieces[place], ranges // len(self.pieces)
         if part == parts - 1:
@@ -114,20 +114,20 @@ def _joined(older: WideHashes, newer: WideHashes) -> WideHashes:
 
 
 def _bounds(hashes: WideHashes, ranges: int) -> list[int]:
-    """Where each of 1, 2, 4, .. equal ranges of first words starts in sorted hashes, and ends."""
+    """Return where equal ranges of first words start in sorted hashes, and the end."""
     starts = np.arange(1, ranges, dtype=np.uint64) << np.uint64(65 - ranges.bit_length())
     return [0, *np.searchsorted(hashes[0], starts).tolist(), hashes.shape[1]]
 
 
 def _places_of_known(piece: WideHashes, hashes: WideHashes) -> npt.NDArray[np.int64]:
-    """Places in hashes, sorted as a piece of a run, of those that are in the piece."""
+    """Return positions of sorted hashes that are in the piece."""
     if not piece.shape[1]:
         return np.zeros(0, dtype=np.int64)
     places = np.minimum(np.searchsorted(piece[0], hashes[0]), piece.shape[1] - 1)
     known: npt.NDArray[np.int64] = np.flatnonzero(piece[0, places] == hashes[0])
     same = piece[1, places[known]] == hashes[1, known]
     for row in np.flatnonzero(~same):
-        # Two ids whose first words agree: no such pair is ever met but in tests.
+        # Two ids with equal first words: such pairs occur in tests only.
         start = int(places[known[row]])
         end = int(np.searchsorted(piece[0], hashes[0, known[row]], side="right"))
         same[row] = hashes[1, known[row]] in piece[1, start:end]
@@ -136,9 +136,9 @@ def _places_of_known(piece: WideHashes, hashes: WideHashes) -> npt.NDArray[np.in
 
 
 def _distinct(hashes: WideHashes) -> npt.NDArray[np.int64]:
-    """Return the first row of each hash, in the order of the hashes' first words."""
+    """Return the first row of each hash, sorted by first words."""
     rows = hashes.shape[1]
-    # Numbers of rows in the place of the lowest bits: NumPy sorts numbers faster than places.
+    # Row numbers replace the lowest bits: NumPy sorts numbers faster than positions.
     low = np.uint64((1 << max(rows - 1, 0).bit_length()) - 1)
     packed = np.sort(hashes[0] & ~low | np.arange(rows, dtype=np.uint64))
     order: npt.NDArray[np.int64] = (packed & low).view(np.int64)
@@ -154,14 +154,14 @@ def _distinct(hashes: WideHashes) -> npt.NDArray[np.int64]:
 
 
 def repeated(hashes: WideHashes, *order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Rows whose id an earlier row has.
+    """Return the rows whose id an earlier row has.
 
     Args:
       hashes: uint64[2, n] of `IdHash.wide`.
-      order: int64[n] each: what tells which row is earlier, the most significant first.
+      order: int64[n] each: sort keys of the rows, most significant first.
 
     Returns:
-      int64[d]: places in `hashes` of all rows but the first of each id.
+      int64[d]: positions in `hashes` of all rows but the first of each id.
     """
     rows = np.lexsort((*reversed(order), hashes[1], hashes[0]))
     ordered = hashes.take(rows, axis=1)

@@ -1,4 +1,4 @@
-"""The first and last event time of files, from what their metadata say."""
+"""The first and last event time of files, from their metadata."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from beam_fraud.sources.segment import InputFile
 def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | None:
     """Return the earliest and the latest event time of Parquet files, without reading a row.
 
-    Rows that turn out to be no transactions count as well.
+    Invalid rows count as well.
 
     Args:
-      files: of any format.
-      schema: says which column has the event time.
+      files: files of any format.
+      schema: names the column of the event time.
 
     Returns:
-      Microseconds of the epoch; None unless every file is Parquet with statistics of a column of
-      times or numbers.
+      Microseconds of the epoch; None unless every file is Parquet with statistics of a time or
+      number column.
     """
     column = schema.role("event_time")
     spans = [_span(file, column, schema.time_origin) for file in files]
@@ -42,7 +42,7 @@ def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int,
         with pq.ParquetFile(open_file(file.path)) as opened:
             ends = _ends(opened, column)
     except (pa.ArrowException, OSError):
-        # Reading it will say what is wrong.
+        # Reading the file will report the error.
         return None
     if ends is None:
         return None
@@ -53,7 +53,7 @@ def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int,
 
 
 def _ends(opened: pq.ParquetFile, column: str) -> pa.Array | None:
-    """Return the least and greatest values of each row group, one after the other."""
+    """Return the minima and maxima of all row groups."""
     metadata, arrow = opened.metadata, opened.schema_arrow
     at = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path == column]
     if len(at) != 1 or column not in arrow.names or is_text(arrow.field(column).type):

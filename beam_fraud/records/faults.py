@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a block: the first fault of each row, and in which column."""
+"""Faults of a block: the first fault of each row, and its column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.sources.raw import LINE, REASON
 
-#: Reasons of dead letters, each with what its detail says.
+#: Reasons of dead letters, each with the meaning of its detail.
 REASONS = {
     "unreadable_file": "the file cannot be read, or not to its end",
     "malformed": "the record cannot be read",
@@ -36,7 +36,7 @@ _AT_LINE = re.compile(r"line ([0-9]+), ")
 
 
 class Faults:
-    """The first fault that was found in each of n rows."""
+    """The first fault of each of n rows."""
 
     def __init__(self, rows: int) -> None:
         self._reason = np.zeros(rows, dtype=np.int16)
@@ -44,7 +44,7 @@ class Faults:
         self._columns: list[str] = []
 
     def add(self, reason: str, column: str, where: npt.NDArray[np.bool_]) -> None:
-        """Note a fault in the rows of the mask `where` (bool[n]) that have none so far."""
+        """Record a fault for rows of the mask `where` (bool[n]) without an earlier one."""
         if not where.any():
             return
         new = where & (self._reason == 0)
@@ -58,11 +58,11 @@ class Faults:
         return self._reason > 0
 
     def reasons(self) -> pa.StringArray:
-        """string[f]: the reason of each faulty row."""
+        """Return string[f]: reason of each faulty row."""
         return pa.array([_NAMES[code - 1] for code in self._reason[self.faulty]], pa.string())
 
     def details(self) -> pa.StringArray:
-        """string[f]: the column and what is wrong with it; values stay in the payload."""
+        """Return string[f]: column and error; values stay in the payload."""
         return pa.array(
             [
                 f"{self._columns[column]}: {REASONS[_NAMES[code - 1]]}"
@@ -75,7 +75,7 @@ class Faults:
 
 
 def faults_of_parsing(parsed: pa.RecordBatch) -> Faults:
-    """Return the faults of a parsed batch (`records.parse`) of n rows: those it could not parse."""
+    """Return the parsing faults of a parsed batch (`records.parse`) of n rows."""
     faults = Faults(len(parsed))
     if REASON in parsed.schema.names:
         unparsed = parsed.column(REASON).is_valid().to_numpy(zero_copy_only=False)
@@ -84,7 +84,7 @@ def faults_of_parsing(parsed: pa.RecordBatch) -> Faults:
 
 
 def at_line(dead: pa.RecordBatch, details: pa.StringArray) -> pa.StringArray:
-    """Details of rows, each after the line of its file where that is known (`@line`)."""
+    """Prefix details by the line of the file, where known (`@line`)."""
     if LINE not in dead.schema.names:
         return details
     lines = dead.column(LINE).cast(pa.string())
@@ -104,7 +104,7 @@ def line_of(detail: str | None) -> tuple[int | None, str]:
 
 
 def missing_columns(dead_letters: pa.RecordBatch) -> list[str]:
-    """The column that has no value, of each dead letter (`stages.DEAD_LETTER`) for want of one."""
+    """Return the column without a value, for each such dead letter (`stages.DEAD_LETTER`)."""
     absent = dead_letters.filter(pc.starts_with(dead_letters.column("reason"), "missing_"))
     reasons, details = (absent.column(name).to_pylist() for name in ("reason", "detail"))
     return [

@@ -1,4 +1,4 @@
-"""Columns of identifiers and categories: UTF-8 strings, integers in decimal form."""
+"""Read columns of ids and categories: UTF-8 strings, or integers in decimal form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from beam_fraud.records.text import as_utf8, flat
 from beam_fraud.sources.columns import is_text
 
-#: Bytes that an identifier may take.
+#: Maximum bytes of an identifier.
 MAX_BYTES = 256
 
 
@@ -22,11 +22,11 @@ class Identifiers:
 
     #: string[n]; null where absent or unreadable.
     values: pa.StringArray
-    #: bool[n]: where there is none, or an empty string.
+    #: bool[n]: where it is null or empty.
     absent: npt.NDArray[np.bool_]
-    #: bool[n]: where there is something that is not UTF-8 or holds a NUL, which databases refuse.
+    #: bool[n]: where it is not UTF-8 or has a NUL, which databases refuse.
     unreadable: npt.NDArray[np.bool_]
-    #: bool[n]: where it takes more than `MAX_BYTES`.
+    #: bool[n]: where it exceeds `MAX_BYTES`.
     too_long: npt.NDArray[np.bool_]
 
 

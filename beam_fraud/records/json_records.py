@@ -1,4 +1,4 @@
-"""JSON records to columns, as JSON-lines files and message brokers bring them."""
+"""Decode JSON records of files and messages to columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import BYTE_ORDER_MARK
 
 _TEXT = pa.string()
-#: What JSON may hold for an identifier, an amount or time, and a feature or label.
+#: JSON types of an identifier, an amount or time, and a feature or label.
 Kind = Literal["identifier", "measure", "number", "category"]
 _KINDS: dict[Kind, Any] = {
     "identifier": str | int | None,
@@ -28,8 +28,8 @@ _KINDS: dict[Kind, Any] = {
     "category": str | int | bool | None,
 }
 _MEASURES = ("event_time", "amount", "labelled_at")
-#: Records that become columns together: their values are still in the processor's cache then, and a
-#: bad one has only these decoded one by one.
+#: Records converted together: their values stay in the processor's cache, and an invalid one causes
+#: only these to be decoded one by one.
 _AT_A_TIME = 256
 _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 
@@ -37,15 +37,15 @@ _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 def parse_json(
     payload: Sequence[bytes], schema: Schema, *, labels: Labels
 ) -> tuple[list[pa.Array], list[tuple[int, str, str]]]:
-    """Decode one JSON object a record, as a schema describes it.
+    """Decode one JSON object per record by a schema.
 
     Args:
       payload: n records.
-      schema: which members are wanted; others are skipped.
-      labels: whether they are among them.
+      schema: names the members to read; others are skipped.
+      labels: treatment of labels.
 
     Returns:
-      As `decode_json`: the columns are in the order of `schema.columns`.
+      As `decode_json`; the columns are in the order of `schema.columns`.
     """
     return decode_json(payload, _kinds(schema, labels=labels))
 
@@ -53,18 +53,18 @@ def parse_json(
 def decode_json(
     payload: Sequence[bytes], kinds: tuple[tuple[str, Kind], ...]
 ) -> tuple[list[pa.Array], list[tuple[int, str, str]]]:
-    """Decode one JSON object a record.
+    """Decode one JSON object per record.
 
-    Each record is decoded by itself: joined to one list they take a fifth less time, but then what
-    one record leaves open could reach into the next.
+    Each record is decoded separately: joined to one list they take a fifth less time, but an
+    unclosed record could reach into the next.
 
     Args:
       payload: n records.
-      kinds: the wanted members and what each may hold; others are skipped.
+      kinds: the members to read, with their types; others are skipped.
 
     Returns:
-      The wanted columns, in the order of `kinds`, of the m records that could be decoded; and for
-      each of the others its position in `payload`, a reason and a detail.
+      The columns, in the order of `kinds`, of the m valid records; and for each of the others its
+      position in `payload`, a reason and a detail.
     """
     decode = _decoder(kinds).decode
     faults: list[tuple[int, str, str]] = []
@@ -86,11 +86,11 @@ def _decode_each(
     faults: list[tuple[int, str, str]],
     start: int,
 ) -> list[Any]:
-    """Return what can be decoded of the records from position `start` on."""
+    """Return the decodable records from position `start` on."""
     records = []
     for position, message in enumerate(payload, start):
         try:
-            # Where a file or a message begins with a mark, it is no part of the record.
+            # A byte order mark of a file or message is not part of the record.
             records.append(decode(message.removeprefix(BYTE_ORDER_MARK)))
         except msgspec.ValidationError as error:
             faults.append((position, "wrong_type", _explain(str(error))))
@@ -106,7 +106,7 @@ def _explain(error: str) -> str:
 
 
 def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
-    """Return each wanted column and what it may hold."""
+    """Return each column to read with its type."""
     kinds: dict[str, Kind] = dict.fromkeys(schema.key_columns, "category")
     kinds |= {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
     for role, column in schema.roles.items():
@@ -119,7 +119,7 @@ def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
 
 @lru_cache(maxsize=16)
 def _decoder(kinds: tuple[tuple[str, Kind], ...]) -> msgspec.json.Decoder[Any]:
-    """Return a decoder of objects with these members, all of which may be absent."""
+    """Return a decoder of objects with these members, all optional."""
     fields = [(f"f{i}", _KINDS[kind], None) for i, (_, kind) in enumerate(kinds)]
     names = {f"f{i}": column for i, (column, _) in enumerate(kinds)}
     return msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))
@@ -136,7 +136,7 @@ def _column(values: list[Any], kind: Kind) -> pa.Array:
 
 
 def _floats(values: list[Any]) -> pa.Array:
-    """Five times as fast as Arrow's own conversion, but it takes numbers and nothing else."""
+    """Convert numbers alone, five times as fast as Arrow does."""
     return pa.array(np.frombuffer(array("d", values)))
 
 
@@ -153,7 +153,7 @@ def _numbers(values: list[Any]) -> pa.Array:
     return pa.array(values, pa.float64())
 
 
-#: What is tried for a column in turn; each refuses at the first value that is not of its type.
+#: Conversions to try in order; each refuses at the first value of another type.
 _CONVERSIONS: dict[Kind, tuple[Callable[[list[Any]], pa.Array], ...]] = {
     "identifier": (_text, _integers),
     "category": (_text,),
@@ -163,7 +163,7 @@ _CONVERSIONS: dict[Kind, tuple[Callable[[list[Any]], pa.Array], ...]] = {
 
 
 def _spell(value: float | str | None, numeric: bool) -> bytes | None:
-    """A value as text, which reads back as the same number, or as Arrow spells a truth value."""
+    """Return a value as text that reads back as the same number, or as Arrow spells booleans."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -174,16 +174,16 @@ def _spell(value: float | str | None, numeric: bool) -> bytes | None:
 
 @dataclass(frozen=True)
 class NewestEvent:
-    """Finds the newest event time of records of a schema."""
+    """Find the newest event time of records of a schema."""
 
     #: Column of the event time.
     column: str
-    #: As in `Schema`: if set, times are seconds after this moment.
+    #: As in `Schema`: if set, times are seconds after this time.
     time_origin: str | None = None
 
     @classmethod
     def of(cls, schema: Schema) -> NewestEvent:
-        """For records of `schema`."""
+        """Return the finder for records of `schema`."""
         return cls(schema.roles["event_time"], schema.time_origin)
 
     def __call__(self, payloads: Sequence[bytes]) -> int | None:
@@ -193,7 +193,7 @@ class NewestEvent:
           >>> NewestEvent("at")([b'{"at": 1, "x": 2}', b"rubbish", b'{"at": 3}'])
           3000000
         """
-        # A schema needs an amount; nothing is made of it, so it may be the same column.
+        # A schema requires an amount; it is unused here, so it may be the same column.
         roles = {"event_time": self.column, "amount": self.column}
         (times,), _ = parse_json(payloads, Schema("event time", roles), labels="ignored")
         read = as_times(times, self.time_origin)

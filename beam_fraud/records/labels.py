@@ -1,7 +1,7 @@
-"""Raw batches of labels to labels and dead letters.
+"""Convert raw batches of labels to labels and dead letters.
 
-A label is a JSON object with the members of `stages.LABEL`. Not all have to be there:
-`labelled_by` may be absent, and so may `account_id` and `merchant_id`, for transactions without.
+A label is a JSON object with the members of `stages.LABEL`. `labelled_by` is optional, and so are
+`account_id` and `merchant_id`, for transactions without them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 
 
 def read_labels(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """Parse and check labels, each by itself.
+    """Parse and check each label independently.
 
     Args:
       raw: n rows (`sources.raw`), each with a JSON object in `@payload`.

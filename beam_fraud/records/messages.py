@@ -1,4 +1,4 @@
-"""Dead letters as messages: the record itself, and beside it why it is one."""
+"""Convert dead letters and scored rows to messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from beam_fraud.schema.stages import SCORED
 
-#: Bytes of a record that a message holds at most: with the headers less than the million that
-#: brokers and clients take unless told otherwise.
+#: Maximum bytes of a record in a message: with the headers less than the default limit of brokers
+#: and clients, a million.
 MAX_BYTES = 900_000
 
 
@@ -21,15 +21,15 @@ MAX_BYTES = 900_000
 class DeadLetterMessage:
     """A dead letter as a message."""
 
-    #: The record, or its first `MAX_BYTES`; empty where there is none.
+    #: The record, or its first `MAX_BYTES`; empty without one.
     value: bytes
-    #: `source`, `position`, `reason` and `detail`; where the record was cut `truncated`, its full
-    #: length in bytes. All are text.
+    #: `source`, `position`, `reason` and `detail`; for a truncated record also `truncated`, its
+    #: full length in bytes. All are text.
     headers: tuple[tuple[str, str], ...]
 
 
 def dead_letter_messages(dead: pa.RecordBatch) -> list[DeadLetterMessage]:
-    """One message a dead letter.
+    """Return a message per dead letter.
 
     Args:
       dead: n rows of the schema `stages.DEAD_LETTER`.
@@ -51,15 +51,15 @@ def _message(
 _ENCODER = msgspec.json.Encoder()
 
 
-#: A message has the members of a scored row, in the order of `stages.SCORED`.
+#: Members of a message: those of a scored row, in the order of `stages.SCORED`.
 _Row = msgspec.defstruct("Row", [(name, Any) for name in SCORED.names], gc=False)
 
 
 def scored_json(scored: pa.RecordBatch) -> list[bytes]:
-    """Scored rows as JSON objects with all columns.
+    """Encode scored rows as JSON objects with all columns.
 
-    Times are as `2024-05-01T12:00:00.000005Z`; numbers read back bit for bit; `rules` and `reasons`
-    are lists, empty where there are none; what is not finite is null.
+    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules` and
+    `reasons` are lists, empty for null; non-finite numbers are null.
 
     Args:
       scored: n rows of the schema `stages.SCORED`.
@@ -73,7 +73,7 @@ def scored_json(scored: pa.RecordBatch) -> list[bytes]:
     return [_ENCODER.encode(row) for row in rows]
 
 
-#: Columns that do not become values by themselves.
+#: Columns with special conversions.
 _OWN = ("event_time", "rules", "reasons")
 
 
@@ -83,7 +83,7 @@ def _iso(times: pa.Array) -> pa.Array:
 
 
 def _lists(column: pa.Array) -> list[list[Any]]:
-    """The lists of a column, empty where it is null; made one by one only where one has values."""
+    """Return the lists of a column, empty for null; built one by one only if any has values."""
     filled = pc.greater(pc.list_value_length(column), 0).fill_null(False)
     lists: list[list[Any]] = [[]] * len(column)
     for row in pc.indices_nonzero(filled).to_pylist():

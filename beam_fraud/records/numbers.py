@@ -1,4 +1,4 @@
-"""Columns of numbers, also where they are sent as strings."""
+"""Read columns of numbers, or of strings that spell them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.records.text import as_utf8, flat, tolerant_cast
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.csv_text import NULL_SPELLINGS
 
-#: What every number that Arrow can read looks like, and little else.
+#: Pattern of all numbers that Arrow can read, and little else.
 _PLAUSIBLE = r"^[+-]?[0-9.][0-9.eE+-]*$|^[+-]?(?i:inf|infinity|nan)$"
 
 
@@ -24,9 +24,9 @@ class Numbers:
 
     #: float64[n]; NaN where absent or unreadable.
     values: npt.NDArray[np.float64]
-    #: bool[n]: where there is no value at all.
+    #: bool[n]: where it is null.
     absent: npt.NDArray[np.bool_]
-    #: bool[n]: where there is something that is no number.
+    #: bool[n]: where it is no number.
     unreadable: npt.NDArray[np.bool_]
 
 

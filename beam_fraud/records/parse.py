@@ -1,8 +1,8 @@
-"""Raw batches to parsed ones: columns under the schema's names, whatever the format.
+"""Parse raw batches of any format to columns with the schema's names.
 
-A parsed batch has the columns of `Schema.columns` (of any type; one that may be absent can be
-missing) beside `@position`, for text `@payload` and `@line`, for messages `@appended`, and where
-some records could not be parsed `@reason` and `@detail`, null for the others.
+A parsed batch has the columns of `Schema.columns` (of any type; an optional one can be missing) and
+`@position`; for text also `@payload` and `@line`, for messages `@appended`; and if some records
+could not be parsed `@reason` and `@detail`, null for the others.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBa
 
     Args:
       raw: n rows.
-      schema: which columns are wanted.
-      labels: whether they are among them.
+      schema: the schema.
+      labels: treatment of labels.
 
     Returns:
       The parsed batch: n rows in the same order, the origin in its metadata.
@@ -61,11 +61,11 @@ def parsed_batch(
 
     Args:
       raw: n rows.
-      columns: what was read of the rows without a fault.
-      faults: row, reason and detail of each of the others, by row.
+      columns: values of the rows without a fault.
+      faults: row, reason and detail of each faulty row, by row.
 
     Returns:
-      n rows: `columns`, null where a row has a fault, and what a parsed batch has beside them.
+      n rows: `columns`, null for faulty rows, and the other columns of a parsed batch.
     """
     fields = dict(columns)
     if faults:
@@ -97,7 +97,7 @@ def _parse_csv(
         types = {c: pa.float64() if c in numeric else pa.string() for c in wanted}
         fields = parse_csv(payload, layout, types)
     except pa.ArrowInvalid:
-        # Some field is no number: read all as text and let validation say which.
+        # A field is no number: read all as text, and validation names the rows.
         fields = parse_csv(payload, layout, text)
     rows = np.flatnonzero(kept)[~fields.whole]
     wrong = f"not one record of {len(layout.columns)} columns"
@@ -127,7 +127,7 @@ def _is_utf8(record: bytes) -> bool:
 
 
 def _spread(columns: Iterable[pa.Array], rows: int, faulty: list[int]) -> list[pa.Array]:
-    """Put the values of the good rows in their places, nulls between them."""
+    """Put the values of valid rows in their positions, nulls between them."""
     good: npt.NDArray[np.bool_] = np.ones(rows, dtype=bool)
     good[faulty] = False
     places = pa.array(np.cumsum(good) - 1, mask=~good)

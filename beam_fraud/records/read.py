@@ -1,4 +1,4 @@
-"""Files and tables to transactions without a runner, as training and evaluating read them."""
+"""Read files and tables to transactions without a runner, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from beam_fraud.sources.table import InputTable, read_table
 
 @dataclass(frozen=True)
 class ReadBlock:
-    """What became of the rows of a block: each is in one of the three."""
+    """The rows of a block by outcome; each is in one of the three."""
 
-    #: Valid rows seen for the first time: `Schema.transactions` and `@position`.
+    #: Valid rows with new ids: `Schema.transactions` and `@position`.
     transactions: pa.RecordBatch
-    #: Rows that are none: `stages.DEAD_LETTER`.
+    #: Invalid rows: `stages.DEAD_LETTER`.
     dead_letters: pa.RecordBatch
-    #: Number of rows whose id an earlier row of the file has.
+    #: Number of rows that repeat an id of the file.
     duplicates: int
 
 
@@ -35,7 +35,7 @@ def read_transactions(
     labels: Labels,
     block_rows: int = 50_000,
 ) -> Iterator[ReadBlock]:
-    """Read, parse, validate and deduplicate files and tables one after the other.
+    """Read, parse, validate and deduplicate files and tables in order.
 
     Raises:
       FraudError: a file cannot be read.

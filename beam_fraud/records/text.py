@@ -1,4 +1,4 @@
-"""Columns of text, whatever Arrow type they come in."""
+"""Read columns of text of any Arrow type."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pyarrow.types as pat
 
 
 def flat(values: pa.Array) -> pa.Array:
-    """Return the values themselves, where a dictionary holds them."""
+    """Decode a dictionary to its values."""
     return values.dictionary_decode() if pat.is_dictionary(values.type) else values
 
 
 def as_utf8(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """Strings or bytes as strings.
+    """Convert strings or bytes to strings.
 
     Args:
-      values: string, binary or null [n], also the large and view types.
+      values: string, binary or null [n], including large and view types.
 
     Returns:
-      string[n], null where absent or not UTF-8, and bool[n]: where it was not UTF-8.
+      string[n], null where absent or not UTF-8, and bool[n]: where it is not UTF-8.
     """
     if pat.is_string(values.type) or pat.is_large_string(values.type):
-        # Arrow does not check what a file claims to be UTF-8, and kernels may read past its end.
+        # Arrow does not validate a file's UTF-8, and kernels may read past its end.
         values = values.cast(pa.binary())
     return tolerant_cast(values, lambda part: part.cast(pa.string()))
 
@@ -39,18 +39,18 @@ def tolerant_cast(
 ) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     """Convert every value that `cast` can convert.
 
-    A value's fate depends on that value alone, never on its neighbours: all are tried at once, and
-    where that fails the implausible ones are put aside and the rest is halved until the culprits
-    stand alone.
+    Each result depends on its value alone, never on its neighbours: all are tried at once, and on a
+    failure the implausible values are set aside and the rest is halved until the failing ones stand
+    alone.
 
     Args:
       values: any[n].
       cast: converts an array or raises pyarrow.ArrowInvalid; a null stays null.
-      plausible: a regular expression that every convertible string matches. It only saves time
-        where many values are bad.
+      plausible: a regular expression that every convertible string matches; it only saves time if
+        many values fail.
 
     Returns:
-      The converted values, null where that failed, and bool[n]: where it failed.
+      The converted values, null on failure, and bool[n]: where it failed.
     """
     try:
         return cast(values), np.zeros(len(values), dtype=bool)

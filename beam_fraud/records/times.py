@@ -1,4 +1,4 @@
-"""Event times: timestamps, epoch numbers of any unit and ISO 8601 strings, to microseconds UTC."""
+"""Read event times: timestamps, epoch numbers and ISO 8601 strings, to microseconds UTC."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MICROS = 1_000_000
 #: Times outside [EARLIEST, LATEST) are impossible for a card transaction.
 EARLIEST = 0
 LATEST = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * _MICROS
-#: Epoch numbers below each bound are of that many microseconds; the bounds are where seconds reach
-#: the year 5138 and milliseconds, microseconds begin in 1973.
+#: Epoch numbers below each limit have that many microseconds per unit; the limits are where seconds
+#: reach the year 5138 and milliseconds, microseconds begin in 1973.
 _UNITS = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (np.inf, 1e-3))
 _UNIT_MICROS = {"s": _MICROS, "ms": 1_000, "us": 1}
 
@@ -29,7 +29,7 @@ _ZONED = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _FINER_THAN_MICROS = r"(\.[0-9]{6})[0-9]+"
 _LONGEST_IN_MICROS = len("2000-01-01T00:00:00.000000")
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-#: A date alone ends like a zone, so a zone must follow a time of day.
+#: A date alone may end like a zone, so a zone must follow a time of day.
 _DATE_AND_ZONE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ].*" + _ZONED
 
 
@@ -39,9 +39,9 @@ class Times:
 
     #: int64[n]: microseconds since 1970-01-01 UTC; 0 where absent, unreadable or impossible.
     micros: npt.NDArray[np.int64]
-    #: bool[n]: where there is no value at all.
+    #: bool[n]: where it is null.
     absent: npt.NDArray[np.bool_]
-    #: bool[n]: where there is something that is no time.
+    #: bool[n]: where it is no time.
     unreadable: npt.NDArray[np.bool_]
     #: bool[n]: where the time is before 1970 or after 2199.
     impossible: npt.NDArray[np.bool_]
@@ -51,8 +51,8 @@ def as_times(values: pa.Array, origin: str | None = None) -> Times:
     """Read a column of event times.
 
     A time without a zone is UTC. A number is seconds, milliseconds, microseconds or nanoseconds
-    since 1970, whichever its size makes plausible; with `origin`, seconds since then. Numbers are
-    rounded to microseconds, what is finer in a timestamp or a string is cut off.
+    since 1970, by its magnitude; with `origin`, seconds since then. Numbers are rounded to
+    microseconds, timestamps and strings truncated.
 
     Args:
       values: timestamps, dates, integers, floats, strings or nulls [n].

@@ -1,4 +1,4 @@
-"""Parsed batches to transactions and dead letters."""
+"""Validate parsed batches to transactions and dead letters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
-#: The largest number that a model takes: scikit-learn's trees look at float32.
+#: Maximum number of a model: scikit-learn's trees use float32.
 _LARGEST = float(np.finfo(np.float32).max)
-#: Milliseconds that count, of arrivals that may be any number: in the year 5138.
+#: Maximum of arrivals in milliseconds, which may be any number: the year 5138.
 _END_OF_TIME = 10**14
 
 
@@ -36,13 +36,13 @@ def validate(
 
     Args:
       parsed: n rows.
-      schema: what they should be.
-      labels: whether they are kept, and checked if they are required.
-      ahead: how much later than its arrival an event may be, microseconds; None for any time.
-        A message arrives when its broker takes it (`@appended`), a row of a file when that is
-        written (`Origin.appended`). Not looked at where the arrival is not known.
-      now: the time of this machine's clock, microseconds; no row arrives later, whatever time its
-        producer gave the message. None where nobody reads as they come.
+      schema: the schema.
+      labels: whether labels are kept, and required.
+      ahead: microseconds that an event may be after its arrival; None for no limit. A message
+        arrives at its broker timestamp (`@appended`), a row of a file at the file's modification
+        time (`Origin.appended`). Without an arrival there is no check.
+      now: this machine's time, microseconds, an upper bound of arrivals, whatever timestamp the
+        producer set; None for data at rest.
 
     Returns:
       The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
@@ -54,11 +54,11 @@ def validate(
 
 @dataclass(frozen=True)
 class Arrived:
-    """What `validate` gives, and how far event times are ahead of their arrival."""
+    """The result of `validate`, and how far event times are ahead of their arrival."""
 
     transactions: pa.RecordBatch
     dead: pa.RecordBatch
-    #: int64[n] of all rows, microseconds; None where the arrival or the time is not looked at.
+    #: int64[n] of all rows, microseconds; None without arrival or time.
     ahead: npt.NDArray[np.int64] | None
     #: bool[n]: which rows are dead.
     faulty: npt.NDArray[np.bool_]
@@ -72,7 +72,7 @@ def validate_arrivals(
     ahead: int | None,
     now: int | None,
 ) -> Arrived:
-    """As `validate`; and say how far ahead the rows are."""
+    """Validate, and return how far ahead the rows are."""
     origin = origin_of(parsed)
     faults = faults_of_parsing(parsed)
     arrival = None if ahead is None else _arrival(parsed, origin, now)
@@ -93,7 +93,7 @@ def validate_arrivals(
 
 
 class _Columns:
-    """Reads the columns of a parsed batch, noting faults."""
+    """Read the columns of a parsed batch, and record faults."""
 
     def __init__(
         self,
@@ -106,11 +106,11 @@ class _Columns:
         self._schema = schema
         self._faults = faults
         self._latest = latest
-        #: int64[n], microseconds; 0 for rows without a time that can be read.
+        #: int64[n], microseconds; 0 for rows without a valid time.
         self.event_times = np.zeros(0, dtype=np.int64)
 
     def read(self, *, labels: Labels) -> dict[str, pa.Array]:
-        """Return the columns of `Schema.transactions` with whatever in faulty rows."""
+        """Return the columns of `Schema.transactions`, undefined in faulty rows."""
         roles = self._schema.roles
         columns = {
             "transaction_id": (
@@ -179,14 +179,14 @@ class _Columns:
         return pa.array(amounts.values)
 
     def _too_large(self, amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        # Sums over windows are of amounts in fixed point, which holds less than a model takes.
+        # Windows sum amounts in fixed point, whose range is smaller than a model's.
         return amount_too_large(amounts) if self._schema.velocity else np.abs(amounts) > _LARGEST
 
     def _times(self, column: str) -> Times:
         return as_times(self._values(column), self._schema.time_origin)
 
     def _labels(self, *, required: bool) -> dict[str, pa.Array]:
-        """Labels and when they were known; a label that cannot be read is none."""
+        """Return labels and label times; an unreadable label is null."""
         column = self._schema.roles["label"]
         labels = as_numbers(self._values(column)).values
         wrong = ~((labels == 0) | (labels == 1))
@@ -197,7 +197,7 @@ class _Columns:
             column = self._schema.roles["labelled_at"]
             times = self._times(column)
             columns["labelled_at"] = pa.array(times.micros, mask=times.absent).cast(EVENT_TIME)
-            # Without its time nobody can say which rows may know the label.
+            # Without a time, the rows that may know the label are unknown.
             unknown = times.unreadable | times.impossible
             wrong |= unknown
             if required:
@@ -224,7 +224,7 @@ class _Columns:
 def _arrival(
     parsed: pa.RecordBatch, origin: Origin, now: int | None
 ) -> npt.NDArray[np.int64] | int | None:
-    """When each row arrived, or all did, in microseconds; None if nobody knows."""
+    """Return the arrival of each row, or of all, in microseconds; None if unknown."""
     if APPENDED in parsed.schema.names:
         arrived = np.minimum(parsed.column(APPENDED).to_numpy(), _END_OF_TIME) * 1_000
         of_rows: npt.NDArray[np.int64] = arrived if now is None else np.minimum(arrived, now)

@@ -1,1 +1,1 @@
-"""What a transaction is: roles, types, velocity definitions and the Arrow schemas of the stages."""
+"""The schema of transactions: roles, types, velocity definitions and Arrow schemas."""

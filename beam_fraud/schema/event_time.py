@@ -17,7 +17,7 @@ def event_micros(rows: pa.RecordBatch | pa.Table) -> npt.NDArray[np.int64]:
 
 
 def micros_of(moment: datetime) -> int:
-    """Return an aware moment in microseconds.
+    """Return an aware time in microseconds of the epoch.
 
     Example:
       >>> micros_of(datetime.fromisoformat("1970-01-01T00:00:01+00:00"))

@@ -1,4 +1,4 @@
-"""Schemas of data sets that many people start from."""
+"""Schemas of well-known data sets."""
 
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity

@@ -1,4 +1,4 @@
-"""What a transaction is: which column plays which role, and which columns are features."""
+"""The schema of transactions: roles of columns, and features."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from beam_fraud.wording import did_you_mean
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]
-#: What is made of labels: they are not read; read where a row has one, as scoring does for features
-#: that count known frauds; or every row must have one, as training needs.
+#: Treatment of labels: ignored; read where present, as scoring does for features that count known
+#: frauds; or required in every row, as for training.
 Labels = Literal["ignored", "known", "required"]
 
 #: The roles a column can play, in the order of a transaction's Arrow columns.
@@ -33,13 +33,13 @@ ROLES = (
 )
 #: Roles whose values are identifiers: UTF-8 strings, integers in decimal form.
 ID_ROLES = ("transaction_id", "account_id", "merchant_id")
-#: Roles that every schema must give a column to.
+#: Roles that every schema must assign.
 REQUIRED_ROLES = ("event_time", "amount")
-#: Roles that say what became of a transaction, and when that was known.
+#: Roles of the label and its time.
 LABEL_ROLES = ("label", "labelled_at")
 #: Time of an event everywhere in the graph: microseconds, UTC.
 EVENT_TIME = pa.timestamp("us", tz="UTC")
-#: Names that the graph writes itself, so no feature may bear them.
+#: Names of the graph's own columns, which no feature may have.
 RESERVED = frozenset(
     (
         *ROLES,
@@ -48,7 +48,7 @@ RESERVED = frozenset(
         *("is_weekend", "is_night"),
     )
 )
-#: Names that raw batches (`sources.raw`) and steps of the graph give to columns of their own.
+#: Names of internal columns of raw batches (`sources.raw`) and steps.
 _RAW_NAMES = frozenset(
     (
         *("@position", "@payload", "@appended", "@source", "@reason", "@detail"),
@@ -57,20 +57,19 @@ _RAW_NAMES = frozenset(
 )
 #: Roles whose column may be a categorical feature under the same name.
 _CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
-#: Roles whose values can be the key of velocity features; so can those of any other column but a
-#: numeric feature.
+#: Roles that can be keys of velocity features; so can any other column but a numeric feature.
 _KEY_ROLES = _CATEGORICAL_ROLES
 
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """A column of the input that is a feature as it stands."""
+    """An input column that is a feature."""
 
     #: Name of the column in the input, and of the feature.
     column: str
     #: Numbers, or strings coded by the category list in the model bundle.
     kind: Kind = "numeric"
-    #: What an absent value is: NaN for the model to impute, or a dead letter.
+    #: Treatment of an absent value: NaN for the model, or a dead letter.
     missing: Missing = "reject"
 
 
@@ -79,29 +78,29 @@ class Schema:
     """Column roles, features and conventions of one kind of transaction data.
 
     Raises:
-      UsageError: a role is missing, a name is used twice, a timezone is unknown or a velocity
-        feature's key is not there.
+      UsageError: a role is missing, a name is used twice, a timezone is unknown or the key of a
+        velocity feature is missing.
     """
 
-    #: Name of the schema, as presets and bundles show it.
+    #: Name of the schema in presets and bundles.
     name: str
-    #: Role to column; `event_time` and `amount` are there always, the others may be absent.
+    #: Role to column; `event_time` and `amount` are required, the others optional.
     roles: dict[str, str]
     #: Features that are columns of the input, in order.
     features: tuple[FeatureColumn, ...] = ()
     #: Whether `is_weekend` and `is_night` are features.
     calendar: bool = True
-    #: IANA time zone in which weekends and nights are told.
+    #: IANA time zone of weekends and nights.
     timezone: str = "UTC"
-    #: Whether an amount below zero (a refund) is a transaction or a dead letter.
+    #: Whether a negative amount (a refund) is a transaction or a dead letter.
     allow_negative: bool = False
-    #: If set, event times are seconds after this moment (ISO 8601) and not epoch seconds.
+    #: If set, event times are seconds after this time (ISO 8601), not epoch seconds.
     time_origin: str | None = None
-    #: Definitions of features over the recent transactions of a key.
+    #: Definitions of velocity features.
     velocity: tuple[Velocity, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Check the schema."""
         for role in self.roles:
             if role not in ROLES:
                 raise UsageError(
@@ -206,7 +205,7 @@ class Schema:
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """Columns that are read only because they are keys of velocity features, in order."""
+        """Columns read only as keys of velocity features, in order."""
         read = {*self.roles, *(feature.column for feature in self.features)}
         keys = (column for spec in self.velocity for column in spec.key)
         return tuple(dict.fromkeys(column for column in keys if column not in read))
@@ -225,7 +224,7 @@ class Schema:
         """Return every input column this schema reads, each once, roles first.
 
         Args:
-          labels: whether they are read as well.
+          labels: treatment of labels.
         """
         left_out = LABEL_ROLES if labels == "ignored" else ()
         roles = [self.roles[r] for r in ROLES if r in self.roles and r not in left_out]
@@ -233,13 +232,12 @@ class Schema:
         return tuple(dict.fromkeys((*roles, *features, *self.key_columns)))
 
     def transactions(self, *, labels: Labels) -> pa.Schema:
-        """Arrow schema of validated transactions: the roles, then the feature columns.
+        """Return the Arrow schema of validated transactions: roles, then feature columns.
 
-        `account_id` and `merchant_id` are always there, null where the schema has none; `currency`
-        `label` (int8, 0 or 1) and `labelled_at` only where it has one, the labels only if they are
-        read; null labels are unknown. Numeric
-        features are float64 with NaN for absent, categorical ones and further keys of velocity
-        features strings with null for absent.
+        `account_id` and `merchant_id` always exist, null if the schema has none; `currency`,
+        `label` (int8, 0 or 1) and `labelled_at` only if the schema has them, labels only if they
+        are read; null labels are unknown. Numeric features are float64 with NaN for absent;
+        categorical ones and further keys of velocity features are strings with null for absent.
         """
         fields = [
             pa.field("transaction_id", pa.string(), nullable=False),
@@ -263,7 +261,7 @@ class Schema:
         return pa.schema(fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the schema as JSON-compatible values, as a bundle's manifest keeps it."""
+        """Return the schema as JSON-compatible values, the form in a manifest."""
         values = asdict(self)
         values["features"] = [asdict(feature) for feature in self.features]
         values["velocity"] = [spec.to_dict() for spec in self.velocity]
@@ -274,7 +272,7 @@ class Schema:
         """Return the inverse of `to_dict`.
 
         Raises:
-          UsageError: a key is unknown or a value cannot be meant.
+          UsageError: a key is unknown or a value invalid.
         """
         fields = dict(values)
         try:
@@ -294,7 +292,7 @@ class Schema:
 
 
 def _check_types(kind: type, values: dict[str, Any]) -> None:
-    """Raise TypeError or ValueError for a value that is not of its field's type."""
+    """Raise TypeError or ValueError for a value of another type than its field."""
     types = get_type_hints(kind)
     for name, value in dict(values).items():
         if name in types:

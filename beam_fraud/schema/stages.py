@@ -1,16 +1,16 @@
-"""The Arrow schemas of what flows between the stages of the graph, beside a schema's own."""
+"""The Arrow schemas between the stages of the graph."""
 
 import pyarrow as pa
 
 from beam_fraud.schema.schema import EVENT_TIME
 
-#: Why a flagged row is flagged: a feature, its value and what it added to the score.
+#: A reason: a feature, its value and its contribution to the score.
 REASON = pa.struct(
     [
         pa.field("feature", pa.string()),
         pa.field("value", pa.float64()),
         pa.field("contribution", pa.float64()),
-        # In plain words, such as "7 transactions of the account in the last hour, usually 1".
+        # In words, such as "7 transactions of the account in the last hour, usually 1".
         pa.field("text", pa.string()),
         # Whether the contribution is an estimate.
         pa.field("approximate", pa.bool_()),
@@ -34,7 +34,7 @@ SCORED = pa.schema(
     ]
 )
 
-#: A record that could not become a transaction.
+#: An invalid record.
 DEAD_LETTER = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
@@ -45,11 +45,11 @@ DEAD_LETTER = pa.schema(
     ]
 )
 
-#: What somebody found a transaction to be.
+#: A person's verdict on a transaction.
 LABEL = pa.schema(
     [
         pa.field("transaction_id", pa.string(), nullable=False),
-        # Null where the transactions have none.
+        # Null if the transactions have none.
         pa.field("account_id", pa.string()),
         pa.field("merchant_id", pa.string()),
         # Of the transaction.
@@ -57,7 +57,7 @@ LABEL = pa.schema(
         # 1 is fraud, 0 genuine.
         pa.field("label", pa.int8(), nullable=False),
         pa.field("labelled_at", EVENT_TIME, nullable=False),
-        # Who said so; empty where that is not told.
+        # Who labelled it; empty if unknown.
         pa.field("labelled_by", pa.string(), nullable=False),
     ]
 )

@@ -1,4 +1,4 @@
-"""Text that users write: files with or without a byte order mark, and TOML of any nesting."""
+"""Read text files of users: UTF-8 with or without byte order mark, and nested TOML."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from beam_fraud.errors import Code, UsageError
 
-#: Parts of a key: the parser's time grows with their square.
+#: Maximum parts of a key: the parser's time grows with their square.
 _MOST_PARTS = 1_000
-#: Bits of an integer that can be shown, and be a float.
+#: Maximum bits of an integer that can be printed and converted to float.
 _MOST_BITS = 1_000
 
 
 def read_text_file(path: Path) -> str:
-    """The text of a file in UTF-8, without the byte order mark that some editors put before it.
+    """Return the text of a UTF-8 file, without a byte order mark.
 
     Raises:
       OSError: the file cannot be read.
@@ -32,7 +32,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
       where: its name, for messages.
 
     Raises:
-      UsageError: it is not TOML, nests too deeply, or has an integer that is too large.
+      UsageError: it is not TOML, nests too deeply, or has a too large integer.
     """
     keys = (line.partition("=")[0] for line in text.split("\n"))
     if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):

@@ -1,4 +1,4 @@
-"""Reads a schema from a preset's name or a TOML file."""
+"""Load a schema from a preset's name or a TOML file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load_schema(name_or_path: str | Path) -> Schema:
     """Return the preset of that name, or the schema in that TOML file.
 
     Raises:
-      UsageError: neither a preset nor a file, or the file says something that cannot be meant.
+      UsageError: there is no such preset or file, or the contents are invalid.
 
     Example:
       >>> load_schema("handbook").role("amount")
@@ -55,7 +55,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
       where: the file's name, for messages.
 
     Raises:
-      UsageError: bad TOML, an unknown key or a value of the wrong kind.
+      UsageError: invalid TOML, an unknown key or a value of the wrong type.
     """
     document = parse_toml(text, where)
     _known_keys(document, _TOP_LEVEL, where)
@@ -112,7 +112,7 @@ def _velocity(entry: object, where: str) -> Velocity:
 
 
 def _texts(table: dict[str, Any], key: str, example: str, where: str) -> tuple[str, ...]:
-    """Return a list of strings, or one string that stands for a list of one."""
+    """Return a list of strings; a single string counts as a list of one."""
     value = table.get(key)
     if value is None:
         raise UsageError(f"{where}: {key} is missing (as in {key} = {example})", Code.SCHEMA_VALUE)

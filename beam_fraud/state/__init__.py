@@ -1,1 +1,1 @@
-"""What a stream remembers: shards, checkpoints and the clock of events."""
+"""The state of a stream: shards, checkpoints and the identity of a stream."""

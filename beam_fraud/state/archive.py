@@ -1,4 +1,4 @@
-"""Rows to Parquet files, each row in exactly one of them whatever is done again."""
+"""Write rows to Parquet files, each row to exactly one of them despite retries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from beam_fraud.state.shard import Delta, Effects, Unaged
 from beam_fraud.storage.archive_folder import ArchiveFolder, UnfinishedPart
 from beam_fraud.wording import reason_of
 
-#: What a delta says: the number of the next part, rows and when they came, or the number and hidden
-#: name of a part that is to become visible.
+#: Forms of a delta: the number of the next part, rows and their arrival, or the number and hidden
+#: name of a part to publish.
 _NUMBER, _ROWS, _FINISHED = b"N", b"R", b"F"
 _NUMBER_FORM = struct.Struct("<cQ")
 _ROWS_FORM = struct.Struct("<cd")
@@ -27,26 +27,26 @@ _ROWS_FORM = struct.Struct("<cd")
 class ArchiveShard(Unaged):
     """Writes `part-<shard>-<number>.parquet`, numbered from 0.
 
-    Rows that are in no visible part yet are kept as they come, and written to a hidden file as
-    well, so that finishing it takes little time. A part becomes visible just before the state that
-    knows of it is kept. A process that dies in between leaves a part whose rows come again:
-    `restore` removes it. What it knows is in the state alone; the hidden file is made again.
+    Rows in no visible part are committed as they arrive, and also written to a hidden file, so that
+    finishing it takes little time. A part becomes visible just before the state that records it is
+    committed. If the process dies in between, the part's rows come again: `restore` removes the
+    part. The state alone is authoritative; the hidden file is rebuilt.
 
-    With `deferred` a part becomes visible afterwards (`Effects.afterwards`), or by `restore` if the
-    process dies just then: for hosts that forget shards of which nothing was kept for good, and so
-    cannot have them remove what they have left.
+    With `deferred` a part becomes visible after the commit (`Effects.afterwards`), or by `restore`
+    if the process dies just then: for hosts that forget shards without committed state, and so
+    cannot remove their leftovers.
 
-    To roll what a stream has left, without a graph: `restore` what was kept, then `finish`, and
-    keep the effects.
+    To finish the parts of a stopped stream without a graph: `restore` its state, then `finish`, and
+    commit the effects.
 
     Args:
-      directory: of the parts, or its URL; made by `restore`.
-      schema: of the batches that come.
+      directory: directory or URL of the parts; `restore` creates it.
+      schema: schema of the batches.
       shard: number of this shard.
-      rows: a part is rolled as soon as it has so many; it may have more by less than a batch.
-      seconds: or as soon as its oldest row has waited for so long.
-      deferred: whether parts become visible only once what is kept is kept for good.
-      clock: the time, seconds of the epoch.
+      rows: rows at which a part is finished; it may exceed them by less than a batch.
+      seconds: age of its oldest row at which a part is finished.
+      deferred: whether parts become visible only after the commit.
+      clock: current time, seconds of the epoch.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class ArchiveShard(Unaged):
         self._deferred = deferred
         self._clock = clock
         self._number = 0
-        #: Number to hidden file of parts that may not be visible yet.
+        #: Number to hidden file of parts that may not be visible.
         self._finished: dict[int, str] = {}
         self._rows = 0
-        #: When the oldest of the rows came.
+        #: Arrival of the oldest row.
         self._since = 0.0
         self._part: UnfinishedPart | None = None
-        #: Rows that were kept and are not in `_part` yet, as `rows_to_bytes` made them.
+        #: Committed rows that are not in `_part` yet, encoded by `rows_to_bytes`.
         self._unwritten: list[bytes] = []
 
     @property
@@ -84,7 +84,7 @@ class ArchiveShard(Unaged):
         return self._rows > 0 or bool(self._finished)
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Take up the rows; remove parts and unfinished files of which the state knows nothing."""
+        """Restore the rows; remove parts and hidden files that the state does not record."""
         for data in kept:
             if data[:1] == _NUMBER and len(data) == _NUMBER_FORM.size:
                 _, self._number = _NUMBER_FORM.unpack(data)
@@ -106,7 +106,7 @@ class ArchiveShard(Unaged):
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Keep the rows, and roll if these fill a part."""
+        """Commit the rows, and finish a part if it is full."""
         if not batch.num_rows:
             return Effects()
         now = self._clock()
@@ -118,15 +118,15 @@ class ArchiveShard(Unaged):
         return Effects(deltas=[Delta(_ROWS_FORM.pack(_ROWS, now) + rows_to_bytes(batch))])
 
     def tick(self, now: float) -> Effects:
-        """Roll if the oldest row has waited for long enough."""
+        """Finish the part if its oldest row is old enough."""
         self._finished = {n: h for n, h in self._finished.items() if self._folder.hides(h)}
-        # A clock that was set back must not keep rows waiting until it is where it was.
+        # A clock set back must not extend the wait.
         self._since = min(self._since, now)
         due = self._rows >= self._most_rows or now - self._since >= self._most_seconds
         return self._roll() if self._rows and due else Effects()
 
     def finish(self) -> Effects:
-        """Roll what there is."""
+        """Finish the open part."""
         return self._roll() if self._rows else Effects()
 
     def _count(self, rows: int, came: float) -> None:
@@ -134,7 +134,7 @@ class ArchiveShard(Unaged):
         self._rows += rows
 
     def _checked(self, rows: bytes) -> int:
-        """Put rows that were kept with those that are to be written again; how many they are."""
+        """Add committed rows to those to write again; return their number."""
         batch = rows_from_bytes(rows)
         if not batch.schema.equals(self._schema):
             raise FraudError(
@@ -175,7 +175,7 @@ class ArchiveShard(Unaged):
         try:
             yield
         except OSError as error:
-            # The disk may be full, and the rows are kept.
+            # The disk may be full, but the rows are committed.
             if self._part is not None:
                 self._part.discard()
             raise FraudError(

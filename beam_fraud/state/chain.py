@@ -1,4 +1,4 @@
-"""Shards of the same key one after the other, as one: between them nothing has to be moved."""
+"""Chain shards of one key to one, so that rows need not move between them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pyarrow as pa
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.state.shard import Delta, Effects, Shard
 
-#: Ahead of what a link keeps: its place in the chain, and the length.
+#: Header of a link's state: its position in the chain, and the length.
 _HEADER = struct.Struct("<BI")
 
 
 class ChainShard:
-    """Each link takes what the one before it gives on.
+    """Each link takes the output of the previous one.
 
-    A delta is of one link, a merged one has a section of each. Links must not replace what they
-    have kept (`Effects.replaces`).
+    A delta belongs to one link, a merged one has a section per link. Links must not replace their
+    state (`Effects.replaces`).
 
     Args:
-      links: in their order, at most 255.
+      links: the links in order, at most 255.
     """
 
     def __init__(self, links: Sequence[Shard]) -> None:
@@ -29,16 +29,16 @@ class ChainShard:
 
     @property
     def needed_from(self) -> int:
-        """What some link needs."""
+        """The minimum over the links."""
         return min(link.needed_from for link in self._links)
 
     @property
     def waiting(self) -> bool:
-        """Whether one of them waits."""
+        """Whether a link waits."""
         return any(link.waiting for link in self._links)
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Every link takes up its own, the last one first: rows that one gives on find the next."""
+        """Restore every link, the last first, so that rows a link emits find the next one ready."""
         sections = _sections(kept, len(self._links))
         effects = []
         for place in reversed(range(len(self._links))):
@@ -47,19 +47,19 @@ class ChainShard:
         return _together(effects)
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Through every link."""
+        """Pass a batch through every link."""
         return self._onward(-1, Effects([batch]))
 
     def tick(self, now: float) -> Effects:
-        """Time has passed for every link."""
+        """Pass the time to every link."""
         return self._each(lambda link: link.tick(now))
 
     def finish(self) -> Effects:
-        """Return every link gives all it has."""
+        """Finish every link in order."""
         return self._each(lambda link: link.finish())
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """Return a section of each link that has kept anything."""
+        """Return a section of each link with state."""
         sections = _sections(kept, len(self._links))
         merged = (
             _section(place, self._links[place].merge(found))
@@ -72,7 +72,7 @@ class ChainShard:
         return _together([self._onward(at, call(link)) for at, link in enumerate(self._links)])
 
     def _onward(self, place: int, effects: Effects) -> Effects:
-        """Return what came of the link at a place, taken by those after it."""
+        """Pass a link's effects through the later links."""
         rows, deltas = effects.rows, list(_marked(place, effects))
         for after in range(place + 1, len(self._links)):
             given: list[pa.RecordBatch] = []

@@ -1,4 +1,4 @@
-"""Transactions whose id came before are left out, as far back as a horizon."""
+"""Drop transactions with a repeated id within a horizon."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ Places = npt.NDArray[np.int64]
 
 #: First word of an empty slot.
 _EMPTY = np.uint64(0)
-#: Part of the slots that may be taken: above it, look-ups need many steps.
+#: Maximum load of the table: above it, look-ups need many steps.
 _FULLEST = 0.6
 _FEWEST_LOG2 = 10
-#: Slots that are moved to a new table at once; some arrays of this size are in memory then.
+#: Slots moved to a new table at once; some arrays of this size are in memory then.
 _MOVED = 1 << 18
 
 
 class IdTable:
-    """Hashes of 128 bits of ids (`IdHash.wide`).
+    """A hash table of 128-bit hashes of ids (`IdHash.wide`).
 
-    Takes 27 to 54 bytes an id, and for a moment half as much again when it grows.
-    `records.duplicates.SeenIds` takes less, but has to search all of its runs: with blocks of a
+    It takes 27 to 54 bytes per id, and half as much again for a moment when it grows.
+    `records.duplicates.SeenIds` takes less, but has to search all its runs: with blocks of a
     thousand rows among a million ids that takes three times as long.
 
-    A hash lies in the slot that the upper bits of its first word name, or in the first that is free
-    at steps which the lower bits say. Nobody who does not know the key can choose ids that want the
-    same slots.
+    The upper bits of a hash's first word give its slot; if it is taken, the lower bits give the
+    steps to the first free slot. Without the key nobody can choose ids that collide.
 
     Example:
       >>> import numpy as np
@@ -52,7 +51,7 @@ class IdTable:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the table takes."""
+        """Bytes of memory."""
         return self._slots.nbytes
 
     def has(self, hashes: WideHashes) -> Mask:
@@ -68,13 +67,13 @@ class IdTable:
         return known
 
     def add(self, hashes: WideHashes) -> Mask:
-        """Put those of `hashes` into the table that are not in it.
+        """Add the hashes that are not in the table.
 
         Args:
           hashes: uint64[2, n].
 
         Returns:
-          bool[n]: true for the first of those that are equal, unless it was there before.
+          bool[n]: True for the first of equal hashes that were not in the table.
         """
         first, second = _marked(hashes)
         order = np.sort(first)
@@ -88,7 +87,7 @@ class IdTable:
         return new
 
     def _add(self, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> Mask:
-        """As `add`, of distinct hashes without an empty first word."""
+        """Add distinct hashes without an empty first word."""
         if self._taken + len(first) > len(self._slots) * _FULLEST:
             self._grow(len(first))
         new = np.zeros(len(first), dtype=bool)
@@ -98,7 +97,7 @@ class IdTable:
             self._slots[places[free], 0] = first[free]
             self._slots[places[free], 1] = second[free]
             new[rows[free]] = True
-            # Of several that wanted one slot, the last has it; the others take steps.
+            # Of several hashes for one slot, the last one has it; the others step on.
             same, _ = self._compared(places, first, second)
             new[rows[~same]] = False
             rows, first, second, places = _onward(~same, rows, first, second, places)
@@ -109,7 +108,7 @@ class IdTable:
     def _compared(
         self, places: Places, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]
     ) -> tuple[Mask, Mask]:
-        """Return which slots hold the hashes, and which hold anything; bool[n] each."""
+        """Return which slots hold the hashes, and which are taken; bool[n] each."""
         there = self._slots[places, 0]
         same = there == first
         held = np.flatnonzero(same)
@@ -123,7 +122,7 @@ class IdTable:
         return (places + (first.view(np.int64) | 1)) & (len(self._slots) - 1)
 
     def _grow(self, more: int) -> None:
-        """Move all to a larger table, with room for some more."""
+        """Move all hashes to a larger table."""
         before, log2 = self._slots, _FEWEST_LOG2
         while (1 << log2) * _FULLEST < self._taken + more:
             log2 += 1
@@ -134,14 +133,14 @@ class IdTable:
             self._add(piece[:, 0].copy(), piece[:, 1].copy())
 
     def _allocate(self, log2: int) -> None:
-        #: The words of a hash side by side: they are looked at together.
+        #: Both words of a hash are adjacent, because they are compared together.
         self._slots = np.zeros((1 << log2, 2), dtype=np.uint64)
         self._shift = np.uint64(64 - log2)
         self._taken = 0
 
 
 def _marked(hashes: WideHashes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """First words, none of which is that of an empty slot, and second words."""
+    """Return first words, none equal to that of an empty slot, and second words."""
     return np.maximum(hashes[0], np.uint64(1)), hashes[1]
 
 
@@ -161,24 +160,24 @@ _WORD = 8
 
 
 class DeduplicateShard:
-    """Leaves out rows of transactions whose id it has seen; the first wins.
+    """Drop transactions whose id it has seen; the first wins.
 
-    An id is remembered until event time has got at least `horizon` further than it was when the
-    id came, and at most twice that: ids are kept in generations, a new one starts as soon as the
-    clock is `horizon` after the start of the last, and two are remembered. The bulk of the rows
-    moves the clock (`EventClock`), so a few rows far ahead of all others forget nothing.
+    An id is remembered until event time has advanced by at least `horizon`, and at most twice that:
+    ids are stored in generations, a new one starts once the clock is `horizon` after the start of
+    the last, and two are kept. The bulk of the rows moves the clock (`EventClock`), so a few rows
+    far ahead expire nothing.
 
-    Two ids are the same if all 128 bits of their hashes are. What is kept are segments of 64-bit
-    words: the start of a generation (int64 microseconds), the number of ids inverted (~n), the
-    fingerprint of the hash's key, the first words of the hashes, their second words. A stream that
-    began before there was a key goes on without: its segments are the start, n, and as many words.
-    A horizon other than before counts from the next generation on.
+    Two ids are equal if all 128 bits of their hashes are. The state consists of segments of 64-bit
+    words: start of a generation (int64 microseconds), number of ids inverted (~n), fingerprint of
+    the hash's key, first words of the hashes, second words. A stream of a version without keys
+    continues without one: its segments are the start, n, and as many words. A changed horizon
+    applies from the next generation on.
 
     Args:
       horizon: microseconds of event time.
-      count: called with the number of rows left out, where there are any.
-      hashing: of the stream.
-      clock: how far event time has got; None for a new one.
+      count: callback with the number of dropped rows, if any.
+      hashing: id hash of the stream.
+      clock: the event clock; None for a new one.
     """
 
     def __init__(
@@ -192,24 +191,23 @@ class DeduplicateShard:
         self._count = count
         self._hash = hashing
         self._clock = clock or EventClock()
-        #: When the next generation starts; None while the clock does not stand anywhere.
+        #: Time of the next generation; None before the clock starts.
         self._due: int | None = None
-        #: Starts and ids of the generations remembered: at most two, the older one first.
+        #: Starts and ids of the stored generations: at most two, the older first.
         self._starts: list[int] = []
         self._seen: list[IdTable] = []
 
     @property
     def needed_from(self) -> int:
-        """Start of the older generation, which is what its deltas have for their newest time."""
+        """Start of the older generation, the `newest` time of its deltas."""
         return self._starts[0] if len(self._starts) > 1 else _ALL
 
     @property
     def waiting(self) -> bool:
-        """Never: rows go on at once."""
         return False
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Remember the ids of the two newest generations."""
+        """Restore the ids of the two newest generations."""
         segments = self._segments(kept)
         for start in sorted(segments)[-2:]:
             self._begin(start)
@@ -218,7 +216,7 @@ class DeduplicateShard:
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Rows of `Schema.transactions` without those whose id came before; labels as they are."""
+        """Return transactions without repeated ids; labels unchanged."""
         if is_of_labels(batch):
             return Effects([batch])
         if not batch.num_rows:
@@ -236,21 +234,19 @@ class DeduplicateShard:
         return Effects(rows=[batch] if batch.num_rows else [], deltas=[delta])
 
     def tick(self, now: float) -> Effects:
-        """Nothing waits."""
         return Effects()
 
     def finish(self) -> Effects:
-        """Nothing waits."""
         return Effects()
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """Return the segments of each generation in one, without those that are forgotten."""
+        """Merge the segments of each generation, without expired ones."""
         segments = self._segments(kept)
         needed = [start for start in sorted(segments) if start >= self.needed_from]
         return b"".join(self._segment(start, segments[start]) for start in needed)
 
     def _begin_in_time(self, times: npt.NDArray[np.int64]) -> bool:
-        """Start a generation if it is time to; whether it was."""
+        """Start a generation if it is due; return whether it was."""
         self._clock.observe(times)
         now = self._clock.at
         if not self._starts:
@@ -259,22 +255,22 @@ class DeduplicateShard:
         if now == NEVER:
             return False
         if self._due is None:
-            # The start may be of a row far ahead, which a state of before begins with.
+            # The start may stem from a row far ahead, in the state of an earlier version.
             self._due = min(self._starts[-1], now) + self._horizon
         if now < self._due:
             return False
-        # Starts tell generations apart, so they ascend.
+        # Starts identify generations, so they increase.
         self._begin(max(now, self._starts[-1] + 1))
         self._due = now + self._horizon
         return True
 
     def _begin(self, start: int) -> None:
-        """Start a generation, and forget the one before the last."""
+        """Start a generation, and drop the one before the last."""
         self._starts = [*self._starts[-1:], start]
         self._seen = [*self._seen[-1:], IdTable()]
 
     def _first(self, hashes: WideHashes) -> npt.NDArray[np.bool_]:
-        """Return which ids no generation has; put them into the newest."""
+        """Return which ids are new, and add them to the newest generation."""
         *older, newest = self._seen
         if not older:
             return newest.add(hashes)
@@ -291,7 +287,7 @@ class DeduplicateShard:
         return b"".join((np.array(header, np.int64).tobytes(), *(word.tobytes() for word in words)))
 
     def _segments(self, kept: Sequence[bytes]) -> dict[int, list[WideHashes]]:
-        """Start of a generation to its hashes, in pieces."""
+        """Return the hashes per generation start, in pieces."""
         segments: dict[int, list[WideHashes]] = {}
         for data in kept:
             words = _words(data)
@@ -301,7 +297,7 @@ class DeduplicateShard:
         return segments
 
     def _read(self, words: npt.NDArray[np.int64]) -> tuple[int, WideHashes, npt.NDArray[np.int64]]:
-        """Return the first segment, and the words behind it."""
+        """Return the first segment, and the remaining words."""
         keyed = int(words[min(1, len(words) - 1)]) < 0
         header = 3 if keyed else 2
         if len(words) < header:

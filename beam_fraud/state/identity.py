@@ -1,4 +1,4 @@
-"""What identifies a stream whose state Beam's runner keeps: a savepoint does not say it."""
+"""The identity of a stream whose state Beam's runner keeps: a savepoint has none."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from beam_fraud.storage.checkpoint import LocalCheckpoint, refuse_created_again
 
 _LOG = logging.getLogger(__name__)
 
-#: Name of the key, in hexadecimal digits, among what is kept about a stream.
+#: Name of the key, in hex digits, in the identity of a stream.
 KEY = "key of ids"
 
 
 def hash_kept_here(checkpoint: LocalCheckpoint) -> IdHash:
-    """Return the hash of a stream on this machine; one that is new gets a random key.
+    """Return the id hash of a stream on this machine; a new stream gets a random key.
 
-    Call it before the checkpoint is claimed: what is claimed and has no key is older than keys.
+    Call it before the checkpoint is claimed: a claimed one without a key is older than keys.
 
     Raises:
       FraudError: the state is damaged.
@@ -35,14 +35,14 @@ def hash_kept_here(checkpoint: LocalCheckpoint) -> IdHash:
 
 
 def hash_of_key(key: str, place: str) -> IdHash:
-    """Return the hash under a key that was kept.
+    """Return the id hash of a stored key.
 
     Args:
-      key: hexadecimal digits.
-      place: where it was kept, for messages.
+      key: the key in hex digits.
+      place: place of the key, for messages.
 
     Raises:
-      FraudError: it is none.
+      FraudError: it is no key.
     """
     try:
         return IdHash(bytes.fromhex(key))
@@ -55,7 +55,7 @@ def hash_of_key(key: str, place: str) -> IdHash:
 
 
 def warn_of_no_key(hashing: IdHash, place: str) -> None:
-    """Warn of a stream that an earlier version began, whose ids are hashed without a key."""
+    """Warn of a stream of an earlier version, whose ids are hashed without a key."""
     if not hashing.keyed:
         _LOG.warning(
             "%s: an earlier version began this stream, whose state knows ids by hashes without a "
@@ -66,34 +66,34 @@ def warn_of_no_key(hashing: IdHash, place: str) -> None:
 
 
 class Place(Protocol):
-    """Where a stream writes (`stream_outputs.StreamOutputs`)."""
+    """The outputs of a stream (`stream_outputs.StreamOutputs`)."""
 
     @property
     def shown(self) -> str:
         """Its name, for messages."""
 
     def read_about(self) -> bytes | None:
-        """Return what `write_about` wrote there, None if it never did."""
+        """Return the identity written by `write_about`, None without one."""
 
     def write_about(self, about: bytes) -> None:
-        """Write what identifies the stream."""
+        """Write the identity of the stream."""
 
 
 def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
-    """Check that this is the stream that `remember` recorded there; pass if it recorded none.
+    """Check the identity against the one that `remember` stored, if any.
 
-    Flink restores the state of sixteen shards into eight without an error, and every window
-    would miss rows.
+    Flink restores the state of sixteen shards into eight without an error, and every window would
+    miss rows.
 
     Args:
-      outputs: of the stream whose state the runner restores.
-      about: names to what must not change while the state is kept.
+      outputs: outputs of the stream whose state the runner restores.
+      about: name to value of settings that must not change for the life of the state.
 
     Returns:
-      The hash that the state was kept under.
+      The id hash of the state.
 
     Raises:
-      FraudError: it was another stream.
+      FraudError: it is another stream.
     """
     before = _recorded(outputs)
     for name, value in about.items():
@@ -109,18 +109,17 @@ def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
 
 
 def remember(outputs: Place, about: Mapping[str, str], hashing: IdHash, *, restored: bool) -> None:
-    """Record what identifies the stream, in a place that is there.
+    """Store the identity of the stream in its existing outputs.
 
     Args:
-      outputs: of the stream.
-      about: names to what must not change while the state is kept.
-      hashing: of its ids.
-      restored: whether the runner restores the state of the stream that is recorded there. What
-        that recorded and this run does not use stays: a run without the labels topic must not
-        lose the topic's id.
+      outputs: outputs of the stream.
+      about: name to value of settings that must not change for the life of the state.
+      hashing: hash of its ids.
+      restored: whether the runner restores the recorded stream's state. Recorded settings that this
+        run does not use stay: a run without the labels topic must not lose the topic's id.
 
     Raises:
-      FraudError: the file system refuses.
+      FraudError: the file system reports an error.
     """
     before = _recorded(outputs) if restored else {}
     outputs.write_about(msgspec.json.encode({**before, **about, KEY: hashing.key.hex()}))

@@ -1,4 +1,4 @@
-"""Rows of several partitions in the order of their event times."""
+"""Reorder rows of several partitions by event time."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from beam_fraud.sources.raw import Origin, origin_of, with_origin
 from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
 from beam_fraud.state.shard import Delta, Effects, Unaged
 
-#: Rows that go on in one batch.
+#: Rows per emitted batch.
 _ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
 class WaitingRows:
-    """At least one row of one source, sorted by event time, then as they came."""
+    """One or more rows of one source, sorted by event time, then arrival."""
 
     #: The rows, with their origin.
     batch: pa.RecordBatch
     #: int64[n]: event times, microseconds, ascending.
     times: npt.NDArray[np.int64]
-    #: When they came, seconds of the epoch.
+    #: Arrival, seconds of the epoch.
     came: float
 
     @classmethod
     def of(cls, batch: pa.RecordBatch, came: float) -> WaitingRows:
-        """Return the rows of a batch in order."""
+        """Return the rows of a batch, sorted."""
         times = event_micros(batch)
         if (times[1:] < times[:-1]).any():
             order = np.argsort(times, kind="stable")
@@ -65,8 +65,8 @@ class WaitingRows:
 def merged(blocks: Sequence[WaitingRows]) -> Iterator[pa.RecordBatch]:
     """Yield all rows in the order of event time, then source, at most 10,000 in a batch.
 
-    Rows of one time and source stay in the order of `blocks`, in which they came.
-    The origin of a batch is that of its last row, and `appended` the oldest that any row's has.
+    Rows of equal time and source stay in the order of `blocks`, their arrival. The origin of a
+    batch is that of its last row, and its `appended` the oldest of any row.
     """
     if not blocks:
         return
@@ -89,51 +89,51 @@ def _oldest(origins: Sequence[Origin]) -> int | None:
     return min((o.appended for o in origins if o.appended is not None), default=None)
 
 
-#: After so many deltas, or when of the rows in them most have gone on, what waits is kept anew.
+#: Rewrite the state after so many deltas, or when most of the rows in them are gone.
 _MOST_DELTAS = 100
 _FEWEST_ROWS = 10_000
-#: Seconds that the clocks of machines may differ by.
+#: Maximum clock difference between machines in seconds.
 _SKEW = 60.0
 
 
 class _Source(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of a partition."""
+    """State of a partition."""
 
     #: Newest event time, microseconds.
     newest: int
-    #: When rows came from it last, seconds of the epoch.
+    #: Arrival of its latest rows, seconds of the epoch.
     heard: float
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What happened in a call; all that is known is kept in the same form."""
+    """The change of a call; the whole state has the same form."""
 
-    #: What changed of the sources.
+    #: Changed sources.
     sources: dict[str, _Source] = {}
-    #: Rows with earlier event times than this went on (microseconds), of those that waited before.
+    #: Event time before which waiting rows were emitted (microseconds).
     released: int | None = None
-    #: When they came and what they are, for all rows that came and have to wait.
+    #: Arrival and rows, for all new rows that wait.
     waiting: list[tuple[float, bytes]] = []
 
 
 class ReorderShard(Unaged):
-    """Holds rows back until all partitions are past their event time, or for `wait` seconds.
+    """Delay rows until all partitions are past their event time, or for `wait` seconds.
 
-    Rows go on in the order of event time, source and position (a source's rows come in the order
-    of their positions). A row goes on as soon as every source has shown a later one. A row that has
-    waited for `wait` seconds goes on all the same, and with it all that are earlier; a source that
-    has been silent for so long holds nothing up.
+    Rows are emitted in the order of event time, source and position (a source's rows arrive in the
+    order of their positions). A row is emitted once every source has shown a later one. A row that
+    has waited for `wait` seconds is emitted anyway, with all earlier ones; a source that was silent
+    for so long delays nothing.
 
-    Each source is taken to be in order in itself, as a partition is. Rows of labels go on at once,
-    and so do rows that are further ahead of this machine's clock than others can wait: waiting for
-    their time, or letting go all that is earlier, would put the rest out of order.
+    Each source is assumed to be in order, as a partition is. Labels are emitted at once, and so are
+    rows further ahead of this machine's clock than others can wait: waiting for them, or emitting
+    all earlier rows, would put the rest out of order.
 
-    Batches that go on mix rows of several sources: `@position` is still the row's own, but the
-    origin is that of the newest row, and its `appended` the oldest of all in the batch.
+    Emitted batches mix rows of several sources: `@position` is the row's own, but the origin is
+    that of the newest row, and its `appended` the oldest in the batch.
 
     Args:
       wait: seconds.
-      clock: the time, seconds of the epoch.
+      clock: current time, seconds of the epoch.
     """
 
     def __init__(self, wait: float, clock: Callable[[], float] = time.time) -> None:
@@ -141,17 +141,17 @@ class ReorderShard(Unaged):
         self._clock = clock
         self._sources: dict[str, _Source] = {}
         self._blocks: list[WaitingRows] = []
-        #: Deltas that were kept since all that waits was, and rows in them.
+        #: Deltas since the last full state, and their rows.
         self._deltas = 0
         self._rows_kept = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether any row is held back."""
+        """Whether any row waits."""
         return bool(self._blocks)
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Hold back again what was held back, for as long as it was going to be."""
+        """Restore waiting rows with their remaining waits."""
         for data in kept:
             try:
                 change = msgspec.msgpack.decode(data, type=_Kept)
@@ -171,7 +171,7 @@ class ReorderShard(Unaged):
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Rows of `Schema.transactions` with `@position` and an origin; or of labels."""
+        """Accept rows of `Schema.transactions` with `@position` and an origin; or labels."""
         origin = origin_of(batch)
         if origin.content == "labels":
             return Effects(rows=[batch])
@@ -184,7 +184,7 @@ class ReorderShard(Unaged):
         before = self._sources.get(origin.source)
         shown = [] if before is None else [min(before.newest, latest)]
         shown += [] if in_time is None else [in_time.newest]
-        # A source that shows nothing but rows ahead holds no other up.
+        # A source with nothing but rows ahead delays no other.
         newest = max(shown, default=latest)
         self._sources[origin.source] = _Source(newest, now)
         effects = self._let_go(now, in_time, {origin.source: self._sources[origin.source]})
@@ -193,11 +193,11 @@ class ReorderShard(Unaged):
         return replace(effects, rows=[*effects.rows, *merged([ahead])])
 
     def tick(self, now: float) -> Effects:
-        """Let go what has waited for long enough."""
+        """Emit rows that have waited long enough."""
         return self._let_go(now) if self._blocks else Effects()
 
     def finish(self) -> Effects:
-        """Let go everything."""
+        """Emit all rows."""
         rows = list(merged(self._blocks))
         self._blocks = []
         return Effects(rows=rows, deltas=[self._all()], replaces=True)
@@ -208,7 +208,7 @@ class ReorderShard(Unaged):
         came: WaitingRows | None = None,
         sources: dict[str, _Source] | None = None,
     ) -> Effects:
-        """Return what may go on now, of `came` too."""
+        """Return the rows to emit now, `came` included."""
         waited = len(self._blocks)
         if came is not None:
             self._blocks.append(came)
@@ -227,7 +227,7 @@ class ReorderShard(Unaged):
         return Effects(rows=rows, deltas=[_delta(change)])
 
     def _passed(self, now: float) -> int | None:
-        """Rows with event times before this need not wait any longer; None if all must."""
+        """Return the event time before which rows need not wait; None if all must."""
         self._mend_clock(now)
         heard = [s.newest for s in self._sources.values() if now - s.heard < self._wait]
         late = [b.newest + 1 for b in self._blocks if now - b.came >= self._wait]
@@ -240,7 +240,7 @@ class ReorderShard(Unaged):
         return released
 
     def _mend_clock(self, now: float) -> None:
-        """Nothing came later than now: a clock that was set back must not make it wait longer."""
+        """Limit arrivals to now: a clock set back must not extend waits."""
         if any(source.heard > now for source in self._sources.values()):
             self._sources = {
                 name: _Source(source.newest, min(source.heard, now))
@@ -249,7 +249,7 @@ class ReorderShard(Unaged):
             self._blocks = [replace(b, came=min(b.came, now)) for b in self._blocks]
 
     def _all(self) -> Delta:
-        """Return all that is known, to be kept in the place of what was."""
+        """Return the full state, which replaces the old one."""
         self._deltas = 1
         self._rows_kept = sum(len(block.times) for block in self._blocks)
         return _delta(_Kept(self._sources, None, _packed(self._blocks)))

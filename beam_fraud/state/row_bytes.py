@@ -1,4 +1,4 @@
-"""Rows as bytes, small for few rows as for many."""
+"""Encode rows compactly, whether few or many."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
 
-#: Bytes that the rows take before they are compressed, which LZ4 does not tell.
+#: Header: uncompressed size, which LZ4 does not store.
 _SIZE = struct.Struct("<Q")
 
 
 def rows_to_bytes(batch: pa.RecordBatch) -> bytes:
-    """Return a batch with its schema and metadata: an Arrow IPC stream, LZ4 as a whole.
+    """Encode a batch with schema and metadata: an Arrow IPC stream, LZ4 as a whole.
 
-    Arrow would compress each buffer by itself, which takes three times as long for a hundred rows.
+    Arrow would compress each buffer separately, which takes three times as long for a hundred rows.
     """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:

@@ -1,4 +1,4 @@
-"""A rule that fires on too much is muted, so that it does not decline everything."""
+"""Mute a rule that fires too often, so that it does not decline everything."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _Holds = npt.NDArray[np.bool_]
 
 
 class _Window(msgspec.Struct, array_like=True):
-    """What was counted in a window."""
+    """Counts of a window."""
 
     #: Rows.
     rows: int = 0
-    #: Name of a rule to the rows it fired on.
+    #: Name of a rule to the number of rows it fired on.
     fired: dict[str, int] = {}
-    #: Rules that are muted for the rest of it.
+    #: Rules muted for the rest of it.
     muted: list[str] = []
 
     def add(self, more: _Window) -> None:
-        """Count what was counted since."""
+        """Add later counts."""
         self.rows += more.rows
         for name, rows in more.fired.items():
             self.fired[name] = self.fired.get(name, 0) + rows
@@ -42,33 +42,34 @@ class _Window(msgspec.Struct, array_like=True):
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """What a batch added; several merged are in the same form."""
+    """The change of a batch; merged changes have the same form."""
 
-    #: Where the clock stands; in a state of before the newest event time, which is not looked at.
+    #: Time of the clock; in the state of an earlier version the newest event time, which is
+    #: ignored.
     newest: int
-    #: Start of a window to what was counted in it.
+    #: Start of a window to its counts.
     windows: dict[int, _Window]
     #: The clock after the batch.
     clock: ClockState | None = None
 
 
 class RuleShareShard:
-    """Takes the effect of a rule away as soon as it fired on more than a share of a window's rows.
+    """Mute a rule once it fired on more than a share of a window's rows.
 
-    Windows are tumbling, in event time. Rows count in the order of their arrival, each before it is
-    decided whether its own rules stand, so it does not matter how they are cut into batches. A row
-    that is later than any window that is remembered counts in the oldest of these, by a clock that
-    the bulk of the rows moves (`EventClock`). Rules that let pass are never muted.
+    Windows are tumbling, in event time. Rows count in order of arrival, each before the decision
+    whether its own rules apply, so batch sizes do not matter. A row later than every remembered
+    window counts in the oldest one; lateness refers to a clock that the bulk of the rows moves
+    (`EventClock`). Rules that approve are never muted.
 
     Args:
-      shard: its number.
-      rules: the rules that decided.
-      thresholds: of the model, to decide anew.
+      shard: number of the shard.
+      rules: the rules.
+      thresholds: of the model, to decide again.
       limit: the share, 0..1.
-      remembered: how long before the clock windows are remembered, microseconds.
+      remembered: microseconds before the clock for which windows are kept.
       window: length of a window, microseconds.
-      fewest: rows of a window from which on a share is believed.
-      clock: how far event time has got; None for a new one.
+      fewest: minimum rows of a window for a reliable share.
+      clock: the event clock; None for a new one.
     """
 
     def __init__(
@@ -100,11 +101,10 @@ class RuleShareShard:
 
     @property
     def waiting(self) -> bool:
-        """Never: rows go on at once."""
         return False
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Count on from what was counted."""
+        """Restore the counts."""
         known = _sum_of(kept)
         self._windows = known.windows
         if known.clock is not None:
@@ -113,7 +113,7 @@ class RuleShareShard:
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Decided rows (`stages.SCORED`, maybe more), those of muted rules decided anew."""
+        """Return scored rows; decide rows of muted rules again."""
         if not batch.num_rows:
             return Effects()
         times = event_micros(batch)
@@ -135,27 +135,25 @@ class RuleShareShard:
         return Effects(rows=[with_muted(decided, muted)], deltas=[delta])
 
     def tick(self, now: float) -> Effects:
-        """Nothing waits."""
         return Effects()
 
     def finish(self) -> Effects:
-        """Nothing waits."""
         return Effects()
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """Return the sums."""
+        """Sum the changes."""
         return msgspec.msgpack.encode(_sum_of(kept))
 
     def _muted_from(
         self, start: int, holds: _Holds, more: _Window, muted: list[MutedRule]
     ) -> Iterator[tuple[int, int]]:
-        """Rules that are muted in a window, each with the first row for which it is.
+        """Yield the muted rules of a window with the first row of each.
 
         Args:
-          start: of the window.
-          holds: bool[rules, k], of the rows that come to it now.
-          more: takes what is counted now.
-          muted: takes the rules that are muted from now on.
+          start: start of the window.
+          holds: bool[rules, k] of its new rows.
+          more: receives the new counts.
+          muted: receives the newly muted rules.
         """
         before = self._windows.get(start, _Window())
         rows = before.rows + np.arange(1, holds.shape[1] + 1)
@@ -178,7 +176,7 @@ class RuleShareShard:
                 yield number, first
 
     def _holds(self, batch: pa.RecordBatch) -> _Holds:
-        """bool[rules, n]: which rules fired for which rows."""
+        """Return bool[rules, n]: which rules fired for which rows."""
         names = batch.column("rules")
         holds = np.zeros((len(self._rules), len(batch)), dtype=bool)
         rules = pc.index_in(names.flatten(), value_set=self._names)
@@ -215,7 +213,7 @@ def _sum_of(kept: Sequence[bytes]) -> _Kept:
                 Code.STATE_UNREADABLE,
             ) from None
         total.newest = max(total.newest, part.newest)
-        # What is kept comes in the order in which it was.
+        # The state is restored in order.
         total.clock = part.clock or total.clock
         for start, window in part.windows.items():
             total.windows.setdefault(start, _Window()).add(window)

@@ -1,4 +1,4 @@
-"""A shard of a step that remembers: what it takes, gives on, and wants kept."""
+"""The interface of a shard of a stateful step: input, output and state."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from beam_fraud.storage.checkpoint import FOREVER
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of what a shard knows, as it is kept."""
+    """A piece of a shard's state."""
 
-    #: In a form of the shard's own.
+    #: Encoded by the shard.
     data: bytes
-    #: Newest event time in it (microseconds), which says when it may be dropped
-    #: (`Shard.needed_from`); `FOREVER` for what is needed until something replaces it.
+    #: Newest event time in it (microseconds), which decides its expiry (`Shard.needed_from`);
+    #: `FOREVER` if it is needed until replaced.
     newest: int = FOREVER
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What came of an event: rows for the next step, and what has to be kept."""
+    """The result of a call: rows for the next step, and state to commit."""
 
-    #: Rows that go on.
+    #: Rows to emit.
     rows: Sequence[pa.RecordBatch] = ()
-    #: What the shard knows now beside what it had kept before.
+    #: New state beside the committed one.
     deltas: Sequence[Delta] = ()
-    #: Whether `deltas` take the place of all that was kept.
+    #: Whether `deltas` replace all earlier state.
     replaces: bool = False
-    #: What is to be done once all this is kept for good, in any order; not at all if the process
-    #: dies just then. Only hosts that are told of that moment do it.
+    #: Actions after the commit, in any order; lost if the process dies just then. Only hosts that
+    #: are notified of the commit run them.
     afterwards: Sequence[Callable[[], None]] = ()
 
 
 class Shard(Protocol):
     """One shard of a step, decoded in memory.
 
-    Whoever hosts it (`transforms.stateful`) calls `restore` first, once, and keeps the deltas of
-    every call in the order in which they came, in one transaction with what the rows lead to. After
-    a failure a new shard is restored from what had been kept by then, and sees again the batches
-    that came since: a shard must make of them what it made before.
+    Its host (`transforms.stateful`) calls `restore` first, once, and commits the deltas of every
+    call in order, in one transaction with the results of the rows. After a failure a new shard is
+    restored from the last commit and gets the later batches again: it must return the same results.
     """
 
     @property
@@ -52,36 +51,36 @@ class Shard(Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether `tick` has to be called though nothing comes."""
+        """Whether `tick` must be called even without input."""
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Take up what was kept, in the order in which it was; nothing if the shard is new.
+        """Restore the committed deltas in order; none for a new shard.
 
         Raises:
-          FraudError: it cannot be read, or is of other options than these.
+          FraudError: it cannot be read, or has other options.
         """
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Return the next batch."""
+        """Process the next batch."""
 
     def tick(self, now: float) -> Effects:
-        """Time has passed: `now` is in seconds of the epoch. Called every now and then."""
+        """Process the passage of time; `now` is in seconds of the epoch. Called now and then."""
 
     def finish(self) -> Effects:
-        """Return the stream has ended; nothing comes after this."""
+        """Process the end of the stream; no call follows."""
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """One delta that says what these said, which were kept in this order; not of `FOREVER`."""
+        """Merge deltas, in their order, to one; never called for `FOREVER`."""
 
 
 class Unaged:
-    """The part of a `Shard` that says so: all its deltas are of `FOREVER`."""
+    """The part of a `Shard` whose deltas are all `FOREVER`."""
 
     @property
     def needed_from(self) -> int:
-        """Nothing may be dropped."""
+        """No delta may be dropped."""
         return -(1 << 63)
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """Never asked for: deltas of `FOREVER` are not merged."""
+        """Never called: deltas of `FOREVER` are not merged."""
         raise NotImplementedError("what this shard keeps does not age, so it is not merged")

@@ -1,4 +1,4 @@
-"""The velocity features of one key: what a shard knows of its part of the keys."""
+"""The shard of the velocity features of one key."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import is_of_labels
 from beam_fraud.state.shard import Delta, Effects
 
-#: Reads earlier transactions, as `Schema.transactions` describes them.
+#: Type: read earlier transactions, rows of `Schema.transactions`.
 History = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class VelocityShard:
-    """Adds the features of one key to transactions, and takes in labels.
+    """Add the features of one key to transactions, and add labels to the state.
 
-    Batches of labels (`stages.LABEL`) change what is known and go on as they are: the step of the
+    Batches of labels (`stages.LABEL`) change the state and are emitted unchanged: the step of the
     next key needs them, too. A new shard reads the history before its first batch.
     """
 
-    #: Nothing is held back.
+    #: No row waits.
     waiting = False
 
     def __init__(
@@ -43,16 +43,16 @@ class VelocityShard:
         history: History | None = None,
         counted: Callable[[int], None] | None = None,
     ) -> None:
-        """Know nothing.
+        """Start empty.
 
         Args:
-          shard: this one, from 0.
-          definitions: of one key.
-          hashing: of the stream.
-          lateness: how late a row may be and still see all of its windows, microseconds.
-          shards: how many there are.
-          history: earlier transactions, of which the shard takes its own.
-          counted: told how many it has taken; each is in one shard of every key.
+          shard: number of the shard, from 0.
+          definitions: definitions of one key.
+          hashing: id hash of the stream.
+          lateness: microseconds that a row may be late and still see all its windows.
+          shards: number of shards.
+          history: earlier transactions; the shard adds its own.
+          counted: callback with the number of rows it added; each is in one shard of every key.
         """
         self._shard, self._shards = shard, shards
         self._definitions = tuple(definitions)
@@ -63,16 +63,16 @@ class VelocityShard:
 
     @property
     def needed_from(self) -> int:
-        """Before it no window begins any more."""
+        """Time before which no window starts."""
         return self._state.needed_from
 
     @property
     def rows(self) -> int:
-        """How many rows are in memory."""
+        """Number of rows in memory."""
         return self._state.rows
 
     def restore(self, kept: Sequence[bytes]) -> Effects:
-        """Take up what was kept, or the history if nothing was."""
+        """Restore the state, or read the history if there is none."""
         for data in kept:
             self._add(self._read(data))
         if kept or self._history is None:
@@ -89,7 +89,7 @@ class VelocityShard:
         return Effects(deltas=deltas)
 
     def take(self, batch: pa.RecordBatch) -> Effects:
-        """Transactions with their features as of their arrival; or labels."""
+        """Return transactions with features as of arrival; or labels."""
         if is_of_labels(batch):
             return self._take_labels(batch)
         keyed = keyed_rows(batch, self._definitions, self._hash)
@@ -99,15 +99,15 @@ class VelocityShard:
         return Effects([rows], [self._kept(delta)] if len(keyed.rows) else ())
 
     def tick(self, now: float) -> Effects:
-        """Time alone changes nothing."""
+        """Do nothing."""
         return Effects()
 
     def finish(self) -> Effects:
-        """Nothing is held back."""
+        """No row waits."""
         return Effects()
 
     def merge(self, kept: Sequence[bytes]) -> bytes:
-        """Return all rows and labels in one, without rows that no window reaches any more."""
+        """Merge all rows and labels, without rows that no window reaches."""
         delta = joined([self._read(data) for data in kept])
         needed = delta.rows.time >= self.needed_from
         return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
@@ -140,15 +140,15 @@ class VelocityShard:
 
 
 def labels_of(batch: pa.RecordBatch, key: Sequence[str], hashing: IdHash) -> Labels | None:
-    """Return what labels say of a key.
+    """Return the labels of a key.
 
     Args:
       batch: labels, `stages.LABEL`.
-      key: columns that together are the key.
-      hashing: of the stream.
+      key: columns of the key.
+      hashing: id hash of the stream.
 
     Returns:
-      The labels of transactions that have the key; None if labels do not carry its columns.
+      The labels of transactions with the key; None if labels lack its columns.
     """
     if not set(key) <= set(batch.schema.names):
         return None

@@ -1,1 +1,1 @@
-"""Everything that touches disks, object stores, locks and databases."""
+"""Access to disks, object stores, locks and databases."""

@@ -1,4 +1,4 @@
-"""Where the parts of an archive are: a directory of this machine, or a URL."""
+"""The folder of an archive's parts: a directory of this machine, or a URL."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from beam_fraud.storage import atomic
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.store import store_at
 
-#: Few rows, so that no batch waits for long until those before it are written.
+#: Rows per row group: few, so that no batch waits long for the write of earlier ones.
 _ROW_GROUP_ROWS = 16_384
 
 
 class UnfinishedPart:
-    """A hidden file in the directory where it is going to be seen.
+    """A part in a hidden file of its final directory.
 
-    Every method raises OSError where the file system refuses.
+    Every method raises OSError if the file system fails.
 
     Args:
-      directory: where.
-      prefix: what the name begins with after a dot.
-      schema: of the batches.
+      directory: the directory.
+      prefix: prefix of the name after the dot.
+      schema: schema of the batches.
     """
 
     def __init__(self, directory: Path, prefix: str, schema: pa.Schema) -> None:
@@ -37,7 +37,7 @@ class UnfinishedPart:
         self._writer.write(batch)
 
     def finish(self) -> Path:
-        """Close the file and return where it is, still hidden, for `publish`."""
+        """Close the file and return its path, still hidden, for `publish`."""
         self._writer.close()
         atomic.sync(self._file)
         self._file.close()
@@ -45,7 +45,7 @@ class UnfinishedPart:
 
     def discard(self) -> None:
         """Remove the file after a failure."""
-        # Closing would write more, where writing has failed.
+        # Closing would write again after a failed write.
         self._path.unlink(missing_ok=True)
 
 
@@ -53,21 +53,20 @@ _ENDING = ".parquet"
 
 
 class ArchiveFolder:
-    """What a shard does with its parts; OSError where the file system refuses.
+    """Operations of a shard on its parts; OSError if the file system fails.
 
-    A prefix is that of the shard's parts; a hidden name is what `hide` returned. At a URL, parts
-    grow on the worker's disk. A worker that the runner takes for dead may still upload one whose
-    rows another wrote; so names there never repeat, and such rows are there twice rather than
-    others not at all.
+    `prefix` is that of the shard's parts; a hidden name is a result of `hide`. At a URL, parts grow
+    on the worker's disk. A worker that the runner believes dead may still upload a part whose rows
+    another worker wrote; so names there never repeat, and such rows appear twice rather than others
+    not at all.
     """
 
     def __init__(self, place: Path | str) -> None:
-        """The folder at a path or URL."""
         self._store = store_at(place)
         self._at_url = not isinstance(place, Path)
 
     def take_up(self, prefix: str, number: int, finished: Mapping[int, str]) -> None:
-        """Make the place; publish what is finished, remove parts from `number` on and the rest."""
+        """Create the folder; publish finished parts, remove later ones and leftovers."""
         self._store.make()
         for which, hidden in finished.items():
             self.publish(hidden, prefix, which)
@@ -76,7 +75,7 @@ class ArchiveFolder:
         self._store.remove([*later, *self._store.list(f".{prefix}*{atomic.ENDING}")])
 
     def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
-        """Begin a part that nobody sees."""
+        """Begin a hidden part."""
         return UnfinishedPart(self._store.scratch, prefix, schema)
 
     def hide(self, part: UnfinishedPart) -> str:
@@ -86,11 +85,11 @@ class ArchiveFolder:
         return file.name
 
     def hides(self, hidden: str) -> bool:
-        """Return whether a part waits there still."""
+        """Return whether a hidden part still exists."""
         return self._store.exists(hidden)
 
     def publish(self, hidden: str, prefix: str, number: int) -> None:
-        """Make a part visible, whole, even if the power fails; a second call changes nothing."""
+        """Publish a part atomically and durably; idempotent."""
         if self._at_url and not self.hides(hidden):
             return
         token = f"-{Path(hidden).stem.rpartition('-')[2]}" if self._at_url else ""
@@ -98,6 +97,6 @@ class ArchiveFolder:
 
 
 def _number(name: str, prefix: str) -> int:
-    """Return which part this is; -1 for what is none of ours."""
+    """Return the number of a part; -1 for other files."""
     number = name.removeprefix(prefix).removesuffix(_ENDING).partition("-")[0]
     return int(number) if number.isdigit() else -1

@@ -1,4 +1,4 @@
-"""Files and directories that appear under their names whole or not at all."""
+"""Atomic writes: files and directories that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-#: Ending of the name of a file that is not whole yet.
+#: Suffix of an unfinished file.
 ENDING = ".unfinished"
 #: Permissions of a new file, before the process's mask.
 _MODE = 0o666
 
 
 def hidden_name(directory: Path, stem: str) -> Path:
-    """Return the hidden name in `directory` of a file that is not whole yet.
+    """Return the hidden name in `directory` of an unfinished file.
 
     Example:
       >>> hidden_name(Path("out"), "part-000-ab").name
@@ -30,19 +30,19 @@ def hidden_name(directory: Path, stem: str) -> Path:
 
 
 def hidden_beside(path: Path) -> Path:
-    """A hidden name, another one at every call, for what `move` then gives the name `path`."""
+    """Return a new hidden name at every call, for `move` to `path`."""
     return hidden_name(path.parent, f"{path.name}.{uuid.uuid4().hex[:8]}")
 
 
 def remove_unfinished(directory: Path, stem: str = "") -> None:
-    """Remove the files in `directory` that killed processes left unfinished.
+    """Remove unfinished files of killed processes from `directory`.
 
     Args:
-      directory: where nobody else writes such files.
-      stem: what their names begin with after the dot; nothing for every name, hidden or not.
+      directory: a directory in which nobody else writes such files.
+      stem: prefix of their names after the dot; empty for every name, hidden or not.
 
     Raises:
-      OSError: the file system refuses.
+      OSError: the file system reports an error.
     """
     begin = f".{glob.escape(stem)}" if stem else ""
     for path in directory.glob(f"{begin}*{ENDING}"):
@@ -50,10 +50,10 @@ def remove_unfinished(directory: Path, stem: str = "") -> None:
 
 
 def remove_unfinished_of(path: Path) -> None:
-    """Remove what killed processes, also of earlier versions, left of a file nobody writes now.
+    """Remove leftovers of killed processes of a file that nobody writes, of all versions.
 
     Raises:
-      OSError: the file system refuses.
+      OSError: the file system reports an error.
     """
     hidden_name(path.parent, path.name).unlink(missing_ok=True)
     remove_unfinished(path.parent, f"{path.name}.")
@@ -63,25 +63,25 @@ def remove_unfinished_of(path: Path) -> None:
 def whole_file(
     path: Path, *, hidden: Path | None = None, mode: int = _MODE, durable: bool = True
 ) -> Iterator[BinaryIO]:
-    """Open a file that appears at `path`, in place of another one, once the body succeeds.
+    """Open a file that replaces `path` atomically once the body succeeds.
 
-    A failure of the body or of the file system leaves `path` as it was and no other file.
+    If the body or the file system fails, `path` stays unchanged and no other file remains.
 
     Args:
-      path: in a directory that exists.
-      hidden: the name until then, in the same directory; `hidden_beside` if None.
+      path: a path in an existing directory.
+      hidden: temporary path in the same directory; None for `hidden_beside`.
       mode: permissions of the file, before the process's mask.
       durable: whether the file survives a loss of power once this returns.
 
     Raises:
-      OSError: the file system refuses.
+      OSError: the file system reports an error.
     """
     hidden = hidden or hidden_beside(path)
     try:
         with open(hidden, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             if durable:
-                # Compressors close what they write to.
+                # Compressors close their output.
                 sync_path(hidden) if file.closed else sync(file)
         move(hidden, path)
         if durable:
@@ -93,24 +93,24 @@ def whole_file(
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file of these bytes as `whole_file` does.
+    """Write a file of these bytes atomically.
 
     Raises:
-      OSError: the file system refuses.
+      OSError: the file system reports an error.
     """
     with whole_file(path, durable=durable) as file:
         file.write(data)
 
 
 def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a directory of these files, in place of another one; its parents are made.
+    """Write a directory of these files, replacing another; create its parents.
 
     Args:
-      target: absolute.
+      target: absolute path.
       files: name to contents.
 
     Raises:
-      OSError: the file system refuses; `target` is as it was.
+      OSError: the file system reports an error; `target` is unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
@@ -131,35 +131,35 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
             raise
         sync_path(target.parent)
     finally:
-        # What could not be put back is not thrown away.
+        # Never delete what could not be restored.
         if target.exists() or not old.exists():
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def move(old: Path, new: Path) -> None:
-    """Give a file or directory another name on the same file system, in one step.
+    """Rename a file or directory on one file system, atomically.
 
     Raises:
-      OSError: the file system refuses; FileNotFoundError if there is no `old`.
+      OSError: the file system reports an error; FileNotFoundError without `old`.
     """
     old.rename(new)
 
 
 def sync(file: BinaryIO) -> None:
-    """Return once what was written to the file is on its disk, if it has one.
+    """Flush a file to its disk, if it has one.
 
     Raises:
-      OSError: the file system refuses.
+      OSError: the file system reports an error.
     """
     file.flush()
     _sync(file.fileno())
 
 
 def sync_path(path: Path) -> None:
-    """Return once what was written to a file, or the names in a directory, are on its disk.
+    """Flush a file, or the names in a directory, to the disk.
 
     Raises:
-      OSError: the file system refuses.
+      OSError: the file system reports an error.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -169,16 +169,16 @@ def sync_path(path: Path) -> None:
 
 
 def append_lines(descriptor: int, lines: bytes) -> None:
-    """Append lines to a file, all of them or none, and return once they are on its disk.
+    """Append lines to a file, all or none, and flush them to the disk.
 
-    A last line that a killed process did not finish is ended first.
+    First end an incomplete last line of a killed process.
 
     Args:
-      descriptor: of a file that is opened to be read and appended to.
-      lines: each with its end.
+      descriptor: of a file opened to read and append.
+      lines: lines with line ends.
 
     Raises:
-      OSError: the file system refuses; the file is as long as it was.
+      OSError: the file system reports an error; the file keeps its length.
     """
     end = os.fstat(descriptor).st_size
     torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
@@ -188,7 +188,7 @@ def append_lines(descriptor: int, lines: bytes) -> None:
             rest = rest[os.write(descriptor, rest) :]
         _sync(descriptor)
     except OSError:
-        # A full disk takes a part of it: written again, that part would be there twice.
+        # A full disk takes a part of the data: a retry would write that part twice.
         os.ftruncate(descriptor, end)
         raise
 
@@ -197,6 +197,6 @@ def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # A pipe or a device has no disk to reach, and some file systems sync no directory.
+        # A pipe or a device has no disk, and some file systems cannot sync directories.
         if error.errno != errno.EINVAL:
             raise

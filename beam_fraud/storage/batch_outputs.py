@@ -1,4 +1,4 @@
-"""What a run leaves under `--out`: whole after a success, as it was after a failure."""
+"""The outputs of a run under `--out`: complete after a success, unchanged after a failure."""
 
 from __future__ import annotations
 
@@ -29,29 +29,28 @@ _LOG = logging.getLogger(__name__)
 SCORES = "scores"
 FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
-#: The directory under `--out` in which a stream keeps its state.
+#: Directory of a stream's state under `--out`.
 STREAM = "stream"
-#: The directory under `--out` of flagged rows that their database did not take; nothing but
-#: `dead-letters replay` removes them.
+#: Directory under `--out` of spilled flagged rows; only `dead-letters replay` removes them.
 UNDELIVERED = "undelivered"
-#: Every directory of Parquet files that some command puts under `--out`.
+#: Every directory of Parquet files that a command writes under `--out`.
 _BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
-#: Directories of `score`, and the schema of the files of each.
+#: Directories of `score`, with the schema of their files.
 SCORE_BRANCHES = {SCORES: SCORED, DEAD_LETTERS: DEAD_LETTER}
 _SUMMARY = "summary.json"
 _PARTS = "part-*.parquet"
 
 
 def new_run_id() -> str:
-    """Return a name for a run: its start in UTC and six random hex digits."""
+    """Return a new run id: start in UTC and six random hex digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 def local_directory(out: str) -> Path:
-    """`--out` as an absolute path.
+    """Return `--out` as an absolute path.
 
     Raises:
-      UsageError: it is on an object store.
+      UsageError: it is a URL.
     """
     if is_url(out):
         raise UsageError(f"--out {out}: must be a local directory", Code.OUTPUT_NAME)
@@ -60,21 +59,21 @@ def local_directory(out: str) -> Path:
 
 @dataclass(frozen=True)
 class RunOutputs:
-    """The place of a run's outputs; it travels to the workers, which write to `part`.
+    """The outputs of a run; sent to the workers, which write to `part`.
 
-    For the launcher: `check`, `begin`, then `publish` and `write_summary`, or `abandon`. Every
-    method raises FraudError, in one line, where the file system refuses.
+    The launcher calls `check`, `begin`, then `publish` and `write_summary`, or `abandon`. Every
+    method raises FraudError, one line, if the file system fails.
 
-    In a directory the launcher publishes, by renaming all at once, and a lock keeps two runs apart.
-    At a URL neither is possible: the graph itself publishes as its last step (`publish_parts`),
-    whoever launched it. In both, while there is a `summary.json`, it describes the files beside it.
+    In a directory the launcher publishes by one rename, and a lock excludes other runs. At a URL
+    neither is possible: the graph publishes as its last step (`publish_parts`). In both, an
+    existing `summary.json` always describes the files beside it.
     """
 
-    #: `--out`, absolute, or a URL without a slash at its end.
+    #: `--out`, absolute, or a URL without a trailing slash.
     directory: Path | str
-    #: The run, as `new_run_id` makes it.
+    #: Run id of `new_run_id`.
     run_id: str
-    #: Directories of Parquet files that the run leaves, and the schema of the files of each.
+    #: Directories of the run's Parquet files, with the schema of their files.
     branches: Mapping[str, pa.Schema] = field(default_factory=lambda: SCORE_BRANCHES)
 
     @property
@@ -84,7 +83,7 @@ class RunOutputs:
 
     @property
     def staging(self) -> Path:
-        """Where the files of a run in a directory wait: `DIR/.incoming-<run>`."""
+        """Staging directory of a run's files: `DIR/.incoming-<run>`."""
         return self._local / self._incoming
 
     @property
@@ -94,19 +93,19 @@ class RunOutputs:
 
     @property
     def scratch(self) -> Path:
-        """Where a run on this machine keeps what it needs while it lives: that of its results."""
+        """Temporary directory of a run on this machine, beside its results."""
         if self.at_url:
             return Path(tempfile.gettempdir()) / f"beam-fraud-{self.run_id}"
         return self.staging
 
     @property
     def outbox(self) -> Path | None:
-        """The database of the alerts of a run without a database sink; None where none can be."""
+        """Database of alerts of a run without a database sink; None if impossible."""
         return None if self.at_url else self._local / "outbox.db"
 
     @property
     def reserved(self) -> list[Path]:
-        """What runs write straight under `--out` on this machine; nothing else may."""
+        """Paths that only runs write directly under `--out` on this machine."""
         names = () if self.at_url else (*_BRANCHES, UNDELIVERED, _SUMMARY)
         return [self._local / name for name in names]
 
@@ -121,7 +120,7 @@ class RunOutputs:
 
     @property
     def _incoming(self) -> str:
-        # Hidden names are read by nobody.
+        # No reader opens hidden names.
         return f".incoming-{self.run_id}"
 
     @property
@@ -138,21 +137,21 @@ class RunOutputs:
         return self._store.place(name) if self.at_url else self._local / name
 
     def parts(self, branch: str) -> list[str]:
-        """The run's files of `branch`: that wait in the staging, or that the graph published."""
+        """Return the run's files of `branch`, staged or published by the graph."""
         within = branch if self.at_url else f"{self._incoming}/{branch}"
         names = self._list(f"{within}/{self._prefix}*.parquet")
         return [self._store.place(name) for name in names]
 
     def place(self, branch: str) -> str:
-        """Return where the files of `branch` are in the end."""
+        """Return the final directory of `branch`."""
         return self._store.place(branch)
 
     def check(self) -> None:
-        """Check that the place can be written to and that what would be replaced is ours.
+        """Check that the outputs are writable and that everything to replace is ours.
 
         Raises:
-          UsageError: no file system knows the URL.
-          FraudError: it is a file, not writable, or a branch holds what no run wrote.
+          UsageError: no file system supports the URL.
+          FraudError: it is a file, not writable, or a branch holds foreign files.
         """
         self._store.check(f"--out {self.shown}")
         with self._one_line_errors("listed"):
@@ -176,10 +175,10 @@ class RunOutputs:
             )
 
     def begin(self) -> None:
-        """Make the staging, after finishing or clearing what killed runs left in a directory.
+        """Create the staging, after finishing or removing that of killed runs.
 
         Raises:
-          FraudError: another run is at work there, or the file system refuses.
+          FraudError: another run uses the directory, or the file system reports an error.
         """
         self.check()
         self._store.make()
@@ -199,9 +198,9 @@ class RunOutputs:
                 raise
 
     def publish(self) -> None:
-        """Put the run's files in the place of what an earlier run left, and remove the staging.
+        """Replace an earlier run's files by this run's, and remove the staging.
 
-        A branch without rows gets an empty file. The summary of the earlier run goes first. At a
+        A branch without rows gets an empty file. The earlier run's summary is removed first. At a
         URL the graph has published.
         """
         if self.at_url:
@@ -221,15 +220,15 @@ class RunOutputs:
         self._staging.remove()
 
     def publish_parts(self, kept: Mapping[str, Sequence[str]]) -> None:
-        """Publish a run's files at a URL; by one worker, in the end.
+        """Publish a run's files at a URL, from one worker at the end.
 
-        May be done again, also at once with itself. A branch without rows gets an empty file.
+        May repeat, even concurrently. A branch without rows gets an empty file.
 
         Args:
-          kept: names of the parts by branch; others are of bundles that were done again.
+          kept: names of the parts by branch; other parts belong to repeated bundles.
 
         Raises:
-          FraudError: the file system refuses.
+          FraudError: the file system reports an error.
         """
         store = self._store
         with self._one_line_errors():
@@ -239,13 +238,13 @@ class RunOutputs:
                 for name in sorted(kept.get(branch, ())) or [self._empty(branch, schema)]:
                     store.move(f"{self._incoming}/{branch}/{name}", f"{branch}/{name}")
                     final.add(f"{branch}/{name}")
-            # Not before all are there: a failure leaves too much rather than too little.
+            # Only once all exist: a failure leaves too much rather than too little.
             for branch in self.branches:
                 store.remove(set(store.list(f"{branch}/{_PARTS}")) - final)
             store.remove(store.list(f"{self._incoming}/**"))
 
     def abandon(self) -> None:
-        """Remove the staging of a failed run, unless publishing it has begun."""
+        """Remove the staging of a failed run unless its publication has begun."""
         if not self.at_url:
             if not self._staging.ready:
                 self._staging.remove()
@@ -261,7 +260,7 @@ class RunOutputs:
         """Write `summary.json`, unless the files beside it are no longer this run's.
 
         Returns:
-          Whether it was written. If not, another run has published at the same time or since.
+          Whether it was written. If not, another run has published meanwhile.
         """
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         with self._one_line_errors(), self._store.locked():
@@ -272,12 +271,12 @@ class RunOutputs:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While the body runs, no run begins or publishes in the directory.
+        """Exclude runs from the directory while the body runs.
 
-        What killed runs left is finished.
+        Killed runs are finished first.
 
         Raises:
-          FraudError: a run is at work there.
+          FraudError: a run uses the directory.
         """
         with self._one_line_errors(), self._store.locked():
             self._finish_abandoned()
@@ -285,7 +284,7 @@ class RunOutputs:
             yield
 
     def failure(self, error: OSError) -> FraudError:
-        """Return the one line for a file system that refuses; for workers that write to `part`."""
+        """Return a file system's error as one line; for workers that write to `part`."""
         fix = "" if self.at_url else f"; {fix_of(error)}"
         return FraudError(
             f"--out {self.shown}: cannot be written ({reason_of(error)}){fix}",
@@ -308,7 +307,7 @@ class RunOutputs:
             return self._store.list(pattern)
 
     def _foreign(self, branch: str) -> str | None:
-        """Return the place of something in a branch that no run put there."""
+        """Return the path of a foreign entry in a branch, or None."""
         if not self.at_url:
             foreign = foreign_entry(self._local / branch)
             return None if foreign is None else str(foreign)
@@ -319,7 +318,7 @@ class RunOutputs:
         return None
 
     def _empty(self, branch: str, schema: pa.Schema) -> str:
-        # Of one name, so that doing this again makes no second one.
+        # A fixed name, so that a repetition creates no second one.
         name = f"{self._prefix}empty.parquet"
         held = io.BytesIO()
         ParquetBlockWriter(held, schema).close()
@@ -346,13 +345,13 @@ class RunOutputs:
             if staging.ready:
                 self._swap_in(staging)
             staging.remove()
-        # Of runs that were killed, and of earlier versions.
+        # Leftovers of killed runs and of earlier versions.
         self._store.remove(self._store.list(f".{_SUMMARY}[-.]*"))
 
     def _swap_in(self, staging: Staging) -> None:
-        # Each step looks at what is there, so that this can be done again from any point.
+        # Each step checks the current state, so that it can resume from any point.
         self._store.remove([_SUMMARY])
-        # All branches: a run that is finished here may have been of another command.
+        # All branches: the run to finish may be of another command.
         for branch in _BRANCHES:
             new, final = staging.path / branch, self._local / branch
             if new.exists():
@@ -367,7 +366,7 @@ def batch_outputs(out: str, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) 
 
     Args:
       out: a path, or a URL that Beam's file systems know.
-      branches: directories of Parquet files, and the schema of the files of each.
+      branches: directories of Parquet files, with the schema of their files.
     """
     place = out.rstrip("/") if is_url(out) else local_directory(out)
     return RunOutputs(place, new_run_id(), branches)

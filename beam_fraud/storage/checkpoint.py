@@ -1,4 +1,4 @@
-"""Positions in the sources and the state of every shard, in one SQLite file, changed together."""
+"""Positions of the sources and the state of every shard in one SQLite file, changed atomically."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ CREATE TABLE IF NOT EXISTS deltas (
   newest INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS deltas_of_shard ON deltas (step, shard, level, id);
 """
-#: Layout of the file; another one is refused.
+#: Version of the file's layout; others are refused.
 _VERSION = 1
-#: Deltas of a level that are merged into one of the next.
+#: Deltas per level that are merged into one of the next.
 _MERGED = 32
-#: Deltas from this size on are left as they are: merging them would take too long at a time.
+#: Size from which deltas are not merged, which would take too long at a time.
 _LARGE = 4 << 20
-#: `newest` of a delta that does not age; such deltas are not merged either.
+#: `newest` of a delta that never expires; such deltas are not merged either.
 FOREVER = (1 << 63) - 1
-#: Before the name of a topic, among what is kept about a stream.
+#: Prefix of a topic's name in the identity of a stream.
 _TOPIC = "id of topic "
-#: Every open checkpoint of this process: the steps of a graph share one transaction.
+#: Open checkpoints of this process: the steps of a graph share one transaction.
 _open: dict[Path, LocalCheckpoint] = {}
 
 
 class LocalCheckpoint:
-    """A file that holds what a stream needs to go on: all of it as of the same moment.
+    """A file with all that a stream needs to resume, consistent as of one moment.
 
-    The steps of a graph that run in one process add what they want kept; `commit` makes that and
-    the new positions durable in one transaction. A process that dies before leaves the file as it
-    was at the last commit, and the next one starts there.
+    The steps of a graph in one process add their state; `commit` makes it and the new positions
+    durable in one transaction. If the process dies, the file stays as of the last commit, and the
+    next process resumes there.
 
-    Not for several processes at a time: `claim` sees to that.
+    For one process at a time, which `claim` ensures.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
+        """Open or create the file.
 
         Raises:
           FraudError: it cannot be used.
@@ -54,14 +54,14 @@ class LocalCheckpoint:
         self.path = path
         self._versions: dict[tuple[str, int], int] = {}
         self._failure: FraudError | None = None
-        #: Rows of this process whose results are stored, as of the last commit.
+        #: Rows of this process whose results are committed.
         self.rows = 0
         make_directory(path.parent)
         with self._one_line_errors():
             # Beam may run the steps in another thread than the one that opened the file.
             self._connection = connect(path)
             self._execute("PRAGMA journal_mode = WAL")
-            # A power cut may take back the last commits, never a part of one: see `commit`.
+            # A power failure may revert the last commits, never a part of one: see `commit`.
             self._execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
             version = self._about("version")
@@ -75,29 +75,29 @@ class LocalCheckpoint:
 
     @classmethod
     def at(cls, path: Path) -> LocalCheckpoint:
-        """Return the checkpoint of a file, one for all who ask in this process."""
+        """Return the checkpoint of a file, shared within this process."""
         if path not in _open:
             _open[path] = cls(path)
         return _open[path]
 
     def close(self) -> None:
-        """Forget what was not committed and close the file."""
+        """Roll uncommitted changes back and close the file."""
         _open.pop(self.path, None)
         self._connection.close()
 
     def claim(self, about: Mapping[str, str]) -> bool:
-        """Record which stream keeps its state here, or check that it is the recorded one.
+        """Record the identity of the stream, or check it against the recorded one.
 
-        A name that an earlier call recorded and this one lacks stays recorded.
+        A recorded name that this call lacks stays.
 
         Args:
-          about: names to what must not change while the state is kept.
+          about: name to value of settings that must not change for the life of the state.
 
         Returns:
-          Whether there is anything to go on from.
+          Whether there is state to resume from.
 
         Raises:
-          FraudError: what was kept is of another stream.
+          FraudError: the state belongs to another stream.
         """
         with self._one_line_errors():
             for name, value in about.items():
@@ -115,27 +115,27 @@ class LocalCheckpoint:
         return bool(self.positions())
 
     def knows(self, name: str) -> bool:
-        """Return whether an earlier `claim` has said something of that name."""
+        """Return whether an earlier `claim` recorded that name."""
         return self.about(name) is not None
 
     def about(self, name: str) -> str | None:
-        """Return what an earlier `claim` has said of that name."""
+        """Return the recorded value of a name."""
         with self._one_line_errors():
             return self._about(name)
 
     def positions(self) -> dict[str, str]:
-        """Source to the position it had reached at the last commit."""
+        """Return the committed position of each source."""
         with self._one_line_errors():
             return dict(self._execute("SELECT source, position FROM positions").fetchall())
 
     def commit(self, positions: Mapping[str, str]) -> None:
-        """Make durable what the steps have kept since the last commit, and the new positions.
+        """Commit the state since the last commit, and the new positions.
 
-        Sinks have to be durable by then. A power cut may take back commits, and the stream then
-        repeats what it did after them; nothing is lost.
+        Sinks must be durable before this. A power failure may revert commits, and the stream then
+        repeats their work; nothing is lost.
 
         Raises:
-          FraudError: the file cannot be written; the same from now on at every call.
+          FraudError: the file cannot be written; every later call raises it again.
         """
         self.refuse_failed()
         if not positions and not self._connection.in_transaction:
@@ -147,24 +147,24 @@ class LocalCheckpoint:
                 self._connection.executemany(
                     "INSERT INTO positions VALUES (?, ?) "
                     "ON CONFLICT DO UPDATE SET position = excluded.position "
-                    # A stream at rest writes nothing.
+                    # An idle stream writes nothing.
                     "WHERE position IS NOT excluded.position",
                     positions.items(),
                 )
                 self._execute("COMMIT")
             self.rows = rows_counted()
         except FraudError as error:
-            # Beam logs what goes wrong after a bundle and goes on.
+            # Beam only logs errors after a bundle, and continues.
             self._failure = error
             raise
 
     def refuse_failed(self) -> None:
-        """Raise what an earlier `commit` has raised."""
+        """Raise the error of an earlier `commit`."""
         if self._failure is not None:
             raise self._failure
 
     def kept(self, step: str, shard: int) -> list[bytes]:
-        """Return the deltas of a shard, in the order in which they were kept."""
+        """Return the deltas of a shard in order."""
         with self._one_line_errors():
             rows = self._execute(
                 "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id",
@@ -173,19 +173,19 @@ class LocalCheckpoint:
             return [data for (data,) in rows]
 
     def shards(self, step: str) -> list[int]:
-        """Return the shards of a step of which anything is kept."""
+        """Return the shards of a step with state."""
         with self._one_line_errors():
             rows = self._execute("SELECT DISTINCT shard FROM deltas WHERE step = ?", (step,))
             return sorted(shard for (shard,) in rows)
 
     def version(self, step: str, shard: int) -> int:
-        """Changes with every change to what is kept of a shard in this process."""
+        """Return a number that changes with the state of a shard in this process."""
         return self._versions.get((step, shard), 0)
 
     def keep(
         self, step: str, shard: int, deltas: Sequence[tuple[bytes, int]], *, replaces: bool = False
     ) -> None:
-        """Add deltas (data and newest event time) to a shard, or put them in the place of all."""
+        """Add deltas (data and newest event time) to a shard, or replace all."""
         with self._one_line_errors():
             self._begin()
             if replaces:
@@ -197,7 +197,7 @@ class LocalCheckpoint:
         self._versions[step, shard] = self.version(step, shard) + 1
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
-        """Levels of a shard with enough small deltas to be merged, and those deltas."""
+        """Return levels of a shard with enough small deltas to merge, with those deltas."""
         found = []
         with self._one_line_errors():
             levels = self._execute(
@@ -211,7 +211,7 @@ class LocalCheckpoint:
         return found
 
     def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
-        """Put one delta in the place of those that `to_merge` has named."""
+        """Replace the deltas of `to_merge` by one."""
         with self._one_line_errors():
             self._begin()
             merged = self._level(step, shard, level)
@@ -224,7 +224,7 @@ class LocalCheckpoint:
             )
 
     def drop(self, step: str, shard: int, before: int) -> None:
-        """Drop the deltas of a shard that are older than `before` (event time, microseconds)."""
+        """Drop the deltas of a shard older than `before` (event time, microseconds)."""
         with self._one_line_errors():
             self._begin()
             self._execute(
@@ -257,7 +257,7 @@ class LocalCheckpoint:
             yield
         except sqlite3.Error as error:
             if type(error) is sqlite3.DatabaseError:
-                # Not one of its subclasses: the file is no database, or has lost a part.
+                # Not a subclass: the file is no database, or is damaged.
                 raise FraudError(
                     f"{self.path}: the stream's state is damaged ({error}); "
                     "start anew with another --out",
@@ -269,22 +269,22 @@ class LocalCheckpoint:
 
 
 def about_topics(ids: Mapping[str, str]) -> dict[str, str]:
-    """Name the topics of a stream among what `claim` records.
+    """Return the topics of a stream in the form of `claim`.
 
-    A topic that was deleted and created again has its old name and a new id.
+    A recreated topic has its old name and a new id.
 
     Args:
-      ids: names of topics to the ids that the brokers gave them.
+      ids: names of topics to the brokers' ids.
     """
     return {f"{_TOPIC}{topic}": number for topic, number in ids.items()}
 
 
 def refuse_created_again(name: str, place: str) -> None:
-    """Refuse to go on in a topic whose id has changed: positions in the old one mean nothing.
+    """Refuse to resume in a recreated topic, in which old positions mean nothing.
 
     Args:
-      name: the recorded name whose value has changed; nothing happens if it is not a topic's.
-      place: where the state of the stream is, for the message.
+      name: the recorded name whose value has changed; ignored unless it is a topic's.
+      place: place of the state, for the message.
 
     Raises:
       FraudError: it is a topic's.

@@ -1,4 +1,4 @@
-"""Local directories that a run is going to write to."""
+"""Check and create local directories."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from beam_fraud.wording import reason_of
 
 
 def check_writable(directory: Path) -> None:
-    """See that files can be made in `directory`, or that it can be made; nothing stays behind.
+    """Check that files can be created in `directory`, or that it can be created.
 
     Raises:
-      FraudError: a file is in the way, or the file system refuses.
+      FraudError: a file is in the way, or the file system reports an error.
     """
     existing = directory
     try:
@@ -31,7 +31,7 @@ def check_writable(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make `directory` and what is missing above it.
+    """Create `directory` and its missing parents.
 
     Raises:
       FraudError: as in `check_writable`.

@@ -1,4 +1,4 @@
-"""Locks on files: one process holds one, and the kernel releases it however that process ends."""
+"""Locks on files: held by one process, and released by the kernel at its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: Locks that this process holds until `release`, by what they stand for.
+#: Locks of this process until `release`, by key.
 _held: dict[Path, FileLock] = {}
 
 
@@ -16,11 +16,11 @@ class FileLock:
     """An exclusive lock on an open file."""
 
     def __init__(self, descriptor: int) -> None:
-        """Take over a descriptor that holds the lock."""
+        """Own a descriptor that holds the lock."""
         self.descriptor = descriptor
 
     def release(self) -> None:
-        """Close the file, which another process may lock then."""
+        """Close the file, which releases the lock."""
         os.close(self.descriptor)
 
 
@@ -30,14 +30,14 @@ def lock(
     """Lock a file, or a directory.
 
     Args:
-      path: of the file.
-      wait: whether to wait while another process holds it.
-      flags: of `os.open`; by default the file is made.
+      path: the file or directory.
+      wait: whether to wait for another holder.
+      flags: of `os.open`; by default a missing file is created.
       mode: permissions of a new file, before the process's mask.
 
     Raises:
       BlockingIOError: another process, or another lock of this one, holds it.
-      OSError: the file system refuses, or has no locks.
+      OSError: the file system reports an error, or has no locks.
     """
     descriptor = os.open(path, flags, mode)
     try:
@@ -51,27 +51,27 @@ def lock(
 def lock_current(
     path: Path, *, wait: bool = False, flags: int = os.O_RDWR | os.O_CREAT, mode: int = 0o644
 ) -> FileLock:
-    """Lock the file that is at `path` once the lock is held, where others replace or remove it.
+    """Lock the current file at `path`, even if others replace or remove it meanwhile.
 
-    Args and errors are those of `lock`.
+    Arguments and errors as in `lock`.
     """
     while True:
         held = lock(path, wait=wait, flags=flags, mode=mode)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(held.descriptor), path.stat()):
                 return held
-        # The last holder replaced or removed the file between both calls.
+        # The last holder replaced or removed the file in between.
         held.release()
 
 
 @contextmanager
 def locked_directory(directory: Path) -> Iterator[None]:
-    """Hold off other runs while the body looks at what is in a directory, or changes it.
+    """Exclude other runs while the body reads or changes a directory.
 
-    Not every file system locks directories; without that, names alone tell runs apart.
+    Some file systems cannot lock directories; then only names keep runs apart.
 
     Raises:
-      OSError: there is no such directory, or it may not be read.
+      OSError: the directory does not exist or is not readable.
     """
     held = None
     try:
@@ -88,17 +88,17 @@ def locked_directory(directory: Path) -> Iterator[None]:
 
 
 def hold(key: Path, lock: FileLock) -> None:
-    """Keep a lock until `release`, or until this process ends."""
+    """Hold a lock until `release` or the end of this process."""
     _held[key] = lock
 
 
 def holds(key: Path) -> bool:
-    """Return whether this process keeps a lock under that key."""
+    """Return whether this process holds a lock with that key."""
     return key in _held
 
 
 def release(key: Path) -> None:
-    """Release the lock under a key, if there is one."""
+    """Release the lock of a key, if any."""
     held = _held.pop(key, None)
     if held is not None:
         held.release()

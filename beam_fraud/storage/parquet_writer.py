@@ -1,4 +1,4 @@
-"""Record batches of any size to one Parquet file with row groups of one size."""
+"""Write record batches to one Parquet file with row groups of equal size."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from beam_fraud.storage import atomic
 
 #: Rows of a row group: large enough to compress well, small enough to hold in memory.
 ROW_GROUP_ROWS = 131_072
-#: Small batches are joined once there are this many: a batch of one row costs kilobytes.
+#: Number of small batches that are joined: a batch of one row costs kilobytes.
 _JOIN_BATCHES = 512
-#: Written to the footer of every file, so that a later run knows which files it may replace.
+#: Footer key of every file, by which a later run recognises files to replace.
 _MARK = (b"written_by", b"beam-fraud")
 
 
 class ParquetBlockWriter:
-    """A Parquet file, zstd, that grows by record batches of one schema.
+    """A writer of record batches of one schema to a Parquet file (zstd).
 
-    Holds at most one row group and one batch in memory. A file given by its path appears under
-    that path when it is closed, whole or not at all.
+    Holds at most one row group and one batch in memory. A file at a path appears atomically on
+    close.
 
     Args:
-      file: a path, or a binary file opened for writing, which stays open.
-      schema: of every batch.
-      row_group_rows: rows of a row group; few take little time to write when they are together.
+      file: a path, or a binary file, which stays open.
+      schema: schema of every batch.
+      row_group_rows: rows per row group; small groups are fast to write.
 
     Raises:
-      OSError: the file cannot be made or written.
+      OSError: the file cannot be created or written.
     """
 
     def __init__(
         self, file: Path | BinaryIO, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS
     ) -> None:
         self._row_group_rows = row_group_rows
-        #: The hidden name and the one that the file gets in the end, if it was given by its path.
+        #: Hidden and final path of a file at a path.
         self._names = (atomic.hidden_beside(file), file) if isinstance(file, Path) else None
         self._schema = schema
         self._writer = pq.ParquetWriter(
@@ -53,7 +53,7 @@ class ParquetBlockWriter:
         """Append the rows of `batch`.
 
         Raises:
-          ValueError: its schema is another.
+          ValueError: it has another schema.
           OSError: the file cannot be written.
         """
         if not batch.schema.equals(self._schema):
@@ -68,7 +68,7 @@ class ParquetBlockWriter:
             table = self._take()
             self._write_table(table.slice(0, whole))
             rest = table.slice(whole).to_batches()
-            # Copied: a slice would keep the buffers of all that was just written.
+            # A copy: a slice would keep the buffers of all written rows.
             self._blocks = _joined([*rest, rest[0].slice(0, 0)]) if rest else []
             self._waiting -= whole
         elif len(self._recent) >= _JOIN_BATCHES:
@@ -76,7 +76,7 @@ class ParquetBlockWriter:
             self._recent = []
 
     def close(self) -> int:
-        """Write what is waiting and the footer; the number of rows in the file."""
+        """Write the buffered rows and the footer; return the number of rows in the file."""
         if self._waiting:
             self._write_table(self._take())
             self._waiting = 0

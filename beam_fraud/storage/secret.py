@@ -1,4 +1,4 @@
-"""Secrets: read from the environment or a file where they are used, shown nowhere."""
+"""Read secrets from the environment or a file where they are used; never show them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from beam_fraud.schema.text_file import read_text_file
 
 
 def read_secret(option: str, name: str, options: Mapping[str, str], variable: str) -> str | None:
-    """A secret that `options` of a URL point at, or that a variable of the environment holds.
+    """Read a secret from the place in a URL's `options`, or from a variable.
 
     Args:
-      option: what gave the URL, for messages: `--alert smtp://example.org`.
-      name: of the secret, such as `password`.
-      options: of the URL: `<name>_file` names a file, `<name>_env` a variable.
-      variable: looked at where they do neither.
+      option: the option with the URL, for messages: `--alert smtp://example.org`.
+      name: name of the secret, such as `password`.
+      options: options of the URL: `<name>_file` names a file, `<name>_env` a variable.
+      variable: variable to read otherwise.
 
     Returns:
       The secret, without the line end of its file; None if there is none.
 
     Raises:
-      FraudError: the file cannot be read, or the variable that is named is not set.
+      FraudError: the file cannot be read, or the named variable is not set.
     """
     file, named = options.get(f"{name}_file"), options.get(f"{name}_env")
     if file is not None:

@@ -1,4 +1,4 @@
-"""One command at a time writes a file or a bundle that is put in place at its end."""
+"""Allow one command at a time to write a file or bundle that appears at its end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Run = Callable[[Options], dict[str, object]]
 
 
 def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options]]:
-    """Make a command hold the places it writes; a second one at the same place fails at its start.
+    """Lock the places that a command writes; a second command fails at its start.
 
-    Without that both would work for long, and one result would vanish without a word.
+    Otherwise both would work for long, and one result would vanish silently.
 
     Args:
-      option: that names the places, for the message.
-      field: of the command's options, with the file or directory, several, or None. URLs, where
-        nothing can be locked, are passed over.
+      option: the option with the places, for the message.
+      field: field of the command's options with the file or directory, several, or None. URLs,
+        which cannot be locked, are skipped.
     """
 
     def decorate(run: Run[Options]) -> Run[Options]:
@@ -35,7 +35,7 @@ def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options
             given = (named,) if isinstance(named, str) else named or ()
             places = [Path(place).expanduser().absolute() for place in given if not is_url(place)]
             with ExitStack() as stack:
-                # Each once: whoever gives one twice hears so from the command.
+                # Each once: the command itself reports repeats.
                 for place in dict.fromkeys(places):
                     stack.enter_context(_held(option, place))
                 return run(options)
@@ -47,8 +47,8 @@ def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options
 
 @contextmanager
 def _held(option: str, place: Path) -> Iterator[None]:
-    """Hold a lock beside a place; the kernel releases it with the process, however that ends."""
-    # What is not there yet is made by the command, so the lock is in the nearest directory.
+    """Hold a lock beside a place; the kernel releases it with the process."""
+    # A missing place is created by the command, so lock the nearest directory.
     above = next((parent for parent in place.parents if parent.is_dir()), place.parent)
     lock = above / f".{'-'.join(place.relative_to(above).parts)}.lock"
     try:
@@ -60,12 +60,12 @@ def _held(option: str, place: Path) -> Iterator[None]:
             Code.OUTPUT_IN_USE,
         ) from None
     except OSError:
-        # Where no lock can be, the command cannot write either and says so, or nothing can help.
+        # Without locks, the command cannot write either and reports it.
         yield
         return
     try:
         with suppress(OSError):
-            # Of a command that was killed.
+            # Leftovers of a killed command.
             remove_unfinished_of(place)
         yield
     finally:

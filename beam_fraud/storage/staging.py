@@ -1,4 +1,4 @@
-"""The directory where a run's files wait until the run has succeeded."""
+"""The staging directory of a run's files until the run has succeeded."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from beam_fraud.storage.parquet_writer import is_ours
 
 _PREFIX = ".incoming-"
 _STARTING = ".starting-"
-#: Parts of a stream that nobody sees yet; it publishes or replaces them when it goes on.
+#: Unpublished parts of a stream, which it publishes or replaces when it resumes.
 UNFINISHED_PARTS = f".part-[0-9][0-9][0-9]-*{atomic.ENDING}"
-#: Beginning of the name of a file that an erasure writes, until it replaces the old one.
+#: Prefix of an erasure's temporary file, until it replaces the old one.
 REWRITTEN = ".rewritten-"
-#: In a directory of dead letters: the headers of the CSV files that they came from, and the
-#: beginning of names of files that say which were put through again.
+#: In a directory of dead letters: headers of their CSV files, and prefix of the files that list
+#: replayed ones.
 HEADERS, REPLAYED = ".headers.json", ".replayed-"
-#: How names of runs begin that only hold the records which another run of their process scores.
+#: Prefix of runs that only hold records which another run of their process scores.
 REPLAYING = "replay-"
-#: Times that a staging is started anew if another run takes its beginning for a dead one's.
+#: Retries if another run removes a new staging as a dead one's.
 _TRIES = 20
 
 
 @dataclass(frozen=True)
 class Staging:
-    """`DIRECTORY/.incoming-<run>`: locked while its run lives, and ready once it has succeeded.
+    """`DIRECTORY/.incoming-<run>`: locked while its run lives, and ready after its success.
 
-    Publishing starts with the mark that says ready. A run killed before it leaves nothing behind
-    but the staging; what one killed after it has left to do, the next run does.
+    Publication starts with the ready mark. A run killed before leaves only the staging; the next
+    run finishes the publication of one killed after.
     """
 
-    #: Where the files go in the end.
+    #: Final directory of the files.
     directory: Path
-    #: The run, as a file name can hold it.
+    #: Run id, valid in a file name.
     run_id: str
 
     @property
@@ -47,7 +47,7 @@ class Staging:
 
     @property
     def ready(self) -> bool:
-        """Whether the run has succeeded, so that its files are to be published."""
+        """Whether the run has succeeded, so that its files must be published."""
         return self._ready_mark.exists()
 
     @property
@@ -55,10 +55,10 @@ class Staging:
         return self.path / "ready"
 
     def claim(self) -> None:
-        """Make the directory and hold it until `remove`, or until this process ends.
+        """Create and lock the directory until `remove`, or the end of this process.
 
         Raises:
-          OSError: the file system refuses.
+          OSError: the file system reports an error.
         """
         for _ in range(_TRIES):
             with suppress(FileNotFoundError):
@@ -66,8 +66,8 @@ class Staging:
         self._start()
 
     def _start(self) -> None:
-        # Locked under another name first: no other run ever sees this one without its lock. Until
-        # it has that, another may take it for a dead one's and remove it.
+        # Lock it under another name first: no other run ever sees it unlocked. Until the lock,
+        # another may remove it as a dead one's.
         starting = self.directory / f"{_STARTING}{self.run_id}"
         starting.mkdir()
         held = lock.lock(starting / "lock", wait=True)
@@ -79,7 +79,7 @@ class Staging:
         lock.hold(self.path, held)
 
     def claim_abandoned(self) -> bool:
-        """Hold the directory if the run that made it is dead; whether it is."""
+        """Lock the directory if its run is dead; return whether it is."""
         try:
             lock.hold(self.path, lock.lock(self.path / "lock"))
         except (FileNotFoundError, BlockingIOError):
@@ -87,23 +87,23 @@ class Staging:
         return True
 
     def mark_ready(self) -> None:
-        """Say that every file is written and none of them may be thrown away."""
+        """Mark that every file is written and must be published."""
         self._ready_mark.touch()
 
     def remove(self) -> None:
-        """Delete the directory with all that is left in it, and let go of it."""
+        """Delete the directory with its contents, and release the lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
-        """Let go of the directory as it is, for the next run to finish or remove."""
+        """Release the lock, for the next run to finish or remove the directory."""
         lock.release(self.path)
 
 
 def abandoned(directory: Path) -> Iterator[Staging]:
-    """Yield the stagings of dead runs in `directory`, each held, in the order they became ready.
+    """Yield the locked stagings of dead runs in `directory`, in order of readiness.
 
-    What runs left that died before they had one is removed.
+    Leftovers of runs that died before their staging are removed.
     """
     for starting in directory.glob(f"{_STARTING}*"):
         _remove_dead_start(starting)
@@ -113,7 +113,7 @@ def abandoned(directory: Path) -> Iterator[Staging]:
             try:
                 yield staging
             finally:
-                # Also where finishing it has failed: the next run does it.
+                # Release it even after a failure: the next run retries.
                 staging.release()
 
 
@@ -121,7 +121,7 @@ def _remove_dead_start(starting: Path) -> None:
     try:
         held = lock.lock(starting / "lock")
         try:
-            # Renamed first: a run that was just about to lock it finds nothing, and starts again.
+            # Rename first: a run about to lock it finds nothing, and starts again.
             dead = starting.with_name(f"{_STARTING}{uuid.uuid4().hex}")
             atomic.move(starting, dead)
         finally:
@@ -132,9 +132,9 @@ def _remove_dead_start(starting: Path) -> None:
 
 
 def at_work(directory: Path) -> bool:
-    """Whether runs write to `directory`, once `abandoned` has gone through what dead ones left.
+    """Return whether runs write to `directory`, after `abandoned` has handled dead ones.
 
-    What this process itself holds there for a replay does not count.
+    This process's own holds for a replay do not count.
     """
     others = [
         path
@@ -145,11 +145,11 @@ def at_work(directory: Path) -> bool:
 
 
 def foreign_entry(directory: Path, *, of_stream: bool = False) -> Path | None:
-    """Something in `directory` that neither a run nor an erasure has put there.
+    """Return an entry in `directory` that no run or erasure created, or None.
 
     Args:
-      directory: of the parts of runs.
-      of_stream: whether a stream writes there, whose unfinished parts are no foreign ones.
+      directory: directory of runs' parts.
+      of_stream: whether a stream writes there, whose unfinished parts are not foreign.
     """
     if not directory.is_dir():
         return directory if directory.exists() else None

@@ -1,4 +1,4 @@
-"""A place for files, a directory of this machine or a URL, behind the same few verbs."""
+"""A store of files, a directory or a URL, with one interface."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from beam_fraud.storage.lock import locked_directory
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory; a name is a path below it, and what is written survives a loss of power.
+    """A directory; names are paths below it, and writes are durable.
 
-    Every verb raises OSError where the file system refuses.
+    Every method raises OSError if the file system fails.
     """
 
     #: The directory.
@@ -29,19 +29,19 @@ class Directory:
 
     @property
     def scratch(self) -> Path:
-        """Where a file can grow that `take` puts here."""
+        """Directory for growing files, which `take` stores here."""
         return self.path
 
     def check(self, option: str) -> None:
-        """Check that files can be made here.
+        """Check that files can be created here.
 
         Raises:
-          FraudError: they cannot.
+          FraudError: they cannot be created.
         """
         check_writable(self.path)
 
     def make(self) -> None:
-        """Make the directory, if it is absent."""
+        """Create the directory if it is missing."""
         make_directory(self.path)
 
     def place(self, name: str) -> str:
@@ -49,55 +49,55 @@ class Directory:
         return str(self.path / name)
 
     def list(self, pattern: str) -> list[str]:
-        """Names of the files that a pattern leads to, sorted: `**` in the end for all below."""
+        """Return the sorted names of a pattern's files; `**` at the end means all below."""
         found = self.path.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
         return sorted(path.relative_to(self.path).as_posix() for path in found)
 
     def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether the file exists."""
         return (self.path / name).exists()
 
     def holds(self, name: str) -> bool:
-        """Return whether there is such a directory."""
+        """Return whether the directory exists."""
         return (self.path / name).is_dir()
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a file; FileNotFoundError if there is none."""
+        """Return the bytes of a file; FileNotFoundError without one."""
         return (self.path / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file of these bytes whole or not at all, in a directory that exists."""
+        """Write a file atomically, in an existing directory."""
         atomic.write_file(self.path / name, data)
 
     def write_all(self, files: Mapping[str, bytes], last: str) -> None:
-        """Replace all that is here by these files, at once."""
+        """Replace all contents by these files atomically."""
         atomic.write_directory(self.path, files)
 
     def take(self, file: Path) -> None:
-        """Keep a finished file of `scratch` here, under its own name."""
+        """Store a finished file of `scratch` under its own name."""
 
     def move(self, name: str, to: str) -> None:
-        """Give a file another name; nothing happens if that was done before."""
+        """Rename a file; idempotent."""
         with suppress(FileNotFoundError):
             atomic.move(self.path / name, self.path / to)
         atomic.sync_path((self.path / to).parent)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files; absent ones are no failure."""
+        """Delete files; missing ones are no error."""
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold off other runs while the body looks at what is published, or changes it."""
+        """Exclude other runs while the body reads or changes the published files."""
         return locked_directory(self.path)
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A URL without a slash at its end; a name is what follows it.
+    """A URL without a trailing slash; names follow it.
 
-    Objects appear whole. Nothing is locked, and several are never replaced at once. Every verb
-    raises OSError where the file system refuses.
+    Objects appear atomically. There are no locks, and no atomic replacement of several objects.
+    Every method raises OSError if the file system fails.
     """
 
     #: The URL.
@@ -109,39 +109,39 @@ class ObjectStore:
 
     @property
     def scratch(self) -> Path:
-        """Where a file can grow that `take` puts here."""
+        """Directory for growing files, which `take` stores here."""
         return Path(tempfile.gettempdir())
 
     def check(self, option: str) -> None:
-        """Check that a file system knows the URL.
+        """Check that a file system supports the URL.
 
         Raises:
-          UsageError: none does.
+          UsageError: no file system supports it.
         """
         objects.check_scheme(option, self.url)
 
     def make(self) -> None:
-        """Nothing: there are no directories."""
+        """Do nothing: there are no directories."""
 
     def place(self, name: str) -> str:
         """Return the URL of a name."""
         return f"{self.url}/{name}"
 
     def list(self, pattern: str) -> list[str]:
-        """Names of the objects that a pattern leads to, sorted: `**` in the end for all below."""
+        """Return the sorted names of a pattern's objects; `**` at the end means all below."""
         found = objects.objects(self.place(pattern))
         return sorted(path.removeprefix(f"{self.url}/") for path in found)
 
     def exists(self, name: str) -> bool:
-        """Return whether there is such an object."""
+        """Return whether the object exists."""
         return objects.exists(self.place(name))
 
     def holds(self, name: str) -> bool:
-        """Return whether there is anything below a name."""
+        """Return whether any object is below a name."""
         return bool(self.list(f"{name}/**"))
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of an object; FileNotFoundError if there is none."""
+        """Return the bytes of an object; FileNotFoundError without one."""
         if not self.exists(name):
             raise FileNotFoundError(self.place(name))
         return objects.read(self.place(name))
@@ -151,7 +151,7 @@ class ObjectStore:
         objects.write(self.place(name), data)
 
     def write_all(self, files: Mapping[str, bytes], last: str) -> None:
-        """Write these objects, `last` after all others: it makes them valid."""
+        """Write these objects, `last` after all others, which makes them valid."""
         for name in (*(name for name in files if name != last), last):
             self.write(name, files[name])
 
@@ -161,15 +161,15 @@ class ObjectStore:
         file.unlink()
 
     def move(self, name: str, to: str) -> None:
-        """Give an object another name; nothing happens if that was done before."""
+        """Rename an object; idempotent."""
         objects.move(self.place(name), self.place(to))
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete objects; absent ones are no failure."""
+        """Delete objects; missing ones are no error."""
         objects.remove([self.place(name) for name in names])
 
     def locked(self) -> AbstractContextManager[None]:
-        """Nothing: no lock keeps two runs apart."""
+        """Do nothing: a URL has no locks."""
         return nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""What a stream leaves under `--out`, and what it keeps there to go on."""
+"""The outputs and the state of a stream under `--out`."""
 
 from __future__ import annotations
 
@@ -22,59 +22,59 @@ from beam_fraud.storage.staging import UNFINISHED_PARTS
 from beam_fraud.storage.store import Store, store_at
 from beam_fraud.wording import reason_of
 
-#: Holds what a stream is whose state Beam's runner keeps.
+#: File of the identity of a stream whose state Beam's runner keeps.
 _ABOUT = f"{STREAM}/about.json"
 _SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
 class StreamOutputs:
-    """The place of a stream's outputs. Its Parquet files grow in number while it runs.
+    """The outputs of a stream. Its Parquet files grow in number while it runs.
 
-    For the launcher: `check`, `begin`, in the end `release`. At a URL the runner keeps the state,
+    The launcher calls `check`, `begin`, at the end `release`. At a URL the runner keeps the state,
     workers write the archive, and nothing is locked.
     """
 
-    #: `--out`, absolute and local; at a URL, a directory of the command while it runs.
+    #: `--out`, absolute and local; at a URL, a temporary directory of the command.
     directory: Path
-    #: `--out` without a slash at its end, if it is a URL.
+    #: `--out` without a trailing slash, if it is a URL.
     url: str = ""
-    #: Whether a job that runs is replaced, whose archive at a URL goes on.
+    #: Whether a running job is replaced, whose archive at a URL continues.
     update: bool = False
 
     @property
     def own(self) -> Path:
-        """What is not for users: state, the lock, what workers say of their progress."""
+        """Directory of private files: state, lock, status of workers."""
         return self.directory / STREAM
 
     @property
     def checkpoint(self) -> Path:
-        """Where a stream on this machine keeps its state."""
+        """Path of the state of a stream on this machine."""
         return self.own / "state.db"
 
     @property
     def stop_file(self) -> Path:
-        """A file whose presence asks the readers to stop."""
+        """File whose presence stops the readers."""
         return self.own / "stop"
 
     @property
     def live(self) -> Path:
-        """Where workers on this machine tell how they are doing."""
+        """Directory of status files of workers on this machine."""
         return self.own / "live"
 
     @property
     def outbox(self) -> Path | None:
-        """The database of alerts and labels of a stream without a database sink, if it has one."""
+        """Database of alerts and labels of a stream without a database sink, or None."""
         return None if self.url else self.directory / "outbox.db"
 
     @property
     def reserved(self) -> list[Path]:
-        """What streams write straight under `--out` on this machine; nothing else may."""
+        """Paths that only streams write directly under `--out` on this machine."""
         names = () if self.url else (SCORES, DEAD_LETTERS, UNDELIVERED, STREAM, _SUMMARY)
         return [self.directory / name for name in names]
 
     def archive(self, name: str) -> Path | str:
-        """Where workers write the Parquet files of `scores` or `dead_letters`: a path or URL."""
+        """Return the path or URL of the Parquet files of `scores` or `dead_letters`."""
         return self._store.place(name) if self.url else self.directory / name
 
     @property
@@ -87,16 +87,16 @@ class StreamOutputs:
         return store_at(self.url or self.directory)
 
     def check(self, *, here: bool, taken_up: bool = False) -> None:
-        """Check that the place can be written to and holds nothing that is not a stream's.
+        """Check that the outputs are writable and hold only a stream's files.
 
         Args:
-          here: whether the stream keeps its state there.
-          taken_up: whether Beam's runner takes up the state of the stream that wrote there.
+          here: whether the state is stored there.
+          taken_up: whether Beam's runner restores the state of the stream that wrote there.
 
         Raises:
-          UsageError: no file system knows the URL, or the stream keeps its state on this machine.
-          FraudError: it cannot, it holds the results of `score`, files of someone else, or those of
-            a stream whose state is not there: that would replace them.
+          UsageError: no file system supports the URL, or the state is stored on this machine.
+          FraudError: it is not writable, or holds results of `score`, foreign files, or files of a
+            stream without its state, which would be replaced.
         """
         if self.url and here:
             raise UsageError(
@@ -152,10 +152,10 @@ class StreamOutputs:
                 )
 
     def begin(self) -> None:
-        """Make the directories and hold them, so that no second stream writes there.
+        """Create and lock the directories, so that no second stream writes there.
 
         Raises:
-          FraudError: another process runs a stream there, or the file system refuses.
+          FraudError: another process runs a stream there, or the file system reports an error.
         """
         branches = () if self.url else (SCORES, DEAD_LETTERS)
         for directory in (self.own, *(self.directory / name for name in branches)):
@@ -164,7 +164,7 @@ class StreamOutputs:
             held = lock.lock(self.own / "lock")
             try:
                 self.stop_file.unlink(missing_ok=True)
-                # Of streams that were killed, and of earlier versions.
+                # Leftovers of killed streams and of earlier versions.
                 remove_unfinished(self.own)
                 remove_unfinished_of(self.directory / _SUMMARY)
             except OSError:
@@ -184,14 +184,14 @@ class StreamOutputs:
             ) from None
 
     def stop(self) -> None:
-        """Ask the readers to stop."""
+        """Signal the readers to stop."""
         self.stop_file.touch()
 
     def read_about(self) -> bytes | None:
-        """Read what `write_about` wrote there.
+        """Read the identity of `write_about`.
 
         Raises:
-          FraudError: the file system refuses.
+          FraudError: the file system reports an error.
         """
         try:
             return self._store.read(_ABOUT)
@@ -203,18 +203,18 @@ class StreamOutputs:
             ) from None
 
     def write_about(self, about: bytes) -> None:
-        """Write what the stream is whose state Beam's runner keeps, whole or not at all.
+        """Write the identity of a stream whose state Beam's runner keeps, atomically.
 
         Raises:
-          FraudError: the file system refuses.
+          FraudError: the file system reports an error.
         """
         self._write(_ABOUT, about)
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
-        """Write `summary.json`, whole or not at all.
+        """Write `summary.json` atomically.
 
         Raises:
-          FraudError: the file system refuses.
+          FraudError: the file system reports an error.
         """
         self._write(_SUMMARY, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
 
@@ -231,41 +231,42 @@ class StreamOutputs:
         return f"--out {self.url}" if self.url else self._store.place(name)
 
     def release(self) -> None:
-        """Let another stream have the directory."""
+        """Release the directory for another stream."""
         lock.release(self.directory)
 
 
 def object_stream_outputs(url: str, *, update: bool) -> StreamOutputs:
-    """Return the outputs of a stream at a URL, with a directory that goes with this process.
+    """Return the outputs of a stream at a URL, with a temporary directory.
 
     Args:
       url: `--out`.
-      update: whether a job that runs is replaced.
+      update: whether a running job is replaced.
     """
     directory = Path(tempfile.gettempdir()) / f"beam-fraud-{new_run_id()}"
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return StreamOutputs(directory, url.rstrip("/"), update)
 
 
-#: How the archives of streams name their parts (`state.archive`).
+#: Pattern of the names of a stream's parts (`state.archive`).
 _PARTS = "part-[0-9][0-9][0-9]-*.parquet"
 
 
 def claim_archives(
     directories: Sequence[Path], out: Path, checkpoint: LocalCheckpoint | None
 ) -> None:
-    """Check that no directory holds the parts of another stream, or of one whose state is lost.
+    """Check that no directory holds parts of another stream, or of one without state.
 
-    A stream removes parts of which its state knows nothing, as runs that were killed leave them.
+    A stream removes parts that its state does not record, as killed runs leave them: foreign parts
+    would be lost.
 
     Args:
-      directories: that the stream writes parts to, absolute.
-      out: `--out`; it may be moved with what is in it.
-      checkpoint: what remembers the directories; None where Beam's runner keeps the state, and a
-        stream always starts anew.
+      directories: absolute directories of the stream's parts.
+      out: `--out`, which may move with its contents.
+      checkpoint: record of the directories; None if Beam's runner keeps the state, where a stream
+        always starts new.
 
     Raises:
-      FraudError: a directory holds parts, and the state knows nothing of the directory.
+      FraudError: a directory holds parts, and the state does not record it.
     """
     for directory in directories:
         inside = directory.is_relative_to(out)

@@ -1,4 +1,4 @@
-"""Options that name a place as a URL: its scheme, and the local path behind it."""
+"""Options with URLs: their scheme and local path."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, UsageError
 
-#: One letter before the colon would be a drive.
+#: A single letter before the colon is a drive.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_url(path: str) -> bool:
-    """Return whether `path` is a URL that one of Beam's file systems has to open.
+    """Return whether `path` is a URL for Beam's file systems.
 
     Example:
       >>> is_url("gs://bucket/x.parquet"), is_url("data/x.parquet")
@@ -27,15 +27,16 @@ def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, 
     """Split `url` at its scheme.
 
     Args:
-      option: the option that took the URL, for messages.
+      option: the option with the URL, for messages.
       url: such as `parquet:flagged`.
-      forms: known scheme to how it is written, such as `parquet:DIR`.
+      forms: known scheme to its form, such as `parquet:DIR`.
 
     Returns:
-      The scheme, and what follows its colon.
+      The scheme, and the text after its colon.
 
     Raises:
-      UsageError: the scheme is unknown. Only the scheme is repeated: the rest may hold a password.
+      UsageError: the scheme is unknown. The message shows the scheme alone: the rest may hold a
+        password.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme in forms:
@@ -49,10 +50,10 @@ def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, 
 
 
 def local_path(option: str, rest: str, form: str) -> Path:
-    """Return the absolute path in what follows a scheme's colon: `name`, `/name` or `///name`.
+    """Return the absolute path after a scheme's colon: `name`, `/name` or `///name`.
 
     Raises:
-      UsageError: there is no path, or a host stands before it.
+      UsageError: the path is missing, or follows a host.
     """
     path = rest.removeprefix("//")
     if not path or (path != rest and not path.startswith("/")):
@@ -61,5 +62,5 @@ def local_path(option: str, rest: str, form: str) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """`path` from the root, so that it means the same in every worker process."""
+    """Return the absolute `path`, which means the same in every worker process."""
     return Path.cwd() / path.expanduser()

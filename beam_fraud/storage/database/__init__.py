@@ -1,1 +1,1 @@
-"""Databases: connections, tables, migrations and writes that are repeated safely."""
+"""Databases: connections, tables, migrations and idempotent writes."""

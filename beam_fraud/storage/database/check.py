@@ -1,4 +1,4 @@
-"""Whether a database can be used, found out without changing it."""
+"""Check a database without changing it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from beam_fraud.storage.database.tables import METADATA, VERSION, VERSION_TABLE,
 from beam_fraud.storage.database.url import masked
 from beam_fraud.storage.folder import check_writable
 
-#: The version of tables that are older than versions.
+#: Version of tables from before versions existed.
 _FIRST = "0001"
 
 
 def check_file(file: Path, url: str) -> bool:
-    """See that a file of SQLite can be written to, or made; whether it is there.
+    """Check that an SQLite file is writable or can be created; return whether it exists.
 
     Raises:
-      FraudError: it cannot.
+      FraudError: it cannot be written.
     """
     if not file.exists():
         check_writable(file.parent)
@@ -38,10 +38,10 @@ def check_file(file: Path, url: str) -> bool:
 
 
 def check_tables(connection: Connection, url: str) -> None:
-    """See that tables with our names are ours, of this version or an older one.
+    """Check that tables with our names are ours, of this version or an older one.
 
     Raises:
-      FraudError: one is not, or they are of a newer version.
+      FraudError: a table is foreign, or of a newer version.
     """
     version = version_of(connection) or _FIRST
     if version > VERSION:
@@ -74,10 +74,10 @@ def _check_table(connection: Connection, table: Table, url: str, version: str) -
 
 
 def check_rights(connection: Connection, url: str) -> None:
-    """See that PostgreSQL lets us write to the tables that are there and make the others.
+    """Check that PostgreSQL permits writing to existing tables and creating the others.
 
     Raises:
-      FraudError: it does not.
+      FraudError: it does not permit it.
     """
     where = f"database {masked(url)}"
     if connection.scalar(text("SHOW transaction_read_only")) == "on":

@@ -1,4 +1,4 @@
-"""Transactions of a database, and its tables made or checked."""
+"""Transactions of a database, and creation and checks of its tables."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from beam_fraud.storage.database.url import sqlite_url as sqlite_url
 from beam_fraud.storage.folder import make_directory
 
 _LOG = logging.getLogger(__name__)
-#: How long a writer waits for another one's lock, in seconds.
+#: Seconds that a writer waits for another's lock.
 BUSY_SECONDS = 60.0
 
 
 def when_free(
     connection: Connection, url: str, statement: str, patience: float | None = None
 ) -> None:
-    """Execute a statement of SQLite that has to wait for other processes, telling that it does.
+    """Execute an SQLite statement that waits for other processes, and log the wait.
 
     Args:
-      connection: to `url`.
-      url: for messages.
-      statement: one that waits for a lock and does nothing before it has it.
-      patience: for how many seconds; `BUSY_SECONDS` if None.
+      connection: a connection to `url`.
+      url: of the database, for messages.
+      statement: a statement that waits for a lock and does nothing before.
+      patience: seconds to wait; None for `BUSY_SECONDS`.
 
     Raises:
-      OperationalError: the database was locked for so long.
+      OperationalError: the database stayed locked.
     """
     started, wait = monotonic(), Wait(_LOG)
     patience = BUSY_SECONDS if patience is None else patience
@@ -57,13 +57,13 @@ def when_free(
                 f"database {masked(url)}: locked by another process, waiting up to {patience:g} "
                 "seconds for it"
             )
-        # Some locks are refused at once.
+        # SQLite refuses some locks at once.
         sleep(0.05)
 
 
 @contextmanager
 def transaction(url: str) -> Iterator[Connection]:
-    """A connection in a transaction of its own that reads; errors as in `one_line_errors`."""
+    """Open a connection in a read transaction; errors as in `one_line_errors`."""
     with one_line_errors(url), engine(url).begin() as connection:
         yield connection
 
@@ -72,19 +72,19 @@ def transaction(url: str) -> Iterator[Connection]:
 def writing(
     url: str, connection: Connection | None = None, *, patience: float | None = None
 ) -> Iterator[Connection]:
-    """A transaction that may write; errors as in `one_line_errors`.
+    """Begin a write transaction; errors as in `one_line_errors`.
 
     Args:
       url: the database.
-      connection: one to it that is open already; one of its own if None.
-      patience: for how many seconds it waits for locks of others; `BUSY_SECONDS` if None.
+      connection: an open connection; None for a new one.
+      patience: seconds to wait for locks; None for `BUSY_SECONDS`.
     """
     with one_line_errors(url), ExitStack() as stack:
         if connection is None:
             connection = stack.enter_context(engine(url).connect())
         with connection.begin():
             if connection.dialect.name == "sqlite":
-                # Its turn comes first: what was read before could not be written back.
+                # Lock first: values read before the lock could not be written back.
                 when_free(connection, url, "BEGIN IMMEDIATE", patience)
             else:
                 seconds = BUSY_SECONDS if patience is None else patience
@@ -94,14 +94,14 @@ def writing(
 
 
 def check_database(url: str, patience: float | None = None) -> None:
-    """See that the database can be written to and that its tables are ours, changing nothing.
+    """Check that the database is writable and its tables are ours, changing nothing.
 
     Args:
       url: the database.
-      patience: for how many seconds it waits for locks of others; `BUSY_SECONDS` if None.
+      patience: seconds to wait for locks; None for `BUSY_SECONDS`.
 
     Raises:
-      FraudError: it cannot be reached or written, or a table is not as this version writes it.
+      FraudError: it cannot be reached or written, or a table has other columns than this version's.
     """
     file = database_file(url)
     if file is not None and not check_file(file, url):
@@ -115,7 +115,7 @@ def check_database(url: str, patience: float | None = None) -> None:
 
 
 def prepare_database(url: str, patience: float | None = None) -> None:
-    """Check the database as `check_database` does, and make or change its tables to this version.
+    """Check the database as `check_database` does, and create or migrate its tables.
 
     Args:
       url: the database.
@@ -129,13 +129,13 @@ def prepare_database(url: str, patience: float | None = None) -> None:
     if file is not None:
         make_directory(file.parent)
         with one_line_errors(url), engine(url).connect() as connection:
-            # Readers and one writer at a time without waiting for each other; kept in the file.
+            # Readers and one writer need not wait for each other; stored in the file.
             when_free(connection, url, "PRAGMA journal_mode = WAL", patience)
     with transaction(url) as connection:
         if at_this_version(connection):
             return
     with writing(url, patience=patience) as connection:
-        # Takes half a second to import, and most databases are up to date.
+        # Imported here: it takes half a second, and most databases are up to date.
         from beam_fraud.storage.database.migrations.migrate import migrate
 
         migrate(connection)

@@ -1,4 +1,4 @@
-"""How this process reaches a database: one engine a URL, made when it is needed."""
+"""Connections of this process to databases: one engine per URL, created on demand."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from beam_fraud.errors import Code, FraudError, install
 from beam_fraud.storage.database.postgresql_array import ArrayDumper, PostgresqlArray
 from beam_fraud.storage.database.url import connect_arguments, database_file, driver_url, masked
 
-#: Seconds that a server may take to say anything: longer than any time-out of its own.
+#: Time limit of a server's response in seconds: longer than its own time-outs.
 ANSWER_SECONDS = 150.0
 
 
 def bounded_connection(*given: Any, **named: Any) -> BoundedConnection:
     """Return a connection for arguments of `psycopg.connect`."""
     connection = BoundedConnection.connect(*given, **named)
-    # As text, an array of ten thousand strings takes longer than inserting them.
+    # In text form, an array of ten thousand strings takes longer than its insertion.
     connection.adapters.register_dumper(list, ListBinaryDumper)
     connection.adapters.register_dumper(PostgresqlArray, ArrayDumper)
     return connection
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that ends when its server has been silent for too long.
+    """A connection that closes when its server is silent for too long.
 
-    A machine that is gone is noticed by TCP; a server that hangs on one that works is not.
+    TCP notices a machine that is gone, but not a server that hangs on a working one.
     """
 
-    #: See `ANSWER_SECONDS`; None for any time.
+    #: Time limit of a response, `ANSWER_SECONDS`; None for no limit.
     answer_seconds: float | None
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -44,7 +44,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         self.answer_seconds = ANSWER_SECONDS
 
     def wait(self, gen: Any, *given: Any, **named: Any) -> Any:
-        """As the base class, for so long."""
+        """Wait as the base class does, with the time limit."""
         return super().wait(self._bounded(gen), *given, **named)
 
     def _bounded(self, waiting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -56,7 +56,7 @@ class BoundedConnection(psycopg.Connection[Any]):
                 if ready:
                     since = monotonic()
                 elif self.answer_seconds is not None and monotonic() - since > self.answer_seconds:
-                    # Nobody may use it again: its answer may come yet.
+                    # Close it: its response may still arrive.
                     self.close()
                     raise psycopg.OperationalError(f"no answer for {self.answer_seconds:g} seconds")
                 needed = waiting.send(ready)
@@ -64,11 +64,11 @@ class BoundedConnection(psycopg.Connection[Any]):
             return done.value
 
 
-#: How long SQLite waits for another process's transaction in silence, in seconds.
+#: Seconds that SQLite itself waits for another process's transaction, unlogged.
 SILENT_SECONDS = 5.0
-#: Connections to a server that are kept, and those that there may be beside them for a moment.
+#: Pooled connections to a server, and further temporary ones.
 _KEPT, _MORE = 4, 12
-#: After so many seconds a kept connection is made anew: firewalls forget old ones.
+#: Seconds after which a pooled connection is replaced: firewalls drop old ones.
 _KEPT_SECONDS = 300
 
 
@@ -84,7 +84,7 @@ def engine(url: str) -> Engine:
 @lru_cache
 def _engine(url: str, process: int) -> Engine:
     if database_file(url) is not None:
-        # An idle connection would keep a deleted file alive, and write to it.
+        # An idle connection would keep a deleted file open, and write to it.
         made = create_engine(
             driver_url(url), poolclass=NullPool, connect_args={"timeout": SILENT_SECONDS}
         )
@@ -96,9 +96,9 @@ def _engine(url: str, process: int) -> Engine:
             pool_size=_KEPT,
             max_overflow=_MORE,
             pool_recycle=_KEPT_SECONDS,
-            # A kept connection may be to a server that has been restarted.
+            # A pooled connection may be to a restarted server.
             pool_pre_ping=True,
-            # Keys, ids and amounts of transactions are not for messages.
+            # Keep keys, ids and amounts of transactions out of messages.
             hide_parameters=True,
         )
     except ModuleNotFoundError:
@@ -116,11 +116,12 @@ def _engine(url: str, process: int) -> Engine:
 
 
 def _tune_sqlite(connection: Any, record: Any) -> None:
-    # Of a new file: most rows are longer than a quarter of SQLite's own choice.
+    # Page size of a new file: most rows exceed a quarter of SQLite's default.
     connection.execute("PRAGMA page_size = 8192")
-    # Transactions of ten thousand rows fit; they would be written twice.
+    # Transactions of ten thousand rows fit the cache; otherwise they would be written twice.
     connection.execute("PRAGMA cache_size = -65536")
-    # Of the indexes each transaction changes most pages: 128 MB of log copy them back less often.
+    # Each transaction changes most pages of the indexes: a log of 128 MB copies them back less
+    # often.
     connection.execute("PRAGMA wal_autocheckpoint = 16000")
-    # After a burst, the log's file is cut to what most days need.
+    # After a burst, truncate the log's file to a usual size.
     connection.execute("PRAGMA journal_size_limit = 67108864")

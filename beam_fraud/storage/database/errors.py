@@ -1,4 +1,4 @@
-"""What a database says, in one line, and whether trying again may help."""
+"""Convert database errors to one line, and tell transient ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.url import masked
 
-#: Codes of PostgreSQL for what passes, by their beginning: connections (08), too many of them or a
+#: PostgreSQL's codes of transient errors, by prefix: connections (08), too many connections or a
 #: full disk (53), a server that stops or starts (57P), time-outs and cancelled statements (57014,
 #: 25P03), locks (55P03), conflicts of transactions (40), a server that is a replica for now
 #: (25006), failing disks (58).
 _PASSING_STATES = ("08", "53", "57P", "57014", "25P03", "25P04", "55P03", "40", "25006", "58")
-#: Of no code at all are refused connections. What they say where trying again will not help.
+#: Refused connections have no code. Texts of those that no retry can mend.
 _REFUSED_FOR_GOOD = (
     "authentication failed",
     "no password supplied",
@@ -29,10 +29,10 @@ _REFUSED_FOR_GOOD = (
     "invalid",
 )
 _FILES_LEFT = "and that files may still be opened (ulimit -n)"
-#: SQLite's codes: busy, locked, out of memory, an error of the disk, full, protocol of locks.
+#: SQLite's codes of transient errors: busy, locked, out of memory, I/O error, full, locking
+#: protocol.
 _PASSING_SQLITE = {5, 6, 7, 10, 13, 15}
-#: Of them, errors of the disk while it writes: a quota that is used up is one, and a bound on the
-#: size of files.
+#: Among them, I/O errors of writes: an exhausted quota is one, and a limit on the size of files.
 _DISK_TAKES_NO_MORE = {
     sqlite3.SQLITE_IOERR_WRITE,
     sqlite3.SQLITE_IOERR_FSYNC,
@@ -45,7 +45,7 @@ _DISK_STATES = {"53100", "58030"}
 
 
 class PassingDatabaseError(FraudError):
-    """A database refuses for a reason that may pass: it is down, slow, locked or full."""
+    """A transient database error: it is down, slow, locked or full."""
 
 
 class LockedDatabaseError(PassingDatabaseError):
@@ -53,15 +53,15 @@ class LockedDatabaseError(PassingDatabaseError):
 
 
 class FullDatabaseError(PassingDatabaseError):
-    """A disk under a database is full or fails: that passes, but not by waiting."""
+    """A database's disk is full or fails: transient, but waiting does not help."""
 
 
 @contextmanager
 def one_line_errors(url: str) -> Iterator[None]:
-    """Turn what a database says into one line that names it.
+    """Convert database errors to one line that names the database.
 
     Raises:
-      PassingDatabaseError: trying again may help.
+      PassingDatabaseError: a retry may help.
       FraudError: any other error of the database inside the block.
     """
     try:
@@ -94,10 +94,10 @@ def _is_full(error: DBAPIError) -> bool:
 
 
 def passes(error: DBAPIError) -> bool:
-    """Return whether the same may work later."""
+    """Return whether an error is transient."""
     original = error.orig
     if isinstance(original, sqlite3.Error):
-        # The lower byte is the code, those above say more of it.
+        # The lower byte is the code, the others are details.
         code: int | None = getattr(original, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _PASSING_SQLITE
     state = getattr(original, "sqlstate", None)
@@ -117,7 +117,7 @@ def is_locked(error: DBAPIError) -> bool:
 def _said(error: DBAPIError) -> str:
     if is_locked(error):
         return "locked by another process; run again when that has finished, or stop it"
-    # PostgreSQL says which row it was as well, and that is nobody's business.
+    # Drop PostgreSQL's detail, which contains the row's values.
     told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
     said = " ".join((told or str(error.orig)).split())
     if "unable to open database file" in said:

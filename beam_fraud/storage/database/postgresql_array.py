@@ -1,4 +1,4 @@
-"""Arrow arrays as PostgreSQL takes arrays in binary: made as a whole, not value by value."""
+"""Convert Arrow arrays to PostgreSQL's binary arrays as a whole, not value by value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-#: Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+#: Microseconds from 1970 to 2000, PostgreSQL's epoch.
 _EPOCH = 946_684_800_000_000
 #: Object ids of elements' types, from the catalogue pg_type.
 _TEXT, _FLOAT8, _TIMESTAMPTZ = 25, 701, 1184
@@ -24,14 +24,14 @@ _NOTHING = pa.scalar(b"", pa.large_binary())
 class PostgresqlArray:
     """An array with one dimension, in the form of PostgreSQL's `array_send`.
 
-    The statement has to cast it: its own type is not told.
+    The statement must cast it: it carries no type.
     """
 
     payload: bytes
 
 
 class ArrayDumper(Dumper):
-    """Gives psycopg what is in a `PostgresqlArray`."""
+    """Dump a `PostgresqlArray` for psycopg."""
 
     format = Format.BINARY
 
@@ -44,11 +44,11 @@ def postgresql_array(values: pa.Array) -> PostgresqlArray:
     """Return an array for PostgreSQL.
 
     Args:
-      values: n texts without NUL characters, any of them null, or float64 or timestamps in
-        microseconds, none of them null; n is at least 1.
+      values: n texts without NUL characters, nulls allowed, or float64 or timestamps in
+        microseconds, without nulls; n is at least 1.
 
     Raises:
-      TypeError: they are something else.
+      TypeError: they have another type.
     """
     kind = values.type
     if pa.types.is_string(kind):
@@ -61,13 +61,13 @@ def postgresql_array(values: pa.Array) -> PostgresqlArray:
 
 
 def _array(element: int, values: pa.Array, elements: bytes) -> PostgresqlArray:
-    # Dimensions, whether there are nulls, type; then length and first index of the dimension.
+    # Number of dimensions, null flag, type; then length and first index of the dimension.
     header = struct.pack(">5i", 1, values.null_count > 0, element, len(values), 1)
     return PostgresqlArray(header + elements)
 
 
 def _texts(values: pa.Array) -> bytes:
-    """Return the length of each text in bytes, -1 for null, before the text."""
+    """Encode texts, each after its length in bytes, -1 for null."""
     lengths = pc.binary_length(values).fill_null(-1).to_numpy().astype(">i4")
     prefixes = pa.Array.from_buffers(pa.binary(4), len(values), [None, pa.py_buffer(lengths)])
     texts = values.fill_null("").cast(pa.large_binary())
@@ -78,7 +78,7 @@ def _texts(values: pa.Array) -> bytes:
 
 
 def _numbers(values: pa.Array, form: str, less: int) -> bytes:
-    """Eight bytes each after their number, less what PostgreSQL counts from."""
+    """Encode eight bytes each after their length, relative to PostgreSQL's epoch."""
     if values.null_count:
         raise TypeError("numbers and times without a value are not written to PostgreSQL")
     elements = np.empty(len(values), np.dtype([("length", ">i4"), ("value", form)]))

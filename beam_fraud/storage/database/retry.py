@@ -1,4 +1,4 @@
-"""Transactions that are tried again while a database is down, slow, locked or full."""
+"""Retry transactions while a database is down, slow, locked or full."""
 
 from __future__ import annotations
 
@@ -27,37 +27,36 @@ from beam_fraud.storage.database.errors import (
 from beam_fraud.storage.database.url import masked
 
 _LOG = logging.getLogger(__name__)
-#: How long a transaction is tried again, in seconds, unless something else is given.
+#: Default seconds of retries of a transaction.
 PATIENCE = 300.0
-#: Seconds that one try waits for a lock, and that one statement of it may take.
+#: Seconds per attempt: to wait for a lock, and for one statement.
 _LOCK_SECONDS, _STATEMENT_SECONDS = 5.0, 120.0
-#: The first pause is of up to so many seconds, later ones of up to twice as many each.
+#: Maximum of the first pause in seconds; it doubles for each later one.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0
-#: Databases that were given up, by URL, until one transaction succeeds.
+#: URLs of databases given up, until a transaction succeeds.
 _down: set[str] = set()
 
 T = TypeVar("T")
 
 
 class PersistentConnection:
-    """A connection to a database that is made when it is needed, and anew after a failure."""
+    """A connection that opens on demand and reconnects after a failure."""
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
-        """Be ready to write to `url`, trying again for `patience` seconds."""
         self._url = url
         self._patience = patience
         self._connection: Connection | None = None
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` in a transaction that may write; what it did is kept, whole, when it returns.
+        """Run `work` in a write transaction, committed when this returns.
 
-        It is done again if the database refuses for a reason that passes, with growing pauses, and
-        if nobody knows whether it was kept: doing it twice must do no harm. While a database is
-        down for longer than `patience`, later calls try only once. A full disk is not waited for.
+        Transient errors lead to retries with growing pauses, as does a commit of unknown outcome:
+        `work` must be idempotent. If a database is down for longer than `patience`, later calls try
+        once. A full disk is not waited for.
 
         Raises:
-          PassingDatabaseError: it was refused for all that time, or the disk is full.
-          FraudError: it is refused for a reason that does not pass, at once.
+          PassingDatabaseError: it failed all that time, or the disk is full.
+          FraudError: a permanent error, at once.
         """
         patience = patience_left(self._url, self._patience)
         try:
@@ -70,7 +69,7 @@ class PersistentConnection:
         return done
 
     def close(self) -> None:
-        """Let go of the connection; `write` makes another one."""
+        """Close the connection; `write` opens another one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with one_line_errors(self._url):
@@ -88,7 +87,7 @@ class PersistentConnection:
             raise
 
     def _drop(self) -> None:
-        """Whatever state the connection is in, nobody gets it again."""
+        """Discard the connection, whatever its state."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -99,28 +98,28 @@ class PersistentConnection:
 
 
 def give_up(url: str) -> None:
-    """Have later transactions of this process try a database only once, until one succeeds."""
+    """Make later transactions of this process try a database once, until one succeeds."""
     _down.add(url)
 
 
 def patience_left(url: str, patience: float) -> float:
-    """For how many seconds a database is waited for: not at all once it was given up."""
+    """Return the seconds to wait for a database: 0 once it was given up."""
     return 0.0 if url in _down else patience
 
 
 def until_it_passes(url: str, work: Callable[[], T], patience: float) -> T:
-    """Do `work` on a database again, with growing pauses, while it refuses for what passes.
+    """Retry `work` on a database after transient errors, with growing pauses.
 
-    A full disk does not pass by waiting, so it is tried once.
+    Waiting does not mend a full disk, so that is tried once.
 
     Args:
       url: the database, for messages.
-      work: what raises `PassingDatabaseError` then; doing it twice must do no harm.
-      patience: seconds for which it is done again.
+      work: idempotent function that raises `PassingDatabaseError` on transient errors.
+      patience: seconds of retries.
 
     Raises:
-      PassingDatabaseError: it was refused for all that time, or the disk is full.
-      FraudError: it is refused for a reason that does not pass, at once.
+      PassingDatabaseError: it failed all that time, or the disk is full.
+      FraudError: a permanent error, at once.
     """
     wait = Wait(_LOG)
 
@@ -145,7 +144,7 @@ def _passes_by_waiting(error: BaseException) -> bool:
 
 
 def persistently(url: str, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
-    """As `PersistentConnection.write`, with a connection of its own."""
+    """Run `PersistentConnection.write` on a temporary connection."""
     connection = PersistentConnection(url, patience)
     try:
         return connection.write(work)

@@ -1,4 +1,4 @@
-"""SQLite files that this program alone reads and writes, without the tables of `tables`."""
+"""SQLite files private to this program, without the tables of `tables`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
 
-#: A row has the key of another.
+#: Error of a repeated key.
 IntegrityError = sqlite3.IntegrityError
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection for any thread, each of whose statements is a transaction unless one is begun.
+    """Return a connection for any thread, in autocommit mode until a transaction begins.
 
     Raises:
-      sqlite3.Error: the file cannot be opened or made.
+      sqlite3.Error: the file cannot be opened or created.
     """
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that nobody writes.
+    """Open a connection to a file that nobody writes.
 
     Raises:
       FraudError: it cannot be read.
@@ -39,7 +39,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection in a transaction that the body's success commits.
+    """Open a connection in a transaction, committed if the body succeeds.
 
     Raises:
       FraudError: the file cannot be written.

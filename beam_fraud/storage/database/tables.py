@@ -1,4 +1,4 @@
-"""The tables of a database: flagged transactions, alerts to send, labels, runs."""
+"""The tables of a database: flagged transactions, alerts, labels, runs and more."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, microseconds, UTC.
+    """A time in UTC with microseconds.
 
-    SQLite keeps it as text of fixed width, which sorts as the moments do, and returns it without
-    a zone; PostgreSQL has a type for it.
+    SQLite stores it as text of fixed width, which sorts by time, and returns it without a zone;
+    PostgreSQL has a type for it.
     """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Bring an aware time to UTC."""
+        """Convert an aware time to UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """As the base class, but for SQLite's text in one step, not three."""
+        """Convert as the base class does, but SQLite's text in one step, not three."""
         return _text if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Give the time its zone again."""
+        """Restore the time's zone."""
         if value is None:
             return None
         moment: datetime = value
@@ -78,7 +78,7 @@ def _scored_columns() -> list[Column[Any]]:
     ]
 
 
-#: One row a flagged transaction and model.
+#: One row per flagged transaction and model.
 FLAGGED = Table(
     "flagged_transactions",
     METADATA,
@@ -91,8 +91,8 @@ FLAGGED = Table(
     Index("flagged_transactions_score", "score"),
 )
 
-#: The outbox: one row a flagged transaction and channel. Until it is given to a delivery it takes
-#: the newest scoring, from then on it stays as it is; `sent_at` is null until that was delivered.
+#: The outbox: one row per flagged transaction and channel. A row takes the newest scoring until it
+#: is in a delivery, and stays unchanged from then on; `sent_at` is null until the delivery.
 ALERTS = Table(
     "alerts",
     METADATA,
@@ -103,10 +103,10 @@ ALERTS = Table(
     Column("model_id", Text, nullable=False),
     Column("delivery_id", Text, info={"since": "0002"}),
     Column("sent_at", UtcDateTime),
-    # A JSON list, and the time zone in which people are told `event_time`.
+    # A JSON list, and the time zone of `event_time` in messages.
     Column("fired_rules", Text, info={"since": "0003"}),
     Column("timezone", Text, info={"since": "0003"}),
-    # Of what waits alone: what was sent does not slow it down.
+    # Index of pending alerts alone: sent ones do not slow it down.
     Index(
         "alerts_waiting",
         "channel",
@@ -120,8 +120,8 @@ ALERTS = Table(
     Index("alerts_account", "account_id"),
 )
 
-#: One row a message: which alerts it tells of (`alerts.delivery_id`) and its Message-ID are fixed
-#: here before the first attempt to send it.
+#: One row per message: its alerts (`alerts.delivery_id`) and its Message-ID are fixed here before
+#: the first attempt to send it.
 DELIVERIES = Table(
     "deliveries",
     METADATA,
@@ -130,9 +130,9 @@ DELIVERIES = Table(
     Column("channel", Text, nullable=False),
     # `alerts`, `digest` (of more alerts than it shows) or `notice` (text alone).
     Column("kind", Text, nullable=False),
-    # Whose alerts it groups, or null.
+    # Account of the grouped alerts, or null.
     Column("account_id", Text),
-    # What a notice says.
+    # Text of a notice.
     Column("text", Text),
     Column("created_at", UtcDateTime, nullable=False),
     # `waiting`, `sent` or `failed` (given up).
@@ -145,7 +145,7 @@ DELIVERIES = Table(
     Index("deliveries_account", "account_id", "channel", "created_at"),
 )
 
-#: Accounts and merchants whose alerts wait until a moment.
+#: Snoozed accounts and merchants.
 SNOOZES = Table(
     "snoozes",
     METADATA,
@@ -157,7 +157,7 @@ SNOOZES = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-#: One row a record that could not become a transaction.
+#: One row per invalid record.
 DEAD_LETTERS = Table(
     "dead_letters",
     METADATA,
@@ -171,26 +171,26 @@ DEAD_LETTERS = Table(
     Index("dead_letters_waiting", "replayed_at", "reason"),
 )
 
-#: One row a deletion for privacy: what was deleted, not whose it was.
+#: One row per erasure: what was deleted, not whose it was.
 ERASURES = Table(
     "erasures",
     METADATA,
     Column("erasure_id", Text, primary_key=True),
     # `account` or `retention`.
     Column("kind", Text, nullable=False),
-    # A keyed hash of the account, or the moment before which rows went.
+    # A keyed hash of the account, or the time before which rows were deleted.
     Column("subject", Text),
     Column("erased_at", UtcDateTime, nullable=False),
     # Table to deleted rows, as a JSON object.
     Column("rows", Text, nullable=False),
 )
 
-#: One row a finding: what someone found a transaction to be, at a moment.
+#: One row per label: the verdict of a person on a transaction at a time.
 LABELS = Table(
     "labels",
     METADATA,
     Column("transaction_id", Text, primary_key=True),
-    # Empty where that is not told.
+    # Empty if unknown.
     Column("labelled_by", Text, primary_key=True),
     Column("labelled_at", UtcDateTime, primary_key=True),
     Column("account_id", Text),
@@ -200,10 +200,11 @@ LABELS = Table(
     Column("label", SmallInteger, nullable=False),
 )
 
-# The view `latest_labels` has the newest label of each transaction; of two of one moment, that of
-# the last name. It is made by migrations/versions.
+# The view `latest_labels` has the newest label of each transaction; of two at one time, that of the
+# alphabetically last name. `migrations/versions` creates it.
 
-#: One row a run that wrote here: `running`, `succeeded` or `failed`; a killed one stays `running`.
+#: One row per run that wrote here: `running`, `succeeded` or `failed`; a killed one stays
+#: `running`.
 RUNS = Table(
     "runs",
     METADATA,
@@ -214,20 +215,20 @@ RUNS = Table(
 )
 
 
-#: The version of the tables as `tables.py` has them: the last of `migrations/versions`.
+#: Version of the tables in `tables.py`: the last of `migrations/versions`.
 VERSION = "0003"
-#: Not Alembic's own name for it, which another program may use in the same database.
+#: Not Alembic's default name, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))
 
 
 def version_of(connection: Connection) -> str | None:
-    """Return the version of the tables; None if they are older than versions, or not there."""
+    """Return the version of the tables; None if they have none, or do not exist."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(select(_VERSIONS.c.version_num)).scalar()
 
 
 def at_this_version(connection: Connection) -> bool:
-    """Return whether nothing has to be made or changed."""
+    """Return whether the tables need no change."""
     return version_of(connection) == VERSION

@@ -1,4 +1,4 @@
-"""Rows into a table, where rows with the same key may be already."""
+"""Insert or update rows of a table, by key."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from sqlalchemy.types import NullType
 
 
 def values_of(column: pa.Array) -> list[object]:
-    """As `to_pylist`, many times as fast; a number that is null becomes NaN."""
+    """Return `to_pylist`, many times as fast; null numbers become NaN."""
     values: list[object] = column.to_numpy(zero_copy_only=False).tolist()
     return values
 
 
-#: Characters of a text that may be in an index; a row of an index has room for 2,700 bytes.
+#: Maximum of characters of an indexed text; an index row holds 2,700 bytes.
 _LONGEST = 400
 
 
 def storable(
     column: Column[Any], values: Sequence[object] | pa.Array
 ) -> Sequence[object] | pa.Array:
-    """Values of a column as PostgreSQL can hold them; only texts ever change.
+    """Convert values for PostgreSQL; only texts ever change.
 
-    NUL characters and halves of surrogate pairs become escapes: `\\x00`. Of an indexed text of more
-    than 400 characters, the first ones stay and the SHA-256 of the whole takes the place of the
-    rest, so that different ones stay different.
+    NUL characters and halves of surrogate pairs become escapes: `\x00`. An indexed text of more
+    than 400 characters is truncated and ends with the SHA-256 of the whole, so that different texts
+    stay different. So hostile names cannot keep other rows from being written.
     """
     if not isinstance(column.type, Text):
         return values
@@ -48,9 +48,9 @@ def storable(
 
 
 def _storable_array(values: pa.Array, indexed: bool) -> pa.Array:
-    """Arrow's texts are UTF-8 for certain, so that bytes tell what there is to change."""
+    """Find the texts to change by their bytes: Arrow's texts are valid UTF-8."""
     data = values.buffers()[2]
-    # Of a slice, that of others as well, which costs time at most.
+    # A slice's buffer contains other values too, which costs time at most.
     nul = data is not None and b"\0" in data.to_pybytes()
     longest = pc.max(pc.binary_length(values)).as_py() or 0
     if not nul and not (indexed and longest > _LONGEST):
@@ -82,7 +82,7 @@ def _is_utf8(text: str) -> bool:
 
 
 Row = dict[str, object]
-#: Values of each column, all as many; of Arrow, texts, float64 and microseconds in UTC.
+#: Type: equally many values of each column; of Arrow, texts, float64 and microseconds in UTC.
 Columns = Mapping[str, Sequence[object] | pa.Array]
 
 
@@ -94,16 +94,16 @@ def upsert(
     where: ColumnElement[bool] | None = None,
     keep: Collection[str] = (),
 ) -> None:
-    """Insert `rows`, or update those whose key is there; the last row of a key wins.
+    """Insert `rows`, or update those with an existing key; the last row of a key wins.
 
-    What PostgreSQL cannot hold is written otherwise there (`postgresql_text`).
+    Texts that PostgreSQL cannot store are converted (`storable`).
 
     Args:
       connection: in a transaction.
-      table: where to.
-      rows: all with the same columns, the key's among them.
-      where: which of the rows that are there may be updated; all of them if None.
-      keep: columns that stay as they are in rows that are there.
+      table: the table.
+      rows: rows of equal columns, the key included.
+      where: condition on existing rows to update; None for all.
+      keep: columns of existing rows to keep.
     """
     if rows:
         columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -118,12 +118,12 @@ def upsert_columns(
     where: ColumnElement[bool] | None = None,
     keep: Collection[str] = (),
 ) -> None:
-    """As `upsert`, of rows that are given column by column."""
+    """Do as `upsert`, for rows in columns."""
     server = connection.dialect.name == "postgresql"
     if server:
         columns = {name: storable(table.c[name], values) for name, values in columns.items()}
     key = [column.name for column in table.primary_key.columns]
-    # Two writers that go in one order never wait for each other in a circle. SQLite has one.
+    # Two writers in the same order cannot deadlock. SQLite has one writer.
     columns = _last_of_each_key(columns, key, ordered=server)
     if not columns[key[0]]:
         return
@@ -133,12 +133,12 @@ def upsert_columns(
 
 
 def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:
-    """Rows without repeated keys, in the order of the keys if `ordered`."""
+    """Return rows without repeated keys, sorted by key if `ordered`."""
     keys = list(zip(*(_listed(columns[name]) for name in key), strict=True))
     last = {row_key: number for number, row_key in enumerate(keys)}
     if len(last) == len(keys) and not ordered:
         return columns
-    # Keys are of one type each, and never null.
+    # Each key has one type and no nulls.
     order = [last[row_key] for row_key in (sorted(last) if ordered else last)]
     return {name: _taken(values, order) for name, values in columns.items()}
 
@@ -163,14 +163,14 @@ def _into_sqlite(
     changed: Sequence[str],
     where: ColumnElement[bool] | None,
 ) -> None:
-    """One statement, prepared once, for all rows: as fast as many rows in one VALUES list."""
+    """Use one prepared statement for all rows: as fast as many rows in one VALUES list."""
     statement = sqlite.insert(table)
     if changed:
         new = {name: statement.excluded[name] for name in changed}
         statement = statement.on_conflict_do_update(index_elements=key, set_=new, where=where)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=key)
-    # Past SQLAlchemy's own execution, which makes a dictionary a row.
+    # Bypass SQLAlchemy's execution, which creates a dictionary per row.
     compiled = statement.compile(dialect=connection.dialect, column_keys=list(columns))
     values: list[Iterable[object]] = []
     for name in compiled.positiontup or ():
@@ -186,7 +186,7 @@ def _for_sqlite(
 ) -> Iterable[object]:
     if isinstance(values, pa.Array):
         if pa.types.is_timestamp(values.type):
-            # Arrow writes times as `UtcDateTime` does there, all at once.
+            # Arrow formats times as `UtcDateTime` does, all at once.
             values = values.cast(pa.timestamp("us")).cast(pa.string())
         return values_of(values)
     dialect = connection.dialect
@@ -203,7 +203,7 @@ def _into_postgresql(
     changed: Sequence[str],
     where: ColumnElement[bool] | None,
 ) -> None:
-    """One statement and one array a column: there and back once, however many rows."""
+    """Use one statement and one array per column: one round trip for any number of rows."""
     arrays = [_array(table.c[name], values) for name, values in columns.items()]
     unnested = select(*map(func.unnest, arrays))
     statement = postgresql.insert(table).from_select(list(columns), unnested)
@@ -219,7 +219,7 @@ def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnEl
     kind = postgresql.ARRAY(column.type, dimensions=1)
     if not isinstance(values, pa.Array):
         return bindparam(column.name, values, type_=kind)
-    # psycopg is an extra.
+    # Imported here: psycopg is an extra.
     from beam_fraud.storage.database.postgresql_array import postgresql_array
 
     return cast(bindparam(column.name, postgresql_array(values), type_=NullType()), kind)

@@ -1,4 +1,4 @@
-"""URLs of databases: what they mean, where their passwords come from, how they are shown."""
+"""URLs of databases: their parts, passwords and display."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sqlalchemy.exc import ArgumentError
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.secret import read_secret
 
-#: Looked at for the password where the URL says nothing of it.
+#: Variable of the password if the URL names none.
 PASSWORD_VARIABLE = "BEAM_FRAUD_DATABASE_PASSWORD"
-#: Options that are ours, not libpq's.
+#: Our own options, unknown to libpq.
 _OURS = ("password_env", "password_file")
-#: Options of a URL that name files, which every process reads by itself.
+#: Options of a URL that name files, which every process reads.
 FILE_OPTIONS = ("password_file", "sslrootcert", "sslcert", "sslkey", "passfile")
 #: Options of libpq that are secrets.
 _SECRET = ("password", "sslpassword")
@@ -24,9 +24,9 @@ _BY_VARIABLE = "env:"
 
 
 class DatabaseUrl(str):
-    """A database URL as SQLAlchemy reads it, or `env:NAME`; it may hold a password.
+    """A database URL in SQLAlchemy's form, or `env:NAME`; it may hold a password.
 
-    It shows itself without that, and so does whatever has it in a field.
+    Its representation masks the password, also inside other objects.
 
     Example:
       >>> DatabaseUrl("postgresql://me:hunter2@host/db")
@@ -45,29 +45,29 @@ def sqlite_url(file: Path) -> str:
 
 
 def database_file(url: str) -> Path | None:
-    """Return the file that holds the database, None if a server does."""
+    """Return the file of the database, None for a server."""
     parsed = parse(url)
     is_file = parsed.get_backend_name() == "sqlite"
     return Path(parsed.database or "") if is_file else None
 
 
 def masked(url: str) -> str:
-    """Return a database URL without its secrets; the same for all ways to give a password."""
+    """Return a database URL without secrets; equal for all forms of the password."""
     try:
         parsed = parse(url)
     except FraudError:
-        # A variable that is not set here; of what cannot be read, nothing is repeated.
+        # The variable is not set here; of an invalid URL, show nothing.
         return url if url.startswith(_BY_VARIABLE) else url.partition(":")[0]
     hidden = {name: "***" for name in _SECRET if name in parsed.query}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def parse(url: str) -> URL:
-    """Return the parts of a URL, as the user gave them; that of a variable is looked up.
+    """Parse a URL; resolve `env:NAME`.
 
     Raises:
       FraudError: the variable is not set.
-      UsageError: it cannot be read; what it holds is not repeated.
+      UsageError: it is invalid; the message does not show it.
     """
     if url.startswith(_BY_VARIABLE):
         name = url.removeprefix(_BY_VARIABLE)
@@ -90,17 +90,17 @@ def parse(url: str) -> URL:
 
 
 def driver_url(url: str) -> URL:
-    """The URL for SQLAlchemy: with the driver's name, without the password and our options."""
+    """Return the URL for SQLAlchemy: with the driver, without password and our options."""
     parsed = parse(url)
     if parsed.get_backend_name() != "postgresql":
         return parsed
     bare = parsed.difference_update_query((*_OURS, *_SECRET))
-    # Not `set`, which takes None for no change.
+    # Not `set`, for which None means no change.
     return bare._replace(drivername="postgresql+psycopg", password=None)
 
 
 def connect_arguments(url: str) -> dict[str, Any]:
-    """Return what libpq is told beside the URL: secrets, looked up now, and how long it may wait.
+    """Return arguments of libpq beside the URL: resolved secrets and time limits.
 
     Raises:
       FraudError: a password's file cannot be read, or its variable is not set.
@@ -110,7 +110,7 @@ def connect_arguments(url: str) -> dict[str, Any]:
     password = options.get("password") or parsed.password
     if not password:
         password = read_secret(f"--sink {masked(url)}", "password", options, PASSWORD_VARIABLE)
-    # A server whose machine is gone is noticed after a minute.
+    # Detect a machine that is gone after a minute.
     arguments: dict[str, Any] = {
         "application_name": "beam-fraud",
         "connect_timeout": "10",

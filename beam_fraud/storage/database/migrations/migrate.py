@@ -1,4 +1,4 @@
-"""Bring the tables of a database to this version."""
+"""Migrate the tables of a database to this version."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from sqlalchemy import Connection, text
 
 from beam_fraud.storage.database.tables import VERSION, VERSION_TABLE
 
-#: Of the lock that those who migrate a PostgreSQL database take in turn.
+#: Key of PostgreSQL's advisory lock for migrations.
 _LOCK = 0x6265616D66
 
 
 def migrate(connection: Connection, version: str = VERSION) -> None:
-    """Make or change the tables, one process at a time; all of it or nothing.
+    """Create or change the tables in one transaction, one process at a time.
 
     Args:
-      connection: in a transaction that may write, of a database that was checked.
-      version: the one that is wanted.
+      connection: in a write transaction, of a checked database.
+      version: the target version.
     """
     if connection.dialect.name == "postgresql":
-        # An index of many rows takes its time.
+        # An index on many rows may take long.
         driver: Any = connection.connection.driver_connection
         driver.answer_seconds = None
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    # It tells of every step; nobody has asked.
+    # Silence Alembic's log of every step.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     scripts = ScriptDirectory(str(Path(__file__).parent))
 

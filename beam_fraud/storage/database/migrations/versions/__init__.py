@@ -1,1 +1,1 @@
-"""One module a version of the tables."""
+"""Versions of the tables, one module each."""

@@ -1,6 +1,6 @@
 """Flagged transactions, alerts, labels and runs.
 
-Every table is made only if it is missing: before there were versions, databases had some of them.
+Create each table only if it is missing: databases from before versions have some of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     moment = sa.DateTime(timezone=True)
 
     def scored() -> list[sa.Column[object]]:

@@ -1,6 +1,6 @@
-"""Deliveries, snoozes, dead letters and erasures; indexes for what is asked of a case.
+"""Deliveries, snoozes, dead letters and erasures; indexes for queries about a case.
 
-An alert that was sent gets a delivery of its own, or it would be sent again.
+Each sent alert gets its own delivery, or it would be sent again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INDEXES = {
 
 
 def upgrade() -> None:
-    """Add them."""
+    """Add the tables and indexes."""
     _make_tables()
     op.add_column("alerts", sa.Column("delivery_id", sa.Text))
     op.execute(

@@ -1,4 +1,4 @@
-"""What alerts tell people of rules, and in which time zone."""
+"""Details of rules and the time zone of alerts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add both; alerts of before name rules alone, and times in UTC."""
+    """Add both columns; earlier alerts have names of rules alone, and times in UTC."""
     op.add_column("alerts", sa.Column("fired_rules", sa.Text))
     op.add_column("alerts", sa.Column("timezone", sa.Text))
