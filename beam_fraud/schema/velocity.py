@@ -1,4 +1,4 @@
-"""What a velocity feature is: aggregates of a key's transactions over windows in time."""
+"""Definitions of velocity features: aggregates of a key's transactions over time windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.duration import microseconds
 from beam_fraud.wording import did_you_mean
 
-#: What can be told of the transactions in a window.
+#: Aggregates of the transactions in a window.
 AGGREGATES = (
     "count",
     "sum",
@@ -23,23 +23,23 @@ AGGREGATES = (
     "distinct_merchant",
     "risk",
 )
-#: Those that have no value for some transactions, whose window is never empty.
+#: Aggregates that can be undefined for a non-empty window.
 _UNDEFINED = frozenset({"std", "ratio", "seconds_since_last"})
-#: Those that have none where a window, for its delay, may hold no transaction at all.
+#: Aggregates that are undefined if a window, by its delay, is empty.
 _UNDEFINED_IF_EMPTY = _UNDEFINED | {"mean", "max", "min"}
-#: How key columns are called in the names of features; others go by their own name.
+#: Names of key columns in features; others keep their own name.
 _SHORT = {"account_id": "account", "merchant_id": "merchant"}
 
 
 @dataclass(frozen=True)
 class Velocity:
-    """Aggregates of the transactions that share a key, in windows that end at (or before) now.
+    """Aggregates of the transactions of a key, in windows that end at (or before) now.
 
     A window `w` with delay `d` is `(t - d - w, t - d]` for a transaction at `t`, which is itself
-    in it if there is no delay. A row of the same time that comes later is not.
+    included without a delay. A later row of the same time is not.
 
     Raises:
-      UsageError: something cannot be meant.
+      UsageError: the definition is invalid.
 
     Example:
       >>> Velocity(("merchant_id",), ("1d", "7d"), ("count", "risk"), delay="7d").names
@@ -47,17 +47,17 @@ class Velocity:
 'merchant_count_7d_delay_7d', 'merchant_risk_7d_delay_7d')
     """
 
-    #: Columns whose values together are the key.
+    #: Columns of the key.
     key: tuple[str, ...]
-    #: Lengths of the windows, as in `7d`.
+    #: Lengths of the windows, such as `7d`.
     windows: tuple[str, ...]
-    #: Which of `AGGREGATES`.
+    #: Some of `AGGREGATES`.
     aggregates: tuple[str, ...]
-    #: How long before now the windows end.
+    #: Time between the windows' end and now.
     delay: str = "0d"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Check the definition."""
         where = f"velocity of {' and '.join(self.key) or 'no key'}"
         for field in ("key", "windows", "aggregates"):
             values = getattr(self, field)
@@ -85,7 +85,7 @@ class Velocity:
                 Code.SCHEMA_VELOCITY,
             )
         if "risk" in self.aggregates and not delay:
-            # Without one a training row would count its own label.
+            # Without a delay, a training row would count its own label.
             raise UsageError(
                 f"{where}: risk needs a delay, as in delay = '7d'", Code.SCHEMA_VELOCITY
             )
@@ -99,7 +99,7 @@ class Velocity:
         return tuple(dict.fromkeys(named))
 
     def name(self, aggregate: str, window: str) -> str:
-        """Name of one feature, `<key>_<aggregate>_<window>[_delay_<delay>]`."""
+        """Return the name of one feature, `<key>_<aggregate>_<window>[_delay_<delay>]`."""
         key = "_".join(_SHORT.get(column, column) for column in self.key)
         if aggregate == "seconds_since_last":
             return f"{key}_{aggregate}"
@@ -107,7 +107,7 @@ class Velocity:
         return f"{key}_{aggregate}_{window}{delayed}"
 
     def only(self, names: Collection[str]) -> tuple[Velocity, ...]:
-        """Return what computes those of the features that are among `names`, and none beside them.
+        """Return definitions of exactly those features that are among `names`.
 
         Example:
           >>> both = Velocity(("account_id",), ("1h", "1d"), ("count", "mean"))
@@ -115,7 +115,7 @@ class Velocity:
           [('account_count_1h',), ('account_mean_1d',)]
         """
         gap = "seconds_since_last"
-        # It looks as far back as the longest window, so it keeps them all.
+        # It looks back as far as the longest window, so keep all windows.
         wanted: dict[tuple[str, ...], tuple[str, ...]] = {}
         if gap in self.aggregates and self.name(gap, "") in names:
             wanted[(gap,)] = self.windows
@@ -135,47 +135,47 @@ class Velocity:
 
     @property
     def delay_microseconds(self) -> int:
-        """How long before now the windows end."""
+        """Time between the windows' end and now."""
         return microseconds(self.delay)
 
     @property
     def undefined_names(self) -> tuple[str, ...]:
-        """Names of the features that are NaN for some transactions: of a key's first one, say."""
+        """Names of the features that can be NaN, for example for a key's first transaction."""
         undefined = _UNDEFINED_IF_EMPTY if self.delay_microseconds else _UNDEFINED
         kept = tuple(a for a in self.aggregates if a in undefined)
         return replace(self, aggregates=kept).names if kept else ()
 
     @property
     def horizon(self) -> int:
-        """How far back any of the features looks, in microseconds: longest window and delay.
+        """Longest look-back of the features in microseconds: longest window plus delay.
 
-        Nothing sees a transaction at `t - horizon`, not even `seconds_since_last`.
+        No feature, not even `seconds_since_last`, uses a transaction at `t - horizon`.
         """
         return max(self.window_microseconds) + self.delay_microseconds
 
     @property
     def needs_sums(self) -> bool:
-        """Whether amounts are added up."""
+        """Whether amounts are summed."""
         return not {"sum", "mean", "std", "ratio"}.isdisjoint(self.aggregates)
 
     @property
     def needs_squares(self) -> bool:
-        """Whether squares of amounts are added up."""
+        """Whether squares of amounts are summed."""
         return "std" in self.aggregates
 
     @property
     def needs_extremes(self) -> bool:
-        """Whether the smallest or the largest amount is looked for."""
+        """Whether extremes of amounts are needed."""
         return not {"min", "max"}.isdisjoint(self.aggregates)
 
     @property
     def needs_merchants(self) -> bool:
-        """Whether merchants are told apart."""
+        """Whether distinct merchants are counted."""
         return "distinct_merchant" in self.aggregates
 
     @property
     def needs_last(self) -> bool:
-        """Whether the time of the key's previous transaction is looked up."""
+        """Whether the time of the key's previous transaction is needed."""
         return "seconds_since_last" in self.aggregates
 
     @property
@@ -184,7 +184,7 @@ class Velocity:
         return "risk" in self.aggregates
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the definition as JSON-compatible values, as a bundle's manifest keeps it."""
+        """Return the definition as JSON-compatible values, the form in a manifest."""
         return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
     @classmethod
@@ -192,7 +192,7 @@ class Velocity:
         """Return the inverse of `to_dict`.
 
         Raises:
-          UsageError: a key is unknown or a value cannot be meant.
+          UsageError: a key is unknown or a value invalid.
         """
         try:
             fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Files at a URL: what Beam's file systems do, and what they refuse as OSError."""
+"""Files at a URL, by Beam's file systems; errors become OSError."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 from beam_fraud.errors import Code, UsageError, install, is_installed
 from beam_fraud.wording import first_line
 
-#: Scheme to the package that its file system stands on, and the extra that brings it.
+#: Scheme to the package of its file system, and its extra.
 _EXTRAS = {
     "gs": ("google.cloud.storage", "gcp"),
     "s3": ("boto3", "aws"),
@@ -18,15 +18,15 @@ _EXTRAS = {
 
 
 def file_systems() -> Any:
-    """`apache_beam.io.filesystems.FileSystems`, ready for use without a pipeline."""
-    # Beam takes seconds to import, and only a URL needs it.
+    """Return `apache_beam.io.filesystems.FileSystems`, ready for use without a pipeline."""
+    # Imported here: Beam takes seconds to import, and only a URL needs it.
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from beam_fraud.beam_internals import file_systems_have_options
 
     if not file_systems_have_options():
-        # Those of S3 and Azure refuse to work without any.
+        # The file systems of S3 and Azure require options.
         FileSystems.set_options(PipelineOptions([]))
     return FileSystems
 
@@ -37,7 +37,7 @@ def missing_file_system(where: str, url: str, error: Exception) -> UsageError:
     Args:
       where: begins the message.
       url: such as `s3://bucket/x.csv`.
-      error: what was said.
+      error: the error.
 
     Example:
       >>> missing_file_system("--out ftp://x/y", "ftp://x/y", ValueError("no")).args[0]
@@ -56,16 +56,16 @@ def missing_file_system(where: str, url: str, error: Exception) -> UsageError:
 
 
 def is_missing(url: str) -> bool:
-    """Return whether what a URL's file system stands on is not installed."""
+    """Return whether the package of a URL's file system is missing."""
     scheme = url.partition("://")[0]
     return scheme in _EXTRAS and not is_installed(_EXTRAS[scheme][0])
 
 
 def check_scheme(option: str, url: str) -> None:
-    """Check that some file system knows the URL, and that what it stands on is installed.
+    """Check that a file system supports the URL and that its package is installed.
 
     Raises:
-      UsageError: none does, or it is not.
+      UsageError: it is not supported or not installed.
     """
     try:
         file_systems().get_filesystem(url)
@@ -76,22 +76,22 @@ def check_scheme(option: str, url: str) -> None:
 
 
 def objects(pattern: str) -> list[str]:
-    """URLs of the files that a pattern leads to: `*` within a folder, `**` below it as well."""
+    """Return the URLs of a pattern's files: `*` within a folder, `**` below it as well."""
     with as_os_errors():
         found = file_systems().match([pattern])[0].metadata_list
         return [str(entry.path) for entry in found]
 
 
 def exists(url: str) -> bool:
-    """Return whether there is such a file."""
+    """Return whether the file exists."""
     with as_os_errors():
         return bool(file_systems().exists(url))
 
 
 def create(url: str) -> BinaryIO:
-    """Return a new file, seen under its URL once it is closed."""
+    """Create a file that appears at its URL once closed."""
     with as_os_errors():
-        # Else an ending would have it compressed once more.
+        # Otherwise Beam would compress by the ending.
         return cast(BinaryIO, file_systems().create(url, compression_type="uncompressed"))
 
 
@@ -102,7 +102,7 @@ def read(url: str) -> bytes:
 
 
 def write(url: str, data: bytes) -> None:
-    """A file of these bytes."""
+    """Write a file of these bytes."""
     with as_os_errors():
         file = create(url)
         try:
@@ -114,9 +114,9 @@ def write(url: str, data: bytes) -> None:
 
 
 def give_up(file: BinaryIO) -> None:
-    """Let go of a file that could not be written, so that no part of it comes to be seen.
+    """Discard a file after a failed write, so that no part of it appears.
 
-    One of Cloud Storage would otherwise try to be closed once more when nobody holds it any longer.
+    A file of Cloud Storage would otherwise try to close again at its garbage collection.
     """
     terminate = getattr(file, "terminate", None)
     if terminate is not None:
@@ -125,7 +125,7 @@ def give_up(file: BinaryIO) -> None:
 
 
 def move(url: str, to: str) -> None:
-    """Give a file another URL; nothing is done if that has been done before."""
+    """Move a file to another URL; idempotent."""
     with as_os_errors():
         systems = file_systems()
         if not systems.exists(url) and systems.exists(to):
@@ -135,7 +135,7 @@ def move(url: str, to: str) -> None:
 
 
 def remove(urls: Sequence[str]) -> None:
-    """Delete files; those that are not there are no failure."""
+    """Delete files; missing ones are no error."""
     if urls:
         with as_os_errors():
             file_systems().delete(list(urls))
@@ -143,7 +143,7 @@ def remove(urls: Sequence[str]) -> None:
 
 @contextmanager
 def as_os_errors() -> Iterator[None]:
-    """Have whatever the file system at a URL raises in the body come out as OSError."""
+    """Convert every error of a URL's file system in the body to OSError."""
     try:
         yield
     except Exception as error:  # each file system raises its own kinds
