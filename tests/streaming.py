@@ -15,7 +15,8 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.runners.runner import PipelineResult
 
-from beam_fraud.runners.launch import pipeline_options, run
+from beam_fraud.runners.launch import run
+from beam_fraud.runners.submission import Submission
 from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of
 from beam_fraud.transforms.read_stream import ReadStream
@@ -44,7 +45,7 @@ def read_stream(source: UnboundedSource, directory: Path) -> PipelineResult:
     def build(pipeline: beam.Pipeline) -> None:
         _ = pipeline | ReadStream(source, str(directory)) | beam.ParDo(Collect(directory))
 
-    return run(pipeline_options([], 1), build)
+    return run(Submission.of([], 1), build)
 
 
 def collected(directory: Path) -> dict[str, list[tuple[int, bytes]]]:

@@ -11,7 +11,8 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.unbounded_source import ReadFromUnboundedSource
 
-from beam_fraud.runners.launch import pipeline_options, run
+from beam_fraud.runners.launch import run
+from beam_fraud.runners.submission import Submission
 from beam_fraud.sources.raw import POSITION, origin_of
 from beam_fraud.sources.watch.position import WATCH, WatchPosition
 from beam_fraud.sources.watch.source import WatchSource
@@ -90,7 +91,7 @@ def stream(
         _ = checked[DEAD] | "Dead" >> beam.ParDo(Collect(dead, None, ()))
 
     try:
-        run(pipeline_options([], 1), build)
+        run(Submission.of([], 1), build)
     finally:
         kept.close()
     return _read(good), _read(dead)

@@ -24,7 +24,7 @@ from apache_beam.runners.runner import create_runner
 from beam_fraud.beam_internals import declared_options
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.runners.address import Address, refuse_silent_pool
-from beam_fraud.runners.dataflow.checks import refuse_on_dataflow
+from beam_fraud.runners.dataflow.checks import dataflow_problems
 from beam_fraud.runners.downloads import prism_program, refuse_missing_job_server
 from beam_fraud.runners.environment import environment_of, refuse_environment, worker_pool
 from beam_fraud.runners.flink.cluster import (
@@ -43,8 +43,8 @@ from beam_fraud.runners.runner import (
     Runner,
     refuse_unusable,
     runner_named,
-    runner_of,
 )
+from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
 
 #: Runners of each option, best known first: messages name two.
@@ -104,7 +104,7 @@ class Target:
 
 
 def refuse_unsupported(
-    options: PipelineOptions,
+    submission: Submission,
     places: Sequence[WorkerPlace] = (),
     *,
     streaming: bool,
@@ -114,7 +114,7 @@ def refuse_unsupported(
     """Check that the runner supports these options and that its services answer.
 
     Args:
-      options: Beam's options, the runner included.
+      submission: Beam's options and the runner.
       places: files that workers read and write.
       streaming: whether the source is unbounded.
       workers: requested processes.
@@ -127,7 +127,7 @@ def refuse_unsupported(
       UsageError: the runner cannot run it, or an option is missing or has no effect.
       FraudError: an address does not answer.
     """
-    runner = runner_of(options)
+    options, runner = submission.options, submission.runner
     option = f"--runner {runner.name}"
     refuse_unusable(runner.name)
     if workers > 1 and (runner.portable or runner.workers_option):
@@ -145,7 +145,9 @@ def refuse_unsupported(
     if runner.may_be_flink:
         refuse_parallelism(options)
     target = _target(options, runner) if runner.portable else Target(runner)
-    refuse_on_dataflow(options, places)
+    if runner.dataflow:
+        for problem in dataflow_problems(options, places):
+            raise UsageError(problem, Code.RUNNER_OPTION)
     _refuse_invalid(options, runner)
     if streaming:
         _refuse_incapable_of_streams(target.runner)

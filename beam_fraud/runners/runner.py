@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.wording import did_you_mean
@@ -28,14 +26,16 @@ class Capability(Enum):
 INSTEAD = "leave --runner out, or give PrismRunner, FlinkRunner or DataflowRunner"
 _ALL = frozenset(Capability)
 _IN_PROCESS = frozenset({Capability.ENDLESS_SOURCE, Capability.STATE})
-_ONLY_FILES = frozenset({Capability.STATE})
+#: What a runner can do that runs pipelines over files alone.
+ONLY_FILES = frozenset({Capability.STATE})
 
 
 @dataclass(frozen=True)
 class Runner:
     """A Beam runner and its properties.
 
-    Every property of a runner that this package needs is a field here; use `runner_of`.
+    Every property of a runner that this package needs is a field here; a `Submission` holds the
+    runner of a call.
     """
 
     #: Value of `--runner`.
@@ -78,10 +78,10 @@ class Runner:
 RUNNERS = (
     Runner("FnApiRunner", _IN_PROCESS, local=True, ends_streams=True),
     Runner("EndlessRunner", _IN_PROCESS, local=True, ends_streams=True),
-    Runner("DirectRunner", _ONLY_FILES, on_prism=True),
+    Runner("DirectRunner", ONLY_FILES, on_prism=True),
     # Names that Beam maps to `DirectRunner`.
-    Runner("SwitchingDirectRunner", _ONLY_FILES, on_prism=True),
-    Runner("BundleBasedDirectRunner", _ONLY_FILES),
+    Runner("SwitchingDirectRunner", ONLY_FILES, on_prism=True),
+    Runner("BundleBasedDirectRunner", ONLY_FILES),
     Runner("PrismRunner", portable=True, ends_streams=True, on_prism=True, may_be_prism=True),
     Runner("FlinkRunner", portable=True, may_be_flink=True, workers_option="--parallelism"),
     Runner(
@@ -91,7 +91,7 @@ RUNNERS = (
         may_be_flink=True,
         workers_option="--parallelism",
     ),
-    Runner("SparkRunner", _ONLY_FILES, tried=False, portable=True),
+    Runner("SparkRunner", ONLY_FILES, tried=False, portable=True),
     Runner("DataflowRunner", dataflow=True, workers_option="--max_num_workers"),
     Runner("InteractiveRunner", unusable="is for notebooks"),
     Runner("KafkaStreamsRunner", unusable="is in no release of Beam"),
@@ -135,12 +135,3 @@ def refuse_unusable(name: str) -> None:
         raise UsageError(
             f"--runner {runner.name}: {runner.unusable}; {INSTEAD}", Code.RUNNER_UNUSABLE
         )
-
-
-def runner_of(options: PipelineOptions) -> Runner:
-    """Return the runner of the options."""
-    runner = runner_named(str(options.view_as(StandardOptions).runner or "DirectRunner"))
-    if runner.portable and options.view_as(PortableOptions).job_endpoint == "embed":
-        # Beam's local runner behind a job server.
-        return replace(runner, can=_ONLY_FILES)
-    return runner

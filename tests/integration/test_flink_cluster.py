@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.errors import Code, FraudError, line_of
 from beam_fraud.runners import launch
+from beam_fraud.runners.submission import Submission
 from deploy.flink.cluster import FlinkCluster
 from deploy.flink.job_server_jar import job_server_jar
 from deploy.ports import listens
@@ -88,9 +89,9 @@ def test_a_batch_that_always_fails_is_given_up(
     def build(pipeline: beam.Pipeline) -> None:
         _ = pipeline | "Create" >> beam.Create([7]) | "Read" >> beam.Map(broken)
 
-    options = PipelineOptions(flink_cluster.beam_options)
+    submission = Submission.of(flink_cluster.beam_options, 1)
     with pytest.raises(RuntimeError) as failed, caplog.at_level(logging.WARNING):
-        launch.run(options, build)
+        launch.run(submission, build)
     assert line_of(failed.value) == "part-7.csv: cannot be read"
     again = [line for line in caplog.messages if "Flink starts it again" in line]
     assert again == ["the job failed, and Flink starts it again: part-7.csv: cannot be read"] * 3

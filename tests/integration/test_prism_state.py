@@ -17,12 +17,13 @@ from typing import NoReturn
 import apache_beam as beam
 import pyarrow as pa
 import pytest
-from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DebugOptions
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.errors import fraud_error_in
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.runners import launch
+from beam_fraud.runners.submission import Submission
 from beam_fraud.state.shard import Delta, Effects
 from beam_fraud.transforms.stateful import Stateful
 from tests.stream_process import ROOT
@@ -88,7 +89,7 @@ def note(batch: pa.RecordBatch) -> None:
     SEEN.counts += batch.column("count").to_pylist()
 
 
-def run(options: PipelineOptions, name: str) -> None:
+def run(submission: Submission, name: str) -> None:
     batches = [pa.RecordBatch.from_pydict({"account_id": ["a"]})] * BATCHES
     state = Stateful(
         make=counting,  # type: ignore[arg-type]
@@ -98,30 +99,30 @@ def run(options: PipelineOptions, name: str) -> None:
         hashing=IdHash.random(),
         checkpoint=None,
         run=name,
-        repeats_nothing=launch.repeats_nothing(options),
+        repeats_nothing=submission.repeats_nothing,
     )
 
     def build(pipeline: beam.Pipeline) -> None:
         created = pipeline | beam.Create(batches, reshuffle=False)
         _ = created | state | "Note" >> beam.Map(note)
 
-    launch.run(options, build)
+    launch.run(submission, build)
 
 
 def test_a_shard_that_takes_long_has_one_bundle_at_a_time(
     prism: tuple[str, ...], seen: Seen
 ) -> None:
-    run(launch.pipeline_options(prism, 1, streaming=True), "one")
+    run(Submission.of(prism, 1, streaming=True), "one")
     assert seen.restored == [0]
     assert sorted(seen.counts) == list(range(1, BATCHES + 1))
 
 
 def run_with_splits(prism: Sequence[str]) -> NoReturn:
     """Run as on a Prism that does not know the experiment; print what went wrong and exit."""
-    options = launch.pipeline_options(prism, 1, streaming=True)
-    options.view_as(DebugOptions).experiments = []
+    submission = Submission.of(prism, 1, streaming=True)
+    submission.options.view_as(DebugOptions).experiments = []
     try:
-        run(options, "split")
+        run(submission, "split")
     except RuntimeError as error:
         print(fraud_error_in(error), SEEN.restored, SEEN.counts, flush=True)
     # The bundle that was first is still at work.

@@ -16,7 +16,7 @@ import pytest
 
 from beam_fraud.errors import FraudError, UsageError
 from beam_fraud.records.labels import read_labels
-from beam_fraud.runners.launch import pipeline_options
+from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sinks import topic as patience
 from beam_fraud.sinks import topic as topic_module
@@ -184,7 +184,7 @@ def test_the_graph_writes_scores_and_dead_letters(
         "payload": b"\xff" * 1_500_000,
     }
     letters = [pa.RecordBatch.from_pylist([letter], DEAD_LETTER)]
-    with beam.Pipeline(options=pipeline_options(beam_args, 1)) as pipeline:
+    with beam.Pipeline(options=Submission.of(beam_args, 1).options) as pipeline:
         _ = pipeline | "Scored" >> beam.Create(scored) | WriteScores(settings, scores)
         _ = pipeline | "Dead" >> beam.Create(letters) | WriteDeadLetters(settings, dead)
     found = {message.key(): json.loads(message.value()) for message in read_all(broker, scores)}

@@ -24,6 +24,7 @@ from beam_fraud.operations.doctor.runner import check_runner, check_worker_pool
 from beam_fraud.operations.doctor.workers import check_workers, compared
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.rest import FlinkRest
+from beam_fraud.runners.submission import Submission
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
 from tests.job_server import job_server, job_server_jar
 from tests.requirements import need_job_server
@@ -76,7 +77,7 @@ def test_no_pipeline_is_run_that_would_wait_for_a_slot() -> None:
     with flink_stand_in() as flink:
         flink.answers["/overview"] = {"taskmanagers": 1, "slots-total": 2, "slots-available": 0}
         at = ["--runner=FlinkRunner", f"--flink_master={flink.address}"]
-        [left_out] = check_workers(PipelineOptions(at), model=None, out=None, seconds=120)
+        [left_out] = check_workers(Submission.of(at, 1), model=None, out=None, seconds=120)
     assert (left_out.name, left_out.state) == ("workers", "warning")
     assert "no task slot of Flink is free" in left_out.found
 
@@ -143,10 +144,11 @@ def test_a_job_server_by_which_a_stream_grows(
 def test_a_job_server_that_does_not_tell_whether_a_stream_grows() -> None:
     with job_server("flink_master") as endpoint:
         given = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
-        checks = {one.name: one for one in check_runner(PipelineOptions(given), streaming=True)}
+        submission = Submission.of(given, 1, streaming=True)
+        checks = {one.name: one for one in check_runner(submission, streaming=True)}
     assert checks["growth"].found.startswith(f"{endpoint} does not tell")
-    options = PipelineOptions(["--runner=FlinkRunner"])
-    checks = {one.name: one for one in check_runner(options, streaming=True)}
+    submission = Submission.of(["--runner=FlinkRunner"], 1, streaming=True)
+    checks = {one.name: one for one in check_runner(submission, streaming=True)}
     assert (checks["growth"].state, checks["growth"].fix) == ("ok", "")
 
 
@@ -196,9 +198,9 @@ def test_workers_that_differ_are_told_apart() -> None:
 
 
 def test_a_probe_comes_back_through_the_counters_of_a_pipeline(tmp_path: Path) -> None:
-    options = PipelineOptions(["--runner=FnApiRunner"])
+    submission = Submission.of(["--runner=FnApiRunner"], 1)
     out = tmp_path / "not/yet/there"
-    found = probe(options, model=str(tmp_path / "model"), out=str(out), seconds=60)
+    found = probe(submission, model=str(tmp_path / "model"), out=str(out), seconds=60)
     assert found == replace(
         report(), model_refused=found.model_refused, model_code="BF401", out=True
     )

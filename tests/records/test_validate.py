@@ -16,7 +16,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.records.faults import REASONS
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
-from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import Origin, with_origin

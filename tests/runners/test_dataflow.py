@@ -15,6 +15,7 @@ from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.checks import dataflow_problems
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.refusal import refuse_unsupported
+from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     IMAGE,
@@ -171,10 +172,10 @@ def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
     def build(root: beam.Pipeline) -> None:
         root | beam.Create([1])
 
-    options = launch.pipeline_options(runner("stopped"), workers=1, streaming=streaming)
+    submission = Submission.of(runner("stopped"), workers=1, streaming=streaming)
     held.state = "JOB_STATE_RUNNING"
     with pytest.raises(KeyboardInterrupt):
-        launch.run(options, build, interrupted)
+        launch.run(submission, build, interrupted)
     assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
 
 
@@ -187,8 +188,8 @@ def test_a_stream_that_is_asked_to_end_is_drained(held: Any) -> None:  # noqa: F
     held.state = "JOB_STATE_RUNNING"
     draining = DataflowDraining()
     draining.ask()
-    options = launch.pipeline_options(runner("live"), workers=1, streaming=True)
-    assert launch.run(options, build, draining.wait).state == "DRAINED"
+    submission = Submission.of(runner("live"), workers=1, streaming=True)
+    assert launch.run(submission, build, draining.wait).state == "DRAINED"
     assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == [DRAINING]
 
 
@@ -253,10 +254,10 @@ def test_files_that_workers_of_a_stream_read_are_in_the_image(
 
 
 def test_options_are_looked_at_without_asking_anybody(held: Any) -> None:  # noqa: F811
-    options = PipelineOptions(runner("nightly"))
-    refuse_unsupported(options, streaming=False)
+    submission = Submission.of(runner("nightly"), 1)
+    refuse_unsupported(submission, streaming=False)
     assert held.requests == []
-    assert "dry_run" not in options.get_all_options(drop_default=True)
+    assert "dry_run" not in submission.options.get_all_options(drop_default=True)
 
 
 def test_what_is_in_the_image_can_be_read_but_not_written() -> None:
@@ -268,7 +269,7 @@ def test_what_is_in_the_image_can_be_read_but_not_written() -> None:
 
 
 def test_another_runner_has_no_such_problems() -> None:
-    assert dataflow_problems(PipelineOptions([]), [WorkerPlace("--out", "out")]) == []
+    refuse_unsupported(Submission.of([], 1), [WorkerPlace("--out", "out")], streaming=False)
 
 
 def test_every_problem_is_told_once_to_who_asks_for_all() -> None:

@@ -9,8 +9,8 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.runners import launch
 from beam_fraud.runners.flink.job import FlinkJob, name_of_own
+from beam_fraud.runners.submission import Submission
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
 from tests.fn_runner import until
 
@@ -146,7 +146,7 @@ def test_a_stream_that_ends_before_its_job_begins_says_what_still_stands(
 
 
 def test_a_cancelled_stream_keeps_its_checkpoints() -> None:
-    options = launch.pipeline_options(["--runner=FlinkRunner"], workers=1, streaming=True)
+    options = Submission.of(["--runner=FlinkRunner"], workers=1, streaming=True).options
     given = options.get_all_options(drop_default=True)
     # Beam's job server looks at the second only with the first.
     assert given["externalized_checkpoints_enabled"] is True

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from beam_fraud.runners.launch import LOCAL_RUNNER, pipeline_options, run
-from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.launch import run
+from beam_fraud.runners.submission import LOCAL_RUNNER, Submission
 
 DAY = 86_400
 
@@ -48,8 +48,8 @@ def interrupt(result: PipelineResult) -> None:
 
 def run_elsewhere(started: Started) -> None:
     Elsewhere.started = started
-    options = PipelineOptions(runner=f"{__name__}.Elsewhere")
-    run(options, lambda root: root | beam.Create([1]), interrupt)
+    submission = Submission.of([f"--runner={__name__}.Elsewhere"], 1)
+    run(submission, lambda root: root | beam.Create([1]), interrupt)
 
 
 def test_a_pipeline_elsewhere_that_is_interrupted_is_cancelled(
@@ -74,22 +74,22 @@ def test_what_cannot_be_cancelled_is_said_and_hides_no_interruption(
 
 
 def test_workers_are_processes_unless_the_call_says_otherwise() -> None:
-    options = pipeline_options((), 2).view_as(DirectOptions)
+    options = Submission.of((), 2).options.view_as(DirectOptions)
     assert (options.direct_num_workers, options.direct_running_mode) == (2, "multi_processing")
-    given = pipeline_options(("--direct_running_mode=multi_threading",), 2)
-    assert given.view_as(DirectOptions).direct_running_mode == "multi_threading"
-    assert runner_of(given).local
-    assert given.view_as(StandardOptions).runner == LOCAL_RUNNER
-    assert runner_of(given).ends_streams
+    given = Submission.of(("--direct_running_mode=multi_threading",), 2)
+    assert given.options.view_as(DirectOptions).direct_running_mode == "multi_threading"
+    assert given.runner.local
+    assert given.options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    assert given.runner.ends_streams
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("runner", ["PrismRunner", "DirectRunner", "SwitchingDirectRunner"])
 def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming: bool) -> None:
-    options = pipeline_options((f"--runner={runner}",), 1, streaming=streaming)
+    options = Submission.of((f"--runner={runner}",), 1, streaming=streaming).options
     assert options.view_as(PortableOptions).job_server_timeout > 365 * DAY
     given = (f"--runner={runner}", "--job_server_timeout=7")
-    options = pipeline_options(given, 1, streaming=streaming)
+    options = Submission.of(given, 1, streaming=streaming).options
     assert options.view_as(PortableOptions).job_server_timeout == 7
 
 
@@ -109,6 +109,6 @@ def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming
 )
 def test_prism_splits_no_bundle_of_a_stream(runner: str, streaming: bool, whole: bool) -> None:
     given = (f"--runner={runner}", "--experiments=own")
-    options = pipeline_options(given, 1, streaming=streaming).view_as(DebugOptions)
+    options = Submission.of(given, 1, streaming=streaming).options.view_as(DebugOptions)
     assert options.lookup_experiment("prism_disable_sdf_split", False) == whole
     assert options.lookup_experiment("own")

@@ -18,7 +18,7 @@ from apache_beam.io.unbounded_source import (
 from apache_beam.runners.worker import statesampler
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
-from beam_fraud.runners.launch import ENDLESS_RUNNER, pipeline_options
+from beam_fraud.runners.submission import ENDLESS_RUNNER, Submission
 from beam_fraud.transforms.counters import count, read_counters
 
 
@@ -79,7 +79,7 @@ def counted(number: int) -> None:
 
 def run(bundles: int) -> dict[str, int]:
     """A pipeline of so many bundles."""
-    pipeline = beam.Pipeline(options=pipeline_options((), workers=1, streaming=True))
+    pipeline = beam.Pipeline(options=Submission.of((), workers=1, streaming=True).options)
     read = ReadFromUnboundedSource(Numbers(bundles), max_records_per_bundle=1)
     pipeline | read | beam.Map(counted)
     return read_counters(pipeline.run())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.runners.flink.cluster import warn_of_growth
-from beam_fraud.runners.launch import pipeline_options
 from beam_fraud.runners.refusal import refuse_unsupported
+from beam_fraud.runners.submission import Submission
 from deploy.ports import free_port
 from tests.flink_stand_in import flink_stand_in
 from tests.job_server import job_server, job_server_jar
@@ -25,7 +25,7 @@ def test_a_flink_that_starts_task_managers_is_waited_for(
         flink.configure(kubernetes__cluster_id="fraud")
         at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
         given = ["--runner=PortableRunner", *at, f"--parallelism={wanted}"]
-        refuse_unsupported(pipeline_options(given, workers=1), streaming=False)
+        refuse_unsupported(Submission.of(given, workers=1), streaming=False)
     waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
     assert waits is (wanted == 3)
 
@@ -35,7 +35,7 @@ def test_a_pool_that_is_not_there_is_warned_of(caplog: pytest.LogCaptureFixture)
     with job_server("flink_master") as endpoint:
         pool = ("--environment_type=EXTERNAL", f"--environment_config={silent}")
         at = ("--runner=PortableRunner", f"--job_endpoint={endpoint}")
-        refuse_unsupported(pipeline_options([*at, *pool], workers=1), streaming=False)
+        refuse_unsupported(Submission.of([*at, *pool], workers=1), streaming=False)
     assert f"--environment_config {silent}: no pool of workers answers there (" in caplog.text
 
 
@@ -48,7 +48,7 @@ def test_a_stream_whose_savepoint_nobody_can_ask_for_is_warned_of(
         at = (f"--job_endpoint={endpoint}", *EXTERNAL, "--checkpointing_interval=1000")
         there = [one.replace("_master", f"_master={flink.address}") for one in more]
         given = ["--runner=PortableRunner", *at, *there]
-        refuse_unsupported(pipeline_options(given, 1, streaming=True), streaming=True)
+        refuse_unsupported(Submission.of(given, 1, streaming=True), streaming=True)
     assert ("Ctrl-C will keep no savepoint" in caplog.text) is (len(more) != 1)
 
 
@@ -59,5 +59,5 @@ def test_a_job_server_by_which_a_stream_grows_is_warned_of(
     need_job_server()
     jar = job_server_jar(whose, tmp_path)
     given = ["--runner=FlinkRunner"] + [f"--flink_job_server_jar={jar}"] * (whose != "none")
-    warn_of_growth(pipeline_options(given, 1, streaming=True))
+    warn_of_growth(Submission.of(given, 1, streaming=True).options)
     assert ("a stream grows without end" in caplog.text) is (whose == "Beam's")

@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_fraud.cli.commands import erase, score
 from beam_fraud.cli.options import EraseOptions, ScoreOptions
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.sinks.base import ErasedRows
 from beam_fraud.sinks.bigquery import client, tables
 from beam_fraud.sinks.bigquery.sink import BigQuerySink

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sinks import records as dead_letters
 from beam_fraud.sinks.records import write_dead_letters

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.runners.launch import LOCAL_RUNNER
+from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.schema.stages import LABEL
 from beam_fraud.sinks.records import write_labels
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url, writing

@@ -14,7 +14,7 @@ from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, Unb
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
-from beam_fraud.runners.launch import pipeline_options
+from beam_fraud.runners.submission import Submission
 from beam_fraud.transforms.read_elsewhere import ReadElsewhere
 
 BATCHES = 40
@@ -81,7 +81,7 @@ def run(finalize_seconds: float) -> None:
     """Read all, a bundle for each batch."""
     for found in (given, finalized, made):
         found.clear()
-    pipeline = beam.Pipeline(options=pipeline_options((), workers=1, streaming=True))
+    pipeline = beam.Pipeline(options=Submission.of((), workers=1, streaming=True).options)
     read = ReadElsewhere(Batches(), 0.01, 1e-9, finalize_seconds)
     _ = pipeline | read | beam.Map(keep)
     pipeline.run()

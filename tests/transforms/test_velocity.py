@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.features.velocity.columns import with_velocity
-from beam_fraud.runners.launch import pipeline_options
+from beam_fraud.runners.submission import Submission
 from beam_fraud.transforms.shuffle.order import ORDER
 from beam_fraud.transforms.velocity import AddVelocity
 from tests.transforms.test_shuffle_velocity import ACCOUNT, MERCHANT, nan_equal, transactions
@@ -30,7 +30,7 @@ def test_features_are_those_of_all_rows_at_once(
         table = pa.Table.from_batches(found).sort_by(ORDER)
         assert nan_equal(table.select(expected.column_names), expected)
 
-    with beam.Pipeline(options=pipeline_options(beam_args, 1)) as root:
+    with beam.Pipeline(options=Submission.of(beam_args, 1).options) as root:
         halves = (
             root | "Later" >> beam.Create(batches[6:], reshuffle=False),
             root | "Earlier" >> beam.Create(batches[:6], reshuffle=False),

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import apache_beam as beam
 import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
 from beam_fraud.cli.commands.target import target_of_batch
@@ -27,8 +26,8 @@ from beam_fraud.pipeline.batch import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.event_span import event_span
 from beam_fraud.runners import launch
-from beam_fraud.runners.dataflow.checks import template_location
 from beam_fraud.runners.refusal import Target
+from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.filesystem import open_file
@@ -54,15 +53,15 @@ class BatchPlan:
 
     #: Of the call.
     options: BatchOptions
-    #: Beam's, made of them.
-    beam_options: PipelineOptions
+    #: Beam's options, made of them, and the runner.
+    submission: Submission
     #: What takes the pipeline.
     target: Target
 
     @property
     def template(self) -> str | None:
         """Where the job is only described, for someone else to start it; None if it is run."""
-        return template_location(self.beam_options)
+        return self.submission.template_location
 
 
 def plan(options: BatchOptions, sink: FlaggedSink | None = None) -> BatchPlan:
@@ -76,8 +75,8 @@ def plan(options: BatchOptions, sink: FlaggedSink | None = None) -> BatchPlan:
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
-    beam_options = launch.pipeline_options(options.beam_args, options.workers)
-    return BatchPlan(options, beam_options, target_of_batch(options, sink, beam_options))
+    submission = Submission.of(options.beam_args, options.workers)
+    return BatchPlan(options, submission, target_of_batch(options, sink, submission))
 
 
 def find(planned: BatchPlan, features: FeatureSet, outputs: RunOutputs) -> Inputs:
@@ -141,7 +140,7 @@ def run(
             stack.enter_context(activity.doing(f"{doing} on {name}"))
         # Ask for its counters once it has ended: a job server that is asked before has none of them
         # at the end either.
-        result = launch.run(planned.beam_options, lambda pipeline: build(pipeline, inputs))
+        result = launch.run(planned.submission, lambda pipeline: build(pipeline, inputs))
     counted = counters.read_counters(result)
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
         _note_headers(inputs)
@@ -198,7 +197,7 @@ def leave_template(
     Raises:
       RuntimeError: Beam could not do it.
     """
-    launch.run(planned.beam_options, lambda root: build(root, inputs))
+    launch.run(planned.submission, lambda root: build(root, inputs))
     return {
         "template": planned.template,
         "run_id": inputs.outputs.run_id,

@@ -22,8 +22,7 @@ from beam_fraud.operations.doctor.machine import (
 )
 from beam_fraud.operations.doctor.runner import check_runner
 from beam_fraud.operations.doctor.workers import check_workers
-from beam_fraud.runners import launch
-from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.toml import load_schema
 
 #: Columns of a check's name.
@@ -120,16 +119,16 @@ def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
 def _runner(options: DoctorOptions) -> Iterator[Check]:
     given = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
     streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(given)
-    beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=streaming)
+    submission = Submission.of(options.beam_args, workers=1, streaming=streaming)
     checks = list[Check]()
-    for check in check_runner(beam_options, streaming=streaming):
+    for check in check_runner(submission, streaming=streaming):
         checks.append(check)
         yield check
     # On Dataflow a probe would take minutes of machines that somebody pays for.
-    costly = runner_of(beam_options).dataflow
+    costly = submission.runner.dataflow
     if any(check.state == "failed" for check in checks) or options.no_probe or costly:
         return
-    probed = launch.pipeline_options(options.beam_args, workers=1)
+    probed = Submission.of(options.beam_args, workers=1)
     yield from check_workers(
         probed, model=options.model, out=options.out, seconds=options.probe_seconds
     )

@@ -141,7 +141,7 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
     how = batch.plan(options, sink)
     here = how.target.runner.local
     planned = plan_scoring(
-        options, sink, outputs, how.beam_options, sys.stderr, here=here, streaming=False
+        options, sink, outputs, how.submission.options, sys.stderr, here=here, streaming=False
     )
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(how, planned.features, outputs)

@@ -32,7 +32,6 @@ from beam_fraud.monitoring.snapshot import Snapshot, no_alerts
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.stream import archives, build_stream
 from beam_fraud.runners import launch
-from beam_fraud.runners.dataflow.checks import template_location
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.draining import Draining
 from beam_fraud.runners.flink.job import FlinkJob
@@ -69,13 +68,14 @@ def run(options: StreamOptions) -> dict[str, object]:
         read = stack.enter_context(new_board(outputs.live))
         if planned.stream.here:
             planned = _resumed(planned, stack)
-        elif planned.takes_up:
+        elif planned.submission.continues:
             planned = _hashed(planned, taken_up(outputs, planned.about))
         else:
             _claim_archives(planned, None)
         if not planned.stream.here:
             # Also where it is restored: an earlier version may have recorded less.
-            remember(outputs, planned.about, planned.stream.hashing, restored=planned.takes_up)
+            restored = planned.submission.continues
+            remember(outputs, planned.about, planned.stream.hashing, restored=restored)
         warn_of_no_key(planned.stream.hashing, outputs.shown)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
@@ -100,11 +100,11 @@ def run(options: StreamOptions) -> dict[str, object]:
             _LOG.warning("%s", planned.warning)
         _LOG.info("reading %s into %s", planned.what, outputs.shown)
         result = launch.run(
-            planned.beam_options,
+            planned.submission,
             lambda root: build_stream(root, planned.stream, planned.scoring),
             waited,
         )
-        if template_location(planned.beam_options) is not None:
+        if planned.submission.template_location is not None:
             return _template(planned)
         counted = counters.read_counters(result)
         if planned.stream.here:
@@ -184,7 +184,7 @@ def _template(planned: StreamPlan) -> dict[str, object]:
     """Return what is told of a job that someone else is going to start."""
     outputs = planned.stream.outputs
     return {
-        "template": template_location(planned.beam_options),
+        "template": planned.submission.template_location,
         "run_id": planned.stream.run_id,
         "outputs": {name: str(outputs.archive(name)) for name in (SCORES, DEAD_LETTERS)},
     }
@@ -246,7 +246,7 @@ def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
         make_directory(sink.archive)
     elif sink is not None:
         sink.begin(run_id)
-        if template_location(planned.beam_options) is None:
+        if planned.submission.template_location is None:
             # Does nothing after a commit.
             stack.callback(sink.discard, run_id)
     # The sink has prepared its own.

@@ -29,9 +29,9 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.pipeline.stream import Stream
 from beam_fraud.records.event_span import event_span
-from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import refuse_update_of_nothing
 from beam_fraud.runners.runner import Runner
+from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.schema import Labels
 from beam_fraud.sources.kafka.settings import KafkaSettings
@@ -57,7 +57,8 @@ class StreamPlan:
     stream: Stream
     scoring: Scoring
     channels: tuple[Channel, ...]
-    beam_options: PipelineOptions
+    #: Beam's options, and the runner that they name.
+    submission: Submission
     #: What is read, for messages.
     what: str
     #: What must not change while the state is kept.
@@ -71,12 +72,6 @@ class StreamPlan:
     def database(self) -> str | None:
         """URL of the database with the alerts, if there are any."""
         return self.scoring.alerts_database
-
-    @property
-    def takes_up(self) -> bool:
-        """Whether Beam's runner takes up the state of a stream that ran before."""
-        update = self.beam_options.view_as(GoogleCloudOptions).update
-        return bool(update) or launch.starts_from_savepoint(self.beam_options)
 
 
 def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
@@ -95,11 +90,12 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         raise UsageError(
             f"--rule-limit {options.rule_limit:g}: must be from 0 to 1", Code.OPTION_VALUE
         )
-    beam_options = launch.pipeline_options(options.beam_args, workers=1, streaming=True)
+    submission = Submission.of(options.beam_args, workers=1, streaming=True)
+    beam_options = submission.options
     outputs = _outputs(options, beam_options)
     sink = sink_of(options)
     refuse_no_outbox(sink, options.alerts, outputs)
-    runner = target_of_stream(options, sink, beam_options).runner
+    runner = target_of_stream(options, sink, submission).runner
     here = runner.local
     _refuse_workers(beam_options, here)
     refuse_bundles(options.history)
@@ -118,9 +114,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         outputs=outputs,
         run_id=new_run_id(),
         here=here,
-        checkpoints=launch.takes_checkpoints(beam_options),
-        finalize_seconds=launch.finalize_seconds(beam_options),
-        repeats_nothing=launch.repeats_nothing(beam_options),
+        checkpoints=submission.takes_checkpoints,
+        finalize_seconds=submission.finalize_seconds,
+        repeats_nothing=submission.repeats_nothing,
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
         dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=lateness,
@@ -139,10 +135,10 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     watched = None if options.watch is None else Path(options.watch)
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
-    outputs.check(here=here, taken_up=launch.starts_from_savepoint(beam_options))
+    outputs.check(here=here, taken_up=submission.from_savepoint)
     refuse_update_of_nothing(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
-    goes_on = (here and outputs.checkpoint.exists()) or _taken_up(beam_options)
+    goes_on = (here and outputs.checkpoint.exists()) or submission.continues
     about = _about(options, stream)
     if settings is not None:
         from beam_fraud.cli.commands.stream_topics import about_read_topics, check_written_topics
@@ -153,7 +149,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         stream=stream,
         scoring=planned.scoring,
         channels=planned.channels,
-        beam_options=beam_options,
+        submission=submission,
         what=f"topic {options.topic}" if options.watch is None else options.watch,
         about=about,
         runner=runner,
@@ -237,12 +233,6 @@ def _warn_of_keys(features: FeatureSet) -> None:
                 ", ".join(sorted(unknown)),
                 " and ".join(definition.key),
             )
-
-
-def _taken_up(beam_options: PipelineOptions) -> bool:
-    """Return whether the runner has the windows of a stream that ran before."""
-    update = beam_options.view_as(GoogleCloudOptions).update
-    return bool(update) or launch.starts_from_savepoint(beam_options)
 
 
 def _windows_warning(stream: Stream) -> str | None:

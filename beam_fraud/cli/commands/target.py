@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from beam_fraud.cli.options import BatchOptions, ScoringOptions, StreamOptions
 from beam_fraud.runners.dataflow.checks import IN_IMAGE, refuse_in_template
 from beam_fraud.runners.refusal import Target, refuse_unsupported
+from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.sinks.base import FlaggedSink
 
 
 def target_of_batch(
-    options: BatchOptions, sink: FlaggedSink | None, beam_options: PipelineOptions
+    options: BatchOptions, sink: FlaggedSink | None, submission: Submission
 ) -> Target:
     """Where a pipeline over files will go; a call that the runner cannot carry out ends here.
 
     Args:
       options: of the call.
       sink: what `--sink` names.
-      beam_options: Beam's.
+      submission: Beam's options and the runner.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or in vain.
@@ -29,13 +28,13 @@ def target_of_batch(
     places += [WorkerPlace("--history", file) for file in options.history]
     places.append(WorkerPlace("--out", options.out, written=True))
     if isinstance(options, ScoringOptions):
-        refuse_in_template(beam_options, {"--sink": options.sink, "--alert": options.alerts})
+        refuse_in_template(submission, {"--sink": options.sink, "--alert": options.alerts})
         places += _of_scoring(options, sink)
-    return refuse_unsupported(beam_options, places, streaming=False, workers=options.workers)
+    return refuse_unsupported(submission, places, streaming=False, workers=options.workers)
 
 
 def target_of_stream(
-    options: StreamOptions, sink: FlaggedSink | None, beam_options: PipelineOptions
+    options: StreamOptions, sink: FlaggedSink | None, submission: Submission
 ) -> Target:
     """Return the same for a pipeline over a stream.
 
@@ -43,7 +42,7 @@ def target_of_stream(
       UsageError: the runner cannot run it, or an option is missing or in vain.
       FraudError: nothing answers at an address.
     """
-    refuse_in_template(beam_options, {"--alert": options.alerts})
+    refuse_in_template(submission, {"--alert": options.alerts})
     places = [WorkerPlace("--history", file) for file in options.history]
     if options.watch is not None:
         places.append(WorkerPlace("--watch", options.watch, on_disk=True, fix="give --kafka"))
@@ -56,7 +55,7 @@ def target_of_stream(
             places.append(_file(f"--kafka-config {name}", value.removeprefix("file:")))
     places += _of_scoring(options, sink)
     until_idle = options.until_idle is not None
-    return refuse_unsupported(beam_options, places, streaming=True, until_idle=until_idle)
+    return refuse_unsupported(submission, places, streaming=True, until_idle=until_idle)
 
 
 def _of_scoring(options: ScoringOptions, sink: FlaggedSink | None) -> list[WorkerPlace]:

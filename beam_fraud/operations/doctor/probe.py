@@ -33,7 +33,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.operations.doctor.machine import nearest_directory
 from beam_fraud.runners.flink.job import FlinkJob, name_of_own
-from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.submission import Submission
 from beam_fraud.storage.urls import is_url
 
 _NAMESPACE = "beam_fraud.operations.doctor"
@@ -83,7 +83,7 @@ def report(model: str | None = None, seen: str | None = None) -> Report:
 
 
 def probe(
-    options: PipelineOptions,
+    submission: Submission,
     *,
     model: str | None,
     out: str | None,
@@ -92,7 +92,7 @@ def probe(
     """Return what a worker reports of itself, by a pipeline that is run for it.
 
     Args:
-      options: Beam's; the pipeline runs as they say.
+      submission: Beam's options, by which the pipeline runs, and the runner.
       model: a bundle to open there, absolute or a URL.
       out: a directory of which is seen whether workers see it, or None.
       seconds: how long it may take; then it is cancelled.
@@ -100,10 +100,10 @@ def probe(
     Raises:
       FraudError: it failed, or took longer.
     """
-    options = PipelineOptions.from_dictionary(options.get_all_options(drop_default=True))
+    options = PipelineOptions.from_dictionary(submission.options.get_all_options(drop_default=True))
     # It has an end, whatever is to run after it.
     options.view_as(StandardOptions).streaming = False
-    if runner_of(options).may_be_flink:
+    if submission.runner.may_be_flink:
         # One worker is enough to look at, and so is one slot.
         options.view_as(FlinkRunnerOptions).parallelism = 1
     options.view_as(PortableOptions).job_server_timeout = math.ceil(seconds)

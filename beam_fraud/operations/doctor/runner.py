@@ -6,11 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from apache_beam.options.pipeline_options import (
-    FlinkRunnerOptions,
-    PipelineOptions,
-    PortableOptions,
-)
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, tried, warning
@@ -23,7 +19,7 @@ from beam_fraud.runners.flink.master import flink_master, flink_scheme
 from beam_fraud.runners.flink.rest import FlinkRest
 from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.refusal import refuse_unsupported
-from beam_fraud.runners.runner import Runner, runner_of
+from beam_fraud.runners.submission import Submission
 
 WORKER_POOL = "worker pool"
 
@@ -48,27 +44,26 @@ def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
     return ok(WORKER_POOL, f"{pool} answers")
 
 
-def check_runner(options: PipelineOptions, *, streaming: bool, workers: int = 1) -> Iterator[Check]:
+def check_runner(submission: Submission, *, streaming: bool) -> Iterator[Check]:
     """Yield all that can be looked at without running a pipeline, as it is found.
 
     Args:
-      options: Beam's.
+      submission: Beam's options and the runner.
       streaming: whether a stream is to run there.
-      workers: processes that are asked for.
     """
-    runner = runner_of(options)
     well = True
-    for check in _surroundings(options, runner, streaming=streaming):
+    for check in _surroundings(submission, streaming=streaming):
         well = well and check.state != "failed"
         yield check
     if well:
-        yield _options(options, runner, streaming=streaming, workers=workers)
+        yield _options(submission, streaming=streaming)
 
 
-def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:
+def _surroundings(submission: Submission, *, streaming: bool) -> Iterator[Check]:
+    options, runner = submission.options, submission.runner
     try:
         if runner.portable:
-            yield from _portable(options, runner, streaming=streaming)
+            yield from _portable(submission, streaming=streaming)
         if runner.dataflow:
             yield _credentials()
             for problem in dataflow_problems(options):
@@ -77,14 +72,15 @@ def _surroundings(options: PipelineOptions, runner: Runner, *, streaming: bool) 
         yield refused("options", error)
 
 
-def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> Iterator[Check]:
+def _portable(submission: Submission, *, streaming: bool) -> Iterator[Check]:
+    options, runner = submission.options, submission.runner
     given = options.view_as(PortableOptions).job_endpoint
     server = None if given in (None, "embed") else Address.parse("--job_endpoint", given)
     if server is not None:
         yield tried("job server", lambda: _job_server(server))
     if runner.name == "PrismRunner" and given is None:
         yield tried("Prism", lambda: check_prism(options))
-    flink = flink_of(options)
+    flink = flink_of(submission)
     behind = runner.name == "FlinkRunner" or (
         server is not None and runner.name == "PortableRunner"
     )
@@ -112,12 +108,12 @@ def _portable(options: PipelineOptions, runner: Runner, *, streaming: bool) -> I
         )
 
 
-def flink_of(options: PipelineOptions) -> FlinkRest | None:
+def flink_of(submission: Submission) -> FlinkRest | None:
     """Return the cluster that a pipeline goes to; None if that is none of Flink or is not told."""
-    if not runner_of(options).may_be_flink:
+    if not submission.runner.may_be_flink:
         return None
-    master = flink_master(options)
-    return None if master is None else FlinkRest(master, flink_scheme(options))
+    master = flink_master(submission.options)
+    return None if master is None else FlinkRest(master, flink_scheme(submission.options))
 
 
 def _job_server(server: Address) -> str:
@@ -125,16 +121,16 @@ def _job_server(server: Address) -> str:
     return f"{server} answers, for {behind}" if behind else f"{server} answers"
 
 
-def _options(options: PipelineOptions, runner: Runner, *, streaming: bool, workers: int) -> Check:
+def _options(submission: Submission, *, streaming: bool) -> Check:
     """Return the last of the checks: it asks all of the above once more."""
-    what = "a stream" if streaming else "files"
+    runner, what = submission.runner, "a stream" if streaming else "files"
     try:
-        refuse_unsupported(options, streaming=streaming, workers=workers)
+        refuse_unsupported(submission, streaming=streaming)
     except FraudError as error:
         return refused("options", error)
     if streaming and runner.may_be_flink:
-        interval = options.get_all_options(drop_default=True).get("checkpointing_interval")
-        if interval is None:
+        given = submission.options.get_all_options(drop_default=True)
+        if given.get("checkpointing_interval") is None:
             return warning(
                 "options",
                 f"{runner.name} takes {what}, but keeps no checkpoints",

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.operations.doctor.probe import Report, probe, report
 from beam_fraud.operations.doctor.runner import flink_of
+from beam_fraud.runners.submission import Submission
 from beam_fraud.storage.urls import absolute, is_url
 
 
 def check_workers(
-    options: PipelineOptions, *, model: str | None, out: str | None, seconds: float
+    submission: Submission, *, model: str | None, out: str | None, seconds: float
 ) -> list[Check]:
     """Run a pipeline and compare what its worker reports with what is here.
 
     Args:
-      options: Beam's.
+      submission: Beam's options and the runner.
       model: a bundle that must be the same there, or None.
       out: a directory that must be the same there, or None.
       seconds: how long it may take.
@@ -29,19 +28,19 @@ def check_workers(
     if model is not None and not is_url(model):
         bundle = str(absolute(Path(model)))
     try:
-        full = _without_a_slot(options)
+        full = _without_a_slot(submission)
         if full is not None:
             return [full]
         with doing("running a tiny pipeline"):
-            there = probe(options, model=bundle, out=out, seconds=seconds)
+            there = probe(submission, model=bundle, out=out, seconds=seconds)
     except FraudError as error:
         return [refused("workers", error)]
     return compared(report(bundle), there, model, out)
 
 
-def _without_a_slot(options: PipelineOptions) -> Check | None:
+def _without_a_slot(submission: Submission) -> Check | None:
     """What is told in the place of a probe that would wait for a slot of Flink; None if none."""
-    flink = flink_of(options)
+    flink = flink_of(submission)
     if flink is None or int(flink.get("/overview")["slots-available"]) > 0:
         return None
     return warning(

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.errors import Code, UsageError, install
-from beam_fraud.runners.runner import runner_of
+from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.storage.urls import is_url
 
@@ -27,51 +27,28 @@ _BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def template_location(options: PipelineOptions) -> str | None:
-    """Return where to store the job as a template, if the call asks for one."""
-    if not runner_of(options).dataflow:
-        return None
-    location: str | None = options.view_as(GoogleCloudOptions).template_location
-    return location
-
-
 def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
     """Return the obstacles of a job on Dataflow, a line each with its fix, without requests.
 
     Args:
       options: Beam's options.
       places: files that workers read and write.
-
-    Returns:
-      Empty for another runner.
     """
-    if not runner_of(options).dataflow:
-        return []
     return [*_missing(options), *_unseen(places)]
 
 
-def refuse_on_dataflow(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> None:
-    """Refuse a job that Dataflow cannot run; do nothing for another runner.
-
-    Raises:
-      UsageError: the first of `dataflow_problems`.
-    """
-    for problem in dataflow_problems(options, places):
-        raise UsageError(problem, Code.RUNNER_OPTION)
-
-
-def refuse_in_template(options: PipelineOptions, given: Mapping[str, object]) -> None:
+def refuse_in_template(submission: Submission, given: Mapping[str, object]) -> None:
     """Refuse options that need the command at the job's end: a template's has exited by then.
 
     Args:
-      options: Beam's options.
+      submission: Beam's options and the runner.
       given: values of such options by name; unset ones are fine.
 
     Raises:
       UsageError: one is set, and the call creates a template.
     """
     for option in (name for name, value in given.items() if value):
-        if template_location(options):
+        if submission.template_location:
             raise UsageError(
                 f"{option}: needs this command to be there when the job ends, and that of a "
                 "template is not; leave it out, or launch without --template_location",

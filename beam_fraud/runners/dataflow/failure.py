@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.runners.runner import runner_of
 
 #: Modules whose errors concern the service, Google's libraries or Beam's use of them.
 _THEIRS = ("google.", "apache_beam.runners.dataflow")
@@ -14,13 +11,13 @@ _INVALID = "Pipeline has validations errors:"
 _MOST = 600
 
 
-def dataflow_failure(options: PipelineOptions, error: Exception) -> FraudError | None:
-    """Return the error for users; None for another runner or a bug of this program.
+def dataflow_failure(error: Exception) -> FraudError | None:
+    """Return the error for users; None for a bug of this program.
 
     An error of this package in a worker is left alone: its own line is in the text.
     """
     text = str(error)
-    if not runner_of(options).dataflow or f"{FraudError.__module__}." in text:
+    if f"{FraudError.__module__}." in text:
         return None
     if type(error).__module__.startswith(_THEIRS):
         said = text.partition("Error:\n")[2] or text
