@@ -1,7 +1,7 @@
 """Score card transactions for fraud with one Apache Beam pipeline, in batch and in stream.
 
-What is here is the public interface. Each name is imported when it is first used, so that
-`import beam_fraud` loads nothing else.
+This is the public interface. Each name is imported at its first use, so that `import beam_fraud`
+loads nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Whatever opens a pickle that names a module of this package imports the package first.
+# Opening a pickle that names a module of this package imports the package first.
 _register_old_paths()
 
 __all__ = [
@@ -82,7 +82,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
+    """Import a public name at its first use."""
     if name == "features":
         return import_module(f"{__name__}.features")
     if name not in _MODULES:
@@ -97,7 +97,7 @@ def __dir__() -> list[str]:
 
 
 class _Features(ModuleType):
-    """The subpackage `features`; a call is one of the public function of that name."""
+    """The subpackage `features`; a call invokes the public function of that name."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return import_module("beam_fraud.frames.scoring").features(*args, **options)
@@ -105,7 +105,7 @@ class _Features(ModuleType):
 
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        # The import system binds a subpackage so.
+        # The import system binds a subpackage as an attribute.
         if name == "features":
             value.__class__ = _Features
         super().__setattr__(name, value)

@@ -1,4 +1,4 @@
-"""Lets `python -m beam_fraud` be `beam-fraud`."""
+"""Run `python -m beam_fraud` as `beam-fraud`."""
 
 import sys
 

@@ -241,7 +241,7 @@ def extra_module(module: str, what: str) -> ModuleType:
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """Return what to install for a module that is not there; None if no extra brings it."""
+    """Return the package to install for a missing module; None if no extra provides it."""
     name = (error.name or "").split(".")[0]
     if name not in EXTRAS:
         return None
@@ -261,7 +261,7 @@ _PROCESSES = "allow more processes (ulimit -u), or give fewer workers"
 _DISK = "look into the system's log: the disk or its connection fails"
 _NETWORK = "correct the address or start what should answer there, and run again"
 
-#: What to do, by the number of what the system says.
+#: Fixes by errno.
 _FIXES = {
     errno.EACCES: _PERMITTED,
     errno.EPERM: _PERMITTED,
@@ -299,15 +299,15 @@ _FIXES = {
 }
 _ANY_FIX = "mend that and run again"
 
-#: An OSError as its text, after its number.
+#: Pattern of an OSError's text with its errno.
 _NUMBERED = re.compile(r"Error: [^\n]*?\[Errno (\d+)\]")
-#: How Arrow says the number, at the end of its own words.
+#: Pattern of Arrow's errno at the end of its message.
 _OF_ARROW = re.compile(r"\[errno (\d+)\]")
-#: Paths in such a text, as Python prints them.
+#: Pattern of paths in such a text, as Python prints them.
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
-#: The step that Beam says it was in.
+#: Pattern of Beam's name of the step.
 _STEP = re.compile(r"\[while running '([^\n]*?)'\]")
-#: Kinds of errors whose text has no number, as they are named in the text of a runner.
+#: Names of errors without errno, as in the text of a runner.
 _NO_MEMORY = re.compile(r"\b(?:\w*MemoryError|bad_alloc)\b")
 _NO_THREAD = "can't start new thread"
 _KILLED = re.compile(r"\b(?:BrokenProcessPool|TerminatedWorkerError)\b")
@@ -320,10 +320,10 @@ _OF_SQLITE = {
 
 
 def system_failure(error: BaseException, line: str) -> str | None:
-    """Return what a user is told of an error of the operating system; None for any other error.
+    """Return the message for an error of the operating system; None for other errors.
 
     Args:
-      error: as it was raised here, or by a runner with the text of what was raised elsewhere.
+      error: an error raised here, or by a runner with the text of a remote error.
       line: the error in one line that begins with the name of its kind, as a traceback ends.
     """
     told = _of_error(error) or _of_text(line)
@@ -334,7 +334,7 @@ def system_failure(error: BaseException, line: str) -> str | None:
 
 
 def fix_of(error: OSError) -> str:
-    """Return what a user can do about an error of the operating system."""
+    """Return the fix for an error of the operating system."""
     return _FIXES.get(error.errno or 0, _ANY_FIX)
 
 
@@ -346,7 +346,7 @@ def _of_error(error: BaseException) -> str | None:
         names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes) and name]
         return _told(error.errno, names or _paths(str(error)))
     if isinstance(error, OSError) and not _NUMBERED.search(str(error)):
-        # A library's own words, of a connection or of a file that it cannot make sense of.
+        # A library's own message about a connection or an invalid file.
         said = first_line(error)
         return f"{_STEP.sub('', said).strip()}; {_ANY_FIX}"
     return None
@@ -376,16 +376,16 @@ def _paths(text: str) -> list[str]:
     return [one or other for one, other in _QUOTED.findall(text) if "/" in (one or other)]
 
 
-#: What Beam appends to the message of an exception that passes through a step.
+#: Pattern of Beam's suffix of an exception that passes through a step.
 _WHILE_RUNNING = re.compile(r"(?: \[while running '[^\n]*'\])+\s*$")
-#: The last line of a traceback that ends in one of the package's own errors.
+#: Pattern of the last line of a traceback of this package's errors.
 _IN_TRACEBACK = re.compile(rf"\b{re.escape(__name__)}\.(\w+): ([^\n]*)(?:\n\[(BF\d{{3}})\])?")
-#: The line after the indented ones of a traceback, which says what was raised.
+#: Pattern of the line after a traceback's indented ones, which names the error.
 _END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
 
 
 def refused_by_the_system(error: BaseException) -> str | None:
-    """Return what the operating system refused, in one line; None if it did not."""
+    """Return the operating system's error in one line; None for other errors."""
     for link in _chain(error):
         told = system_failure(link, _raised(link))
         if told is not None:
@@ -396,8 +396,8 @@ def refused_by_the_system(error: BaseException) -> str | None:
 def fraud_error_in(error: BaseException) -> FraudError | None:
     """Return the package's own error that `error` is, was caused by, or carries as a runner's text.
 
-    A runner that works in other threads or processes raises a RuntimeError whose message holds
-    the traceback of the step that failed; the step's name that Beam adds is taken off.
+    A runner with other threads or processes raises a RuntimeError whose message holds the traceback
+    of the failed step; Beam's name of the step is removed.
     """
     for link in _chain(error):
         if isinstance(link, FraudError):
@@ -428,7 +428,7 @@ def line_of(error: BaseException) -> str:
 
 
 def _raised(error: BaseException) -> str:
-    """Return what was raised, and its first line; of a runner's text, what was raised elsewhere."""
+    """Return the type and first line of an error; of a runner's text, the remote one."""
     raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
     if raised:
         return str(raised[-1])
@@ -437,7 +437,7 @@ def _raised(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, then what it was raised from; not what it happened to be raised beside."""
+    """Yield the error and its explicit causes, not its context."""
     link: BaseException | None = error
     while link is not None:
         yield link

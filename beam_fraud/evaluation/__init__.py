@@ -1,1 +1,1 @@
-"""Figures, comparisons, explorations, charts and pages."""
+"""Evaluate models and explore data: figures, comparisons, charts and pages."""

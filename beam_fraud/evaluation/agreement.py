@@ -1,4 +1,4 @@
-"""Whether two models suspect the same transactions."""
+"""The agreement of two models on flagged transactions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beam_fraud.evaluation.rows import Floats, Labels
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two models flag of the same rows, each from its own threshold."""
+    """The rows that two models flag, each by its own threshold."""
 
     #: Rows that both flag.
     both: int
@@ -20,26 +20,26 @@ class Agreement:
     only_first: int
     #: Rows that the second alone flags.
     only_second: int
-    #: Frauds among those three.
+    #: Frauds among the rows above.
     frauds_both: int
     frauds_only_first: int
     frauds_only_second: int
-    #: Shared part of all that either flags (Jaccard); None if nothing is flagged.
+    #: Jaccard index of the flagged rows; None if nothing is flagged.
     overlap: float | None
-    #: Spearman's correlation of the scores; None where one model scores all rows alike.
+    #: Spearman's correlation of the scores; None if a model scores all rows equally.
     rank_correlation: float | None
 
 
 def agreement(
     labels: Labels, first: Floats, second: Floats, thresholds: tuple[float, float]
 ) -> Agreement:
-    """Compare what two models say of n rows.
+    """Compare the flags and scores of two models on n rows.
 
     Args:
       labels: int8[n], 1 is fraud.
       first: float64[n], scores of one model.
       second: float64[n], scores of the other.
-      thresholds: from which each of them flags.
+      thresholds: the threshold of each model.
     """
     a, b = first >= thresholds[0], second >= thresholds[1]
     both, only_first, only_second = a & b, a & ~b, ~a & b
@@ -57,7 +57,7 @@ def agreement(
 
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:
-    """Spearman's rho, ties sharing their mean rank; None where there is nothing to rank."""
+    """Return Spearman's rho with mean ranks for ties; None if a list is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(spearmanr(first, second).statistic)

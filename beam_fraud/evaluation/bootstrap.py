@@ -1,4 +1,4 @@
-"""How far figures would move on other rows of the same kind: the stratified bootstrap."""
+"""The stratified bootstrap: how figures vary on other rows of the same kind."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from beam_fraud.evaluation.cuts import FIGURES, Cuts, cuts_of
 from beam_fraud.evaluation.rows import Floats, Ints, Labels
 from beam_fraud.monitoring.activity import doing
 
-#: Numbers of a block of resamples at most: 32 MB.
+#: Maximum of numbers in a block of resamples: 32 MB.
 _BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """Units that are drawn in place of each other; those that count alike are one group."""
+    """A stratum of units to resample; units with equal counts form one group."""
 
     #: int64[groups]: units of each.
     sizes: Ints
-    #: For each model, what a unit adds to its cells' frauds: sparse [cells, groups].
+    #: Per model, frauds that a unit adds to its cells: sparse [cells, groups].
     frauds: tuple[Any, ...]
     #: The same for genuine rows.
     genuine: tuple[Any, ...]
 
 
 def strata_of_rows(labels: Labels, cuts: Sequence[Cuts]) -> tuple[Stratum, ...]:
-    """Rows are the units; frauds are drawn among frauds, and genuine rows among genuine ones.
+    """Return strata of rows: frauds, and genuine rows.
 
     Args:
       labels: int8[n], 1 is fraud.
-      cuts: of the same rows by each model.
+      cuts: cuts of the same rows by each model.
     """
     return tuple(_of_rows(labels == label, cuts, bool(label)) for label in (1, 0))
 
 
 def strata_of_accounts(labels: Labels, accounts: Ints, cuts: Sequence[Cuts]) -> tuple[Stratum, ...]:
-    """Accounts are the units, with all their rows; those with a fraud are drawn among such.
+    """Return strata of accounts with all their rows: with a fraud, and without.
 
-    Rows of one account resemble each other: drawing them one by one would promise too much.
+    Rows of one account resemble each other: resampling rows would give too narrow intervals.
 
     Args:
       labels: int8[n], 1 is fraud.
       accounts: int64[n], from 0 on.
-      cuts: of the same rows by each model.
+      cuts: cuts of the same rows by each model.
     """
     units = np.unique(accounts, return_inverse=True)[1]
     defrauded = np.bincount(units, labels) > 0
@@ -66,12 +66,12 @@ def strata_of_accounts(labels: Labels, accounts: Ints, cuts: Sequence[Cuts]) -> 
 def resamples(
     strata: Sequence[Stratum], cuts: Sequence[Cuts], count: int, seed: int
 ) -> Iterator[tuple[tuple[Floats, Floats], ...]]:
-    """Draw as many units of each stratum as it has, `count` times.
+    """Resample each stratum with replacement, `count` times.
 
     Args:
-      strata: of all units.
+      strata: strata of all units.
       cuts: of the models.
-      count: how many resamples.
+      count: number of resamples.
       seed: of the draws.
 
     Yields:
@@ -116,15 +116,15 @@ def _counts(cuts: Cuts, cells: Ints, groups: Ints, count: int) -> Any:
 
 #: Share of the resamples that an interval covers.
 COVERED = 0.95
-#: Draws that a bootstrap makes at most: some seconds; fewer resamples where units are many.
+#: Maximum of draws of a bootstrap: some seconds; many units get fewer resamples.
 _MOST_DRAWS = 30_000_000
-#: Resamples at least, however many the units.
+#: Minimum of resamples.
 _FEWEST = 100
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies in 95 of 100 resamples."""
+    """The 95 % percentile interval of a figure."""
 
     #: The 2.5th percentile.
     low: float
@@ -134,13 +134,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a model's figure is above another's on the same rows."""
+    """The difference of a figure between two models on the same rows."""
 
     #: One of `cuts.FIGURES`.
     figure: str
-    #: Model's figure less that of the first model.
+    #: The model's figure minus the first model's.
     value: float
-    #: Of the difference, both models on the same resamples.
+    #: Interval of the difference, from shared resamples.
     interval: Interval
     #: Share of the resamples in which the model was better, a tie counting half.
     better: float
@@ -150,9 +150,9 @@ class Difference:
 class Bootstrap:
     """Figures of m models on resamples of the same rows."""
 
-    #: What was drawn: single rows, or accounts with all their rows.
+    #: The units: single rows, or accounts with all their rows.
     unit: Literal["rows", "accounts"]
-    #: How often.
+    #: Number of resamples.
     resamples: int
     #: Of the draws.
     seed: int
@@ -166,11 +166,11 @@ class Bootstrap:
         return _interval(self.figures[figure][model])
 
     def intervals(self, model: int) -> dict[str, Interval | None]:
-        """Return those of all figures of a model."""
+        """Return the intervals of all figures of a model."""
         return {figure: self.interval(figure, model) for figure in FIGURES}
 
     def differences(self, model: int) -> tuple[Difference, ...]:
-        """How a model compares with the first; figures that are not defined are left out."""
+        """Return the differences of a model from the first, of all defined figures."""
         found = []
         for figure in FIGURES:
             moved = self.figures[figure][model] - self.figures[figure][0]
@@ -191,15 +191,15 @@ def bootstrap(
     count: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Resample rows, or accounts where there are any, and measure models on every resample.
+    """Resample rows, or accounts if known, and measure models on every resample.
 
     Args:
       labels: int8[n], 1 is fraud; n > 0.
       scores: float64[n] of each model.
-      thresholds: from which score each flags.
-      accounts: int64[n], from 0 on; None draws rows.
-      count: resamples; fewer are made where units are so many that they would take long.
-      seed: of the draws: the same gives the same.
+      thresholds: the threshold of each model.
+      accounts: int64[n], from 0 on; None resamples rows.
+      count: number of resamples; reduced if there are too many units.
+      seed: of the draws; equal seeds give equal results.
     """
     cuts = [cuts_of(labels, s, t) for s, t in zip(scores, thresholds, strict=True)]
     strata = (
@@ -235,7 +235,7 @@ def bootstrap(
 
 
 def affordable_resamples(asked: int, units: int) -> int:
-    """Return how many resamples are made of those asked for, where each draws so many units.
+    """Return the number of resamples to make, of those asked, for so many units.
 
     Example:
       >>> affordable_resamples(1000, 5_000), affordable_resamples(1000, 10**6)

@@ -1,4 +1,4 @@
-"""Whether a score of 0.3 means that three of ten are frauds."""
+"""Calibration: whether three in ten rows with a score of 0.3 are frauds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.special import betaincinv
 
 from beam_fraud.evaluation.rows import Floats, Labels
 
-#: Rows of the highest bin at least.
+#: Minimum rows of the highest bin.
 _ROWS = 50
 
 
@@ -21,42 +21,41 @@ class ReliabilityBin:
     low: float
     #: The highest.
     high: float
-    #: How many there are.
+    #: Number of rows.
     rows: int
     #: Frauds among them.
     frauds: int
-    #: The mean score: what the model promises.
+    #: The mean score.
     mean_score: float
-    #: The share of frauds: what came.
+    #: The share of frauds.
     fraud_rate: float
-    #: Where that share lies with 95 %: Clopper and Pearson's interval of a binomial share.
+    #: Lower end of the share's 95 % interval, after Clopper and Pearson.
     rate_low: float
-    #: Its other end.
+    #: Upper end of the interval.
     rate_high: float
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well scores are probabilities, on n rows."""
+    """The calibration of scores on n rows."""
 
     #: Mean squared distance of score and label (Brier 1950); 0 is best.
     brier: float
-    #: That of a score which is the share of frauds for every row.
+    #: The same for a constant score, the share of frauds.
     brier_of_rate: float
-    #: Mean distance of score and share of frauds over the bins, weighed by their rows.
+    #: Expected calibration error: mean distance of score and share of frauds, weighted by rows.
     expected_calibration_error: float
-    #: The mean of all scores; the share of frauds, if they are calibrated on the whole.
+    #: The mean of all scores, which equals the share of frauds if calibrated overall.
     mean_score: float
     #: From the lowest scores to the highest.
     bins: tuple[ReliabilityBin, ...]
 
 
 def calibration_of(labels: Labels, scores: Floats) -> Calibration:
-    """Compare scores with the shares of frauds, in bins between quantiles.
+    """Compare scores with shares of frauds, in bins between quantiles.
 
-    The lower half of the rows is the first bin, and each further one holds half of what is left:
-    frauds are rare, and all that matters is among the highest scores. Rows of one score stay
-    together.
+    The lower half of the rows is the first bin, and each further bin holds half of the rest: frauds
+    are rare, and the highest scores matter. Rows with equal scores stay together.
 
     Args:
       labels: int8[n], 1 is fraud; n > 0.
@@ -72,7 +71,7 @@ def calibration_of(labels: Labels, scores: Floats) -> Calibration:
     low, high = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
     np.minimum.at(low, places, scores)
     np.maximum.at(high, places, scores)
-    # A share of 0 has no lower end but 0, and one of 1 no upper end but 1.
+    # The interval of a share of 0 starts at 0, that of a share of 1 ends at 1.
     rate_low = np.where(frauds > 0, betaincinv(np.maximum(frauds, 1), rows - frauds + 1, 0.025), 0)
     rest = np.maximum(rows - frauds, 1)
     rate_high = np.where(frauds < rows, betaincinv(frauds + 1, rest, 0.975), 1)

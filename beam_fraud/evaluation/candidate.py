@@ -1,4 +1,4 @@
-"""A model that is measured, with its scores of the rows."""
+"""A model to measure, with its scores of the rows."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from beam_fraud.schema.event_time import micros_of
 class Candidate:
     """One of the models that a report compares."""
 
-    #: Where it is from.
+    #: Its bundle.
     bundle: Bundle
     #: The classifier.
     model: Any
-    #: What it takes.
+    #: Its features.
     features: FeatureSet
-    #: The distributions that it was trained on.
+    #: Its reference distributions.
     reference: Reference
     #: float64[n, features] of the rows.
     matrix: Floats
-    #: float64[n], what it gives them.
+    #: float64[n], its scores.
     scores: Floats
     #: A score of at least this is flagged.
     threshold: float
@@ -43,10 +43,10 @@ def candidate_of(
     """Score transactions by a model.
 
     Args:
-      bundle: of the model.
+      bundle: bundle of the model.
       transactions: n rows as `Schema.transactions` describes them, with velocity features.
-      features: what the model takes.
-      threshold: the score from which to flag, in place of the bundle's own.
+      features: the model's features.
+      threshold: the threshold, or None for the bundle's own.
 
     Raises:
       FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
@@ -67,10 +67,10 @@ def candidate_of(
 
 
 def overlap_warning(bundle: Bundle, first: int, last: int) -> str | None:
-    """Return a line that says so where rows may be those that a model was fitted on.
+    """Return a warning if rows may overlap with those that a model was fitted on.
 
     Args:
-      bundle: of the model.
+      bundle: bundle of the model.
       first: first event time of the rows, microseconds.
       last: last event time of the rows, microseconds.
     """

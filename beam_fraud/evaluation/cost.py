@@ -1,4 +1,4 @@
-"""What frauds that are missed and alarms that are false cost, at every threshold."""
+"""The cost of missed frauds and false alarms at every threshold."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from beam_fraud.models.threshold import LeastCost, operating_points, parse_thres
 
 @dataclass(frozen=True)
 class CostCurve:
-    """The cost of n rows at k thresholds, and which threshold costs least."""
+    """The cost of n rows at k thresholds, and the cheapest threshold."""
 
     #: float64[k], falling.
     thresholds: Floats
     #: float64[k].
     costs: Floats
-    #: What the threshold in use costs.
+    #: Cost at the current threshold.
     in_use: float
-    #: What it costs to flag nothing.
+    #: Cost of flagging nothing.
     nothing_flagged: float
-    #: The least that any threshold costs, flagging nothing included.
+    #: Minimum cost, flagging nothing included.
     least: float
-    #: The highest threshold that costs that; None flags nothing. Chosen on these very rows.
+    #: Highest threshold of minimum cost; None flags nothing. Chosen on these very rows.
     best_threshold: float | None
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The cost with the same price for every missed fraud, and with its amount."""
+    """Costs with a fixed price per missed fraud, and with its amount."""
 
-    #: What a missed fraud costs.
+    #: Cost of a missed fraud.
     missed: float
-    #: What a false alarm costs, in the same unit.
+    #: Cost of a false alarm, in the same unit.
     false_alarm: float
-    #: With those prices.
+    #: Cost curve of these prices.
     fixed: CostCurve
-    #: A missed fraud costs its amount, where that is above 0, and a false alarm as above.
+    #: Cost curve where a missed fraud costs its amount, if positive, and a false alarm the price
+    #: above.
     by_amount: CostCurve
 
 
 def parse_cost(text: str) -> LeastCost:
-    """Read `FN:FP`, what a missed fraud and a false alarm cost.
+    """Parse `FN:FP`, the costs of a missed fraud and a false alarm.
 
     Raises:
-      UsageError: not two numbers above 0.
+      UsageError: these are not two positive numbers.
 
     Example:
       >>> parse_cost("100:1")
@@ -73,9 +74,9 @@ def costs_of(
     Args:
       labels: int8[n], 1 is fraud.
       scores: float64[n].
-      amounts: float64[n], what a missed fraud costs by amount.
-      threshold: the one in use.
-      prices: of a missed fraud and of a false alarm.
+      amounts: float64[n], amounts of the transactions.
+      threshold: the current threshold.
+      prices: prices of a missed fraud and of a false alarm.
     """
     fixed = np.where(labels == 1, prices.missed, 0.0)
     by_amount = np.where(labels == 1, np.maximum(amounts, 0.0), 0.0)

@@ -1,4 +1,4 @@
-"""Precision, recall and alarms at every threshold, thinned to what a plot can show."""
+"""Precision, recall and alarms by threshold, thinned for plots."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from beam_fraud.evaluation.rows import Floats, Ints, Labels
 from beam_fraud.models.threshold import Operating, operating_points
 
-#: Points of a curve at most, about.
+#: Approximate maximum of points of a curve.
 _POINTS = 400
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What k thresholds do, from the highest down; the lowest flags every row."""
+    """Effects of k thresholds, highest first; the lowest flags every row."""
 
     #: float64[k], falling.
     thresholds: Floats
@@ -54,10 +54,10 @@ def curves_of(labels: Labels, scores: Floats) -> Curves:
 
 
 def thinned(points: Operating) -> Ints:
-    """Return which points a plot needs, rising.
+    """Return the points that a plot needs, increasing.
 
-    Precision falls between two frauds and jumps at the second: both ends of a jump are kept where
-    there are few. The rest lies evenly by the logarithm of the rows flagged.
+    Precision falls between two frauds and jumps at the second: keep both ends of a jump where jumps
+    are few, and spread the rest evenly by the logarithm of the flagged rows.
     """
     jumps = np.flatnonzero(np.diff(points.caught, prepend=0))
     ends = np.unique(np.concatenate([jumps, jumps[jumps > 0] - 1]))

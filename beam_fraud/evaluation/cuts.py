@@ -1,4 +1,4 @@
-"""Where frauds and a threshold cut the scores: all that ranking figures depend on."""
+"""Cuts of scores at frauds and a threshold, which determine all ranking figures."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from beam_fraud.evaluation.rows import Floats, Ints, Labels
 
-#: The figures that `Cuts.figures` gives, in its order.
+#: The figures of `Cuts.figures`, in order.
 FIGURES = ("average_precision", "roc_auc", "precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """The scores of n rows in 2k + 1 cells, from the highest down.
+    """The scores of n rows in 2k + 1 cells, highest first.
 
-    The k cuts are the distinct scores of frauds, and the threshold. Cell 2i + 1 holds the rows
-    with the score of cut i, cell 2i those between it and the cut above. Genuine rows of one cell
-    count alike in every ranking figure, so n rows become a few hundred counts.
+    The k cuts are the distinct scores of frauds, and the threshold. Cell 2i + 1 holds the rows with
+    the score of cut i, cell 2i those between it and the cut above. Genuine rows of a cell count
+    equally in every ranking figure, so n rows reduce to a few hundred counts.
     """
 
     #: float64[k], falling.
@@ -37,7 +37,7 @@ class Cuts:
     def figures(
         self, frauds: npt.NDArray[np.float64], genuine: npt.NDArray[np.float64]
     ) -> dict[str, Floats]:
-        """Return the ranking figures of b sets of rows, each given by how many are in which cell.
+        """Return the ranking figures of b sets of rows, given by their counts per cell.
 
         Average precision is the sum, over the distinct scores of frauds, of the share of frauds
         that have it times the precision there. The area under the receiver operating
@@ -48,7 +48,7 @@ class Cuts:
           genuine: float64[b, cells], weights of genuine rows.
 
         Returns:
-          float64[b] for each of `FIGURES`; NaN where rows of one class say nothing.
+          float64[b] for each of `FIGURES`; NaN where one class leaves it undefined.
         """
         caught, alarms = np.cumsum(frauds, axis=1), np.cumsum(genuine, axis=1)
         here = slice(1, None, 2)
@@ -71,7 +71,7 @@ class Cuts:
 
 
 def cuts_of(labels: Labels, scores: Floats, threshold: float) -> Cuts:
-    """Cut scores where frauds and the threshold are.
+    """Cut scores at those of frauds and at the threshold.
 
     Args:
       labels: int8[n], 1 is fraud.

@@ -1,4 +1,4 @@
-"""What a team would have seen each day."""
+"""Daily figures, as a team of analysts would see them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beam_fraud.schema.duration import DAY
 
 @dataclass(frozen=True)
 class Day:
-    """The rows of a day and what was flagged of them."""
+    """The figures of a day."""
 
     #: ISO 8601.
     date: str
@@ -25,9 +25,9 @@ class Day:
     alerts: int
     #: Frauds among the flagged.
     caught: int
-    #: That as a share of the flagged; None if nothing is flagged.
+    #: Precision; None if nothing is flagged.
     precision: float | None
-    #: Compromised cards among the k looked at, as a share of k; None where there are no accounts.
+    #: Card precision@k of the day; None without accounts.
     card_precision: float | None
 
 
@@ -38,7 +38,7 @@ def days_of(rows: EvaluatedRows, scores: Floats, threshold: float, cards: int) -
       rows: n > 0 rows.
       scores: float64[n].
       threshold: a score of at least this is flagged.
-      cards: k, the cards that are looked at in a day; one that was found is looked at no more.
+      cards: k, the cards checked per day; a card found to be compromised is not checked again.
     """
     days, places = np.unique(rows.times // DAY, return_inverse=True)
     flagged = scores >= threshold

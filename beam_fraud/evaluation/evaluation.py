@@ -1,4 +1,4 @@
-"""Everything that is told of a model, and of several beside each other."""
+"""Evaluate models, and compare them on the same rows."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from beam_fraud.monitoring.activity import doing
 
 @dataclass(frozen=True)
 class Asked:
-    """What a report is asked for."""
+    """Options of a report."""
 
-    #: Cards that are looked at in a day.
+    #: Cards checked per day.
     cards: int
-    #: What a missed fraud and a false alarm cost.
+    #: Costs of a missed fraud and a false alarm.
     prices: LeastCost
     #: Of everything random.
     seed: int
@@ -45,79 +45,79 @@ class Asked:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is told of one model."""
+    """The evaluation of one model."""
 
     #: Its name and the digest of its manifest.
     model_id: str
-    #: What was trained.
+    #: Kind of the model.
     kind: str
-    #: First and last event time that it was fitted on, ISO 8601; None if nobody knows.
+    #: First and last event time of the fitted rows, ISO 8601; None if unknown.
     trained_on: tuple[str, str] | None
     #: Figures of all rows.
     metrics: Metrics
-    #: 95 % intervals of `cuts.FIGURES`; None where a figure is not defined.
+    #: 95 % intervals of `cuts.FIGURES`; None where undefined.
     intervals: dict[str, Interval | None]
-    #: Card precision@k, the mean over the days; None where there are no accounts.
+    #: Card precision@k, mean over the days; None without accounts.
     card_precision: float | None
     #: Precision, recall and alarms by threshold.
     curves: Curves
     #: Cost by threshold.
     costs: Costs
-    #: Whether scores are probabilities.
+    #: Calibration of the scores.
     calibration: Calibration
     #: Scores by class.
     histogram: ScoreHistogram
-    #: What a team would have seen.
+    #: Figures by day.
     days: tuple[Day, ...]
     #: Figures by week.
     stability: Stability
     #: Figures by segment.
     segments: tuple[SegmentTable, ...]
-    #: What features are worth by shuffling; None where rows of one class say nothing.
+    #: Permutation importance; None if the rows have one class.
     permutation_importance: PermutationImportance | None
-    #: What features are worth by the model's own account; None if it has none.
+    #: The model's own importances, or None.
     native_importance: NativeImportance | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a model compares with the first one."""
+    """Differences of a model from the first one."""
 
     #: The model.
     model_id: str
     #: The first one.
     against: str
-    #: By figure.
+    #: Differences by figure.
     differences: tuple[Difference, ...]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is told of models on the same rows."""
+    """The evaluation of models on the same rows."""
 
-    #: When it was made, ISO 8601.
+    #: Creation time, ISO 8601.
     created: str
     #: Names of the files.
     files: tuple[str, ...]
     #: First and last event time of the rows, ISO 8601.
     span: tuple[str, str]
-    #: IANA time zone in which days and hours are told.
+    #: IANA time zone of days and hours.
     timezone: str
     #: `handbook`, or None for all rows.
     protocol: str | None
-    #: Cards that are looked at in a day.
+    #: Cards checked per day.
     cards: int
-    #: What the reader should not miss.
+    #: Warnings to the reader.
     warnings: tuple[str, ...]
-    #: What intervals come from: rows, or accounts with all their rows.
+    #: Units of the bootstrap: rows, or accounts with all their rows.
     unit: Literal["rows", "accounts"]
     #: Resamples of the bootstrap.
     resamples: int
     #: Of everything random.
     seed: int
-    #: In the order in which they were given.
+    #: The models in order.
     models: tuple[Evaluation, ...]
-    #: All others against the first.
+    #: Comparisons of the others with the first.
     comparisons: tuple[Comparison, ...]
 
 
@@ -128,14 +128,14 @@ def evaluate_models(
     bootstrapped: Bootstrap,
     asked: Asked,
 ) -> tuple[Evaluation, ...]:
-    """Everything about each of some models.
+    """Evaluate each model.
 
     Args:
       rows: n > 0 rows.
-      candidates: the models, which share the time that importances may take.
-      segmentations: of the rows.
-      bootstrapped: of the models.
-      asked: what a report is asked for.
+      candidates: the models, which share the time limit of importances.
+      segmentations: segmentations of the rows.
+      bootstrapped: bootstrap of the models.
+      asked: options of the report.
     """
     found = []
     for place, candidate in enumerate(candidates):
@@ -189,7 +189,7 @@ def _evaluate(
 
 
 def comparisons_of(candidates: Sequence[Candidate], found: Bootstrap) -> tuple[Comparison, ...]:
-    """Return all models against the first."""
+    """Return the comparisons of all models with the first."""
     first = candidates[0].bundle.model_id
     return tuple(
         Comparison(candidate.bundle.model_id, first, found.differences(place))

@@ -1,4 +1,4 @@
-"""What each feature is worth to a model: permutation importance."""
+"""Importances of features: the model's own, and by permutation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from beam_fraud.models.reference import Reference
 
 @dataclass(frozen=True)
 class NativeImportance:
-    """A number for each feature, the larger the more it is worth."""
+    """A model's own importances."""
 
-    #: What the numbers are.
+    #: Name of the measure.
     what: str
     #: Features and their numbers, the largest first.
     features: tuple[tuple[str, float], ...]
@@ -33,17 +33,17 @@ class NativeImportance:
 def native_importance(
     model: Any, features: FeatureSet, reference: Reference, matrix: Floats
 ) -> NativeImportance | None:
-    """Return the importances that a model has of its training, or those that its weights make.
+    """Return the importances from a model's training, or from its weights.
 
     Args:
       model: a fitted classifier, or a pipeline that ends in one.
-      features: what it takes.
-      reference: the distributions that it was trained on.
+      features: its features.
+      reference: its reference distributions.
       matrix: float64[m, features], rows to weigh the features of a regression on.
 
     Returns:
-      None for models that have neither, such as scikit-learn's histogram gradient boosting, and
-      where steps before the model mix columns.
+      None for models with neither, such as scikit-learn's histogram gradient boosting, and for
+      pipelines that mix columns.
     """
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
     last = steps[-1]
@@ -55,7 +55,7 @@ def native_importance(
         return _sorted("mean move of the log-odds, either way", features, moved)
     if not all(keeps_columns(step) for step in steps[:-1]):
         return None
-    # LightGBM and XGBoost call theirs the same as scikit-learn's forests do.
+    # LightGBM and XGBoost use the same attribute as scikit-learn's forests.
     values = np.asarray(getattr(last, "feature_importances_", ()), dtype=np.float64)
     if values.shape != (len(features.names),) or not np.isfinite(values).all():
         return None
@@ -72,22 +72,22 @@ def _sorted(what: str, features: FeatureSet, values: Floats) -> NativeImportance
     return NativeImportance(what, tuple(sorted(pairs, key=lambda pair: -pair[1])))
 
 
-#: Times that a feature is shuffled.
+#: Shuffles per feature.
 REPEATS = 5
-#: Processor time that all predictions may take together, in microseconds.
+#: Time limit of all predictions together, in microseconds of processor time.
 _BUDGET = 5_000_000
-#: What a prediction is taken to cost where the bundle does not say, in microseconds a row.
+#: Assumed cost of a prediction without a measured one, in microseconds per row.
 _UNKNOWN_COST = 20.0
 _FEWEST_ROWS, _MOST_ROWS = 1_000, 10_000
 
 
 @dataclass(frozen=True)
 class FeatureImportance:
-    """What a feature is worth."""
+    """The importance of a feature."""
 
     #: Its name.
     feature: str
-    #: Average precision lost where its values are shuffled among the rows, on average.
+    #: Mean loss of average precision if its values are shuffled.
     loss: float
     #: Standard deviation over the repeats.
     deviation: float
@@ -95,50 +95,50 @@ class FeatureImportance:
 
 @dataclass(frozen=True)
 class PermutationImportance:
-    """What each feature is worth, on a sample of the rows."""
+    """Permutation importances on a sample of the rows."""
 
     #: Rows of the sample.
     rows: int
     #: Frauds among them.
     frauds: int
-    #: Times that each feature was shuffled.
+    #: Shuffles per feature.
     repeats: int
     #: Of the sample and of the shuffles.
     seed: int
-    #: Of the sample, its genuine rows weighed so that frauds are as rare as in all rows.
+    #: Average precision of the sample, with genuine rows weighted to the overall rate of fraud.
     average_precision: float
-    #: The features, the one worth most first.
+    #: The features, most important first.
     features: tuple[FeatureImportance, ...]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some of n rows, and what each stands for."""
+    """A weighted sample of n rows."""
 
     #: int64[m], rising.
     rows: Ints
-    #: float64[m]: how many rows of its class each stands for.
+    #: float64[m]: rows of its class that each represents.
     weights: Floats
 
 
 def affordable_rows(microseconds_per_row: float | None, features: int, models: int = 1) -> int:
-    """Return how many rows keep the predictions of all shuffles within some seconds.
+    """Return the rows for which the predictions of all shuffles take some seconds.
 
     Args:
-      microseconds_per_row: what a prediction costs, as a bundle says; None if it doesn't.
-      features: how many are shuffled.
-      models: that share the time.
+      microseconds_per_row: cost of a prediction in the bundle, or None.
+      features: number of features.
+      models: number of models that share the time.
     """
     each = (microseconds_per_row or _UNKNOWN_COST) * features * REPEATS * models
     return int(np.clip(_BUDGET / max(each, 1e-9), _FEWEST_ROWS, _MOST_ROWS))
 
 
 def sample_of(labels: Labels, rows: int, seed: int) -> Sample:
-    """Return a sample that is half frauds if there are so many, and otherwise has all of them.
+    """Return a sample of half frauds, or with all frauds if there are fewer.
 
     Args:
       labels: int8[n], 1 is fraud.
-      rows: m, or n if that is less.
+      rows: size of the sample, at most n.
       seed: of the choice.
     """
     random = np.random.default_rng(seed)
@@ -158,20 +158,20 @@ def sample_of(labels: Labels, rows: int, seed: int) -> Sample:
 def permutation_importance(
     model: Any, matrix: Floats, labels: Labels, weights: Floats, names: Sequence[str], seed: int
 ) -> PermutationImportance | None:
-    """Return how much average precision goes where a feature's values are shuffled (Breiman 2001).
+    """Return the loss of average precision if a feature is shuffled (Breiman 2001).
 
-    A feature that others can stand for looks worthless here: shuffle it, and they still tell.
+    A feature that others can replace looks unimportant: after the shuffle, they still predict.
 
     Args:
       model: a fitted classifier.
       matrix: float64[m, features].
       labels: int8[m], 1 is fraud.
-      weights: float64[m], how many rows each stands for.
-      names: of the features.
+      weights: float64[m], rows that each represents.
+      names: names of the features.
       seed: of the shuffles.
 
     Returns:
-      None where rows of one class say nothing.
+      None if the rows have one class.
     """
     if not 0 < labels.sum() < len(labels):
         return None
@@ -183,7 +183,7 @@ def permutation_importance(
         kept = shuffled[:, place].copy()
         column = np.tile(matrix[:, place], (REPEATS, 1))
         shuffled[:, place] = random.permuted(column, axis=1).ravel()
-        # What a prediction is said to cost is of one thread, and so many small ones gain nothing.
+        # The measured cost is for one thread, and many small predictions gain nothing from more.
         with threadpool_limits(1):
             scores = predict_scores(model, shuffled).reshape(REPEATS, -1)
         losses = [base - _average_precision(labels, s, weights) for s in scores]

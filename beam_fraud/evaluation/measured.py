@@ -1,4 +1,4 @@
-"""The rows that models are measured on, the same for all of them."""
+"""Read the rows on which all models are measured."""
 
 from __future__ import annotations
 
@@ -31,24 +31,23 @@ class Evaluated:
 
     #: The rows as arrays.
     rows: EvaluatedRows
-    #: The rows with the columns that each model needs, a table a model.
+    #: A table per model with the columns that it needs.
     transactions: tuple[pa.Table, ...]
-    #: What each model takes.
+    #: Features of each model.
     features: tuple[FeatureSet, ...]
-    #: What was read, and left out.
+    #: The data set with its counts.
     dataset: Dataset
     #: The schema of the rows.
     schema: Schema
-    #: IANA time zone in which days and hours are told.
+    #: IANA time zone of days and hours.
     timezone: str
-    #: How far back the model looks that looks back furthest, and rows before reach; None if no
-    #: model looks back.
+    #: Longest look-back of the models, and the reach of earlier rows; None without look-back.
     reach: WindowReach | None
     #: Values of `--segment`.
     asked: tuple[str, ...]
 
     def warnings(self, bundles: Sequence[Bundle]) -> list[str]:
-        """Return what readers of figures of these rows should know, a line each."""
+        """Return warnings about figures on these rows, one line each."""
         times = event_micros(self.transactions[0])
         first, last = int(times.min()), int(times.max())
         labels = self.rows.labels
@@ -58,7 +57,7 @@ class Evaluated:
         return [warning for warning in said if warning]
 
     def segmentations(self) -> tuple[Segmentation, ...]:
-        """How the rows are divided."""
+        """Return the segmentations of the rows."""
         return segmentations_of(self.transactions[0], self.rows, self.schema, self.asked)
 
 
@@ -73,20 +72,20 @@ def evaluated_rows(
     protocol: str | None,
     segments: tuple[str, ...],
 ) -> Evaluated:
-    """Read the rows, once for all models that look back in the same way.
+    """Read the rows, once for all models of the same velocity features.
 
     Args:
-      bundles: of the models.
+      bundles: bundles of the models.
       files: paths, directories or globs of labelled transactions; or a table.
       schema: a schema, preset or TOML file, in place of the bundles' own.
-      history: of earlier transactions, likewise.
+      history: the same for earlier transactions.
       since: first event time of the rows, or None.
       until: first event time after the rows, or None.
-      protocol: which rows are tested, or None for all.
-      segments: columns to read beside those that models need.
+      protocol: protocol of tested rows, or None for all.
+      segments: further columns to read.
 
     Raises:
-      FraudError: there is no row or label, or models would be measured on different rows.
+      FraudError: there are no rows or labels, or models would be measured on different rows.
     """
     given = load_schema(schema) if isinstance(schema, str) else schema
     features = [bundle.features_in(given or bundle.schema) for bundle in bundles]
@@ -117,7 +116,7 @@ def evaluated_rows(
                 f"--segment {column}: no row has a value, is there such a column?",
                 Code.COLUMN_MISSING,
             )
-    # The protocol's days are of UTC.
+    # The protocol's days are in UTC.
     timezone = "UTC" if protocol else features[0].schema.timezone
     return Evaluated(
         rows=rows_of(tables[0], timezone),

@@ -1,4 +1,4 @@
-"""Which rows a protocol tests models on."""
+"""Select the test rows of a protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_fraud.schema.event_time import event_micros, micros_of
 def tested_period(
     protocol: str, bundles: Sequence[Bundle], since: datetime | None, until: datetime | None
 ) -> Period:
-    """Return the days that a protocol tests, unless others are given.
+    """Return the test period of a protocol, unless given.
 
     Args:
       protocol: must be `handbook`.
@@ -26,8 +26,8 @@ def tested_period(
       until: first event time after the tests, or None.
 
     Raises:
-      UsageError: there is no such protocol.
-      FraudError: a bundle does not say what has to be known, or it tells another period.
+      UsageError: the protocol is unknown.
+      FraudError: a bundle lacks its training period, or bundles imply different periods.
     """
     if protocol != "handbook":
         raise UsageError(f"--protocol {protocol}: must be handbook", Code.OPTION_VALUE)
@@ -43,7 +43,7 @@ def tested_period(
 
 
 def tested(transactions: pa.Table, period: Period) -> pa.Table:
-    """Return the transactions that are tested, of those from the start of training on."""
+    """Return the test transactions, of those from the start of training on."""
     labels = transactions.column("label").to_numpy()
     rows = rows_to_test(event_micros(transactions), card_codes(transactions), labels, period)
     return transactions.filter(pa.array(rows))

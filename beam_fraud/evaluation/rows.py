@@ -1,4 +1,4 @@
-"""Labelled transactions as arrays, as all figures take them."""
+"""Labelled transactions as arrays, the input of all figures."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Labels = npt.NDArray[np.int8]
 
 @dataclass(frozen=True)
 class EvaluatedRows:
-    """What is known of n labelled transactions, whatever scored them."""
+    """n labelled transactions, independent of models."""
 
     #: int8[n], 1 is fraud.
     labels: Labels
-    #: int64[n], event times in microseconds as clocks of the schema's time zone show them.
+    #: int64[n], local event times in microseconds, in the schema's time zone.
     times: Ints
     #: float64[n], account currency.
     amounts: Floats
-    #: int64[n], a number for each account from 0 on; None where there are no accounts.
+    #: int64[n], a number for each account from 0 on; None without accounts.
     accounts: Ints | None
 
 
@@ -35,7 +35,7 @@ def rows_of(transactions: pa.Table, timezone: str) -> EvaluatedRows:
 
     Args:
       transactions: as `Schema.transactions(labels="required")` describes them.
-      timezone: in which days and hours are told.
+      timezone: time zone of days and hours.
     """
     accounts = transactions.column("account_id").combine_chunks()
     known = len(accounts) > 0 and accounts.null_count == 0

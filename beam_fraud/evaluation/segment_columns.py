@@ -1,4 +1,4 @@
-"""Columns that figures are told by, features or not."""
+"""Columns of segments, features or not."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from beam_fraud.evaluation.segmentation import (
 )
 from beam_fraud.schema.schema import FeatureColumn, Schema
 
-#: Roles that can be asked for, by their own names or by their columns'.
+#: Roles that `--segment` accepts, by role or column name.
 _ROLES = ("account_id", "merchant_id", "currency")
 
 
 def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
-    """Return a schema that reads the asked columns as well, as text that may be absent.
+    """Return a schema that also reads the requested columns, as optional text.
 
-    Models take their features by name, so none of them sees what is added.
+    Models select features by name, so they ignore added columns.
 
     Args:
       schema: of the transactions.
       asked: values of `--segment`.
 
     Raises:
-      UsageError: a column is one that nobody can mean.
+      UsageError: a column is invalid as a segment.
     """
     added = []
     for column in dict.fromkeys(asked):
@@ -52,12 +52,12 @@ def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
 def segmentations_of(
     transactions: pa.Table, rows: EvaluatedRows, schema: Schema, asked: Sequence[str]
 ) -> tuple[Segmentation, ...]:
-    """By amount, hour and weekday, by merchants and categorical features, and as asked.
+    """Return segmentations by amount, hour, weekday, merchant, categories and request.
 
     Args:
-      transactions: read with `schema_to_read`.
+      transactions: transactions read with `schema_to_read`.
       rows: their arrays.
-      schema: without the columns that were added.
+      schema: the schema without the added columns.
       asked: values of `--segment`.
     """
     found = [by_amount(rows.amounts), by_hour(rows), by_weekday(rows)]
@@ -76,7 +76,7 @@ def segmentations_of(
 
 
 def _known(schema: Schema, column: str) -> str | None:
-    """Return what a column is called among the transactions that are read anyway."""
+    """Return the name of a column among those read anyway, or None."""
     for role in _ROLES:
         if role in schema.roles and column in (role, schema.roles[role]):
             return role

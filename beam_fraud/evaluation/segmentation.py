@@ -1,4 +1,4 @@
-"""How transactions are divided into segments: by amount, hour, weekday, merchant, category."""
+"""Divide transactions into segments: by amount, hour, weekday, merchant, category."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 from beam_fraud.evaluation.rows import EvaluatedRows, Floats, Ints, Labels
 from beam_fraud.schema.duration import DAY, HOUR
 
-#: Values of a column that get a segment of their own; all others share one.
+#: Maximum of values with their own segment; others share one.
 MOST_VALUES = 15
 _OTHERS, _ABSENT = "(others)", "(none)"
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-#: Shares of the rows that bands of amounts end near.
+#: Quantiles near which bands of amounts end.
 _SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
@@ -24,16 +24,16 @@ _SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 class Segmentation:
     """A segment for each of n rows."""
 
-    #: What divides them.
+    #: Name of the segmentation.
     name: str
     #: Names of the segments, in order.
     segments: tuple[str, ...]
-    #: int64[n]: the place of each row's segment.
+    #: int64[n]: segment of each row.
     codes: Ints
 
 
 def by_amount(amounts: Floats) -> Segmentation:
-    """Bands of amounts, float64[n], with round ends near quantiles."""
+    """Return bands of amounts, float64[n], with round edges near quantiles."""
     ends = np.unique([_rounded(x) for x in np.quantile(amounts, _SHARES)])
     names = [
         f"under {ends[0]:,.10g}",
@@ -50,17 +50,17 @@ def by_hour(rows: EvaluatedRows) -> Segmentation:
 
 
 def by_weekday(rows: EvaluatedRows) -> Segmentation:
-    """Monday to Sunday."""
+    """Return Monday to Sunday."""
     # 1970-01-01 was a Thursday.
     return Segmentation("weekday", _WEEKDAYS, (rows.times // DAY + 3) % 7)
 
 
 def by_value(name: str, values: pa.Array | pa.ChunkedArray, labels: Labels) -> Segmentation:
-    """Return the values of a column that have most frauds, and then most rows; the others together.
+    """Return the values with most frauds, then most rows; group the others.
 
     Args:
       name: of the column.
-      values: string[n], null where there is none.
+      values: string[n], null where absent.
       labels: int8[n], 1 is fraud.
     """
     if isinstance(values, pa.ChunkedArray):
@@ -70,7 +70,7 @@ def by_value(name: str, values: pa.Array | pa.ChunkedArray, labels: Labels) -> S
     codes = np.asarray(encoded.indices.fill_null(len(known)), dtype=np.int64)
     rows = np.bincount(codes, minlength=len(known) + 1)
     frauds = np.bincount(codes, labels, len(known) + 1)
-    # Names break ties, so that the order of the rows does not matter.
+    # Names break ties, independent of the order of rows.
     order = sorted(range(len(known)), key=lambda i: (-frauds[i], -rows[i], known[i]))
     shown, rest = order[:MOST_VALUES], order[MOST_VALUES:]
     if len(rest) == 1:
@@ -90,7 +90,7 @@ def by_value(name: str, values: pa.Array | pa.ChunkedArray, labels: Labels) -> S
 
 
 def by_number(name: str, values: Floats) -> Segmentation:
-    """Bands of a numeric feature, float64[n], with NaN where it has no value."""
+    """Return bands of a numeric feature, float64[n], NaN where absent."""
     absent = np.isnan(values)
     if absent.all():
         return Segmentation(name, (_ABSENT,), np.zeros(len(values), dtype=np.int64))

@@ -13,9 +13,9 @@ from beam_fraud.evaluation.segmentation import Segmentation
 
 @dataclass(frozen=True)
 class Segment:
-    """The rows of a segment; those of all segments add up to the whole."""
+    """Figures of a segment; the rows of all segments sum up to the whole."""
 
-    #: What it is called.
+    #: Name of the segment.
     name: str
     #: Transactions.
     rows: int
@@ -29,7 +29,7 @@ class Segment:
     precision: float | None
     #: Flagged among the frauds, as a share; None if there are none.
     recall: float | None
-    #: None where rows of one class say nothing.
+    #: Average precision; None with one class.
     average_precision: float | None
 
 
@@ -37,7 +37,7 @@ class Segment:
 class SegmentTable:
     """The segments that have rows, in order."""
 
-    #: What divides the rows.
+    #: Name of the segmentation.
     name: str
     #: In order.
     segments: tuple[Segment, ...]
@@ -46,10 +46,10 @@ class SegmentTable:
 def segment_table(
     segmentation: Segmentation, labels: Labels, scores: Floats, threshold: float
 ) -> SegmentTable:
-    """Figures by segment.
+    """Return figures by segment.
 
     Args:
-      segmentation: of n rows.
+      segmentation: segmentation of n rows.
       labels: int8[n], 1 is fraud.
       scores: float64[n].
       threshold: a score of at least this is flagged.

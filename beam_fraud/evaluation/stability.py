@@ -1,4 +1,4 @@
-"""Whether a model is as good in a later week, and whether its scores are spread as before."""
+"""Stability: figures and shift of scores by week."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Week:
     rows: int
     #: Frauds among them.
     frauds: int
-    #: None where rows of one class say nothing.
+    #: Average precision; None with one class.
     average_precision: float | None
-    #: Share of the rows that is flagged.
+    #: Share of flagged rows.
     alert_rate: float
     #: Population stability index of the scores against the reference.
     score_shift: float
@@ -47,7 +47,7 @@ class Week:
 class Stability:
     """The weeks that have transactions, in order."""
 
-    #: What scores are compared with: those of rows held back in training, or the first week's.
+    #: Reference of the scores: rows held back in training, or the first week.
     reference: Literal["training", "first week"]
     #: In order.
     weeks: tuple[Week, ...]
@@ -56,13 +56,13 @@ class Stability:
 def stability_of(
     rows: EvaluatedRows, scores: Floats, threshold: float, reference: Reference
 ) -> Stability:
-    """Figures by week.
+    """Return figures by week.
 
     Args:
       rows: n > 0 rows.
       scores: float64[n].
       threshold: a score of at least this is flagged.
-      reference: the distributions in the model's bundle, which may be empty.
+      reference: reference distributions of the bundle; may be empty.
     """
     numbers = (rows.times + _MONDAY) // _WEEK
     weeks = np.unique(numbers)
@@ -82,9 +82,9 @@ def stability_of(
 def population_stability(expected: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
     """Return the population stability index of counts in the same bins.
 
-    It is the sum of (q - p) ln(q / p) over the bins, p and q being the shares of expected and
-    found rows (Siddiqi, "Credit Risk Scorecards", 2006): under 0.1 is no shift to speak of, over
-    0.25 is a large one. Half a row is added to every bin, so that an empty one counts as rare.
+    The sum of (q - p) ln(q / p) over the bins, with the shares p of expected and q of found rows
+    (Siddiqi, "Credit Risk Scorecards", 2006): below 0.1 is a negligible shift, above 0.25 a large
+    one. Half a row is added to every bin, so that an empty one counts as rare.
 
     Example:
       >>> population_stability(np.array([90, 10]), np.array([90, 10]))

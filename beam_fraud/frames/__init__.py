@@ -1,1 +1,1 @@
-"""Data frames, Arrow tables and files to models, scores and figures, in memory."""
+"""Train, score and evaluate in memory: data frames, Arrow tables and files."""

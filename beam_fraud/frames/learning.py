@@ -1,4 +1,4 @@
-"""Labelled rows to models and figures, in memory."""
+"""Train, evaluate and explore in memory."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ def train(  # noqa: PLR0913  a notebook names what it means
     seed: int = 0,
     name: str | None = None,
 ) -> Bundle:
-    """Train a model as `beam-fraud train` does: later rows choose, then all are fitted.
+    """Train a model as `beam-fraud train` does: later rows choose settings, then fit on all.
 
     Args:
       transactions: labelled rows: a data frame, an Arrow table, or paths, directories or globs of
         files. The order does not matter.
       schema: a schema, the name of a preset or a TOML file.
       model: a kind, such as `logistic` or `hist_gradient_boosting`.
-      settings: of the kind, in place of its own, such as `{"trees": 50}`.
+      settings: settings of the kind that replace its defaults, such as `{"trees": 50}`.
       history: earlier transactions, which only fill the windows of velocity features.
-      threshold: how the score to flag from is chosen: `f1`, `precision=X`, `recall=X`, `budget=N`
-        alerts a day, `cost=FN:FP` or a score.
-      valid_from: event time of the first row that chooses, UTC; None: the last fifth choose.
+      threshold: rule of the review threshold: `f1`, `precision=X`, `recall=X`, `budget=N` alerts a
+        day, `cost=FN:FP` or a score.
+      valid_from: event time of the first validation row, UTC; None for the last fifth of the rows.
       seed: of everything random.
-      name: of the model; the kind if None.
+      name: name of the model; None for the kind.
 
     Returns:
       A bundle in memory; `save` writes it to a directory.
 
     Raises:
-      UsageError: an argument cannot be meant.
-      FraudError: the rows, or what is asked of them, cannot make a model.
+      UsageError: an argument is invalid.
+      FraudError: no model can be fitted with these rows and arguments.
     """
     described = schema_of(schema)
     given = tuple(f"{key}={value}" for key, value in (settings or {}).items())
@@ -97,19 +97,19 @@ def train(  # noqa: PLR0913  a notebook names what it means
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a model's scores of labelled transactions are worth."""
+    """Figures of a model on labelled transactions."""
 
     #: Name of the model and digest of its manifest.
     model_id: str
     #: Figures at the threshold, and over all thresholds.
     metrics: Metrics
-    #: 95 % intervals of the figures that have one, by bootstrap; None where it is not defined.
+    #: 95 % bootstrap intervals of figures; None where undefined.
     intervals: dict[str, Interval | None]
-    #: Number of rows that are no transactions.
+    #: Number of invalid rows.
     rows_dead: int
     #: Number of rows that repeat an id.
     rows_duplicate: int
-    #: What a reader of the figures should know first.
+    #: Warnings about the figures.
     warnings: tuple[str, ...]
 
 
@@ -125,16 +125,16 @@ def evaluate(
     """Measure a model on labelled transactions, with the figures of `beam-fraud evaluate`.
 
     Args:
-      transactions: labelled rows, as `train` takes them.
+      transactions: labelled rows, as for `train`.
       model: a bundle, its directory or its URL.
       history: earlier transactions, which only fill the windows of velocity features.
-      threshold: the score to flag from, 0 to 1, in place of the bundle's own.
+      threshold: the threshold, 0 to 1; None for the bundle's own.
       resamples: of the bootstrap.
       seed: of the bootstrap.
 
     Raises:
-      UsageError: an argument cannot be meant.
-      FraudError: there is no label or no row, or the bundle cannot be used.
+      UsageError: an argument is invalid.
+      FraudError: there are no labels or rows, or the bundle cannot be used.
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold={threshold:g}: must be from 0 to 1", Code.OPTION_VALUE)
@@ -185,7 +185,7 @@ def explore(
     """Explore transactions as `beam-fraud explore` does, without its page.
 
     Args:
-      transactions: rows, labelled or not, as `train` takes them.
+      transactions: rows, labelled or not, as for `train`.
       schema: a schema, the name of a preset or a TOML file.
       history: earlier transactions, which only fill the windows of velocity features.
 

@@ -1,4 +1,4 @@
-"""Rows to scores, and to features, in memory."""
+"""Score rows and compute features in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from beam_fraud.models.bundle import Bundle
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.stages import SCORED
 
-#: Rows that are scored together, as in the pipeline.
+#: Rows scored together, as in the pipeline.
 _BLOCK_ROWS = 50_000
 
 
@@ -87,9 +87,9 @@ def score(
       model: a bundle, its directory or its URL.
       history: earlier transactions, which fill the windows of velocity features.
       rules: a TOML file of rules that raise or lower decisions.
-      reasons: reasons of a flagged row at most; 0 for none.
-      on_invalid: `raise` an error if some rows are no transactions, or `keep` them: the result is
-        a `Checked` then, with the dead letters beside the scores.
+      reasons: maximum of reasons per flagged row; 0 for none.
+      on_invalid: `raise` an error for invalid rows, or `keep` them: the result is then a `Checked`,
+        with dead letters beside the scores.
 
     Returns:
       A row for each transaction, in the order and (of a data frame) with the index of
@@ -99,8 +99,8 @@ def score(
       transaction_id only the first is scored, with a warning.
 
     Raises:
-      UsageError: an argument cannot be meant.
-      FraudError: the bundle, a file or a column cannot be used; or some rows are no transactions.
+      UsageError: an argument is invalid.
+      FraudError: the bundle, a file or a column cannot be used, or some rows are invalid.
     """
     if reasons < 0:
         raise UsageError(f"reasons={reasons}: must be 0 or more", Code.OPTION_VALUE)
@@ -158,7 +158,7 @@ def features(
     """Compute the features of transactions, those of `beam-fraud features`.
 
     Args:
-      transactions: n rows, as `score` takes them.
+      transactions: n rows, as for `score`.
       schema: a schema, the name of a preset or a TOML file.
       history: earlier transactions, which fill the windows of velocity features.
       on_invalid: as in `score`.
@@ -169,8 +169,8 @@ def features(
       absent; categories are text.
 
     Raises:
-      UsageError: an argument cannot be meant.
-      FraudError: a file or a column cannot be used; or some rows are no transactions.
+      UsageError: an argument is invalid.
+      FraudError: a file or a column cannot be used, or some rows are invalid.
     """
     chosen = FeatureSet(schema_of(schema))
     reading = read(transactions, history, chosen, on_invalid)

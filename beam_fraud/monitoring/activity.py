@@ -68,7 +68,7 @@ def current() -> Activity | None:
 
 @contextmanager
 def drawing() -> Iterator[Callable[[float], bool]]:
-    """Hold back the code that follows the activities while the body draws on the terminal.
+    """Block the code after the activities while the body draws on the terminal.
 
     Yields:
       A function that waits until no activity is left, at most the given number of seconds, and

@@ -1,4 +1,4 @@
-"""What all workers of a stream on this machine tell, read together."""
+"""The status board: read the status files of all workers of a stream on this machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from beam_fraud.monitoring.snapshot import Snapshot, merge
 
 @contextmanager
 def new_board(directory: Path) -> Iterator[Callable[[], Snapshot]]:
-    """Make the directory that the workers of a run write to, without what earlier runs left.
+    """Create the empty directory of the workers' status files.
 
-    After the body, what steps in this process have counted is written; `read_board` still reads it.
+    After the body, the counts of this process are written; `read_board` still reads them.
 
     Args:
-      directory: for this alone; no other run may use it at the time.
+      directory: a directory for this run alone.
 
     Yields:
-      What reads the directory, as `read_board` does.
+      A function that reads the directory as `read_board` does.
 
     Raises:
-      FraudError: it cannot be made or emptied.
+      FraudError: it cannot be created or emptied.
     """
     close_recorder(directory)
     try:
@@ -46,12 +46,12 @@ def new_board(directory: Path) -> Iterator[Callable[[], Snapshot]]:
 
 
 def read_board(directory: Path) -> Snapshot:
-    """What all workers have done; empty if none has written yet, or the directory is gone."""
+    """Return the work of all workers; empty before any, or if the directory is gone."""
     return merge(_snapshots(directory))
 
 
 def _snapshots(directory: Path) -> Iterator[Snapshot]:
     for file in sorted(directory.glob(f"*{ENDING}")):
-        # A file may go at any time, and one of another version is not ours to read.
+        # A file may disappear at any time; ignore files of other versions.
         with suppress(OSError, msgspec.MsgspecError):
             yield msgspec.json.decode(file.read_bytes(), type=Snapshot)

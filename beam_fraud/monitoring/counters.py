@@ -1,29 +1,29 @@
-"""Names of what a run counts, as summaries, the graph and what watches a stream have them."""
+"""Names of counters in summaries, the graph and the status of a stream."""
 
 ROWS_IN = "rows_in"
 ROWS_SCORED = "rows_scored"
 #: Rows of a table of features.
 ROWS_OUT = "rows_out"
 ROWS_FLAGGED = "rows_flagged"
-#: Flagged rows that the sink did not take, and that wait on disk.
+#: Flagged rows spilled to disk because the sink failed.
 ROWS_UNDELIVERED = "rows_undelivered"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
-#: Transactions of a stream that are dated after their arrival; they are scored.
+#: Transactions of a stream dated after their arrival; they are scored.
 ROWS_AHEAD = "rows_ahead"
-#: Labels of earlier transactions that came with a stream.
+#: Labels in a stream.
 LABELS_IN = "labels_in"
-#: Those of them that could not be read; they are no dead rows.
+#: Invalid labels; not counted as dead rows.
 LABELS_DEAD = "labels_dead"
-#: Rows of `--history` that fill windows, and those that were no transactions or repeated.
+#: Rows of `--history` that fill windows, and invalid or repeated ones.
 HISTORY_ROWS = "history_rows"
 HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
-#: The earliest event time, in seconds of the epoch, of rows and of their history; no counts.
+#: Earliest event time of rows and of their history, seconds of the epoch; no counts.
 EARLIEST_ROW = "earliest_row"
 EARLIEST_HISTORY_ROW = "earliest_history_row"
-#: Followed by the reason of the dead letters that it counts.
+#: Prefix of counters of dead letters by reason.
 DEAD_PREFIX = "dead_"
-#: Followed by the name of the rule whose rows it counts.
+#: Prefix of counters of rows by rule.
 RULE_PREFIX = "rule:"
-#: Rules that a stream stopped, once a window and shard; work done again is counted again.
+#: Muted rules, once per window and shard; repeated work counts again.
 RULES_MUTED = "rules_muted"

@@ -1,4 +1,4 @@
-"""What a stream does, over HTTP, in the format of Prometheus."""
+"""Serve the metrics of a stream over HTTP in Prometheus' format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
 from beam_fraud.monitoring.snapshot import ReadAlerts, Snapshot, no_alerts, topic_and_partition
 
 _LOG = logging.getLogger(__name__)
-#: Only for this machine: the page asks for no password.
+#: Listen on this machine alone: the page has no password.
 _ADDRESS = "127.0.0.1"
 
 
@@ -37,10 +37,10 @@ def serve_metrics(
     """Answer `GET /metrics` while the body runs.
 
     Args:
-      port: to listen on; 0 for any that is free.
-      read: tells how the stream is doing; called from other threads.
+      port: port to listen on; 0 for a free one.
+      read: returns the status of the stream; called from other threads.
       build: labels of `beam_fraud_build_info`: `version`, `model_id`.
-      alerts: tells how many alerts went out; called from other threads.
+      alerts: returns the counts of alerts; called from other threads.
 
     Yields:
       The URL of the page.
@@ -67,7 +67,7 @@ def serve_metrics(
 
 
 class _Stream(Collector):
-    """Reads once for every page that is asked for."""
+    """Read the status once per request."""
 
     def __init__(
         self, read: Callable[[], Snapshot], build: dict[str, str], alerts: ReadAlerts
@@ -94,7 +94,7 @@ class _Stream(Collector):
         try:
             counts = self._alerts()
         except FraudError as error:
-            # A database that cannot be reached now shall not hide all the rest.
+            # An unreachable database must not hide the other metrics.
             _LOG.debug("alerts are not counted: %s", error)
             return
         label = ["channel"]

@@ -1,4 +1,4 @@
-"""What one worker process tells of a stream: a small file, replaced now and then."""
+"""Record the status of a worker process in a small file, replaced now and then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.snapshot import Position, Snapshot
 from beam_fraud.storage.atomic import write_file
 
-#: Ending of the files that are read; others are not whole yet.
+#: Suffix of complete files; others are unfinished.
 ENDING = ".json"
 _SECONDS_BETWEEN_WRITES = 0.25
 #: Directory to the recorder of this process.
@@ -25,7 +25,7 @@ _opening = threading.Lock()
 
 
 class Recorder:
-    """Counts for all steps of this process, in whatever threads they run; made by `recorder`."""
+    """Count for all steps and threads of this process; created by `recorder`."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / f"{os.getpid()}-{uuid.uuid4().hex[:12]}{ENDING}"
@@ -36,7 +36,7 @@ class Recorder:
         self._written_at = 0.0
         self._closed = False
         self._lock = threading.Lock()
-        #: Writes what came too soon after the last time, if nothing else does.
+        #: Timer that writes changes which came too soon after the last write.
         self._later: threading.Timer | None = None
 
     def count(self, name: str, rows: int) -> None:
@@ -48,40 +48,40 @@ class Recorder:
 
     @property
     def done(self) -> int:
-        """Transactions that were scored, dead or duplicates."""
+        """Transactions scored, dead or dropped as duplicates."""
         with self._lock:
             return Snapshot(self._counters).done
 
     def position(self, source: str, next_offset: int, high: int) -> None:
-        """Tell how far a source is read.
+        """Record the position in a source.
 
         Args:
           source: `<topic>:<partition>`.
-          next_offset: of the message that is read next.
-          high: the offset that the next message to arrive will have.
+          next_offset: offset of the next message.
+          high: offset of the next message to arrive.
         """
         with self._lock:
             self._positions[source] = Position(next_offset, high, time.time())
 
     def scored(self, rows: int, appended_ms: int, now: float) -> None:
-        """Note how long rows took from the broker to their score.
+        """Record the latency of rows from broker to score.
 
         Args:
-          rows: how many.
-          appended_ms: when the broker took the oldest of them, milliseconds of the epoch.
-          now: seconds of the epoch.
+          rows: number of rows.
+          appended_ms: broker timestamp of the oldest row, milliseconds of the epoch.
+          now: current time, seconds of the epoch.
         """
         with self._lock:
             self._latency.add(now - appended_ms / 1000, rows)
             self._scored_at = now
 
     def flush(self, force: bool = False) -> None:
-        """Write the file; a moment later if that was done a moment ago, for nothing may follow.
+        """Write the file, delayed if it was written a moment ago, as no further call may come.
 
-        A disk that is full, or absent, shall fail the run by its results, not by this.
+        A full or missing disk must fail the run by its results, not by this.
 
         Args:
-          force: write it in any case, because the process may end.
+          force: write at once, because the process may end.
         """
         now = time.monotonic()
         with self._lock:
@@ -114,7 +114,7 @@ class Recorder:
         self.flush(force=True)
 
     def _write(self) -> None:
-        # Also when nothing has changed: the time in it says that the worker lives.
+        # Even without changes: its time shows that the worker is alive.
         snapshot = Snapshot(
             self._counters,
             self._positions,
@@ -128,7 +128,7 @@ class Recorder:
 
 
 def recorder(directory: str | Path) -> Recorder:
-    """Return the recorder of this process for a directory: the same one for all who ask."""
+    """Return the shared recorder of this process for a directory."""
     path = Path(directory)
     with _opening:
         if path not in _recorders:
@@ -137,12 +137,12 @@ def recorder(directory: str | Path) -> Recorder:
 
 
 def rows_counted() -> int:
-    """Transactions of which something became in this process, over all its recorders."""
+    """Return the processed transactions over all recorders of this process."""
     return sum(each.done for each in tuple(_recorders.values()))
 
 
 def close_recorder(directory: str | Path) -> None:
-    """Write what the recorder of this process holds, if there is one, and forget it."""
+    """Write and close the recorder of this process, if any."""
     with _opening:
         closing = _recorders.pop(Path(directory), None)
     if closing is not None:
@@ -150,6 +150,6 @@ def close_recorder(directory: str | Path) -> None:
 
 
 def count_everywhere(name: str, rows: int) -> None:
-    """Add rows to a counter in every recorder of this process; there is none but in a stream."""
+    """Add rows to a counter in every recorder of this process; only streams have any."""
     for each in tuple(_recorders.values()):
         each.count(name, rows)

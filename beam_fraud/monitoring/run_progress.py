@@ -1,4 +1,4 @@
-"""How many rows the workers of a run on this machine have done: a small file each."""
+"""Progress of a run's workers on this machine: a small file each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECONDS_BETWEEN_WRITES = 0.25
 
 
 class ProgressWriter:
-    """Counts the rows of one worker into a file of its own in `directory`."""
+    """Count the rows of a worker in its own file in `directory`."""
 
     def __init__(self, directory: str) -> None:
         self._file = Path(directory) / uuid.uuid4().hex
@@ -19,18 +19,18 @@ class ProgressWriter:
         self._written_at = 0.0
 
     def add(self, rows: int) -> None:
-        """Count rows; they show in the file within a quarter of a second of the next call."""
+        """Count rows; the file is at most a quarter of a second behind the next call."""
         self._rows += rows
         now = time.monotonic()
         if now - self._written_at >= _SECONDS_BETWEEN_WRITES:
-            # A disk that is full shall fail the run by its results, not by this.
+            # A full disk must fail the run by its results, not by this.
             with suppress(OSError):
                 self._file.write_text(str(self._rows))
             self._written_at = now
 
 
 def rows_done(directory: str) -> int:
-    """Return the rows that all workers together have counted."""
+    """Return the rows counted by all workers."""
     total = 0
     for file in Path(directory).glob("*"):
         text = file.read_text()

@@ -1,4 +1,4 @@
-"""A moment of a stream: what was counted, how far it has come, how long it took."""
+"""A snapshot of a stream: counters, positions and latencies."""
 
 from __future__ import annotations
 
@@ -18,63 +18,63 @@ from beam_fraud.monitoring.latency import LatencyHistogram
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """How far a source is read."""
+    """Position in a source."""
 
-    #: Offset of the message that is read next.
+    #: Offset of the next message.
     next: int
-    #: Offset that the next message to arrive will have.
+    #: Offset of the next message to arrive.
     high: int
-    #: When that was so, in seconds of the epoch.
+    #: Time of the position, seconds of the epoch.
     at: float
 
     @property
     def lag(self) -> int:
-        """Messages that wait."""
+        """Number of unread messages."""
         return max(self.high - self.next, 0)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a worker, or all of them, have done since they started.
+    """The work of one or all workers since their start.
 
-    Work that a runner does again after a failure is counted again.
+    Work repeated after a failure counts again.
     """
 
     #: Name (`counter_names`) to rows.
     counters: dict[str, int] = {}
-    #: `<topic>:<partition>` to how far it is read.
+    #: `<topic>:<partition>` to its position.
     positions: dict[str, Position] = {}
-    #: From the broker's taking a message to its score.
+    #: Latency from the broker to the score.
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
-    #: When the newest of it was written, in seconds of the epoch; 0 if nothing was.
+    #: Time of the latest write, seconds of the epoch; 0 for none.
     updated: float = 0.0
-    #: The process of the worker; 0 for several together.
+    #: Process id of the worker; 0 for several.
     pid: int = 0
-    #: When the first transaction came and the last was scored, in seconds of the epoch; 0 if none.
+    #: Times of the first arrival and the last score, seconds of the epoch; 0 for none.
     began: float = 0.0
     scored_at: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """From the first transaction that came to the last that was scored."""
+        """Seconds from the first arrival to the last score."""
         return max(self.scored_at - self.began, 0.0)
 
     def count(self, name: str) -> int:
-        """Rows of a counter, 0 if it never counted."""
+        """Return the rows of a counter, 0 without any."""
         return self.counters.get(name, 0)
 
     @property
     def done(self) -> int:
-        """Transactions that something became of: scored, dead or a duplicate."""
+        """Transactions scored, dead or dropped as duplicates."""
         return sum(self.count(name) for name in (ROWS_SCORED, ROWS_DEAD, ROWS_DUPLICATE))
 
     @property
     def dead_by_reason(self) -> dict[str, int]:
-        """Reason to the dead letters that have it."""
+        """Return dead letters by reason."""
         return self._under(DEAD_PREFIX)
 
     @property
     def fired_by_rule(self) -> dict[str, int]:
-        """Rule to the rows that it fired on."""
+        """Return fired rows by rule."""
         return self._under(RULE_PREFIX)
 
     def _under(self, prefix: str) -> dict[str, int]:
@@ -86,12 +86,12 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def lag(self) -> int:
-        """Messages that wait in all sources."""
+        """Unread messages in all sources."""
         return sum(position.lag for position in self.positions.values())
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Return what several workers have done together; of a source, the position told last.
+    """Merge the work of several workers; the latest position of a source wins.
 
     >>> one = Snapshot({"rows_in": 3}, {"tx:0": Position(5, 9, at=1.0)}, updated=1.0)
     >>> two = Snapshot({"rows_in": 4}, {"tx:0": Position(7, 9, at=2.0)}, updated=2.0)
@@ -106,7 +106,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         for name, rows in snapshot.counters.items():
             counters[name] = counters.get(name, 0) + rows
         for source, position in snapshot.positions.items():
-            # A source moves to another worker when one dies.
+            # A source moves to another worker if one dies.
             if source not in positions or positions[source].at < position.at:
                 positions[source] = position
         latency = latency.merged(snapshot.latency)
@@ -127,11 +127,11 @@ def topic_and_partition(source: str) -> tuple[str, str]:
 
 
 class AlertCounts(Protocol):
-    """Alerts of one channel, as `alerts.outbox.Counts` has them."""
+    """Counts of a channel's alerts, as in `alerts.outbox.Counts`."""
 
     @property
     def pending(self) -> int:
-        """Waiting to be sent."""
+        """Pending."""
 
     @property
     def sent(self) -> int:
@@ -139,17 +139,17 @@ class AlertCounts(Protocol):
 
     @property
     def failed(self) -> int:
-        """Given up, because the receiver refused them again and again."""
+        """Given up because the receiver refused them repeatedly."""
 
     @property
     def snoozed(self) -> int:
-        """Waiting for the end of a snooze."""
+        """Snoozed."""
 
 
-#: Tells channel to counts; may raise FraudError if they cannot be had now.
+#: Type: counts by channel; may raise FraudError if the database is unreachable.
 ReadAlerts = Callable[[], Mapping[str, AlertCounts]]
 
 
 def no_alerts() -> Mapping[str, AlertCounts]:
-    """For a stream that alerts nobody."""
+    """Return no counts, for a stream without channels."""
     return {}

@@ -1,4 +1,4 @@
-"""How fast a stream is of late."""
+"""Recent throughput and latency of a stream."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections import deque
 from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.snapshot import Snapshot
 
-#: Seconds that the rate looks back.
+#: Seconds of the rate's window.
 _RATE_SECONDS = 5.0
-#: Seconds that latencies look back.
+#: Seconds of the latencies' window.
 _LATENCY_SECONDS = 10.0
 
 
 class Trend:
-    """Compares the newest snapshot of a stream with those of the last seconds."""
+    """Compare the newest snapshot of a stream with recent ones."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, Snapshot]] = deque()
 
     def add(self, seconds: float, snapshot: Snapshot) -> None:
-        """Take the next snapshot, at a time of any clock that only goes forward."""
+        """Add a snapshot with a monotonic time."""
         self._seen.append((seconds, snapshot))
-        # One that is as old as is looked back, or older, stays to compare with.
+        # Keep one snapshot at least as old as the window.
         while len(self._seen) > 1 and seconds - self._seen[1][0] >= _LATENCY_SECONDS:
             self._seen.popleft()
 

@@ -1,4 +1,4 @@
-"""Waiting for what is away, in words: when it begins, every 30 seconds, when it is over."""
+"""Log waits: at their start, every 30 seconds and at their end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from time import monotonic
 
 #: Seconds between two lines of one wait.
 EVERY_SECONDS = 30.0
-#: Says what is safe while this process waits; set for as long as a run lasts.
+#: Returns what is safe during a wait; set for the duration of a run.
 _safe: Callable[[], str] | None = None
 
 
 @contextmanager
 def safe_meanwhile(say: Callable[[], str]) -> Iterator[None]:
-    """While the body runs, every line of a wait ends in what `say` returns; it may return ""."""
+    """Append the text of `say`, possibly "", to every line of a wait while the body runs."""
     global _safe
     before, _safe = _safe, say
     try:
@@ -25,29 +25,28 @@ def safe_meanwhile(say: Callable[[], str]) -> Iterator[None]:
 
 
 class Wait:
-    """One wait, told by the logger of whoever waits.
+    """A wait, logged by the waiter's logger.
 
-    `goes_on` may be called at every look: it says something at the first and every 30 seconds.
+    Call `goes_on` at every poll: it logs the first time and every 30 seconds.
     """
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = monotonic) -> None:
-        """Be ready to wait."""
         self._log = log
         self._clock = clock
         self._since = self._told_at = 0.0
-        #: Whether something is waited for.
+        #: Whether a wait is on.
         self.lasts = False
 
     @property
     def seconds(self) -> float:
-        """For how long it has lasted; 0 if it does not."""
+        """Its duration in seconds; 0 without a wait."""
         return self._clock() - self._since if self.lasts else 0.0
 
     def goes_on(self, why: str) -> None:
-        """Say why there is a wait: now if that begins, else if 30 seconds have passed in silence.
+        """Log the reason of a wait at its start and every 30 seconds.
 
         Args:
-          why: one line, of the thing, the place and what the wait is for.
+          why: one line with the thing, the place and the purpose of the wait.
         """
         now = self._clock()
         if not self.lasts:
@@ -60,10 +59,10 @@ class Wait:
             )
 
     def over(self, what: str) -> None:
-        """Say that it is over, if there was one.
+        """Log the end of a wait, if there was one.
 
         Args:
-          what: what is back, as in `database cards.db: back`; how long it took is added.
+          what: what is back, as in `database cards.db: back`; the duration is appended.
         """
         if self.lasts:
             self._log.info("%s after %.1f seconds", what, self.seconds)

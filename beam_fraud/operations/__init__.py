@@ -1,1 +1,1 @@
-"""Work on what runs have left: dead letters, erasure and checks of a machine."""
+"""Operations: dead letters, erasure and checks of a machine."""

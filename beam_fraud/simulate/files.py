@@ -1,4 +1,4 @@
-"""Writing simulated transactions to one file, whole or not at all."""
+"""Write simulated transactions to one file atomically."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _AMOUNT = pa.decimal128(18, 2)
 
 
 def csv_header(schema: pa.Schema) -> str:
-    """Return the first line of a CSV file, its end included."""
+    """Return the header line of a CSV file with its line end."""
     return ",".join(schema.names) + "\n"
 
 
 def csv_lines(transactions: pa.RecordBatch) -> pa.Array:
-    """One line a row, its end included, times as `2024-01-01 00:00:31`.
+    """Return a line per row with its end, times as `2024-01-01 00:00:31`.
 
     Args:
       transactions: n rows of `simulation.TRANSACTIONS`.
@@ -38,16 +38,16 @@ def csv_lines(transactions: pa.RecordBatch) -> pa.Array:
 
 
 def json_lines(transactions: pa.RecordBatch) -> pa.Array:
-    """One JSON object a row (`json_objects`), the line's end included."""
+    """Return a JSON object per row (`json_objects`) with a line end."""
     return json_objects(transactions, end="\n")
 
 
 def json_objects(transactions: pa.RecordBatch, *, end: str = "") -> pa.Array:
-    """One JSON object a row, times as `2024-01-01T00:00:31Z`.
+    """Return a JSON object per row, times as `2024-01-01T00:00:31Z`.
 
     Args:
       transactions: n rows of columns of `simulation.TRANSACTIONS`.
-      end: what follows each object.
+      end: text after each object.
 
     Returns:
       string[n].
@@ -72,7 +72,7 @@ def _text(column: pa.Array) -> pa.Array:
 
 
 def _interleave(separators: list[str], texts: list[pa.Array]) -> pa.Array:
-    """Separator 0, text 0, separator 1, ... and the last separator, row by row."""
+    """Join separator 0, text 0, separator 1, ... and the last separator, row by row."""
     parts: list[pa.Array | str] = [separators[0]]
     for text, separator in zip(texts, separators[1:], strict=True):
         parts += [text, separator]
@@ -81,24 +81,24 @@ def _interleave(separators: list[str], texts: list[pa.Array]) -> pa.Array:
 
 #: Rows of a Parquet row group, and of a block of text.
 BLOCK_ROWS = 131_072
-#: What a file's name can end in.
+#: Endings of formats.
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
-#: What can follow that, except for Parquet.
+#: Endings of compressions, except for Parquet.
 CODECS = (".gz", ".zst")
 
 
 class Writable(Protocol):
-    """Where text goes: a file, or a compressor before one."""
+    """A sink of text: a file, or a compressor."""
 
     def write(self, data: memoryview | bytes, /) -> object:
         """Take bytes."""
 
 
 def file_format(path: Path) -> tuple[str, str | None]:
-    """Return the one of `FORMATS` and the one of `CODECS`, or None, that a file's name stands for.
+    """Return the format of `FORMATS` and the codec of `CODECS`, or None, of a file name.
 
     Raises:
-      UsageError: the name ends in nothing known.
+      UsageError: the ending is unknown.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     codec = suffixes.pop() if suffixes and suffixes[-1] in CODECS else None
@@ -113,9 +113,9 @@ def file_format(path: Path) -> tuple[str, str | None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is at `path` only once the block has ended well.
+    """Open a file that appears at `path` once the block succeeds.
 
-    A missing folder is made. Until the end, the bytes are in a hidden file beside.
+    Create a missing folder. Until the end, the bytes are in a hidden file beside it.
 
     Raises:
       UsageError: the path is a URL or a folder.
@@ -138,15 +138,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_transactions(transactions: pa.Table, path: Path, sink: BinaryIO) -> None:
-    """Write a table of `simulation.TRANSACTIONS` in the format that `path` stands for.
+    """Write a table of `simulation.TRANSACTIONS` in the format of `path`.
 
     Args:
       transactions: the rows; the same rows and format give the same bytes.
       path: the file's name; nothing is opened.
-      sink: where the bytes go.
+      sink: the output.
 
     Raises:
-      UsageError: the name ends in nothing known.
+      UsageError: the ending is unknown.
     """
     kind, codec = file_format(path)
     if kind == ".parquet":
@@ -155,7 +155,7 @@ def write_transactions(transactions: pa.Table, path: Path, sink: BinaryIO) -> No
         with pa.CompressedOutputStream(pa.PythonFile(sink, mode="w"), "zstd") as compressed:
             _write_text(transactions, kind, compressed)
     elif codec == ".gz":
-        # Arrow's own gzip is at level 9 always: six times as slow for a tenth less.
+        # Arrow's gzip always uses level 9: six times as slow for a tenth less.
         with GzipFile("", "wb", compresslevel=5, fileobj=sink, mtime=0) as compressed:
             _write_text(transactions, kind, compressed)
     else:
@@ -163,7 +163,7 @@ def write_transactions(transactions: pa.Table, path: Path, sink: BinaryIO) -> No
 
 
 def _write_parquet(transactions: pa.Table, sink: BinaryIO) -> None:
-    # Ids and times that only grow are small as differences; amounts hardly repeat.
+    # Increasing ids and times have small differences; amounts hardly repeat.
     pq.write_table(
         transactions,
         sink,
@@ -186,7 +186,7 @@ def _write_text(transactions: pa.Table, kind: str, sink: Writable) -> None:
 
 
 def _joined(lines: pa.Array) -> memoryview:
-    """Return the lines' bytes as they lie one after the other in memory, uncopied."""
+    """Return the contiguous bytes of the lines without a copy."""
     _, offsets, values = lines.buffers()
     ends = memoryview(offsets).cast("i")
     return memoryview(values)[ends[lines.offset] : ends[lines.offset + len(lines)]]

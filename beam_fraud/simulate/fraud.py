@@ -1,4 +1,4 @@
-"""Three kinds of fraud, laid over genuine purchases."""
+"""Add three kinds of fraud to genuine purchases."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from beam_fraud.simulate.purchases import Purchases
 
 #: The codes of TX_FRAUD_SCENARIO; 0 is a genuine transaction.
 HIGH_AMOUNT, COMPROMISED_TERMINAL, COMPROMISED_CUSTOMER = 1, 2, 3
-#: The part of each scenario in all frauds; the handbook's data has 7, 61 and 32 per cent.
+#: Share of each scenario in all frauds; the handbook's data have 7, 61 and 32 per cent.
 MIX = {HIGH_AMOUNT: 1 / 16, COMPROMISED_TERMINAL: 10 / 16, COMPROMISED_CUSTOMER: 5 / 16}
-#: How many days a terminal stays compromised.
+#: Days that a terminal stays compromised.
 TERMINAL_DAYS = 28
-#: How many days a customer's card data is misused.
+#: Days that a customer's card data are misused.
 CUSTOMER_DAYS = 14
-#: The part of a compromised customer's transactions that are the thief's.
+#: Share of a compromised customer's transactions that are fraud.
 STOLEN_SHARE = 1 / 3
-#: How many times as high the thief's amounts are.
+#: Factor of the amounts of stolen cards.
 STOLEN_FACTOR = 5
 
 
@@ -52,12 +52,12 @@ def commit_frauds(
 
     Args:
       purchases: n genuine transactions.
-      fraud_rate: the wanted part of frauds; met to within about one compromised customer and one
+      fraud_rate: target share of frauds; met to within about one compromised customer and one
         compromised terminal.
-      customers: how many customers there are.
-      terminals: how many terminals there are.
-      days: how many days the purchases span.
-      rng: where randomness comes from.
+      customers: number of customers.
+      terminals: number of terminals.
+      days: number of days.
+      rng: random number generator.
     """
     n = len(purchases.second)
     scenario = np.zeros(n, dtype=np.int8)
@@ -96,10 +96,10 @@ def _spells(
     length: int,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
-    """Number the stretches of `length` days of each owner, int64[n].
+    """Number the periods of `length` days of each owner, int64[n].
 
-    An owner's stretches follow one another without a gap and the first may begin before the first
-    day, so frauds are as frequent at the beginning as later.
+    An owner's periods are contiguous and the first may begin before the first day, so frauds are as
+    frequent at the beginning as later.
     """
     phase = rng.integers(0, length, owners)
     per_owner = (days + 2 * length - 2) // length
@@ -112,7 +112,7 @@ def _compromised(
     wanted: float,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.bool_]:
-    """Eligible rows of spells chosen at random, about `wanted` of them, bool[n]."""
+    """Return about `wanted` eligible rows of randomly chosen periods, bool[n]."""
     sizes = np.bincount(spell[eligible])
     order = rng.permutation(len(sizes))
     total = np.concatenate([[0], np.cumsum(sizes[order])])
@@ -121,13 +121,13 @@ def _compromised(
     chosen = after if abs(total[after] - wanted) < abs(total[before] - wanted) else before
     hit = np.zeros(len(sizes) + 1, dtype=np.bool_)
     hit[order[:chosen]] = True
-    # Spells beyond the last eligible one have no size; they all read the False at the end.
+    # Periods after the last eligible one have no size and index the False at the end.
     found: npt.NDArray[np.bool_] = hit[np.minimum(spell, len(sizes))] & eligible
     return found
 
 
 def _threshold(cents: npt.NDArray[np.int64], wanted: float) -> int:
-    """The amount above which about `wanted` of the amounts lie, at least one if there are two."""
+    """Return the amount exceeded by about `wanted` amounts, at least one if there are two."""
     if len(cents) < 2:
         return int(cents.max(initial=0))
     above = min(max(round(wanted), 1), len(cents) - 1)

@@ -1,4 +1,4 @@
-"""Simulated transactions as messages of a topic."""
+"""Send simulated transactions to a topic."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from beam_fraud.simulate.files import json_objects
 
-#: Rows that become messages at once.
+#: Rows converted at once.
 BLOCK_ROWS = 10_000
-#: What the fraud-detection handbook's transactions have; the kind of fraud is the simulator's own.
+#: Columns of the handbook's transactions; the kind of fraud is the simulator's own.
 COLUMNS = (
     "TRANSACTION_ID",
     "TX_DATETIME",
@@ -28,20 +28,20 @@ COLUMNS = (
 class Messages:
     """n messages."""
 
-    #: What they say.
+    #: Values of the messages.
     values: list[bytes]
-    #: The account of each, so that what one account does stays in one partition and in order.
+    #: Keys: accounts, so that an account's messages stay in one partition and in order.
     keys: list[str]
 
 
 def handbook_messages(transactions: pa.Table, block_rows: int = BLOCK_ROWS) -> Iterator[Messages]:
-    """Transactions as JSON objects with the handbook's columns, which the preset `handbook` reads.
+    """Yield transactions as JSON objects with the handbook's columns, for preset `handbook`.
 
-    The features of a message are those of the row, bit for bit.
+    Features of a message equal those of the row exactly.
 
     Args:
       transactions: n rows of `simulation.TRANSACTIONS`, in any order, which is kept.
-      block_rows: how many become messages at once.
+      block_rows: rows converted at once.
 
     Yields:
       At most `block_rows` messages at a time.
@@ -51,37 +51,37 @@ def handbook_messages(transactions: pa.Table, block_rows: int = BLOCK_ROWS) -> I
         yield Messages(objects.to_pylist(), block["CUSTOMER_ID"].cast(pa.string()).to_pylist())
 
 
-#: How often a slow stream is sent on, in seconds.
+#: Seconds between two flushes of a slow stream.
 _TICK = 0.01
 
 
 class MessageWriter(Protocol):
-    """Where messages go."""
+    """A receiver of messages."""
 
     def write(self, values: Sequence[bytes], keys: Sequence[str]) -> None:
-        """Take n messages and their keys."""
+        """Write n messages with their keys."""
 
 
 class Sender:
-    """Hands messages over, `rate` of them a second or as fast as they are taken.
+    """Send messages at `rate` per second, or as fast as the writer accepts them.
 
-    If the writer makes wait, it is handed more afterwards until the rate is met again.
+    After a delay of the writer, send faster until the rate is met again.
     """
 
     def __init__(self, writer: MessageWriter, rate: float | None = None) -> None:
         """Prepare to send.
 
         Args:
-          writer: where the messages go.
-          rate: messages a second, above 0; None for no limit.
+          writer: the receiver.
+          rate: messages per second, above 0; None for no limit.
         """
         self._writer = writer
         self._rate = rate
-        #: Messages handed over so far.
+        #: Messages sent so far.
         self.sent = 0
 
     def send(self, blocks: Iterable[Messages]) -> None:
-        """Send messages in their order; the time of the first counts from now."""
+        """Send messages in order; the rate counts from now."""
         began, before = time.monotonic(), self.sent
         for block in blocks:
             start, rows = 0, len(block.values)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Candidate pairs that are looked at in one go; bounds the memory, not the result.
+#: Candidate pairs processed at once; bounds memory, not the result.
 _PAIRS_PER_BLOCK = 2_000_000
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The terminals of each of n customers, one list after the other."""
+    """The terminals of each of n customers, as concatenated lists."""
 
     #: int64[n + 1]: customer i's terminals are `terminals[starts[i]:starts[i + 1]]`.
     starts: npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ class Reach:
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """int64[n]: how many terminals each customer can buy at."""
+        """Return int64[n]: number of terminals in reach of each customer."""
         return np.diff(self.starts)
 
 
@@ -31,7 +31,7 @@ def terminals_in_reach(
 ) -> Reach:
     """Find the terminals at a distance of at most `radius` from each customer.
 
-    The plane is cut into strips as high as the radius, terminals are sorted by strip and x, and
+    The plane is divided into strips as high as the radius, terminals are sorted by strip and x, and
     only those of three strips between x - radius and x + radius are measured.
 
     Args:
@@ -39,14 +39,14 @@ def terminals_in_reach(
       terminals: float64[m, 2], likewise.
       radius: above zero, in the unit of the coordinates.
     """
-    # So wide that no search in one strip touches the terminals of the next.
+    # Wide enough that no search in one strip touches terminals of the next.
     width = max(customers[:, 0].max(), terminals[:, 0].max()) + 2 * radius + 1
     strip = np.floor(terminals[:, 1] / radius)
     order = np.lexsort((terminals[:, 0], strip))
     position = (strip * width + terminals[:, 0])[order]
     nearby = np.floor(customers[:, 1] / radius)[:, None] + np.array([-1.0, 0.0, 1.0])
     centre = nearby * width + customers[:, :1]
-    # A little more than the radius, for the rounding of positions; the distance decides.
+    # Slightly more than the radius, for rounding of positions; the distance decides.
     margin = radius * (1 + 1e-9)
     first = np.searchsorted(position, centre - margin, side="left")
     count = np.searchsorted(position, centre + margin, side="right") - first
@@ -79,7 +79,7 @@ TIME_OF_DAY_SPREAD = 20_000.0
 
 @dataclass(frozen=True)
 class Customers:
-    """What each of n customers is like."""
+    """Profiles of n customers."""
 
     #: float64[n]: mean amount.
     mean_amount: npt.NDArray[np.float64]
@@ -134,7 +134,7 @@ def draw_purchases(
 def _times_of_day(n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     times = rng.normal(SECONDS_PER_DAY / 2, TIME_OF_DAY_SPREAD, n)
     outside = np.flatnonzero((times < 0) | (times >= SECONDS_PER_DAY))
-    # Three in a hundred fall outside and are drawn again, so this ends after a few rounds.
+    # Three in a hundred fall outside and are redrawn, so this ends after a few rounds.
     while len(outside):
         again = rng.normal(SECONDS_PER_DAY / 2, TIME_OF_DAY_SPREAD, len(outside))
         times[outside] = again

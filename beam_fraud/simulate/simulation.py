@@ -1,4 +1,4 @@
-"""A simulation: its parameters, and the table of transactions that they give."""
+"""A simulation: its parameters and its table of transactions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from beam_fraud.simulate.purchases import (
     terminals_in_reach,
 )
 
-#: Length of the sides of the plane that customers and terminals are placed in.
+#: Length of the sides of the plane of customers and terminals.
 SIDE = 100.0
-#: The handbook's radius: how far a customer goes to buy.
+#: The handbook's radius of a customer's purchases.
 RADIUS = 5.0
-#: Where terminals are few, the radius grows until about this many are in reach on average.
+#: With few terminals, the radius grows until about this many are in reach on average.
 TERMINALS_IN_REACH = 8
-#: The part of frauds that the handbook's own rates of compromise give.
+#: Share of frauds by the handbook's own rates of compromise.
 FRAUD_RATE = 0.008
-#: More than this in one table is not meant for one machine's memory.
+#: Maximum of rows of a table in memory.
 MAX_TRANSACTIONS = 100_000_000
-#: Ids of a seed begin at its multiple of this, so that no two seeds share any.
+#: Ids of a seed begin at its multiple of this, so that seeds share no ids.
 _IDS_OF_A_SEED = 1_000_000_000
 MAX_SEED = 2**32 - 1
 
-#: What `simulate` returns: the handbook's columns.
+#: Schema of `simulate`'s result: the handbook's columns.
 TRANSACTIONS = pa.schema(
     [
         pa.field("TRANSACTION_ID", pa.int64(), nullable=False),
@@ -48,29 +48,29 @@ TRANSACTIONS = pa.schema(
 
 @dataclass(frozen=True)
 class Simulation:
-    """Parameters of a simulation; about 2 x accounts x days transactions come of it.
+    """Parameters of a simulation of about 2 x accounts x days transactions.
 
     Raises:
       UsageError: a parameter is out of range.
     """
 
-    #: How many days, from `start` on.
+    #: Number of days from `start` on.
     days: int = 90
-    #: How many customers, each with one card.
+    #: Number of customers, each with one card.
     accounts: int = 1000
-    #: How many terminals.
+    #: Number of terminals.
     merchants: int = 2000
     #: The same parameters and seed give the same table, two seeds share no id; up to `MAX_SEED`.
     seed: int = 0
-    #: The part of transactions that shall be frauds, above 0 and below 0.5.
+    #: Share of frauds, above 0 and below 0.5.
     fraud_rate: float = FRAUD_RATE
     #: The first day, UTC.
     start: date = date(2024, 1, 1)
-    #: How far customers go, in a plane of 100 x 100; None: 5, more where terminals are few.
+    #: Radius of customers in a plane of 100 x 100; None: 5, more with few terminals.
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be simulated."""
+        """Check the parameters."""
         for name in ("days", "accounts", "merchants"):
             if getattr(self, name) < 1:
                 raise UsageError(
@@ -102,7 +102,7 @@ class Simulation:
 
     @property
     def reach(self) -> float:
-        """The radius in force."""
+        """The effective radius."""
         if self.radius is not None:
             return self.radius
         return max(RADIUS, SIDE * math.sqrt(TERMINALS_IN_REACH / (math.pi * self.merchants)))

@@ -1,4 +1,4 @@
-"""Plots as SVG for pages and as PNG files, made without a display."""
+"""Draw plots as SVG and PNG, without a display."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure as Drawing
 
-#: What stands for genuine and fraud in every plot, apart for those who see no red from green.
+#: Colours of genuine and fraud in every plot, distinct for red-green blindness.
 GENUINE, FRAUD = "#3b75af", "#d1493f"
-#: Lines of several models, in order; they differ in lightness too.
+#: Colours of models, in order; they also differ in lightness.
 SERIES = ("#3b75af", "#e1812c", "#3a923a", "#845b97", "#8d6a5c", "#d684bd", "#7f7f7f", "#a9a92b")
-#: Characters from which on each label of a legend has a line of its own.
+#: Length from which each label of a legend has its own line.
 _LONG_LABEL = 24
-#: Dots an inch of PNG files.
+#: Dots per inch of PNG files.
 _DOTS = 130
 _STYLE = {
     "svg.fonttype": "none",
@@ -36,28 +36,29 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing and what it shows."""
+    """A plot and its caption."""
 
     #: Name of its PNG file, without the ending: lower case and underscores, unique on a page.
     name: str
-    #: What it shows, in a sentence, also for those who cannot see it.
+    #: A sentence on its content, also as alternative text.
     caption: str
     #: Draws it.
     drawing: Drawing
 
     def svg(self) -> str:
-        """Return the drawing as an SVG element; the same bytes for the same data."""
+        """Return the plot as an SVG element; equal data give equal bytes."""
         text = io.StringIO()
-        # Ids are of this plot alone: pages hold many.
+        # Make ids unique: pages contain many plots.
         with matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.name}):
             self.drawing.savefig(text, format="svg", metadata={"Date": None})
         element = text.getvalue()[text.getvalue().index("<svg") :]
-        # For programs that read files of SVG; they name addresses, and pages need neither.
+        # Remove attributes for readers of SVG files: they contain addresses, and pages need
+        # neither.
         element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
         return re.sub(r' xmlns(:xlink)?="[^"]*"', "", element)
 
     def save_png(self, directory: Path) -> Path:
-        """Write `<name>.png` into a directory that is there; its path."""
+        """Write `<name>.png` to an existing directory; return its path."""
         path = directory / f"{self.name}.png"
         with matplotlib.rc_context(_STYLE):
             self.drawing.savefig(path, format="png", dpi=_DOTS)
@@ -79,11 +80,11 @@ def plot(
     Args:
       name: see `Plot`.
       caption: see `Plot`.
-      draw: is given the axes, or an array of axes if there are several rows or columns.
-      width: in inches, of a page that is about ten wide.
+      draw: receives the axes, or an array of axes if there are several rows or columns.
+      width: in inches; a page is about ten wide.
       height: in inches.
-      rows: of axes.
-      columns: of axes.
+      rows: rows of axes.
+      columns: columns of axes.
     """
     with matplotlib.rc_context(_STYLE):
         drawing = Drawing(figsize=(width, height))
@@ -92,7 +93,7 @@ def plot(
 
 
 def legend_below(axes: Any) -> None:
-    """Put the legend of a plot's lines under all axes, where it covers none of them."""
+    """Put the legend below all axes, where it covers none."""
     handles, labels = axes.get_legend_handles_labels()
     widest = max(map(len, labels), default=0)
     axes.figure.legend(

@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing from anywhere else."""
+"""Render reports as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from markupsafe import Markup, escape
 
 from beam_fraud.evaluation.charts.figure import Plot
 
-#: Words of a table from this length on may break, after the marks that join names or anywhere.
+#: Length from which words of a table may break, after joining marks or anywhere.
 _LONG_WORD = 17
 _PIECES = re.compile(r"[^@_/]{1,24}[@_/]*|[@_/]{1,24}")
-#: Columns of fractions up to one have as many decimals each, unless all are smaller than this.
+#: Decimals of columns of fractions up to one, unless all are smaller than this.
 _SMALL = 0.1
-#: A number that is text already, such as a share.
+#: Pattern of numbers in text, such as a share.
 _NUMBER = re.compile(r"[-+]?[\d,.]+(e-?\d+)?( %)?")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under headings; numbers stand to the right."""
+    """A table with headings; numbers are aligned to the right."""
 
     #: Heading of each column.
     columns: tuple[str, ...]
-    #: A cell a column; a number is shown as `texts` does, None as a dash.
+    #: One cell per column; numbers are formatted by `texts`, None is a dash.
     rows: tuple[tuple[str | int | float | None, ...], ...]
-    #: What it shows, or nothing.
+    #: Caption, or empty.
     caption: str = ""
 
     def is_number(self, column: int) -> bool:
-        """Whether a column stands right: it holds a number, or shares and numbers as text alone."""
+        """Return whether a column is aligned right: numbers, or text of shares and numbers."""
         cells = [row[column] for row in self.rows if row[column] is not None]
         return any(not isinstance(cell, str) for cell in cells) or (
             bool(cells) and all(_NUMBER.fullmatch(str(cell)) for cell in cells)
         )
 
     def texts(self) -> list[list[str]]:
-        """The rows as text: fractions up to one with three decimals, others as `cell_text`."""
+        """Return the rows as text: fractions up to one with three decimals."""
         places = range(len(self.columns))
         fractions = [_are_fractions([row[place] for row in self.rows]) for place in places]
         return [
@@ -58,7 +58,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Notice:
-    """A paragraph that the reader should not miss."""
+    """A highlighted paragraph."""
 
     #: Plain text.
     text: str
@@ -71,27 +71,27 @@ Part = str | Table | Plot | Notice
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it: paragraphs of plain text, tables, plots."""
+    """A heading with its contents: paragraphs of plain text, tables, plots."""
 
     #: The heading.
     title: str
-    #: In order.
+    #: Contents in order.
     parts: tuple[Part, ...]
 
     @property
     def anchor(self) -> str:
-        """What a link to it says."""
+        """Its link target."""
         return "".join(c if c.isalnum() else "-" for c in self.title.lower()).strip("-")
 
 
 def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """One HTML page with its styles and plots inside it.
+    """Render an HTML page with embedded styles and plots.
 
-    Every text is escaped, whatever a data set's columns and values are called.
+    Every text is escaped, whatever the names of columns and values.
 
     Args:
-      title: of the page.
-      subtitle: what it is about: files, rows, when.
+      title: title of the page.
+      subtitle: files, rows and time.
       sections: in order; each is in the table of contents.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -106,7 +106,7 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
 
 
 def cell_text(cell: str | int | float | None) -> str:
-    """A cell as text: whole numbers with thousands apart, others with four digits that count."""
+    """Format a cell: integers with thousands separators, others with four significant digits."""
     if cell is None or cell != cell:
         return "\N{EN DASH}"
     if isinstance(cell, bool | str):
@@ -117,7 +117,7 @@ def cell_text(cell: str | int | float | None) -> str:
 
 
 def _are_fractions(cells: Sequence[str | int | float | None]) -> bool:
-    """Whether a column holds fractions up to one alone, of which not all are small or whole."""
+    """Return whether a column has only fractions up to one, not all small or whole."""
     values = [cell for cell in cells if cell is not None and cell == cell]
     sizes = [abs(value) for value in values if isinstance(value, float) and abs(value) <= 1]
     return (
@@ -128,7 +128,7 @@ def _are_fractions(cells: Sequence[str | int | float | None]) -> bool:
 
 
 def percent(share: float | None) -> str | None:
-    """A share in per cent, with three digits that count; from 99 % on of what is left to 100 %.
+    """Format a share in percent with three significant digits; from 99 % on, of the rest to 100 %.
 
     Example:
       >>> percent(0.00537), percent(0.157), percent(0.9), percent(0.99462), percent(0.0)
@@ -142,7 +142,7 @@ def percent(share: float | None) -> str | None:
 
 
 def _cell(text: str) -> Markup:
-    """Text of a table as HTML; long names may break where a page is too narrow for them."""
+    """Convert text of a table to HTML; long names may break on narrow pages."""
     words = re.split(r"(\s+)", text)
     return Markup("").join(
         Markup("<wbr>").join(_PIECES.findall(word)) if len(word) >= _LONG_WORD else word
@@ -151,12 +151,12 @@ def _cell(text: str) -> Markup:
 
 
 def _prose(text: str) -> Markup:
-    """Plain text as HTML; what stands between backticks is code."""
+    """Convert plain text to HTML; text between backticks becomes code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def save_plots(sections: Sequence[Section], directory: Path) -> list[Path]:
-    """Return every plot of a report as a PNG file in `directory`, which is made if it is absent."""
+    """Save every plot of a report as a PNG file in `directory`, created if missing."""
     directory.mkdir(parents=True, exist_ok=True)
     return [
         part.save_png(directory)

@@ -1,1 +1,1 @@
-"""What is in a table of transactions."""
+"""Explore a table of transactions."""

@@ -1,4 +1,4 @@
-"""What follows from the data for training: split, metric, threshold."""
+"""Advice for training from the data: split, metric, threshold."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from beam_fraud.evaluation.explore.over_time import OverTime
 
 Topic = Literal["labels", "split", "metric", "threshold", "features", "rows"]
 
-#: With fewer frauds figures of a test mean little.
+#: Minimum frauds for reliable test figures.
 _FEW_FRAUDS = 100
-#: From which rate on fraud is not rare.
+#: Rate from which fraud is not rare.
 _RARE = 0.1
-#: Rows that flagging one in a thousand is told for.
+#: Rows of the example of flagging one in a thousand.
 _ONE_IN = 1_000
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A piece of it."""
+    """A piece of advice."""
 
-    #: What it is about.
+    #: Topic.
     topic: Topic
-    #: In sentences.
+    #: Text.
     text: str
-    #: Whether something is wrong unless it is followed.
+    #: Whether ignoring it leads to errors.
     warning: bool = False
 
 
@@ -44,7 +44,7 @@ def advice(
     found: Sequence[Suspect],
     when: OverTime,
 ) -> tuple[Advice, ...]:
-    """Say what to do, most important first."""
+    """Return the advice, most important first."""
     accounts = next((h for h in who if h.role == "account_id"), None)
     return (
         *_labels(counted),
@@ -136,7 +136,7 @@ def _metric(counted: Balance, accounts: Holders | None) -> Iterator[Advice]:
             "If rows were sampled, precision and average precision hold for the sample alone.",
         )
         return
-    # A share of the genuine rows that is more than a handful for each fraud.
+    # A share of genuine rows that is more than a handful per fraud.
     flagged = next((s for s in (0.01, 0.1) if s * counted.genuine > 2 * counted.frauds), 0.5)
     told = (
         "Compare models by average precision, not by accuracy: who calls every row genuine is "

@@ -1,4 +1,4 @@
-"""How many rows and frauds there are by amount."""
+"""Rows and frauds by amount."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from beam_fraud.evaluation.explore.rates import Rate, rates
 from beam_fraud.evaluation.explore.rows import Floats, Rows
 
-#: Shares of the rows below the bands' edges: tenths, and finer where amounts are rare and large.
+#: Shares of rows below the edges of bands: tenths, and finer for large, rare amounts.
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
-#: Digits of an edge that count, so that it can be read.
+#: Significant digits of an edge.
 _DIGITS = 2
 
 
 def amount_bands(rows: Rows) -> tuple[Rate, ...]:
-    """Return the rates of bands of amounts, from small to large; no band is without rows.
+    """Return the rates of non-empty bands of amounts, from small to large.
 
     Edges are round numbers near the tenths of the n > 0 rows, and near their last 5, 1 and 0.1 %.
     """

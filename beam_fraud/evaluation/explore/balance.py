@@ -1,4 +1,4 @@
-"""How rare fraud is, in rows and in money."""
+"""The rarity of fraud, by rows and by amount."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Balance:
     unlabelled: int
     #: Frauds over labelled rows, with its interval.
     rate: Rate
-    #: Frauds a day, from the first row to the last; None if that is less than a day.
+    #: Frauds per day, from the first row to the last; None for less than a day.
     frauds_a_day: float | None
-    #: Rows a day; None if there is less than a day.
+    #: Rows per day; None for less than a day.
     rows_a_day: float | None
     #: Mean amount of genuine rows; None without any.
     mean_genuine_amount: float | None
     #: Mean amount of frauds; None without any.
     mean_fraud_amount: float | None
-    #: Share of the money of labelled rows that is in frauds; None without any.
+    #: Share of frauds in the total amount of labelled rows; None without any.
     fraud_share_of_amount: float | None
 
 

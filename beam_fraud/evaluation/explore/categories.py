@@ -1,4 +1,4 @@
-"""The values of columns of text, and how many frauds each has."""
+"""The values of text columns, with their frauds."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 from beam_fraud.evaluation.explore.rates import Rate, rates
 from beam_fraud.evaluation.explore.rows import Rows
 
-#: Values of a column that are shown each.
+#: Maximum of values shown per column.
 _TOP = 15
-#: Characters of a value that are shown.
+#: Maximum of characters shown of a value.
 _LONGEST = 60
 ABSENT, OTHERS = "(absent)", "(all others)"
 
 
 @dataclass(frozen=True)
 class Category:
-    """A categorical feature, a currency, or another column of text that is read."""
+    """A categorical feature, a currency, or another text column."""
 
     #: Name of the column.
     column: str
-    #: Whether a model takes it.
+    #: Whether it is a feature.
     feature: bool
-    #: How many different values it has, absent not counted.
+    #: Number of distinct non-null values.
     distinct: int
-    #: How many of them are in one row only.
+    #: Number of values that occur once.
     once: int
-    #: The most frequent values, the rest together, and where it is absent; none is without rows.
+    #: Non-empty groups: the most frequent values, the other values together, and null.
     values: tuple[Rate, ...]
 
 
 def categories(rows: Rows) -> tuple[Category, ...]:
-    """Of all columns of text but ids, accounts and merchants that are no features."""
+    """Describe all text columns except ids, and accounts and merchants that are no features."""
     schema = rows.features.schema
     currency = ("currency",) if schema.role("currency") else ()
     names = dict.fromkeys((*rows.categorical, *currency, *schema.key_columns))
@@ -45,7 +45,7 @@ def _category(name: str, rows: Rows) -> Category:
     distinct = len(encoded.dictionary)
     codes = np.asarray(encoded.indices.fill_null(distinct), dtype=np.int64)
     counts = np.bincount(codes, minlength=distinct + 1)
-    # The first that came goes first among equals.
+    # Ties keep the order of first appearance.
     top = np.argsort(-counts[:distinct], kind="stable")[:_TOP]
     place = np.full(distinct + 1, len(top))
     place[top] = np.arange(len(top))
@@ -62,7 +62,7 @@ def _category(name: str, rows: Rows) -> Category:
 
 
 def visible(text: str) -> str:
-    """A text from outside as it may stand in a line: nothing that cannot be seen, not too long.
+    """Return an untrusted text for a line: without invisible characters, and short.
 
     Example:
       >>> visible("a" + chr(8238) + "b")

@@ -1,4 +1,4 @@
-"""Which features go together."""
+"""Correlations of features."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from beam_fraud.evaluation.explore.rows import Floats, Rows
 from beam_fraud.schema.event_time import event_micros
 
-#: Names of what is no feature but correlated with them all.
+#: Names of further correlated columns.
 TIME, LABEL = "event time", "fraud"
-#: Values that ranks are made of at most, and rows: 50,000 rows tell a coefficient to within 0.01.
+#: Maximum of values to rank, and of rows: 50,000 rows give a coefficient to within 0.01.
 _MOST_VALUES, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 50_000, 5_000
-#: From which coefficient on two features are as good as one.
+#: Coefficient from which two features are nearly the same.
 _REDUNDANT = 0.95
 _DIGITS = 4
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two features that rise together, or against one another."""
+    """Two correlated features."""
 
     #: One.
     feature: str
@@ -36,11 +36,11 @@ class Correlation:
 
     #: Numeric features, event time, and the label if there are both classes.
     names: tuple[str, ...]
-    #: A row a name, a coefficient a name; None where either does not vary.
+    #: Matrix of coefficients by name; None where a column is constant.
     coefficients: tuple[tuple[float | None, ...], ...]
-    #: Rows it was computed of, evenly over all.
+    #: Number of rows used, spread evenly.
     rows: int
-    #: Pairs of features that say nearly the same, strongest first.
+    #: Pairs of nearly equal features, strongest first.
     redundant: tuple[Pair, ...]
 
     def with_time(self, feature: str) -> float | None:
@@ -81,10 +81,10 @@ def _labels(rows: Rows) -> Floats:
 
 
 def _ranks(values: Floats) -> Floats:
-    """Ranks less their mean, equal values at the middle of theirs; 0 for what is absent."""
+    """Return centred ranks, ties at their mean; 0 for NaN."""
     known = ~np.isnan(values)
     ranks = np.zeros(len(values))
-    # What is in scipy.stats takes a second to import.
+    # scipy.stats takes a second to import.
     _, codes, counts = np.unique(values[known], return_inverse=True, return_counts=True)
     middles = np.cumsum(counts) - (counts - 1) / 2
     ranks[known] = (middles - (known.sum() + 1) / 2)[codes]

@@ -1,4 +1,4 @@
-"""How the values of a numeric feature are spread, for each class."""
+"""Distributions of numeric features by class."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from beam_fraud.evaluation.explore.numbers import quantile
 from beam_fraud.evaluation.explore.rows import Floats, Rows
 
 _BINS = 30
-#: So many different values are shown each.
+#: Maximum of distinct values shown individually.
 _MOST_VALUES = 40
-#: Shares of all rows and of the frauds outside of the first and last edges, at each end.
+#: Shares of all rows and of frauds beyond the outer edges, at each end.
 _TAIL, _FRAUD_TAIL = 0.001, 0.01
-#: Values that reach so much further than those in the middle are shown on a log axis.
+#: Ratio of extreme to central values from which a log axis is used.
 _SKEWED = 10.0
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Counts of all rows in k bins of a feature; absent values are in none."""
+    """Counts of rows in k bins of a feature, without NaN."""
 
     #: Name of the feature.
     feature: str
     #: Bins of equal width, bins of equal width in arsinh(x / `knee`), or single values.
     scale: Literal["linear", "log", "values"]
-    #: From where on the log scale is one, in both directions; below it is nearly linear.
+    #: Value from which the scale is logarithmic, in both directions; below it is nearly linear.
     knee: float
     #: k + 1 edges, or k values. Values beyond the first and last edges are in the end bins.
     edges: tuple[float, ...]
@@ -45,11 +45,11 @@ def distribution(feature: str, values: Floats, present: Floats, rows: Rows) -> D
     Args:
       feature: the name.
       values: float64[n], NaN where absent.
-      present: float64[p], those present, sorted.
+      present: float64[p], the present values, sorted.
       rows: n of them.
 
     Returns:
-      None where every value is absent.
+      None if every value is absent.
     """
     if not len(present):
         return None
@@ -89,7 +89,7 @@ def _few_values(present: Floats) -> Floats | None:
 
 
 def _range(present: Floats, frauds: Floats) -> tuple[float, float]:
-    """Return what is shown: nearly all rows, and nearly all frauds, which may lie apart."""
+    """Return the range to show: nearly all rows, and nearly all frauds, which may lie apart."""
     low, high = quantile(present, _TAIL), quantile(present, 1 - _TAIL)
     if len(frauds):
         low = min(low, quantile(frauds, _FRAUD_TAIL))
@@ -100,14 +100,14 @@ def _range(present: Floats, frauds: Floats) -> tuple[float, float]:
 
 
 def _knee(present: Floats, low: float, high: float) -> float:
-    """Return where a log scale shall begin; 0 for a linear one."""
+    """Return the start of a log scale; 0 for a linear one."""
     sizes = np.abs(present)
     sizes = sizes[sizes > 0]
     middle = float(np.median(sizes))
     skewed = max(abs(low), abs(high)) > _SKEWED * middle
     if not skewed or middle <= 0:
         return 0.0
-    # On both sides of zero a log scale would tear apart what lies around it.
+    # A log scale would tear values around zero apart.
     return middle / 10 if low >= 0 else 2 * middle
 
 

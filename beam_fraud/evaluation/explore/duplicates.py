@@ -1,4 +1,4 @@
-"""Rows that are equal in all that the schema reads of them."""
+"""Rows that are equal in all columns of the schema."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from beam_fraud.schema.schema import LABEL_ROLES
 class Duplicates:
     """Equal rows among n transactions; their ids are not compared."""
 
-    #: Rows that are equal, label included, to one before them.
+    #: Rows equal to an earlier one, label included.
     rows: int
-    #: That over all.
+    #: Their share of all rows.
     share: float
     #: Frauds among them.
     frauds: int
     #: Sets of equal rows.
     groups: int
-    #: Rows of the largest set; 1 if there is none.
+    #: Rows of the largest set; 1 without any.
     largest: int
-    #: Sets of rows that are equal but for the label, where some are frauds and some are not.
+    #: Sets of rows equal except for the label, with frauds and genuine rows.
     conflicting_groups: int
     #: Rows of those sets.
     conflicting_rows: int
@@ -44,7 +44,7 @@ def duplicates(rows: Rows) -> Duplicates:
     conflicting_rows = int(conflicting[group].sum())
     labels = [name for name in names if name in LABEL_ROLES]
     sizes = np.bincount(group)
-    # Only those that are equal so far can be equal in their labels too.
+    # Compare labels only among rows equal so far.
     near = np.flatnonzero(sizes[group] > 1)
     if labels and len(near):
         codes += [_codes(table.column(name)) for name in labels]
@@ -62,7 +62,7 @@ def duplicates(rows: Rows) -> Duplicates:
 
 
 def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Return a number of 64 bits a value, the same for equal values; absent ones are equal."""
+    """Return a 64-bit number per value, equal for equal values; nulls are equal."""
     if pa.types.is_floating(values.type):
         numbers = values.to_numpy().astype(np.float64)
         numbers += 0.0  # -0.0 is 0.0
@@ -75,8 +75,8 @@ def _codes(values: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
 
 
 def _groups(columns: list[npt.NDArray[np.uint64]]) -> tuple[Mask, Whole]:
-    """bool[n]: which rows equal an earlier one; int64[n]: a number for each set of equal rows."""
-    # Hashes only bring equal rows together; whether they are equal is then looked at.
+    """Return bool[n]: rows equal to an earlier one; int64[n]: number of each set of equal rows."""
+    # Hashes only group candidates; equality is checked afterwards.
     hashes = IdHash.random().of_words(columns)
     order = np.argsort(hashes, kind="stable")
     same = hashes[order[1:]] == hashes[order[:-1]]
@@ -91,7 +91,7 @@ def _groups(columns: list[npt.NDArray[np.uint64]]) -> tuple[Mask, Whole]:
 
 
 def _conflicting(group: Whole, rows: Rows) -> Mask:
-    """bool[sets]: those that hold frauds and genuine rows."""
+    """Return bool[sets]: sets with frauds and genuine rows."""
     count = int(group.max()) + 1
     frauds = np.bincount(group[rows.fraud], minlength=count)
     genuine = np.bincount(group[rows.genuine], minlength=count)

@@ -1,4 +1,4 @@
-"""Everything that is found out about a table of transactions."""
+"""The exploration of a table of transactions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from beam_fraud.schema.schema import Schema
 
 @dataclass(frozen=True)
 class Exploration:
-    """What an exploration says, of the transactions unless it says otherwise."""
+    """The results of an exploration, on valid transactions unless stated otherwise."""
 
     #: Rows of the files.
     rows_in: int
-    #: Rows that are no transactions, by reason.
+    #: Dead letters by reason.
     dead_reasons: dict[str, int]
-    #: Rows whose id an earlier row of the same file has.
+    #: Rows that repeat an id of the same file.
     rows_duplicate: int
     #: First and last event time, ISO 8601, UTC.
     span: tuple[str, str]
@@ -48,7 +48,7 @@ class Exploration:
     balance: Balance
     #: Accounts and merchants.
     holders: tuple[Holders, ...]
-    #: Absent values, a column each.
+    #: Absent values by column.
     missing: tuple[Missing, ...]
     #: Equal rows.
     duplicates: Duplicates
@@ -58,32 +58,32 @@ class Exploration:
     amounts: tuple[Rate, ...]
     #: Each numeric feature.
     numbers: tuple[Numbers, ...]
-    #: Its values by class; features without any value are left out.
+    #: Distributions by class; without features that have no value.
     distributions: tuple[Distribution, ...]
     #: Columns of text.
     categories: tuple[Category, ...]
-    #: How well each feature alone tells the classes apart, best average precision first.
+    #: Separation of the classes by each feature alone, best average precision first.
     separations: tuple[Separation, ...]
-    #: Which features go together.
+    #: Correlations of features.
     correlation: Correlation
-    #: What a model should perhaps not see.
+    #: Features suspected of leakage.
     suspects: tuple[Suspect, ...]
-    #: Where a split by time would fall; None where there is no time to split.
+    #: Proposed split by time; None if impossible.
     holdout: Holdout | None
-    #: What to do about it.
+    #: Advice.
     advice: tuple[Advice, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-compatible values."""
+        """Return the results as JSON-compatible values."""
         return asdict(self)
 
 
 def explore(dataset: Dataset, schema: Schema) -> Exploration:
-    """Find out about the transactions of a data set, of which there is at least one.
+    """Explore the transactions of a data set with at least one row.
 
     Args:
-      dataset: as `load_dataset` reads it with the labels that are known.
-      schema: what the files hold.
+      dataset: result of `load_dataset` with optional labels.
+      schema: the schema of the files.
     """
     rows = explored_rows(dataset.transactions, schema)
     described, distributions, separations = _numeric(rows)
@@ -95,7 +95,7 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
     texts = categories(rows)
     together = correlation(rows)
     suspected = suspects(rows, described, texts, missing, separations, together)
-    # A preset's own features are known in time, and wanted: nobody is advised against them.
+    # A preset's own features are known in time: never advise against them.
     preset = schema == PRESETS.get(schema.name)
     doubted = [s for s in suspected if s.kind == "absence predicts" or not preset]
     counted, split, equal = balance(rows), holdout(rows), duplicates(rows)
@@ -125,7 +125,7 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
 
 
 def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separation]]:
-    """Return what is told of each numeric feature; one at a time, for there may be hundreds."""
+    """Describe each numeric feature, one at a time, because there may be hundreds."""
     described, distributions, separations = (
         list[Numbers](),
         list[Distribution](),
@@ -150,7 +150,7 @@ def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separa
 def _ordered(values: Floats) -> Floats:
     """Return the present values, sorted."""
     ordered = np.sort(values)
-    # Those that are absent come last.
+    # NaN sorts last.
     return ordered[: len(ordered) - int(np.isnan(values).sum())]
 
 

@@ -1,4 +1,4 @@
-"""How rows and frauds are spread over accounts and merchants; no id is shown."""
+"""Rows and frauds by account and merchant; no id is shown."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from beam_fraud.evaluation.explore.rows import Rows
 
 @dataclass(frozen=True)
 class Holders:
-    """Accounts, or merchants."""
+    """Figures of accounts or of merchants."""
 
-    #: Which.
+    #: `accounts` or `merchants`.
     role: Literal["account_id", "merchant_id"]
-    #: How many there are.
+    #: Their number.
     distinct: int
-    #: Rows of the one in the middle.
+    #: Median of rows.
     median_rows: float
-    #: Rows of the busiest.
+    #: Maximum of rows.
     most_rows: int
-    #: How many have a fraud.
+    #: Number with a fraud.
     defrauded: int
-    #: Share of the frauds at the hundredth of them that has most; None without frauds.
+    #: Share of frauds of the 1 % with most frauds; None without frauds.
     share_of_worst: float | None
 
 
 def holders(rows: Rows) -> tuple[Holders, ...]:
-    """Of accounts and merchants, as far as the schema has them."""
+    """Return the figures of accounts and merchants that the schema has."""
     roles: tuple[Literal["account_id", "merchant_id"], ...] = ("account_id", "merchant_id")
     return tuple(_of(role, rows) for role in roles if rows.features.schema.role(role))
 

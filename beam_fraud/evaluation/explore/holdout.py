@@ -1,4 +1,4 @@
-"""Where a split by time would fall."""
+"""Propose a split by time."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from beam_fraud.evaluation.explore.rows import Rows
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import event_micros, moment_of
 
-#: Share of the rows, the latest, to test on.
+#: Share of test rows, the latest.
 _TESTED = 0.2
-#: How long a label takes where nobody says: a week, as in the fraud-detection handbook.
+#: Default label delay: a week, as in the fraud-detection handbook.
 _ASSUMED_DELAY = 7 * DAY
-#: The gap for late labels may take so much of the time before the test.
+#: Maximum share of the gap for labels in the time before the test.
 _MOST_OF_TRAINING = 0.25
-#: Share of the frauds whose labels the gap waits for.
+#: Share of frauds whose labels the gap waits for.
 _WAITED_FOR = 0.95
-#: A first moment is put to midnight where rows span more than so many days.
+#: Days of data from which boundaries are moved to midnight.
 _DAYS_TO_ROUND = 10
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Rows to train on, a gap, and later rows to test on."""
+    """A split: training rows, a gap, and later test rows."""
 
     #: First event time after the rows to train on, ISO 8601, UTC.
     train_until: str
     #: First event time of the rows to test on.
     test_from: str
-    #: How long labels take, in days.
+    #: Label delay in days.
     label_delay_days: float
-    #: Whether the data say so (`labelled_at`); else it is assumed.
+    #: Whether it was measured (`labelled_at`) or assumed.
     delay_measured: bool
-    #: Whether there is time enough for a gap as long as that.
+    #: Whether the data allow a gap of that length.
     gap: bool
     #: Rows to train on.
     train_rows: int
@@ -47,7 +47,7 @@ class Holdout:
 
 
 def holdout(rows: Rows) -> Holdout | None:
-    """Split n > 0 rows by time; None if all are of one moment, or on one side."""
+    """Split n > 0 rows by time; return None if a side would be empty."""
     times = event_micros(rows.transactions)
     first, last = int(times[0]), int(times[-1])
     test_from = int(times[len(times) - max(int(len(times) * _TESTED), 1)])
@@ -74,7 +74,7 @@ def holdout(rows: Rows) -> Holdout | None:
 
 
 def _written(micros: int) -> str:
-    """Return a moment as options take it: a date alone where it is midnight."""
+    """Format a time for options: a date alone for midnight."""
     text = moment_of(micros).isoformat()
     return text.removesuffix("T00:00:00+00:00").replace("+00:00", "Z")
 

@@ -1,4 +1,4 @@
-"""Features that a model should perhaps not see: they know too much, or nothing."""
+"""Features suspected of leakage, or of carrying no information."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from beam_fraud.evaluation.explore.separation import Separation
 
 Kind = Literal["predicts alone", "absence predicts", "id", "time", "constant", "known later"]
 
-#: From which figures on a feature alone predicts better than what is known at the time should.
+#: Figures from which a single feature predicts suspiciously well.
 _AUC, _AVERAGE_PRECISION, _ABSENCE_AUC = 0.98, 0.9, 0.9
-#: Fewer frauds, or rows, may look like anything by chance.
+#: Minimum frauds and rows: fewer may show anything by chance.
 _LEAST_FRAUDS, _LEAST_ROWS = 10, 100
-#: From which share of different values on whole numbers, and texts, are ids.
+#: Share of distinct values from which integers, and texts, look like ids.
 _UNIQUE_NUMBERS, _UNIQUE_TEXTS = 0.95, 0.5
-#: From which rank correlation with event time on a feature is time.
+#: Rank correlation with event time from which a feature counts as time.
 _TIME = 0.95
-#: Share of rows with the same value.
+#: Share of rows with one value from which a feature counts as constant.
 _CONSTANT = 0.9999
-#: Beginnings of words in the names of what is known when a case is closed.
+#: Word prefixes in names of columns known only after a case is closed.
 _LATER = (
     *("chargeback", "dispute", "refund", "revers", "investigat", "confirm", "verdict", "outcome"),
     *("resol", "settle", "label", "fraud", "scenario", "blocked", "closed", "reported", "claim"),
@@ -36,13 +36,13 @@ _LATER = (
 
 @dataclass(frozen=True)
 class Suspect:
-    """A feature to look at before training."""
+    """A feature to check before training."""
 
     #: Name of the feature.
     feature: str
-    #: What it is suspected of.
+    #: The suspicion.
     kind: Kind
-    #: The figures that say so, in a sentence.
+    #: The evidence, in a sentence.
     why: str
 
 
@@ -54,7 +54,7 @@ def suspects(
     separations: Sequence[Separation],
     together: Correlation,
 ) -> tuple[Suspect, ...]:
-    """Look through what was found of the features; worst first, each with one reason a kind."""
+    """Check the results on features; worst first, one reason per kind and feature."""
     features = set(rows.features.names)
     return (
         *_predict_alone(separations),
@@ -136,7 +136,7 @@ def _unique(distinct: int, rows: int) -> str:
 def _constants(
     described: Sequence[Numbers], texts: Sequence[Category], rows: int
 ) -> Iterator[Suspect]:
-    """Of what is absent here and there, being there may tell something."""
+    """If a value is sometimes absent, its presence may carry information."""
     for numbers in described:
         share = (numbers.most_frequent_share or 0.0) * numbers.present / rows
         if not numbers.present or (share >= _CONSTANT and rows >= _LEAST_ROWS):

@@ -1,4 +1,4 @@
-"""Which values are absent, and whether that tells anything of fraud."""
+"""Absent values, and their relation to fraud."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from beam_fraud.evaluation.explore.rows import Mask, Rows
 
 @dataclass(frozen=True)
 class Missing:
-    """The absent values of a column or of a feature that is computed."""
+    """Absent values of a column or a computed feature."""
 
     #: Name of the column as the files have it, or of the feature.
     column: str
-    #: Rows that have none and are transactions nevertheless.
+    #: Valid rows without a value.
     absent: int
-    #: That over the transactions.
+    #: Their share of the transactions.
     share: float
-    #: Rows that are dead letters because they have none here.
+    #: Dead letters for lack of this value.
     dead: int
     #: Frauds over labelled rows where it is absent; None without any.
     rate_absent: float | None
     #: The same where it is present.
     rate_present: float | None
-    #: Area under the ROC curve of being absent, 0.5 .. 1; None without both classes.
+    #: ROC AUC of absence, 0.5 .. 1; None without both classes.
     roc_auc: float | None
 
 
 def missing_values(rows: Rows, dead: Mapping[str, int]) -> tuple[Missing, ...]:
-    """Return the absent values of every column that the schema reads, then of every other feature.
+    """Return absent values of every column of the schema, then of every other feature.
 
     Args:
-      rows: n > 0 of them.
-      dead: dead letters for want of a value, by column (`Dataset.dead_missing`).
+      rows: n > 0 rows.
+      dead: dead letters with a missing value, by column (`Dataset.dead_missing`).
     """
     columns = _columns(rows)
     table = rows.transactions
@@ -53,7 +53,7 @@ def missing_values(rows: Rows, dead: Mapping[str, int]) -> tuple[Missing, ...]:
 
 
 def _columns(rows: Rows) -> dict[str, str]:
-    """Return what is looked at, to its name in the table of transactions."""
+    """Return each name with its column in the table of transactions."""
     schema = rows.features.schema
     roles = {column: role for role, column in schema.roles.items()}
     read = {column: roles.get(column, column) for column in schema.columns(labels="known")}

@@ -1,4 +1,4 @@
-"""What the values of a numeric feature are like."""
+"""Statistics of numeric features."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from beam_fraud.evaluation.explore.rows import Floats
 
 @dataclass(frozen=True)
 class Numbers:
-    """The present values of a numeric feature; None where there is no value."""
+    """Statistics of the present values of a feature; None without any."""
 
     #: Name of the feature.
     feature: str
-    #: How many are present.
+    #: Number of present values.
     present: int
-    #: How many different ones.
+    #: Number of distinct values.
     distinct: int
-    #: The smallest.
+    #: Minimum.
     least: float | None
-    #: The one in the middle.
+    #: Median.
     median: float | None
-    #: Their mean.
+    #: Mean.
     mean: float | None
-    #: A hundredth are larger.
+    #: 99th percentile.
     percentile_99: float | None
-    #: The largest.
+    #: Maximum.
     most: float | None
-    #: Share of the one that is there most often.
+    #: Share of the most frequent value.
     most_frequent_share: float | None
-    #: Whether all are whole numbers.
+    #: Whether all are integers.
     whole: bool
 
 
@@ -61,5 +61,5 @@ def numbers(feature: str, present: Floats) -> Numbers:
 
 
 def quantile(ordered: Floats, share: float) -> float:
-    """Return the value that this share of p > 0 sorted values is below; one of the values."""
+    """Return the quantile of p > 0 sorted values; one of the values."""
     return float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])

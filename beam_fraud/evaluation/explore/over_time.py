@@ -1,4 +1,4 @@
-"""How many rows and frauds there are by the clock and by the calendar."""
+"""Rows and frauds by hour, weekday and date."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from beam_fraud.schema.duration import DAY, HOUR
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 #: 1970-01-01 was a Thursday.
 _FIRST_WEEKDAY = 3
-#: More days than that are put together to months.
+#: Maximum of days; more are grouped by month.
 _MOST_DAYS = 731
 
 
 @dataclass(frozen=True)
 class OverTime:
-    """Rates by time, as the clocks of the schema's time zone show it."""
+    """Rates by local time in the schema's time zone."""
 
     #: Time zone.
     timezone: str
-    #: Of the hours `00` to `23`.
+    #: Rates of the hours `00` to `23`.
     hours: tuple[Rate, ...]
-    #: Of the days of the week, from Monday.
+    #: Rates of the weekdays, from Monday.
     weekdays: tuple[Rate, ...]
-    #: Of the days or months that have rows, in order: `2018-04-01`, or `2018-04`.
+    #: Rates of days or months with rows, in order: `2018-04-01`, or `2018-04`.
     calendar: tuple[Rate, ...]
-    #: What `calendar` holds: months if there are more than two years of days.
+    #: Unit of `calendar`: months if there are more than two years of days.
     period: Literal["day", "month"]
 
 
@@ -50,7 +50,7 @@ def over_time(rows: Rows) -> OverTime:
 
 
 def _calendar(days: Whole, rows: Rows) -> tuple[tuple[Rate, ...], Literal["day", "month"]]:
-    # Rows are in the order of time, but a clock that is set back goes through an hour twice.
+    # Local time may repeat an hour when clocks are set back.
     found, codes = np.unique(days, return_inverse=True)
     dates = found.astype("datetime64[D]")
     if len(found) <= _MOST_DAYS:

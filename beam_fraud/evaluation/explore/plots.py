@@ -1,4 +1,4 @@
-"""Plots of the classes, and of the rate of frauds in groups of rows."""
+"""The plots of an exploration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from beam_fraud.evaluation.explore.distributions import Distribution
 from beam_fraud.evaluation.explore.rates import Rate
 from beam_fraud.evaluation.explore.separation import Separation
 
-#: Characters of a name that fit beside a plot.
+#: Maximum of characters of a name beside a plot.
 _LONGEST = 30
 
 
 def plot_text(name: str, longest: int = _LONGEST) -> str:
-    """Return a name that is drawn as it is: short, visible, and no formula between dollar signs.
+    """Return a name for Matplotlib: short, visible, and without formulas.
 
-    Of a long name both ends are kept, because computed features differ in theirs.
+    A long name keeps both ends, in which computed features differ.
 
     Example:
       >>> plot_text("$x$")
@@ -37,7 +37,7 @@ def plot_text(name: str, longest: int = _LONGEST) -> str:
 
 
 def plot_number(value: float) -> str:
-    """Return a number as short as it can be beside an axis.
+    """Return a short form of a number for an axis.
 
     Example:
       >>> plot_number(12500.0), plot_number(0.25), plot_number(3e6)
@@ -49,12 +49,12 @@ def plot_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-#: Names whose labels can still be read.
+#: Maximum of readable names.
 MOST_NAMES = 40
 
 
 def plot_correlation(together: Correlation, names: list[str]) -> Plot:
-    """Coefficients between some of the names, at most `MOST_NAMES`."""
+    """Plot the coefficients of at most `MOST_NAMES` names."""
     places = [together.names.index(name) for name in names]
     matrix = np.array(
         [[together.coefficients[one][other] for other in places] for one in places],
@@ -75,7 +75,7 @@ def plot_correlation(together: Correlation, names: list[str]) -> Plot:
         axes.tick_params(length=0)
         bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=30, pad=0.02)
         bar.set_label("rank correlation")
-        # As an image it would be an address in the page.
+        # As an image it would be a link in the page.
         bar.solids.set_rasterized(False)
 
     rows = f"{together.rows:,} rows, evenly over all"
@@ -90,14 +90,14 @@ def plot_correlation(together: Correlation, names: list[str]) -> Plot:
 
 
 _COLUMNS = 5
-#: Panels of a plot, so that none is taller than a screen or two.
+#: Maximum of panels per plot, to limit its height.
 _PANELS = 20
 _WIDTH, _HEIGHT = 2.05, 1.5
 _UNLABELLED, _FAINT = "#9aa5b1", "#64748b"
 
 
 def plot_distributions(spread: Sequence[Distribution]) -> list[Plot]:
-    """Share of each class in the bins of each feature; as many plots as are needed."""
+    """Plot the share of each class in the bins of each feature, in several plots."""
     pages = [spread[start : start + _PANELS] for start in range(0, len(spread), _PANELS)]
     return [_page(page, number, len(pages)) for number, page in enumerate(pages, 1)]
 
@@ -109,7 +109,7 @@ def _page(spread: Sequence[Distribution], number: int, pages: int) -> Plot:
     def draw(axes: Any) -> None:
         panels = np.ravel(axes)
         drawing = panels[0].figure
-        # Panels are alike: there is nothing to lay out, which takes long for many.
+        # Skip automatic layout, which is slow for many equal panels.
         with matplotlib.rc_context({"figure.constrained_layout.use": False}):
             drawing.set_layout_engine(None)
         drawing.subplots_adjust(
@@ -177,7 +177,7 @@ def _draw(panel: Any, one: Distribution) -> None:
 
 
 def _value_ticks(one: Distribution) -> tuple[list[float], list[float]]:
-    """Places of bins, and the values there."""
+    """Return positions of ticks, and their values."""
     bins = len(one.genuine)
     if one.scale == "values":
         shown = sorted({round(place) for place in np.linspace(0, bins - 1, min(bins, 3))})
@@ -190,15 +190,15 @@ def _sides(count: int) -> list[str]:
     return ["left", "center", "right"] if count == 3 else ["center"] * count
 
 
-#: More groups than that are drawn as lines, and only some are named.
+#: Maximum of groups drawn as bars; more are drawn as lines with some names.
 _MOST_BARS = 40
-#: From which ratio of the highest rate to the one in the middle on a log scale shows both.
+#: Ratio of the highest to the median rate from which a log scale is used.
 _LOG_FROM = 20
 _UNLABELLED = "#9aa5b1"
 
 
 def plot_balance(counted: Balance) -> Plot:
-    """Rows of each class, on a log scale."""
+    """Plot the rows of each class on a log scale."""
     classes = [("genuine", counted.genuine, GENUINE), ("fraud", counted.frauds, FRAUD)]
     if counted.unlabelled:
         classes.append(("no label", counted.unlabelled, _UNLABELLED))
@@ -220,12 +220,12 @@ def plot_balance(counted: Balance) -> Plot:
 
 
 def plot_rates(name: str, what: str, groups: Sequence[Rate], width: float = 5.0) -> Plot:
-    """Return the rate of each group with its interval, and how many rows it has.
+    """Plot the rate of each group with its interval, and its rows.
 
     Args:
-      name: of the plot.
-      what: what groups are, for captions and the axis.
-      groups: in order, at least one.
+      name: name of the plot.
+      what: description of the groups, for captions and the axis.
+      groups: groups in order, at least one.
       width: in inches.
     """
     labelled = any(group.labelled for group in groups)
@@ -259,13 +259,13 @@ def _draw_rates(axes: Any, groups: Sequence[Rate]) -> None:
     )
     axes.set_ylabel("share of frauds")
     if len(groups) <= _MOST_BARS:
-        # Rounding may put the rate a little outside of its interval.
+        # Rounding may put the rate slightly outside its interval.
         ends = np.maximum(np.stack((rate - low, high - rate)), 0.0)
         axes.errorbar(places, rate, ends, fmt="o", ms=4, color=FRAUD, lw=1.2)
     else:
         axes.fill_between(places, low, high, color=FRAUD, alpha=0.2, lw=0)
         axes.plot(places, rate, color=FRAUD, lw=1)
-    # A group of a few rows has an interval that would hide all the others.
+    # The interval of a tiny group would hide all others.
     axes.set_ylim(0, _top(rate, high))
     if rate.max() > _LOG_FROM * np.median(rate) > 0:
         axes.set_yscale("log")
@@ -300,10 +300,10 @@ _MOST = 20
 
 
 def plot_separation(found: Sequence[Separation], rate: float) -> Plot:
-    """Average precision and ROC AUC of the best features, each alone.
+    """Plot average precision and ROC AUC of the best single features.
 
     Args:
-      found: best first, at least one.
+      found: features, best first, at least one.
       rate: average precision of random scores.
     """
     shown = found[:_MOST]

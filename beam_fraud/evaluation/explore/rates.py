@@ -1,4 +1,4 @@
-"""Shares of frauds in groups of rows, and how sure they are."""
+"""Fraud rates of groups of rows, with intervals."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of a group's rows are frauds."""
+    """The fraud rate of a group."""
 
-    #: Which rows.
+    #: Name of the group.
     group: str
-    #: All of them.
+    #: All rows.
     rows: int
-    #: Those with a label.
+    #: Labelled rows.
     labelled: int
-    #: Those labelled as fraud.
+    #: Frauds.
     frauds: int
     #: Frauds over labelled rows; None without any.
     rate: float | None
@@ -48,7 +48,7 @@ def wilson(hits: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
     share = np.asarray(hits, dtype=np.float64) / n
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    # The ends of what never or always happens are 0 and 1, whatever rounding makes of them.
+    # The interval of a share of 0 starts at 0, of 1 ends at 1, whatever the rounding.
     return np.where(share == 0, 0.0, middle - half), np.where(share == 1, 1.0, middle + half)
 
 
@@ -56,9 +56,9 @@ def rates(names: Sequence[str], codes: Whole, rows: Rows) -> tuple[Rate, ...]:
     """Return the rate of every group.
 
     Args:
-      names: of k groups.
-      codes: int64[n], the group of each row in 0 .. k - 1.
-      rows: n of them.
+      names: names of k groups.
+      codes: int64[n], group of each row in 0 .. k - 1.
+      rows: n rows.
     """
     count = len(names)
     every = np.bincount(codes, minlength=count)

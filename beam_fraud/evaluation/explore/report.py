@@ -1,4 +1,4 @@
-"""An exploration as the sections of a page."""
+"""Sections of a page on an exploration."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from beam_fraud.evaluation.explore.plots import (
 )
 from beam_fraud.evaluation.explore.rates import Rate
 
-#: Features that are drawn; more are in tables only.
+#: Maximum of features in plots; tables hold more.
 _DRAWN = 40
-#: Rows of a table of pairs.
+#: Maximum of rows of a table of pairs.
 _PAIRS = 40
-#: A mean so much smaller than the values is what rounding leaves of 0.
+#: Ratio of mean to values below which the mean counts as a rounded 0.
 _ROUNDING = 1e-12
 _HOLDERS = {"account_id": "accounts", "merchant_id": "merchants"}
 
@@ -30,7 +30,7 @@ Cells = tuple[str | int | float | None, ...]
 
 
 def report_sections(found: Exploration, files: Sequence[str]) -> list[Section]:
-    """The sections in the order of the page; those that need labels only if there are some."""
+    """Return the sections in order; without those that need labels if there are none."""
     sections = [
         Section("Advice", _advice(found)),
         Section("Overview", _overview(found, files)),
@@ -48,7 +48,7 @@ def report_sections(found: Exploration, files: Sequence[str]) -> list[Section]:
 
 
 def subtitle(found: Exploration, schema: str) -> str:
-    """Return what a page is about, in a line."""
+    """Return the subtitle of a page."""
     first, last = found.span
     return f"{found.balance.rows:,} transactions, {_moment(first)} to {_moment(last)} · {schema}"
 
@@ -297,7 +297,7 @@ def _suspects(found: Exploration) -> tuple[Part, ...]:
 
 
 def _mean(numbers: Numbers) -> float | None:
-    """Return the mean, 0 where rounding alone keeps it from that."""
+    """Return the mean, 0 if it is a rounding error."""
     if numbers.mean is None or numbers.least is None or numbers.most is None:
         return None
     largest = max(abs(numbers.least), abs(numbers.most))

@@ -1,4 +1,4 @@
-"""The transactions that are explored, as every part of an exploration asks for them."""
+"""The explored transactions, with their columns by type."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Whole = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rows:
-    """n transactions in the order of their times."""
+    """n transactions in time order."""
 
-    #: `Schema.transactions` and the velocity features, each column in one piece.
+    #: `Schema.transactions` and velocity features, each column one chunk.
     transactions: pa.Table
-    #: The features that a model would take.
+    #: The features of a model.
     features: FeatureSet
     #: bool[n]: labelled as fraud.
     fraud: Mask
@@ -48,7 +48,7 @@ class Rows:
 
     @property
     def both_classes(self) -> bool:
-        """Whether there are frauds and genuine ones, without which nothing can be compared."""
+        """Whether both classes occur, which comparisons need."""
         return bool(self.fraud.any() and self.genuine.any())
 
     def numbers(self, name: str) -> Floats:
@@ -60,7 +60,7 @@ class Rows:
         return self.transactions.column(name).combine_chunks()
 
     def local_micros(self) -> Whole:
-        """Event times as the clocks of the schema's time zone show them, int64[n] microseconds."""
+        """Event times as local times of the schema's time zone, int64[n] microseconds."""
         timezone = self.features.schema.timezone
         if timezone == "UTC":
             return event_micros(self.transactions)
@@ -69,7 +69,7 @@ class Rows:
 
 
 def explored_rows(transactions: pa.Table, schema: Schema) -> Rows:
-    """Take transactions as `load_dataset` gives them; labels may be absent, of some or of all."""
+    """Return the rows of a table of `load_dataset`; labels are optional."""
     rows = transactions.num_rows
     fraud, genuine = np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool)
     if "label" in transactions.schema.names:

@@ -1,4 +1,4 @@
-"""How well each feature alone tells fraud from genuine."""
+"""Separation of the classes by each single feature."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pyarrow as pa
 
 from beam_fraud.evaluation.explore.rows import Floats, Rows
 
-#: A value of few rows counts as so many rows at the rate of all.
+#: Smoothing: rows at the overall rate added to each value.
 _PRIOR_ROWS = 20.0
 
 
 @dataclass(frozen=True)
 class Separation:
-    """A feature as if it were a score, over the labelled rows that have a value."""
+    """A feature used as a score, on labelled rows with a value."""
 
     #: Name of the feature.
     feature: str
-    #: Whether frauds have high values, low ones, or certain categories.
+    #: Whether frauds have high values, low values, or certain categories.
     frauds_are: Literal["high", "low", "categories"]
     #: Area under the receiver operating characteristic, at least 0.5.
     roc_auc: float
@@ -28,7 +28,7 @@ class Separation:
     average_precision: float
     #: Largest distance between the classes' distribution functions (Kolmogorov, Smirnov).
     ks: float
-    #: Where that distance is; None for categories.
+    #: Value of that distance; None for categories.
     ks_at: float | None
     #: Rows with a value and a label.
     rows: int
@@ -37,17 +37,17 @@ class Separation:
 
 
 def separation(feature: str, labelled: Floats, frauds: Floats) -> Separation | None:
-    """Compare the classes in a numeric feature.
+    """Measure the separation by a numeric feature.
 
     Equal values make one threshold, as in scikit-learn's figures.
 
     Args:
       feature: the name.
-      labelled: float64[p], sorted, of all labelled rows, none absent.
-      frauds: float64[f], sorted, of the frauds among them.
+      labelled: float64[p], sorted values of all labelled rows, without NaN.
+      frauds: float64[f], sorted values of the frauds among them.
 
     Returns:
-      None where a class has no value.
+      None if a class has no value.
     """
     total, count = len(labelled), len(frauds)
     genuine = total - count
@@ -55,8 +55,8 @@ def separation(feature: str, labelled: Floats, frauds: Floats) -> Separation | N
         return None
     values, first = np.unique(frauds, return_index=True)
     ends = np.append(first[1:], count)
-    # Rows below each value that a fraud has, and those not above it: only there does recall
-    # change, and only there can the distance between the classes be largest.
+    # Rows below each fraud's value, and those not above it: only there recall changes, and only
+    # there the distance between the classes can be largest.
     below, upto = (labelled.searchsorted(values, side) for side in ("left", "right"))
     genuine_below, genuine_upto = below - first, upto - ends
     auc = float(((genuine_below + genuine_upto) / 2 @ (ends - first)) / count / genuine)
@@ -79,15 +79,15 @@ def separation(feature: str, labelled: Floats, frauds: Floats) -> Separation | N
 
 
 def category_separation(feature: str, values: pa.StringArray, rows: Rows) -> Separation | None:
-    """Compare the classes in a categorical feature.
+    """Measure the separation by a categorical feature.
 
-    A row's score is the rate of its value in the other half of the rows, which are halved by
-    turns: a value that is there once tells nothing.
+    A row's score is the rate of its value in the other half of the rows, which alternate: a value
+    that occurs once carries no information.
 
     Args:
       feature: the name.
-      values: string[n], null where absent, which counts as a value.
-      rows: n of them.
+      values: string[n]; null counts as a value.
+      rows: n rows.
     """
     codes = np.asarray(values.dictionary_encode(null_encoding="encode").indices, dtype=np.int64)
     known = np.flatnonzero(rows.fraud | rows.genuine)

@@ -1,4 +1,4 @@
-"""The section of what errors cost."""
+"""The section on the cost of errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beam_fraud.evaluation.report.naming import in_colours
 
 
 def cost_section(report: Report) -> Section:
-    """Cost by threshold, with fixed prices and with the amounts."""
+    """Return the section: cost by threshold, with fixed prices and with amounts."""
     prices = report.models[0].costs
     fixed = f"A missed fraud costs {prices.missed:g} and a false alarm {prices.false_alarm:g}"
     by_amount = f"A missed fraud costs its amount and a false alarm {prices.false_alarm:g}"
@@ -42,7 +42,7 @@ def _plot(report: Report, name: str, caption: str, *, amounts: bool) -> Plot:
             axes.plot(curve.thresholds, curve.costs, color=colour, lw=1.4, label=label)
             axes.plot(model.metrics.threshold, curve.in_use, "o", color=colour, ms=5)
         axes.axhline(nothing, color="#999999", lw=0.8, ls=":", label="nothing flagged")
-        # What flagging nearly all costs would leave no room for the rest.
+        # The cost of flagging nearly all rows would dominate the scale.
         most = max(nothing, *(_curve(m, amounts).in_use for m in report.models))
         axes.set_ylim(0, max(most * 1.35, min(least) * 2, 1e-9))
         axes.set(xlabel="threshold", ylabel="cost", xlim=(-0.02, 1.02))

@@ -1,4 +1,4 @@
-"""The section of curves over all thresholds."""
+"""The section on curves over all thresholds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from beam_fraud.evaluation.curves import Curves
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, in_colours, plot_name
 
-#: Distance of a threshold from 0 or 1 that can be told from none.
+#: Minimum distance of a threshold from 0 or 1 on the axis.
 _NEAREST = 1e-6
 
 
 def curves_section(report: Report) -> Section:
-    """Precision against recall, ROC, and precision and recall against the threshold."""
+    """Return the section: precision against recall, ROC, and both against the threshold."""
     frauds = report.models[0].metrics.frauds
     if not 0 < frauds < report.models[0].metrics.rows:
         return Section("Curves", ("Rows of one class have no curves.",))
@@ -48,7 +48,7 @@ def _roc(report: Report) -> Plot:
         for model, name, colour in in_colours(report.models):
             curves, figures = model.curves, model.metrics
             genuine = figures.confusion["fp"] + figures.confusion["tn"]
-            # Below one row in all there is nothing to see.
+            # There are no rates below one row in all.
             at = np.maximum(curves.false_positive_rate, 0.5 / genuine)
             lowest = min(lowest, float(at.min()))
             label = f"{name}, area {figures.roc_auc:.3f}"
@@ -76,7 +76,7 @@ def _by_threshold(model: Evaluation, name: str) -> Plot:
     def draw(axes: Any) -> None:
         at, in_use = curves.thresholds, np.float64(threshold)
         if _crowded(curves):
-            # Both ends of the scale are drawn out, as log-odds are; 0 and 1 have none.
+            # Stretch both ends of the scale as log-odds do; 0 and 1 have none.
             nearest = 10 ** np.floor(np.log10(_room(curves)))
             at = np.clip(at, nearest, 1 - nearest)
             in_use = np.clip(in_use, nearest, 1 - nearest)
@@ -92,13 +92,13 @@ def _by_threshold(model: Evaluation, name: str) -> Plot:
 
 
 def _crowded(curves: Curves) -> bool:
-    """Return whether most of what happens is near 0 or near 1."""
+    """Return whether most points are near 0 or near 1."""
     half = float(curves.thresholds[int(np.argmax(curves.recall >= 0.5))])
     return not 0.02 < half < 0.98
 
 
 def _room(curves: Curves) -> float:
-    """How near to 0 and 1 a drawing goes: to all frauds, but not beyond what axes can name."""
+    """Return the distance to 0 and 1 of the axis: it shows all frauds that labels can name."""
     changes = np.flatnonzero(np.diff(curves.caught, prepend=0))
     values = curves.thresholds[changes]
     distance = np.minimum(values, 1 - values)

@@ -1,4 +1,4 @@
-"""The section of what a team would have seen each day."""
+"""The section on days."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from beam_fraud.evaluation.charts.page import Part, Section, Table
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, numbered, plot_name
 
-#: Days that a table may have.
+#: Maximum of days in a table.
 _MOST_DAYS = 62
-#: Models beside each other in a table: more make it wider than a page.
+#: Models per table: more make it wider than a page.
 _ABREAST = 2
 
 
 def daily_section(report: Report) -> Section:
-    """Alerts, what they caught and card precision, day by day."""
+    """Return the section: alerts, caught frauds and card precision per day."""
     cards = any(model.card_precision is not None for model in report.models)
     parts: list[Part] = []
     if cards:

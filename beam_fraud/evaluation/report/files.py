@@ -1,4 +1,4 @@
-"""A report as bytes of a file, by the ending of its name."""
+"""Encode a report by the ending of its file name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.evaluation.report.sections import html_report, subtitle_of, titl
 
 
 def json_report(report: Report) -> bytes:
-    """Return a report as JSON; what is not defined is null."""
+    """Return a report as JSON; undefined figures are null."""
     encoded = msgspec.json.encode(report, enc_hook=_plain)
     return msgspec.json.format(encoded, indent=1) + b"\n"
 
@@ -26,11 +26,11 @@ def _plain(value: Any) -> Any:
 
 
 def report_bytes(report: Report, sections: tuple[Section, ...], ending: str) -> bytes:
-    """One of the kinds of report.
+    """Encode a report.
 
     Args:
-      report: what is told.
-      sections: of the report, as `sections_of` makes them.
+      report: the report.
+      sections: its sections of `sections_of`.
       ending: `.html`, `.json` or `.md`.
     """
     if ending == ".json":

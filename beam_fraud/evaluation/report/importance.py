@@ -1,4 +1,4 @@
-"""The section of what features are worth."""
+"""The section on importances of features."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from beam_fraud.evaluation.charts.page import Part, Section, Table
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import drawn, plot_name
 
-#: Features that a plot and a table show.
+#: Maximum of features in a plot and a table.
 _SHOWN = 20
 
 
 def importance_section(report: Report) -> Section:
-    """Permutation importance, and the models' own, by model."""
+    """Return the section: permutation importances, and the models' own."""
     parts: list[Part] = [
         "How much average precision is lost where the values of a feature are shuffled among the "
         "rows. Features that stand for each other all look worth little."

@@ -1,4 +1,4 @@
-"""Reports as Markdown: the same tables and words, and the plots' names."""
+"""Encode reports as Markdown: tables, text, and names of plots."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table
 def markdown_report(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """Return a report as Markdown.
 
-    Names from a data set are escaped, so that none of them becomes markup.
+    Names of a data set are escaped, so that none becomes markup.
 
     Args:
       title: of the report.
       subtitle: what it is about.
-      sections: in order; plots are left out, for they are pictures.
+      sections: sections in order; plots are left out.
     """
     blocks = [f"# {_plain(title)}", _plain(subtitle)]
     for section in sections:
@@ -52,6 +52,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escape text for Markdown, on one line."""
     one_line = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))
     return re.sub(r"([\\`*_\[\]<>|~&#!$])", r"\\\1", one_line).strip()

@@ -1,4 +1,4 @@
-"""What figures and models are called in reports."""
+"""Names of figures and models in reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_fraud.evaluation.charts.figure import SERIES
 from beam_fraud.evaluation.charts.page import cell_text
 from beam_fraud.evaluation.evaluation import Evaluation
 
-#: A figure's key to what people call it.
+#: Key of a figure to its display name.
 FIGURE_NAMES = {
     "average_precision": "average precision",
     "roc_auc": "ROC AUC",
@@ -21,7 +21,7 @@ _LONGEST = 40
 
 
 def drawn(text: str) -> str:
-    """Return a name from outside as Matplotlib is to draw it: letter by letter, and not too long.
+    """Return an untrusted name for Matplotlib, literal and short.
 
     Example:
       >>> drawn("_$x$")
@@ -29,12 +29,12 @@ def drawn(text: str) -> str:
     """
     shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
-    # Dollars enclose formulas, and legends leave out what starts with an underscore.
+    # Dollar signs enclose formulas, and legends skip names with a leading underscore.
     return (" " if printable.startswith("_") else "") + printable.replace("$", r"\$")
 
 
 def in_colours(models: Sequence[Evaluation]) -> list[tuple[Evaluation, str, str]]:
-    """Return each model with what a legend calls it and its colour."""
+    """Return each model with its name in legends and its colour."""
     return [
         (model, drawn(model.model_id), SERIES[place % len(SERIES)])
         for place, model in enumerate(models)
@@ -42,7 +42,7 @@ def in_colours(models: Sequence[Evaluation]) -> list[tuple[Evaluation, str, str]
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:
-    """Return a figure and between which others it lies.
+    """Format a figure with its interval.
 
     Example:
       >>> with_interval(0.8123, Interval(0.75, 0.86))
@@ -54,7 +54,7 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
 
 
 def numbered(models: Sequence[Evaluation], start: int, count: int) -> str:
-    """Return what the numbers in headings stand for, ends a caption; nothing for a single model."""
+    """Return the end of a caption that explains model numbers; empty for one model."""
     if len(models) == 1:
         return ""
     shown = enumerate(models[start : start + count], start + 1)
@@ -62,5 +62,5 @@ def numbered(models: Sequence[Evaluation], start: int, count: int) -> str:
 
 
 def plot_name(start: str, place: int, models: Sequence[Evaluation]) -> str:
-    """Return the name of one model's plot, with its number where there are several."""
+    """Return the name of a model's plot, with its number among several."""
     return start if len(models) == 1 else f"{start}_{place + 1}"

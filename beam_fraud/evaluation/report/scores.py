@@ -1,4 +1,4 @@
-"""The section of how scores are spread and what they promise."""
+"""The sections on distributions of scores and on calibration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def scores_section(report: Report) -> Section:
 
 
 def calibration_section(report: Report) -> Section:
-    """Reliability curves, Brier scores and expected calibration errors."""
+    """Return the section: reliability curves, Brier scores, expected calibration errors."""
     parts: list[Part] = [
         "A calibrated score of 0.3 means that three of ten such rows are frauds. A model that "
         "weighs frauds more in training, or a resampled one, promises more than comes; its ranking "
@@ -74,7 +74,7 @@ def _histogram(model: Evaluation, name: str) -> Plot:
 def _reliability(report: Report) -> Plot:
     def draw(axes: Any) -> None:
         shown = [bin_ for model in report.models for bin_ in model.calibration.bins]
-        # Shares of 0 have no logarithm: they stand at the bottom with their upper ends.
+        # Shares of 0 have no logarithm: draw them at the bottom with their upper ends.
         floor = min([b.rate_high for b in shown] + [b.mean_score for b in shown if b.mean_score])
         floor = max(floor / 2, 1e-7)
         axes.plot([floor, 1], [floor, 1], color="#999999", lw=0.8, ls=":")

@@ -1,4 +1,4 @@
-"""What a report says, in order."""
+"""The sections of a report, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beam_fraud.evaluation.report.summary import comparison_section, summary_sec
 
 
 def sections_of(report: Report) -> tuple[Section, ...]:
-    """Return all sections: tables, plots and what they mean."""
+    """Return all sections: tables, plots and explanations."""
     return (
         summary_section(report),
         *((comparison_section(report),) if report.comparisons else ()),
@@ -31,14 +31,14 @@ def sections_of(report: Report) -> tuple[Section, ...]:
 
 
 def title_of(report: Report) -> str:
-    """Return what the page is called."""
+    """Return the title of the page."""
     if len(report.models) == 1:
         return f"Evaluation of {report.models[0].model_id}"
     return f"Evaluation of {len(report.models)} models"
 
 
 def subtitle_of(report: Report) -> str:
-    """Return which rows it is of."""
+    """Return the subtitle: the rows."""
     metrics = report.models[0].metrics
     protocol = f", protocol {report.protocol}" if report.protocol else ""
     return (
@@ -49,5 +49,5 @@ def subtitle_of(report: Report) -> str:
 
 
 def html_report(report: Report, sections: tuple[Section, ...]) -> str:
-    """One page that needs nothing from anywhere else."""
+    """Return one self-contained page."""
     return render_page(title_of(report), subtitle_of(report), sections)

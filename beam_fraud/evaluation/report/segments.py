@@ -1,4 +1,4 @@
-"""The section of figures by segment."""
+"""The section on figures by segment."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from beam_fraud.evaluation.charts.page import Part, Section, Table, percent
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.naming import numbered
 
-#: Models beside each other in a table: more make it wider than a page.
+#: Models per table: more make it wider than a page.
 _ABREAST = 3
 
 
 def segments_section(report: Report) -> Section:
-    """Return a table for each way to divide the rows, the models beside each other."""
+    """Return a table per segmentation, with models side by side."""
     parts: list[Part] = [
         "Rows and frauds of the segments add up to all rows; AP is average precision. With few "
         "frauds in a segment its figures say little."

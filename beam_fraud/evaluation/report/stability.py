@@ -1,4 +1,4 @@
-"""The section of figures by week."""
+"""The section on figures by week."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beam_fraud.evaluation.report.naming import in_colours
 
 
 def stability_section(report: Report) -> Section:
-    """Average precision, alerts and the shift of scores, week by week."""
+    """Return the section: average precision, alerts and shift of scores per week."""
     against = {
         "training": "those of rows that were held back in training",
         "first week": "those of the first week",

@@ -1,4 +1,4 @@
-"""The section that says it all in one table."""
+"""The sections on all figures and on comparisons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_fraud.models.metrics import CLASSES, undefined
 
 
 def summary_section(report: Report) -> Section:
-    """Figures of all models with their intervals, what they flag, and warnings before all."""
+    """Return the section: warnings, then figures of all models with intervals."""
     parts: list[Part] = [Notice(text, warning=True) for text in report.warnings]
     parts.append(_figures(report))
     parts.append(
@@ -21,7 +21,7 @@ def summary_section(report: Report) -> Section:
 
 
 def comparison_section(report: Report) -> Section:
-    """By how much the models differ from the first, on the same resamples."""
+    """Return the section: differences of the models from the first."""
     rows = [
         (
             comparison.model_id,

@@ -16,21 +16,21 @@ from beam_fraud.storage.database.tables import DEAD_LETTERS
 
 @dataclass(frozen=True)
 class DeadLetterTable:
-    """The table `dead_letters`; `replayed_at` says which were put through again."""
+    """The table `dead_letters`; `replayed_at` marks replayed ones."""
 
-    #: A database URL as SQLAlchemy reads it.
+    #: A database URL of SQLAlchemy.
     url: str
 
     def check(self) -> None:
-        """See that the database can be reached and its tables are ours.
+        """Check that the database can be reached and its tables are ours.
 
         Raises:
-          FraudError: it cannot, or they are not.
+          FraudError: it cannot be reached, or the tables are foreign.
         """
         check_database(self.url)
 
     def read(self, choice: Choice, *, payloads: bool = True) -> Iterator[pa.RecordBatch]:
-        """As `DeadLetters.read`, by source and position; a page is a transaction."""
+        """Read by source and position; each page is a transaction."""
         table = DEAD_LETTERS.c
         payload = table.payload if payloads else null().cast(LargeBinary).label("payload")
         query = (
@@ -66,7 +66,7 @@ class DeadLetterTable:
             )
 
     def mark_replayed(self, keys: Iterator[pa.RecordBatch]) -> None:
-        """As `DeadLetters.mark_replayed`, a transaction a batch."""
+        """Mark replayed rows, one transaction per batch."""
         change = (
             DEAD_LETTERS.update()
             .where(
@@ -87,7 +87,7 @@ class DeadLetterTable:
                     connection.execute(change, rows)
 
     def headers(self) -> dict[str, str]:
-        """None: a table does not know them."""
+        """Return nothing: a table stores no headers."""
         return {}
 
     def describe(self) -> str:

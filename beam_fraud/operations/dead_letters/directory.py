@@ -1,4 +1,4 @@
-"""The dead letters that `score` and `stream` leave under `--out DIR`."""
+"""Dead letters of `score` and `stream` under `--out DIR`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from beam_fraud.wording import first_line, reason_of
 
 @dataclass(frozen=True)
 class DeadLetterDirectory:
-    """`DIR/dead_letters/*.parquet`, and beside them which were put through again."""
+    """`DIR/dead_letters/*.parquet`, with files that list the replayed ones."""
 
-    #: `--out` of the run that made them, absolute.
+    #: `--out` of their run, absolute.
     out: Path
 
     @property
@@ -36,10 +36,10 @@ class DeadLetterDirectory:
         return self.out / DEAD_LETTERS
 
     def check(self) -> None:
-        """See that there are dead letters, or could be.
+        """Check that a run has written here.
 
         Raises:
-          FraudError: no run has left any there.
+          FraudError: no run has written dead letters there.
         """
         if not self.directory.is_dir():
             raise FraudError(
@@ -48,7 +48,7 @@ class DeadLetterDirectory:
             )
 
     def read(self, choice: Choice, *, payloads: bool = True) -> Iterator[pa.RecordBatch]:
-        """As `DeadLetters.read`, by file."""
+        """Read by file."""
         replayed = self._replayed()
         names = [name for name in DEAD_LETTER.names if payloads or name != "payload"]
         for part in sorted(self.directory.glob("part-*.parquet")):
@@ -58,7 +58,7 @@ class DeadLetterDirectory:
                     yield _kept(batch, replayed)
 
     def mark_replayed(self, keys: Iterator[pa.RecordBatch]) -> None:
-        """As `DeadLetters.mark_replayed`: in a file that appears whole."""
+        """List replayed ones in a file that appears atomically."""
         path = self.directory / f"{REPLAYED}{new_run_id()}.parquet"
         try:
             with whole_file(path) as file:
@@ -72,7 +72,7 @@ class DeadLetterDirectory:
             ) from None
 
     def headers(self) -> dict[str, str]:
-        """As `DeadLetters.headers`: those that `score` has noted."""
+        """Return the headers that `score` stored."""
         return read_headers(self.directory)
 
     def describe(self) -> str:
@@ -80,7 +80,7 @@ class DeadLetterDirectory:
         return str(self.directory)
 
     def _replayed(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Source to the sorted positions that were put through again."""
+        """Return the sorted replayed positions per source."""
         found: dict[str, list[npt.NDArray[np.int64]]] = {}
         for path in sorted(self.directory.glob(f"{REPLAYED}*.parquet")):
             for batch in _batches(path, KEY.names, 131_072):

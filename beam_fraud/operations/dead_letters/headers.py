@@ -1,4 +1,4 @@
-"""The headers of CSV files, kept beside the dead letters that came from them."""
+"""Headers of CSV files, stored beside their dead letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_fraud.storage.staging import HEADERS
 def note_headers(directory: Path, files: Sequence[InputFile]) -> None:
     """Write the headers of the CSV files among `files` into a directory of dead letters.
 
-    Files of one header share its text: a year of days has one.
+    Files with equal headers share its text, for example a year of days.
     """
     numbers: dict[str, int] = {}
     sources = {
@@ -30,10 +30,10 @@ def note_headers(directory: Path, files: Sequence[InputFile]) -> None:
 
 
 def read_headers(directory: Path) -> dict[str, str]:
-    """Source to header, as far as `note_headers` has told.
+    """Return the stored header of each source.
 
     Raises:
-      FraudError: what it wrote was changed and cannot be read.
+      FraudError: the file was changed and cannot be read.
     """
     path = directory / HEADERS
     try:

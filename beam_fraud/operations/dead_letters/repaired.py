@@ -1,4 +1,4 @@
-"""Dead letters as JSON lines that people repair, and what comes back of them."""
+"""Export dead letters as JSON lines for repair, and read the repaired records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Repaired:
     source: str
     #: Its position there.
     position: int
-    #: What it is now.
+    #: The repaired record.
     payload: bytes
 
 
@@ -40,7 +40,7 @@ class _Line(msgspec.Struct):
 
 
 def json_line(source: str, position: int, reason: str, detail: str, payload: bytes | None) -> bytes:
-    """A dead letter as one line; a payload that is not UTF-8 in base64, as `payload_base64`."""
+    """Return a dead letter as one line; a payload that is not UTF-8 as `payload_base64`."""
     row: dict[str, object] = {
         "source": source,
         "position": position,
@@ -55,17 +55,17 @@ def json_line(source: str, position: int, reason: str, detail: str, payload: byt
 
 
 def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write dead letters to a new file that only its owner may read; it appears whole.
+    """Write dead letters to a new file, readable by its owner alone, atomically.
 
     Args:
-      file: it must not be there.
+      file: path of a file that must not exist.
       batches: rows with the columns of `stages.DEAD_LETTER`.
 
     Returns:
       The number of rows.
 
     Raises:
-      FraudError: the file is there, perhaps with repairs, or cannot be written.
+      FraudError: the file exists, perhaps with repairs, or cannot be written.
     """
     if file.exists():
         raise FraudError(f"--to {file}: is there already; give a new file", Code.OUTPUT_OCCUPIED)
@@ -87,10 +87,11 @@ def write_json_lines(file: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 
 def read_repaired(file: Path) -> Iterator[Repaired]:
-    """Yield the records of a repaired file, line by line; empty lines are passed over.
+    """Yield the records of a repaired file; skip empty lines.
 
     Raises:
-      FraudError: the file cannot be read, or a line is not as `write_json_lines` writes it.
+      FraudError: the file cannot be read, or a line has another form than `write_json_lines`
+        writes.
     """
     decoder = msgspec.json.Decoder(_Line)
     try:
@@ -119,7 +120,7 @@ def _repaired(
         else:
             payload = base64.b64decode(record.payload_base64 or "", validate=True)
     except msgspec.ValidationError as error:
-        # It names the member and the types, no value.
+        # The error names the member and the types, no value.
         raise FraudError(f"--from {file}: line {number}: {error}", Code.REPAIRED_INVALID) from None
     except (msgspec.MsgspecError, UnicodeError):
         raise FraudError(

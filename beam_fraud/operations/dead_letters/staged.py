@@ -1,4 +1,4 @@
-"""The dead letters that one replay takes, brought into order on disk."""
+"""Stage the dead letters of a replay on disk, sorted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.operations.dead_letters.store import KEY, Choice, DeadLetters
 from beam_fraud.sources.replayed import TABLES, is_csv_source
 from beam_fraud.storage.database.sqlite_file import IntegrityError, reading, writing
 
-#: How the detail of a record says that only its beginning was kept (`sources.text`).
+#: Mark of a truncated record in its detail (`sources.text`).
 _CUT_OFF = "record too long; its beginning is kept"
 _KEYS_AT_A_TIME = 10_000
 _OWN_TABLES = """
@@ -30,28 +30,28 @@ _OWN_TABLES = """
 
 @dataclass(frozen=True)
 class StagedCounts:
-    """What became of the dead letters that were chosen."""
+    """Counts of the chosen dead letters."""
 
-    #: Put through again.
+    #: Replayed.
     offered: int
-    #: Left out: were put through already.
+    #: Skipped: replayed before.
     replayed: int
-    #: Left out: there is no record, or its beginning alone.
+    #: Skipped: the record is missing or truncated.
     incomplete: int
 
 
 @dataclass(frozen=True)
 class StagedReplay:
-    """A file as `sources.replayed` reads it; every method opens it anew."""
+    """A file for `sources.replayed`; every method reopens it."""
 
     #: The file, which ends in `.replay`.
     path: Path
 
     def take(self, letters: DeadLetters, choice: Choice, limit: int | None) -> StagedCounts:
-        """Take the records of the chosen dead letters as they are.
+        """Stage the unchanged records of the chosen dead letters.
 
         Raises:
-          FraudError: the place of the dead letters refuses.
+          FraudError: the dead letters cannot be read.
         """
         offered = replayed = incomplete = 0
         with writing(self.path) as connection:
@@ -73,16 +73,16 @@ class StagedReplay:
     def take_repaired(
         self, file: Path, repaired: Iterable[Repaired], letters: DeadLetters, limit: int | None
     ) -> StagedCounts:
-        """Take repaired records in the place of dead letters.
+        """Stage repaired records in place of dead letters.
 
         Args:
-          file: for messages.
+          file: the repaired file, for messages.
           repaired: its records.
-          letters: those that they were made of.
-          limit: records at most.
+          letters: the original dead letters.
+          limit: maximum of records.
 
         Raises:
-          FraudError: a record is there twice, or is none of `letters`.
+          FraudError: a record is repeated, or is none of `letters`.
         """
         with writing(self.path) as connection:
             for record in repaired:
@@ -123,14 +123,14 @@ class StagedReplay:
         return StagedCounts(offered, replayed, 0)
 
     def name_sources(self, given: str | None, noted: Mapping[str, str]) -> None:
-        """Say how the records of each source are read: once, after they were taken.
+        """Set the format of each source's records: once, after staging.
 
         Args:
-          given: the header of CSV, whatever the source.
-          noted: headers by source.
+          given: the CSV header of every source.
+          noted: stored headers by source.
 
         Raises:
-          UsageError: records are lines of CSV, and nobody says what their columns are.
+          UsageError: records are CSV without a known header.
         """
         with writing(self.path) as connection:
             for source, rows in connection.execute(
@@ -146,26 +146,26 @@ class StagedReplay:
                 connection.execute("INSERT INTO sources VALUES (?, ?, ?)", (source, header, rows))
 
     def sources(self) -> list[str]:
-        """Return the sources of all that was taken."""
+        """Return the sources of all staged records."""
         with reading(self.path) as connection:
             return [source for (source,) in connection.execute("SELECT source FROM sources")]
 
     def payloads(self) -> Iterator[bytes]:
-        """Yield all records that were taken, by source and position."""
+        """Yield all staged records, by source and position."""
         query = "SELECT payload FROM records ORDER BY source, position"
         with reading(self.path) as connection:
             for (payload,) in connection.execute(query):
                 yield payload
 
     def forget_dead(self, dead: Iterable[pa.RecordBatch]) -> None:
-        """Note which records died again: rows with the columns of `KEY`."""
+        """Record which ones died again: rows with the columns of `KEY`."""
         with writing(self.path) as connection:
             for batch in dead:
                 keys = zip(*(batch.column(name).to_pylist() for name in KEY.names), strict=True)
                 connection.executemany("INSERT OR IGNORE INTO dead_again VALUES (?, ?)", keys)
 
     def settled(self) -> Iterator[pa.RecordBatch]:
-        """Keys (`KEY`) of the records that did not die again."""
+        """Yield the keys (`KEY`) of records that did not die again."""
         with reading(self.path) as connection:
             found = connection.execute(
                 "SELECT source, position FROM records "
@@ -178,6 +178,6 @@ class StagedReplay:
                 )
 
     def create(self) -> None:
-        """Make the file."""
+        """Create the file."""
         with writing(self.path) as connection:
             connection.executescript(TABLES + _OWN_TABLES)

@@ -1,4 +1,4 @@
-"""What keeps dead letters, whatever it is."""
+"""The interface of a store of dead letters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.wording import first_line
 
-#: A dead letter, and whether it was put through again.
+#: Schema of a dead letter with its replay mark.
 KEPT = DEAD_LETTER.append(pa.field("replayed", pa.bool_(), nullable=False))
-#: What tells dead letters apart.
+#: Key columns of dead letters.
 KEY = pa.schema([DEAD_LETTER.field("source"), DEAD_LETTER.field("position")])
-#: Dead letters that are in memory at once: a payload may be megabytes.
+#: Dead letters in memory at once: a payload may have megabytes.
 ROWS_AT_A_TIME = 1_000
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which dead letters."""
+    """Filters of dead letters."""
 
     #: Only those of this reason.
     reason: str | None = None
@@ -34,26 +34,26 @@ class Choice:
 
 
 class DeadLetters(Protocol):
-    """A place of dead letters. Every method raises FraudError where the place refuses."""
+    """A store of dead letters. Every method raises FraudError if the store fails."""
 
     def read(self, choice: Choice, *, payloads: bool = True) -> Iterator[pa.RecordBatch]:
-        """The chosen ones, of the schema `KEPT`; the column `payload` is null unless `payloads`."""
+        """Yield the chosen ones, of the schema `KEPT`; `payload` is null unless `payloads`."""
 
     def mark_replayed(self, keys: Iterator[pa.RecordBatch]) -> None:
-        """Remember that those with these keys (`KEY`) were put through again.
+        """Mark dead letters with these keys (`KEY`) as replayed.
 
-        A key that is not there is passed over.
+        Unknown keys are ignored.
         """
 
     def headers(self) -> dict[str, str]:
-        """Sources that are CSV to their headers, as far as they are known."""
+        """Return the known headers of CSV sources."""
 
     def describe(self) -> str:
-        """Return the place, for messages."""
+        """Return the store for messages."""
 
 
 def undelivered_rows(out: Path) -> int:
-    """Return how many rows wait under `out`.
+    """Return the number of spilled rows under `out`.
 
     Raises:
       FraudError: a file there cannot be read.

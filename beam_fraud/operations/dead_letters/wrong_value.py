@@ -1,4 +1,4 @@
-"""What a record that is a dead letter holds where it is wrong."""
+"""Extract the wrong value of a dead letter."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from beam_fraud.sources.csv import DELIMITERS, split_header
 from beam_fraud.sources.csv_records import split_record
 from beam_fraud.sources.segment import CsvLayout
 
-#: Characters of a value that are shown.
+#: Maximum of characters shown of a value.
 _LONGEST = 60
 
 
 def wrong_value(reason: str, detail: str, record: bytes | None, header: str | None) -> str | None:
-    r"""Return the value that is wrong, quoted and on one line; None where there is none to be told.
+    r"""Return the wrong value, quoted and on one line; None if unknown.
 
     Args:
-      reason: of the dead letter.
-      detail: without the line.
+      reason: reason of the dead letter.
+      detail: detail without the line.
       record: the record itself, or None.
-      header: of the CSV file that it came from, if it came from one.
+      header: header of its CSV file, or None.
 
     Example:
       >>> wrong_value("wrong_type", "a: not of the type it should be", b'{"a": "x\\n"}', None)
@@ -30,7 +30,7 @@ def wrong_value(reason: str, detail: str, record: bytes | None, header: str | No
     """
     column = detail.partition(f": {REASONS.get(reason, '')}")[0]
     if column == detail:
-        # As it is told of a JSON record whose member is of another type.
+        # Form of the detail for a JSON member of another type.
         column = detail.partition(": ")[0]
     if record is None or reason.startswith("missing_"):
         return None

@@ -1,4 +1,4 @@
-"""One look at the surroundings, and what came of it."""
+"""A check and its result."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from beam_fraud.errors import Code, FraudError
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, what was found, and what to do about it."""
+    """A check: its subject, its result and the fix."""
 
-    #: As in "task slots".
+    #: Subject, such as "task slots".
     name: str
-    #: A pipeline fails where a check has failed; it may suffer from what a warning says.
+    #: A pipeline fails if a check failed; a warning may affect it.
     state: Literal["ok", "warning", "failed"]
-    #: One line.
+    #: Result, one line.
     found: str
-    #: What to do, or "".
+    #: The fix, or "".
     fix: str = ""
     #: Of the error, if the check has failed with one.
     code: Code | None = None
 
 
 def ok(name: str, found: str) -> Check:
-    """Return all is well."""
+    """Return a passed check."""
     return Check(name, "ok", found)
 
 
 def warning(name: str, found: str, fix: str) -> Check:
-    """Return a pipeline may suffer from it."""
+    """Return a check with a warning."""
     return Check(name, "warning", found, fix)
 
 
 def failed(name: str, found: str, fix: str) -> Check:
-    """Return a pipeline fails of it."""
+    """Return a failed check."""
     return Check(name, "failed", found, fix)
 
 
 def tried(name: str, look: Callable[[], str | Check]) -> Check:
-    """Return what a look gives; where it refuses, its line is cut into what was found and the fix.
+    """Run a check; split the line of a FraudError into result and fix.
 
     Args:
-      name: of the check.
-      look: returns what it has found, or a check that it made itself.
+      name: name of the check.
+      look: returns the result, or a complete check.
     """
     try:
         found = look()
@@ -55,7 +55,7 @@ def tried(name: str, look: Callable[[], str | Check]) -> Check:
 
 
 def refused(name: str, error: FraudError) -> Check:
-    """Return a check that has failed with a line of this package.
+    """Return a failed check from an error of this package.
 
     >>> from dataclasses import astuple
     >>> astuple(refused("model", FraudError("b: changed; copy it again", Code.BUNDLE_DAMAGED)))

@@ -1,4 +1,4 @@
-"""Whether a Flink cluster is as its pipelines need it."""
+"""Check the configuration of a Flink cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.cluster import BOUNDED, GROWTH, stream_grows
 from beam_fraud.runners.flink.rest import FlinkRest
 
-#: Directories of checkpoints, by their names in Flink's versions.
+#: Options of the checkpoint directory in Flink's versions.
 _DIRECTORY = ("execution.checkpointing.dir", "state.checkpoints.dir")
 _STORAGE = ("execution.checkpointing.storage", "state.checkpoint-storage")
 _BACKEND = ("state.backend.type", "state.backend")
@@ -28,13 +28,13 @@ _RESTART = ("restart-strategy.type", "restart-strategy")
 def check_flink(
     flink: FlinkRest, *, parallelism: int, streaming: bool, storage: str | None = None
 ) -> list[Check]:
-    """Version, slots, checkpoints, state and restarts of a cluster.
+    """Check version, slots, checkpoints, state and restarts of a cluster.
 
     Args:
       flink: its REST API.
-      parallelism: slots that are asked for; less than 1 for Flink's own default.
-      streaming: whether a stream is to run there.
-      storage: place of checkpoints that the pipeline names itself, or None.
+      parallelism: requested slots; less than 1 for Flink's default.
+      streaming: whether a stream will run there.
+      storage: checkpoint directory of the pipeline's own options, or None.
     """
     try:
         checks = [check_version(flink.version(), str(flink.address))]
@@ -61,8 +61,8 @@ def check_slots(overview: Mapping[str, int], parallelism: int) -> Check:
     """Return whether a job of a parallelism finds its slots.
 
     Args:
-      overview: what `/overview` says.
-      parallelism: slots that it needs.
+      overview: response of `/overview`.
+      parallelism: required slots.
     """
     total, free = overview["slots-total"], overview["slots-available"]
     managers = overview["taskmanagers"]
@@ -86,9 +86,9 @@ def check_checkpoints(
     """Return whether checkpoints go to a file system.
 
     Args:
-      place: their directory as Flink has it, or None.
+      place: their directory in Flink, or None.
       config: Flink's configuration.
-      streaming: whether a stream is to run there.
+      streaming: whether a stream will run there.
       here: whether the cluster is on this machine.
     """
     name = "checkpoints"
@@ -113,7 +113,7 @@ def check_checkpoints(
 
 
 def check_state(config: Mapping[str, str]) -> Check:
-    """Whether state may be larger than memory, and checkpoints hold what has changed alone."""
+    """Check that state may exceed memory, and that checkpoints are incremental."""
     backend = _first(config, _BACKEND) or "hashmap"
     if backend != "rocksdb":
         return warning(
@@ -126,7 +126,7 @@ def check_state(config: Mapping[str, str]) -> Check:
 
 
 def check_restarts(config: Mapping[str, str]) -> Check:
-    """Return whether a worker that fails ends the job."""
+    """Check whether a failed worker ends the job."""
     strategy = _first(config, _RESTART)
     if strategy in ("none", "off", "disable"):
         fix = "set restart-strategy.type: exponential-delay"
@@ -135,7 +135,7 @@ def check_restarts(config: Mapping[str, str]) -> Check:
 
 
 def check_growth(jar: str | None, server: Address | None) -> Check:
-    """Return whether a stream grows without end by its job server, also an idle one.
+    """Check whether the job server lets a stream's state grow without end.
 
     Args:
       jar: `--flink_job_server_jar`, or None.

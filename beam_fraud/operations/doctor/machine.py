@@ -20,14 +20,14 @@ from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.storage.urls import is_url
 
 _PACKAGE = "beam-fraud"
-#: What a bundle and a pipeline depend on most, told with their versions.
+#: Main packages of bundles and pipelines, shown with versions.
 _TOLD = ("apache-beam", "scikit-learn", "numpy", "pyarrow")
-#: Extras that bring what no command of its users needs.
+#: Extras that no command needs.
 _OF_DEVELOPERS = {"dev", "bench"}
 
 
 def check_packages() -> list[Check]:
-    """Return whether what this package requires is installed, and which extras are."""
+    """Check the required packages, and list installed extras."""
     told = ", ".join(f"{name} {_installed(name) or 'missing'}" for name in _TOLD)
     found = f"Python {platform.python_version()}, {_PACKAGE} {__version__}, {told}"
     try:
@@ -53,7 +53,7 @@ def _check_extras(requirements: list[Requirement]) -> Check:
 
 
 def _extras_of(requirement: Requirement) -> list[str]:
-    """The extra that brings a requirement here; the metadata names it in the marker alone."""
+    """Return the extras of a requirement, which the metadata name in the marker alone."""
     marker = str(requirement.marker or "")
     names = [part.split('"')[1] for part in marker.split("extra == ")[1:] if '"' in part]
     return [
@@ -70,7 +70,7 @@ def _needed(requirement: Requirement, extra: str = "") -> bool:
 
 
 def _met(requirement: Requirement) -> bool:
-    """Return whether a package is there, with what its own extras bring."""
+    """Return whether a package is installed, with the packages of its extras."""
     found = _installed(requirement.name)
     if found is None or not requirement.specifier.contains(found, prereleases=True):
         return False
@@ -90,18 +90,18 @@ def _installed(name: str) -> str | None:
         return None
 
 
-#: Less than this is told as too little: state and archive of a day take about as much.
+#: Minimum of free bytes: state and archive of a day take about as much.
 _LITTLE = 2 << 30
 
 
 def nearest_directory(out: str) -> Path:
-    """Return the directory that is there already, of those on the way to `out`."""
+    """Return the nearest existing directory above `out`."""
     path = Path(out).absolute()
     return next(place for place in (path, *path.parents) if place.exists())
 
 
 def check_disk(out: str) -> Check:
-    """Return whether there is room at a directory, which may have to be made yet."""
+    """Check the free space at a directory that may not exist yet."""
     if is_url(out):
         return ok("--out", f"{out}: no disk of this machine")
     there = nearest_directory(out)
@@ -117,7 +117,7 @@ def check_disk(out: str) -> Check:
 
 
 def check_bundle(path: str) -> Check:
-    """Return whether a bundle is whole, opens, and was saved by the versions that are here.
+    """Check that a bundle is complete, opens, and matches the installed versions.
 
     Raises:
       FraudError: it does not open.
@@ -136,7 +136,7 @@ def check_bundle(path: str) -> Check:
 
 
 def check_kafka(settings: KafkaSettings, topics: Sequence[str]) -> list[Check]:
-    """Return whether a broker answers, and has the topics.
+    """Check that a broker answers and has the topics.
 
     Raises:
       UsageError: a property is wrong.

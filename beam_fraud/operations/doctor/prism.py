@@ -1,4 +1,4 @@
-"""Whether Prism is there, and of Beam's version."""
+"""Check that Prism exists and has Beam's version."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from beam_fraud.operations.doctor.check import Check, failed, ok, warning
 from beam_fraud.runners.downloads import prism_program
 
 NAME = "Prism"
-#: What Go writes into a program of the module it was built from.
+#: Go's record of the module in a program.
 _BUILT_FROM = re.compile(rb"mod\tgithub\.com/apache/beam/sdks/v2\t(\S+)")
 
 
 def check_prism(options: PipelineOptions) -> Check:
-    """Return whether there is a Prism, made from the same Beam as the installed one.
+    """Check that Prism exists and was built from the installed Beam.
 
     Raises:
-      FraudError: there is none.
+      FraudError: there is no Prism.
     """
     program, beam = prism_program(options), version("apache-beam")
     built = _version(program)
@@ -37,5 +37,5 @@ def _version(program: Path) -> str | None:
     with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         found = _BUILT_FROM.search(text)
         built = found[1].decode() if found else None
-    # A program of Beam's own release names no version.
+    # A program of Beam's own release has no version.
     return None if built in (None, "(devel)") else built

@@ -1,1 +1,1 @@
-"""Personal data deleted from every place."""
+"""Erase personal data from every store."""

@@ -1,4 +1,4 @@
-"""Rows deleted from every table of a database."""
+"""Erase rows from every table of a database."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from beam_fraud.storage.database.tables import (
     SNOOZES,
 )
 
-#: Rows that one transaction deletes: others wait no longer than that takes.
+#: Maximum of rows deleted per transaction, which limits the wait of others.
 ROWS_AT_A_TIME = 5_000
-#: Dead letters that are looked at together; each may be megabytes.
+#: Dead letters checked together; each may have megabytes.
 _RECORDS_AT_A_TIME = 500
 
 _Keys = list[tuple[str, int]]
@@ -43,20 +43,20 @@ _Keys = list[tuple[str, int]]
 def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
     """Delete the rows of a subject from every table, a few thousand in a transaction.
 
-    What is interrupted is done in part; doing it again does the rest. In SQLite the file is then
-    written anew, so that nothing of the rows is left in it. What PostgreSQL has deleted stays in
-    its files until it has vacuumed them, and in its backups.
+    An interrupted call is partly done; repeat it for the rest. SQLite's file is rewritten, so that
+    no deleted rows remain in it. PostgreSQL keeps deleted rows in its files until a vacuum, and in
+    backups.
 
     Args:
-      url: a database that `prepare_database` has prepared.
-      subject: whose rows, or of which time.
-      dry_run: only count them.
+      url: a database after `prepare_database`.
+      subject: accounts or a time limit.
+      dry_run: only count the rows.
 
     Returns:
       Table to rows.
 
     Raises:
-      FraudError: the database refuses or cannot be reached.
+      FraudError: the database fails or cannot be reached.
     """
     counts = {}
     if isinstance(subject, Accounts):
@@ -80,7 +80,7 @@ def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) ->
 
 
 def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
-    """Tables, what depends on the rows of others first, and which rows of each."""
+    """Return tables, dependent ones first, with the condition on their rows."""
     if isinstance(subject, Before):
         return _before(subject)
     ids = subject.ids
@@ -89,7 +89,7 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
     told = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
     others = or_(ALERTS.c.account_id.is_(None), ALERTS.c.account_id.not_in(ids))
     return [
-        # A label need not say whose transaction it is.
+        # A label may lack the account.
         (
             LABELS,
             or_(
@@ -144,7 +144,7 @@ def _delete(url: str, connection: Connection, table: Table, condition: ColumnEle
 
 
 def _note_known(url: str, subject: Accounts) -> None:
-    """Note the accounts that a column of the database names."""
+    """Record the accounts that occur in the database."""
     accounts = [table.c.account_id for table in (LABELS, DELIVERIES, ALERTS, FLAGGED)]
     queries = [select(column).where(column.in_(subject.ids)) for column in accounts]
     queries.append(
@@ -156,7 +156,7 @@ def _note_known(url: str, subject: Accounts) -> None:
 
 
 def _letters_with(url: str, subject: Accounts) -> Iterator[_Keys]:
-    """Keys of the dead letters whose record or detail holds an id."""
+    """Yield keys of dead letters whose record or detail contains an id."""
     table = DEAD_LETTERS.c
     query = (
         select(table.source, table.position, table.detail, table.payload)
@@ -172,7 +172,7 @@ def _letters_with(url: str, subject: Accounts) -> Iterator[_Keys]:
         yield [
             (source, position)
             for source, position, detail, payload in rows
-            # Not `or`: each may hold another account.
+            # No short circuit: each may contain another account.
             if subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
         ]
         source, position = rows[-1][:2]
@@ -194,7 +194,7 @@ def _delete_keys(url: str, connection: Connection, keys: _Keys) -> int:
 
 @contextmanager
 def _connection(url: str) -> Iterator[Connection]:
-    """One that overwrites what it deletes, where the database can do that."""
+    """Open a connection that overwrites deleted rows, where possible."""
     with one_line_errors(url), engine(url).connect() as connection:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
@@ -203,7 +203,7 @@ def _connection(url: str) -> Iterator[Connection]:
 
 
 def _rewrite(url: str) -> None:
-    """Write an SQLite file anew: pages that earlier deletions have freed hold rows as well."""
+    """Rewrite an SQLite file: free pages contain deleted rows."""
     with one_line_errors(url), engine(url).connect() as connection:
         if connection.dialect.name != "sqlite":
             return

@@ -1,4 +1,4 @@
-"""Rows taken out of what runs and streams leave under `--out DIR`."""
+"""Erase rows from the outputs of runs and streams under `--out DIR`."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from beam_fraud.storage.stream_outputs import StreamOutputs
 
 
 def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
-    """Take a subject's rows out of the scores, dead letters, undelivered rows, alerts and outbox.
+    """Erase a subject from scores, dead letters, spilled rows, alerts and outbox.
 
-    Nobody else writes there meanwhile.
+    Other writers are excluded.
 
     Args:
       out: `--out` of a run or a stream, absolute.
-      subject: whose rows, or of which time.
-      dry_run: only count them.
+      subject: accounts or a time limit.
+      dry_run: only count the rows.
 
     Returns:
-      What they were taken out of to rows; tables as `outbox.<table>`.
+      Rows per store; tables as `outbox.<table>`.
 
     Raises:
-      FraudError: it is no such directory, a run or a stream is at work there, or a file cannot be
-        read or written.
+      FraudError: it is no such directory, a run or a stream uses it, or a file cannot be read or
+        written.
     """
     known = (SCORES, DEAD_LETTERS, FEATURES, UNDELIVERED, STREAM, "outbox.db", "summary.json")
     if not any((out / name).exists() for name in known):
@@ -73,14 +73,14 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
 
 
 def keeps_a_state(out: Path) -> bool:
-    """Return whether a stream keeps accounts there that its windows still reach."""
+    """Return whether a stream's state there contains accounts."""
     return StreamOutputs(out).checkpoint.exists()
 
 
 def _refuse_hidden_rows(out: Path) -> None:
-    """Refuse parts that Flink's savepoint names: a stream that goes on from it publishes them."""
+    """Refuse hidden parts of Flink's savepoint: a resumed stream publishes them."""
     if keeps_a_state(out):
-        # It makes them again of the rows in its state.
+        # It recreates them from the rows in its state.
         return
     for name in (SCORES, DEAD_LETTERS):
         if any(is_ours(part) for part in (out / name).glob(UNFINISHED_PARTS)):

@@ -1,4 +1,4 @@
-"""Lines taken out of files of JSON lines, as the alerts of `--alert file:FILE` are."""
+"""Erase lines from JSON-lines files, such as those of `--alert file:FILE`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from beam_fraud.wording import reason_of
 
 
 def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> int:
-    """Take alerts out of a file: those of the subject, and other lines that hold an account's id.
+    """Erase a subject's alerts from a file, and other lines that contain an account's id.
 
-    Of a digest, which is one line for many alerts, those go alone. The new file appears whole, in
-    the place of the old one.
+    In a digest, one line of many alerts, only those are removed. The new file replaces the old one
+    atomically.
 
     Returns:
-      The number of alerts and lines that went, or would go.
+      Number of alerts and lines removed, or to remove.
 
     Raises:
       FraudError: the file cannot be read or written.
@@ -32,7 +32,7 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
         held = lock_current(file, wait=True, flags=os.O_RDONLY)
         with os.fdopen(held.descriptor, "rb") as lines:
             if not dry_run:
-                # Of an erasure that was killed: it holds rows that are to go.
+                # Leftover of a killed erasure, which contains rows to erase.
                 remove_unfinished_of(file)
             gone = sum(_without(line, subject)[1] for line in lines)
             if not gone or dry_run:
@@ -50,13 +50,13 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
 
 
 def refuse_other_files(file: Path) -> None:
-    """See that a file is one of JSON lines before anything is taken out of it.
+    """Check that a file is JSON lines before anything is erased.
 
-    In other files a word that equals the id means nothing: in a table of transactions an account
-    "1" would be each fraud.
+    In other files a word equal to the id means nothing: in a table of transactions, an account "1"
+    would match each fraud.
 
     Raises:
-      FraudError: it is not there, cannot be read, or none of its lines is a JSON object.
+      FraudError: it does not exist, cannot be read, or no line is a JSON object.
     """
     if not file.is_file():
         raise FraudError(f"{file}: is not a file", Code.INPUT_MISSING)
@@ -83,7 +83,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
-    """Return what is left of a line, nothing or a line, and how much went."""
+    """Return the rest of a line, possibly empty, and the number of removed alerts."""
     try:
         told = msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeError):
@@ -101,14 +101,14 @@ def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
 
 
 def _goes(alert: object, subject: Subject) -> bool:
-    """Return whether an alert, with the fields that its channel was to tell, is of the subject."""
+    """Return whether an alert, with its channel's fields, belongs to the subject."""
     if not isinstance(alert, dict):
         return False
     if isinstance(subject, Before):
         try:
             return msgspec.convert(alert.get("event_time"), datetime) < subject.moment
         except (msgspec.ValidationError, TypeError):
-            # There is none, or it is one without a zone.
+            # The time is missing or has no zone.
             return False
     if "account_id" in alert:
         found = alert["account_id"] in subject.names

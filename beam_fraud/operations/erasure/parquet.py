@@ -1,4 +1,4 @@
-"""Rows taken out of Parquet files: one file at a time, each whole before or after."""
+"""Erase rows from Parquet files, each replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import REWRITTEN
 from beam_fraud.wording import reason_of
 
-#: Rows in memory at once, and of those that may be megabytes each.
+#: Rows in memory at once, and the same for rows of megabytes.
 _ROWS, _RECORDS = 50_000, 1_000
 
-#: Tells which rows of a batch of some columns go: bool[n].
+#: Type: which rows of a batch to erase: bool[n].
 Test = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
 
 
 def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
-    """Take rows out of the files `*.parquet` of a directory, all of `stages.SCORED`.
+    """Erase rows from the files `*.parquet` of a directory, all of `stages.SCORED`.
 
     Returns:
-      The number of rows that went, or would go.
+      Number of rows erased, or to erase.
 
     Raises:
       FraudError: a file cannot be read or written.
@@ -58,7 +58,7 @@ def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = Fals
 def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
     """Return the same for the files of dead letters in a directory.
 
-    Dead letters have no time that could be trusted: their age is that of their file.
+    Dead letters have no reliable time: their age is that of their file.
     """
     if isinstance(subject, Before):
         since = subject.moment.timestamp()
@@ -68,7 +68,7 @@ def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool 
     def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         details, payloads = batch.column("detail").to_pylist(), batch.column("payload").to_pylist()
         found = [
-            # Not `or`: each may hold another account.
+            # No short circuit: each may contain another account.
             subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
             for detail, payload in zip(details, payloads, strict=True)
         ]
@@ -81,7 +81,7 @@ def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool 
 
 
 def _erase(file: Path, columns: list[str], goes: Test, rows: int, *, dry_run: bool) -> int:
-    """Take rows out of a file; one without such a row stays as it is."""
+    """Erase rows from a file; a file without such rows stays unchanged."""
     try:
         with pq.ParquetFile(file, buffer_size=1 << 20) as old:
             batches = old.iter_batches(rows, columns=columns)
@@ -96,7 +96,7 @@ def _erase(file: Path, columns: list[str], goes: Test, rows: int, *, dry_run: bo
 
 
 def _rewrite(file: Path, old: pq.ParquetFile, goes: Test, rows: int) -> None:
-    """Put a file without the rows in the place of the old one; it keeps its time, which is told."""
+    """Replace a file by one without the rows; keep its modification time, which is used."""
     schema = old.schema_arrow
     metadata = {k: v for k, v in (schema.metadata or {}).items() if k != b"written_by"}
     schema = schema.with_metadata(metadata or None)
@@ -115,10 +115,10 @@ def _files(directory: Path) -> list[Path]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what erasures and runs that were killed have left there, while nobody writes there.
+    """Remove leftovers of killed erasures and runs, while nobody writes there.
 
     Raises:
-      FraudError: the file system refuses.
+      FraudError: the file system reports an error.
     """
     try:
         atomic.remove_unfinished(directory)

@@ -1,4 +1,4 @@
-"""The record that something was erased: what and when, not whose it was."""
+"""The record of an erasure: what and when, not whose."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from beam_fraud.storage.database.tables import ERASURES
 from beam_fraud.storage.database.upsert import upsert
 from beam_fraud.wording import reason_of
 
-#: The file under `--out DIR` that has a line for each erasure there.
+#: File under `--out DIR` with a line per erasure.
 RECORDS = "erasures.jsonl"
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """One call of `erase`; it may have several records, one a place."""
+    """One call of `erase`, with one record per store."""
 
-    #: Its name.
+    #: Id of the erasure.
     erasure_id: str
     #: `account` or `retention`.
     kind: str
-    #: Keyed hashes of the accounts, or the moment before which rows went; None without a key.
+    #: Keyed hashes of the accounts, or the time before which rows were erased; None without a key.
     subject: str | None
-    #: When it began, UTC.
+    #: Start, UTC.
     erased_at: datetime
 
     @classmethod
     def of(cls, erasure_id: str, subject: Subject) -> Erasure:
-        """Return the erasure of a subject, which begins now."""
+        """Return an erasure of a subject that starts now."""
         if isinstance(subject, Accounts):
             told = " ".join(subject.pseudonyms) or None
         else:
@@ -47,7 +47,7 @@ class Erasure:
         """Write the record to the table `erasures`.
 
         Raises:
-          FraudError: the database refuses or cannot be reached.
+          FraudError: the database fails or cannot be reached.
         """
         with writing(url) as connection:
             upsert(connection, ERASURES, [self._row() | {"rows": _json(rows).decode()}])
@@ -56,7 +56,7 @@ class Erasure:
         """Append the record to `DIR/erasures.jsonl`.
 
         Raises:
-          FraudError: the file system refuses.
+          FraudError: the file system reports an error.
         """
         path = out / RECORDS
         try:

@@ -1,4 +1,4 @@
-"""What is to be deleted: all that is known of accounts, or all that is older than a moment."""
+"""The subject of an erasure: accounts, or everything before a time."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-#: What would make an identifier next to it a part of a longer one; bytes of non-ASCII letters too.
+#: Characters that extend an adjacent id, including bytes of non-ASCII letters.
 _WORD = rb"[0-9A-Za-z_\x80-\xff]"
-#: Joins parts of numbers and names, such as 12.5 or a-12.
+#: Characters that join parts of numbers and names, as in 12.5 or a-12.
 _JOINT = rb"[.+-]"
 
 
 def token_pattern(ids: Sequence[str]) -> re.Pattern[bytes]:
-    r"""Return a pattern that finds any of `ids` as a whole word, however JSON or CSV may spell it.
+    r"""Return a pattern that finds any of `ids` as a whole word in JSON or CSV.
 
-    A word that only looks like one, such as an equal amount, is found as well: whoever deletes
-    rather deletes a bad record too much than one too few.
+    A word that only looks like an id, such as an equal amount, matches as well: erase rather one
+    invalid record too many than one too few.
 
     Args:
-      ids: one identifier or more, none empty.
+      ids: one or more ids, none empty.
 
     Example:
       >>> pattern = token_pattern(["42", 'a"b'])
@@ -49,50 +49,49 @@ def _character(char: str) -> bytes:
     )
     others = {'"': [rb'\\"', rb'""'], "\\": [rb"\\\\"], "/": [rb"\\/"]}.get(char, [])
     others += [rb"\\" + short for short in _SHORT.get(char, [])]
-    # The longest first: a doubled quote is not one quote and the end of the field.
+    # Longest first: a doubled quote is not a quote and the end of the field.
     return b"(?:" + b"|".join([escapes, *others, plain]) + b")"
 
 
-#: What JSON writes for control characters.
+#: JSON's escapes of control characters.
 _SHORT = {"\n": [b"n"], "\r": [b"r"], "\t": [b"t"], "\b": [b"b"], "\f": [b"f"]}
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Everything of these accounts. What is shown of them nowhere names one."""
+    """Everything of these accounts. Its representation names none."""
 
-    #: Their ids, each once.
+    #: Distinct ids.
     ids: tuple[str, ...]
-    #: What stands for them where ids are pseudonymised, if there is a key.
+    #: Their pseudonyms, with a key.
     pseudonyms: tuple[str, ...] = ()
-    #: Those of the ids of which a place holds something; filled as places are searched.
+    #: Ids found so far.
     known: set[str] = field(default_factory=set, compare=False)
 
     def __repr__(self) -> str:
-        """Return how many they are."""
         return f"Accounts(<{len(self.ids)} ids>)"
 
     @property
     def kind(self) -> str:
-        """Of the table `erasures`."""
+        """Kind in the table `erasures`."""
         return "account"
 
     @cached_property
     def tokens(self) -> re.Pattern[bytes]:
-        """What finds their ids in records."""
+        """Pattern of their ids in records."""
         return token_pattern((*self.ids, *self.pseudonyms))
 
     @property
     def unknown(self) -> list[str]:
-        """Those of the ids of which no place that was searched holds anything."""
+        """Ids that were found nowhere."""
         return [id for id in self.ids if id not in self.known]
 
     def note(self, names: Iterable[str]) -> None:
-        """Note that a place holds rows of these ids or pseudonyms."""
+        """Record ids or pseudonyms as found."""
         self.known.update(self._id_of[name] for name in names)
 
     def are_in(self, record: bytes) -> bool:
-        """Return whether a record holds an id or a pseudonym; note all that it holds."""
+        """Return whether a record contains an id or pseudonym; record all that it contains."""
         if not self.tokens.search(record):
             return False
         self.known.update(id for id in self.unknown if self._tokens_of[id].search(record))
@@ -118,14 +117,14 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Before:
-    """Everything from before a moment."""
+    """Everything before a time."""
 
-    #: UTC.
+    #: The time, UTC.
     moment: datetime
 
     @property
     def kind(self) -> str:
-        """Of the table `erasures`."""
+        """Kind in the table `erasures`."""
         return "retention"
 
 
