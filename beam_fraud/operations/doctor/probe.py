@@ -1,7 +1,7 @@
-"""A tiny pipeline that tells what its workers are like.
+"""Probe workers by a tiny pipeline.
 
-What it finds comes back as the name of a counter: every runner hands counters back, when a job has
-ended, and some hand back nothing else.
+The result returns as the name of a counter: every runner returns counters when a job has ended, and
+some return nothing else.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ from beam_fraud.runners.submission import Submission
 from beam_fraud.storage.urls import is_url
 
 _NAMESPACE = "beam_fraud.operations.doctor"
-#: Packages that must be the same on both sides, and that had better be.
+#: Packages whose versions must match, and should match.
 _PACKAGES = ("apache-beam", "scikit-learn", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker, or this process, is like."""
+    """The environment of a worker, or of this process."""
 
     #: Name of the machine.
     host: str
     #: Version of Python.
     python: str
-    #: Version of this package, "" if it is not there.
+    #: Version of this package, "" if missing.
     package: str
-    #: Others to their versions, "" for those that are not there.
+    #: Other packages to versions, "" if missing.
     versions: dict[str, str]
-    #: Model that the bundle holds, with its hash; "" if none was asked for, or it does not open.
+    #: Model id of the bundle; "" without one, or if it does not open.
     model: str = ""
-    #: Why it does not.
+    #: Reason why it does not open.
     model_refused: str = ""
     #: Code of what the model is refused for, or "".
     model_code: str = ""
-    #: Whether the directory of `--out` is seen there; None if it was not asked for.
+    #: Whether it sees the directory of `--out`; None if not requested.
     out: bool | None = None
 
 
 def report(model: str | None = None, seen: str | None = None) -> Report:
-    """Look at the process that calls it.
+    """Return the environment of the calling process.
 
     Args:
       model: a bundle to open.
-      seen: a file to look for, or None.
+      seen: a file to find, or None.
     """
     refused, found, code = "", "", ""
     if model is not None:
@@ -89,22 +89,22 @@ def probe(
     out: str | None,
     seconds: float,
 ) -> Report:
-    """Return what a worker reports of itself, by a pipeline that is run for it.
+    """Run a pipeline and return its worker's report.
 
     Args:
       submission: Beam's options, by which the pipeline runs, and the runner.
       model: a bundle to open there, absolute or a URL.
-      out: a directory of which is seen whether workers see it, or None.
-      seconds: how long it may take; then it is cancelled.
+      out: a directory that workers should see, or None.
+      seconds: time limit, after which it is cancelled.
 
     Raises:
-      FraudError: it failed, or took longer.
+      FraudError: it failed, or exceeded the limit.
     """
     options = PipelineOptions.from_dictionary(submission.options.get_all_options(drop_default=True))
-    # It has an end, whatever is to run after it.
+    # The probe is bounded, whatever runs later.
     options.view_as(StandardOptions).streaming = False
     if submission.runner.may_be_flink:
-        # One worker is enough to look at, and so is one slot.
+        # One worker and one slot suffice.
         options.view_as(FlinkRunnerOptions).parallelism = 1
     options.view_as(PortableOptions).job_server_timeout = math.ceil(seconds)
     with _marked(out) as marker:
@@ -129,10 +129,10 @@ def probe(
 
 
 def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
-    """Return what a worker does.
+    """Return the function of the worker.
 
-    It travels as it is, and not by the name of a module: workers may not have this package, and
-    some runners wait for ever for one that cannot even open what it is to do.
+    It is pickled by value, not by the name of a module: workers may lack this package, and some
+    runners wait for ever for a worker that cannot unpickle its function.
     """
     namespace = _NAMESPACE
 
@@ -145,7 +145,7 @@ def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
         from apache_beam.metrics import Metrics
 
         try:
-            # By its name: what is pickled as it is must not bring it along.
+            # Imported by name, so that pickling by value does not include it.
             from beam_fraud.operations.doctor.probe import report
 
             told = asdict(report(model, seen))
@@ -160,7 +160,7 @@ def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
 def _finished(
     pipeline: beam.Pipeline, options: PipelineOptions, own_name: str | None, seconds: float
 ) -> PipelineResult:
-    """Run a pipeline to its end; a worker that fails is tried again for ever by some runners."""
+    """Run a pipeline to its end; some runners retry a failing worker for ever."""
     result = pipeline.run()
     if own_name is not None:
         result = FlinkJob(result, options, own_name)
@@ -179,7 +179,7 @@ def _finished(
 
 @contextmanager
 def _marked(out: str | None) -> Iterator[str | None]:
-    """A file that a worker looks for, in the directory of `--out` or the nearest one that is."""
+    """Create a file for workers to find, in `--out` or its nearest existing parent."""
     if out is None or is_url(out):
         yield None
         return
@@ -187,7 +187,7 @@ def _marked(out: str | None) -> Iterator[str | None]:
     try:
         marker.touch()
     except OSError:
-        # The check of the disk says so.
+        # The disk check reports it.
         yield None
         return
     try:
@@ -204,7 +204,7 @@ def _installed(name: str) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """Return what was raised in the end, of all that a runner's text holds."""
+    """Return the final exception in a runner's text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if "Error: " in line or "Exception: " in line]
     chosen = (raised or lines or [type(error).__name__])[-1]

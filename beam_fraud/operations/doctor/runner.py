@@ -1,4 +1,4 @@
-"""Whether what a runner works with is there."""
+"""Check the services of a runner."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ WORKER_POOL = "worker pool"
 
 
 def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
-    """Return whether a pool takes calls.
+    """Check that a worker pool answers.
 
     Args:
-      pool: as task managers are told it.
-      cluster: where these are, or None for this machine.
+      pool: address that task managers use.
+      cluster: their address; None for this machine.
 
     Raises:
-      FraudError: none answers.
+      FraudError: no pool answers.
     """
     if pool.here and cluster is not None and not cluster.here:
         return warning(
@@ -45,11 +45,11 @@ def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
 
 
 def check_runner(submission: Submission, *, streaming: bool) -> Iterator[Check]:
-    """Yield all that can be looked at without running a pipeline, as it is found.
+    """Yield all checks that need no pipeline, as they complete.
 
     Args:
       submission: Beam's options and the runner.
-      streaming: whether a stream is to run there.
+      streaming: whether a stream will run there.
     """
     well = True
     for check in _surroundings(submission, streaming=streaming):
@@ -109,7 +109,7 @@ def _portable(submission: Submission, *, streaming: bool) -> Iterator[Check]:
 
 
 def flink_of(submission: Submission) -> FlinkRest | None:
-    """Return the cluster that a pipeline goes to; None if that is none of Flink or is not told."""
+    """Return the Flink cluster of a pipeline; None for another runner, or if unknown."""
     if not submission.runner.may_be_flink:
         return None
     master = flink_master(submission.options)
@@ -122,7 +122,7 @@ def _job_server(server: Address) -> str:
 
 
 def _options(submission: Submission, *, streaming: bool) -> Check:
-    """Return the last of the checks: it asks all of the above once more."""
+    """Check the options; the last check, which repeats those above."""
     runner, what = submission.runner, "a stream" if streaming else "files"
     try:
         refuse_unsupported(submission, streaming=streaming)
@@ -140,7 +140,7 @@ def _options(submission: Submission, *, streaming: bool) -> Check:
 
 
 def _credentials() -> Check:
-    """Return where Google's libraries would find a login; none is tried."""
+    """Check where Google's libraries find a login, without using it."""
     name = "credentials"
     file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if file is not None:

@@ -1,4 +1,4 @@
-"""Whether workers are like this process: found out by a tiny pipeline."""
+"""Compare workers with this process by a tiny pipeline."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from beam_fraud.storage.urls import absolute, is_url
 def check_workers(
     submission: Submission, *, model: str | None, out: str | None, seconds: float
 ) -> list[Check]:
-    """Run a pipeline and compare what its worker reports with what is here.
+    """Run a pipeline and compare its worker's report with this process.
 
     Args:
       submission: Beam's options and the runner.
-      model: a bundle that must be the same there, or None.
-      out: a directory that must be the same there, or None.
-      seconds: how long it may take.
+      model: a bundle that must match, or None.
+      out: a directory that must match, or None.
+      seconds: time limit.
     """
     bundle = model
     if model is not None and not is_url(model):
@@ -39,7 +39,7 @@ def check_workers(
 
 
 def _without_a_slot(submission: Submission) -> Check | None:
-    """What is told in the place of a probe that would wait for a slot of Flink; None if none."""
+    """Return a check in place of a probe that would wait for a slot of Flink; else None."""
     flink = flink_of(submission)
     if flink is None or int(flink.get("/overview")["slots-available"]) > 0:
         return None
@@ -51,13 +51,13 @@ def _without_a_slot(submission: Submission) -> Check | None:
 
 
 def compared(here: Report, there: Report, model: str | None, out: str | None) -> list[Check]:
-    """Return what differs between this process and a worker.
+    """Return the differences between this process and a worker.
 
     Args:
       here: report of this process.
-      there: of a worker.
-      model: the bundle that was looked for, as given.
-      out: the directory that was looked for, as given.
+      there: report of a worker.
+      model: the bundle of the option.
+      out: the directory of the option.
     """
     if not there.package:
         found = (
