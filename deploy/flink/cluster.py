@@ -267,7 +267,8 @@ class FlinkCluster:
         return [
             program("java"),
             *flags,
-            *_opened(CONFIGURATION),
+            *_java_flags("all"),
+            *(_java_flags("taskmanager") if entry == _TASK_MANAGER else ()),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             *("-cp", patched_class_path(_CLUSTER), entry, *given, *computed),
@@ -293,7 +294,7 @@ class FlinkCluster:
         return [
             program("java"),
             "-Xmx1g",
-            *_opened(CONFIGURATION),
+            *_java_flags("all"),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             *("-cp", patched_class_path(_CLUSTER), str(_JOB_SERVER)),
             f"--flink-master={self.rest}",
@@ -323,10 +324,10 @@ def _refuse_taken(endpoint: str) -> None:
         )
 
 
-def _opened(configuration: Path) -> list[str]:
-    """Java's flags that the configuration has for every part."""
-    key = "env.java.opts.all:"
-    for line in configuration.read_text("utf-8").splitlines():
+def _java_flags(part: str) -> list[str]:
+    """Java's flags that the configuration has for `all` parts or for one."""
+    key = f"env.java.opts.{part}:"
+    for line in CONFIGURATION.read_text("utf-8").splitlines():
         if line.startswith(key):
             return line.removeprefix(key).split()
     return []
