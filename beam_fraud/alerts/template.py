@@ -164,5 +164,5 @@ def _said(error: Exception) -> str:
     text = str(error) or type(error).__name__
     # Drop the class's module from the message, which does not help the author.
     text = text.replace("beam_fraud.alerts.wording.ShownAlert object", "alert")
-    text = text.replace("beam_fraud.alerts.wording.ShownReason object", "reason")
+    text = text.replace("beam_fraud.alerts.alert.Reason object", "reason")
     return text if isinstance(error, TemplateError) else f"{type(error).__name__}: {text}"

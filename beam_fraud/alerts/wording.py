@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,35 +20,10 @@ _TEXT_LENGTH = 2_000
 _RULE_LENGTH = 80
 
 
-@dataclass(frozen=True)
-class ShownReason:
-    """A reason as templates see it."""
-
-    feature: str
-    value: float | None
-    contribution: float | None
-    #: The reason in words, or the feature's name and value.
-    text: str
-    approximate: bool
-
-
-@dataclass(frozen=True)
-class ShownAlert:
+@dataclass(frozen=True, kw_only=True)
+class ShownAlert(Alert):
     """An alert as templates see it: its fields, each on one line, and the default wording."""
 
-    alert_id: str
-    transaction_id: str
-    channel: str
-    #: UTC.
-    event_time: datetime
-    account_id: str | None
-    merchant_id: str | None
-    amount: float
-    score: float
-    decision: str
-    rules: tuple[str, ...]
-    reasons: tuple[ShownReason, ...]
-    model_id: str
     #: `event_time` in the schema's time zone, with the offset.
     time: str
     #: The rules that raised the decision and their conditions; None if the model did.
@@ -126,9 +101,7 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
       alert: an alert whose names are untrusted; unprintable characters become escapes.
       fields: fields that the default wording shows.
     """
-    reasons = tuple(_shown_reason(reason) for reason in alert.reasons)
-    account, merchant = _name(alert.account_id), _name(alert.merchant_id)
-    rules = tuple(printable(rule, NAME_LENGTH) for rule in alert.rules)
+    safe = _printable(alert)
     time = clock_time(alert.event_time, alert.timezone)
     # The title names what raised the decision.
     others = [
@@ -136,31 +109,20 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
     ]
     values = {
         "event_time": time,
-        "account_id": account,
-        "merchant_id": merchant,
-        "rules": ", ".join(others if alert.fired_rules else rules),
-        "transaction_id": _name(alert.transaction_id),
-        "model_id": _name(alert.model_id),
-        "alert_id": _name(alert.alert_id),
+        "account_id": safe.account_id,
+        "merchant_id": safe.merchant_id,
+        "rules": ", ".join(others if alert.fired_rules else safe.rules),
+        "transaction_id": safe.transaction_id,
+        "model_id": safe.model_id,
+        "alert_id": safe.alert_id,
     }
     return ShownAlert(
-        alert_id=printable(alert.alert_id, NAME_LENGTH),
-        transaction_id=printable(alert.transaction_id, NAME_LENGTH),
-        channel=printable(alert.channel),
-        event_time=alert.event_time,
-        account_id=account,
-        merchant_id=merchant,
-        amount=alert.amount,
-        score=alert.score,
-        decision=printable(alert.decision, NAME_LENGTH),
-        rules=rules,
-        reasons=reasons,
-        model_id=printable(alert.model_id, NAME_LENGTH),
+        **vars(safe),
         time=time,
         raised_by=raised_by(alert),
         title=_title(alert, fields),
         rows=tuple((_LABELS[n], v) for n, v in values.items() if v and n in fields),
-        reason_lines=tuple(_in_words(reason) for reason in reasons) if "reasons" in fields else (),
+        reason_lines=tuple(map(_in_words, safe.reasons)) if "reasons" in fields else (),
     )
 
 
@@ -218,18 +180,43 @@ def _rule(rule: FiredRule, most: int = _RULE_LENGTH) -> str:
     return f"{name} ({printable(about, most)})" if about else name
 
 
-def _name(text: str | None) -> str | None:
-    return None if text is None else printable(text, NAME_LENGTH)
+def _name(text: str | None, most: int = NAME_LENGTH) -> str | None:
+    return None if text is None else printable(text, most)
 
 
-def _shown_reason(reason: Reason) -> ShownReason:
-    feature = printable(reason.feature, NAME_LENGTH)
-    value = "missing" if reason.value is None else f"{reason.value:g}"
-    text = f"{feature} is {value}" if reason.text is None else printable(reason.text, 300)
-    return ShownReason(
-        feature, reason.value, reason.contribution, text, approximate=bool(reason.approximate)
+def _printable(alert: Alert) -> Alert:
+    """Return an alert whose texts are printable; every reason has a text."""
+    fired = tuple(
+        replace(
+            rule,
+            rule=printable(rule.rule, NAME_LENGTH),
+            condition=_name(rule.condition, _TEXT_LENGTH),
+            description=_name(rule.description, _TEXT_LENGTH),
+        )
+        for rule in alert.fired_rules
+    )
+    return replace(
+        alert,
+        alert_id=printable(alert.alert_id, NAME_LENGTH),
+        transaction_id=printable(alert.transaction_id, NAME_LENGTH),
+        channel=printable(alert.channel),
+        account_id=_name(alert.account_id),
+        merchant_id=_name(alert.merchant_id),
+        decision=printable(alert.decision, NAME_LENGTH),
+        rules=tuple(printable(rule, NAME_LENGTH) for rule in alert.rules),
+        reasons=tuple(map(_printable_reason, alert.reasons)),
+        model_id=printable(alert.model_id, NAME_LENGTH),
+        fired_rules=fired,
+        timezone=printable(alert.timezone, NAME_LENGTH),
     )
 
 
-def _in_words(reason: ShownReason) -> str:
-    return f"{reason.text} (estimated)" if reason.approximate else reason.text
+def _printable_reason(reason: Reason) -> Reason:
+    feature = printable(reason.feature, NAME_LENGTH)
+    value = "missing" if reason.value is None else f"{reason.value:g}"
+    text = f"{feature} is {value}" if reason.text is None else printable(reason.text, 300)
+    return replace(reason, feature=feature, text=text, approximate=bool(reason.approximate))
+
+
+def _in_words(reason: Reason) -> str:
+    return f"{reason.text} (estimated)" if reason.approximate else str(reason.text)

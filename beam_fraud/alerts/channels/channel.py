@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from beam_fraud.alerts.message import Message
@@ -34,6 +35,10 @@ class Channel(Protocol):
     @property
     def policy(self) -> Policy:
         """How alerts are grouped into messages, and the limit on messages."""
+
+    @property
+    def disk(self) -> Path | None:
+        """The file that it writes on this machine; None if it writes none."""
 
     def check(self) -> None:
         """Check before the launch that alerts can be sent; send none.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TextIO
+from pathlib import Path
+from typing import ClassVar, TextIO
 
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.message import FIELDS, Message
@@ -65,6 +66,8 @@ def _word(text: str) -> str:
 class ConsoleChannel:
     """One readable line per alert."""
 
+    #: It writes no file on this machine.
+    disk: ClassVar[Path | None] = None
     #: Stream to print to: standard output or error, chosen by the command.
     stream: TextIO
     #: Default: each alert at once on its own line; of a batch, the alerts with the highest scores.

@@ -30,6 +30,11 @@ class FileChannel:
     def name(self) -> str:
         return f"file:{self.path}"
 
+    @property
+    def disk(self) -> Path:
+        """The file itself."""
+        return self.path
+
     def check(self) -> None:
         """Check that the file can be created or appended to.
 

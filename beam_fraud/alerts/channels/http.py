@@ -9,10 +9,11 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import requests
 import urllib3
@@ -22,6 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from beam_fraud.alerts.channels.channel import MessageRefusedError, TryLaterError
 from beam_fraud.alerts.channels.deadline import Deadline
+from beam_fraud.alerts.message import FIELDS
+from beam_fraud.alerts.policy import Policy
 from beam_fraud.errors import Code, FraudError
 
 #: Time limits in seconds: to connect, to receive the next bytes, for the whole exchange.
@@ -303,3 +306,53 @@ def settle(where: str, reply: Reply, said: str = "") -> None:
     if status in _OF_ALL:
         raise FraudError(f"{told}: {_OF_ALL[status]}; check the URL", Code.CHANNEL_FAILED)
     raise MessageRefusedError(told, Code.MESSAGE_REFUSED)
+
+
+@dataclass(frozen=True)
+class HttpChannel:
+    """A channel that posts JSON to one URL."""
+
+    #: It writes no file on this machine.
+    disk: ClassVar[Path | None] = None
+    #: Scheme, host and a hash of the URL, which may contain a secret.
+    name: str
+    policy: Policy
+    #: The URL to post to, without its fragment.
+    url: str = field(repr=False)
+    #: Fields of an alert to send.
+    fields: tuple[str, ...] = FIELDS
+    #: File of certificates to trust instead of the system's.
+    ca_file: str | None = None
+    _post: HttpPost = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
+
+    def check(self) -> None:
+        """Check that the server answers, without a POST.
+
+        Raises:
+          FraudError: the server cannot be reached.
+        """
+        try:
+            self._post.check()
+        except FraudError as error:
+            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Post JSON.
+
+        Raises:
+          FraudError: the server cannot be reached.
+        """
+        named = {"Content-Type": "application/json", "User-Agent": "beam-fraud", **headers}
+        try:
+            return self._post.post(body, named)
+        except FraudError as error:
+            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
+
+    def close(self) -> None:
+        self._post.close()
+
+    def describe(self) -> str:
+        return self.name

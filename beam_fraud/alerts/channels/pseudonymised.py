@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.message import Message
@@ -25,6 +26,11 @@ class PseudonymisedChannel:
     @property
     def policy(self) -> Policy:
         return self.inner.policy
+
+    @property
+    def disk(self) -> Path | None:
+        """As of the channel within."""
+        return self.inner.disk
 
     def check(self) -> None:
         self.inner.check()

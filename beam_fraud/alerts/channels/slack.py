@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
-from beam_fraud.alerts.channels.http import HttpPost, Reply, settle
+from beam_fraud.alerts.channels.http import HttpChannel, Reply, settle
 from beam_fraud.alerts.message import FIELDS, Message
-from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.template import MessageTemplate
 from beam_fraud.alerts.wording import ShownAlert, headline, intro, shown
-from beam_fraud.errors import FraudError
 
 #: Maximum of alerts in a message.
 MOST_ALERTS = 50
@@ -127,35 +125,11 @@ _WORD = re.compile(rb"[a-z_]{2,40}")
 
 
 @dataclass(frozen=True)
-class SlackChannel:
+class SlackChannel(HttpChannel):
     """Post each message to the channel of an incoming webhook."""
 
-    #: Scheme, host and a hash of the URL, which is a secret.
-    name: str
-    policy: Policy
-    #: URL to post to.
-    url: str = field(repr=False)
-    #: Fields of an alert to show.
-    fields: tuple[str, ...] = FIELDS
-    #: File of certificates to trust instead of the system's.
-    ca_file: str | None = None
     #: The user's template, or None.
     template: MessageTemplate | None = None
-    _post: HttpPost = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
-
-    def check(self) -> None:
-        """Check that the server answers, without a post.
-
-        Raises:
-          FraudError: the server cannot be reached.
-        """
-        try:
-            self._post.check()
-        except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
 
     def send(self, message: Message) -> None:
         """Post the message. A retried message may show twice, with the same delivery id at its end.
@@ -166,18 +140,8 @@ class SlackChannel:
           FraudError: the server cannot be reached or fails at the moment.
         """
         body = msgspec.json.encode(message_blocks(message, self.fields, self._text(message)))
-        headers = {"Content-Type": "application/json", "User-Agent": "beam-fraud"}
-        try:
-            reply = self._post.post(body, headers)
-        except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
+        reply = self.post(body, {})
         settle(f"--alert {self.name}", reply, _word_of(reply))
-
-    def close(self) -> None:
-        self._post.close()
-
-    def describe(self) -> str:
-        return self.name
 
     def _text(self, message: Message) -> str | None:
         if self.template is None:

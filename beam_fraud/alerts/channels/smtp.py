@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
+from pathlib import Path
+from typing import ClassVar
 
 from beam_fraud.alerts.channels.channel import MessageRefusedError
 from beam_fraud.alerts.channels.smtp_session import RefusalError, SmtpServer, SmtpSession
@@ -88,6 +90,8 @@ PASSWORD_VARIABLE = "BEAM_FRAUD_SMTP_PASSWORD"
 class SmtpChannel:
     """Send one e-mail per message, to all recipients at once."""
 
+    #: It writes no file on this machine.
+    disk: ClassVar[Path | None] = None
     #: `smtp://` or `smtps://`, user, server and recipients.
     name: str
     policy: Policy

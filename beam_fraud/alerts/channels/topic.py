@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote
 
 from beam_fraud.alerts.channels.channel import MessageRefusedError
@@ -31,6 +33,8 @@ _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 class TopicChannel:
     """Write one record per alert, keyed by its id; `send` returns once the brokers have it."""
 
+    #: It writes no file on this machine.
+    disk: ClassVar[Path | None] = None
     #: Connection settings of the client, with a time limit per record.
     settings: KafkaSettings
     topic: str

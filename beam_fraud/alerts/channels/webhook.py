@@ -8,10 +8,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from beam_fraud.alerts.channels.http import HttpPost, settle
+from beam_fraud.alerts.channels.http import HttpChannel, settle
 from beam_fraud.alerts.channels.message_json import message_json
-from beam_fraud.alerts.message import FIELDS, Message
-from beam_fraud.alerts.policy import Policy
+from beam_fraud.alerts.message import Message
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.secret import read_secret
 
@@ -40,24 +39,11 @@ SECRET_VARIABLE = "BEAM_FRAUD_WEBHOOK_SECRET"
 
 
 @dataclass(frozen=True)
-class WebhookChannel:
+class WebhookChannel(HttpChannel):
     """Send one POST per message."""
 
-    #: Scheme, host and a hash of the URL, which may contain a secret.
-    name: str
-    policy: Policy
-    #: The URL without its fragment.
-    url: str = field(repr=False)
-    #: Fields of an alert to send.
-    fields: tuple[str, ...] = FIELDS
-    #: File of certificates to trust instead of the system's.
-    ca_file: str | None = None
     #: Place of the secret, as `read_secret` takes it.
     secrets: Mapping[str, str] = field(default_factory=dict)
-    _post: HttpPost = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
 
     def check(self) -> None:
         """Check that the server answers and that the secret can be read, without a POST.
@@ -66,10 +52,7 @@ class WebhookChannel:
           FraudError: the server cannot be reached, or the secret cannot be read.
         """
         self._secret()
-        try:
-            self._post.check()
-        except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
+        super().check()
 
     def send(self, message: Message) -> None:
         """Post the message, with the same body and `Idempotency-Key` at every attempt.
@@ -80,26 +63,12 @@ class WebhookChannel:
           FraudError: the server cannot be reached or fails at the moment.
         """
         body = message_json(message, self.fields)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "beam-fraud",
-            "Idempotency-Key": message.delivery_id,
-        }
+        headers = {"Idempotency-Key": message.delivery_id}
         if (secret := self._secret()) is not None:
             timestamp = str(int(time.time()))
             headers[TIMESTAMP_HEADER] = timestamp
             headers[SIGNATURE_HEADER] = signature(secret, timestamp, body)
-        try:
-            reply = self._post.post(body, headers)
-        except FraudError as error:
-            raise FraudError(f"--alert {self.name}: {error}", error.code) from None
-        settle(f"--alert {self.name}", reply)
-
-    def close(self) -> None:
-        self._post.close()
-
-    def describe(self) -> str:
-        return self.name
+        settle(f"--alert {self.name}", self.post(body, headers))
 
     def _secret(self) -> str | None:
         where = f"--alert {self.name}"
