@@ -1,4 +1,4 @@
-"""`beam-fraud`: runs one command and reports how it went."""
+"""`beam-fraud`: run one command and report its outcome."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def main(args: list[str] | None = None) -> int:
     """Run one command, print its result and return the exit code.
 
     Args:
-      args: arguments after the program's name; those of the process if None.
+      args: arguments after the program's name; None for those of the process.
 
     Returns:
-      0 done, 1 failed or found wanting, 2 a wrong call, 130 interrupted, 143 terminated.
+      0 success, 1 failure or a failed check, 2 a usage error, 130 interrupted, 143 terminated.
     """
     outcome.prepare()
     log.configure()
@@ -36,7 +36,7 @@ def _run(args: list[str]) -> int:
     except typer.TyperException as error:
         return outcome.report(UsageError(line_of(error), Code.CALL_INVALID))
     except OSError as error:
-        # Parsing opens nothing: help or the version could not be printed.
+        # Parsing opens no file, so the output of help or the version failed.
         return outcome.output_failed(error)
     except (Exception, KeyboardInterrupt) as error:
         return outcome.report(error)

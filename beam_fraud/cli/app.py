@@ -19,9 +19,10 @@ _V = TypeVar("_V")
 
 
 class Lazy(MutableMapping[str, _V]):
-    """A mapping whose values are made when they are first asked for.
+    """A mapping whose values are created on first access.
 
-    To build the options of every command takes longer than all else that help of one needs.
+    Building the options of every command takes longer than everything else that the help of one
+    needs.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], _V]]) -> None:
@@ -69,14 +70,14 @@ def _target(name: str, module: str) -> tuple[type, str]:
     return getattr(options, name), module
 
 
-#: Group to what its help says.
+#: Group to its help.
 GROUPS = {
     "models": "List, show, compare, import and export models.",
     "rules": "Try rules that stand beside the model.",
     "dead-letters": "List, repair and replay records that are no transactions.",
     "alerts": "List, resend and hold back alerts; try their channels.",
 }
-#: Words of a command to its options, and the module under `commands` that runs it.
+#: Words of a command to its options, and its module under `commands`.
 COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
     {
         words: partial(_target, name, module)
@@ -108,12 +109,12 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
         )
     }
 )
-#: Commands whose modules show themselves what they are doing.
+#: Commands whose modules show their progress themselves.
 LIVE = frozenset({"stream"})
 
 
 def _command(words: str) -> Any:
-    """What Typer runs for the words of a command."""
+    """Return Typer's command for the words of a command."""
     declared, module = COMMANDS[words]
     of_command = typer.Typer(add_completion=False, rich_markup_mode=None)
     command(
@@ -128,7 +129,7 @@ def _command(words: str) -> Any:
 
 
 def _group_of(words: str) -> type[TyperGroup]:
-    """A group of the commands that start with some words, and of what is added to it."""
+    """Return the group of the commands with these first words."""
 
     class Group(TyperGroup):
         def __init__(self, *, commands: Any = None, **attributes: Any) -> None:
@@ -145,7 +146,7 @@ def _group_of(words: str) -> type[TyperGroup]:
     return Group
 
 
-# Help in plain text: rich's panels would take longer to import than all the rest together.
+# Plain text help: rich's panels take longer to import than all the rest together.
 app = typer.Typer(
     cls=_group_of(""),
     help="Score card transactions for fraud with one Apache Beam pipeline.",
@@ -157,5 +158,5 @@ for _name, _said in GROUPS.items():
     _group = typer.Typer(cls=_group_of(_name), help=_said, rich_markup_mode=None)
     app.add_typer(_group, name=_name)
     if _name == "alerts":
-        # What people write as well.
+        # Common alternatives.
         app.add_typer(_group, name="alert", hidden=True)

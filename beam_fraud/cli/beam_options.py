@@ -1,4 +1,4 @@
-"""Options that belong to Beam and its runners: which there are, and what was given of them."""
+"""Options of Beam and its runners on the command line."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from beam_fraud.cli.terminal.wrong_call import unknown_option
 from beam_fraud.errors import Code, UsageError
 
 if TYPE_CHECKING:
-    # The context that Typer gives its commands is of a base class that it does not export.
+    # Typer's context has a base class that Typer does not export.
     from typer._click import Context
 
 
 class BeamCommand(StrictCommand):
-    """A command that hands options to Beam if some runner of Beam declares them.
+    """A command that passes options to Beam if one of its runners declares them.
 
     An option is ours if we have it, else Beam's if Beam has it under its full name (dashes may
-    stand for underscores), else a wrong call: Beam alone would drop it with a warning and run.
+    replace underscores), else a usage error: Beam alone would drop it with a warning and run.
     """
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Keep Beam's share of the arguments aside and parse the rest."""
+        """Set Beam's arguments aside and parse the rest."""
         own = {
             name: not getattr(parameter, "is_flag", False)
             for parameter in self.get_params(ctx)
@@ -38,23 +38,23 @@ class BeamCommand(StrictCommand):
 
     @staticmethod
     def surroundings() -> AbstractContextManager[object]:
-        """Keep what workers write out of the user's sight."""
+        """Log the output of workers instead of showing it."""
         return worker_output_logged()
 
 
 def split(args: list[str], own: dict[str, bool], command: str) -> tuple[list[str], tuple[str, ...]]:
-    """Divide arguments into ours and Beam's; Beam is imported only if one is not ours.
+    """Divide arguments into ours and Beam's; import Beam only if one is not ours.
 
     Args:
       args: the arguments as given.
-      own: our option strings, to whether they take a value.
-      command: what to call for help, as in `beam-fraud score`.
+      own: our options, with whether they take a value.
+      command: the command for help, such as `beam-fraud score`.
 
     Returns:
       Our arguments as given, and Beam's each as one `--name` or `--name=value`.
 
     Raises:
-      UsageError: an option is neither ours nor Beam's, lacks its value or has a bad one.
+      UsageError: an option is unknown, lacks its value or has an invalid one.
     """
     ours: list[str] = []
     beams: list[str] = []
@@ -86,11 +86,11 @@ def _is_option(arg: str) -> bool:
 def _beam_argument(
     name: str, value: str | None, rest: list[str], own: dict[str, bool], command: str
 ) -> str:
-    """One of Beam's options as one argument; takes its value from `rest` where it stands there."""
+    """Return one of Beam's options as one argument; take its value from `rest` if needed."""
     declared = beam_options()
     full = _declared_name(name, declared)
     if full is not None and full.replace("_", "-") in own:
-        # `--dry_run` is Beam's, for its own tests; ours, with a dash, is surely meant.
+        # `--dry_run` is Beam's, for its own tests; the user means ours, with a dash.
         raise UsageError(unknown_option(name, own, command), Code.CALL_INVALID)
     if full is None:
         raise UsageError(unknown_option(name, [*own, *declared], command), Code.CALL_INVALID)
@@ -113,7 +113,7 @@ def _declared_name(name: str, declared: dict[str, bool]) -> str | None:
 
 
 def beam_options() -> dict[str, bool]:
-    """Every option string that Beam's pipeline options declare, to whether it takes a value."""
+    """Return every option of Beam's pipeline options, with whether it takes a value."""
     return {
         name: action.nargs != 0
         for action in _parser()._actions
@@ -124,7 +124,7 @@ def beam_options() -> dict[str, bool]:
 
 @cache
 def _parser() -> argparse.ArgumentParser:
-    """Beam's own parser, with the options of all runners."""
+    """Return Beam's parser with the options of all runners."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
     import beam_fraud.runners.flink.options  # noqa: F401  declares more of them
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(args: list[str]) -> None:
-    """Refuse values that Beam would end the program for, with its usage text, or only later."""
+    """Refuse values for which Beam would exit with its usage text, or fail later."""
     from apache_beam.runners.runner import create_runner
 
     from beam_fraud.runners.runner import refuse_unusable
@@ -145,7 +145,7 @@ def _check(args: list[str]) -> None:
     try:
         runner = _parser().parse_args(args).runner
         if runner is not None:
-            # Some of them cannot even be made.
+            # Some options classes cannot be created.
             refuse_unusable(runner)
             create_runner(runner)
     except (argparse.ArgumentError, ValueError, ImportError, AttributeError) as error:
@@ -154,14 +154,14 @@ def _check(args: list[str]) -> None:
 
 
 def _refuse_repeated(args: list[str]) -> None:
-    """Refuse one of Beam's options that is given twice, unless Beam collects its values."""
+    """Refuse a repeated option of Beam, unless Beam collects its values."""
     actions = {name: action for action in _parser()._actions for name in action.option_strings}
     seen: set[str] = set()
     for arg in args:
         name = arg.partition("=")[0]
         action = actions[name]
         if not isinstance(action, argparse._StoreAction):
-            # A flag, or one that collects its values.
+            # A flag, or an option that collects its values.
             continue
         if action.dest in seen:
             raise UsageError(f"option {name} is given twice; give it once", Code.OPTION_TWICE)

@@ -1,4 +1,4 @@
-"""The outbox that a command over alerts is given."""
+"""The outbox of a command over alerts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from beam_fraud.storage.urls import absolute
 
 
 def given_outbox(sink: str | None, out: str | None) -> Outbox:
-    """Return the outbox of a database, or the one that a run has left in its directory.
+    """Return the outbox of a database, or of a run's directory.
 
     Args:
       sink: `--sink`, a database.
       out: `--out` of a `score` or `stream` without a database.
 
     Raises:
-      UsageError: not one of both is given, or the sink is no database.
-      FraudError: it is not there, or cannot be used.
+      UsageError: not exactly one is set, or the sink is no database.
+      FraudError: it does not exist, or cannot be used.
     """
     if (sink is None) == (out is None):
         code = Code.OPTION_MISSING if sink is None else Code.OPTION_CONFLICT

@@ -1,4 +1,4 @@
-"""`beam-fraud alerts test`: send one made-up alert, and say what became of it."""
+"""`beam-fraud alerts test`: send a test alert through every channel."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TEXT = "This is a test of beam-fraud: the alert below is made up, there is noth
 
 
 def run(options: AlertTestOptions) -> dict[str, object]:
-    """Send a message of the kind `test` through every channel, whatever becomes of the others.
+    """Send a message of kind `test` through every channel, even if others fail.
 
     Returns:
-      `channels`: of each its `channel`, the `delivery_id` and the `seconds` it took.
+      `channels`: `channel`, `delivery_id` and `seconds` of each.
 
     Raises:
-      UsageError: a URL is not written as one.
-      FraudError: a channel did not take it; in one line that says of all how it went.
+      UsageError: a URL is invalid.
+      FraudError: a channel failed; one line with the outcome of all.
     """
     pseudonyms = Pseudonyms.from_environment() if options.pseudonymise else None
     channels = [

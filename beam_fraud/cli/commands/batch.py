@@ -1,4 +1,4 @@
-"""What the commands that run over files share: what to read, the launch, the counts."""
+"""Plan and run pipelines over files."""
 
 from __future__ import annotations
 
@@ -39,52 +39,52 @@ from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
 
-#: Several workers share a file in segments of at least this size.
+#: Minimum size of the segments of a file that several workers share.
 _MIN_SEGMENT_BYTES = 8 << 20
-#: Segments a worker gets where there are fewer files: enough to even out, few enough to be large.
+#: Segments per worker if there are fewer files: enough for balance, few enough to be large.
 _SEGMENTS_PER_WORKER = 4
-#: Segments on a cluster, whose size nobody knows here.
+#: Segments on a cluster of unknown size.
 _CLUSTER_SEGMENT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How the pipeline of a call runs, and where."""
+    """The plan of a pipeline over files."""
 
-    #: Of the call.
+    #: Options of the call.
     options: BatchOptions
-    #: Beam's options, made of them, and the runner.
+    #: Beam's options and the runner.
     submission: Submission
-    #: What takes the pipeline.
+    #: Destination of the pipeline.
     target: Target
 
     @property
     def template(self) -> str | None:
-        """Where the job is only described, for someone else to start it; None if it is run."""
+        """Path of the template if the call only creates one; None if it runs the job."""
         return self.submission.template_location
 
 
 def plan(options: BatchOptions, sink: FlaggedSink | None = None) -> BatchPlan:
-    """Check how the pipeline will run; a call that the runner cannot carry out ends here.
+    """Plan the pipeline; refuse calls that the runner cannot run.
 
     Args:
-      options: of the call.
-      sink: what `--sink` names, if the command has that.
+      options: options of the call.
+      sink: the sink of `--sink`, or None.
 
     Raises:
-      UsageError: the runner cannot run it, or an option is missing or in vain.
-      FraudError: nothing answers at an address.
+      UsageError: the runner cannot run it, or an option is missing or has no effect.
+      FraudError: an address does not answer.
     """
     submission = Submission.of(options.beam_args, options.workers)
     return BatchPlan(options, submission, target_of_batch(options, sink, submission))
 
 
 def find(planned: BatchPlan, features: FeatureSet, outputs: RunOutputs) -> Inputs:
-    """Find and check the files that are to be read.
+    """Find and check the input files.
 
     Raises:
-      UsageError: a file is its own history, a bundle, or will be among the outputs.
-      FraudError: a file that cannot be read or lacks a column.
+      UsageError: a file is its own history, a bundle, or among the outputs.
+      FraudError: a file cannot be read or lacks a column.
     """
     options, here = planned.options, planned.target.runner.local
     refuse_bundles((*options.files, *options.history))
@@ -111,13 +111,13 @@ def run(
     build: Callable[[beam.Pipeline, Inputs], None],
     doing: str,
 ) -> dict[str, int]:
-    """Run a graph to its end, telling the progress.
+    """Run a graph to its end and show the progress.
 
     Args:
-      planned: how.
-      inputs: what is read.
-      build: adds the graph to a pipeline.
-      doing: what is done, as the progress bar says it.
+      planned: the plan.
+      inputs: the inputs.
+      build: function that adds the graph to a pipeline.
+      doing: name of the step for the progress bar.
 
     Returns:
       The counters.
@@ -127,19 +127,19 @@ def run(
     """
     with ExitStack() as stack:
         if planned.target.runner.local:
-            # On a disk, in the staging, which the next run clears should this one be killed.
+            # In the staging on a disk, which the next run removes if this one is killed.
             directory = str(inputs.outputs.scratch / "progress")
             make_directory(Path(directory))
             inputs = replace(inputs, progress=directory)
             total = _rows(inputs.files, planned.options.limit)
-            # With velocity features a row is read, waits, and is then gone on with.
+            # With velocity features, rows are read, wait, and are processed later.
             times = 2 if inputs.features.velocity else 1
             stack.enter_context(progress_of(total, lambda: rows_done(directory) // times, doing))
         else:
             name = planned.target.runner.name
             stack.enter_context(activity.doing(f"{doing} on {name}"))
-        # Ask for its counters once it has ended: a job server that is asked before has none of them
-        # at the end either.
+        # Query the counters once it has ended: a job server that is queried earlier has none at the
+        # end either.
         result = launch.run(planned.submission, lambda pipeline: build(pipeline, inputs))
     counted = counters.read_counters(result)
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
@@ -148,7 +148,7 @@ def run(
 
 
 def planned_reach(inputs: Inputs) -> WindowReach | None:
-    """How far the windows of a run will reach back, as far as files tell before they are read."""
+    """Return the reach of a run's windows, as far as known before reading."""
     horizon = look_back(inputs.features.velocity)
     if not horizon:
         return None
@@ -163,7 +163,7 @@ def planned_reach(inputs: Inputs) -> WindowReach | None:
 
 
 def warn_of_windows(inputs: Inputs) -> None:
-    """Before a run, if that is known by then: say that windows are not full from the start."""
+    """Warn before a run that windows are not full from the start, if known."""
     reach = planned_reach(inputs)
     warning = None if reach is None else reach.warning()
     if warning is not None:
@@ -171,13 +171,13 @@ def warn_of_windows(inputs: Inputs) -> None:
 
 
 def windows_summary(inputs: Inputs, counted: Mapping[str, int]) -> dict[str, object]:
-    """How far the windows of a run reached back, for its summary; warns if that is news."""
+    """Return the reach of a run's windows for its summary; warn if not known before."""
     planned = planned_reach(inputs)
     if planned is None:
         return {}
     times = (counted.get(name) for name in (counters.EARLIEST_HISTORY_ROW, counters.EARLIEST_ROW))
     history_from, first_row = (None if t is None else t * SECOND for t in times)
-    # A history of which no row is a transaction is none.
+    # A history without valid transactions does not count.
     history = planned.history and (history_from is not None or first_row is None)
     reach = replace(planned, history=history, history_from=history_from, first_row=first_row)
     warning = reach.warning()
@@ -189,13 +189,13 @@ def windows_summary(inputs: Inputs, counted: Mapping[str, int]) -> dict[str, obj
 def leave_template(
     planned: BatchPlan, inputs: Inputs, build: Callable[[beam.Pipeline, Inputs], None]
 ) -> dict[str, object]:
-    """Describe the job of a graph; it publishes by itself, and leaves no summary.
+    """Create a template of the job, which publishes itself and writes no summary.
 
     Returns:
-      What is told in the place of a summary.
+      The result in place of a summary.
 
     Raises:
-      RuntimeError: Beam could not do it.
+      RuntimeError: Beam failed to create it.
     """
     launch.run(planned.submission, lambda root: build(root, inputs))
     return {
@@ -207,7 +207,7 @@ def leave_template(
 
 def _note_headers(inputs: Inputs) -> None:
     if inputs.outputs.at_url:
-        # Nothing is put through again from there.
+        # There is no replay from a template's outputs.
         return
     try:
         note_headers(inputs.outputs.staging / DEAD_LETTERS, inputs.files)
@@ -216,7 +216,7 @@ def _note_headers(inputs: Inputs) -> None:
 
 
 def row_counts(counted: dict[str, int]) -> dict[str, object]:
-    """Return what became of the rows that were read, as `summary.json` says it."""
+    """Return the counts of rows in the form of `summary.json`."""
     counts: dict[str, object] = {
         name: counted.get(name, 0)
         for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
@@ -229,13 +229,13 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
 
 
 def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
-    """Fail where too many records are dead letters, and warn where they are many.
+    """Fail on too many dead letters, and warn of many.
 
-    Before publishing: what an earlier run left stays.
+    Called before publication: outputs of an earlier run stay.
 
     Raises:
-      FraudError: none is a transaction, as with the schema of another file, or more are dead
-        letters than `--max-dead` says.
+      FraudError: all are dead letters, as with another file's schema, or more than `--max-dead`
+        allows.
     """
     share = counted_share(counted)
     if not share.remarkable and share.refusal(inputs.max_dead) is None:
@@ -251,7 +251,7 @@ def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
 
 
 def refuse_replaced(outputs: RunOutputs) -> NoReturn:
-    """Say that another run's files are where those of this run were to be."""
+    """Fail because another run's files replaced those of this run."""
     raise FraudError(
         f"--out {outputs.shown}: another run has replaced the files of run {outputs.run_id}, or "
         "stands beside them; run again, with an --out of its own for each",
@@ -260,7 +260,7 @@ def refuse_replaced(outputs: RunOutputs) -> NoReturn:
 
 
 def counted_share(counted: Mapping[str, int]) -> DeadShare:
-    """Return the share of dead letters, as counters have it."""
+    """Return the share of dead letters by the counters."""
     return DeadShare(counted.get(counters.ROWS_IN, 0), _dead_reasons(counted))
 
 
@@ -279,7 +279,7 @@ def _dead_reasons(counted: Mapping[str, int]) -> dict[str, int]:
 
 
 def dry_run(inputs: Inputs) -> dict[str, object]:
-    """Return what a run would read."""
+    """Return the inputs of a run."""
     return {
         "dry_run": True,
         "files": [file.path for file in inputs.files],
@@ -293,7 +293,7 @@ def dry_run(inputs: Inputs) -> dict[str, object]:
 
 
 def _rows(files: Sequence[InputFile], limit: int | None) -> int | None:
-    """Rows to read if all files tell, else None."""
+    """Return the number of rows to read if all files have it, else None."""
     known = [file.rows for file in files if file.rows is not None]
     if len(known) < len(files):
         return None
@@ -301,7 +301,7 @@ def _rows(files: Sequence[InputFile], limit: int | None) -> int | None:
 
 
 def _segment_bytes(files: tuple[InputFile, ...], workers: int) -> int | None:
-    """How files are cut here: not at all where every worker gets its share of whole files."""
+    """Return the segment size; None if whole files give every worker its share."""
     if workers == 1:
         return None
     total = sum(file.size for file in files)

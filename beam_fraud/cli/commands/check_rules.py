@@ -1,4 +1,4 @@
-"""`beam-fraud rules check`: what rules would do, tried on transactions."""
+"""`beam-fraud rules check`: try rules on transactions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
 
 _LOG = logging.getLogger(__name__)
-#: Rows looked at together, as a block of the graph has.
+#: Rows per block, as in the graph.
 _BLOCK_ROWS = 50_000
 
 
@@ -42,8 +42,8 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
     """Try the rules.
 
     Raises:
-      UsageError: the rules, or an option, cannot be meant.
-      FraudError: there is no row, or a file or the bundle cannot be used.
+      UsageError: the rules or an option are invalid.
+      FraudError: there are no rows, or a file or the bundle cannot be used.
     """
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     refuse_bundles((*options.on, *options.history))
@@ -111,7 +111,7 @@ def _schema(options: CheckRulesOptions, bundle: Bundle | None) -> Schema:
 def _rules_and_features(
     options: CheckRulesOptions, schema: Schema, bundle: Bundle | None
 ) -> tuple[RuleSet, FeatureSet]:
-    """Return the rules, and all that has to be computed for them and the model."""
+    """Return the rules, and the features that they and the model need."""
     if bundle is not None:
         rules = given_rules(options.file, bundle, schema)
         return rules, bundle.features_in(schema, rules.columns)
@@ -125,7 +125,7 @@ def _tried(
     transactions: pa.Table, rules: RuleSet, features: FeatureSet, bundle: Bundle | None
 ) -> RuleFigures:
     program, figures = Program(rules, features), RuleFigures(rules.rules)
-    # Without a model nothing is flagged but by rules.
+    # Without a model, only rules flag.
     thresholds = Thresholds(1.0) if bundle is None else bundle.thresholds
     model = None if bundle is None else load_model(bundle)
     total = transactions.num_rows
@@ -147,7 +147,7 @@ def _tried(
 
 
 def _overlap(transactions: pa.Table, bundle: Bundle | None) -> str | None:
-    """Return a warning if the model may know the labels that it is measured by."""
+    """Return a warning if the model may have been fitted on these labels."""
     if bundle is None or "label" not in transactions.column_names:
         return None
     times = event_micros(transactions)
@@ -155,7 +155,7 @@ def _overlap(transactions: pa.Table, bundle: Bundle | None) -> str | None:
 
 
 def _labels(rows: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """bool[n] each: which rows are known to be frauds, and genuine."""
+    """Return bool[n] each: labelled frauds, and labelled genuine rows."""
     if "label" not in rows.schema.names:
         return np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     fraud, genuine = (pc.equal(rows.column("label"), label).fill_null(False) for label in (1, 0))
@@ -184,7 +184,7 @@ def _warn(rules: dict[str, dict[str, Any]]) -> None:
 
 
 def rules_table(figures: dict[str, Any]) -> str:
-    """Return what `commands.check_rules` found, as lines of text: one a rule, then all together."""
+    """Return the figures as text: one line per rule, then the total."""
     rows, frauds, labelled = figures["rows"], figures["frauds"], figures["genuine"]
     labelled += frauds
     known = (
@@ -231,7 +231,7 @@ def _beyond(rule: dict[str, Any]) -> str:
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> str:
-    """Columns under one another: names and the last one flush left, numbers flush right."""
+    """Align columns: names and the last one left, numbers right."""
     columns = max(map(len, lines))
     full = [(*line, *("",) * (columns - len(line))) for line in lines]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]

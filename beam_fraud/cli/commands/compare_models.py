@@ -1,4 +1,4 @@
-"""`beam-fraud models compare`: bundles side by side."""
+"""`beam-fraud models compare`: compare bundles."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from beam_fraud.wording import printable
 
 @dataclass(frozen=True)
 class Differences:
-    """What is not the same in all of several models."""
+    """Differences of several models."""
 
-    #: Features that all of them take.
+    #: Common features.
     shared_features: tuple[str, ...]
-    #: Features that some take and others don't, to whether each model takes it.
+    #: Other features, with whether each model has them.
     other_features: dict[str, tuple[bool, ...]]
-    #: Settings that differ, to each model's; None where a kind has none of this name.
+    #: Differing settings with each model's value; None if its kind lacks the setting.
     settings: dict[str, tuple[Any, ...]]
 
 
@@ -71,14 +71,14 @@ _log = logging.getLogger(__name__)
 
 
 def run(options: CompareModelsOptions) -> dict[str, object]:
-    """Compare what the manifests say and, with labelled rows, what the models do.
+    """Compare manifests and, with labelled rows, figures.
 
     Returns:
-      `models` in the order given, their `differences`, and `measured`: None, or figures of the same
-      rows for each model and the agreement of each pair.
+      `models` in order, their `differences`, and `measured`: None, or figures of each model and the
+      agreement of each pair on the same rows.
 
     Raises:
-      FraudError: a bundle can't be used, or there is no row or label.
+      FraudError: a bundle cannot be used, or there are no rows or labels.
     """
     if len(options.bundles) < 2:
         raise UsageError("models compare: give two bundles or more", Code.OPTION_MISSING)
@@ -98,7 +98,7 @@ def run(options: CompareModelsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """Tables, a column a model."""
+    """Return tables with a column per model."""
     models = cast(list[dict[str, Any]], result["models"])
     ids = [printable(model["model_id"]) for model in models]
     rows = [["", *ids]]

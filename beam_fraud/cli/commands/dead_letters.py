@@ -1,4 +1,4 @@
-"""`beam-fraud dead-letters list` and `export`: what died, why, and the records to repair."""
+"""`beam-fraud dead-letters list` and `export`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from beam_fraud.wording import did_you_mean, printable
 
 
 def choice_of(options: DeadLetterOptions) -> Choice:
-    """Return what narrows dead letters down."""
+    """Return the filters of dead letters."""
     return Choice(options.reason, options.source)
 
 
 def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetterTable:
-    """Return the place of dead letters that a call names, looked at.
+    """Return the checked store of dead letters of a call.
 
     Raises:
-      UsageError: it names none or two.
-      FraudError: there are none, or they cannot be reached.
+      UsageError: the call names none or two.
+      FraudError: it does not exist or cannot be reached.
     """
     if (out is None) == (sink is None):
         raise UsageError(
@@ -53,7 +53,7 @@ def run_list(options: ListDeadLettersOptions) -> dict[str, object]:
 
     Returns:
       `dead_letters`, `replayed` and `undelivered` rows; `by_reason` and `by_source`; `rows`; a
-      `note` if `--reason` has none.
+      `note` if no dead letter matches.
 
     Raises:
       UsageError, FraudError: as `place`.
@@ -88,10 +88,10 @@ def run_list(options: ListDeadLettersOptions) -> dict[str, object]:
 
 
 def run_export(options: ExportDeadLettersOptions) -> dict[str, object]:
-    """Write the dead letters that were not put through again to a file of JSON lines.
+    """Write the dead letters that were not replayed to a JSON-lines file.
 
     Raises:
-      UsageError, FraudError: as `place`; or the file is there already.
+      UsageError, FraudError: as `place`, or the file exists.
     """
     letters = place(options.out, options.sink)
     refuse_missed(letters, choice_of(options))
@@ -101,7 +101,7 @@ def run_export(options: ExportDeadLettersOptions) -> dict[str, object]:
 
 
 def render_list(result: dict[str, Any]) -> str:
-    """Return the counts and rows for a terminal, which can be trusted with every line."""
+    """Return the counts and rows, safe for a terminal."""
     lines = [f"dead letters  {result['dead_letters']:>12,}   ({result['place']})"]
     lines += [f"  {reason:<22} {rows:>11,}" for reason, rows in result["by_reason"].items()]
     lines += [f"  {printable(source)}: {rows:,}" for source, rows in result["by_source"].items()]
@@ -130,7 +130,7 @@ def render_list(result: dict[str, Any]) -> str:
 
 
 def render_export(result: dict[str, Any]) -> str:
-    """Return what was written, and what to do with it."""
+    """Return the result and the next step."""
     return (
         f"exported {result['exported']:,} dead letters to {result['file']}\n"
         "It holds whole records, so personal data. Repair the payloads, then put them through "
@@ -139,11 +139,11 @@ def render_export(result: dict[str, Any]) -> str:
 
 
 def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
-    """See that a choice has a dead letter, of those too that were put through again.
+    """Check that the filters match a dead letter, replayed ones included.
 
     Raises:
-      UsageError: there is no such reason.
-      FraudError: no dead letter is of the reason or the source.
+      UsageError: the reason is unknown.
+      FraudError: no dead letter has the reason or the source.
     """
     missed = _missed(letters, choice)
     if missed is not None:
@@ -166,7 +166,7 @@ def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:
 
 
 def _missed(letters: DeadLetters, choice: Choice) -> str | None:
-    """Why a choice has no dead letter; None if it has one, or chooses nothing."""
+    """Return why no dead letter matches; None if one does, or without filters."""
     if choice.reason is not None and choice.reason not in REASONS:
         known = f"there are: {', '.join(REASONS)}"
         hint = did_you_mean(choice.reason, REASONS, known, form=str)
@@ -193,12 +193,12 @@ def _missed(letters: DeadLetters, choice: Choice) -> str | None:
 def _with_records(
     letters: DeadLetters, rows: list[dict[str, Any]], options: ListDeadLettersOptions
 ) -> list[dict[str, object]]:
-    """Rows with the `line` of their file, if they have one, and the `value` that is wrong."""
+    """Return rows with the `line` in their file, if any, and the wrong `value`."""
     wanted: dict[tuple[str, int], bytes | None] = {
         (row["source"], row["position"]): row["payload"] for row in rows
     }
     if rows and not options.payload:
-        # Records may be megabytes: only so many files are read as hold these.
+        # Records may have megabytes: read only the files with these rows.
         missing = set(wanted)
         for batch in letters.read(choice_of(options)):
             for row in batch.to_pylist():

@@ -1,4 +1,4 @@
-"""`beam-fraud demo`: simulate, train, score, alert and look at what was found."""
+"""`beam-fraud demo`: simulate, train, score, alert and show the result."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from beam_fraud.wording import own_call
 
 _LOG = logging.getLogger(__name__)
 
-#: Days that are simulated, and of those the last ones that are scored.
+#: Simulated days, and the last ones of them to score.
 _DAYS = 75
 _DAYS_SCORED = 15
-#: Alerts that are printed.
+#: Maximum of printed alerts.
 _ALERTS = 5
 _QUERY = "select * from flagged_transactions order by score desc limit 5"
 
@@ -34,7 +34,7 @@ def run(options: DemoOptions) -> dict[str, object]:
     """Run the demo.
 
     Returns:
-      The directory, the figures of each step and the commands that were run.
+      The directory, the figures of each step and the commands.
 
     Raises:
       FraudError: the directory cannot be written.
@@ -55,7 +55,8 @@ def run(options: DemoOptions) -> dict[str, object]:
             name="demo",
         )
     )
-    # Alerts go out once for a transaction: a demo that is repeated shall show them again.
+    # An alert is sent once per transaction: remove the outbox so that a repeated demo shows them
+    # again.
     for left in out.glob("flagged.db*"):
         left.unlink()
     summary = score.run(
@@ -80,7 +81,7 @@ def run(options: DemoOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """Return the report: what was found, where it is and what to try next."""
+    """Return the report: results, their place and next steps."""
     out = Path(cast(str, result["out"]))
     simulated = cast(dict[str, int], result["simulated"])
     scored = cast(dict[str, Any], result["scored"])

@@ -1,4 +1,4 @@
-"""`beam-fraud doctor`: what this machine and a runner can run, looked at before submission."""
+"""`beam-fraud doctor`: check this machine and a runner before submission."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from beam_fraud.operations.doctor.workers import check_workers
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.toml import load_schema
 
-#: Columns of a check's name.
+#: Width of a check's name.
 _WIDE = 11
-#: State of a check to how it is counted.
+#: State of a check to its name in the count.
 _WORDS = {"ok": "ok", "warning": "with a warning", "failed": "failed"}
-#: Options of Beam's that only a stream has a use for.
+#: Beam's options that only streams use.
 _OF_STREAMS = frozenset({"streaming", "checkpointing_interval", "savepoint_path", "update"})
 
 
 def run(options: DoctorOptions, show: Callable[[Check], None] | None = None) -> dict[str, object]:
-    """Look at everything that the options name; nothing is changed.
+    """Run all checks of the options; change nothing.
 
     Args:
-      options: what to look at.
-      show: called with every check as soon as it is done.
+      options: the options.
+      show: callback for each finished check.
 
     Returns:
-      `checks`, each a `Check` as a dictionary, and how many `failed`.
+      `checks`, each a `Check` as a dictionary, and the number `failed`.
 
     Raises:
-      UsageError: an option that cannot be meant.
+      UsageError: an option is invalid.
     """
     if options.topics and options.kafka is None:
         raise UsageError("--topic: needs --kafka HOST:PORT", Code.OPTION_CONFLICT)
@@ -79,7 +79,7 @@ def _checks(options: DoctorOptions) -> Iterator[Check]:
 
 
 def call(options: DoctorOptions, *, as_json: bool) -> Outcome:
-    """Check, and show each check as soon as it is done, unless the result is JSON."""
+    """Run the checks, and show each once finished, unless the result is JSON."""
     result = run(options, None if as_json else show_check)
     return Outcome(result, render, 1 if result["failed"] else 0)
 
@@ -103,7 +103,7 @@ def show_check(check: Check) -> None:
 
 
 def render(result: dict[str, object]) -> str:
-    """Return what came of the checks, which have been shown."""
+    """Return the totals of the checks, which have been shown."""
     states = Counter(check["state"] for check in result["checks"])  # type: ignore[attr-defined]
     told = (f"{states[state]} {word}" for state, word in _WORDS.items() if states[state])
     return f"{sum(states.values())} checks: {', '.join(told)}"
@@ -124,7 +124,7 @@ def _runner(options: DoctorOptions) -> Iterator[Check]:
     for check in check_runner(submission, streaming=streaming):
         checks.append(check)
         yield check
-    # On Dataflow a probe would take minutes of machines that somebody pays for.
+    # On Dataflow a probe would cost minutes of paid machines.
     costly = submission.runner.dataflow
     if any(check.state == "failed" for check in checks) or options.no_probe or costly:
         return

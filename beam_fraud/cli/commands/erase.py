@@ -1,4 +1,4 @@
-"""`beam-fraud erase`: what is known of accounts, or is too old, deleted from every place."""
+"""`beam-fraud erase`: erase accounts, or old data, from every store."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _STATE = (
 
 
 def run(options: EraseOptions) -> dict[str, object]:
-    """Delete rows, place by place, and leave a record in each.
+    """Erase rows store by store, and write a record to each.
 
-    Interrupted, some places are done; the same call again does the others.
+    After an interruption, repeat the call for the remaining stores.
 
     Returns:
-      `erasure_id`, `kind` and `subject` as the records have them; `accounts`, how many were given,
-      and `accounts_unknown`, those of them that no place knows; `rows` by place and table, their
-      `total`, and `notes` of what stays.
+      `erasure_id`, `kind` and `subject` of the records; `accounts`, their number, and
+      `accounts_unknown`, those found nowhere; `rows` by store and table, their `total`, and `notes`
+      on what remains.
 
     Raises:
-      UsageError: an option that cannot be meant.
-      FraudError: a place cannot be read or written, or a run is at work there.
+      UsageError: an option is invalid.
+      FraudError: a store cannot be read or written, or a run uses it.
     """
     subject = _subject(options)
     erasure = Erasure.of(new_run_id(), subject)
@@ -92,10 +92,10 @@ def run(options: EraseOptions) -> dict[str, object]:
 
 
 def call(options: EraseOptions, *, as_json: bool) -> Outcome:
-    """Count, ask whether to delete, and delete; `--yes` and `--dry-run` ask nothing.
+    """Count, ask for confirmation, and delete; `--yes` and `--dry-run` ask nothing.
 
     Raises:
-      UsageError: there is nobody to ask.
+      UsageError: there is no terminal to ask on.
       FraudError: the answer is no.
     """
     if not (options.yes or options.dry_run):
@@ -137,12 +137,12 @@ def render(result: dict[str, Any]) -> str:
 
 
 def unknown(result: dict[str, Any]) -> bool:
-    """Return whether accounts were named of which no place knows anything."""
+    """Return whether some accounts were found nowhere."""
     return result["kind"] == "account" and not result["total"]
 
 
 def warn_of_unknown(result: dict[str, Any]) -> None:
-    """Name the accounts of which no place knows anything, if others are known."""
+    """Warn of accounts found nowhere, if others were found."""
     if result["accounts_unknown"] and not unknown(result):
         ids = " ".join(map(printable, result["accounts_unknown"]))
         _LOG.warning("--account %s: nothing is known of it in these places; check the id", ids)
@@ -192,7 +192,7 @@ def _sinks(options: EraseOptions) -> list[FlaggedSink]:
 def _erase_from_sink(
     sink: FlaggedSink, subject: Subject, erasure: Erasure, *, dry_run: bool
 ) -> dict[str, int]:
-    """Table to rows."""
+    """Return rows by table."""
     if sink.database is not None:
         prepare_database(sink.database)
         with doing(f"erasing from {sink.describe()}"):
@@ -221,7 +221,7 @@ def _is_utf8(text: str) -> bool:
 def _erase_from_archive(
     sink: FlaggedSink, directory: Path, subject: Subject, erasure: Erasure, *, dry_run: bool
 ) -> dict[str, int]:
-    # It finishes what a killed run has left, and holds the place against others.
+    # It finishes killed runs, and excludes others.
     sink.begin(erasure.erasure_id)
     try:
         if not dry_run:

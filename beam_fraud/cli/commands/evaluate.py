@@ -34,7 +34,7 @@ from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.storage.sole_writer import sole_writer
 
 _log = logging.getLogger(__name__)
-#: What reports there are.
+#: Endings of reports.
 _ENDINGS = (".html", ".json", ".md")
 
 
@@ -43,7 +43,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     """Score the rows and compare with their labels.
 
     Raises:
-      FraudError: there is no label or no row, or a bundle can't be used.
+      FraudError: there are no labels or rows, or a bundle cannot be used.
     """
     threshold = options.threshold
     if threshold is not None and not 0 <= threshold <= 1:
@@ -178,7 +178,7 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     from beam_fraud.evaluation.report.files import report_bytes
     from beam_fraud.evaluation.report.sections import sections_of
 
-    # Drawing takes most of the time, and figures alone need no plots.
+    # Draw only if needed: drawing takes most of the time.
     drawn = png is not None or any(path.suffix.lower() != ".json" for path in files)
     sections = sections_of(report) if drawn else ()
     for path in files:

@@ -1,4 +1,4 @@
-"""`beam-fraud explore`: what is in transactions, as a page of plots and tables."""
+"""`beam-fraud explore`: explore transactions on a page of plots and tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from beam_fraud.sources.filesystem import list_files
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.sole_writer import sole_writer
 
-#: Features that a terminal shows.
+#: Maximum of features on the terminal.
 _SHOWN = 5
 
 
@@ -33,8 +33,8 @@ def run(options: ExploreOptions) -> dict[str, object]:
     """Explore the rows, and write the page.
 
     Raises:
-      UsageError: an option that cannot be meant.
-      FraudError: there is no row, or a file cannot be read or written.
+      UsageError: an option is invalid.
+      FraudError: there are no rows, or a file cannot be read or written.
     """
     started = time.monotonic()
     out = Path(options.out).expanduser()
@@ -54,7 +54,7 @@ def run(options: ExploreOptions) -> dict[str, object]:
         found = explore(dataset, schema)
     pictures: list[Path] = []
     with warnings.catch_warnings(), doing("drawing the page"):
-        # Texts of a page are drawn by the browser's fonts, whatever Matplotlib's have.
+        # The browser's fonts draw a page's text, whatever glyphs Matplotlib's lack.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         sections = report_sections(found, files)
         page = render_page("Exploration", subtitle(found, f"schema {schema.name}"), sections)

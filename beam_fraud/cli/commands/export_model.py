@@ -1,4 +1,4 @@
-"""`beam-fraud models export`: a bundle's model as a file that other runtimes can score with."""
+"""`beam-fraud models export`: export a bundle's model for other runtimes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def run(options: ExportModelOptions) -> dict[str, object]:
     """Convert the model, compare the scores and write the file.
 
     Raises:
-      FraudError: there is no converter for the model, or its scores differ.
+      FraudError: the model has no converter, or the scores differ.
     """
     bundle = open_bundle(options.model)
     with doing(f"converting {bundle.model_id} and comparing its scores"):

@@ -1,4 +1,4 @@
-"""`beam-fraud features`: files to their features, for whoever wants just those."""
+"""`beam-fraud features`: compute the features of files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     """Compute the features of files; nothing is published unless all of it succeeds.
 
     Returns:
-      The summary, as `summary.json` has it.
+      The summary, as in `summary.json`.
 
     Raises:
-      UsageError: an option that cannot be meant.
-      FraudError: a file that cannot be used, or a directory that cannot be written.
+      UsageError: an option is invalid.
+      FraudError: a file cannot be used, or a directory cannot be written.
     """
     started = time.monotonic()
     plan = batch.plan(options)

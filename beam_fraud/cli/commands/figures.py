@@ -1,4 +1,4 @@
-"""A model's figures as text that people like to read."""
+"""Format a model's figures as text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NAMES = {"average_precision": "average precision", "roc_auc": "ROC AUC", "f1": 
 
 
 def render_metrics(metrics: dict[str, Any], which: str) -> str:
-    """Figures as `Metrics.to_dict` gives them.
+    """Return the figures of `Metrics.to_dict` as text.
 
     Args:
       metrics: the figures.
-      which: what rows they are of, such as `validation`; empty for none in particular.
+      which: name of the rows, such as `validation`, or empty.
     """
     confusion = metrics["confusion"]
     wide = max(len(f"{count:,}") for count in (*confusion.values(), 1_000_000))
@@ -48,7 +48,7 @@ def render_metrics(metrics: dict[str, Any], which: str) -> str:
 
 
 def render_intervals(metrics: dict[str, Any], bootstrapped: dict[str, Any]) -> list[str]:
-    """Lines of 95 % intervals; none where no figure has one.
+    """Return lines of 95 % intervals; empty without any.
 
     Args:
       metrics: with `intervals`, figure to `low` and `high` or None.
@@ -63,10 +63,10 @@ def render_intervals(metrics: dict[str, Any], bootstrapped: dict[str, Any]) -> l
 
 
 def render_models(models: list[dict[str, Any]]) -> list[str]:
-    """Lines of a table of several models on the same rows.
+    """Return the lines of a table of several models on the same rows.
 
     Args:
-      models: figures of each as `Metrics.to_dict` gives them, and its `model_id`.
+      models: figures of each from `Metrics.to_dict`, and its `model_id`.
     """
     wide = max(len(str(model["model_id"])) for model in models)
     heads = ("aver. prec.", "ROC AUC", "precision", "recall", "F1", "flagged", "caught")
@@ -83,7 +83,7 @@ def render_models(models: list[dict[str, Any]]) -> list[str]:
 def render_comparisons(
     comparisons: list[dict[str, Any]], bootstrapped: dict[str, Any]
 ) -> list[str]:
-    """Lines of the differences between models and the first of them.
+    """Return lines of differences between models and the first one.
 
     Args:
       comparisons: `model_id`, `against` and `differences` each.

@@ -1,4 +1,4 @@
-"""`beam-fraud models import`: make a bundle of a model that someone else saved."""
+"""`beam-fraud models import`: create a bundle from a foreign model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(options: ImportModelOptions) -> dict[str, object]:
     """Open the model if it is trusted, check it against the schema and write the bundle.
 
     Raises:
-      FraudError: it is not trusted, can't be opened or doesn't fit the schema.
+      FraudError: it is not trusted, cannot be opened or does not fit the schema.
     """
     if not 0 <= options.threshold <= 1:
         raise UsageError(

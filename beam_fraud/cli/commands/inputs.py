@@ -1,4 +1,4 @@
-"""What a command reads, checked before anything is read."""
+"""Check the inputs of a command."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from beam_fraud.storage.urls import is_url
 
 
 def kafka_settings(servers: str, options: KafkaOptions) -> KafkaSettings:
-    """How a broker is reached.
+    """Return the connection settings of a broker.
 
     Args:
       servers: `--kafka`.
-      options: of the call.
+      options: options of the call.
 
     Raises:
-      UsageError: a property cannot be meant.
+      UsageError: a property is invalid.
       FraudError: a file that an option names cannot be read.
     """
     file = None if options.kafka_properties is None else Path(options.kafka_properties)
@@ -30,11 +30,11 @@ def kafka_settings(servers: str, options: KafkaOptions) -> KafkaSettings:
 
 
 def refuse_bundles(given: Sequence[str]) -> None:
-    """See that nobody gives a model where transactions are meant.
+    """Refuse model bundles among the transactions.
 
     Raises:
       UsageError: a directory is a model bundle.
-      FraudError: the file system refuses.
+      FraudError: the file system reports an error.
     """
     for name in given:
         if not is_url(name) and _is_bundle(Path(name)):
@@ -54,16 +54,16 @@ def _is_bundle(path: Path) -> bool:
 
 
 def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
-    """See that a run does not take for input what it, or the one before it, has left.
+    """Refuse inputs that are outputs of this or an earlier run.
 
     Args:
       given: paths, directories or globs.
       out: the directory of the outputs, absolute, or its URL.
 
     Raises:
-      UsageError: the directory of the outputs lies in a directory that is read, or a glob leads
-        into it. Names that start with `_` are never read, so those may.
-      FraudError: the file system refuses.
+      UsageError: the output directory is inside an input directory, or a glob matches into it.
+        Names that start with `_` are never read and allowed.
+      FraudError: the file system reports an error.
     """
     if isinstance(out, str):
         for name in given:
@@ -87,7 +87,7 @@ def _hidden(place: Path, directory: Path) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    # Files and directories are settled, and what leads to nothing is refused where it is read.
+    # Only globs remain; paths that match nothing fail on reading.
     if is_url(pattern) or Path(pattern).expanduser().exists():
         return []
     try:

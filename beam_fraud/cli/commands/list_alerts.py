@@ -1,4 +1,4 @@
-"""`beam-fraud alerts list`: what waits, was sent and was given up."""
+"""`beam-fraud alerts list`: list alerts and their states."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.wording import printable
 
-#: Characters of a line, where nobody says how wide the terminal is.
+#: Default width of a line.
 _WIDTH = 100
-#: Characters that a cut cell keeps at least.
+#: Minimum width of a shortened cell.
 _NARROWEST = 4
 
 
 def run(options: ListAlertsOptions) -> dict[str, object]:
-    """Look alerts up.
+    """List alerts.
 
     Returns:
-      `alerts`, the newest first, with their `state` and delivery; `channels` with their counts;
-      `snoozes` in force.
+      `alerts`, newest first, with `state` and delivery; `channels` with counts; `snoozes` in force.
 
     Raises:
       UsageError: no database is named.
-      FraudError: it cannot be read, or knows nothing of the channel that is asked for.
+      FraudError: it cannot be read, or does not know the channel.
     """
     outbox = given_outbox(options.sink, options.out)
     now = datetime.now(UTC)
@@ -73,7 +72,7 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """Return a table of the alerts that fits the terminal, then a line a channel and a snooze."""
+    """Return a table of alerts that fits the terminal, then channels and snoozes."""
     found = cast(dict[str, Any], result)
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
     lines = _table(found["alerts"], _short_names(found["channels"]), width)
@@ -91,11 +90,11 @@ def _as_object(one: Listed) -> dict[str, object]:
 
 
 def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...]:
-    """Return the names of channels that `--channel` means.
+    """Return the channel names of `--channel`.
 
     Raises:
-      UsageError: it is a URL that cannot be read.
-      FraudError: no alert was ever for it, or its URL is in a variable that is not set.
+      UsageError: it is an invalid URL.
+      FraudError: it never had an alert, or its URL is in an unset variable.
     """
     shown = given
     if given in known:
@@ -107,7 +106,7 @@ def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...
         channel = parse_channel(given, sys.stderr)
         if channel.name in known:
             return (channel.name,)
-        # Without what is secret in a URL.
+        # Without secrets of the URL.
         shown = channel.describe()
     there = ", ".join(map(printable, sorted(known))) or "none"
     raise FraudError(
@@ -122,7 +121,7 @@ def _scheme(name: str) -> str:
 
 
 def _short_names(channels: Collection[str]) -> dict[str, str]:
-    """Name of a channel to its scheme, or to itself where several have that scheme."""
+    """Return the scheme of each channel, or its name if several share the scheme."""
     schemes = Counter(map(_scheme, channels))
     return {name: _scheme(name) if schemes[_scheme(name)] == 1 else name for name in channels}
 
@@ -147,7 +146,7 @@ def _table(alerts: list[dict[str, Any]], short: dict[str, str], width: int) -> l
     columns = [list(column) for column in zip(head, *rows, strict=True)]
     offsets = {time[-7:] for time in columns[1][1:]}
     if len(offsets) == 1 and _line_width(columns) > width:
-        # Of one offset it is enough to say it once.
+        # Show a common offset once.
         columns[1] = [f"time{offsets.pop()}", *(time[:-7] for time in columns[1][1:])]
         columns[6][0] = "transact."
     for number in (3, 4):
@@ -161,7 +160,7 @@ def _line_width(columns: list[list[str]]) -> int:
 
 
 def _fitted(columns: list[list[str]], width: int) -> list[list[str]]:
-    """The columns, ids and channels cut in the middle until a line has `width` characters."""
+    """Shorten ids and channels in the middle until a line has `width` characters."""
     widths = [max(map(len, column)) for column in columns]
     may_give = range(len(columns) - 3, len(columns))
     spare = width - _line_width(columns)
@@ -179,7 +178,7 @@ def _fitted(columns: list[list[str]], width: int) -> list[list[str]]:
 def _cut(cell: str, most: int) -> str:
     if len(cell) <= most:
         return cell
-    # Ids differ at their ends as a rule.
+    # Ids usually differ at their ends.
     end = most // 2
     return f"{cell[: most - 1 - end]}…{cell[-end:]}"
 

@@ -1,4 +1,4 @@
-"""`beam-fraud models list`: which bundles there are."""
+"""`beam-fraud models list`: list bundles."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from beam_fraud.wording import printable
 
 
 def run(options: ListModelsOptions) -> dict[str, object]:
-    """Look at every bundle; a damaged one is a line like the others.
+    """Check every bundle; a damaged one is listed, too.
 
     Returns:
-      `models`, the newest first, then those that can't be used with the `error` that says why.
+      `models`, newest first, then unusable ones with their `error`.
 
     Raises:
-      FraudError: there is no such directory.
+      FraudError: the directory does not exist.
     """
     paths = dict.fromkeys(path for d in options.directories for path in find_bundles(d))
     lines = [_line(path) for path in paths]
@@ -29,7 +29,7 @@ def run(options: ListModelsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """Return a line for each bundle."""
+    """Return a line per bundle."""
     models = cast(list[dict[str, Any]], result["models"])
     if not models:
         return "There are no model bundles."

@@ -1,4 +1,4 @@
-"""Places that a run writes to, kept off each other and off what it reads."""
+"""Check that the outputs of a run do not overlap with each other or its inputs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.storage.urls import is_url
 
-#: Files that SQLite keeps beside a database.
+#: Suffixes of SQLite's files beside a database.
 _BESIDE_DATABASE = ("-journal", "-wal", "-shm")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A file, or a directory with all that is in it."""
+    """A file, or a directory with its contents."""
 
-    #: The option that names it, and how it was given.
+    #: The option and its value.
     option: str
-    #: Its path, links followed.
+    #: Resolved path.
     path: Path
-    #: What it is for, where the option alone does not tell.
+    #: Its purpose, if not obvious from the option.
     holds: str = ""
 
 
 class Outputs(Protocol):
-    """What is written under `--out`."""
+    """Outputs under `--out`."""
 
     @property
     def directory(self) -> Path | str:
@@ -46,11 +46,11 @@ class Outputs(Protocol):
 
     @property
     def reserved(self) -> list[Path]:
-        """What is written straight under it."""
+        """Paths written directly under it."""
 
     @property
     def outbox(self) -> Path | None:
-        """The database of alerts that wait, where no sink has one; None if there can be none."""
+        """Database of pending alerts without a database sink, or None."""
 
 
 def refuse_shared_places(
@@ -61,22 +61,22 @@ def refuse_shared_places(
     bundle: str,
     watched: Path | None = None,
 ) -> None:
-    """See that nothing is written into anything else that the run writes or reads.
+    """Refuse outputs that overlap with other outputs or inputs.
 
     Args:
-      outputs: `--out`, in which a sink or a file of alerts may have a place of its own.
-      sink: where flagged rows go.
-      channels: whom alerts go to.
-      files: what is read; URLs are left alone.
+      outputs: `--out`, in which a sink or a file of alerts may have its own place.
+      sink: sink of flagged rows.
+      channels: alert channels.
+      files: inputs; URLs are skipped.
       bundle: directory of the model, or its URL.
-      watched: a directory of which every file is read that comes to lie straight in it.
+      watched: a directory whose direct files are all read, or None.
 
     Raises:
       UsageError: two places are the same, or one is inside the other.
     """
     given = [*_of_sink(sink), *_of_channels(channels)]
     directory = outputs.directory
-    # A URL meets nothing on this machine.
+    # A URL cannot overlap with a local path.
     out = isinstance(directory, Path) and _Place(
         f"--out {directory}", _followed(directory), " is there"
     )

@@ -45,7 +45,7 @@ def call(options: ReplayOptions, *, as_json: bool) -> Outcome:
     """Score the records, send them to a topic, or write undelivered rows to a database.
 
     Raises:
-      UsageError, FraudError: as what does that.
+      UsageError, FraudError: as these functions.
     """
     if options.topic is not None:
         return Outcome(run_to_topic(options), render_topic)
@@ -57,16 +57,17 @@ def call(options: ReplayOptions, *, as_json: bool) -> Outcome:
 
 
 def run(options: ReplayOptions) -> dict[str, object]:
-    """Score dead letters again; what dies again keeps its source and position.
+    """Score dead letters again; those that die again keep source and position.
 
-    Those that do not die again are recorded, and not offered another time.
+    The others are marked as replayed, and not replayed again.
 
     Returns:
-      The summary of `score`, with `offered`, `already_replayed` and `incomplete` records.
+      The summary of `score`, with numbers of `offered`, `already_replayed` and `incomplete`
+      records.
 
     Raises:
-      UsageError: an option that cannot be meant, or a header that is not known.
-      FraudError: as `score`; or the directory for the results holds some already.
+      UsageError: an option is invalid, or a header is unknown.
+      FraudError: as `score`, or the output directory has results already.
     """
     if options.model is None or options.results is None:
         raise UsageError(
@@ -85,7 +86,7 @@ def run(options: ReplayOptions) -> dict[str, object]:
             scoring = options.scoring(files, options.model, options.results)
             summary = score.score_files(scoring, sink)
         finally:
-            # Alerts that could not be sent fail the command after all else is done.
+            # Unsent alerts fail the command after everything else is done.
             if not options.dry_run and (out / "summary.json").exists():
                 _remember(staged, letters, out, sink)
     return {**summary, "offered": counts.offered, **_left_out(counts)}
@@ -106,13 +107,13 @@ def render(result: dict[str, Any]) -> str:
 
 
 def run_to_topic(options: ReplayOptions) -> dict[str, object]:
-    """Send dead letters to a topic; they are recorded as replayed once the broker has all of them.
+    """Send dead letters to a topic, and mark them as replayed once acknowledged.
 
-    Killed before that, the next call sends them again: the stream knows a repeat by its id.
+    If killed before, the next call sends them again: the stream recognises repeats by id.
 
     Raises:
-      UsageError: an option is missing, or records are no JSON.
-      FraudError: the broker, the topic or the place of the dead letters refuses.
+      UsageError: an option is missing, or records are not JSON.
+      FraudError: the broker, the topic or the store of the dead letters fails.
     """
     assert options.topic is not None
     if options.model is not None or options.results is not None:
@@ -122,7 +123,7 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
     if options.kafka is None:
         raise UsageError("--to-topic: name the broker as --kafka HOST:PORT", Code.OPTION_MISSING)
     letters = place(options.out, options.from_sink)
-    # Only here: records are scored without the client library.
+    # Imported here: scoring needs no client library.
     from beam_fraud.sinks.topic import TopicWriter
     from beam_fraud.sources.kafka.check import topic_partitions
 
@@ -154,7 +155,7 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
 
 
 def render_topic(result: dict[str, Any]) -> str:
-    """Return what was sent, for a terminal."""
+    """Return the result as text for a terminal."""
     return (
         f"sent {result['offered']:,} records to topic {result['topic']} "
         f"({result['already_replayed']:,} were replayed before, {result['incomplete']:,} are not "
@@ -165,11 +166,11 @@ def render_topic(result: dict[str, Any]) -> str:
 def stage(
     options: ReplayOptions, letters: DeadLetterDirectory | DeadLetterTable, directory: Path
 ) -> tuple[StagedReplay, StagedCounts]:
-    """Bring the records that are put through again together in a file in `directory`.
+    """Stage the records to replay in a file in `directory`.
 
     Raises:
-      UsageError: an option that cannot be meant, or a header that is not known.
-      FraudError: a place refuses, or the repaired file is not one of these dead letters.
+      UsageError: an option is invalid, or a header is unknown.
+      FraudError: a store fails, or the repaired file belongs to other dead letters.
     """
     staged = StagedReplay(directory / f"records{REPLAY}")
     staged.create()
@@ -199,7 +200,7 @@ def _left_out(counts: StagedCounts) -> dict[str, object]:
 
 
 def _refuse_used(out: Path, sink: FlaggedSink | None) -> None:
-    """Check that the replay replaces nothing: what it leaves is but a part of what was scored."""
+    """Check that the replay replaces nothing: its outputs are only a part of the run's."""
     held = [
         name for name in (SCORES, DEAD_LETTERS, STREAM, "summary.json") if (out / name).exists()
     ]
@@ -218,7 +219,7 @@ def _refuse_used(out: Path, sink: FlaggedSink | None) -> None:
 
 @contextmanager
 def _workplace(out: Path) -> Iterator[Path]:
-    """A directory under `out` that goes when this is over; the next run removes a killed one's."""
+    """Create a temporary directory under `out`; the next run removes a killed one's."""
     there = out.exists()
     make_directory(out)
     try:
@@ -248,7 +249,7 @@ def _remember(
     staged.forget_dead(_keys(again))
     letters.mark_replayed(staged.settled())
     if sink is not None and sink.database and isinstance(letters, DeadLetterDirectory):
-        # The run that made them may have written them there as well.
+        # Their run may have written them there as well.
         DeadLetterTable(sink.database).mark_replayed(staged.settled())
 
 

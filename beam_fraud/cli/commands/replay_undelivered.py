@@ -1,4 +1,4 @@
-"""`beam-fraud dead-letters replay OUT --sink URL`: rows for a database that was down."""
+"""`beam-fraud dead-letters replay OUT --sink URL`: write spilled rows to their database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from beam_fraud.wording import own_call
 
 
 def run(out: str, sink: str) -> dict[str, object]:
-    """Write the flagged rows that wait under `out` to a database, and queue their alerts there.
+    """Write the spilled flagged rows under `out` to a database, and queue their alerts.
 
     Returns:
-      `delivered` rows, `alerts_waiting` of all channels, and the `sink`.
+      `delivered` rows, `alerts_waiting` over all channels, and the `sink`.
 
     Raises:
       UsageError: the sink is no database.
-      FraudError: nothing was ever left there, a file cannot be read, or the database refuses.
+      FraudError: there were never such rows, a file cannot be read, or the database fails.
     """
     place = parse_sink(sink)
     if place.database is None:
@@ -41,7 +41,7 @@ def run(out: str, sink: str) -> dict[str, object]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """Return what was written, for a terminal."""
+    """Return the result as text for a terminal."""
     text = f"{result['delivered']:,} rows written to {result['sink']}"
     if result["alerts_waiting"]:
         text += (

@@ -1,4 +1,4 @@
-"""Where reports go, checked before anything is computed."""
+"""Check and write the files of reports."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from beam_fraud.storage.urls import is_url
 
 
 def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
-    """Return the files that reports are written to.
+    """Return the files of reports.
 
     Args:
       given: values of `--out`.
-      endings: those that say what a report is.
+      endings: endings of reports.
 
     Raises:
-      UsageError: another ending, a file twice, or a place that no file can be in.
+      UsageError: an unknown ending, a repeated file, or an impossible path.
     """
     files: list[Path] = []
     known = f"{', '.join(endings[:-1])} or {endings[-1]}"
@@ -37,10 +37,10 @@ def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ..
 
 
 def png_directory(given: str | None) -> Path | None:
-    """Return the directory that plots are written to; it is made later.
+    """Return the directory of plots, which is created later.
 
     Raises:
-      UsageError: a file is there, or it is a URL.
+      UsageError: it is a file or a URL.
     """
     if given is None:
         return None
@@ -51,10 +51,10 @@ def png_directory(given: str | None) -> Path | None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; an earlier one is replaced.
+    """Write or replace a file atomically.
 
     Raises:
-      FraudError: the file system refuses.
+      FraudError: the file system reports an error.
     """
     try:
         write_file(path, data)

@@ -1,4 +1,4 @@
-"""`beam-fraud alerts resend`: alerts go out now, or once more."""
+"""`beam-fraud alerts resend`: send pending or given-up alerts now, or named ones again."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from beam_fraud.wording import own_call
 
 
 def run(options: ResendAlertsOptions) -> dict[str, object]:
-    """Send what was given up and what waits, or what is named.
+    """Send pending and given-up alerts, or named ones.
 
     Returns:
-      `sent`, `failed`, `snoozed` and `digested`, in alerts; `again`: whether alerts were named,
-      which may have been sent before.
+      `sent`, `failed`, `snoozed` and `digested` alerts; `again`: whether alerts were named, which
+      may have been sent before.
 
     Raises:
-      UsageError: a channel or an alert that is not in the outbox.
-      FraudError: the outbox cannot be used, or not all went out.
+      UsageError: a channel or an alert is not in the outbox.
+      FraudError: the outbox cannot be used, or not all alerts were sent.
     """
     channels = [parse_channel(url, console=sys.stderr) for url in options.alerts]
     outbox = given_outbox(options.sink, options.out)
@@ -43,7 +43,7 @@ def run(options: ResendAlertsOptions) -> dict[str, object]:
         only = _given_up(outbox, channels) if options.failed or every else []
         wait = options.waiting or every
     before = outbox.counts()
-    # Those that were given up wait by now like all others.
+    # Given-up alerts are pending again by now.
     report = send_pending(outbox, channels, options.patience, only=None if wait else only)
     if report.failed:
         errors = {part.error for part in report.channels.values() if part.error}
@@ -54,7 +54,7 @@ def run(options: ResendAlertsOptions) -> dict[str, object]:
         )
     after = outbox.counts()
     return {
-        # Also what a stream that has the channel for itself has sent in our place.
+        # Include alerts that a stream with the channel's claim has sent for us.
         "sent": sum(after[name].sent - before[name].sent for name in report.channels),
         "failed": report.failed,
         "snoozed": report.snoozed,
@@ -64,7 +64,7 @@ def run(options: ResendAlertsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """One line."""
+    """Return the result as one line."""
     counts = cast(dict[str, int], result)
     line = f"alerts sent{' again' if counts['again'] else ''}: {counts['sent']:,}"
     if counts["digested"]:

@@ -1,4 +1,4 @@
-"""The rules that a run is given, and what it says of them."""
+"""Rules of a run, and their counts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def given_rules(path: str, bundle: Bundle, schema: Schema) -> RuleSet: ...
 @overload
 def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None: ...
 def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
-    """Return the rules of a file, which may speak of features of the model and of the schema.
+    """Return the rules of a file, which may use features of the model and the schema.
 
     Raises:
-      UsageError: the file says something that cannot be meant.
+      UsageError: the file is invalid.
       FraudError: it cannot be read.
     """
     if path is None:
@@ -33,7 +33,7 @@ def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | N
 
 
 def rule_counts(rules: RuleSet | None, counted: Mapping[str, int]) -> dict[str, object]:
-    """How often each rule fired, as `summary.json` says it; nothing if there are no rules."""
+    """Return the counts of fired rules for `summary.json`; empty without rules."""
     if rules is None:
         return {}
     rows = counted.get(counters.ROWS_SCORED, 0)
@@ -46,7 +46,7 @@ def rule_counts(rules: RuleSet | None, counted: Mapping[str, int]) -> dict[str, 
 
 
 def warn_of_wide_rules(rules: RuleSet | None, counted: Mapping[str, int]) -> None:
-    """Say so of rules that fired on more rows than a stream would let them."""
+    """Warn of rules that fired on more rows than a stream would allow."""
     rows = counted.get(counters.ROWS_SCORED, 0)
     for rule in () if rules is None else rules.rules:
         fired = counted.get(counters.RULE_PREFIX + rule.name, 0)

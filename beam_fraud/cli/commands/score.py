@@ -1,4 +1,4 @@
-"""`beam-fraud score`: files to scores, flagged transactions, alerts and dead letters."""
+"""`beam-fraud score`: score files, store flagged transactions, alert."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Plan:
-    """What was checked before the launch."""
+    """The checked plan."""
 
-    #: How the pipeline runs.
+    #: Plan of the pipeline.
     batch: BatchPlan
     inputs: Inputs
     scoring: Scoring
     channels: tuple[Channel, ...]
-    #: For how many seconds a channel that fails is tried again.
+    #: Seconds of retries for a failing channel.
     alert_patience: float
 
     @property
@@ -60,22 +60,22 @@ def run(options: ScoreOptions) -> dict[str, object]:
     """Score files; nothing is published unless all of it succeeds.
 
     Returns:
-      The summary, as `summary.json` has it.
+      The summary, as in `summary.json`.
 
     Raises:
-      UsageError: an option that cannot be meant.
-      FraudError: a file, the bundle, a sink or a channel that cannot be used; or alerts could not
-        be sent, after all else was done.
+      UsageError: an option is invalid.
+      FraudError: a file, the bundle, a sink or a channel cannot be used; or alerts could not be
+        sent, after everything else was done.
     """
     return score_files(options, sink_of(options))
 
 
 def score_files(options: ScoreOptions, sink: FlaggedSink | None) -> dict[str, object]:
-    """Score files into a sink that a command has parsed; the rest as `run`.
+    """Score files into a parsed sink; otherwise as `run`.
 
     Args:
-      options: of the call.
-      sink: what `--sink` names.
+      options: options of the call.
+      sink: the sink of `--sink`.
 
     Raises:
       UsageError, FraudError: as `run`.
@@ -115,7 +115,7 @@ def score_files(options: ScoreOptions, sink: FlaggedSink | None) -> dict[str, ob
         try:
             alerts = _send(plan)
         except FraudError:
-            # A database that is still down: that it has not taken rows says more.
+            # The database is still down: report the spilled rows instead.
             refuse_undelivered(plan.sink, counted, plan.outputs.directory)
             raise
         summary = _summary(plan, counted, alerts, time.monotonic() - started) | windows
@@ -166,7 +166,7 @@ def _warn_of_ids(sink: FlaggedSink | None, alerts: Sequence[str], inputs: Inputs
 
 
 def _send(plan: _Plan) -> dict[str, int]:
-    """Send the alerts; the run has succeeded, so now they are due."""
+    """Send the alerts after the run's success."""
     database = plan.scoring.alerts_database
     assert database is not None
     report = send_pending(Outbox(database), plan.channels, plan.alert_patience)

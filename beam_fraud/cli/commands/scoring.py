@@ -1,4 +1,4 @@
-"""What `score` and `stream` share: by what is scored and decided, and who is told."""
+"""Plan scoring for `score` and `stream`: bundle, rules, sink and channels."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from beam_fraud.wording import own_call
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
-    """Return what a summary says of them: nothing without a database."""
+    """Return the count of spilled rows for a summary; empty without a database."""
     if sink is None or sink.database is None:
         return {}
     return {ROWS_UNDELIVERED: counted.get(ROWS_UNDELIVERED, 0)}
 
 
 def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: Path | str) -> None:
-    """Say in the end that rows wait, and how they come into the database.
+    """Fail at the end if rows were spilled, and name the fix.
 
     Raises:
-      FraudError: some do.
+      FraudError: some were spilled.
     """
     rows = counted.get(ROWS_UNDELIVERED, 0)
     if rows and sink is not None:
@@ -60,27 +60,27 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """What was made of them."""
+    """The plan of scoring."""
 
-    #: What the graph needs to know.
+    #: Scoring of the graph.
     scoring: Scoring
-    #: What is computed of transactions, and their schema.
+    #: The features to compute, and the schema.
     features: FeatureSet
-    #: Whom alerts go to.
+    #: Alert channels.
     channels: tuple[Channel, ...]
-    #: How Beam runs.
+    #: Beam's options.
     beam_options: PipelineOptions
 
     def check(self, *, going_on: bool = False) -> None:
-        """See that all places can be written to, changing nothing.
+        """Check that all outputs are writable, changing nothing.
 
         Args:
-          going_on: whether this has run before, so that a place that is down now is no mistake in
-            the call: a database is waited for, and alerts wait for their channels.
+          going_on: whether a stream resumes: then a service that is down is no error of the call,
+            and the stream waits for it.
 
         Raises:
           UsageError: Beam's options lack what the sink needs.
-          FraudError: a place cannot be used.
+          FraudError: an output cannot be used.
         """
         sink, outbox = self.scoring.sink, self.scoring.outbox
         if sink is not None:
@@ -99,21 +99,21 @@ class ScoringPlan:
 
 
 def sink_of(options: SinkOptions) -> FlaggedSink | None:
-    """Return what `--sink` names; a command asks once.
+    """Return the sink of `--sink`; call it once per command.
 
     Raises:
-      UsageError: it names no sink.
+      UsageError: it is no valid sink.
     """
     return None if options.sink is None else parse_sink(options.sink)
 
 
 def refuse_no_outbox(sink: FlaggedSink | None, alerts: Sequence[str], outputs: Outputs) -> None:
-    """Check that alerts have a database in which they wait.
+    """Check that alerts have an outbox.
 
     Args:
-      sink: what `--sink` names.
-      alerts: `--alert`.
-      outputs: what is written under `--out`.
+      sink: the sink of `--sink`.
+      alerts: values of `--alert`.
+      outputs: outputs under `--out`.
 
     Raises:
       UsageError: they have none.
@@ -136,31 +136,31 @@ def plan_scoring(
     here: bool,
     streaming: bool,
 ) -> ScoringPlan:
-    """Find the bundle and the places; `ScoringPlan.check` looks whether these can be used.
+    """Find the bundle and the outputs, which `ScoringPlan.check` checks later.
 
     Args:
-      options: of the call.
-      sink: what `--sink` names.
-      outputs: what is written under `--out`.
-      beam_options: how Beam runs.
-      console: what `--alert console:` writes to.
+      options: options of the call.
+      sink: the sink of `--sink`.
+      outputs: outputs under `--out`.
+      beam_options: Beam's options.
+      console: stream of `--alert console:`.
       here: whether Beam's local runner runs the graph.
       streaming: whether the graph is a stream's.
 
     Raises:
-      UsageError: an option that cannot be meant.
-      FraudError: the bundle, or a file that an option names, cannot be used.
+      UsageError: an option is invalid.
+      FraudError: the bundle, or a file of an option, cannot be used.
     """
     bundle = open_bundle(options.model)
     if here:
-        # Elsewhere the workers need it, and this machine need not have it.
+        # On a remote runner, the workers need it, not this machine.
         check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
     rules = given_rules(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
     if sink is not None:
         sink = sink.streaming(here=here) if streaming else sink
-        # Elsewhere nobody would find what a worker keeps on its disk: there the runner tries again.
+        # On a remote runner, rows on a worker's disk would be lost: there the runner retries.
         directory = outputs.directory
         spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
         sink = sink.waiting(given_seconds("--sink-patience", options.sink_patience), spill)

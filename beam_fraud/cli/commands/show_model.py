@@ -1,4 +1,4 @@
-"""`beam-fraud models show`: what a bundle says about its model."""
+"""`beam-fraud models show`: show a bundle's manifest and card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beam_fraud.models.bundle import open_bundle, read_card
 from beam_fraud.models.listing import bundle_bytes
 from beam_fraud.wording import printable
 
-#: Figures of a manifest and how they are called.
+#: Figures of a manifest and their names.
 FIGURES = {
     "rows": "rows",
     "frauds": "frauds",
@@ -29,7 +29,7 @@ def run(options: ShowModelOptions) -> dict[str, object]:
     """Read a bundle without opening its model.
 
     Raises:
-      FraudError: it is none, or damaged.
+      FraudError: it is no bundle, or damaged.
     """
     bundle = open_bundle(options.bundle)
     return {
@@ -73,7 +73,7 @@ def render(result: dict[str, object]) -> str:
 
 
 def render_card(result: dict[str, object]) -> str:
-    """Return the card alone, as it is but for what a terminal would act on."""
+    """Return the card alone, with control characters escaped."""
     return "\n".join(_shown(line) for line in str(result["card"]).rstrip().split("\n"))
 
 

@@ -22,7 +22,7 @@ from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
 from beam_fraud.storage.sole_writer import sole_writer
 
 _LOG = logging.getLogger(__name__)
-#: Writes transactions and says what of it a result tells.
+#: Type: write transactions and return their part of the result.
 Write = Callable[[pa.Table], dict[str, object]]
 
 
@@ -36,8 +36,8 @@ def run(options: SimulateOptions) -> dict[str, object]:
       `out`, of a topic `topic`, `messages`, `sending_seconds` and `messages_per_second`.
 
     Raises:
-      UsageError: an option cannot be meant.
-      FraudError: the file cannot be written, or the messages cannot.
+      UsageError: an option is invalid.
+      FraudError: the file or the messages cannot be written.
     """
     began = time.perf_counter()
     place = _place(options)
@@ -92,7 +92,7 @@ def _counted(result: Mapping[str, object], name: str) -> str:
 
 
 def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
-    """Return where the transactions go, looked at as far as that changes nothing."""
+    """Return the checked output of the transactions, unchanged so far."""
     if options.out is not None and options.kafka is not None:
         raise UsageError("--out and --kafka: give one of them", Code.OPTION_CONFLICT)
     if options.kafka is not None:

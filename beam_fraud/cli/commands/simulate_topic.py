@@ -1,4 +1,4 @@
-"""Simulated transactions sent to a topic."""
+"""Send simulated transactions to a topic."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def to_topic(options: SimulateOptions) -> Callable[[pa.Table], dict[str, object]]:
-    """Return what sends transactions to the topic that `options` name, which is asked for first.
+    """Check the topic of `options`, and return a function that sends transactions to it.
 
-    Its result says what `commands.simulate.run` tells of a topic. Interrupted, it waits until what
-    it has handed over is written; a second interruption ends that, too.
+    Its result has the topic's part of the result of `commands.simulate.run`. Interrupted, it waits
+    until queued messages are written; a second interruption ends that, too.
 
     Raises:
-      UsageError: an option is missing or cannot be meant.
-      FraudError: the topic is not there, or no broker answers.
+      UsageError: an option is missing or invalid.
+      FraudError: the topic does not exist, or no broker answers.
     """
     if not options.topic or options.kafka is None:
         raise UsageError("--topic: missing; name the topic to send to", Code.OPTION_MISSING)

@@ -1,4 +1,4 @@
-"""`beam-fraud alerts snooze`: nobody is told of an account or a merchant for a while."""
+"""`beam-fraud alerts snooze`: snooze the alerts of an account or a merchant."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(options: SnoozeAlertsOptions) -> dict[str, object]:
-    """Begin a snooze, or end it.
+    """Start or end a snooze.
 
     Returns:
-      `kind` and `value` of whose it is; `until` in UTC, None if it was lifted; `timezone` in which
-      people read it; `lifted`; `known`: whether there ever was an alert of it.
+      `kind` and `value` of the subject; `until` in UTC, None if lifted; `timezone` for display;
+      `lifted`; `known`: whether it ever had an alert.
 
     Raises:
-      UsageError: not one account or merchant is named, or not one of a time and `lift`.
+      UsageError: not exactly one account or merchant, or not exactly one of a time and `lift`.
       FraudError: the outbox cannot be used, or there is no snooze to lift.
     """
     kind, value = _subject(options)
@@ -69,7 +69,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
 
 
 def render(result: dict[str, object]) -> str:
-    """One line."""
+    """Return the result as one line."""
     whose = f"{result['kind']} {printable(str(result['value']))}"
     if result["until"] is not None:
         until = datetime.fromisoformat(str(result["until"]))

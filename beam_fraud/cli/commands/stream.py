@@ -1,4 +1,4 @@
-"""`beam-fraud stream`: a topic or a directory, scored as long as the command runs."""
+"""`beam-fraud stream`: score a topic or a directory while the command runs."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
-#: Seconds that a runner may need to end a stream in which no row is left.
+#: Time limit in seconds of a runner's end of a drained stream.
 _PATIENCE = 10.0
 
 
 def run(options: StreamOptions) -> dict[str, object]:
-    """Score what comes, until a signal, or nothing has come for `until_idle` seconds.
+    """Score rows until a signal, or for `until_idle` idle seconds.
 
     Returns:
-      The summary of this run, as `summary.json` has it.
+      The summary of this run, as in `summary.json`.
 
     Raises:
-      UsageError: an option that cannot be meant.
-      FraudError: the broker, the bundle, a sink or a channel cannot be used; or alerts still wait
-        in the end.
+      UsageError: an option is invalid.
+      FraudError: the broker, the bundle, a sink or a channel cannot be used; or alerts are still
+        pending at the end.
     """
     started = time.monotonic()
     planned = plan(options, console=cast(TextIO, AboveLine()))
@@ -73,7 +73,7 @@ def run(options: StreamOptions) -> dict[str, object]:
         else:
             _claim_archives(planned, None)
         if not planned.stream.here:
-            # Also where it is restored: an earlier version may have recorded less.
+            # Even if restored: an earlier version may have recorded less.
             restored = planned.submission.continues
             remember(outputs, planned.about, planned.stream.hashing, restored=restored)
         warn_of_no_key(planned.stream.hashing, outputs.shown)
@@ -108,13 +108,13 @@ def run(options: StreamOptions) -> dict[str, object]:
             return _template(planned)
         counted = counters.read_counters(result)
         if planned.stream.here:
-            # Beam only logs what goes wrong after the last bundle.
+            # Beam only logs errors after the last bundle.
             LocalCheckpoint.at(outputs.checkpoint).refuse_failed()
             _finish_archives(planned)
         if planned.scoring.sink is not None and planned.scoring.sink.archive is None:
             planned.scoring.sink.commit(planned.stream.run_id)
     last = read_board(outputs.live)
-    # Flink tells nothing of a cancelled job; workers on this machine have told it themselves.
+    # Flink reports nothing of a cancelled job; workers on this machine have reported it themselves.
     counted = counted or dict(last.counters)
     sent = {} if dispatcher is None else _alerts(dispatcher)
     summary = _summary(planned, counted, sent, last, time.monotonic() - started)
@@ -142,7 +142,7 @@ def _judge_dead_letters(
 ) -> None:
     """Warn of many dead letters at the end of a stream; more than `--max-dead` is a failure.
 
-    It does not end a stream: whoever may write to the topic could stop it with a few bad messages.
+    It does not end a running stream: otherwise a few invalid messages could stop it.
     """
     share = counted_share(counted)
     refusal = None if options.max_dead is None else share.refusal(options.max_dead)
@@ -170,18 +170,18 @@ def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining |
 
 
 def _keep(result: PipelineResult) -> None:
-    """Flink's savepoint of a stream with checkpoints, where `--flink_master` says whom to ask."""
+    """Take a Flink savepoint of a stream with checkpoints, if `--flink_master` names Flink."""
     if isinstance(result, FlinkJob):
         result.keep()
 
 
 def _phase(jobs: list[PipelineResult]) -> str:
-    """Return what Flink does before the stream reads, where `--flink_master` says whom to ask."""
+    """Return Flink's phase before the stream reads, if `--flink_master` names Flink."""
     return next((job.phase for job in jobs if isinstance(job, FlinkJob)), "")
 
 
 def _template(planned: StreamPlan) -> dict[str, object]:
-    """Return what is told of a job that someone else is going to start."""
+    """Return the result for a template."""
     outputs = planned.stream.outputs
     return {
         "template": planned.submission.template_location,
@@ -191,7 +191,7 @@ def _template(planned: StreamPlan) -> dict[str, object]:
 
 
 def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
-    """Take up the state that is kept here, and what a dead run has left of its archive."""
+    """Restore the local state and the archive of a dead run."""
     checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
     stack.callback(checkpoint.close)
     planned = _hashed(planned, hash_kept_here(checkpoint))
@@ -209,7 +209,7 @@ def _hashed(planned: StreamPlan, hashing: IdHash) -> StreamPlan:
 
 
 def _safe(planned: StreamPlan) -> str:
-    """Return what a wait costs: nothing."""
+    """Return the note of a wait: nothing is lost."""
     if not planned.stream.here:
         return "nothing is lost: the runner tries again from its last checkpoint"
     rows = LocalCheckpoint.at(planned.stream.outputs.checkpoint).rows
@@ -217,7 +217,7 @@ def _safe(planned: StreamPlan) -> str:
 
 
 def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:
-    """Before the archives take up their state: they remove parts of which it knows nothing."""
+    """Claim the archives before they restore, which removes parts unknown to their state."""
     outputs, sink = planned.stream.outputs, planned.scoring.sink
     archives = [outputs.archive(SCORES), outputs.archive(DEAD_LETTERS)]
     directories = [archive for archive in archives if isinstance(archive, Path)]
@@ -227,7 +227,7 @@ def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> 
 
 
 def _finish_archives(planned: StreamPlan) -> None:
-    """Make visible what waits for its Parquet file to become full."""
+    """Publish rows of unfinished Parquet files."""
     checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
     for step, make in archives(planned.stream, planned.scoring).items():
         for number in checkpoint.shards(step):
@@ -240,16 +240,16 @@ def _finish_archives(planned: StreamPlan) -> None:
 
 
 def _prepare_places(planned: StreamPlan, stack: ExitStack) -> None:
-    """Make what is written to; say in a database how the run has ended."""
+    """Create the outputs; record the end of the run in a database."""
     sink, run_id = planned.scoring.sink, planned.stream.run_id
     if sink is not None and sink.archive is not None:
         make_directory(sink.archive)
     elif sink is not None:
         sink.begin(run_id)
         if planned.submission.template_location is None:
-            # Does nothing after a commit.
+            # It does nothing after a commit.
             stack.callback(sink.discard, run_id)
-    # The sink has prepared its own.
+    # The sink has prepared its own database.
     prepared = {None, None if sink is None else sink.database}
     for database in {planned.database, planned.stream.labels_database} - prepared:
         prepare_database(str(database))
@@ -303,7 +303,7 @@ def _summary(
             name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))
         },
         "seconds": round(seconds, 3),
-        # From the first row that came to the last that was scored: before and after it waits.
+        # From the first row to the last score: before and after, the stream is idle.
         "rows_per_second": round(rows_in / last.seconds) if last.seconds else 0,
         "model_id": planned.scoring.bundle.model_id,
         "run_id": planned.stream.run_id,
@@ -317,5 +317,5 @@ def _rules(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
 
 
 def _finite(seconds: float | None) -> float | None:
-    """Return what JSON can hold; longer than is measured is none."""
+    """Return a finite number for JSON; None for infinity."""
     return None if seconds is None or math.isinf(seconds) else round(seconds, 4)

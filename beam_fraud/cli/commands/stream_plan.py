@@ -1,4 +1,4 @@
-"""What `beam-fraud stream` is going to do, checked before it does any of it."""
+"""Plan `beam-fraud stream`, and check the plan before anything changes."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ if TYPE_CHECKING:
     from beam_fraud.sources.kafka.source import KafkaSource
 
 _LOG = logging.getLogger(__name__)
-#: Parts of the state where workers share them; here one worker has all.
+#: Shards of the state on a cluster; here one worker has all.
 _SHARDS_ON_CLUSTER = 16
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What was checked."""
+    """The checked plan of a stream."""
 
     stream: Stream
     scoring: Scoring
     channels: tuple[Channel, ...]
-    #: Beam's options, and the runner that they name.
+    #: Beam's options and the runner.
     submission: Submission
-    #: What is read, for messages.
+    #: Name of the source, for messages.
     what: str
-    #: What must not change while the state is kept.
+    #: Identity: settings that must not change for the life of the state.
     about: Mapping[str, str]
-    #: What runs it.
+    #: Destination of the pipeline.
     runner: Runner
-    #: What is said once the stream may start.
+    #: Warnings to log once the stream may start.
     warning: str | None
 
     @property
     def database(self) -> str | None:
-        """URL of the database with the alerts, if there are any."""
+        """URL of the outbox's database, or None."""
         return self.scoring.alerts_database
 
 
@@ -78,11 +78,11 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     """Check everything that can be checked without changing anything.
 
     Args:
-      options: of the call.
-      console: what `--alert console:` writes to.
+      options: options of the call.
+      console: stream of `--alert console:`.
 
     Raises:
-      UsageError: an option that cannot be meant.
+      UsageError: an option is invalid.
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
     _refuse_contradictions(options)
@@ -165,7 +165,7 @@ def _outputs(options: StreamOptions, beam_options: PipelineOptions) -> StreamOut
 
 
 def _beside(outputs: StreamOutputs) -> str:
-    """Return the database of labels, where no sink has one."""
+    """Return the database of labels without a database sink."""
     if outputs.outbox is None:
         raise UsageError(
             f"--labels-topic: labels are kept in a database, and --out {outputs.shown} can hold "
@@ -236,12 +236,12 @@ def _warn_of_keys(features: FeatureSet) -> None:
 
 
 def _windows_warning(stream: Stream) -> str | None:
-    """Return what is said of a new stream whose history does not fill its windows."""
+    """Return a warning if the history of a new stream does not fill its windows."""
     horizon = look_back(stream.features.velocity)
     if not horizon:
         return None
     span = event_span(stream.history, stream.features.schema)
-    # The stream goes on where the history ends.
+    # The stream continues where the history ends.
     begin, end = (None, None) if span is None else span
     return WindowReach(horizon, bool(stream.history), begin, end).warning()
 
@@ -261,7 +261,7 @@ def _source(
     here: bool,
     lateness: int,
 ) -> KafkaSource | WatchSource:
-    """Return what is read; where the last run stopped is put in once that is known (`resume`)."""
+    """Return the source; `resume` sets the positions of the last run later."""
     checkpoint = outputs.checkpoint if here else None
     until_idle = _until_idle(options)
     if settings is None:
@@ -278,7 +278,7 @@ def _source(
         )
         source.check()
         return source
-    # Only here: a directory is watched without the client library.
+    # Imported here: watching a directory needs no client library.
     from beam_fraud.cli.commands.stream_topics import topic_source
 
     return topic_source(
@@ -293,7 +293,7 @@ def _source(
 
 
 def _until_idle(options: StreamOptions) -> float | None:
-    """Not before rows that wait for others have gone on."""
+    """Return the idle limit, extended until waiting rows have been emitted."""
     if options.until_idle is None or options.reorder is None:
         return options.until_idle
     return max(options.until_idle, 2 * options.reorder / 1000 + 0.5)

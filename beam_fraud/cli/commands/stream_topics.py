@@ -1,4 +1,4 @@
-"""The topics of a stream, looked at before it begins; all that needs the client library is here."""
+"""Check the topics of a stream; everything that needs the client library is here."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def topic_source(
     until_idle: float | None,
     lateness: int,
 ) -> KafkaSource:
-    """Return what reads the topics of transactions and labels.
+    """Return the source of the topics of transactions and labels.
 
     Args:
-      options: of the call.
-      settings: how the broker is reached.
-      schema: of the transactions.
-      outputs: where the stream writes.
+      options: options of the call.
+      settings: connection settings.
+      schema: schema of the transactions.
+      outputs: outputs of the stream.
       here: whether it runs in this process.
-      until_idle: seconds without anything new after which it ends; None: never.
+      until_idle: idle seconds after which it ends; None for never.
       lateness: microseconds that a row may be late.
 
     Raises:
-      UsageError: `--start` cannot be meant.
+      UsageError: `--start` is invalid.
       FraudError: no broker answers, or it lacks a topic.
     """
     assert options.topic is not None
@@ -50,9 +50,9 @@ def topic_source(
         start=Start.parse(options.start),
         newest_event=NewestEvent.of(schema),
         lateness=lateness,
-        # One worker does everything here, and one mark a bundle makes the commit atomic.
+        # One worker does everything here, and one mark per bundle makes the commit atomic.
         splits=1 if here else max(partitions),
-        # What puts rows in order looks at each partition by itself.
+        # Reordering needs each partition separately.
         together=here and options.reorder is None,
         stop_file=str(outputs.stop_file),
         until_idle=until_idle,
@@ -61,7 +61,7 @@ def topic_source(
 
 
 def check_written_topics(options: StreamOptions, settings: KafkaSettings) -> None:
-    """Look whether the topics are there that are written to.
+    """Check that the output topics exist.
 
     Raises:
       FraudError: no broker answers, or it lacks one of them.
@@ -72,7 +72,7 @@ def check_written_topics(options: StreamOptions, settings: KafkaSettings) -> Non
 
 
 def about_read_topics(options: StreamOptions, settings: KafkaSettings) -> dict[str, str]:
-    """Return what is kept about a stream of the topics that it reads.
+    """Return the input topics' part of the identity of a stream.
 
     Raises:
       FraudError: no broker answers, or it lacks one of them.

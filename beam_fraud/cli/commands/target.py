@@ -1,4 +1,4 @@
-"""The runner that a call's pipeline goes to, asked whether it can carry the call out."""
+"""Find the destination of a call's pipeline, and check that it can run it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from beam_fraud.sinks.base import FlaggedSink
 def target_of_batch(
     options: BatchOptions, sink: FlaggedSink | None, submission: Submission
 ) -> Target:
-    """Where a pipeline over files will go; a call that the runner cannot carry out ends here.
+    """Return the destination of a pipeline over files; refuse what it cannot run.
 
     Args:
-      options: of the call.
-      sink: what `--sink` names.
+      options: options of the call.
+      sink: the sink of `--sink`.
       submission: Beam's options and the runner.
 
     Raises:
-      UsageError: the runner cannot run it, or an option is missing or in vain.
-      FraudError: nothing answers at an address.
+      UsageError: the runner cannot run it, or an option is missing or has no effect.
+      FraudError: an address does not answer.
     """
     places = [WorkerPlace("", file) for file in options.files]
     places += [WorkerPlace("--history", file) for file in options.history]
@@ -39,8 +39,8 @@ def target_of_stream(
     """Return the same for a pipeline over a stream.
 
     Raises:
-      UsageError: the runner cannot run it, or an option is missing or in vain.
-      FraudError: nothing answers at an address.
+      UsageError: the runner cannot run it, or an option is missing or has no effect.
+      FraudError: an address does not answer.
     """
     refuse_in_template(submission, {"--alert": options.alerts})
     places = [WorkerPlace("--history", file) for file in options.history]
@@ -59,7 +59,7 @@ def target_of_stream(
 
 
 def _of_scoring(options: ScoringOptions, sink: FlaggedSink | None) -> list[WorkerPlace]:
-    """The bundle and the sink, as workers see them, and files that name secrets of the sink."""
+    """Return the bundle, the sink and its secret files as places of workers."""
     fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
     places = [WorkerPlace("--model", options.model, fix=fix)]
     if sink is None:
@@ -71,6 +71,6 @@ def _of_scoring(options: ScoringOptions, sink: FlaggedSink | None) -> list[Worke
 
 
 def _file(option: str, path: str) -> WorkerPlace:
-    """Return what every worker reads by itself, so that secrets travel with no job."""
+    """Return a file that every worker reads itself, so that no job contains secrets."""
     fix = f"put it in the image under {IN_IMAGE}"
     return WorkerPlace(option, path, fix=fix)

@@ -1,4 +1,4 @@
-"""Times as options give them."""
+"""Parse times and durations of options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_fraud.schema.duration import SECOND, microseconds
 
 
 def given_duration(option: str, text: str) -> int:
-    """`text`, such as `15m`, in microseconds.
+    """Parse a duration, such as `15m`, to microseconds.
 
     Raises:
       UsageError: it is no duration; the message names the option.
@@ -26,14 +26,14 @@ def given_seconds(option: str, text: str) -> float:
 
 
 def parse_moment(option: str, text: str | None) -> datetime | None:
-    """Read an ISO 8601 date or time; without a zone it is UTC, and None stays None.
+    """Parse an ISO 8601 date or time; UTC without a zone; None stays None.
 
     Args:
       option: the name of the option, for the message.
       text: its value.
 
     Raises:
-      UsageError: it can't be read.
+      UsageError: it is invalid.
 
     Example:
       >>> parse_moment("--from", "2013-09-02")

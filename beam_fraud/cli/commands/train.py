@@ -31,10 +31,10 @@ from beam_fraud.storage.sole_writer import sole_writer
 
 
 def render_tried(lines: list[dict[str, Any]]) -> list[str]:
-    """Lines of text.
+    """Return the comparison of resamplers as lines.
 
     Args:
-      lines: fields of `Tried` each; without any there is nothing to say.
+      lines: fields of `Tried` each; may be empty.
     """
     if not lines:
         return []
@@ -58,7 +58,7 @@ def _line(line: dict[str, Any]) -> str:
 
 
 def render_validation(validation: dict[str, Any] | None) -> list[str]:
-    """Lines for figures as `models.folds.summary` gives them; none for None."""
+    """Return lines of the figures of `models.folds.summary`; empty for None."""
     if validation is None:
         return []
     folds = validation["folds"]
@@ -87,7 +87,7 @@ def render_validation(validation: dict[str, Any] | None) -> list[str]:
 
 
 def render_tuning(tuning: dict[str, Any] | None) -> list[str]:
-    """Lines for what `Tuned.to_dict` gives; none for None."""
+    """Return lines of `Tuned.to_dict`; empty for None."""
     if tuning is None:
         return []
     budget = tuning["budget_seconds"]
@@ -119,7 +119,7 @@ def run(options: TrainOptions) -> dict[str, object]:
     """Train, and write the bundle.
 
     Raises:
-      FraudError: the data, or what is asked of it, can't make a model.
+      FraudError: no model can be fitted with these data and options.
     """
     schema = load_schema(options.schema)
     check_division(options, schema)

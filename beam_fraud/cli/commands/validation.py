@@ -1,4 +1,4 @@
-"""How `train` is asked to choose: options that don't go together are wrong calls."""
+"""Check the options of validation and tuning of `train`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.folder import check_writable
 from beam_fraud.storage.urls import is_url
 
-#: Folds at most: each is a training of its own.
+#: Maximum of folds: each is a training of its own.
 MOST_FOLDS = 100
 
 
 def check_division(options: TrainOptions, schema: Schema) -> None:
-    """See that rows can be divided as the options say.
+    """Check that the options of the division are consistent.
 
     Raises:
-      UsageError: they can't be.
+      UsageError: they are not.
     """
     if options.split not in ("time", "stratified"):
         raise UsageError(f"--split {options.split}: must be time or stratified", Code.OPTION_VALUE)
@@ -53,7 +53,7 @@ def check_division(options: TrainOptions, schema: Schema) -> None:
 
 
 def delay_of(options: TrainOptions) -> int:
-    """How long labels take, in microseconds.
+    """Return the label delay in microseconds.
 
     Raises:
       UsageError: it is no duration.
@@ -64,16 +64,16 @@ def delay_of(options: TrainOptions) -> int:
 
 
 def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
-    """How settings are to be tuned, if they are.
+    """Return the options of tuning, or None.
 
     Args:
       options: of the command.
-      kind: what is trained.
+      kind: the kind to train.
 
     Raises:
-      UsageError: an option has no meaning here or no possible value, or the kind has no settings
-        to tune.
-      FraudError: trials can't be kept where they are to be.
+      UsageError: an option has no effect here or an invalid value, or the kind has no settings to
+        tune.
+      FraudError: the journal of trials cannot be written.
     """
     if options.tune is None:
         for option, value in (
@@ -98,7 +98,7 @@ def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
 
 
 def remove_own_store(options: TrainOptions) -> None:
-    """Remove the trials that were kept beside the bundle, which is there now."""
+    """Remove the journal of trials beside the bundle, which is now complete."""
     if options.tune is not None and options.tune_store is None:
         _store(options).unlink(missing_ok=True)
 

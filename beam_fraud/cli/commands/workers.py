@@ -15,10 +15,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(options: WorkersOptions) -> dict[str, object]:
-    """Start workers for whoever asks, until SIGINT or SIGTERM.
+    """Start workers on request until SIGINT or SIGTERM.
 
     Returns:
-      `endpoint` ("HOST:PORT") and `seconds` that it was there for.
+      `endpoint` ("HOST:PORT") and `seconds` of its life.
 
     Raises:
       FraudError: the port is taken, or no worker can be started.
@@ -37,13 +37,13 @@ def run(options: WorkersOptions) -> dict[str, object]:
 
 
 def _wait(stop: SimpleQueue[None]) -> None:
-    # Not an Event: this thread may hold its lock when the signal's handler sets it. And not without
-    # a limit: a signal that arrives just before the thread blocks does not interrupt it.
+    # Not an Event: this thread may hold its lock when the signal's handler sets it. And with a time
+    # limit: a signal right before the thread blocks does not interrupt it.
     while True:
         with suppress(Empty):
             return stop.get(timeout=1.0)
 
 
 def render(result: dict[str, object]) -> str:
-    """One line."""
+    """Return the result as one line."""
     return f"Workers were to be had at {result['endpoint']} for {result['seconds']} s."

@@ -1,6 +1,6 @@
 """The options of every command: one frozen dataclass each, composed of groups that they share.
 
-A name is imported when it is first used: help of one command need not wait for all others.
+A name is imported at its first use: help of one command need not wait for all others.
 """
 
 from importlib import import_module
@@ -74,7 +74,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the options of a command when they are first asked for."""
+    """Import the options of a command at their first use."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

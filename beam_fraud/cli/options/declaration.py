@@ -1,10 +1,10 @@
-"""How an option is declared: one annotated field of a frozen dataclass.
+"""Declaration of options: each is one annotated field of a frozen dataclass.
 
     limit: Annotated[int | None, Option("--limit", metavar="N", min=1, help="Rows.")] = None
 
-The field gives the type and the default, its `Option` the rest. The parameters of the command, its
-help, the Dataflow template and docs/options.md are made of it. A field without an `Option` is for
-callers from Python alone.
+The field gives the type and the default, its `Option` the rest. The command's parameters, its help,
+the Dataflow template and docs/options.md derive from it. A field without an `Option` is for callers
+from Python alone.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ import typer
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a value looks like in the Dataflow template."""
+    """Form of a value in the Dataflow template."""
 
-    #: All of it matches this, if it is one that can be meant.
+    #: Regular expression of valid values.
     regex: str
-    #: The same for people, as in `gs://BUCKET/DIR`; "" if help says it.
+    #: The form for people, such as `gs://BUCKET/DIR`; "" if help describes it.
     form: str = ""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a field says of its option, beside its type and its default."""
+    """Attributes of an option beside its type and default."""
 
-    #: As a caller writes it: `--limit`; or `FILE`, what help calls a positional argument.
+    #: Name on the command line: `--limit`; or `FILE` for a positional argument.
     name: str
     _: KW_ONLY
-    #: A sentence or two, which end in a period.
+    #: Help, one or two sentences.
     help: str
-    #: What help calls the value.
+    #: Name of the value in help.
     metavar: str | None = None
-    #: The least and the largest number.
+    #: Minimum and maximum of a number.
     min: float | None = None
     max: float | None = None
-    #: Whether the Dataflow template has the option; with a pattern where the type does not tell
-    #: what values look like there.
+    #: Whether the Dataflow template has the option; with a pattern if the type does not define its
+    #: values.
     template: Pattern | bool = True
 
     @property
     def positional(self) -> bool:
-        """Whether the value stands alone."""
+        """Whether it is a positional argument."""
         return not self.name.startswith("--")
 
 
@@ -56,26 +56,26 @@ class Option:
 class Declared:
     """One option of a command."""
 
-    #: The dataclass's field.
+    #: Name of the dataclass's field.
     field: str
-    #: Of the value: `str`, `int | None`, `Literal["file", "run"]`, `tuple[str, ...]`.
+    #: Type of the value: `str`, `int | None`, `Literal["file", "run"]`, `tuple[str, ...]`.
     type: Any
-    #: What the field has if the option is absent; `MISSING` if it has to be there.
+    #: Default; `MISSING` for a required option.
     default: Any
     option: Option
 
     @property
     def required(self) -> bool:
-        """Whether a call has to give it."""
+        """Whether it is required."""
         return self.default is MISSING
 
     @property
     def repeatable(self) -> bool:
-        """Whether a call may give several values."""
+        """Whether it may be repeated."""
         return get_origin(self.type) is tuple
 
     def parameter(self) -> inspect.Parameter:
-        """Return the parameter that Typer reads it off; a tuple is a list to Typer."""
+        """Return the parameter for Typer, to which a tuple is a list."""
         kind, default = self.type, inspect.Parameter.empty if self.required else self.default
         if self.repeatable:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]  # a type only when it runs
@@ -96,7 +96,7 @@ class Declared:
         )
 
     def value(self, parsed: Any) -> Any:
-        """Return what the field takes, of what Typer has parsed."""
+        """Convert Typer's parsed value to the field's."""
         if not self.repeatable:
             return parsed
         return tuple(parsed) if parsed else self.default
@@ -104,14 +104,14 @@ class Declared:
 
 @cache
 def declared(options: type) -> tuple[Declared, ...]:
-    """Return the options of a command: those that a call has to give, its own, those of its groups.
+    """Return the options of a command: required ones, its own, those of its groups.
 
     Args:
-      options: the dataclass that declares them, with the groups that it inherits.
+      options: the dataclass with its inherited groups.
     """
     hints = get_type_hints(options, include_extras=True)
     own: dict[str, Field[Any]] = {field.name: field for field in fields(options)}
-    # A group's fields come first in `fields`, in help the command's own.
+    # Groups come first in `fields`; help lists the command's own first.
     names = dict.fromkeys(
         name for base in options.__mro__ for name in vars(base).get("__annotations__", ())
     )
@@ -124,5 +124,5 @@ def declared(options: type) -> tuple[Declared, ...]:
 
 
 def collected(options: type, parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the dataclass `options`, of what Typer has parsed."""
+    """Convert Typer's parsed values to arguments of the dataclass `options`."""
     return {one.field: one.value(parsed[one.field]) for one in declared(options)}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from beam_fraud.cli.options.declaration import Option, Pattern
 from beam_fraud.cli.terminal import log
 
-#: What values look like in the Dataflow template, whose launcher runs in an image.
+#: Patterns of values in the Dataflow template, whose launcher runs in an image.
 OBJECT = Pattern(r"^gs://[^\n\r]+$", "Give gs://BUCKET/DIR")
 OBJECTS = Pattern(r"^gs://[^\n\r;]+(;gs://[^\n\r;]+)*$", "Give gs://BUCKET/PATH")
 FILE_OF_IMAGE = Pattern(r"^/opt/beam-fraud/[^\s]+$", "Give /opt/beam-fraud/FILE of the image")
@@ -172,7 +172,7 @@ class DeadShareOptions:
             min=0.0,
             max=1.0,
             help="Fail if more of the records than this share, from 0 to 1, are no transactions.",
-            # The end of a job, where the share is known, has no launcher.
+            # At the end of a job, where the share is known, the launcher is gone.
             template=False,
         ),
     ] = None
@@ -217,7 +217,7 @@ class AlertOptions:
             metavar="URL",
             help="Alerts: console:, file:FILE, smtp://..., https://..., slack://... or "
             "kafka://...; repeatable.",
-            # Sent by the command, which a job of the template does not have.
+            # Sent by the command, which a template's job lacks.
             template=False,
         ),
     ] = ()
@@ -286,7 +286,7 @@ class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
 class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
     """What a pipeline over files reads, and how it runs."""
 
-    #: Each command says in its own words what it writes there.
+    #: Each command declares its own help.
     out: str
     limit: Annotated[
         int | None, Option("--limit", metavar="N", min=1, help="Read the first N rows only.")

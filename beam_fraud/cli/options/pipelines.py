@@ -18,7 +18,7 @@ from beam_fraud.cli.options.groups import (
     ScoringOptions,
 )
 
-#: A name of a topic, in the Dataflow template.
+#: Pattern of a topic in the Dataflow template.
 _TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 
 
@@ -155,7 +155,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             template=DURATION,
         ),
     ] = "1h"
-    # No more than the lateness, or rows may come too late for those that are ahead.
+    # At most the lateness, or rows may be too late after those that are ahead.
     max_ahead: Annotated[
         str,
         Option(
@@ -300,7 +300,7 @@ class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
     ] = None
 
     def scoring(self, files: tuple[str, ...], model: str, out: str) -> ScoreOptions:
-        """Return the options of `score` that put `files` through again, into `out`."""
+        """Return the options of `score` that replay `files` into `out`."""
         shared: dict[str, Any] = {
             field.name: getattr(self, field.name) for field in fields(FileScoringOptions)
         }

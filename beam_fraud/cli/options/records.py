@@ -66,7 +66,7 @@ class ResendAlertsOptions(OutboxOptions):
     ] = ()
     failed: Annotated[bool, Option("--failed", help="Those alone that were given up.")] = False
     waiting: Annotated[bool, Option("--waiting", help="Those alone that wait.")] = False
-    #: Seconds for which a channel that fails is tried again.
+    #: Default seconds of retries for a failing channel.
     patience: float = 10.0
 
 

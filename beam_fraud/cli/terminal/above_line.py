@@ -1,4 +1,4 @@
-"""Text for people while a line on the terminal is redrawn."""
+"""Write text above a redrawn line of the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 class AboveLine(io.TextIOBase):
-    """Writes to what standard error is at that moment, so that lines go above the redrawn one."""
+    """Write to the current standard error, so that lines go above the redrawn one."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the base class
@@ -15,7 +15,6 @@ class AboveLine(io.TextIOBase):
         return sys.stderr.encoding or "utf-8"
 
     def writable(self) -> bool:
-        """It is."""
         return True
 
     def write(self, text: str) -> int:
@@ -23,5 +22,4 @@ class AboveLine(io.TextIOBase):
         return sys.stderr.write(text)
 
     def flush(self) -> None:
-        """Flush standard error."""
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Something that goes on beside the body of a command, until that ends."""
+"""Run a function beside the body of a command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def beside(watch: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `watch` in a thread while the body runs; it has to end once the event is set."""
+    """Run `watch` in a thread while the body runs; it must end once the event is set."""
     done = threading.Event()
     watcher = threading.Thread(target=watch, args=(done,), daemon=True)
     watcher.start()

@@ -1,4 +1,4 @@
-"""Plain text in columns."""
+"""Format plain text in columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines whose cells stand below each other, two blanks between columns.
+    """Return lines with aligned cells, two blanks between columns.
 
     Example:
       >>> aligned([("a", "bb"), ("ccc", "d")])
@@ -20,7 +20,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def size_text(size: int | None) -> str:
-    """Return a number of bytes as people say it.
+    """Format a number of bytes.
 
     Example:
       >>> size_text(1_234_567)

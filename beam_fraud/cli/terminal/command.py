@@ -1,4 +1,4 @@
-"""How a call becomes a run: its options are parsed, a module runs them, its result is printed."""
+"""Run a call: parse its options, run its module, print its result."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from beam_fraud.cli.terminal.progress import activities_shown
 from beam_fraud.errors import Code, UsageError
 
 if TYPE_CHECKING:
-    # The context that Typer gives its commands is of a base class that it does not export.
+    # Typer's context has a base class that Typer does not export.
     from typer._click import Context
 
 
-#: Key of a context's `meta`: fields of a command's options that the command line does not declare.
+#: Key of a context's `meta`: fields of options that the command line does not declare.
 EXTRA_FIELDS = "beam_fraud.extra_fields"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found, and how to say it to people."""
+    """The result of a command and its text."""
 
-    #: JSON-able values, printed as they are with `--json`.
+    #: JSON-compatible values, printed with `--json`.
     result: dict[str, object]
-    #: Makes the plain text for a terminal of it.
+    #: Function that returns the text for a terminal.
     render: Callable[[dict[str, object]], str]
-    #: What the program ends with once it is printed.
+    #: Exit code after printing.
     exit_code: int = 0
 
 
 class StrictCommand(TyperCommand):
-    """A command that refuses an option with one value that is given twice; Typer takes the last."""
+    """A command that refuses a repeated option of one value; Typer takes the last."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Refuse repeated options, then parse as Typer does."""
@@ -59,7 +59,7 @@ class StrictCommand(TyperCommand):
 
     @staticmethod
     def surroundings() -> AbstractContextManager[object]:
-        """Return what is around a run."""
+        """Return the context of a run."""
         return nullcontext()
 
 
@@ -74,19 +74,19 @@ def command(
 ) -> None:
     """Register the command `name` of `app`; its help is the docstring of its options.
 
-    What is registered parses the call and returns what is left to do: a function without arguments
-    that runs the command and returns the text to print and the exit code. Typer shall not run it
-    itself: it ends the program without a word where a connection of the command's breaks.
+    The registered function parses the call and returns a function without arguments that runs the
+    command and returns the text to print and the exit code. Typer must not run it itself: it exits
+    silently if a connection of the command breaks.
 
     Args:
       app: the program, or one of its groups.
-      name: of the command.
+      name: name of the command.
       options: the dataclass that declares its options.
-      target: the module that runs it, imported by the call, so that help need not wait for Beam.
-        It has `run(options)` and `render(result)`; `run_x` and `render_x` if `:x` follows; or
+      target: the module that runs it, imported by the call, so that help need not wait for Beam. It
+        has `run(options)` and `render(result)`; `run_x` and `render_x` for a suffix `:x`; or
         `call(options, as_json=...)`, which returns an `Outcome`.
-      cls: how arguments are parsed.
-      shows_activities: whether the terminal shows what the command is doing; it may do so itself.
+      cls: class that parses the arguments.
+      shows_activities: whether the terminal shows its activities; it may do so itself.
     """
 
     def prepare(context: typer.Context, **values: Any) -> Callable[[], tuple[str, int]]:
@@ -110,7 +110,7 @@ def command(
     context = inspect.Parameter(
         "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
     )
-    # Typer reads the options off the signature and its annotations.
+    # Typer reads the options from the signature and its annotations.
     prepare.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
     prepare.__annotations__ = {p.name: p.annotation for p in (context, *own)}
     app.command(name, cls=cls, help=inspect.getdoc(options))(prepare)
@@ -126,7 +126,7 @@ def _outcome(module: ModuleType, which: str, options: object, *, as_json: bool) 
 
 
 def _refuse_empty(options: type, values: Mapping[str, Any]) -> None:
-    """Refuse an empty text, which a shell makes of a variable that is not set."""
+    """Refuse an empty text, as from an unset shell variable."""
     for one in (*declared(options), *declared(LoggingOptions)):
         value = values[one.field]
         if value == "" or (isinstance(value, list) and "" in value):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the command stops, cleans up behind it and says so in one line."""
+"""Handle Ctrl-C and SIGTERM: stop, clean up and report one line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-#: What stops a command, and the word that says so.
+#: Signals that stop a command, with their words.
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-#: Seconds after which a command that was stopped is looked at again.
+#: Seconds between two checks of a stopped command.
 _AGAIN = 2.0
 #: The signal that has stopped the command, if one has.
 _received: signal.Signals | None = None
-#: Processes that whoever called had started before: they are not the command's to end.
+#: Processes that the caller had started before: not ours to end.
 _not_ours: frozenset[int] = frozenset()
 
 
@@ -26,8 +26,8 @@ _not_ours: frozenset[int] = frozenset()
 def stopped_by_signals() -> Iterator[None]:
     """While the body runs, SIGINT and SIGTERM raise KeyboardInterrupt in it, each once.
 
-    The second of a kind ends the process at once: whoever asks twice does not want to wait. Only
-    the main thread can do this; elsewhere the body runs as it is.
+    A second signal ends the process at once, without a wait. Only the main thread can do this;
+    elsewhere the body runs unchanged.
     """
     global _received, _not_ours
     _received = None
@@ -38,7 +38,7 @@ def stopped_by_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _WORDS}
     alarm = signal.signal(signal.SIGALRM, _insist)
     for number, handler in before.items():
-        # A shell that starts a command in the background has it ignore Ctrl-C.
+        # A shell makes background commands ignore Ctrl-C.
         if handler != signal.SIG_IGN:
             signal.signal(number, _stop)
     try:
@@ -52,9 +52,9 @@ def stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def drained_by_signals(drain: Callable[[], None]) -> Iterator[None]:
-    """While the body runs, the first SIGINT or SIGTERM calls `drain` and lets it go on to its end.
+    """While the body runs, the first SIGINT or SIGTERM calls `drain`; the body continues.
 
-    The second ends the body as `stopped_by_signals` does, which has to be around this.
+    The second ends the body as `stopped_by_signals` does, which must enclose this.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -79,7 +79,7 @@ def drained_by_signals(drain: Callable[[], None]) -> Iterator[None]:
 
 
 def stopped() -> tuple[str, int] | None:
-    """What a signal that has stopped the command is called, and the exit code; None without one."""
+    """Return the word and exit code of the signal that stopped the command, or None."""
     return None if _received is None else (_WORDS[_received], 128 + _received)
 
 
@@ -93,9 +93,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _insist(number: int, frame: FrameType | None) -> None:
-    """End what was about to start when the signal came, and an interruption that got lost.
+    """End processes that were about to start at the signal, and repeat a lost interruption.
 
-    Some libraries run callbacks in the main thread, out of which no exception comes.
+    Some libraries run callbacks in the main thread that swallow exceptions.
     """
     _end_workers()
     handled = sys.exception()
@@ -106,14 +106,14 @@ def _insist(number: int, frame: FrameType | None) -> None:
 
 
 def _end_workers() -> None:
-    # Beam waits for the workers to finish what they are at, which can take as long as the run.
+    # Beam waits for the workers' current work, which can take as long as the run.
     for pid in set(descendants(os.getpid())) - _not_ours:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes that `pid` and its children have started, as far as they live."""
+    """Return the living descendants of `pid`."""
     children: dict[int, list[int]] = {}
     for child, parent in _parents():
         children.setdefault(parent, []).append(child)
@@ -130,7 +130,7 @@ def _parents() -> Iterator[tuple[int, int]]:
     if sys.platform == "linux":
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
-                # The name, in brackets, may hold anything; then come the state and the parent.
+                # The name, in brackets, may contain anything; state and parent follow.
                 yield int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
     else:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)

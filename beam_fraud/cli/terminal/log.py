@@ -1,4 +1,4 @@
-"""Where messages go: standard error and, if asked, a file; text or one JSON object a line."""
+"""Configure the log: standard error and optionally a file; text or JSON lines."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from beam_fraud.wording import printable
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 
-#: The logger above all of the package's own.
+#: Parent logger of the package.
 PACKAGE = "beam_fraud"
 logger = logging.getLogger(__name__)
-#: Beam's logger of what worker processes log; warns with each worker of a directory it needs not.
+#: Beam's logger of worker processes; with each worker it warns of an unneeded directory.
 _WORKERS = "apache_beam.runners.portability.local_job_service"
-#: Beam's loggers of the programs that it starts, and of what Prism says.
+#: Beam's loggers of the programs it starts, and of Prism.
 _SERVICES, _PRISM = "apache_beam.utils.subprocess_server", "PrismRunner"
-#: The message in one of its workers' records, which hold a printed protocol buffer.
+#: Pattern of the message in a worker's record, a printed protocol buffer.
 _WORKER_MESSAGE = re.compile(r'^Worker: severity: .*? message: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
 def configure(level: Level = "info", form: Format = "text", file: str | None = None) -> None:
     """Send log records to standard error and, if given, to a file.
 
-    The package's own records appear from `level` on. Those of libraries appear from `warning` on
-    (`info` at level `debug`), without Beam's warnings about extras that are not installed, and
-    Python's warnings and what ends a thread not at all unless at level `debug`. Tracebacks are for
-    the file, and for standard error at level `debug` only.
+    The package's records appear from `level` on. Those of libraries appear from `warning` on
+    (`info` at level `debug`), without Beam's warnings of missing extras; Python's warnings and
+    exceptions of threads appear at level `debug` alone. Tracebacks go to the file, and to standard
+    error at level `debug`.
 
     Args:
-      level: the least severe of the package's own records to show.
-      form: `text`, or `json` for one object a line with timestamp, level, logger and message.
+      level: minimum level of the package's records.
+      form: `text`, or `json` for one object per line with timestamp, level, logger and message.
       file: path of a file to append the same records to.
 
     Raises:
@@ -70,14 +70,14 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
 
 
 def _not_of_a_service(record: logging.LogRecord) -> bool:
-    """Drop what Beam says of a job server or Prism that it starts and ends as it should."""
+    """Drop Beam's records of normal starts and ends of a job server or Prism."""
     if record.name == _SERVICES:
         return not record.getMessage().startswith("Really ")
     return record.name != _PRISM or record.levelno >= logging.WARNING
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is now, so that lines go above a progress bar."""
+    """Write to the current standard error, so that lines go above a progress bar."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -122,7 +122,7 @@ class _TextLines(logging.Formatter):
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line; times are UTC. A command's failure has its code."""
+    """Format records as one JSON object per line; times in UTC. A failure has its code."""
 
     def __init__(self, tracebacks: bool) -> None:
         super().__init__()
@@ -147,10 +147,10 @@ class _JsonLines(logging.Formatter):
 def _parts(
     formatter: logging.Formatter, record: logging.LogRecord, tracebacks: bool
 ) -> tuple[str, str]:
-    """The message and the traceback of a record; a single line where tracebacks are left out.
+    """Return the message and the traceback of a record; one line without tracebacks.
 
-    Beam writes tracebacks into its messages as well as beside them: of libraries' messages, the
-    first line is shown. Ours are one line, though a name in them may hold a line end.
+    Beam also writes tracebacks into messages: show the first line of libraries' messages. Ours are
+    one line, though a name in them may contain a line end.
     """
     message = record.getMessage()
     if not tracebacks:
@@ -164,22 +164,22 @@ def _parts(
 
 
 def _indented(text: str) -> str:
-    """Lines of which no second one can be taken for a record of its own."""
+    """Indent all lines but the first, so that none looks like a record."""
     return "\n    ".join(printable(line, escaped=True) for line in text.split("\n"))
 
 
 def _not_reported_as_failure(record: logging.LogRecord) -> bool:
-    """False for a runner's record of an error that ends the command and is reported there."""
+    """Drop a runner's record of an error that ends the command and is reported there."""
     return record.name.startswith(PACKAGE) or f"{PACKAGE}.errors." not in _with_exception(record)
 
 
 def _not_of_what_was_stopped(record: logging.LogRecord) -> bool:
-    """False for what libraries say when a signal takes their workers and connections away."""
+    """Drop libraries' records about workers and connections that a signal ended."""
     return record.name.startswith(PACKAGE) or interruption.stopped() is None
 
 
 def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
-    # Beam's threads end so when a worker dies; the command fails of that by itself.
+    # Beam's threads end so when a worker dies; the command then fails by itself.
     name = end.thread.name if end.thread else "a thread"
     raised = end.exc_value or end.exc_type()
     logger.debug("%s has ended: %r", name, raised, exc_info=raised)
@@ -191,5 +191,5 @@ def _with_exception(record: logging.LogRecord) -> str:
 
 
 def _not_an_absent_extra(record: logging.LogRecord) -> bool:
-    """False for what Beam warns of, on the root logger, where its cloud extras are absent."""
+    """Drop Beam's warnings on the root logger of missing cloud extras."""
     return record.name != "root" or record.levelno >= logging.ERROR

@@ -1,4 +1,4 @@
-"""How a command ends: its result on standard output or one line on standard error, and a code."""
+"""The end of a command: print the result or one line of failure, and set the exit code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ logger = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    """Open /dev/null for a standard stream that is closed; escape what an encoding lacks.
+    """Open /dev/null for closed standard streams; escape characters outside the encoding.
 
-    The next file that is opened would get a closed descriptor, and messages would go into it.
+    Otherwise the next opened file would get a closed stream's descriptor, and the messages.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None and not _is_open(number):
@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def print_result(text: str) -> int:
-    """Print the result of a command; returns the exit code."""
+    """Print the result of a command; return the exit code."""
     try:
         print(text, flush=True)
     except OSError as error:
@@ -40,11 +40,11 @@ def print_result(text: str) -> int:
 
 
 def output_failed(error: OSError) -> int:
-    """Say why standard output cannot be written; returns the exit code."""
-    # What it could not take waits in its buffer: Python would complain of it again at its exit.
+    """Report why standard output cannot be written; return the exit code."""
+    # Discard the unwritten buffer: Python would report it again at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
-        # Nobody reads any more, which is how `head` ends what stands before it.
+        # The reader has closed the pipe, as `head` does.
         return 1
     line = f"standard output cannot be written ({error.strerror})"
     return report(FraudError(line, Code.OUTPUT_UNWRITABLE))
@@ -53,16 +53,16 @@ def output_failed(error: OSError) -> int:
 def report(error: BaseException) -> int:
     """Log a failure as one line with its code and return the exit code of the command.
 
-    An error that a user can cause is its own line, and so is what the operating system refuses.
-    Anything else is a bug of this program: the line says so. The traceback of both goes where
-    tracebacks are shown (see `log.configure`).
+    Errors that users can cause have their own line, as do errors of the operating system. Anything
+    else is a bug of this program, and the line says so. Tracebacks go where they are shown (see
+    `log.configure`).
 
     Args:
-      error: what ended the command, as it was raised here or as a runner passed it on.
+      error: the error that ended the command, raised here or passed on by a runner.
     """
     stopped = interruption.stopped()
     if stopped is not None:
-        # Whatever a runner made of it on the way here.
+        # In whatever form a runner passed it on.
         return _log(*stopped)
     if isinstance(error, KeyboardInterrupt):
         return _log("interrupted", 130)

@@ -1,4 +1,4 @@
-"""How far a command is: a line that is redrawn on a terminal, a log line now and then elsewhere."""
+"""Show progress: a redrawn line on a terminal, otherwise a log line now and then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.cli.terminal.beside import beside
 from beam_fraud.monitoring import activity
 
 logger = logging.getLogger(__name__)
-#: Seconds between two looks at what a command does, and before a terminal shows it.
+#: Seconds between two updates, and before a terminal shows an activity.
 _LOOK_EVERY, _SHOWN_AFTER = 0.25, 1.0
 
 
@@ -22,14 +22,14 @@ _LOOK_EVERY, _SHOWN_AFTER = 0.25, 1.0
 def progress_of(
     total: int | None, read: Callable[[], int], description: str, *, line_every: float = 10.0
 ) -> Iterator[None]:
-    """Show, while the body runs, how many rows are done and left, the rate and the time to go.
+    """Show rows done and left, rate and remaining time while the body runs.
 
-    All of it goes to standard error: a bar if that is a terminal, else a log line now and then.
+    Output goes to standard error: a bar on a terminal, otherwise a log line now and then.
 
     Args:
-      total: rows to do, None if nobody knows.
-      read: tells the rows done so far; called from another thread.
-      description: what is being done, as in `scoring`.
+      total: rows to do, None if unknown.
+      read: returns the rows done; called from another thread.
+      description: name of the step, such as `scoring`.
       line_every: seconds between log lines.
     """
     start = time.monotonic()
@@ -50,10 +50,10 @@ def progress_of(
 
 @contextmanager
 def activities_shown(*, line_every: float = 10.0) -> Iterator[None]:
-    """Show what the body says it is doing (`activity.doing`), and for how long it has done that.
+    """Show the activities of the body (`activity.doing`) and their duration.
 
-    All of it goes to standard error: a line that is redrawn if that is a terminal, else a log line
-    now and then. What is over soon is not shown.
+    Output goes to standard error: a redrawn line on a terminal, otherwise a log line now and then.
+    Short activities are not shown.
 
     Args:
       line_every: seconds between log lines.
@@ -70,7 +70,7 @@ def activities_shown(*, line_every: float = 10.0) -> Iterator[None]:
 
 
 def activity_line(now: activity.Activity, seconds: float) -> str:
-    """Return what is done, how far it is, and for how long that goes on.
+    """Return the activity, its progress and its duration.
 
     >>> from beam_fraud.monitoring.activity import Activity
     >>> activity_line(Activity("drawing 1,000 resamples", 0.0, lambda: "420 done"), 12.3)
@@ -117,7 +117,7 @@ def _draw_while_any() -> None:
 
 
 def status_line(rows: int, total: int | None, seconds: float) -> str:
-    """Return what is done and left, and how fast.
+    """Return rows done and left, and the rate.
 
     >>> status_line(50_000, 200_000, 10.0)
     '50,000 rows done, 150,000 left, 5,000 rows/s, 0:00:30 to go'
@@ -156,7 +156,7 @@ def _draw_bar(
         BarColumn(bar_width=20),
         TextColumn("{task.fields[status]}"),
     )
-    # Standard output stays what it is: rich would send it through this console, to standard error.
+    # Keep standard output: rich would redirect it through this console to standard error.
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task(description, total=total, status="")

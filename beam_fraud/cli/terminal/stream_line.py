@@ -1,4 +1,4 @@
-"""How a stream is doing: one line that changes on a terminal, a log line now and then elsewhere."""
+"""Show the status of a stream: a redrawn line on a terminal, otherwise log lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_fraud.monitoring.trend import Trend
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 0.25
-#: Counting alerts asks a database.
+#: Seconds between counts of alerts, which query a database.
 _SECONDS_BETWEEN_COUNTS_OF_ALERTS = 2.0
 
 
@@ -29,13 +29,13 @@ def live_line(
     *,
     line_every: float = 10.0,
 ) -> Iterator[None]:
-    """Show, while the body runs, how a stream is doing; all of it goes to standard error.
+    """Show the status of a stream on standard error while the body runs.
 
     Args:
-      read: tells how the stream is doing; called from another thread.
-      alerts: tells how many alerts went out; called from that thread as well.
-      phase: tells what the runner does before the stream reads, or "".
-      line_every: seconds between log lines, where standard error is no terminal.
+      read: returns the status of the stream; called from another thread.
+      alerts: returns the counts of alerts; called from that thread, too.
+      phase: returns the runner's phase before the stream reads, or "".
+      line_every: seconds between log lines without a terminal.
     """
     status = _Status(read, alerts, phase)
 
@@ -61,13 +61,13 @@ class _Status:
         self._trend = Trend()
 
     def look(self) -> Snapshot:
-        """Take the newest snapshot."""
+        """Read the newest snapshot."""
         snapshot = self._read()
         self._trend.add(time.monotonic(), snapshot)
         return snapshot
 
     def text(self, width: int | None = None) -> str:
-        """Return the line, of at most `width` columns where that can be."""
+        """Return the line, if possible within `width` columns."""
         snapshot = self.look()
         if phase := self._phase():
             return phase
@@ -82,7 +82,7 @@ class _Status:
             try:
                 self._counts = self._alerts()
             except FraudError as error:
-                # What sends them says so in a place where it matters.
+                # The sender reports this itself.
                 logger.debug("alerts are not counted: %s", error)
             self._counted_at = time.monotonic()
 
@@ -93,7 +93,7 @@ def _write_lines(status: _Status, line_every: float, done: threading.Event) -> N
     while not done.wait(every):
         looks += 1
         if looks * every < line_every:
-            # The line tells of the last seconds, not of all since the line before.
+            # The line covers the last seconds, not the time since the last line.
             status.look()
         else:
             logger.info("streaming: %s", status.text())
@@ -105,8 +105,7 @@ def _draw_line(status: _Status, done: threading.Event) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    # Standard output stays what it is: rich would send it through this console, to standard error.
-    # Only the line itself is cut to the terminal: alerts and messages stay whole, one line each.
+    # Keep standard output: rich would redirect it through this console to standard error.
     console = Console(stderr=True, soft_wrap=True)
     with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
         while True:

@@ -1,4 +1,4 @@
-"""How a stream is doing, in one line."""
+"""Format the status of a stream as one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGG
 from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
 from beam_fraud.monitoring.snapshot import AlertCounts, Snapshot, topic_and_partition
 
-#: With more partitions than these, only the one that is furthest behind is told.
+#: Maximum of partitions listed; beyond it, only the one with the largest lag.
 _PARTITIONS = 4
 
 
@@ -21,17 +21,17 @@ def stream_status(
     *,
     width: int | None = None,
 ) -> str:
-    """One line: rate, lag, latency, what was flagged, dead and repeated, alerts.
+    """Return one line: rate, lag, latency, flagged, dead and repeated rows, alerts.
 
-    What is zero, or not known, is left out where it says nothing; where the columns do not suffice,
-    numbers get shorter and what matters least goes.
+    Zero or unknown values without meaning are left out; if columns do not suffice, numbers get
+    shorter and the least important values are dropped.
 
     Args:
       now: the newest snapshot.
-      rate: transactions per second, of late.
-      latency: latencies of late.
-      alerts: channel to how many alerts went out and wait.
-      width: columns that it may take; None for any number.
+      rate: recent transactions per second.
+      latency: recent latencies.
+      alerts: counts of alerts by channel.
+      width: maximum of columns; None for no limit.
 
     >>> from beam_fraud.monitoring.snapshot import Position
     >>> counters = {"rows_scored": 2_000_000, "rows_flagged": 1_234, "rows_dead": 5}
@@ -77,7 +77,7 @@ def _whole(rows: float) -> str:
 
 
 def _short(rows: float) -> str:
-    """At most four characters, up to a trillion.
+    """Format a number in at most four characters, up to a trillion.
 
     >>> [_short(rows) for rows in (0, 999, 1_000, 9_960, 12_345, 999_999, 1_250_000, 3e9)]
     ['0', '999', '1k', '10k', '12k', '1M', '1.2M', '3B']
@@ -97,7 +97,7 @@ def _unless_zero(number: Callable[[float], str], rows: int, what: str) -> str:
 
 
 def _lag(number: Callable[[float], str], now: Snapshot, partitions: int) -> str:
-    """Return the lag of all partitions, with that of each, or the worst if there are too many."""
+    """Return the total lag, with that of each partition, or of the worst if many."""
     if not now.positions:
         return ""
     total = f"lag {number(now.lag)}"
@@ -124,7 +124,7 @@ def _latencies(latency: LatencyHistogram) -> list[str]:
 
 
 def _seconds(seconds: float) -> str:
-    """Return a latency, to two digits.
+    """Format a latency with two digits.
 
     >>> [_seconds(s) for s in (0.001, 0.0237, 0.154, 1.54, 56.2, 365.0, math.inf)]
     ['1 ms', '24 ms', '150 ms', '1.5 s', '56 s', '6 min', '>12 min']

@@ -1,11 +1,11 @@
-"""What `score` and `features` leave behind, as lines for a terminal."""
+"""Format the summaries of `score` and `features` for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: What is counted, and how it is called; figures of other commands are absent.
+#: Counters and their names; counters of other commands are absent.
 _COUNTED = (
     ("rows read", "rows_in"),
     ("  scored", "rows_scored"),
@@ -16,13 +16,13 @@ _COUNTED = (
 )
 
 
-#: What became of alerts, in words; and what is told only where there is some.
+#: Outcomes of alerts and their names; and those shown only if not zero.
 _ALERTS = {"already_sent": "sent before", "digested": "of them in digests"}
 _SELDOM = {"snoozed", "digested", "rows_undelivered"}
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """Return the closing summary of a run, or what a dry run found."""
+    """Return the summary of a run or of a dry run."""
     if result.get("dry_run"):
         return _dry_run(result)
     return _template(result) if "template" in result else _run(result)
@@ -56,7 +56,7 @@ def _run(result: Mapping[str, Any]) -> str:
         p50, p99 = (result["latency_seconds"][name] for name in ("p50", "p99"))
         slow = "longer than measured" if p99 is None else f"{p99 * 1000:,.0f} ms"
         lines.append(f"latency       {p50 * 1000:>9,.0f} ms   (p99 {slow})")
-    # A stream waits before its first row and after its last one; its rate is that in between.
+    # A stream is idle before its first row and after its last; its rate refers to the time between.
     between = ", first row to last" if "latency_seconds" in result else ""
     rate = f"{result['rows_per_second']:,} rows/s{between}"
     lines.append(f"seconds       {result['seconds']:>12,.1f}   ({rate})")

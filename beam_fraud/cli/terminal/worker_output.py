@@ -1,4 +1,4 @@
-"""Keeps what worker processes write to standard error out of the user's sight."""
+"""Log the standard error output of worker processes instead of showing it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _STDERR = 2
 
 @contextmanager
 def worker_output_logged() -> Iterator[None]:
-    """While the body runs, log at level debug what processes that it starts write.
+    """While the body runs, log output of started processes at level debug.
 
     Beam's worker processes inherit standard error and write every record and traceback to it,
-    although they send them to the runner as well, which logs them here. So they are given a pipe
-    instead; this process goes on writing to what standard error was.
+    although the runner logs them here as well. So they get a pipe instead; this process keeps the
+    original standard error.
     """
     own = sys.stderr
     kept = os.dup(_STDERR)
@@ -38,7 +38,7 @@ def worker_output_logged() -> Iterator[None]:
         os.close(kept)
         # A worker that outlives the body keeps the pipe open, and the reader with it.
         reader.join(timeout=1.0)
-        # Not before: until then the reader's lines go where `sys.stderr` leads.
+        # Not earlier: until then the reader's lines go to `sys.stderr`.
         private, sys.stderr = sys.stderr, own
         if private is not own and not reader.is_alive():
             private.close()

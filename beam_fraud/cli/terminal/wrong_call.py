@@ -1,4 +1,4 @@
-"""The one line that says what is wrong with a call."""
+"""Format errors of a call as one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from beam_fraud.wording import did_you_mean, own_call
 
-#: What a value must be, by the kind of the complaint that it is not.
+#: Descriptions of valid values by kind of error.
 _WORDS = {
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
@@ -28,14 +28,14 @@ def unknown_option(option: str, known: Iterable[str], command: str) -> str:
     >>> unknown_option("--treshold", ["--threshold", "--out"], "beam-fraud train")
     'unknown option --treshold; did you mean --threshold?'
     """
-    # Less alike than that are --threshold and --reasons.
+    # --threshold and --reasons are less alike than that.
     hint = did_you_mean(option, known, f"see {command} --help", form=str, likeness=0.7)
     return f"unknown option {option}; {hint}"
 
 
 def line_of(error: typer.TyperException) -> str:
-    """Typer's complaint about a call as one line that ends in where to look."""
-    # Typer does not export the classes of its complaints, so they are told by what they carry.
+    """Return Typer's error of a call as one line that names the help."""
+    # Typer does not export the classes of its errors, so they are recognised by attributes.
     details: Any = error
     context = getattr(details, "ctx", None)
     command = context.command_path if context else own_call()
