@@ -42,7 +42,8 @@ def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
             continue
         if column in schema.roles.values():
             raise UsageError(
-                f"--segment {column}: is the time, amount, label or id of every row",
+                f"--segment {column}: is the time, amount, label or id of every row; "
+                "give another column",
                 Code.OPTION_VALUE,
             )
         added.append(FeatureColumn(column, "categorical", "allow"))

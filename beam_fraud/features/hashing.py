@@ -139,7 +139,7 @@ def other_hash(what: str) -> FraudError:
     """Return the error for state under another key, in which no id would match."""
     return FraudError(
         f"the stream's state: {what} were hashed under another key; give the --out that the stream "
-        "had, whose stream/about.json has the key, or start anew with another --out and no "
+        "had, whose stream/about.json has the key, or start again with another --out and no "
         "--savepoint_path",
         Code.STREAM_CHANGED,
     )

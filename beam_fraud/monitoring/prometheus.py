@@ -54,7 +54,7 @@ def serve_metrics(
         server, thread = start_http_server(port, addr=_ADDRESS, registry=registry)
     except OSError as error:
         raise FraudError(
-            f"--metrics-port {port}: cannot be listened on ({error.strerror}), give another "
+            f"--metrics-port {port}: cannot listen there ({error.strerror}); give another port, "
             "or 0 for any that is free",
             Code.PORT_UNUSABLE,
         ) from None

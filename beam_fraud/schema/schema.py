@@ -182,7 +182,8 @@ class Schema:
         for role, played in self.roles.items():
             if column == played and role in _KEY_ROLES:
                 raise UsageError(
-                    f"{where}: {column!r} goes by its role, write {role!r}", Code.SCHEMA_VELOCITY
+                    f"{where}: {column!r} has a role; write {role!r}",
+                    Code.SCHEMA_VELOCITY,
                 )
         if column in RESERVED or column in _RAW_NAMES or column in self.roles.values():
             known = ", ".join(role for role in _KEY_ROLES if role in self.roles)

@@ -37,7 +37,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     keys = (line.partition("=")[0] for line in text.split("\n"))
     if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):
         raise UsageError(
-            f"{where}: not TOML that can be meant: a key of over {_MOST_PARTS} parts",
+            f"{where}: not valid TOML: a key of over {_MOST_PARTS} parts",
             Code.TOML_SYNTAX,
         )
     try:
@@ -46,11 +46,11 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: not TOML: {error}", Code.TOML_SYNTAX) from None
     except RecursionError:
         raise UsageError(
-            f"{where}: not TOML that can be meant: it nests too deeply", Code.TOML_SYNTAX
+            f"{where}: not valid TOML: it nests too deeply", Code.TOML_SYNTAX
         ) from None
     except ValueError:
         raise UsageError(
-            f"{where}: not TOML that can be meant: an integer too large", Code.TOML_SYNTAX
+            f"{where}: not valid TOML: an integer is too large", Code.TOML_SYNTAX
         ) from None
     pending: list[object] = [document]
     while pending:
@@ -60,7 +60,5 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         elif isinstance(value, list):
             pending += value
         elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise UsageError(
-                f"{where}: not TOML that can be meant: an integer too large", Code.TOML_SYNTAX
-            )
+            raise UsageError(f"{where}: not valid TOML: an integer is too large", Code.TOML_SYNTAX)
     return document

@@ -185,4 +185,4 @@ class ArchiveShard(Unaged):
             ) from None
 
 
-_ANEW = "start anew with another --out"
+_ANEW = "start again with another --out"

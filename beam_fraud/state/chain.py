@@ -109,7 +109,7 @@ def _sections(kept: Sequence[bytes], links: int) -> list[list[bytes]]:
             if place >= links or at > len(data):
                 raise FraudError(
                     "the stream's state is damaged or of another version; "
-                    "start anew with another --out",
+                    "start again with another --out",
                     Code.STATE_UNREADABLE,
                 )
             found[place].append(data[at - length : at])

@@ -322,6 +322,6 @@ def _words(data: bytes) -> npt.NDArray[np.int64]:
 
 def _damaged() -> FraudError:
     return FraudError(
-        "the stream's state: the ids seen so far are damaged; start anew with another --out",
+        "the stream's state: the ids seen so far are damaged; start again with another --out",
         Code.STATE_UNREADABLE,
     )

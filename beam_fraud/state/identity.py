@@ -48,7 +48,7 @@ def hash_of_key(key: str, place: str) -> IdHash:
         return IdHash(bytes.fromhex(key))
     except ValueError:
         raise FraudError(
-            f"{place}: the stream's state is damaged (its key of ids); start anew with another "
+            f"{place}: the stream's state is damaged (its key of ids); start again with another "
             "--out",
             Code.STATE_UNREADABLE,
         ) from None
@@ -101,7 +101,7 @@ def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
             refuse_created_again(name, outputs.shown)
             raise FraudError(
                 f"--savepoint_path: {outputs.shown} holds a stream with another {name} "
-                f"({before[name]}, now {value}); give what it had, or start anew with another "
+                f"({before[name]}, now {value}); give what it had, or start again with another "
                 "--out and no --savepoint_path",
                 Code.STREAM_CHANGED,
             )

@@ -158,7 +158,7 @@ class ReorderShard(Unaged):
             except msgspec.DecodeError:
                 raise FraudError(
                     "the stream's state: what waits to be put in order is damaged; "
-                    "start anew with another --out",
+                    "start again with another --out",
                     Code.STATE_UNREADABLE,
                 ) from None
             self._sources |= change.sources

@@ -38,6 +38,6 @@ def rows_from_bytes(data: bytes) -> pa.RecordBatch:
             return reader.read_next_batch()
     except (pa.ArrowException, OSError, MemoryError, StopIteration, struct.error):
         raise FraudError(
-            "the stream's state: rows kept there are damaged; start anew with another --out",
+            "the stream's state: rows kept there are damaged; start again with another --out",
             Code.STATE_UNREADABLE,
         ) from None

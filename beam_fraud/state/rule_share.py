@@ -209,7 +209,7 @@ def _sum_of(kept: Sequence[bytes]) -> _Kept:
         except msgspec.DecodeError:
             raise FraudError(
                 "the stream's state: what was counted of its rules is damaged; "
-                "start anew with another --out",
+                "start again with another --out",
                 Code.STATE_UNREADABLE,
             ) from None
         total.newest = max(total.newest, part.newest)

@@ -109,7 +109,7 @@ class LocalCheckpoint:
                     refuse_created_again(name, place)
                     raise FraudError(
                         f"{place}: holds a stream with another {name} ({before}, now {value}); "
-                        "give another --out, or remove all of this one to start anew",
+                        "give another --out, or remove all of this one to start again",
                         Code.STREAM_CHANGED,
                     )
         return bool(self.positions())
@@ -260,7 +260,7 @@ class LocalCheckpoint:
                 # Not a subclass: the file is no database, or is damaged.
                 raise FraudError(
                     f"{self.path}: the stream's state is damaged ({error}); "
-                    "start anew with another --out",
+                    "start again with another --out",
                     Code.STATE_UNREADABLE,
                 ) from None
             raise FraudError(

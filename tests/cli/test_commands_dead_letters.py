@@ -12,12 +12,13 @@ import pytest
 from beam_fraud.cli.commands import replay, score
 from beam_fraud.cli.commands.dead_letters import render_list, run_export, run_list
 from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions, ScoreOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.operations.dead_letters.wrong_value import wrong_value
 from beam_fraud.records.faults import REASONS
 from beam_fraud.storage.database.connection import sqlite_url
 from tests.cli.test_commands_replay import DAY, again, dead_letters, export, listed, scored
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 
 
 def test_a_list_counts_and_hides_records_unless_asked_for(tmp_path: Path) -> None:
@@ -46,17 +47,17 @@ def test_a_list_counts_and_hides_records_unless_asked_for(tmp_path: Path) -> Non
 def test_an_export_never_takes_the_place_of_repairs(tmp_path: Path) -> None:
     scored(tmp_path)
     file = export(tmp_path)
-    with pytest.raises(FraudError, match=r"is there already; give a new file"):
+    with fails(Code.OUTPUT_OCCUPIED, "--to "):
         run_export(ExportDeadLettersOptions(out=str(tmp_path / "out"), to=str(file)))
 
 
 def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
     for given in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
-        with pytest.raises(UsageError, match=r"name the --out directory of a run, or a database"):
+        with fails(Code.OPTION_MISSING, "--out .* --sink", kind=UsageError):
             run_list(ListDeadLettersOptions(**given))
-    with pytest.raises(FraudError, match=r"holds no dead_letters; give the --out of a score"):
+    with fails(Code.PLACE_EMPTY, "dead_letters; give the --out"):
         listed(tmp_path)
-    with pytest.raises(UsageError, match=r"--sink: dead letters are kept in a database or"):
+    with fails(Code.SINK_UNSUITED, "--sink: .* --out", kind=UsageError):
         run_list(ListDeadLettersOptions(out=None, sink=f"parquet:{tmp_path}"))
 
 
@@ -89,7 +90,7 @@ def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_pa
     (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
     assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
     # Dies again, which the database is told as well, and stays to be repaired.
-    with pytest.raises(FraudError, match=r"^none of 1 records is a transaction"):
+    with fails(Code.ROWS_INVALID, "of 1 records"):
         replay.run(replace(given, results=str(tmp_path / "third")))
     left = run_list(ListDeadLettersOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}
@@ -109,12 +110,12 @@ def test_a_choice_without_a_dead_letter_is_told(tmp_path: Path) -> None:
         ),
         lambda **chosen: replay.run(again(tmp_path, **chosen)),
     ):
-        with pytest.raises(FraudError, match=r"--source dya.csv: no dead .*are some of: day.csv\)"):
+        with fails(Code.PLACE_EMPTY, r"--source dya.csv: .*day.csv\)"):
             run(source="dya.csv")
     # No dead letter of a reason is good news for whoever looks, and nothing to go on with.
     result = listed(tmp_path, reason="too_long")
     assert render_list(result).endswith(f"no dead letter of this reason in {result['place']}")
-    with pytest.raises(FraudError, match="--reason too_long: no dead letter of this reason"):
+    with fails(Code.PLACE_EMPTY, "--reason too_long: "):
         run_export(ExportDeadLettersOptions(out=out, to=str(tmp_path / "x"), reason="too_long"))
     assert not (tmp_path / "x").exists()
 

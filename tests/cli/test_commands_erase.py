@@ -23,7 +23,7 @@ from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import erase, score
 from beam_fraud.cli.options import ScoreOptions
-from beam_fraud.errors import Code, FraudError
+from beam_fraud.errors import Code
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.storage.batch_outputs import RunOutputs
@@ -256,7 +256,7 @@ def test_a_stream_at_work_is_refused_and_its_state_is_told_of(tmp_path: Path) ->
     stream = StreamOutputs(tmp_path / "out")
     stream.begin()
     stream.checkpoint.touch()
-    with pytest.raises(FraudError, match=r"a stream is running there; stop it"):
+    with fails(Code.OUTPUT_IN_USE, r"a stream is running there; stop it"):
         run(outs=(str(tmp_path / "out"),))
     stream.release()
     (note,) = run(outs=(str(tmp_path / "out"),))["notes"]
@@ -302,7 +302,7 @@ def test_parts_that_a_savepoint_names_are_not_removed(tmp_path: Path) -> None:
     part = out / "scores/.part-000-0123456789ab.unfinished"
     with part.open("wb") as file:
         ParquetBlockWriter(file, SCORED).close()
-    with pytest.raises(FraudError, match="parts in scores that nobody sees yet; go on from its"):
+    with fails(Code.OUTPUT_IN_USE, "parts in scores"):
         run(outs=(str(out),))
     assert part.exists()
 

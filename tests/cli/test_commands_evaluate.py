@@ -24,7 +24,8 @@ from beam_fraud.cli.options import (
     ImportModelOptions,
     TrainOptions,
 )
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, UsageError
+from tests.failing import fails
 from tests.requirements import need
 
 #: What a bank may have named a merchant: markup in HTML, in Markdown and to Matplotlib.
@@ -342,11 +343,11 @@ def test_tables_of_five_models_fit_a_page(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Shop) -> None:
-    with pytest.raises(FraudError, match=r"--segment scnario: no row has a value"):
+    with fails(Code.COLUMN_MISSING, "--segment scnario: "):
         evaluate.run(replace(shop.options, segments=("scnario",)))
-    with pytest.raises(UsageError, match="--segment fraud: is the time, amount, label"):
+    with fails(Code.OPTION_VALUE, "--segment fraud: ", kind=UsageError):
         evaluate.run(replace(shop.options, segments=("fraud",)))
-    with pytest.raises(FraudError, match="ratio"):
+    with fails(Code.COLUMN_MISSING, "ratio"):
         evaluate.run(replace(shop.options, segments=("ratio",)))
 
 
@@ -366,7 +367,7 @@ def test_where_reports_go_is_looked_at_first(out: tuple[str, ...], said: str) ->
 
 def test_plots_do_not_go_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="--png"):
+    with fails(Code.OUTPUT_NAME, "--png", kind=UsageError):
         evaluate.run(
             EvaluateOptions(files=("none.csv",), models=("none",), png=str(tmp_path / "file"))
         )
@@ -385,5 +386,5 @@ def test_the_protocol_tests_models_of_the_same_days_only(shop: Shop, tmp_path: P
     result = evaluate.run(options)
     assert "card_precision_at_3" in result
     assert "card precision@3" in evaluate.render(result)
-    with pytest.raises(FraudError, match="was trained on other days"):
+    with fails(Code.BUNDLES_APART):
         evaluate.run(replace(options, models=(*options.models, shop.models[0])))

@@ -198,7 +198,7 @@ class TestRefusals:
 
     def test_rows_that_are_all_dead_are_counted(self, tmp_path: Path) -> None:
         options = self.options(tmp_path, a=pa.nulls(3, pa.float64()))
-        with pytest.raises(FraudError, match=r"none of 3 records .* \(3 missing_amount\)"):
+        with fails(Code.ROWS_INVALID, r"of 3 records .* \(3 missing_amount\)"):
             run(options)
         assert not Path(options.out).exists()
 
@@ -209,11 +209,11 @@ class TestRefusals:
 
     def test_a_page_over_its_own_input(self, tmp_path: Path) -> None:
         options = self.options(tmp_path)
-        with pytest.raises(UsageError, match="one of the files to read"):
+        with fails(Code.PLACE_SHARED, "--out", kind=UsageError):
             run(replace(options, out=options.files[0]))
 
     def test_a_directory_for_a_page(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="is a directory"):
+        with fails(Code.OUTPUT_NAME, "--out", kind=UsageError):
             run(replace(self.options(tmp_path), out=str(tmp_path)))
 
     @pytest.mark.parametrize("option", ["out", "png"])

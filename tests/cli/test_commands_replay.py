@@ -105,7 +105,7 @@ def test_what_dies_again_keeps_its_place_and_is_offered_again(tmp_path: Path) ->
     # By either directory: that of the first run, and that of the replay.
     assert [row["position"] for row in listed(tmp_path)["rows"]] == [2]
     second = replace(again(tmp_path, "third"), out=str(tmp_path / "again"))
-    with pytest.raises(FraudError, match=r"^none of 1 records is a transaction .*day\.csv:2: t: "):
+    with fails(Code.ROWS_INVALID, r"of 1 records .*day\.csv:2: t: "):
         replay.run(second)
     assert not (tmp_path / "third").exists()
     file.write_text(file.read_text().replace("yesterday", "2024-01-03"))
@@ -203,9 +203,9 @@ def test_what_has_no_whole_record_waits_for_a_repair(tmp_path: Path) -> None:
 def test_lines_of_csv_need_a_header(tmp_path: Path) -> None:
     bundle(tmp_path / "model")
     dead_letters(tmp_path / "out", {"source": "d.csv", "position": 3, "payload": b"x,2024-01-01,1"})
-    with pytest.raises(UsageError, match=r"^d\.csv: its dead letters are lines of CSV .*--header"):
+    with fails(Code.CSV_COLUMNS_UNKNOWN, r"^d\.csv: .*--header", kind=UsageError):
         replay.run(again(tmp_path))
-    with pytest.raises(FraudError, match=r"^d\.csv: column 't' of schema plain is not there"):
+    with fails(Code.COLUMN_MISSING, r"^d\.csv: column 't' of schema plain"):
         replay.run(again(tmp_path, header="id,when,a"))
     assert not (tmp_path / "again").exists()
     (tmp_path / "d.csv").write_text("\ufeffid,t,a\r\n")
@@ -258,13 +258,13 @@ def test_a_repaired_file_that_does_not_fit_is_refused_by_its_line(
 
 def test_results_of_a_run_are_not_replaced(tmp_path: Path) -> None:
     scored(tmp_path)
-    with pytest.raises(UsageError, match=r"holds scores of a run, which would be replaced"):
+    with fails(Code.OUTPUT_OCCUPIED, "scores", kind=UsageError):
         replay.run(again(tmp_path, "out"))
     flagged = tmp_path / "flagged"
     flagged.mkdir()
     (flagged / "part-1.parquet").touch()
     given = again(tmp_path)
-    with pytest.raises(UsageError, match=r"^--sink parquet:.* which would be replaced"):
+    with fails(Code.OUTPUT_OCCUPIED, r"^--sink parquet:", kind=UsageError):
         replay.run(replace(given, sink=f"parquet:{flagged}"))
 
 

@@ -20,8 +20,9 @@ from beam_fraud.cli.options import (
     SimulateOptions,
     TrainOptions,
 )
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.storage.sole_writer import sole_writer
+from tests.failing import fails
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def command(options: Options) -> dict[str, object]:
 
 def test_a_second_command_at_the_same_place_is_refused(tmp_path: Path) -> None:
     place = str(tmp_path / "deeper" / "model")
-    with pytest.raises(FraudError, match=r"--out .*/model: another command is writing it; wait"):
+    with fails(Code.OUTPUT_IN_USE, r"--out .*/model: "):
         command(Options(place, lambda: command(Options(place))))
     # Neither its failure nor its success leaves anything.
     assert command(Options(place)) == {}
@@ -77,7 +78,7 @@ def test_commands_that_write_one_result_hold_its_place(
     tmp_path: Path, run: Any, options: Any
 ) -> None:
     out = str(tmp_path / "result.html")
-    with pytest.raises(FraudError, match="another command is writing it"):
+    with fails(Code.OUTPUT_IN_USE):
         command(Options(out, lambda: run(options(out))))
 
 

@@ -17,9 +17,10 @@ import pytest
 from beam_fraud.cli.commands.stream import run
 from beam_fraud.cli.commands.train import run as train
 from beam_fraud.cli.options import StreamOptions, TrainOptions
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 
 
 @pytest.mark.slow
@@ -100,7 +101,7 @@ def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_if_told_to(
         run(options)
     assert "dead letters" not in caplog.text
     (inbox / "some.csv").write_text("id,t,a\nx3,2024-01-01,ten\nx4,2024-01-01,1\n")
-    with pytest.raises(FraudError, match=r"^1 of 2 records are dead .* --max-dead 0\.1"):
+    with fails(Code.ROWS_INVALID, r"^1 of 2 records .* --max-dead 0\.1"):
         run(replace(options, max_dead=0.1))
     # What came is kept all the same, and counted.
     scores = pq.read_table(tmp_path / "out/scores")["transaction_id"].to_pylist()

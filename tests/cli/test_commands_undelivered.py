@@ -12,13 +12,14 @@ import pytest
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import replay_undelivered, score
 from beam_fraud.cli.options import ScoreOptions
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database import retry as persistence
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
 from deploy.postgres.server import Server
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_database_that_goes_away_costs_an_exit_code_and_no_row(
         own_postgres.stop()
 
     monkeypatch.setattr(DatabaseSink, "begin", begin_and_go)
-    with pytest.raises(FraudError, match=r"^5 flagged rows .* wait in .*/out/undelivered") as said:
+    with fails(Code.ROWS_UNDELIVERED, r"^5 flagged rows .*/out/undelivered") as said:
         score.run(replace(options, sink=url, alert_patience="0s"))
     assert f"beam-fraud dead-letters replay {out} --sink URL" in str(said.value)
     assert own_postgres.password not in str(said.value)

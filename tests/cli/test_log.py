@@ -10,6 +10,7 @@ import pytest
 
 from beam_fraud.cli.terminal import log
 from beam_fraud.errors import Code, FraudError, UsageError
+from tests.failing import fails
 
 OURS = logging.getLogger("beam_fraud.cli.commands.score")
 BEAM = logging.getLogger("apache_beam.runners.common")
@@ -117,9 +118,9 @@ def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
 
 def test_a_log_file_that_cannot_be_written_is_a_wrong_call(tmp_path: Path) -> None:
     path = str(tmp_path / "absent" / "run.log")
-    with pytest.raises(UsageError, match=r"--log-file .*run\.log: cannot be written \(No such"):
+    with fails(Code.OUTPUT_UNWRITABLE, r"--log-file .*run\.log: .*No such", kind=UsageError):
         log.configure(file=path)
-    with pytest.raises(UsageError, match="cannot be written"):
+    with fails(Code.OUTPUT_UNWRITABLE, "--log-file", kind=UsageError):
         log.configure(file=str(tmp_path))
 
 

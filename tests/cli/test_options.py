@@ -16,8 +16,9 @@ from beam_fraud.cli.app import COMMANDS
 from beam_fraud.cli.options import LoggingOptions, ResendAlertsOptions
 from beam_fraud.cli.options.declaration import Option, declared
 from beam_fraud.cli.terminal.command import command
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from deploy import options as made
+from tests.failing import fails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def test_help_is_the_docstring_and_what_fields_say(
 
 @pytest.mark.parametrize("args", [["", "--rows=1"], ["a", "--rows=1", "--at", ""]])
 def test_an_empty_value_is_refused(call: Callable[..., Any], args: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"^(NAME|--at): nothing was given"):
+    with fails(Code.OPTION_VALUE, r"^(NAME|--at): ", kind=UsageError):
         call(*args)
 
 

@@ -7,11 +7,12 @@ import pytest
 
 from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.cli.commands.places import refuse_shared_places
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.storage.batch_outputs import RunOutputs
+from tests.failing import fails
 
 CSV = FileFormat("csv")
 
@@ -88,5 +89,5 @@ def test_the_bundle_is_no_place_for_results(tmp_path: Path, out: str) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "model")
     outputs = RunOutputs(tmp_path / out, "r")
-    with pytest.raises(UsageError, match=r"is in the model bundle .*model; give another place"):
+    with fails(Code.PLACE_SHARED, r"bundle .*model;", kind=UsageError):
         refuse_shared_places(outputs, None, [], [], str(tmp_path / "model"))

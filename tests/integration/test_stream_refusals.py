@@ -153,7 +153,7 @@ def test_a_state_is_taken_up_by_its_own_stream_only(
     ):
         line = refused(1, *args, "--out", out)
         assert said in line
-        assert line.endswith("or remove all of this one to start anew [BF711]")
+        assert line.endswith("or remove all of this one to start again [BF711]")
         assert str(out) in line
     for command in (["score", transactions, "--model", bundle], ["features", transactions]):
         schema_of = ["--schema", "handbook"] if command[0] == "features" else []
@@ -306,7 +306,7 @@ def test_the_broker_and_its_topics_must_be_there(
     assert f"Kafka {dead}: no broker answers" in line
     with taken_port() as port:
         line = refused(1, *base, "--metrics-port", port, *to)
-    assert f"--metrics-port {port}: cannot be listened on (Address already in use)" in line
+    assert f"--metrics-port {port}: cannot listen there (Address already in use)" in line
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.models.calibration import Isotonic, Method, Platt, learn_calibration
 from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.predict import check_classifier, predict_scores
+from tests.failing import fails
 
 METHODS: list[Method] = ["isotonic", "platt"]
 
@@ -59,7 +60,7 @@ def test_steps_alone_would_cost_average_precision() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_that_fall_with_fraud_mean_nothing(method: Method) -> None:
     labels, scores = overconfident()
-    with pytest.raises(FraudError, match=f"--calibrate {method}: .* do not have higher scores"):
+    with fails(Code.TRAINING_FAILED, f"--calibrate {method}: "):
         learn_calibration(method, labels, 1 - scores)
 
 
@@ -78,7 +79,7 @@ def test_a_calibrated_model_is_a_classifier_of_the_same_features() -> None:
     model = LogisticRegression().fit(matrix, labels)
     calibrated = Calibrated(model, Platt(2.0, -1.0))
     check_classifier(calibrated, 3)
-    with pytest.raises(FraudError, match="takes 3 features"):
+    with fails(Code.MODEL_UNSUITED, "takes 3 features"):
         check_classifier(calibrated, 4)
     expected = Platt(2.0, -1.0)(predict_scores(model, matrix))
     assert np.array_equal(predict_scores(calibrated, matrix), expected)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.class_weight import Balanced, with_class_weight
 from beam_fraud.models.kinds import KINDS, model_kind
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.resampling import resampled
+from tests.failing import fails
 
 #: Kinds that have a weight of frauds, and a setting that makes them quick.
 WEIGHTED = {"logistic": (), "forest": ("trees=10",), "hist_gradient_boosting": ("trees=10",)}
@@ -63,7 +64,11 @@ def test_balanced_rows_still_choose_the_number_of_trees() -> None:
 def test_every_kind_weighs_or_says_that_it_cannot() -> None:
     for name, kind in KINDS.items():
         if name == "isolation_forest":
-            with pytest.raises(UsageError, match=r"^--class-weight none: --model isolation_forest"):
+            with fails(
+                Code.MODEL_SETTING,
+                r"^--class-weight none: --model isolation_forest",
+                kind=UsageError,
+            ):
                 with_class_weight(kind, "none")
         else:
             assert with_class_weight(kind, "none").settings != {}
@@ -80,14 +85,14 @@ def test_members_of_an_ensemble_are_weighed_each() -> None:
 
 @pytest.mark.parametrize("text", ["heavy", "0", "-1", "nan", "inf", ""])
 def test_what_is_no_weight_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--class-weight .*: must be none, balanced or how many"):
+    with fails(Code.OPTION_VALUE, "^--class-weight .*: .* none, balanced", kind=UsageError):
         with_class_weight(model_kind("forest"), text)
 
 
 def test_keras_knows_balanced_or_not() -> None:
     kind = model_kind("keras")
     assert with_class_weight(kind, "none").settings["balanced"] is False
-    with pytest.raises(UsageError, match="knows none and balanced alone"):
+    with fails(Code.MODEL_SETTING, "none and balanced", kind=UsageError):
         with_class_weight(kind, "5")
 
 

@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score
 from beam_fraud.cli.commands import train
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.decisions.reasons.registry import explainer_of
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import HISTORY_FILE, open_bundle
 from beam_fraud.models.kinds import model_kind
@@ -38,6 +38,7 @@ from beam_fraud.models.network.fitting import (
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
 from beam_fraud.schema.schema import FeatureColumn, Schema
+from tests.failing import fails
 
 SHAPE = Shape(inputs=3, units=8, layers=3, dropout=0.3)
 SMALL = Keras(units=8, batch=128, epochs=4)
@@ -243,7 +244,7 @@ def test_checkpoints_of_a_longer_fit_do_not_stay(tmp_path: Path) -> None:
         replace(SMALL, epochs=epochs, checkpoints=str(tmp_path)).fit(rows(), seed=0)
     assert len(list((tmp_path / "fitted").iterdir())) == 2
     (tmp_path / "file").touch()
-    with pytest.raises(FraudError, match=r"checkpoints=.*can't be written"):
+    with fails(Code.OUTPUT_UNWRITABLE, "checkpoints="):
         replace(SMALL, checkpoints=str(tmp_path / "file")).fit(rows(), seed=0)
 
 
@@ -267,7 +268,7 @@ def test_its_reasons_are_found_by_occlusion() -> None:
     ["units=0", "layers=0", "dropout=1", "learning_rate=0", "batch=0", "epochs=-1", "patience=0"],
 )
 def test_settings_that_no_network_has_are_refused(setting: str) -> None:
-    with pytest.raises(UsageError, match=f"--set {setting}: must be"):
+    with fails(Code.MODEL_SETTING, f"--set {setting}: ", kind=UsageError):
         model_kind("keras", [setting])
 
 
@@ -282,12 +283,12 @@ def test_keras_of_another_backend_is_left_alone(monkeypatch: pytest.MonkeyPatch)
     keras = keras_on_jax().keras
     with monkeypatch.context() as patch:
         patch.setattr(keras.backend, "backend", lambda: "torch")
-        with pytest.raises(FraudError, match="imported keras with torch; train in another process"):
+        with fails(Code.TRAINING_FAILED, "keras with torch"):
             keras_on_jax()
     with monkeypatch.context() as patch:
         patch.delitem(sys.modules, "keras")
         patch.setenv(VARIABLE, "tensorflow")
-        with pytest.raises(FraudError, match="runs on jax, and KERAS_BACKEND is tensorflow"):
+        with fails(Code.TRAINING_FAILED, "jax, and KERAS_BACKEND is tensorflow"):
             keras_on_jax()
         assert "keras" not in sys.modules
     monkeypatch.delenv(VARIABLE, raising=False)

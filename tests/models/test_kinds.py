@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.kinds import KINDS, model_kind
 from beam_fraud.models.kinds.boosting import Boosting
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
+from tests.failing import fails
 from tests.models.test_kinds_contract import rows
 from tests.one_thread import one_thread
 
@@ -85,9 +86,9 @@ def test_an_mlp_lets_frauds_weigh_more() -> None:
 
 
 def test_an_unknown_kind_is_told_the_nearest() -> None:
-    with pytest.raises(UsageError, match="did you mean forest"):
+    with fails(Code.MODEL_KIND, "did you mean forest", kind=UsageError):
         model_kind("forrest")
-    with pytest.raises(UsageError, match="kinds: logistic, forest, extra_trees"):
+    with fails(Code.MODEL_KIND, "kinds: logistic, forest, extra_trees", kind=UsageError):
         model_kind("zzz")
 
 
@@ -95,6 +96,6 @@ def test_an_unknown_kind_is_told_the_nearest() -> None:
     ("name", "setting"), [("forest", "trees=0"), ("xgboost", "depth=-3"), ("lightgbm", "leaves=1")]
 )
 def test_a_setting_that_the_library_refuses_is_one_line(name: str, setting: str) -> None:
-    with pytest.raises(UsageError, match=f"--model {name}: a setting is refused") as refused:
+    with fails(Code.MODEL_SETTING, f"--model {name}: ", kind=UsageError) as refused:
         model_kind(name, [setting]).fit(rows(), seed=0)
     assert "\n" not in str(refused.value)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.models.split import split_by_time, split_stratified
 from beam_fraud.schema.schema import EVENT_TIME
+from tests.failing import fails
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -36,7 +37,7 @@ def test_validation_starts_at_the_time_that_is_given() -> None:
 def test_rows_of_one_moment_stay_together(seconds: list[int]) -> None:
     times = event_time(seconds)
     if len(set(seconds)) == 1:
-        with pytest.raises(FraudError, match="--valid-from"):
+        with fails(Code.DIVISION_IMPOSSIBLE, "--valid-from"):
             split_by_time(times, None)
         return
     split = split_by_time(times, None)
@@ -46,7 +47,7 @@ def test_rows_of_one_moment_stay_together(seconds: list[int]) -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 0, 10])
 def test_a_time_with_all_rows_on_one_side_is_refused(seconds: int) -> None:
-    with pytest.raises(FraudError, match="from 2024-01-01T00:00:00"):
+    with fails(Code.DIVISION_IMPOSSIBLE, "from 2024-01-01T00:00:00"):
         split_by_time(event_time(list(range(10))), START + timedelta(seconds=seconds))
 
 
@@ -68,5 +69,5 @@ def test_a_seed_gives_one_stratified_split() -> None:
 
 
 def test_too_few_frauds_to_stratify_are_an_error_of_one_line() -> None:
-    with pytest.raises(FraudError, match="1 frauds are too few"):
+    with fails(Code.CLASSES_MISSING, "1 frauds"):
         split_stratified(np.array([0, 0, 0, 1], dtype=np.int8), seed=0)

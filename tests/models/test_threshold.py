@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.threshold import operating_points, parse_threshold
+from tests.failing import fails
 
 # Three frauds among eight rows, with a tie at 0.6.
 LABELS = np.array([1, 0, 1, 0, 1, 0, 0, 0], dtype=np.int8)
@@ -60,25 +61,25 @@ def test_a_missed_fraud_may_cost_its_amount(alarm: float, threshold: float) -> N
 
 
 def test_amounts_that_are_unknown_cost_nobody_anything() -> None:
-    with pytest.raises(FraudError, match="cost=amount:2: amounts are unknown"):
+    with fails(Code.ROLE_MISSING, "cost=amount:2: "):
         choose("cost=amount:2")
 
 
 def test_a_precision_out_of_reach_says_what_is_reachable() -> None:
     labels = np.array([0, 1, 0, 1], dtype=np.int8)
     points = operating_points(labels, np.array([0.9, 0.8, 0.7, 0.6]), 1.0)
-    with pytest.raises(FraudError, match=r"at most 0\.5 \(with a recall of 0\.5\)"):
+    with fails(Code.THRESHOLD_UNREACHABLE, r"at most 0\.5 \(with a recall of 0\.5\)"):
         parse_threshold("precision=0.8").choose(points)
 
 
 def test_a_budget_out_of_reach_says_what_is_reachable() -> None:
     points = operating_points(LABELS, np.full(8, 0.5), 2.0)
-    with pytest.raises(FraudError, match="makes 4 alerts a day"):
+    with fails(Code.THRESHOLD_UNREACHABLE, "4 alerts a day"):
         parse_threshold("budget=3").choose(points)
 
 
 def test_a_budget_needs_a_span_of_time() -> None:
-    with pytest.raises(FraudError, match="all of one moment"):
+    with fails(Code.THRESHOLD_UNREACHABLE, "one moment"):
         choose("budget=3", days=0.0)
 
 
@@ -106,7 +107,7 @@ def test_a_budget_needs_a_span_of_time() -> None:
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_a_wrong_call(rule: str) -> None:
-    with pytest.raises(UsageError, match="not one of f1, precision=X"):
+    with fails(Code.OPTION_VALUE, "f1, precision=X", kind=UsageError):
         parse_threshold(rule)
 
 
@@ -148,7 +149,7 @@ def test_a_target_that_is_reachable_is_met(rows: list[tuple[int, float]], target
         chosen = parse_threshold(f"precision={target}").choose(points)
         assert precision_recall_f1(labels, scores, chosen)[0] >= target
     else:
-        with pytest.raises(FraudError, match="not reachable"):
+        with fails(Code.THRESHOLD_UNREACHABLE):
             parse_threshold(f"precision={target}").choose(points)
 
 

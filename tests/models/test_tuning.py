@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.choosing import choose
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.folds import block_begins, chained_folds
@@ -22,6 +22,7 @@ from beam_fraud.models.space import Choice, Real, Space, Whole
 from beam_fraud.models.tuning.store import study_in
 from beam_fraud.models.tuning.trial import Trial, Tuning
 from beam_fraud.models.tuning.tune import tune
+from tests.failing import fails
 from tests.hourly import examples, hourly
 from tests.spying import Spy, SpyingModel
 
@@ -167,10 +168,10 @@ def test_trials_of_something_else_are_refused(tuning: Tuning, change: dict[str, 
 def test_another_file_is_not_taken_for_trials(tuning: Tuning, tmp_path: Path) -> None:
     for data in (b"a,b\n1,2\n", b"[]\n", b'{"a": 1}\n', b"no line end"):
         Path(tuning.store).write_bytes(data)
-        with pytest.raises(FraudError, match="holds no trials"):
+        with fails(Code.OUTPUT_OCCUPIED):
             tune(Spy(), FOLDS, 0, tuning)
         assert Path(tuning.store).read_bytes() == data
-    with pytest.raises(FraudError, match=r"can't be kept there .* --tune-store"):
+    with fails(Code.OUTPUT_UNWRITABLE, "--tune-store"):
         tune(Spy(), FOLDS, 0, replace(tuning, store=str(tmp_path)))
 
 
@@ -189,7 +190,7 @@ def test_settings_that_are_given_stay(tuning: Tuning) -> None:
     tuned = tune(Spy(), FOLDS, 0, replace(tuning, fixed=frozenset({"misled"})))
     assert all(set(trial.settings) == {"unused"} for trial in tuned.trials)
     assert tuned.chosen.kind.misled == 0.7  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="every setting that could be tuned is given by --set"):
+    with fails(Code.MODEL_SETTING, "--set", kind=UsageError):
         tune(Spy(), FOLDS, 0, replace(tuning, fixed=frozenset(Spy.space)))
 
 
@@ -198,7 +199,7 @@ def test_a_kind_without_settings_cannot_be_tuned(tuning: Tuning) -> None:
     class Plain(Spy):
         space: ClassVar[Space] = {}
 
-    with pytest.raises(UsageError, match="--tune: --model spy: it has no settings to tune"):
+    with fails(Code.MODEL_SETTING, "--tune: --model spy: ", kind=UsageError):
         tune(Plain(), FOLDS, 0, tuning)
 
 

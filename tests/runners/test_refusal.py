@@ -15,7 +15,7 @@ from apache_beam.transforms.window import FixedWindows
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli import main
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_features, build_score
@@ -30,6 +30,7 @@ from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.storage.batch_outputs import FEATURES, SCORE_BRANCHES, batch_outputs
 from beam_fraud.transforms.read_stream import ReadStream
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 from tests.flink_stand_in import flink_stand_in
 from tests.graph_needs import needs_of
 from tests.job_server import job_server
@@ -371,5 +372,5 @@ def test_addresses_are_read_as_people_write_them(given: str, found: str) -> None
 
 @pytest.mark.parametrize("given", ["", ":8081", "flink:", "flink:99999", "flink:x"])
 def test_what_is_no_address_is_refused(given: str) -> None:
-    with pytest.raises(UsageError, match="an address is written HOST:PORT"):
+    with fails(Code.OPTION_VALUE, "HOST:PORT", kind=UsageError):
         Address.parse("--job_endpoint", given)

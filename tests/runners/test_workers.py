@@ -17,9 +17,10 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2 as fn_api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as fn_service
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.runners.workers.pool import WorkerPool
 from deploy.ports import free_port, listens
+from tests.failing import fails
 from tests.fn_runner import SECONDS, FnRunner, until
 
 #: What the pool says when a worker is there, and when it has ended.
@@ -190,7 +191,7 @@ def test_a_port_that_is_taken_is_an_error_in_one_line(
     pool: Pool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host, _, port = pool.endpoint.rpartition(":")
-    with pytest.raises(FraudError, match=f"^{pool.endpoint}: can't listen there"):
+    with fails(Code.PORT_UNUSABLE, f"^{pool.endpoint}: "):
         WorkerPool(host, int(port)).start()
     # gRPC would have more to say.
     assert capfd.readouterr().err == ""

@@ -77,7 +77,11 @@ def test_presets_go_by_name(name: str) -> None:
         ('"3d"', '"3"', r"bank.toml: \[\[velocity\]\] account_id_mcc: '3' is not a duration"),
         ('["risk"]', '["rsik"]', "unknown aggregate 'rsik', did you mean 'risk'"),
         ('["account_id", "mcc"]', "[1]", "key must be as in key ="),
-        ('key = "account_id"\n', 'key = "card"\n', "'card' goes by its role, write 'account_id'"),
+        (
+            'key = "account_id"\n',
+            'key = "card"\n',
+            "'card' has a role; write 'account_id'",
+        ),
         ("[[velocity]]", "[velocity]", "not TOML"),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_url_names_a_table(url, table):
     ],
 )
 def test_a_url_that_names_none_says_how_to_write_it(url):
-    with pytest.raises(UsageError, match=r"bigquery:PROJECT\.DATASET\[\.TABLE\]") as refused:
+    with fails(Code.SINK_URL, r"bigquery:PROJECT\.DATASET\[\.TABLE\]", kind=UsageError) as refused:
         parse_sink(url)
     assert "\n" not in str(refused.value)
 
@@ -77,7 +77,9 @@ def test_times_are_written_to_the_microsecond():
 
 def test_no_stream_on_this_machine_writes_there():
     sink = parse_sink("bigquery:my-project.fraud")
-    with pytest.raises(UsageError, match=r"^--sink bigquery:my-project\.fraud\..* give --runner"):
+    with fails(
+        Code.SINK_UNSUITED, r"^--sink bigquery:my-project\.fraud\..* --runner", kind=UsageError
+    ):
         sink.streaming(here=True)
     streamed = sink.streaming(here=False)
     assert streamed.describe() == "bigquery:my-project.fraud.flagged_transactions_stream"

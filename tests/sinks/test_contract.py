@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.database.tables import FLAGGED
+from tests.failing import fails
 from tests.flagged import START, flagged_batch
 
 
@@ -170,7 +171,7 @@ def test_each_worker_connects_to_it(place):
 def test_it_declares_where_its_rows_are_erased(place):
     # `erase` deletes from a database or a directory of Parquet files by itself.
     assert (place.sink.database is None) != (place.sink.archive is None)
-    with pytest.raises(FraudError, match="can delete nothing there") as refused:
+    with fails(Code.SINK_UNSUITED, "--sink .*erase") as refused:
         place.sink.erase(["a"])
     assert place.sink.describe() in str(refused.value)
 

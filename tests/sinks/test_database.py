@@ -10,12 +10,13 @@ from sqlalchemy import select
 
 from beam_fraud.alerts.alert import Alert
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database import connection as connection_module
 from beam_fraud.storage.database import engines
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
 from beam_fraud.storage.database.tables import ALERTS, FLAGGED, RUNS
+from tests.failing import fails
 from tests.flagged import alerts_of, flagged_batch
 
 
@@ -149,7 +150,7 @@ def test_two_processes_write_at_once(sink, file):
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("dear diary " * 200)
-    with pytest.raises(FraudError, match=r"notes\.txt: file is not a database"):
+    with fails(Code.DATABASE_REFUSED, r"notes\.txt: file is not a database"):
         DatabaseSink(sqlite_url(file)).check()
     assert file.read_text().startswith("dear diary")
 
@@ -182,7 +183,7 @@ def test_tables_of_others_stay_in_the_database(file):
 
 
 def test_a_database_that_is_a_directory_is_refused(tmp_path):
-    with pytest.raises(FraudError, match="is not a file, give another one"):
+    with fails(Code.DATABASE_FILE, "database "):
         DatabaseSink(sqlite_url(tmp_path)).check()
 
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.schema.stages import LABEL
 from beam_fraud.sinks.records import write_labels
@@ -18,6 +18,7 @@ from beam_fraud.storage.database.connection import prepare_database, sqlite_url,
 from beam_fraud.storage.database.migrations.migrate import migrate
 from beam_fraud.storage.database.tables import VERSION_TABLE
 from beam_fraud.transforms.write_tables import WriteLabels
+from tests.failing import fails
 
 START = datetime(2024, 5, 1, 12, 0, 0, 5, tzinfo=UTC)
 Finding = tuple[str, int, int, str]
@@ -100,7 +101,7 @@ def test_a_table_of_somebody_else_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE labels (name TEXT)")
     connection.close()
-    with pytest.raises(FraudError, match="table 'labels' lacks the column 'transaction_id'"):
+    with fails(Code.DATABASE_TABLES, "'labels' .* 'transaction_id'"):
         prepare_database(sqlite_url(file))
 
 

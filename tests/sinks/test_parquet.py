@@ -4,12 +4,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.stream_outputs import claim_archives
 from tests.crash import run_and_die_at
+from tests.failing import fails
 from tests.flagged import flagged_batch
 
 
@@ -76,7 +77,7 @@ def test_a_foreign_file_that_comes_during_the_run_stops_the_commit(sink):
     _run(sink, "r1", flagged_batch(["old"]))
     sink.begin("r2")
     (sink.directory / "notes.txt").write_text("mine")
-    with pytest.raises(FraudError, match=r"notes\.txt"):
+    with fails(Code.OUTPUT_OCCUPIED, r"notes\.txt"):
         sink.commit("r2")
     sink.discard("r2")
     (sink.directory / "notes.txt").unlink()
@@ -105,12 +106,12 @@ def test_only_the_stream_takes_its_unfinished_parts_for_its_own(sink):
     sink.directory.mkdir()
     part = sink.directory / ".part-000-0123456789ab.unfinished"
     part.write_bytes(b"PAR1")
-    with pytest.raises(FraudError, match="a stream is writing there, or one that was killed"):
+    with fails(Code.OUTPUT_IN_USE, "--sink"):
         sink.begin("r1")
     stream = sink.streaming(here=True)
     stream.check()
     (sink.directory / ".part-mine.unfinished").touch()
-    with pytest.raises(FraudError, match=r"holds \.part-mine\.unfinished, which no run wrote"):
+    with fails(Code.OUTPUT_OCCUPIED, r"\.part-mine\.unfinished"):
         stream.check()
     assert part.exists()
 
@@ -123,5 +124,5 @@ def test_a_second_stream_leaves_the_unfinished_parts_of_the_first(sink, tmp_path
     claim_archives([sink.directory], tmp_path, checkpoint)
     checkpoint.close()
     for other in (LocalCheckpoint(tmp_path / "second/state.db"), None):
-        with pytest.raises(FraudError, match="holds what another stream wrote"):
+        with fails(Code.OUTPUT_OCCUPIED):
             claim_archives([sink.directory], tmp_path, other)

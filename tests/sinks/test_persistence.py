@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, select, text
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered, undelivered_parts
 from beam_fraud.storage.database import (
     engines,
@@ -32,6 +32,7 @@ from beam_fraud.storage.database.errors import PassingDatabaseError
 from beam_fraud.storage.database.retry import PersistentConnection, persistently
 from beam_fraud.storage.database.tables import FLAGGED
 from deploy.postgres.server import Server
+from tests.failing import fails
 from tests.flagged import flagged_batch
 from tests.requirements import postgres_home
 
@@ -308,7 +309,7 @@ def test_a_part_that_is_none_is_refused_and_stays(tmp_path: Path) -> None:
     part = tmp_path / "undelivered" / "part-x.parquet"
     part.parent.mkdir()
     part.write_bytes(b"no Parquet")
-    with pytest.raises(FraudError, match=r"part-x\.parquet: cannot be read .* move it away"):
+    with fails(Code.INPUT_DAMAGED, r"part-x\.parquet: .* move it away"):
         replay_undelivered(part.parent, sink)
     assert part.exists()
     assert sqlite3.connect(tmp_path / "x.db").execute(

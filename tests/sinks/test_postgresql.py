@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
 from beam_fraud.alerts.alert import Alert
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database import engines
@@ -27,6 +27,7 @@ from beam_fraud.storage.database.connection import (
 )
 from beam_fraud.storage.database.tables import ALERTS, FLAGGED
 from deploy.postgres.server import Server
+from tests.failing import fails
 from tests.flagged import flagged_batch
 from tests.requirements import postgres_home
 
@@ -132,10 +133,10 @@ def test_a_user_without_rights_is_told_which(postgres: Server, database: str) ->
     user = f"user_{name[5:13]}"
     postgres.execute(f"CREATE ROLE {user} LOGIN PASSWORD 'short'")
     theirs = database.replace(f"fraud:{postgres.password}", f"{user}:short")
-    with pytest.raises(FraudError, match=r"may not make tables in schema 'public'; grant CREATE"):
+    with fails(Code.DATABASE_RIGHTS, "schema 'public'; grant CREATE"):
         check_database(theirs)
     prepare_database(database)
-    with pytest.raises(FraudError, match=r"may not write to table '.*'; grant SELECT, INSERT"):
+    with fails(Code.DATABASE_RIGHTS, "table '.*'; grant SELECT, INSERT"):
         check_database(theirs)
     postgres.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}", name)
     write(database_sink(theirs), "t")
@@ -145,7 +146,7 @@ def test_a_user_without_rights_is_told_which(postgres: Server, database: str) ->
 def test_a_read_only_server_is_refused(postgres: Server, database: str) -> None:
     name = make_url(database).database
     postgres.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    with pytest.raises(FraudError, match="takes no writes"):
+    with fails(Code.DATABASE_RIGHTS, "primary"):
         check_database(database)
 
 
@@ -190,12 +191,12 @@ def test_an_alert_is_queued_with_its_row(database: str) -> None:
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     engines._engine.cache_clear()
-    with pytest.raises(FraudError, match=r"pip install 'beam-fraud\[postgres\]'"):
+    with fails(Code.EXTRA_MISSING, r"pip install 'beam-fraud\[postgres\]'"):
         database_sink("postgresql://fraud:hunter2@localhost/x").check()
 
 
 def test_a_password_with_a_sign_of_urls_is_not_shown() -> None:
-    with pytest.raises(FraudError, match="write %40 for @") as refused:
+    with fails(Code.SINK_URL, "%40 for @") as refused:
         parse_sink("postgresql://fraud:hun@ter2@localhost/x")
     assert "ter2" not in str(refused.value)
     with pytest.raises(FraudError) as refused:

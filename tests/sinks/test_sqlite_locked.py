@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
 from beam_fraud.storage.database import engines
 from beam_fraud.storage.database import retry as persistence
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.storage.database.tables import FLAGGED
+from tests.failing import fails
 from tests.flagged import flagged_batch
 
 
@@ -106,7 +107,7 @@ def test_a_lock_from_before_the_start_fails_where_rows_cannot_wait(
 ) -> None:
     url, _ = locked
     monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
-    with pytest.raises(FraudError, match="locked by another process; run again"):
+    with fails(Code.DATABASE_LOCKED, "another process"):
         DatabaseSink(url, patience=0.3).begin("r")
 
 

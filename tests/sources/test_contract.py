@@ -132,7 +132,7 @@ def test_a_file_that_is_cut_off_is_told_or_costs_one_line(path: Path, tmp_path: 
     short = tmp_path / path.name
     short.write_bytes(path.read_bytes()[:-9])
     if path.suffix in (".gz", ".zst", ".parquet"):
-        with pytest.raises(FraudError, match=str(short)) as error:
+        with fails(Code.INPUT_DAMAGED, str(short)) as error:
             read(short)
         assert "\n" not in str(error.value)
     else:
@@ -240,7 +240,7 @@ def test_what_is_no_regular_file_is_said_to_be_none(name: str, tmp_path: Path) -
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "link.csv").symlink_to("/dev/null")
     path = "/dev/zero" if name == "device.csv" else str(tmp_path / name)
-    with pytest.raises(FraudError, match=f"^{path}: is not a regular file"):
+    with fails(Code.INPUT_UNREADABLE, f"^{path}: "):
         find_inputs([path], BANK, labels="required")
 
 
@@ -271,7 +271,7 @@ def test_a_file_of_something_else_says_which_columns_it_has(kind: str, tmp_path:
     path = tmp_path / f"x.{kind}"
     table = pa.table({f"zz{number}": [1] for number in range(10)})
     (pq.write_table if kind == "parquet" else pa.csv.write_csv)(table, path)
-    with pytest.raises(FraudError, match="'id' of schema bank is not there; its columns are zz0, "):
+    with fails(Code.COLUMN_MISSING, "'id' of schema bank .* zz0, "):
         find_inputs([str(path)], BANK, labels="required")
     with fails(Code.COLUMN_MISSING, r"zz7 and 2 more$"):
         find_inputs([str(path)], BANK, labels="required")
@@ -390,5 +390,5 @@ def test_files_by_url_are_found_before_there_is_a_pipeline(monkeypatch: pytest.M
 
 
 def test_a_url_that_no_file_system_knows() -> None:
-    with pytest.raises(UsageError, match="no file system knows nope://"):
+    with fails(Code.URL_UNUSABLE, "nope://", kind=UsageError):
         find_inputs(["nope://bucket/x.csv"], BANK, labels="required")

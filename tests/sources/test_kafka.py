@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
@@ -22,6 +22,7 @@ from beam_fraud.sources.kafka.start import EARLIEST, Start
 from beam_fraud.sources.kafka.topic import Content, KafkaTopic
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of, sources_of
 from beam_fraud.storage.checkpoint import LocalCheckpoint
+from tests.failing import fails
 
 SETTINGS = KafkaSettings.of("127.0.0.1:1")
 
@@ -43,7 +44,7 @@ def test_a_start_is_a_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "newest", "2024-13-01", "0001-01-01T00:00:00+23:00"])
 def test_what_is_no_start_is_one_line(text: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"--start {text}: ")):
+    with fails(Code.OPTION_VALUE, re.escape(f"--start {text}: "), kind=UsageError):
         Start.parse(text)
 
 

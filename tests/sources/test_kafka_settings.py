@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.sources.kafka.client import Reports, new_consumer
 from beam_fraud.sources.kafka.settings import KafkaSettings
+from tests.failing import fails
 
 
 def test_properties_reach_every_client() -> None:
@@ -35,7 +36,9 @@ def test_a_group_that_is_given_wins() -> None:
     ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"],
 )
 def test_a_secret_on_the_command_line_is_refused_and_not_repeated(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name}=env:NAME or {name}=file:PATH") as raised:
+    with fails(
+        Code.SECRET_EXPOSED, f"{name}=env:NAME or {name}=file:PATH", kind=UsageError
+    ) as raised:
         KafkaSettings.of("a:1", [f"{name}=hunter2"])
     assert "hunter2" not in str(raised.value)
     with pytest.raises(UsageError):
@@ -43,7 +46,7 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(name: str) -> 
 
 
 def test_a_property_without_a_value_is_not_repeated_either() -> None:
-    with pytest.raises(UsageError, match="KEY=VALUE") as raised:
+    with fails(Code.KAFKA_PROPERTY, "KEY=VALUE", kind=UsageError) as raised:
         KafkaSettings.of("a:1", ["sasl.password:hunter2"])
     assert "hunter2" not in str(raised.value)
 
@@ -73,26 +76,26 @@ def test_secrets_are_read_at_use_and_travel_with_no_pickle(
 
 @pytest.mark.parametrize("bootstrap", ["", "a", "a:", "user:pw@a:1", "kafka://a:1", "a:1, b:2"])
 def test_brokers_are_host_and_port(bootstrap: str) -> None:
-    with pytest.raises(UsageError, match="HOST:PORT"):
+    with fails(Code.OPTION_VALUE, "HOST:PORT", kind=UsageError):
         KafkaSettings.of(bootstrap)
 
 
 @pytest.mark.parametrize("name", ["enable.auto.commit", "bootstrap.servers", "auto.offset.reset"])
 def test_what_the_stream_sets_itself_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f"--kafka-config {name}"):
+    with fails(Code.KAFKA_PROPERTY, f"--kafka-config {name}", kind=UsageError):
         KafkaSettings.of("a:1", [f"{name}=1"])
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(FraudError, match=r"absent\.properties: No such file"):
+    with fails(Code.KAFKA_PROPERTY, r"absent\.properties: No such file"):
         KafkaSettings.of("a:1", [], tmp_path / "absent.properties")
     (tmp_path / "bad.properties").write_text("sasl.password hunter2")
-    with pytest.raises(UsageError, match=r"bad\.properties: .*KEY=VALUE") as raised:
+    with fails(Code.KAFKA_PROPERTY, r"bad\.properties: .*KEY=VALUE", kind=UsageError) as raised:
         KafkaSettings.of("a:1", [], tmp_path / "bad.properties")
     assert "hunter2" not in str(raised.value)
-    with pytest.raises(FraudError, match="x: the variable NOT_SET_ANYWHERE is not set"):
+    with fails(Code.VARIABLE_UNSET, "x: .*NOT_SET_ANYWHERE"):
         KafkaSettings.of("a:1", ["x=env:NOT_SET_ANYWHERE"]).producer_config()
-    with pytest.raises(FraudError, match=r"x: .*gone: No such file"):
+    with fails(Code.SECRET_UNREADABLE, r"x: .*gone: No such file"):
         KafkaSettings.of("a:1", [f"x=file:{tmp_path / 'gone'}"]).producer_config()
 
 
@@ -107,6 +110,6 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 )
 def test_a_property_that_the_library_refuses_is_named(given: str, said: str) -> None:
     properties = [given, "security.protocol=SASL_PLAINTEXT"]
-    with pytest.raises(UsageError, match=f"--kafka-config: .*{said}") as raised:
+    with fails(Code.KAFKA_PROPERTY, f"--kafka-config: .*{said}", kind=UsageError) as raised:
         new_consumer(KafkaSettings.of("a:1", properties), "g", Reports())
     assert "\n" not in str(raised.value)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.sources.watch.source import WatchSource
 from tests.dropping import PATIENCE, batches, drop, first, places, raw_rows, read, rows, warnings
+from tests.failing import fails
 from tests.reading import BANK, GOOD, csv_of, write_text
 
 
@@ -141,7 +142,7 @@ def test_a_directory_that_cannot_be_watched_is_refused_in_one_line(
     source.check()
     for path, why in ((inbox / "a.csv", "Not a directory"), (inbox / "b", "No such file")):
         drop(inbox / "a.csv", 1)
-        with pytest.raises(FraudError, match=f"^{path}: cannot be watched .{why}.*; give a dir"):
+        with fails(Code.INPUT_UNREADABLE, f"^{path}: .*{why}"):
             replace(source, directory=str(path)).check()
 
 

@@ -177,7 +177,7 @@ def test_the_checkpoint_of_this_machine_gives_back_what_a_shard_knows(
     "data", [b"x", b"12345678" * 2, b"R" + bytes(10), b"R" + bytes(30), b"\x93\x80\xc0\x91\x92"]
 )
 def test_what_cannot_be_read_is_refused_in_a_line(kind: Kind, tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(FraudError, match=r"state.*start anew") as refused:
+    with pytest.raises(FraudError, match=r"state.*start again") as refused:
         kind.make(tmp_path, Clock()).restore([data])
     assert "\n" not in str(refused.value)
 

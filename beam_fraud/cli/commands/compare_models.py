@@ -87,7 +87,7 @@ def run(options: CompareModelsOptions) -> dict[str, object]:
             if getattr(options, option):
                 name = "from" if option == "since" else option
                 raise UsageError(
-                    f"--{name}: only with --on, which rows are measured on", Code.OPTION_CONFLICT
+                    f"--{name}: needs --on FILE, the rows to measure on", Code.OPTION_CONFLICT
                 )
     bundles = [open_bundle(path) for path in options.bundles]
     return {

@@ -118,7 +118,7 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
     assert options.topic is not None
     if options.model is not None or options.results is not None:
         raise UsageError(
-            "--to-topic: the stream scores them; leave --model and --out", Code.OPTION_CONFLICT
+            "--to-topic: the stream scores them; leave out --model and --out", Code.OPTION_CONFLICT
         )
     if options.kafka is None:
         raise UsageError("--to-topic: name the broker as --kafka HOST:PORT", Code.OPTION_MISSING)
@@ -180,7 +180,7 @@ def stage(
     else:
         if choice_of(options) != Choice():
             raise UsageError(
-                "--from: takes every line of the file; leave --reason and --source",
+                "--from: takes every line of the file; leave out --reason and --source",
                 Code.OPTION_CONFLICT,
             )
         file = absolute(Path(options.repaired))

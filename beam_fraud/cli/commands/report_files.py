@@ -31,7 +31,7 @@ def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ..
                 f"--out {name}: give a file in a directory that is there", Code.OUTPUT_NAME
             )
         if path.absolute() in (other.absolute() for other in files):
-            raise UsageError(f"--out {name}: is given twice", Code.OPTION_TWICE)
+            raise UsageError(f"--out {name}: is given twice; give it once", Code.OPTION_TWICE)
         files.append(path)
     return tuple(files)
 

@@ -131,7 +131,7 @@ def run(options: TrainOptions) -> dict[str, object]:
     kind = resampled(kind, options.resample)
     if options.tune is not None and candidates(options.resample):
         raise UsageError(
-            "--resample compare: tune (--tune) with one way at a time, or none",
+            "--resample compare: --tune tries one way to resample; name it, or leave out --tune",
             Code.OPTION_CONFLICT,
         )
     kind.check_packages()

@@ -47,7 +47,7 @@ def study_in(path: str, fingerprint: str) -> Iterator[Any]:
         elif known != fingerprint:
             raise FraudError(
                 f"{path}: its trials are of other rows, another kind or other options; delete it "
-                "to begin anew, or give another --tune-store",
+                "to start again, or give another --tune-store",
                 Code.OUTPUT_OCCUPIED,
             )
         for trial in study.get_trials(deepcopy=False):

@@ -123,7 +123,7 @@ def probe(
     for counter in found:
         return Report(**json.loads(counter.key.metric.name))
     raise FraudError(
-        "a pipeline runs there, but its counters do not come back; see the runner's",
+        "a pipeline runs there, but its counters do not come back; read the runner's log",
         Code.PIPELINE_FAILED,
     )
 

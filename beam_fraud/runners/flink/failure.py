@@ -33,7 +33,7 @@ def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | No
         if "Cannot map checkpoint/savepoint state" in text:
             why = (
                 "it is of a stream with other steps; give the same options as before, but for the "
-                "model, or start anew with another --out"
+                "model, or start again with another --out"
             )
         else:
             why = "Flink cannot read it, see its log"

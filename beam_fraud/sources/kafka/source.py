@@ -81,7 +81,7 @@ class KafkaSource(UnboundedSource):
         except ValueError:
             raise FraudError(
                 f"{self.checkpoint}: the stream's state is damaged (a position is no offset); "
-                "start anew with another --out",
+                "start again with another --out",
                 Code.STATE_UNREADABLE,
             ) from None
         return replace(self, positions=offsets)

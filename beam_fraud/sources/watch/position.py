@@ -70,7 +70,7 @@ class WatchPosition:
         except msgspec.DecodeError as error:
             raise FraudError(
                 f"the position in the watched directory cannot be read ({error}); "
-                "give another --out, or remove all of this one to start anew",
+                "give another --out, or remove all of this one to start again",
                 Code.STATE_UNREADABLE,
             ) from None
         file = None if kept.file is None else kept.file.dropped()

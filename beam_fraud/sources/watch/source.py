@@ -217,7 +217,7 @@ def _refuse_changed(file: DroppedFile) -> None:
     if file.now() not in (file, None):
         raise FraudError(
             f"{file.shown}: was changed before it was read to the end; "
-            "give what was not read another name",
+            "write what was not read to a new file",
             Code.INPUT_CHANGED,
         )
 

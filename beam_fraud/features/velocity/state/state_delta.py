@@ -126,7 +126,7 @@ class StateDelta:
             )
         except (ValueError, struct.error) as error:
             raise FraudError(
-                f"velocity state: not what this version keeps ({error}); start anew with another "
+                f"velocity state: not what this version keeps ({error}); start again with another "
                 "--out and --history",
                 Code.STATE_UNREADABLE,
             ) from None
