@@ -181,5 +181,5 @@ def _refuse_taken(host: str, port: int) -> None:
     except OSError as error:
         raise FraudError(
             f"{host}:{port}: can't listen there ({error.strerror}); give another --port or --host",
-            Code.PIPELINE_FAILED,
+            Code.PORT_UNUSABLE,
         ) from None
