@@ -47,8 +47,8 @@ def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path: Path) -> None:
         ("x = " + "{a = " * 10_000, "nests too deeply"),
         ("a" + ".a" * 10_000 + " = 1", "a key of over 1000 parts"),
         ("[a" + ".a" * 10_000 + "]\nb = 1", "a key of over 1000 parts"),
-        ("x = " + "9" * 10_000, "an integer too large"),
-        ("x = 0x" + "f" * 10_000, "an integer too large"),
+        ("x = " + "9" * 10_000, "an integer is too large"),
+        ("x = 0x" + "f" * 10_000, "an integer is too large"),
     ],
     ids=lambda value: value[:24],
 )
