@@ -347,7 +347,7 @@ def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Sho
         evaluate.run(replace(shop.options, segments=("scnario",)))
     with fails(Code.OPTION_VALUE, "--segment fraud: ", kind=UsageError):
         evaluate.run(replace(shop.options, segments=("fraud",)))
-    with fails(Code.COLUMN_MISSING, "ratio"):
+    with fails(Code.COLUMN_TYPE, "ratio"):
         evaluate.run(replace(shop.options, segments=("ratio",)))
 
 
