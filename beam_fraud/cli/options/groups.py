@@ -25,11 +25,9 @@ class LoggingOptions:
 
     json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False
     log_level: Annotated[
-        log.Level, Option("--log-level", help="The least severe messages to show.")
+        log.Level, Option("--log-level", help="Minimum severity of messages to show.")
     ] = "info"
-    log_format: Annotated[log.Format, Option("--log-format", help="How messages are written.")] = (
-        "text"
-    )
+    log_format: Annotated[log.Format, Option("--log-format", help="Format of messages.")] = "text"
     log_file: Annotated[
         str | None, Option("--log-file", metavar="FILE", help="Also write messages to FILE.")
     ] = None
@@ -73,7 +71,7 @@ class BundleSchemaOptions:
     schema: Annotated[
         str | None,
         Option(
-            "--schema", metavar="S", help="Instead of the bundle's own: a preset or a TOML file."
+            "--schema", metavar="S", help="A preset or a TOML file; default: the bundle's schema."
         ),
     ] = None
 
@@ -101,7 +99,7 @@ class SpanOptions(HistoryOptions):
         str | None, Option("--from", metavar="T", help="First event time, ISO 8601.")
     ] = None
     until: Annotated[
-        str | None, Option("--until", metavar="T", help="Event time to stop before, ISO 8601.")
+        str | None, Option("--until", metavar="T", help="Event time after the last row, ISO 8601.")
     ] = None
 
 
@@ -145,7 +143,7 @@ class KafkaOptions:
         Option(
             "--kafka-properties",
             metavar="FILE",
-            help="Read more of them from a file, a line each.",
+            help="Read more properties from a file, one per line.",
             template=FILE_OF_IMAGE,
         ),
     ] = None
@@ -171,7 +169,7 @@ class DeadShareOptions:
             metavar="SHARE",
             min=0.0,
             max=1.0,
-            help="Fail if more of the records than this share, from 0 to 1, are no transactions.",
+            help="Fail if more than this share of the records, from 0 to 1, are dead letters.",
             # At the end of a job, where the share is known, the launcher is gone.
             template=False,
         ),
@@ -200,7 +198,7 @@ class SinkOptions:
         Option(
             "--sink-patience",
             metavar="SPAN",
-            help="How long a database that is down is waited for before rows are kept on disk.",
+            help="How long to wait for a database that is down before rows are written to disk.",
             template=DURATION,
         ),
     ] = "5m"
@@ -240,7 +238,7 @@ class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOpt
         Option(
             "--rules",
             metavar="FILE",
-            help="Rules beside the model, a TOML file.",
+            help="A TOML file of rules beside the model.",
             template=FILE_OF_IMAGE,
         ),
     ] = None
@@ -251,7 +249,7 @@ class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOpt
             metavar="N",
             min=0,
             max=10,
-            help="Reasons of a flagged row at most; 0: none.",
+            help="Maximum of reasons per flagged row; 0: none.",
         ),
     ] = 5
 
@@ -275,10 +273,10 @@ class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
     ] = 1
     dedupe: Annotated[
         Literal["file", "run"],
-        Option("--dedupe", help="Look for repeated ids in one file or across all."),
+        Option("--dedupe", help="Find repeated ids within each file or over the whole run."),
     ] = "file"
     block_rows: Annotated[
-        int, Option("--block-rows", metavar="N", min=1, help="Rows of a block of the pipeline.")
+        int, Option("--block-rows", metavar="N", min=1, help="Rows per block of the pipeline.")
     ] = 50_000
 
 
@@ -302,7 +300,7 @@ class FileScoringOptions(DecisionOptions, BatchRunOptions):
         Option(
             "--alert-patience",
             metavar="SPAN",
-            help="How long a channel that fails is tried again before the run fails.",
+            help="How long to retry a failing channel before the run fails.",
             template=False,
         ),
     ] = "1m"

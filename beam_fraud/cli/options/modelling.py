@@ -21,7 +21,7 @@ from beam_fraud.cli.options.groups import (
 class DemoOptions(SeedOptions):
     """Simulate, train, score and alert in under a minute."""
 
-    out: Annotated[str, Option("--out", metavar="DIR", help="Where all of it goes.")] = "demo"
+    out: Annotated[str, Option("--out", metavar="DIR", help="Directory of all outputs.")] = "demo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,17 @@ class SimulateOptions(SeedOptions, KafkaOptions):
         str | None, Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl.")
     ] = None
     kafka: Annotated[
-        str | None, Option("--kafka", metavar="HOST:PORT", help="Instead of --out: send messages.")
+        str | None,
+        Option(
+            "--kafka", metavar="HOST:PORT", help="Send messages to this broker instead of --out."
+        ),
     ] = None
-    topic: Annotated[str | None, Option("--topic", metavar="T", help="Topic to send them to.")] = (
+    topic: Annotated[str | None, Option("--topic", metavar="T", help="Topic of the messages.")] = (
         None
     )
     rate: Annotated[
         float | None,
-        Option("--rate", metavar="N", help="Messages a second; default: as fast as it can."),
+        Option("--rate", metavar="N", help="Messages per second; default: no limit."),
     ] = None
     days: Annotated[int, Option("--days", metavar="N", min=1, help="Days to simulate.")] = 90
     accounts: Annotated[int, Option("--accounts", metavar="N", min=1, help="Cards in use.")] = 1000
@@ -51,9 +54,7 @@ class SimulateOptions(SeedOptions, KafkaOptions):
     ] = 2000
     fraud_rate: Annotated[
         float | None,
-        Option(
-            "--fraud-rate", metavar="X", help="Share of frauds to aim at, above 0 and below 0.5."
-        ),
+        Option("--fraud-rate", metavar="X", help="Target share of frauds, above 0 and below 0.5."),
     ] = None
     start: Annotated[str, Option("--start", metavar="DATE", help="First day, ISO 8601.")] = (
         "2024-01-01"
@@ -79,7 +80,7 @@ class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, Se
         Option("--valid-from", metavar="T", help="First validation row; default: the last fifth."),
     ] = None
     split: Annotated[
-        Literal["time", "stratified"], Option("--split", help="How validation is split off.")
+        Literal["time", "stratified"], Option("--split", help="How to choose the validation rows.")
     ] = "time"
     folds: Annotated[
         int | None,
@@ -95,14 +96,14 @@ class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, Se
         Option(
             "--label-delay",
             metavar="DURATION",
-            help="How long labels take, such as 7d: candidates are not fitted on younger rows.",
+            help="Label delay, such as 7d: candidates are not fitted on younger rows.",
         ),
     ] = None
     drop_known_cards: Annotated[
         bool,
         Option(
             "--drop-known-cards",
-            help="Leave cards with a fraud that is known by then out of the validation rows.",
+            help="Drop validation rows of cards whose fraud is known by then.",
         ),
     ] = False
     tune: Annotated[
@@ -117,7 +118,7 @@ class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, Se
     tune_budget: Annotated[
         str | None,
         Option(
-            "--tune-budget", metavar="DURATION", help="Begin no trial after so long, such as 10m."
+            "--tune-budget", metavar="DURATION", help="Start no trial after this time, such as 10m."
         ),
     ] = None
     tune_store: Annotated[
@@ -143,12 +144,12 @@ class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, Se
         Option(
             "--decline",
             metavar="SPEC",
-            help="How to choose the score from which to decline, as --threshold; none if absent.",
+            help="Rule of the decline threshold, as --threshold; default: decline nothing.",
         ),
     ] = None
     calibrate: Annotated[
         Literal["isotonic", "platt"] | None,
-        Option("--calibrate", help="How scores are made probabilities; default: they stay."),
+        Option("--calibrate", help="Calibrate scores to probabilities; default: no calibration."),
     ] = None
     settings: Annotated[
         tuple[str, ...],
@@ -176,14 +177,14 @@ class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, Se
 
 @dataclass(frozen=True, kw_only=True)
 class ExploreOptions(FileOptions, SchemaOptions, SpanOptions):
-    """Show what is in transactions on one page of plots.
+    """Explore transactions on one page of plots.
 
     With or without labels; the page begins with advice.
     """
 
-    out: Annotated[str, Option("--out", metavar="HTML", help="The page to write.")]
+    out: Annotated[str, Option("--out", metavar="HTML", help="Page to write.")]
     png: Annotated[
-        str | None, Option("--png", metavar="DIR", help="Every plot as a PNG file, too.")
+        str | None, Option("--png", metavar="DIR", help="Also write every plot as a PNG file.")
     ] = None
 
 
@@ -193,36 +194,37 @@ class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions
 
     models: Annotated[
         tuple[str, ...],
-        Option("--model", metavar="BUNDLE", help="Directory of a model; several are compared."),
+        Option("--model", metavar="BUNDLE", help="Directory of a model; repeat it to compare."),
     ]
     threshold: Annotated[
-        float | None, Option("--threshold", metavar="X", help="Instead of the bundle's own.")
+        float | None,
+        Option("--threshold", metavar="X", help="Threshold; default: the bundle's own."),
     ] = None
     protocol: Annotated[
         Literal["handbook"] | None,
-        Option("--protocol", help="Rows and figures as the fraud-detection handbook's."),
+        Option("--protocol", help="Use the rows and figures of the fraud-detection handbook."),
     ] = None
     out: Annotated[
         tuple[str, ...],
         Option(
-            "--out", metavar="FILE", help="Report that ends in .html, .json or .md; repeatable."
+            "--out", metavar="FILE", help="Report file ending in .html, .json or .md; repeatable."
         ),
     ] = ()
     png: Annotated[
-        str | None, Option("--png", metavar="DIR", help="Plots of the report as PNG files.")
+        str | None, Option("--png", metavar="DIR", help="Also write the plots as PNG files.")
     ] = None
     segments: Annotated[
         tuple[str, ...],
-        Option("--segment", metavar="COLUMN", help="Tell figures by its values too; repeatable."),
+        Option("--segment", metavar="COLUMN", help="Also show figures by its values; repeatable."),
     ] = ()
-    cards: Annotated[
-        int, Option("--cards", metavar="K", min=1, help="Cards looked at in a day.")
-    ] = 100
+    cards: Annotated[int, Option("--cards", metavar="K", min=1, help="Cards checked per day.")] = (
+        100
+    )
     cost: Annotated[
-        str, Option("--cost", metavar="FN:FP", help="Of a missed fraud and of a false alarm.")
+        str, Option("--cost", metavar="FN:FP", help="Costs of a missed fraud and a false alarm.")
     ] = "100:1"
     resamples: Annotated[
-        int, Option("--resamples", metavar="N", min=20, help="Of the bootstrap, at most.")
+        int, Option("--resamples", metavar="N", min=20, help="Maximum of bootstrap resamples.")
     ] = 1000
 
 
@@ -249,13 +251,14 @@ class CheckRulesOptions(SpanOptions):
         ),
     ] = None
     model: Annotated[
-        str | None, Option("--model", metavar="BUNDLE", help="See what they add to this model.")
+        str | None,
+        Option("--model", metavar="BUNDLE", help="Show what the rules add to this model."),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListModelsOptions:
-    """Show which bundles there are, the newest first."""
+    """List bundles, newest first."""
 
     directories: Annotated[
         tuple[str, ...],
@@ -265,18 +268,15 @@ class ListModelsOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowModelOptions:
-    """Show what a bundle says about its model, and its card."""
+    """Show a bundle's manifest and model card."""
 
     bundle: Annotated[str, Option("BUNDLE", help="Directory of the model.")]
-    card: Annotated[bool, Option("--card", help="The model card alone, Markdown.")] = False
+    card: Annotated[bool, Option("--card", help="Show the model card alone, in Markdown.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareModelsOptions(BundleSchemaOptions, SpanOptions):
-    """Show how models differ and whether it matters.
-
-    Whether it does is measured on labelled rows.
-    """
+    """Compare models: manifests, and figures on labelled rows."""
 
     bundles: Annotated[tuple[str, ...], Option("BUNDLE", help="Directories of two models or more.")]
     on: Annotated[
@@ -291,11 +291,11 @@ class CompareModelsOptions(BundleSchemaOptions, SpanOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportModelOptions(SchemaOptions, NewBundleOptions):
-    """Make a bundle of a model that someone else saved."""
+    """Create a bundle from a model saved elsewhere."""
 
-    file: Annotated[str, Option("FILE", help="Saved with joblib or pickle.")]
+    file: Annotated[str, Option("FILE", help="A model saved with joblib or pickle.")]
     trust: Annotated[
-        bool, Option("--trust", help="Open it: whoever wrote it can run code here.")
+        bool, Option("--trust", help="Open the file, although its author can run code here.")
     ] = False
     threshold: Annotated[
         float, Option("--threshold", metavar="X", help="Score from which to flag.")

@@ -24,13 +24,13 @@ _TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesOptions(SchemaOptions, BatchOptions):
-    """Compute the features of files, a column each.
+    """Compute the features of files, one column per feature.
 
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
 
     out: Annotated[
-        str, Option("--out", metavar="DIR", help="Where the features go.", template=OBJECT)
+        str, Option("--out", metavar="DIR", help="Directory of the features.", template=OBJECT)
     ]
 
 
@@ -44,7 +44,7 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
     """
 
     out: Annotated[
-        str, Option("--out", metavar="DIR", help="Where the scores go.", template=OBJECT)
+        str, Option("--out", metavar="DIR", help="Directory of the scores.", template=OBJECT)
     ]
 
 
@@ -59,14 +59,16 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
 
     out: Annotated[
         str,
-        Option("--out", metavar="DIR", help="Where scores and the state go.", template=OBJECT),
+        Option(
+            "--out", metavar="DIR", help="Directory of the scores and the state.", template=OBJECT
+        ),
     ]
     kafka: Annotated[
         str | None,
         Option(
             "--kafka",
             metavar="HOST:PORT",
-            help="The broker to read from.",
+            help="Broker to read from.",
             template=Pattern(
                 r"^[^\s,:]+:[0-9]+(,[^\s,:]+:[0-9]+)*$",
                 "Give HOST:PORT, several with commas between",
@@ -87,7 +89,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--watch",
             metavar="DIR",
-            help="Score files as they come there, instead of a topic.",
+            help="Score new files of a directory, instead of a topic.",
             template=False,
         ),
     ] = None
@@ -98,7 +100,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             metavar="SHARE",
             min=0.0,
             max=1.0,
-            help="Share of an hour's rows beyond which a rule is muted for that hour; 1: never.",
+            help="Share of an hour's rows above which a rule is muted for that hour; 1: never.",
         ),
     ] = 0.2
     labels_topic: Annotated[
@@ -124,7 +126,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--dead-letter-topic",
             metavar="T",
-            help="Send what is no transaction to this topic.",
+            help="Send dead letters to this topic.",
             template=_TOPIC,
         ),
     ] = None
@@ -133,7 +135,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--start",
             metavar="WHERE",
-            help="Where a new stream begins: earliest, latest, committed or an ISO 8601 time.",
+            help="Start of a new stream: earliest, latest, committed or an ISO 8601 time.",
             template=Pattern(r"^(earliest|latest|committed|[0-9]{4}-[0-9]{2}-[0-9]{2}[^\s]*)$"),
         ),
     ] = "committed"
@@ -143,7 +145,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             "--reorder",
             metavar="MS",
             min=1,
-            help="Let rows wait for older ones of other partitions, at most so long.",
+            help="Maximum time that rows wait for older ones of other partitions.",
         ),
     ] = None
     lateness: Annotated[
@@ -151,7 +153,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--lateness",
             metavar="SPAN",
-            help="How late a transaction may be and still see all of its windows, as in 15m.",
+            help="How late a transaction may be and still see all its windows, such as 15m.",
             template=DURATION,
         ),
     ] = "1h"
@@ -161,7 +163,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--max-ahead",
             metavar="SPAN",
-            help="How far an event time may be after its arrival; later ones are dead letters.",
+            help="How far an event may be ahead of its arrival; rows beyond are dead letters.",
             template=DURATION,
         ),
     ] = "1h"
@@ -170,7 +172,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--dedupe-horizon",
             metavar="SPAN",
-            help="How far back ids are remembered.",
+            help="How long to remember ids.",
             template=DURATION,
         ),
     ] = "1d"
@@ -191,18 +193,18 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             "--until-idle",
             metavar="S",
             min=0.0,
-            help="End when nothing has come for S seconds.",
+            help="End after S seconds without new rows.",
             template=False,
         ),
     ] = None
     roll_rows: Annotated[
         int,
-        Option("--roll-rows", metavar="N", min=1, help="Rows of a Parquet file of the archive."),
+        Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive."),
     ] = 1_000_000
     roll_seconds: Annotated[
         float,
         Option(
-            "--roll-seconds", metavar="S", min=0.1, help="Seconds until such a file is finished."
+            "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
         ),
     ] = 300.0
     shards: Annotated[
@@ -212,7 +214,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
             metavar="N",
             min=1,
             max=256,
-            help="Parts of the state; 1 on this machine, else 16.",
+            help="Shards of the state; default: 1 on this machine, else 16.",
         ),
     ] = None
 
@@ -222,7 +224,7 @@ class DeadLetterOptions:
     """The run that made dead letters, and which of them are meant."""
 
     out: Annotated[
-        str | None, Option("OUT", help="--out of the score or stream that made them.")
+        str | None, Option("OUT", help="--out of the score or stream that wrote them.")
     ] = None
     reason: Annotated[
         str | None, Option("--reason", metavar="R", help="Only those of this reason.")
@@ -239,52 +241,64 @@ class StoredDeadLetterOptions(DeadLetterOptions):
 
     sink: Annotated[
         str | None,
-        Option("--sink", metavar="URL", help="Instead of OUT: the database that holds them."),
+        Option("--sink", metavar="URL", help="Database with the dead letters, instead of OUT."),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListDeadLettersOptions(StoredDeadLetterOptions):
-    """Count the records that are no transactions, and show the first."""
+    """Count dead letters, and show the first."""
 
-    limit: Annotated[int, Option("--limit", metavar="N", min=0, help="Rows to show at most.")] = 20
+    limit: Annotated[
+        int, Option("--limit", metavar="N", min=0, help="Maximum of rows to show.")
+    ] = 20
     payload: Annotated[
         bool, Option("--payload", help="Show the records, which are personal data.")
     ] = False
-    all: Annotated[bool, Option("--all", help="Those as well that were put through again.")] = False
+    all: Annotated[bool, Option("--all", help="Include replayed ones.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportDeadLettersOptions(StoredDeadLetterOptions):
-    """Write the records to a file in which they can be repaired."""
+    """Export the records to a file for repair."""
 
     to: Annotated[str, Option("--to", metavar="FILE", help="A new file of JSON lines.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
-    """Put repaired records through again.
+    """Replay dead letters.
 
-    They are scored as by `score`, or sent to a stream's topic.
+    Records are scored as by `score`, or sent to a stream's topic.
 
-    With OUT and --sink alone: write the rows to the database that it did not take before.
+    With OUT and --sink alone: write the flagged rows that the database did not take before.
 
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
 
     from_sink: Annotated[
-        str | None, Option("--from-sink", metavar="URL", help="Instead of OUT: a database.")
+        str | None,
+        Option(
+            "--from-sink", metavar="URL", help="Database with the dead letters, instead of OUT."
+        ),
     ] = None
     repaired: Annotated[
         str | None,
-        Option("--from", metavar="FILE", help="Repaired records; default: as they are."),
+        Option(
+            "--from",
+            metavar="FILE",
+            help="File of repaired records; default: the original records.",
+        ),
     ] = None
     header: Annotated[
-        str | None, Option("--header", metavar="FILE", help="Of CSV: the file, or its first line.")
+        str | None,
+        Option(
+            "--header", metavar="FILE", help="Header of CSV records: their file, or its first line."
+        ),
     ] = None
-    limit: Annotated[int | None, Option("--limit", metavar="N", min=1, help="Records at most.")] = (
-        None
-    )
+    limit: Annotated[
+        int | None, Option("--limit", metavar="N", min=1, help="Maximum of records.")
+    ] = None
     model: Annotated[
         str | None, Option("--model", metavar="BUNDLE", help="Directory of the model.")
     ] = None
@@ -293,7 +307,11 @@ class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
     ] = None
     topic: Annotated[
         str | None,
-        Option("--to-topic", metavar="T", help="Instead of --model: send them to a stream."),
+        Option(
+            "--to-topic",
+            metavar="T",
+            help="Send records to this topic of a stream, instead of --model.",
+        ),
     ] = None
     kafka: Annotated[
         str | None, Option("--kafka", metavar="HOST:PORT", help="The broker of --to-topic.")
@@ -317,28 +335,28 @@ class DoctorOptions(KafkaOptions, RunnerOptions):
     """
 
     model: Annotated[
-        str | None, Option("--model", metavar="BUNDLE", help="A model that has to open.")
+        str | None, Option("--model", metavar="BUNDLE", help="Check that this model opens.")
     ] = None
     schema: Annotated[
-        str | None, Option("--schema", metavar="S", help="A schema that has to be readable.")
+        str | None, Option("--schema", metavar="S", help="Check that this schema can be read.")
     ] = None
-    out: Annotated[str | None, Option("--out", metavar="DIR", help="Where results are to go.")] = (
-        None
-    )
+    out: Annotated[
+        str | None, Option("--out", metavar="DIR", help="Check that results can be written here.")
+    ] = None
     kafka: Annotated[
         str | None,
-        Option("--kafka", metavar="HOST:PORT", help="The broker; a stream is meant."),
+        Option("--kafka", metavar="HOST:PORT", help="Check this broker, for a stream."),
     ] = None
     topics: Annotated[
         tuple[str, ...],
-        Option("--topic", metavar="T", help="A topic that has to be there; repeatable."),
+        Option("--topic", metavar="T", help="Check that this topic exists; repeatable."),
     ] = ()
     no_probe: Annotated[
-        bool, Option("--no-probe", help="Run no pipeline to look at the workers.")
+        bool, Option("--no-probe", help="Do not check the workers by a pipeline.")
     ] = False
     probe_seconds: Annotated[
         float,
-        Option("--probe-seconds", metavar="S", min=1.0, help="How long that pipeline may take."),
+        Option("--probe-seconds", metavar="S", min=1.0, help="Time limit of that pipeline."),
     ] = 120.0
 
 
@@ -351,7 +369,9 @@ class WorkersOptions:
 
     port: Annotated[
         int,
-        Option("--port", metavar="N", min=0, max=65535, help="Where it listens; 0: any free port."),
+        Option(
+            "--port", metavar="N", min=0, max=65535, help="Port to listen on; 0: any free port."
+        ),
     ] = 50000
     host: Annotated[
         str,

@@ -17,7 +17,10 @@ class OutboxOptions:
         str | None, Option("--sink", metavar="URL", help="The database with the alerts.")
     ] = None
     out: Annotated[
-        str | None, Option("--out", metavar="DIR", help="Or --out of a run without a database.")
+        str | None,
+        Option(
+            "--out", metavar="DIR", help="--out of a run without a database, instead of --sink."
+        ),
     ] = None
 
 
@@ -35,18 +38,18 @@ class SubjectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ListAlertsOptions(OutboxOptions, SubjectOptions):
-    """Show alerts, what became of them, channels and snoozes."""
+    """Show alerts with their states, channels and snoozes."""
 
     state: Annotated[
         Literal["waiting", "sent", "failed", "snoozed"] | None,
-        Option("--state", help="What has become of them."),
+        Option("--state", help="Show alerts of this state."),
     ] = None
     channel: Annotated[
         str | None,
         Option(
             "--channel",
             metavar="URL",
-            help="A channel as --alert takes it, or its scheme alone, as in smtp.",
+            help="A channel in the form of --alert, or its scheme alone, such as smtp.",
         ),
     ] = None
     limit: Annotated[int, Option("--limit", min=0, metavar="N", help="Show the newest N.")] = 50
@@ -62,32 +65,36 @@ class ResendAlertsOptions(OutboxOptions):
     ]
     ids: Annotated[
         tuple[str, ...],
-        Option("--id", metavar="ALERT_ID", help="This one, even if sent; repeatable."),
+        Option(
+            "--id", metavar="ALERT_ID", help="Send this alert, even if sent before; repeatable."
+        ),
     ] = ()
-    failed: Annotated[bool, Option("--failed", help="Those alone that were given up.")] = False
-    waiting: Annotated[bool, Option("--waiting", help="Those alone that wait.")] = False
+    failed: Annotated[bool, Option("--failed", help="Send given-up alerts only.")] = False
+    waiting: Annotated[bool, Option("--waiting", help="Send waiting alerts only.")] = False
     #: Default seconds of retries for a failing channel.
     patience: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SnoozeAlertsOptions(OutboxOptions, SubjectOptions):
-    """Hold back the alerts of an account or a merchant for a while.
+    """Snooze the alerts of an account or a merchant.
 
-    None is lost: they come together when it ends.
+    No alert is lost: they are sent together when the snooze ends.
     """
 
-    span: Annotated[str | None, Option("--for", metavar="TIME", help="For so long, as in 8h.")] = (
+    span: Annotated[str | None, Option("--for", metavar="TIME", help="Duration, such as 8h.")] = (
         None
     )
-    lift: Annotated[bool, Option("--lift", help="End it now.")] = False
+    lift: Annotated[bool, Option("--lift", help="End the snooze now.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlertTestOptions:
-    """Send one made-up alert, to see that it arrives."""
+    """Send a test alert through every channel."""
 
-    urls: Annotated[tuple[str, ...], Option("URL", help="As --alert takes it; repeatable.")]
+    urls: Annotated[
+        tuple[str, ...], Option("URL", help="A channel in the form of --alert; repeatable.")
+    ]
     pseudonymise: Annotated[
         bool,
         Option("--pseudonymise", help="Keyed hashes for ids, by BEAM_FRAUD_PSEUDONYM_KEY."),
@@ -96,15 +103,17 @@ class AlertTestOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EraseOptions(DryRunOptions):
-    """Delete what is known of accounts, or is too old."""
+    """Erase accounts, or everything older than a time."""
 
     accounts: Annotated[
         tuple[str, ...],
-        Option("--account", metavar="ID", help="All that is known of it; repeatable."),
+        Option("--account", metavar="ID", help="Erase everything of this account; repeatable."),
     ] = ()
     older_than: Annotated[
         str | None,
-        Option("--older-than", metavar="SPAN", help="Instead: all from before, as in 400d."),
+        Option(
+            "--older-than", metavar="SPAN", help="Erase everything older than this, such as 400d."
+        ),
     ] = None
     sinks: Annotated[
         tuple[str, ...],
@@ -116,6 +125,6 @@ class EraseOptions(DryRunOptions):
     ] = ()
     files: Annotated[
         tuple[str, ...],
-        Option("--file", metavar="FILE", help="Alerts as JSON lines; repeatable."),
+        Option("--file", metavar="FILE", help="A file of alerts, JSON lines; repeatable."),
     ] = ()
     yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False
