@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 
@@ -19,6 +19,8 @@ class Activity:
     since: float
     #: Returns the progress as text, or ""; called from another thread.
     how_far: Callable[[], str]
+    #: Returns the part that is done, from 0 to 1, or None; called from another thread.
+    share: Callable[[], float | None] = lambda: None
 
 
 #: The activities of this process, the innermost last.
@@ -31,7 +33,11 @@ _drawing = threading.Lock()
 
 
 @contextmanager
-def doing(what: str, how_far: Callable[[], str] = lambda: "") -> Iterator[None]:
+def doing(
+    what: str,
+    how_far: Callable[[], str] = lambda: "",
+    share: Callable[[], float | None] = lambda: None,
+) -> Iterator[None]:
     """Record an activity while the body runs.
 
     When the outermost one ends, wait until nothing is drawn any more.
@@ -39,13 +45,14 @@ def doing(what: str, how_far: Callable[[], str] = lambda: "") -> Iterator[None]:
     Args:
       what: the step and its object.
       how_far: returns the progress as text; called from another thread.
+      share: returns the part that is done, from 0 to 1, or None; called from another thread.
 
     Example:
       >>> with doing("trial 3 of 20"), doing("reading", lambda: "3 of 5 files"):
       ...     [current().what, current().how_far()]
       ['trial 3 of 20, reading', '3 of 5 files']
     """
-    activity = Activity(what, monotonic(), how_far)
+    activity = Activity(what, monotonic(), how_far, share)
     _current.append(activity)
     _over.clear()
     try:
@@ -63,7 +70,7 @@ def current() -> Activity | None:
     now = tuple(_current)
     if not now:
         return None
-    return Activity(", ".join(part.what for part in now), now[-1].since, now[-1].how_far)
+    return replace(now[-1], what=", ".join(part.what for part in now))
 
 
 @contextmanager

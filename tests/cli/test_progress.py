@@ -37,7 +37,7 @@ class Terminal(io.StringIO):
 def test_lines_tell_rows_done_and_left(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     rows = Rows()
-    with progress_of(1000, rows.read, "scoring", line_every=0.001):
+    with activities_shown(line_every=0.001), progress_of(1000, rows.read, "scoring"):
         assert rows.seen.wait(10)
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -46,7 +46,7 @@ def test_lines_tell_rows_done_and_left(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_short_run_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
-    with progress_of(1000, Rows().read, "scoring"):
+    with activities_shown(), progress_of(1000, Rows().read, "scoring"):
         pass
     assert capsys.readouterr() == ("", "")
 
@@ -57,8 +57,9 @@ def test_a_terminal_gets_a_bar_on_standard_error(
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_LOOK_EVERY", 0.01)
     rows = Rows()
-    with progress_of(1000, rows.read, "scoring"):
+    with activities_shown(), progress_of(1000, rows.read, "scoring"):
         print("a result")
         assert rows.seen.wait(10)
     assert capsys.readouterr().out == "a result\n"
@@ -70,7 +71,8 @@ def test_a_terminal_gets_a_bar_on_standard_error(
 def test_progress_ends_with_the_body_that_fails() -> None:
     # Threads of other tests may end meanwhile.
     before = set(threading.enumerate())
-    with pytest.raises(ZeroDivisionError), progress_of(None, Rows().read, "scoring"):
+    reading = progress_of(None, Rows().read, "scoring")
+    with pytest.raises(ZeroDivisionError), activities_shown(), reading:
         raise ZeroDivisionError
     assert set(threading.enumerate()) <= before
 
@@ -100,7 +102,7 @@ def test_a_terminal_shows_what_is_done_and_is_free_when_that_is_over(
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "_SHOWN_AFTER", 0.0)
+    monkeypatch.setattr(progress.Line, "after", 0.0)
     rows = Rows()
     with activities_shown():
         with doing("fitting forest", lambda: f"{rows.read()} trees"):

@@ -14,7 +14,7 @@ import pytest
 from beam_fraud.alerts.channels.console import ConsoleChannel
 from beam_fraud.alerts.outbox import Counts
 from beam_fraud.cli.terminal import log
-from beam_fraud.cli.terminal.above_line import AboveLine
+from beam_fraud.cli.terminal.progress import AboveLine
 from beam_fraud.cli.terminal.stream_line import live_line
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.snapshot import Snapshot
@@ -44,8 +44,7 @@ def test_elsewhere_there_are_log_lines(capsys: pytest.CaptureFixture[str]) -> No
     assert printed.out == ""
     first = printed.err.splitlines()[0].partition("info ")[2]
     assert first == (
-        "beam_fraud.cli.terminal.stream_line: "
-        "streaming: 0 tx/s, 10 flagged, alerts 2 sent 1 waiting"
+        "beam_fraud.cli.terminal.progress: streaming: 0 tx/s, 10 flagged, alerts 2 sent 1 waiting"
     )
 
 
@@ -100,7 +99,7 @@ def test_where_nothing_is_redrawn_text_goes_to_standard_error(
 SCRIPT = """
 import logging
 from beam_fraud.cli.terminal import log
-from beam_fraud.cli.terminal.above_line import AboveLine
+from beam_fraud.cli.terminal.progress import AboveLine
 from beam_fraud.cli.terminal.stream_line import live_line
 from tests.cli.test_stream_line import Stream
 

@@ -15,6 +15,7 @@ from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.rules import given_rules
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.decisions.decision import decided_columns
 from beam_fraud.decisions.rules.figures import Block, RuleFigures
 from beam_fraud.decisions.rules.program import Program
@@ -211,8 +212,9 @@ def rules_table(figures: dict[str, Any]) -> str:
         if rule["description"]
     ]
     about = "\n\n" + "\n".join(described) if described else ""
-    table = f"{_aligned(lines)}{about}"
-    return f"{figures['rules_file']} on {rows:,} rows{known}{model}\n\n{table}"
+    # Names and what stands last are flush left, numbers flush right.
+    shown = "\n".join(table(lines, right=range(2, 7)))
+    return f"{figures['rules_file']} on {rows:,} rows{known}{model}\n\n{shown}{about}"
 
 
 def _line(name: str, decision: str, figures: dict[str, Any], labelled: bool) -> tuple[str, ...]:
@@ -228,18 +230,3 @@ def _beyond(rule: dict[str, Any]) -> str:
     if rule["decision"] == "approve":
         return f"{rule['frauds_let_pass']:,} frauds let pass"
     return f"+{rule['frauds_beyond_model']:,} frauds, +{rule['genuine_beyond_model']:,} genuine"
-
-
-def _aligned(lines: list[tuple[str, ...]]) -> str:
-    """Align columns: names and the last one left, numbers right."""
-    columns = max(map(len, lines))
-    full = [(*line, *("",) * (columns - len(line))) for line in lines]
-    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
-    left = {0, 1, 8}
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in full
-    )

@@ -14,7 +14,7 @@ from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.show_model import FIGURES
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CompareModelsOptions
-from beam_fraud.cli.terminal.columns import aligned
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.agreement import agreement
 from beam_fraud.evaluation.candidate import overlap_warning
@@ -109,9 +109,9 @@ def render(result: dict[str, object]) -> str:
         own.append([text, *(_text(model["metrics"].get(name)) for model in models)])
     return "\n".join(
         [
-            *aligned(rows),
+            *table(rows),
             "",
-            *aligned(own),
+            *table(own),
             "",
             *_render_differences(cast(dict[str, Any], result["differences"])),
             *_render_measured(cast(dict[str, Any] | None, result["measured"]), ids),
@@ -190,11 +190,11 @@ def _render_differences(found: dict[str, Any]) -> list[str]:
         [f"  {printable(name)}", *("yes" if taken else "no" for taken in takers)]
         for name, takers in found["other_features"].items()
     ]
-    lines += ["features of some:", *aligned(rows)] if rows else []
+    lines += ["features of some:", *table(rows)] if rows else []
     rows = [
         [f"  {printable(name)}", *map(_text, values)] for name, values in found["settings"].items()
     ]
-    return lines + (["settings that differ:", *aligned(rows)] if rows else [])
+    return lines + (["settings that differ:", *table(rows)] if rows else [])
 
 
 def _render_measured(found: dict[str, Any] | None, ids: list[str]) -> list[str]:
@@ -207,7 +207,7 @@ def _render_measured(found: dict[str, Any] | None, ids: list[str]) -> list[str]:
         rows.append([text, *(_text(model[name]) for model in found["models"])])
     for name, text in (("tp", "frauds flagged"), ("fp", "genuine flagged")):
         rows.append([text, *(_text(model["confusion"][name]) for model in found["models"])])
-    lines = ["", f"{head} threshold:", *aligned(rows), ""]
+    lines = ["", f"{head} threshold:", *table(rows), ""]
     for pair in found["pairs"]:
         overlap, rank = _text(pair["overlap"]), _text(pair["rank_correlation"])
         lines.append(

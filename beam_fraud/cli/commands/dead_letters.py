@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions
 from beam_fraud.cli.options.pipelines import DeadLetterOptions
+from beam_fraud.cli.terminal.columns import fact, table
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
@@ -102,16 +103,15 @@ def run_export(options: ExportDeadLettersOptions) -> dict[str, object]:
 
 def render_list(result: dict[str, Any]) -> str:
     """Return the counts and rows, safe for a terminal."""
-    lines = [f"dead letters  {result['dead_letters']:>12,}   ({result['place']})"]
-    lines += [f"  {reason:<22} {rows:>11,}" for reason, rows in result["by_reason"].items()]
+    lines = [fact("dead letters", result["dead_letters"], f"({result['place']})")]
+    reasons = [(reason, f"{rows:,}") for reason, rows in result["by_reason"].items()]
+    lines += table(reasons, right={1}, margin=2)
     lines += [f"  {printable(source)}: {rows:,}" for source, rows in result["by_source"].items()]
     if result["replayed"]:
-        lines.append(f"put through again {result['replayed']:>8,}")
+        lines.append(fact("replayed", result["replayed"]))
     if result["undelivered"]:
-        lines.append(
-            f"undelivered   {result['undelivered']:>12,}   (rows that a database did not take; "
-            "replay them with --sink URL)"
-        )
+        about = "(rows that a database did not take; replay them with --sink URL)"
+        lines.append(fact("undelivered", result["undelivered"], about))
     for row in result["rows"]:
         line = "" if row["line"] is None else f"line {row['line']}, "
         where = f"{row['source']} {line}" if line else f"{row['source']}:{row['position']} "

@@ -12,6 +12,7 @@ from typing import Any
 
 from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
 from beam_fraud.cli.options import EraseOptions
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
@@ -123,7 +124,8 @@ def render(result: dict[str, Any]) -> str:
     lines = []
     for place, counts in result["rows"].items():
         lines.append(place)
-        lines += [f"  {name:<28} {rows:>10,}" for name, rows in counts.items()]
+        rows = [(name, f"{count:,}") for name, count in counts.items()]
+        lines += table(rows, right={1}, margin=2)
     if unknown(result):
         lines.append("nothing is known of the account in these places; check the id and the places")
     elif result["accounts_unknown"]:

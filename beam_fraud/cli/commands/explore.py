@@ -12,6 +12,7 @@ from typing import Any, cast
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import ExploreOptions
+from beam_fraud.cli.terminal.columns import fact, table
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.charts.page import Section, render_page, save_plots
 from beam_fraud.evaluation.explore.exploration import explore
@@ -78,19 +79,26 @@ def render(result: dict[str, object]) -> str:
     dead = sum(found["dead_reasons"].values())
     rate = counted["rate"]["rate"]
     lines = [
-        f"rows read      {found['rows_in']:>12,}   ({dead:,} dead, "
-        f"{found['rows_duplicate']:,} repeated ids)",
-        f"transactions   {counted['rows']:>12,}   ({found['span'][0]} to {found['span'][1]})",
-        f"frauds         {counted['frauds']:>12,}   "
-        + ("(no labels)" if rate is None else f"({rate:.3%} of those labelled)"),
-        f"equal rows     {found['duplicates']['rows']:>12,}",
+        fact(
+            "rows read",
+            found["rows_in"],
+            f"({dead:,} dead, {found['rows_duplicate']:,} repeated ids)",
+        ),
+        fact("transactions", counted["rows"], f"({found['span'][0]} to {found['span'][1]})"),
+        fact(
+            "frauds",
+            counted["frauds"],
+            "(no labels)" if rate is None else f"({rate:.3%} of those labelled)",
+        ),
+        fact("equal rows", found["duplicates"]["rows"]),
     ]
     if found["separations"]:
         lines += ["", "alone they separate best (average precision, ROC AUC)"]
-        lines += [
-            f"  {s['feature']:<32} {s['average_precision']:.3f}  {s['roc_auc']:.3f}"
+        rows = [
+            (s["feature"], f"{s['average_precision']:.3f}", f"{s['roc_auc']:.3f}")
             for s in found["separations"][:_SHOWN]
         ]
+        lines += table(rows, margin=2)
     if found["suspects"]:
         lines += ["", "suspects"]
         lines += [f"  {s['feature']}: {s['kind']}: {s['why']}" for s in found["suspects"]]

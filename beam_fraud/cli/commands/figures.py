@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.models.metrics import undefined
 
 _CARD_PRECISION = "card_precision_at_"
@@ -19,30 +20,36 @@ def render_metrics(metrics: dict[str, Any], which: str) -> str:
       which: name of the rows, such as `validation`, or empty.
     """
     confusion = metrics["confusion"]
-    wide = max(len(f"{count:,}") for count in (*confusion.values(), 1_000_000))
     kind = f"{which} rows" if which else "rows"
+    cards = [key for key in metrics if key.startswith(_CARD_PRECISION)]
+    whole = [
+        ("average precision", _defined(metrics, "average_precision")),
+        ("ROC AUC", _defined(metrics, "roc_auc")),
+        *(
+            (f"card precision@{key.removeprefix(_CARD_PRECISION)}", _figure(metrics[key]))
+            for key in cards
+        ),
+    ]
+    classes = [("", "precision", "recall", "F1", "rows")]
+    for name, figures in metrics["per_class"].items():
+        values = (_figure(figures[key]) for key in ("precision", "recall", "f1"))
+        classes.append((name, *values, f"{figures['rows']:,}"))
+    flagged = [
+        ("", "flagged", "passed"),
+        ("fraud", f"{confusion['tp']:,}", f"{confusion['fn']:,}"),
+        ("genuine", f"{confusion['fp']:,}", f"{confusion['tn']:,}"),
+    ]
     lines = [
         f"{metrics['rows']:,} {kind}, {metrics['frauds']:,} of them frauds"
         + (f" ({metrics['frauds'] / metrics['rows']:.3%})" if metrics["rows"] else ""),
         "",
-        f"  average precision  {_defined(metrics, 'average_precision')}",
-        f"  ROC AUC            {_defined(metrics, 'roc_auc')}",
+        *table(whole, margin=2),
         "",
         f"Flagged from a score of {metrics['threshold']:.6g}",
         "",
-        "             precision   recall       F1       rows",
-    ]
-    for key in (key for key in metrics if key.startswith(_CARD_PRECISION)):
-        name = f"card precision@{key.removeprefix(_CARD_PRECISION)}"
-        lines.insert(4, f"  {name:<18} {_figure(metrics[key])}")
-    for name, figures in metrics["per_class"].items():
-        values = "  ".join(f"{_figure(figures[key]):>7}" for key in ("precision", "recall", "f1"))
-        lines.append(f"  {name:<9}    {values}  {figures['rows']:>9,}")
-    lines += [
+        *table(classes, right=range(1, 5), margin=2),
         "",
-        f"             {'flagged':>{wide}}  {'passed':>{wide}}",
-        f"  fraud      {confusion['tp']:>{wide},}  {confusion['fn']:>{wide},}",
-        f"  genuine    {confusion['fp']:>{wide},}  {confusion['tn']:>{wide},}",
+        *table(flagged, right=(1, 2), margin=2),
     ]
     return "\n".join(lines)
 
@@ -54,12 +61,12 @@ def render_intervals(metrics: dict[str, Any], bootstrapped: dict[str, Any]) -> l
       metrics: with `intervals`, figure to `low` and `high` or None.
       bootstrapped: `unit`, `resamples` and `seed`.
     """
-    lines = [
-        f"  {_NAMES.get(name, name):<18} {interval['low']:.4f} to {interval['high']:.4f}"
+    rows = [
+        (_NAMES.get(name, name), f"{interval['low']:.4f} to {interval['high']:.4f}")
         for name, interval in metrics["intervals"].items()
         if interval is not None
     ]
-    return [_resampled(bootstrapped), "", *lines] if lines else []
+    return [_resampled(bootstrapped), "", *table(rows, margin=2)] if rows else []
 
 
 def render_models(models: list[dict[str, Any]]) -> list[str]:
@@ -68,16 +75,15 @@ def render_models(models: list[dict[str, Any]]) -> list[str]:
     Args:
       models: figures of each from `Metrics.to_dict`, and its `model_id`.
     """
-    wide = max(len(str(model["model_id"])) for model in models)
-    heads = ("aver. prec.", "ROC AUC", "precision", "recall", "F1", "flagged", "caught")
-    lines = [" " * wide + "".join(f"{head:>12}" for head in heads)]
+    lines = [["", "aver. prec.", "ROC AUC", "precision", "recall", "F1", "flagged", "caught"]]
     for model in models:
         confusion = model["confusion"]
-        cells = [_figure(model[name]) for name in _FIGURES]
-        cells += [f"{confusion['tp'] + confusion['fp']:,}", f"{confusion['tp']:,}"]
-        lines.append(f"{model['model_id']:<{wide}}" + "".join(f"{cell:>12}" for cell in cells))
+        counts = (confusion["tp"] + confusion["fp"], confusion["tp"])
+        figures = (_figure(model[name]) for name in _FIGURES)
+        lines.append([str(model["model_id"]), *figures, *(f"{count:,}" for count in counts)])
     rows, frauds = models[0]["rows"], models[0]["frauds"]
-    return [f"{rows:,} rows, {frauds:,} of them frauds", "", *lines]
+    shown = table(lines, right=range(1, 8))
+    return [f"{rows:,} rows, {frauds:,} of them frauds", "", *shown]
 
 
 def render_comparisons(
@@ -91,14 +97,14 @@ def render_comparisons(
     """
     lines = [f"{_resampled(bootstrapped)}, the same for all models"]
     for comparison in comparisons:
-        lines += ["", f"{comparison['model_id']} against {comparison['against']}"]
+        rows = []
         for difference in comparison["differences"]:
             name, interval = difference["figure"], difference["interval"]
-            lines.append(
-                f"  {_NAMES.get(name, name):<18} {difference['value']:+.4f}  "
-                f"({interval['low']:+.4f} to {interval['high']:+.4f}), "
-                f"better in {difference['better']:.0%}"
-            )
+            about = f"({interval['low']:+.4f} to {interval['high']:+.4f}), better in"
+            about += f" {difference['better']:.0%}"
+            rows.append((_NAMES.get(name, name), f"{difference['value']:+.4f}", about))
+        lines += ["", f"{comparison['model_id']} against {comparison['against']}"]
+        lines += table(rows, margin=2)
     return lines
 
 

@@ -19,7 +19,7 @@ from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
 from beam_fraud.alerts.wording import clock_time
 from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.options import ListAlertsOptions
-from beam_fraud.cli.terminal.columns import aligned
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.wording import printable
@@ -149,10 +149,7 @@ def _table(alerts: list[dict[str, Any]], short: dict[str, str], width: int) -> l
         # Show a common offset once.
         columns[1] = [f"time{offsets.pop()}", *(time[:-7] for time in columns[1][1:])]
         columns[6][0] = "transact."
-    for number in (3, 4):
-        longest = max(map(len, columns[number]))
-        columns[number] = [cell.rjust(longest) for cell in columns[number]]
-    return [*aligned(list(zip(*_fitted(columns, width), strict=True))), ""]
+    return [*table(list(zip(*_fitted(columns, width), strict=True)), right={3, 4}), ""]
 
 
 def _line_width(columns: list[list[str]]) -> int:

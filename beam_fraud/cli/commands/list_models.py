@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from beam_fraud.cli.options import ListModelsOptions
-from beam_fraud.cli.terminal.columns import aligned, size_text
+from beam_fraud.cli.terminal.columns import size_text, table
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.listing import bundle_bytes, find_bundles
@@ -36,7 +36,7 @@ def render(result: dict[str, object]) -> str:
     head = ("model", "kind", "made", "trained on", "avg. precision", "flags from", "size", "path")
     return "\n".join(
         [
-            *aligned([head, *(_cells(one) for one in models if "error" not in one)]),
+            *table([head, *(_cells(one) for one in models if "error" not in one)]),
             *(
                 f"damaged: {printable(one['error'])} [{one['code']}]"
                 for one in models

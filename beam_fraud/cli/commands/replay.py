@@ -15,6 +15,7 @@ from beam_fraud.cli.commands.dead_letters import choice_of, place, refuse_missed
 from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.commands.scoring import sink_of
 from beam_fraud.cli.options import ReplayOptions
+from beam_fraud.cli.terminal.columns import fact
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
@@ -94,13 +95,12 @@ def run(options: ReplayOptions) -> dict[str, object]:
 
 def render(result: dict[str, Any]) -> str:
     """Return the summary for a terminal."""
-    lines = [f"offered       {result['offered']:>12,}   (dead letters put through again)"]
+    lines = [fact("offered", result["offered"], "(dead letters to replay)")]
     if result["already_replayed"]:
-        lines.append(f"  left out    {result['already_replayed']:>12,}   (replayed before)")
+        lines.append(fact("  left out", result["already_replayed"], "(replayed before)"))
     if result["incomplete"]:
-        lines.append(
-            f"  left out    {result['incomplete']:>12,}   (no whole record is kept; repair them)"
-        )
+        about = "(no whole record is kept; repair them)"
+        lines.append(fact("  left out", result["incomplete"], about))
     if "rows_in" in result or "dry_run" in result:
         lines.append(score.render(result))
     return "\n".join(lines)

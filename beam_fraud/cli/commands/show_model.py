@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from beam_fraud.cli.options import ShowModelOptions
-from beam_fraud.cli.terminal.columns import aligned, size_text
+from beam_fraud.cli.terminal.columns import size_text, table
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.models.bundle import open_bundle, read_card
 from beam_fraud.models.listing import bundle_bytes
@@ -68,7 +68,7 @@ def render(result: dict[str, object]) -> str:
         "settings": ", ".join(f"{k}={v}" for k, v in manifest["settings"].items()) or "-",
         "versions": ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()) or "-",
     }
-    told = aligned([(name, printable(str(value))) for name, value in lines.items()])
+    told = table([(name, printable(str(value))) for name, value in lines.items()])
     return "\n".join([*told, "", render_card(result)])
 
 

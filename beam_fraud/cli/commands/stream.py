@@ -21,8 +21,8 @@ from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
 from beam_fraud.cli.options import StreamOptions
-from beam_fraud.cli.terminal.above_line import AboveLine
 from beam_fraud.cli.terminal.interruption import drained_by_signals
+from beam_fraud.cli.terminal.progress import AboveLine
 from beam_fraud.cli.terminal.stream_line import live_line
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash

@@ -12,6 +12,7 @@ from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.commands.validation import check_division, delay_of, remove_own_store, tuning_of
 from beam_fraud.cli.options import TrainOptions
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.models.bundle import MANIFEST_FILE
@@ -29,6 +30,9 @@ from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.sole_writer import sole_writer
 
+#: Figures of a fold.
+_VALIDATED = ("average_precision", "roc_auc", "card_precision_at_100")
+
 
 def render_tried(lines: list[dict[str, Any]]) -> list[str]:
     """Return the comparison of resamplers as lines.
@@ -38,23 +42,24 @@ def render_tried(lines: list[dict[str, Any]]) -> list[str]:
     """
     if not lines:
         return []
-    return [
-        "",
-        "  resampling            rows fitted on    frauds   average precision     gain, 90 %"
-        "            seconds",
-        *(_line(line) for line in lines),
+    rows = [
+        (
+            "",
+            *("resampling", "rows fitted on", "frauds", "average precision"),
+            "gain, 90 %",
+            "seconds",
+        )
     ]
+    return ["", *table([*rows, *map(_tried, lines)], right=range(2, 7))]
 
 
-def _line(line: dict[str, Any]) -> str:
-    start = f"{'*' if line['chosen'] else ' '} {line['resample']:<22}"
+def _tried(line: dict[str, Any]) -> tuple[str, ...]:
+    start = ("*" if line["chosen"] else "", line["resample"])
     if line["reason"]:
-        return f"{start}{line['reason']}"
+        return (*start, *("",) * 5, line["reason"])
     gain = "-" if line["gain"] is None else "{:+.4f} to {:+.4f}".format(*line["gain"])
-    return (
-        f"{start}{line['rows']:>13,}  {line['frauds']:>8,}   {line['average_precision']:>17.4f}"
-        f"  {gain:>18}   {line['seconds']:>8.1f}"
-    )
+    counts = (f"{line['rows']:,}", f"{line['frauds']:,}")
+    return (*start, *counts, f"{line['average_precision']:.4f}", gain, f"{line['seconds']:.1f}")
 
 
 def render_validation(validation: dict[str, Any] | None) -> list[str]:
@@ -62,28 +67,27 @@ def render_validation(validation: dict[str, Any] | None) -> list[str]:
     if validation is None:
         return []
     folds = validation["folds"]
-    lines = [
-        "",
-        f"Validated on {len(folds)} fold{'s' * (len(folds) > 1)}",
-        "",
-        "  first validation row             fitted on  unlabelled      rows  known cards   frauds"
-        "  average precision   ROC AUC  card precision@100",
+    rows: list[tuple[str, ...]] = [
+        (
+            *("first validation row", "fitted on", "unlabelled", "rows", "known cards", "frauds"),
+            *("average precision", "ROC AUC", "card precision@100"),
+        )
     ]
     for fold in folds:
-        lines.append(
-            f"  {fold['validated_on'][0]:<31}  {fold['rows_train']:>9,}  "
-            f"{fold['rows_unlabelled']:>10,}  {fold['rows_valid']:>8,}  "
-            f"{fold['rows_known_cards']:>11,}  {fold['frauds']:>7,}  "
-            f"{fold['average_precision']:>17.4f}  {fold['roc_auc']:>8.4f}  "
-            f"{_figure(fold['card_precision_at_100']):>18}"
+        counted = ("train", "unlabelled", "valid", "known_cards")
+        rows.append(
+            (
+                fold["validated_on"][0],
+                *(f"{fold[f'rows_{name}']:,}" for name in counted),
+                f"{fold['frauds']:,}",
+                *(_figure(fold[name]) for name in _VALIDATED),
+            )
         )
     for kind, label in (("mean", "mean"), ("spread", "standard deviation")) * (len(folds) > 1):
-        values = [
-            _figure((validation.get(name) or {}).get(kind))
-            for name in ("average_precision", "roc_auc", "card_precision_at_100")
-        ]
-        lines.append(f"  {label:<86}{values[0]:>19}{values[1]:>10}{values[2]:>20}")
-    return lines
+        values = ((validation.get(name) or {}).get(kind) for name in _VALIDATED)
+        rows.append((label, *("",) * 5, *map(_figure, values)))
+    head = f"Validated on {len(folds)} fold{'s' * (len(folds) > 1)}"
+    return ["", head, "", *table(rows, right=range(1, 9), margin=2)]
 
 
 def render_tuning(tuning: dict[str, Any] | None) -> list[str]:
@@ -99,12 +103,12 @@ def render_tuning(tuning: dict[str, Any] | None) -> list[str]:
         + f"): average precision {tuning['best_average_precision']:.4f}, "
         f"{tuning['own_average_precision']:.4f} untuned",
         "",
-        "  trial  average precision  settings",
     ]
+    rows = [("trial", "average precision", "settings")]
     for trial in tuning["best_trials"]:
         settings = ", ".join(f"{name}={value}" for name, value in trial["settings"].items())
-        lines.append(f"  {trial['number']:>5}  {trial['average_precision']:>17.4f}  {settings}")
-    return lines
+        rows.append((str(trial["number"]), f"{trial['average_precision']:.4f}", settings))
+    return [*lines, *table(rows, right=(0, 1), margin=2)]
 
 
 def _figure(value: float | None) -> str:
