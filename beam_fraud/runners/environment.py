@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.runners.address import Address
-from beam_fraud.runners.flink.master import flink_master
+from beam_fraud.runners.flink.rest import flink_of
 from beam_fraud.runners.runner import Runner
 
 Kind = Literal["DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK"]
@@ -35,7 +35,7 @@ def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
     """
     given = options.view_as(PortableOptions).environment_type
     if not given:
-        embedded = runner.name == "FlinkRunner" and flink_master(options) is None
+        embedded = runner.name == "FlinkRunner" and flink_of(options) is None
         spark = str(options.view_as(SparkRunnerOptions).spark_master_url)
         embedded |= runner.name == "SparkRunner" and spark.startswith("local")
         return "LOOPBACK" if embedded or runner.name == "PrismRunner" else "DOCKER"

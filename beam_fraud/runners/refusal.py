@@ -29,13 +29,13 @@ from beam_fraud.runners.downloads import prism_program, refuse_missing_job_serve
 from beam_fraud.runners.environment import environment_of, refuse_environment, worker_pool
 from beam_fraud.runners.flink.cluster import (
     refuse_flink,
+    refuse_other_version,
     refuse_parallelism,
     refuse_savepoint,
     warn_of_growth,
 )
-from beam_fraud.runners.flink.master import flink_master, flink_scheme, refuse_other_version
 from beam_fraud.runners.flink.options import FlinkJobOptions
-from beam_fraud.runners.flink.rest import FlinkRest
+from beam_fraud.runners.flink.rest import flink_of
 from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.runner import (
     INSTEAD,
@@ -203,7 +203,7 @@ def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
 def _target(options: PipelineOptions, runner: Runner) -> Target:
     """Return where a runner with a job server sends the pipeline; check that it answers."""
     endpoint = options.view_as(PortableOptions).job_endpoint
-    master = flink_master(options) if runner.may_be_flink else None
+    flink = flink_of(options) if runner.may_be_flink else None
     server = None if endpoint in (None, "embed") else Address.parse("--job_endpoint", endpoint)
     if endpoint is None and runner.name == "PortableRunner":
         raise UsageError(
@@ -211,15 +211,16 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
             "--job_endpoint=127.0.0.1:8099, or give FlinkRunner or PrismRunner",
             Code.RUNNER_OPTION,
         )
-    refuse_environment(options, runner, cluster=master or server)
-    if master is not None:
-        master.refuse_silent("--flink_master", "Flink")
-        refuse_flink(options, FlinkRest(master, flink_scheme(options)))
+    there = flink.address if flink else server
+    refuse_environment(options, runner, cluster=there)
+    if flink is not None:
+        flink.address.refuse_silent("--flink_master", "Flink")
+        refuse_flink(options, flink)
     if endpoint is None:
         if runner.name == "PrismRunner":
             prism_program(options)
-        if runner.name == "FlinkRunner" and master is not None:
-            refuse_other_version(master, options)
+        if runner.name == "FlinkRunner" and flink is not None:
+            refuse_other_version(options, flink)
         if not options.view_as(FlinkRunnerOptions).flink_submit_uber_jar:
             refuse_missing_job_server(runner.name, options)
     elif server is not None:
@@ -232,8 +233,8 @@ def _target(options: PipelineOptions, runner: Runner) -> Target:
             )
         if runner.name == "PortableRunner" and behind is not None:
             runner = runner_named(behind)
-    _warn_of_pool(options, runner, master or server)
-    return Target(runner, master or server)
+    _warn_of_pool(options, runner, there)
+    return Target(runner, there)
 
 
 def _warn_of_pool(options: PipelineOptions, runner: Runner, cluster: Address | None) -> None:
@@ -261,7 +262,7 @@ def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
             "without --checkpointing_interval Flink keeps no checkpoints, and a failure loses "
             "windows and starts the stream anew; give --checkpointing_interval=10000"
         )
-    elif "job_endpoint" in given and (flink_master(options) is None or "job_name" in given):
+    elif "job_endpoint" in given and (flink_of(options) is None or "job_name" in given):
         _LOG.warning(
             "Ctrl-C will keep no savepoint: give --flink_master HOST:PORT and no --job_name, or "
             "stop the stream at Flink"

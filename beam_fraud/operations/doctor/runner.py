@@ -15,8 +15,7 @@ from beam_fraud.operations.doctor.prism import check_prism
 from beam_fraud.runners.address import Address, refuse_silent_pool
 from beam_fraud.runners.dataflow.checks import dataflow_problems
 from beam_fraud.runners.environment import environment_of, worker_pool
-from beam_fraud.runners.flink.master import flink_master, flink_scheme
-from beam_fraud.runners.flink.rest import FlinkRest
+from beam_fraud.runners.flink.rest import flink_of
 from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.submission import Submission
@@ -80,7 +79,7 @@ def _portable(submission: Submission, *, streaming: bool) -> Iterator[Check]:
         yield tried("job server", lambda: _job_server(server))
     if runner.name == "PrismRunner" and given is None:
         yield tried("Prism", lambda: check_prism(options))
-    flink = flink_of(submission)
+    flink = flink_of(options) if runner.may_be_flink else None
     behind = runner.name == "FlinkRunner" or (
         server is not None and runner.name == "PortableRunner"
     )
@@ -106,14 +105,6 @@ def _portable(submission: Submission, *, streaming: bool) -> Iterator[Check]:
         yield tried(
             WORKER_POOL, lambda: check_worker_pool(pool, flink.address if flink else server)
         )
-
-
-def flink_of(submission: Submission) -> FlinkRest | None:
-    """Return the Flink cluster of a pipeline; None for another runner, or if unknown."""
-    if not submission.runner.may_be_flink:
-        return None
-    master = flink_master(submission.options)
-    return None if master is None else FlinkRest(master, flink_scheme(submission.options))
 
 
 def _job_server(server: Address) -> str:

@@ -8,7 +8,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.operations.doctor.probe import Report, probe, report
-from beam_fraud.operations.doctor.runner import flink_of
+from beam_fraud.runners.flink.rest import flink_of
 from beam_fraud.runners.submission import Submission
 from beam_fraud.storage.urls import absolute, is_url
 
@@ -40,7 +40,7 @@ def check_workers(
 
 def _without_a_slot(submission: Submission) -> Check | None:
     """Return a check in place of a probe that would wait for a slot of Flink; else None."""
-    flink = flink_of(submission)
+    flink = flink_of(submission.options) if submission.runner.may_be_flink else None
     if flink is None or int(flink.get("/overview")["slots-available"]) > 0:
         return None
     return warning(

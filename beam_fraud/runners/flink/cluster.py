@@ -58,6 +58,28 @@ def refuse_flink(options: PipelineOptions, flink: FlinkRest) -> None:
         )
 
 
+def refuse_other_version(options: PipelineOptions, flink: FlinkRest) -> None:
+    """Refuse a Flink of another version than Beam's own job server is made for.
+
+    Raises:
+      UsageError: it is another one.
+      FraudError: what answers there is no Flink.
+    """
+    if options.view_as(FlinkRunnerOptions).flink_job_server_jar:
+        # A custom jar, for an unknown version.
+        return
+    version = flink.version()
+    wanted = options.view_as(FlinkRunnerOptions).flink_version
+    if version.split(".")[:2] != str(wanted).split("."):
+        minor, at = ".".join(version.split(".")[:2]), flink.address
+        raise UsageError(
+            f"--flink_version {wanted}: {at} is Flink {version}; give --flink_version={minor}"
+            if minor in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+            else f"--flink_master {at}: is Flink {version}, of which Beam has no job server",
+            Code.RUNNER_MISMATCH,
+        )
+
+
 def refuse_parallelism(options: PipelineOptions) -> None:
     """Check that the parallelism is valid.
 

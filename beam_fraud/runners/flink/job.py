@@ -14,9 +14,7 @@ import uuid
 from collections import Counter
 from typing import Any
 
-import requests
 from apache_beam.options.pipeline_options import (
-    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
@@ -25,12 +23,11 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_fraud.errors import line_of
 from beam_fraud.runners.flink.failure import flink_failure
+from beam_fraud.runners.flink.rest import flink_of
 
 _LOG = logging.getLogger(__name__)
 #: Maximum of failures of a bounded job, after which it is given up.
 MOST_FAILURES = 4
-#: Time limit of Flink's response in seconds.
-_SECONDS = 10.0
 #: Time limit of a savepoint in seconds.
 _SAVEPOINT_SECONDS = 60.0
 #: Seconds between two checks for failures.
@@ -45,7 +42,7 @@ def name_of_own(options: PipelineOptions) -> str | None:
       may have the same name.
     """
     cloud = options.view_as(GoogleCloudOptions)
-    if _address(options) is None or cloud.job_name:
+    if flink_of(options) is None or cloud.job_name:
         return None
     cloud.job_name = f"beam-fraud-{uuid.uuid4().hex}"
     return str(cloud.job_name)
@@ -66,10 +63,12 @@ class FlinkJob(PipelineResult):
           options: Beam's options with `--flink_master`.
           name: unique name of the job.
         """
+        flink = flink_of(options)
+        assert flink is not None
         super().__init__(result.state)
         self._result = result
         self._options = options
-        self._address = _address(options)
+        self._flink = flink
         self._name = name
         self._endless = bool(options.view_as(StandardOptions).streaming)
         self._given_up = ""
@@ -116,14 +115,14 @@ class FlinkJob(PipelineResult):
         """
         self._result.cancel()
         for job in self._running():
-            self._ask("PATCH", f"/jobs/{job}?mode=cancel")
+            self._flink.ask("PATCH", f"/jobs/{job}?mode=cancel")
 
     def _watch(self, ended: threading.Event) -> None:
         failed, last, told = 0, -1, False
         while not ended.wait(_LOOK_SECONDS):
             try:
                 for job in () if told else self._running():
-                    _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._address, job)
+                    _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._flink, job)
                     told = True
                 self.phase = self._phase()
                 failures = self._failures(after=last)
@@ -168,7 +167,9 @@ class FlinkJob(PipelineResult):
         """Return the savepoint or checkpoint that the job started from, or ""."""
         try:
             for job in self._running():
-                restored = self._ask("GET", f"/jobs/{job}/checkpoints")["latest"].get("restored")
+                restored = self._flink.ask("GET", f"/jobs/{job}/checkpoints")["latest"].get(
+                    "restored"
+                )
                 if restored and restored.get("external_path"):
                     return str(restored["external_path"])
         except (OSError, KeyError):
@@ -179,7 +180,7 @@ class FlinkJob(PipelineResult):
     def _phase(self) -> str:
         """Return what the tasks of a job that does not run wait for, or ""."""
         for job in self._running():
-            told = self._ask("GET", f"/jobs/{job}")
+            told = self._flink.ask("GET", f"/jobs/{job}")
             tasks = Counter[str]()
             for vertex in told["vertices"]:
                 tasks.update(vertex["tasks"])
@@ -200,10 +201,10 @@ class FlinkJob(PipelineResult):
           Exception: it failed; the text holds the reason.
         """
         path = f"/jobs/{job}/savepoints"
-        request = self._ask("POST", path, {"cancel-job": False})["request-id"]
+        request = self._flink.ask("POST", path, {"cancel-job": False})["request-id"]
         deadline = time.monotonic() + _SAVEPOINT_SECONDS
         while time.monotonic() < deadline:
-            told = self._ask("GET", f"{path}/{request}")
+            told = self._flink.ask("GET", f"{path}/{request}")
             if told["status"]["id"] == "COMPLETED":
                 done = told["operation"]
                 if "location" in done:
@@ -227,7 +228,7 @@ class FlinkJob(PipelineResult):
         """Return the last savepoint or checkpoint from before the end was signalled, or ""."""
         kept = list[tuple[int, str]]()
         for job in self._jobs():
-            latest = self._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
+            latest = self._flink.ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
             found = [latest.get(name) for name in ("completed", "savepoint")]
             kept += [
                 (int(each["trigger_timestamp"]), str(each["external_path"]))
@@ -248,7 +249,9 @@ class FlinkJob(PipelineResult):
         """Return the failures since a time: milliseconds and error with trace."""
         found = list[tuple[int, str]]()
         for job in self._running():
-            told = self._ask("GET", f"/jobs/{job}/exceptions?maxExceptions={2 * MOST_FAILURES}")
+            told = self._flink.ask(
+                "GET", f"/jobs/{job}/exceptions?maxExceptions={2 * MOST_FAILURES}"
+            )
             entries = told["exceptionHistory"]["entries"]
             found += [(int(each["timestamp"]), str(each["stacktrace"])) for each in entries]
         return sorted(each for each in found if each[0] > after)
@@ -259,19 +262,5 @@ class FlinkJob(PipelineResult):
 
     def _jobs(self) -> list[dict[str, Any]]:
         """Return Flink's records of the job, running or ended."""
-        jobs = self._ask("GET", "/jobs/overview")["jobs"]
+        jobs = self._flink.ask("GET", "/jobs/overview")["jobs"]
         return [job for job in jobs if job["name"] == self._name]
-
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
-        url = f"{self._address}{path}"
-        answer = requests.request(method, url, json=body, timeout=_SECONDS)
-        answer.raise_for_status()
-        return answer.json()
-
-
-def _address(options: PipelineOptions) -> str | None:
-    """Return the URL of Flink's REST API, or None if unknown."""
-    master = str(options.view_as(FlinkRunnerOptions).flink_master or "")
-    if not master or master.startswith("["):
-        return None
-    return (master if "://" in master else f"http://{master}").rstrip("/")
