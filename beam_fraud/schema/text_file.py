@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+import msgspec
 
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.wording import did_you_mean
 
 #: Maximum parts of a key: the parser's time grows with their square.
 _MOST_PARTS = 1_000
 #: Maximum bits of an integer that can be printed and converted to float.
 _MOST_BITS = 1_000
+#: Characters of a value that a message shows.
+_SHOWN = 60
+#: How msgspec says that a table lacks a key, or has one too many.
+_MISSING = re.compile(r"missing required field `(.*)`")
+_UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
+#: Where msgspec says that a value is wrong: the key, and an index where the value is a list.
+_AT = re.compile(r" - at `\$\.(\w+)")
+
+
+class Table(msgspec.Struct, forbid_unknown_fields=True):
+    """A table of a TOML file: a field for each key, annotated with `must_be`."""
+
+    #: The kind of mistake that a wrong table is.
+    code: ClassVar[Code]
+
+
+T = TypeVar("T", bound=Table)
+
+
+def must_be(words: str, **limits: Any) -> msgspec.Meta:
+    """Annotate a field of a table.
+
+    Args:
+      words: what a value must be, for the message about one that is not: `text`, `a whole number`.
+      limits: of `msgspec.Meta`.
+    """
+    return msgspec.Meta(description=words, **limits)
 
 
 def read_text_file(path: Path) -> str:
@@ -24,16 +55,61 @@ def read_text_file(path: Path) -> str:
     return path.read_text("utf-8-sig")
 
 
-def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """Return the tables of a TOML document.
+def read_toml(text: str, kind: type[T], where: str) -> T:
+    """Read a TOML document.
 
     Args:
       text: the document.
+      kind: its keys and their values.
       where: its name, for messages.
 
     Raises:
-      UsageError: it is not TOML, nests too deeply, or has a too large integer.
+      UsageError: it is not TOML, nests too deeply, has a too large integer, or is invalid as
+        a table (`read_table`).
     """
+    return read_table(_parsed(text, where), kind, where)
+
+
+def read_table(table: object, kind: type[T], where: str) -> T:
+    """Read a table of a TOML document.
+
+    Args:
+      table: as it was parsed.
+      kind: its keys and their values.
+      where: the table in its file, for messages.
+
+    Raises:
+      UsageError: it has an unknown key, lacks one, or has a value of another type.
+    """
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        said = str(error)
+    raise UsageError(f"{where}: {_wrong(said, table, kind)}", kind.code)
+
+
+def shortened(value: object) -> str:
+    """Return a value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _wrong(said: str, table: Any, kind: type[Table]) -> str:
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    if unknown := _UNKNOWN.search(said):
+        hint = did_you_mean(unknown[1], names, f"known: {', '.join(names)}")
+        return f"unknown key {shortened(unknown[1])} ({hint})"
+    missing = _MISSING.search(said)
+    at = missing or _AT.search(said)
+    if at is None:
+        return "must be a table"
+    (words,) = get_type_hints(kind, include_extras=True)[names[at[1]]].__metadata__
+    if missing:
+        return f"{at[1]} is missing ({words.description})"
+    return f"{at[1]} must be {words.description}, not {shortened(table[at[1]])}"
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
     keys = (line.partition("=")[0] for line in text.split("\n"))
     if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):
         raise UsageError(

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.presets import PRESETS
 from beam_fraud.schema.schema import FeatureColumn, Kind, Missing, Schema
-from beam_fraud.schema.text_file import parse_toml, read_text_file
+from beam_fraud.schema.text_file import T, Table, must_be, read_table, read_text_file, read_toml
 from beam_fraud.schema.velocity import Velocity
-from beam_fraud.wording import did_you_mean
 
-_TOP_LEVEL = (
-    *("name", "timezone", "time_origin", "calendar"),
-    *("roles", "amount", "feature", "velocity"),
-)
-_FEATURE = ("column", "kind", "missing")
-_VELOCITY = ("key", "windows", "aggregates", "delay")
+_Texts = str | list[str]
+
+
+class _Table(Table):
+    code = Code.SCHEMA_VALUE
+
+
+class _Amount(_Table):
+    allow_negative: Annotated[bool, must_be("true or false")] = False
+
+
+class _Feature(_Table):
+    column: Annotated[str, must_be("the name of a column", min_length=1)]
+    kind: Annotated[Kind, must_be("one of numeric, categorical")] = "numeric"
+    missing: Annotated[Missing, must_be("one of reject, allow")] = "reject"
+
+
+class _Velocity(_Table):
+    key: Annotated[_Texts, must_be('as in key = "account_id" or ["account_id", "merchant_id"]')]
+    windows: Annotated[_Texts, must_be('as in windows = ["1d", "7d"]')]
+    aggregates: Annotated[_Texts, must_be('as in aggregates = ["count", "mean"]')]
+    delay: Annotated[str, must_be('text, as in delay = "7d"')] = "0d"
+
+
+class _Document(_Table):
+    name: Annotated[str | None, must_be("text")] = None
+    timezone: Annotated[str, must_be('text, as in timezone = "Europe/Brussels"')] = "UTC"
+    time_origin: Annotated[str | None, must_be("text, an ISO 8601 time")] = None
+    calendar: Annotated[bool, must_be("true or false")] = True
+    roles: Annotated[dict[str, Any], must_be("written as [roles]")] = {}
+    amount: Annotated[dict[str, Any], must_be("written as [amount]")] = {}
+    feature: Annotated[Sequence[Any], must_be("written as [[feature]]")] = ()
+    velocity: Annotated[Sequence[Any], must_be("written as [[velocity]]")] = ()
 
 
 def load_schema(name_or_path: str | Path) -> Schema:
@@ -57,93 +84,46 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
     Raises:
       UsageError: invalid TOML, an unknown key or a value of the wrong type.
     """
-    document = parse_toml(text, where)
-    _known_keys(document, _TOP_LEVEL, where)
-    roles = _typed(document, "roles", dict, {}, where)
-    for role, column in roles.items():
+    document = read_toml(text, _Document, where)
+    for role, column in document.roles.items():
         if not isinstance(column, str) or not column:
             raise UsageError(
                 f"{where}: [roles] {role} must be the name of a column", Code.SCHEMA_VALUE
             )
-    amount = _typed(document, "amount", dict, {}, where)
-    _known_keys(amount, ("allow_negative",), f"{where}: [amount]")
-    entries = _typed(document, "feature", list, [], where)
-    specs = _typed(document, "velocity", list, [], where)
+    features = _entries(document.feature, _Feature, "feature", "column", where)
+    velocity = _entries(document.velocity, _Velocity, "velocity", "key", where)
     return Schema(
-        name=_typed(document, "name", str, Path(where).stem, where),
-        roles=roles,
-        features=tuple(_feature(entry, f"{where}: [[feature]]") for entry in entries),
-        calendar=_typed(document, "calendar", bool, True, where),
-        timezone=_typed(document, "timezone", str, "UTC", where),
-        allow_negative=_typed(amount, "allow_negative", bool, False, f"{where}: [amount]"),
-        time_origin=_typed(document, "time_origin", str, None, where),
-        velocity=tuple(_velocity(spec, f"{where}: [[velocity]]") for spec in specs),
+        name=Path(where).stem if document.name is None else document.name,
+        roles=document.roles,
+        features=tuple(FeatureColumn(one.column, one.kind, one.missing) for _, one in features),
+        calendar=document.calendar,
+        timezone=document.timezone,
+        allow_negative=read_table(document.amount, _Amount, f"{where}: [amount]").allow_negative,
+        time_origin=document.time_origin,
+        velocity=tuple(_velocity(one, at) for at, one in velocity),
     )
 
 
-def _feature(entry: object, where: str) -> FeatureColumn:
-    if not isinstance(entry, dict):
-        raise UsageError(f"{where} must be a table", Code.SCHEMA_VALUE)
-    table = cast(dict[str, Any], entry)
-    _known_keys(table, _FEATURE, where)
-    column = _typed(table, "column", str, "", where)
-    if not column:
-        raise UsageError(f"{where}: column is missing", Code.SCHEMA_VALUE)
-    where = f"{where} {column}"
-    kind = _one_of(table, "kind", ("numeric", "categorical"), where)
-    missing = _one_of(table, "missing", ("reject", "allow"), where)
-    return FeatureColumn(column, cast(Kind, kind), cast(Missing, missing))
+def _entries(
+    tables: Sequence[Any], kind: type[T], key: str, name: str, where: str
+) -> Iterator[tuple[str, T]]:
+    """Yield each table of `[[key]]`, after what a message calls it."""
+    for number, table in enumerate(tables, 1):
+        given = table.get(name, number) if isinstance(table, dict) else number
+        called = "_".join(map(str, given)) if isinstance(given, list) else given
+        at = f"{where}: [[{key}]] {called}"
+        yield at, read_table(table, kind, at)
 
 
-def _velocity(entry: object, where: str) -> Velocity:
-    if not isinstance(entry, dict):
-        raise UsageError(f"{where} must be a table", Code.SCHEMA_VALUE)
-    table = cast(dict[str, Any], entry)
-    _known_keys(table, _VELOCITY, where)
-    key = _texts(table, "key", '"account_id" or ["account_id", "merchant_id"]', where)
-    where = f"{where} {'_'.join(key)}"
-    windows = _texts(table, "windows", '["1d", "7d"]', where)
-    aggregates = _texts(table, "aggregates", '["count", "mean"]', where)
-    delay = _typed(table, "delay", str, "0d", where)
+def _velocity(table: _Velocity, where: str) -> Velocity:
     try:
-        return Velocity(key, windows, aggregates, delay)
+        return Velocity(
+            _texts(table.key), _texts(table.windows), _texts(table.aggregates), table.delay
+        )
     except UsageError as error:
         raise UsageError(f"{where}: {str(error).partition(': ')[2]}", error.code) from None
 
 
-def _texts(table: dict[str, Any], key: str, example: str, where: str) -> tuple[str, ...]:
-    """Return a list of strings; a single string counts as a list of one."""
-    value = table.get(key)
-    if value is None:
-        raise UsageError(f"{where}: {key} is missing (as in {key} = {example})", Code.SCHEMA_VALUE)
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
-        raise UsageError(
-            f"{where}: {key} must be as in {key} = {example}, not {value!r}", Code.SCHEMA_VALUE
-        )
-    return tuple(cast(list[str], values))
-
-
-def _one_of(table: dict[str, Any], key: str, values: tuple[str, ...], where: str) -> str:
-    value = table.get(key, values[0])
-    if value not in values:
-        raise UsageError(
-            f"{where}: {key} must be one of {', '.join(values)}, not {value!r}", Code.SCHEMA_VALUE
-        )
-    return str(value)
-
-
-def _typed(table: dict[str, Any], key: str, kind: type, default: Any, where: str) -> Any:
-    value = table.get(key, default)
-    if value is not default and not isinstance(value, kind):
-        raise UsageError(
-            f"{where}: {key} must be a {kind.__name__}, not {value!r}", Code.SCHEMA_VALUE
-        )
-    return value
-
-
-def _known_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            hint = did_you_mean(key, known, f"known: {', '.join(known)}")
-            raise UsageError(f"{where}: unknown key {key!r}, {hint}", Code.SCHEMA_VALUE)
+def _texts(value: _Texts) -> tuple[str, ...]:
+    """A list of strings; one string stands for a list of one."""
+    return (value,) if isinstance(value, str) else tuple(value)
