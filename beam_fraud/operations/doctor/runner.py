@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PortableOptions,
+)
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, tried, warning
