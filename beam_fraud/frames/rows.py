@@ -1,4 +1,4 @@
-"""What people give and get back: data frames, Arrow tables and files."""
+"""Convert inputs and results: data frames, Arrow tables and files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from beam_fraud.schema.toml import load_schema
 
 #: Paths, directories or globs.
 Files: TypeAlias = str | Path | Sequence[str | Path]
-#: Rows of transactions, whatever holds them.
+#: Type of transactions: a data frame, a table, or paths of files.
 Transactions: TypeAlias = pd.DataFrame | pa.Table | Files
-#: What is done about rows that are no transactions.
+#: Treatment of invalid rows.
 OnInvalid: TypeAlias = Literal["raise", "keep"]
 #: A `pandas.DataFrame` for a data frame, a `pyarrow.Table` for a table or files.
 Frame = TypeVar("Frame")
@@ -34,19 +34,19 @@ Frame = TypeVar("Frame")
 
 @dataclass(frozen=True)
 class Checked(Generic[Frame]):
-    """The result for valid rows, and the rows that are no transactions."""
+    """The result for valid rows, and the dead letters."""
 
-    #: A row for each transaction.
+    #: One row per transaction.
     rows: Frame
-    #: `source`, `position`, `reason`, `detail` and `payload` of each row that is none.
+    #: `source`, `position`, `reason`, `detail` and `payload` of each invalid row.
     dead_letters: Frame
-    #: Number of rows whose transaction_id an earlier row of the same source has; left out.
+    #: Number of dropped rows that repeat a transaction_id of the same source.
     duplicates: int
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Transactions in the order in which they were given."""
+    """Transactions in the order of the input."""
 
     #: `Schema.transactions` and the velocity features.
     transactions: pa.Table
@@ -54,18 +54,18 @@ class Reading:
     dead_letters: pa.Table
     #: Number of rows that repeat an id.
     duplicates: int
-    #: int64[transactions]: the place of each among all rows that were given.
+    #: int64[transactions]: position of each among all rows of the input.
     places: npt.NDArray[np.int64]
 
     def result(
         self, rows: pa.Table, given: Transactions, on_invalid: OnInvalid
     ) -> pd.DataFrame | pa.Table | Checked[pd.DataFrame] | Checked[pa.Table]:
-        """Rows as people get them back.
+        """Return the result in the form of the input.
 
         Args:
-          rows: one for each transaction, in their order.
-          given: what they were made of.
-          on_invalid: `keep` gives the dead letters as well.
+          rows: one per transaction, in order.
+          given: the input.
+          on_invalid: `keep` adds the dead letters.
         """
         if not isinstance(given, pd.DataFrame):
             if on_invalid == "raise":
@@ -91,7 +91,7 @@ def read(
 
     Raises:
       UsageError: `on_invalid` is unknown.
-      FraudError: rows cannot be read; some, or all, are no transactions.
+      FraudError: rows cannot be read; some, or all, are invalid.
     """
     if on_invalid not in ("raise", "keep"):
         raise UsageError(f"on_invalid={on_invalid!r}: must be 'raise' or 'keep'", Code.OPTION_VALUE)
@@ -126,7 +126,7 @@ def read(
 
 
 def source_of(rows: Transactions, schema: Schema, labels: Labels) -> Source:
-    """Rows as `load_dataset` takes them: names of files, or a table with what a schema reads."""
+    """Return rows for `load_dataset`: names of files, or a table with the schema's columns."""
     if isinstance(rows, pd.DataFrame):
         return _table(rows, frozenset(schema.columns(labels=labels)))
     if isinstance(rows, pa.Table):
@@ -137,12 +137,12 @@ def source_of(rows: Transactions, schema: Schema, labels: Labels) -> Source:
 
 
 def history_of(rows: Transactions | None, schema: Schema, labels: Labels) -> Source:
-    """Return the same of earlier rows; none for None."""
+    """Return the same for earlier rows; empty for None."""
     return () if rows is None else source_of(rows, schema, labels)
 
 
 def names_of(rows: Transactions) -> tuple[str, ...]:
-    """Return what a model card calls rows: the names of files, or what kind of table they are."""
+    """Return the names of rows in a model card: files, or the type of table."""
     if isinstance(rows, pd.DataFrame | pa.Table):
         return (f"a {type(rows).__name__} of {len(rows):,} rows",)
     files = (rows,) if isinstance(rows, str | Path) else rows
@@ -150,7 +150,7 @@ def names_of(rows: Transactions) -> tuple[str, ...]:
 
 
 def bundle_of(model: Bundle | str | Path) -> Bundle:
-    """Return a bundle that can be used here.
+    """Return a usable bundle.
 
     Raises:
       FraudError: it cannot be read, or a package that its model needs is not installed.
@@ -161,12 +161,12 @@ def bundle_of(model: Bundle | str | Path) -> Bundle:
 
 
 def schema_of(schema: Schema | str | Path) -> Schema:
-    """Return a schema, by itself, by the name of a preset or by its TOML file."""
+    """Return a schema from itself, the name of a preset or a TOML file."""
     return schema if isinstance(schema, Schema) else load_schema(schema)
 
 
 def moment_of(name: str, moment: datetime | str | None) -> datetime | None:
-    """Return an aware moment in UTC, of one that is in UTC unless it says otherwise.
+    """Return an aware time in UTC; a time without a zone is UTC.
 
     Raises:
       UsageError: it is no time.
@@ -187,15 +187,15 @@ def warn(warning: str | None, calls: int = 1) -> None:
 
     Args:
       warning: a line.
-      calls: how many calls are between there and here, that of the public function included.
+      calls: number of calls between, that of the public function included.
     """
     if warning is not None:
-        # What commands say of their options holds for arguments.
+        # Messages on options hold for arguments as well.
         warnings.warn(warning.replace("--history", "history"), stacklevel=calls + 2)
 
 
 def _table(frame: pd.DataFrame, wanted: frozenset[str]) -> pa.Table:
-    """Return a data frame as a table; columns that nobody wants are there by their names alone."""
+    """Return a data frame as a table; unwanted columns appear by name alone."""
     names = [str(name) for name in frame.columns]
     columns = [
         _column(frame.iloc[:, place]) if name in wanted else pa.nulls(len(frame))
@@ -205,7 +205,7 @@ def _table(frame: pd.DataFrame, wanted: frozenset[str]) -> pa.Table:
 
 
 def _column(values: pd.Series) -> pa.Array | pa.ChunkedArray:
-    """The values of a column; as text if they are of several types, so that each is checked."""
+    """Return the values of a column; as text if types are mixed, so that each is checked."""
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, OverflowError, UnicodeError):

@@ -129,7 +129,7 @@ _OF_CONSUMERS = {
     "allow.auto.create.topics": "false",
 }
 _GIVEN_OTHERWISE = {"bootstrap.servers": "--kafka", "metadata.broker.list": "--kafka"}
-#: What serves a stream better than librdkafka's defaults; whoever gives others gets those.
+#: Defaults for streams in place of librdkafka's; properties of the user win.
 _PREFERRED = {
     # Reconnect a second after a broker is back, not ten.
     "reconnect.backoff.max.ms": "1000",
