@@ -143,6 +143,19 @@ def test_databases_are_opened_in_storage() -> None:
     ]
 
 
+def test_nobody_asks_of_which_class_a_sink_a_channel_or_a_source_is() -> None:
+    asking = re.compile(r"isinstance\([^)]*(Sink|Channel|Source|Writer|Runner)\b")
+    users = [name_of(path) for path in MODULES if asking.search(path.read_text("utf-8"))]
+    assert users == []
+
+
+def test_a_text_is_parsed_as_a_path_or_a_url_by_one_class() -> None:
+    # `Place.parse`: what follows asks for `local`, and nobody looks for a scheme again.
+    parsing = re.compile(r'is_url|"://" not in|_URL\.match')
+    users = [name_of(path) for path in MODULES if parsing.search(path.read_text("utf-8"))]
+    assert users == ["beam_fraud.storage.urls"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     loaded = "import sys; from beam_fraud.cli import main; main(['--help']); print(*sys.modules)"
     done = subprocess.run(

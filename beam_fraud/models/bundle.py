@@ -34,7 +34,7 @@ from beam_fraud.models.manifest import (
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.storage import read_bytes, write_directory
 from beam_fraud.schema.schema import Schema
-from beam_fraud.storage.urls import absolute, is_url
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import own_call
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Bundle:
             contents = {name: _read_checked(self, name) for name in self.manifest.files}
             contents[MANIFEST_FILE] = read_bytes(self.path, MANIFEST_FILE)
         write_directory(str(directory), contents, last=MANIFEST_FILE)
-        return replace(self, path=_anywhere(str(directory)), contents=None)
+        return replace(self, path=str(Place.parse(str(directory))), contents=None)
 
     @property
     def schema(self) -> Schema:
@@ -243,7 +243,7 @@ def open_bundle(path: str) -> Bundle:
         raise FraudError(
             f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model", Code.BUNDLE_DAMAGED
         )
-    bundle = Bundle(_anywhere(path), model_id(manifest.name, data), manifest)
+    bundle = Bundle(str(Place.parse(path)), model_id(manifest.name, data), manifest)
     noted = (name for name in OPTIONAL_FILES if name in manifest.files)
     for name in (*DIGESTED_FILES, *noted):
         _read_checked(bundle, name)
@@ -314,11 +314,6 @@ def read_card(bundle: Bundle) -> str:
       FraudError: the file is missing or changed.
     """
     return _read_checked(bundle, CARD_FILE).decode()
-
-
-def _anywhere(path: str) -> str:
-    # Workers may run in another directory.
-    return path if is_url(path) else str(absolute(Path(path)))
 
 
 def _read_checked(bundle: Bundle, name: str) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import DIGESTED_FILES, MANIFEST_FILE
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 #: Maximum depth of the search: enough for a folder of experiments.
 DEEPEST = 4
@@ -27,7 +27,7 @@ def find_bundles(directory: str) -> list[str]:
     Raises:
       FraudError: the directory does not exist.
     """
-    if is_url(directory):
+    if Place.parse(directory).local is None:
         return [directory]
     if not Path(directory).is_dir():
         raise FraudError(f"{directory}: is no directory", Code.BUNDLE_MISSING)
@@ -47,10 +47,11 @@ def _below(directory: str) -> Iterator[str]:
 
 def bundle_bytes(path: str) -> int | None:
     """Return the size of a bundle's files in bytes; None at a URL."""
-    if is_url(path):
+    local = Place.parse(path).local
+    if local is None:
         return None
     return sum(
         file.stat().st_size
         for name in (MANIFEST_FILE, *DIGESTED_FILES)
-        if (file := Path(path) / name).is_file()
+        if (file := local / name).is_file()
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.folder import check_writable
-from beam_fraud.storage.store import Store, store_at
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.store import Directory, Store, store_at
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import reason_of
 
 
@@ -37,16 +37,17 @@ def check_directory(directory: str, last: str) -> None:
     Raises:
       FraudError: the directory holds other files or cannot be written.
     """
-    if is_url(directory):
+    local = Place.parse(directory).local
+    if local is None:
         _store(directory)
         return
     try:
-        _refuse_foreign(Path(directory).absolute(), last)
+        _refuse_foreign(local, last)
     except OSError as error:
         raise FraudError(
             f"{directory}: can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
         ) from None
-    check_writable(Path(directory).absolute().parent)
+    check_writable(local.parent)
 
 
 def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> None:
@@ -63,10 +64,10 @@ def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> No
     Raises:
       FraudError: the directory holds other files or cannot be written.
     """
-    store = _store(directory)
+    store, local = _store(directory), Place.parse(directory).local
     try:
-        if not is_url(directory):
-            _refuse_foreign(Path(directory).absolute(), last)
+        if local is not None:
+            _refuse_foreign(local, last)
         store.write_all(files, last)
     except OSError as error:
         raise FraudError(
@@ -84,9 +85,9 @@ def _refuse_foreign(target: Path, last: str) -> None:
 
 
 def _store(directory: str) -> Store:
-    if not is_url(directory):
-        return store_at(Path(directory).absolute())
-    store = store_at(directory)
+    store = store_at(Place.parse(directory).local or directory)
+    if isinstance(store, Directory):
+        return store
     try:
         store.check(directory)
     except UsageError as error:

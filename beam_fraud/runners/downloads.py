@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud import beam_internals
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import first_line
 
 
@@ -70,7 +71,8 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
             Code.PROGRAM_MISSING,
         )
     given = getattr(options.view_as(wanted.options), wanted.jar)
-    if given and "://" not in given and not Path(given).exists():
+    jar = Place.parse(given).local if given else None
+    if jar is not None and not jar.exists():
         raise UsageError(f"--{wanted.jar} {given}: no such file", Code.PROGRAM_MISSING)
     try:
         with _told_once():
@@ -103,11 +105,12 @@ def prism_program(options: PipelineOptions) -> Path:
       FraudError: it could not be downloaded.
     """
     given = options.view_as(PrismRunnerOptions).prism_location
-    if given and Path(given).is_file():
-        _refuse_no_program(Path(given))
-        return Path(given)
-    if given and "://" not in given:
-        what = "is a directory" if Path(given).is_dir() else "no such file"
+    program = Place.parse(given).local if given else None
+    if program is not None and program.is_file():
+        _refuse_no_program(program)
+        return program
+    if program is not None:
+        what = "is a directory" if program.is_dir() else "no such file"
         raise UsageError(
             f"--prism_location {given}: {what}; give Prism's program or zip", Code.PROGRAM_MISSING
         )

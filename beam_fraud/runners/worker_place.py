@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class WorkerPlace:
     @property
     def local(self) -> bool:
         """Whether it is on this machine's disk alone, unless others share the disk."""
-        return self.on_disk or not is_url(self.place)
+        return self.on_disk or Place.parse(self.place).local is not None
 
     def __str__(self) -> str:
         return f"{self.option} {self.place}".strip()

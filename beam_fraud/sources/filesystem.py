@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def open_file(path: str) -> pa.NativeFile:
       FraudError: the file cannot be opened.
     """
     try:
-        if not is_url(path):
+        if Place.parse(path).local is not None:
             return pa.OSFile(path, "rb")
         # Otherwise Arrow would decompress by the ending.
         stored = file_systems().open(path, compression_type="uncompressed")
@@ -64,7 +64,8 @@ def list_files(given: str) -> list[FoundFile]:
     Raises:
       FraudError: there is no such file, or the file system fails.
     """
-    found = _list_remote(given) if is_url(given) else _list_local(given)
+    path = Place.parse(given).local
+    found = _list_remote(given) if path is None else _list_local(given, path)
     if not found:
         raise FraudError(
             f"{given}: no such file, no match, or a directory without files", Code.INPUT_MISSING
@@ -72,8 +73,7 @@ def list_files(given: str) -> list[FoundFile]:
     return sorted(found, key=lambda file: file.name)
 
 
-def _list_local(given: str) -> list[FoundFile]:
-    path = Path(given).expanduser().absolute()
+def _list_local(given: str, path: Path) -> list[FoundFile]:
     try:
         if path.is_dir():
             return list(_below(path))

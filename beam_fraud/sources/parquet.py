@@ -19,7 +19,7 @@ from beam_fraud.sources.parquet_metadata import row_groups
 from beam_fraud.sources.parquet_pages import BATCH_BYTES, Sound, sound_groups
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import first_line
 
 #: Bytes per read of a column chunk, so that a huge row group is not read at once.
@@ -63,7 +63,7 @@ def read_parquet(
             groups = range(segment.start, segment.stop or len(described))
             promised = sum(described[group].rows for group in groups)
             sound = Sound(len(groups), block_rows)
-            if not is_url(path):
+            if Place.parse(path).local is not None:
                 sound = sound_groups(file, source, groups, columns, block_rows)
         read = _batches(file, groups[: sound.groups], columns, sound.rows, segment)
         for batch in read if sound.rows == block_rows else _joined(read, block_rows):

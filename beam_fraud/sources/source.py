@@ -25,7 +25,7 @@ from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parque
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text import count_records, read_text, split_text
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
             )
         for file, form in known:
             _check_name(file.path)
-            place = file.path if is_url(file.path) else realpath(file.path)
+            place = realpath(file.path) if Place.parse(file.path).local else file.path
             found.setdefault(place, (file, form))
     names = _distinct_names([file for file, _ in found.values()])
     return [
@@ -173,7 +173,7 @@ def _inspect(
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:
     if len({file.name for file in files}) == len(files):
         return {file.path: file.name for file in files}
-    if len({is_url(file.path) for file in files}) == 2:
+    if len({Place.parse(file.path).local is None for file in files}) == 2:
         return {file.path: file.path for file in files}
     common = PurePosixPath(commonpath([file.path for file in files]))
     return {file.path: str(PurePosixPath(file.path).relative_to(common)) for file in files}

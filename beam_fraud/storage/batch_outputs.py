@@ -22,7 +22,7 @@ from beam_fraud.storage.atomic import move, remove_unfinished
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry
 from beam_fraud.storage.store import Store, store_at
-from beam_fraud.storage.urls import absolute, is_url
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
@@ -52,9 +52,10 @@ def local_directory(out: str) -> Path:
     Raises:
       UsageError: it is a URL.
     """
-    if is_url(out):
+    place = Place.parse(out)
+    if place.local is None:
         raise UsageError(f"--out {out}: must be a local directory", Code.OUTPUT_NAME)
-    return absolute(Path(out))
+    return place.local
 
 
 @dataclass(frozen=True)
@@ -368,5 +369,5 @@ def batch_outputs(out: str, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) 
       out: a path, or a URL that Beam's file systems know.
       branches: directories of Parquet files, with the schema of their files.
     """
-    place = out.rstrip("/") if is_url(out) else local_directory(out)
-    return RunOutputs(place, new_run_id(), branches)
+    place = Place.parse(out)
+    return RunOutputs(place.local or place.name.rstrip("/"), new_run_id(), branches)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import remove_unfinished_of
 from beam_fraud.storage.lock import lock_current
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 Options = TypeVar("Options")
 Run = Callable[[Options], dict[str, object]]
@@ -33,7 +33,7 @@ def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options
         def alone(options: Options) -> dict[str, object]:
             named: str | tuple[str, ...] | None = getattr(options, field)
             given = (named,) if isinstance(named, str) else named or ()
-            places = [Path(place).expanduser().absolute() for place in given if not is_url(place)]
+            places = [place.local for place in map(Place.parse, given) if place.local]
             with ExitStack() as stack:
                 # Each once: the command itself reports repeats.
                 for place in dict.fromkeys(places):

@@ -1,9 +1,10 @@
-"""Options with URLs: their scheme and local path."""
+"""Places as options name them: a path on this machine, or a URL."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -13,14 +14,31 @@ from beam_fraud.errors import Code, UsageError
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def is_url(path: str) -> bool:
-    """Return whether `path` is a URL for Beam's file systems.
+@dataclass(frozen=True)
+class Place:
+    """A file or a directory, on this machine or at a URL of Beam's file systems.
 
     Example:
-      >>> is_url("gs://bucket/x.parquet"), is_url("data/x.parquet")
-      (True, False)
+      >>> [Place.parse(text).local for text in ("gs://bucket/x.parquet", "/data/x.parquet")]
+      [None, PosixPath('/data/x.parquet')]
     """
-    return _URL.match(path) is not None
+
+    #: The absolute path, or the URL: it means the same in every worker process.
+    name: str
+    #: The absolute path on this machine; None at a URL.
+    local: Path | None
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Return the place that `text` names, a path or a URL."""
+        if _URL.match(text) is not None:
+            return cls(text, None)
+        path = absolute(Path(text))
+        return cls(str(path), path)
+
+    def __str__(self) -> str:
+        """Return the absolute path, or the URL."""
+        return self.name
 
 
 def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE
 from beam_fraud.sources.filesystem import list_files
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 
 def kafka_settings(servers: str, options: KafkaOptions) -> KafkaSettings:
@@ -37,7 +37,8 @@ def refuse_bundles(given: Sequence[str]) -> None:
       FraudError: the file system reports an error.
     """
     for name in given:
-        if not is_url(name) and _is_bundle(Path(name)):
+        path = Place.parse(name).local
+        if path is not None and _is_bundle(path):
             raise UsageError(
                 f"{name}: is a model bundle, not transactions; give it as --model",
                 Code.INPUT_FORMAT,
@@ -75,8 +76,9 @@ def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
         raise UsageError(f"--out {out}: is a file, give a directory", Code.OUTPUT_NAME)
     place = Path(realpath(out))
     for name in given:
-        directory = Path(realpath(Path(name).expanduser()))
-        if not is_url(name) and place.is_relative_to(directory) and not _hidden(place, directory):
+        path = Place.parse(name).local
+        directory = None if path is None else Path(realpath(path))
+        if directory and place.is_relative_to(directory) and not _hidden(place, directory):
             raise UsageError(_inside(out, name), Code.PLACE_SHARED)
         if any(Path(realpath(file)).is_relative_to(place) for file in _matches(name)):
             raise UsageError(_inside(out, name), Code.PLACE_SHARED)
@@ -88,7 +90,8 @@ def _hidden(place: Path, directory: Path) -> bool:
 
 def _matches(pattern: str) -> list[str]:
     # Only globs remain; paths that match nothing fail on reading.
-    if is_url(pattern) or Path(pattern).expanduser().exists():
+    path = Place.parse(pattern).local
+    if path is None or path.exists():
         return []
     try:
         return [file.path for file in list_files(pattern)]

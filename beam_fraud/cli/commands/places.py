@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from beam_fraud.alerts.channels.channel import Channel
-from beam_fraud.alerts.channels.file import FileChannel
-from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.segment import InputFile
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 #: Suffixes of SQLite's files beside a database.
 _BESIDE_DATABASE = ("-journal", "-wal", "-shm")
@@ -82,9 +80,10 @@ def refuse_shared_places(
     )
     outbox = bool(channels) and (sink is None or sink.database is None)
     own = list(_of_outputs(outputs, outbox=outbox))
-    read = [path for path in (*(file.path for file in files), bundle) if not is_url(path)]
-    inputs = [_Place(path, _followed(Path(path))) for path in read]
-    if out and not is_url(bundle) and out.path.is_relative_to(_followed(Path(bundle))):
+    read = map(Place.parse, (*(file.path for file in files), bundle))
+    inputs = [_Place(place.name, _followed(place.local)) for place in read if place.local]
+    model = Place.parse(bundle).local
+    if out and model and out.path.is_relative_to(_followed(model)):
         raise UsageError(
             f"--out {directory}: is in the model bundle {bundle}; give another place",
             Code.PLACE_SHARED,
@@ -129,9 +128,8 @@ def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
 
 def _of_channels(channels: Sequence[Channel]) -> Iterator[_Place]:
     for given in channels:
-        channel = given.inner if isinstance(given, PseudonymisedChannel) else given
-        if isinstance(channel, FileChannel):
-            yield _Place(f"--alert {channel.describe()}", _followed(channel.path))
+        if given.disk is not None:
+            yield _Place(f"--alert {given.describe()}", _followed(given.disk))
 
 
 def _database_files(file: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.atomic import write_file
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 
 def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
@@ -23,10 +23,11 @@ def report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ..
     files: list[Path] = []
     known = f"{', '.join(endings[:-1])} or {endings[-1]}"
     for name in given:
-        path = Path(name).expanduser()
+        place = Place.parse(name)
+        path = place.local or Path(name)
         if path.suffix.lower() not in endings:
             raise UsageError(f"--out {name}: must end in {known}", Code.OUTPUT_NAME)
-        if is_url(name) or path.is_dir() or not path.absolute().parent.is_dir():
+        if place.local is None or path.is_dir() or not path.parent.is_dir():
             raise UsageError(
                 f"--out {name}: give a file in a directory that is there", Code.OUTPUT_NAME
             )
@@ -44,8 +45,8 @@ def png_directory(given: str | None) -> Path | None:
     """
     if given is None:
         return None
-    path = Path(given).expanduser()
-    if is_url(given) or (path.exists() and not path.is_dir()):
+    path = Place.parse(given).local
+    if path is None or (path.exists() and not path.is_dir()):
         raise UsageError(f"--png {given}: give a local directory", Code.OUTPUT_NAME)
     return path
 

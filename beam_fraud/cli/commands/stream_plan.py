@@ -37,10 +37,10 @@ from beam_fraud.schema.schema import Labels
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchSource
-from beam_fraud.storage.batch_outputs import local_directory, new_run_id
+from beam_fraud.storage.batch_outputs import new_run_id
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.stream_outputs import StreamOutputs, object_stream_outputs
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 if TYPE_CHECKING:
     from beam_fraud.sources.kafka.source import KafkaSource
@@ -158,10 +158,11 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
 
 
 def _outputs(options: StreamOptions, beam_options: PipelineOptions) -> StreamOutputs:
-    if is_url(options.out):
-        update = beam_options.view_as(GoogleCloudOptions).update
-        return object_stream_outputs(options.out, update=bool(update))
-    return StreamOutputs(local_directory(options.out))
+    place = Place.parse(options.out)
+    if place.local is not None:
+        return StreamOutputs(place.local)
+    update = beam_options.view_as(GoogleCloudOptions).update
+    return object_stream_outputs(place.name, update=bool(update))
 
 
 def _beside(outputs: StreamOutputs) -> str:

@@ -13,7 +13,7 @@ from beam_fraud.models.tuning.suggest import tuned_settings
 from beam_fraud.models.tuning.trial import Tuning
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.folder import check_writable
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 #: Maximum of folds: each is a training of its own.
 MOST_FOLDS = 100
@@ -89,7 +89,7 @@ def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
     if options.tune_budget is not None:
         budget = given_seconds("--tune-budget", options.tune_budget)
     store = _store(options)
-    check_writable(store.absolute().parent)
+    check_writable(store.parent)
     fixed = frozenset(setting.partition("=")[0] for setting in options.settings)
     if options.class_weight is not None:
         fixed |= WEIGHT_SETTINGS
@@ -105,15 +105,16 @@ def remove_own_store(options: TrainOptions) -> None:
 
 def _store(options: TrainOptions) -> Path:
     if options.tune_store is not None:
-        if is_url(options.tune_store):
+        store = Place.parse(options.tune_store).local
+        if store is None:
             raise UsageError(
                 f"--tune-store {options.tune_store}: must be a local file", Code.OUTPUT_NAME
             )
-        return Path(options.tune_store)
-    if is_url(options.out):
+        return store
+    out = Place.parse(options.out).local
+    if out is None:
         raise UsageError(
             f"--tune: trials can't be kept beside {options.out}; give a local --tune-store",
             Code.OUTPUT_NAME,
         )
-    out = Path(options.out).absolute()
     return out.with_name(f"{out.name}.trials")

@@ -106,7 +106,7 @@ def check_checkpoints(
     if not here:
         fix = "see that every machine of the cluster has the same directory there"
         return warning(name, f"go to {place}, which is not seen from here", fix)
-    directory = nearest_directory(unquote(parts.path))
+    directory = nearest_directory(Path(unquote(parts.path)).absolute())
     if not directory.is_dir() or not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         return failed(name, f"go to {place}, which cannot be written to", "give another directory")
     return ok(name, f"go to {Path(unquote(parts.path))}")

@@ -17,7 +17,7 @@ from beam_fraud import __version__
 from beam_fraud.models.bundle import load_model, open_bundle
 from beam_fraud.operations.doctor.check import Check, failed, ok, tried, warning
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 _PACKAGE = "beam-fraud"
 #: Main packages of bundles and pipelines, shown with versions.
@@ -94,17 +94,17 @@ def _installed(name: str) -> str | None:
 _LITTLE = 2 << 30
 
 
-def nearest_directory(out: str) -> Path:
-    """Return the nearest existing directory above `out`."""
-    path = Path(out).absolute()
+def nearest_directory(path: Path) -> Path:
+    """Return the nearest existing directory above an absolute path."""
     return next(place for place in (path, *path.parents) if place.exists())
 
 
 def check_disk(out: str) -> Check:
     """Check the free space at a directory that may not exist yet."""
-    if is_url(out):
+    local = Place.parse(out).local
+    if local is None:
         return ok("--out", f"{out}: no disk of this machine")
-    there = nearest_directory(out)
+    there = nearest_directory(local)
     if not there.is_dir():
         return failed("--out", f"{there} is a file", "give a directory")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -34,7 +34,7 @@ from beam_fraud.models.bundle import open_bundle
 from beam_fraud.operations.doctor.machine import nearest_directory
 from beam_fraud.runners.flink.job import FlinkJob, name_of_own
 from beam_fraud.runners.submission import Submission
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 _NAMESPACE = "beam_fraud.operations.doctor"
 #: Packages whose versions must match, and should match.
@@ -180,10 +180,11 @@ def _finished(
 @contextmanager
 def _marked(out: str | None) -> Iterator[str | None]:
     """Create a file for workers to find, in `--out` or its nearest existing parent."""
-    if out is None or is_url(out):
+    local = None if out is None else Place.parse(out).local
+    if local is None:
         yield None
         return
-    marker = nearest_directory(out) / f".beam-fraud-doctor-{uuid.uuid4().hex}"
+    marker = nearest_directory(local) / f".beam-fraud-doctor-{uuid.uuid4().hex}"
     try:
         marker.touch()
     except OSError:

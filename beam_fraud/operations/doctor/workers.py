@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, warning
 from beam_fraud.operations.doctor.probe import Report, probe, report
 from beam_fraud.runners.flink.rest import flink_of
 from beam_fraud.runners.submission import Submission
-from beam_fraud.storage.urls import absolute, is_url
+from beam_fraud.storage.urls import Place
 
 
 def check_workers(
@@ -24,9 +22,7 @@ def check_workers(
       out: a directory that must match, or None.
       seconds: time limit.
     """
-    bundle = model
-    if model is not None and not is_url(model):
-        bundle = str(absolute(Path(model)))
+    bundle = None if model is None else str(Place.parse(model))
     try:
         full = _without_a_slot(submission)
         if full is not None:

@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import (
 from beam_fraud.errors import Code, UsageError, install
 from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
-from beam_fraud.storage.urls import is_url
+from beam_fraud.storage.urls import Place
 
 #: Directory in images of `deploy/dataflow/Dockerfile` for files without a URL, such as the bundle.
 IN_IMAGE = "/opt/beam-fraud"
@@ -70,7 +70,8 @@ def _missing(options: PipelineOptions) -> Iterator[str]:
     for name in ("temp_location", "staging_location", "template_location"):
         place = getattr(cloud, name)
         # A template may be stored on a disk, to be copied elsewhere.
-        if place and not _BUCKET.match(place) and (name != "template_location" or is_url(place)):
+        on_disk = name == "template_location" and place and Place.parse(place).local
+        if place and not _BUCKET.match(place) and not on_disk:
             yield f"--{name} {place}: Dataflow sees Cloud Storage alone; write gs://BUCKET/DIR"
     if not _package_goes_along(options, worker):
         yield (
