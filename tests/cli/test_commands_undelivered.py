@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.cli.commands import replay_undelivered, score
+from beam_fraud.cli.commands import replay, score
 from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import Code
 from beam_fraud.sinks.database import DatabaseSink
@@ -85,7 +85,7 @@ def test_a_database_that_goes_away_costs_an_exit_code_and_no_row(
 
     own_postgres.start()
     assert rows_of(url) == ([], [])
-    replayed = replay_undelivered.run(str(out), url)
+    replayed = replay.run_to_database(str(out), url)
     assert (replayed["delivered"], replayed["alerts_waiting"]) == (5, 5)
     assert rows_of(url)[0] == [f"x{i}" for i in range(1, 6)]
-    assert replay_undelivered.run(str(out), url)["delivered"] == 0
+    assert replay.run_to_database(str(out), url)["delivered"] == 0

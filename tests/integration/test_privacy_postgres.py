@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.cli.commands import erase, replay, replay_undelivered
+from beam_fraud.cli.commands import erase, replay
 from beam_fraud.cli.commands.dead_letters import run_list
 from beam_fraud.cli.options import EraseOptions, ListDeadLettersOptions
 from beam_fraud.errors import Code
@@ -90,10 +90,10 @@ def test_rows_that_the_database_did_not_take_are_written_when_it_is_back(
     (tmp_path / "out" / "dead_letters").mkdir()
     listed = run_list(ListDeadLettersOptions(out=str(tmp_path / "out")))
     assert listed["undelivered"] == 3
-    result = replay_undelivered.run(str(tmp_path / "out"), postgres_database)
+    result = replay.run_to_database(str(tmp_path / "out"), postgres_database)
     assert (result["delivered"], result["alerts_waiting"]) == (3, 3)
-    assert "3 alerts wait there" in replay_undelivered.render(result)
-    assert replay_undelivered.run(str(tmp_path / "out"), postgres_database)["delivered"] == 0
+    assert "3 alerts wait there" in replay.render_delivered(result)
+    assert replay.run_to_database(str(tmp_path / "out"), postgres_database)["delivered"] == 0
     assert rows_of(postgres_database)["flagged_transactions"] == 3
 
 

@@ -16,7 +16,6 @@ from beam_fraud.cli.commands.figures import (
     render_models,
 )
 from beam_fraud.cli.commands.inputs import refuse_bundles
-from beam_fraud.cli.commands.report_files import png_directory, report_files, write_whole
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -31,7 +30,9 @@ from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import LeastCost
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.event_time import event_micros, moment_of
+from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
 #: Endings of reports.
@@ -48,7 +49,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     threshold = options.threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: must be from 0 to 1", Code.OPTION_VALUE)
-    files, png = report_files(options.out, _ENDINGS), png_directory(options.png)
+    files, png = _report_files(options.out, _ENDINGS), _png_directory(options.png)
     prices = parse_cost(options.cost)
     refuse_bundles((*options.files, *options.history))
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
@@ -182,7 +183,7 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     drawn = png is not None or any(path.suffix.lower() != ".json" for path in files)
     sections = sections_of(report) if drawn else ()
     for path in files:
-        write_whole(path, report_bytes(report, sections, path.suffix.lower()))
+        _write_whole(path, report_bytes(report, sections, path.suffix.lower()))
     try:
         plots = [] if png is None else save_plots(sections, png)
     except OSError as error:
@@ -190,3 +191,58 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
             f"--png {png}: cannot be written: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
         ) from None
     return [str(path) for path in (*files, *plots)]
+
+
+def _report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
+    """Return the files of reports.
+
+    Args:
+      given: values of `--out`.
+      endings: endings of reports.
+
+    Raises:
+      UsageError: an unknown ending, a repeated file, or an impossible path.
+    """
+    files: list[Path] = []
+    known = f"{', '.join(endings[:-1])} or {endings[-1]}"
+    for name in given:
+        place = Place.parse(name)
+        path = place.local or Path(name)
+        if path.suffix.lower() not in endings:
+            raise UsageError(f"--out {name}: must end in {known}", Code.OUTPUT_NAME)
+        if place.local is None or path.is_dir() or not path.parent.is_dir():
+            raise UsageError(
+                f"--out {name}: give a file in a directory that is there", Code.OUTPUT_NAME
+            )
+        if path.absolute() in (other.absolute() for other in files):
+            raise UsageError(f"--out {name}: is given twice; give it once", Code.OPTION_TWICE)
+        files.append(path)
+    return tuple(files)
+
+
+def _png_directory(given: str | None) -> Path | None:
+    """Return the directory of plots, which is created later.
+
+    Raises:
+      UsageError: it is a file or a URL.
+    """
+    if given is None:
+        return None
+    path = Place.parse(given).local
+    if path is None or (path.exists() and not path.is_dir()):
+        raise UsageError(f"--png {given}: give a local directory", Code.OUTPUT_NAME)
+    return path
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write or replace a file atomically.
+
+    Raises:
+      FraudError: the file system reports an error.
+    """
+    try:
+        write_file(path, data)
+    except OSError as error:
+        raise FraudError(
+            f"{path}: cannot be written: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
+        ) from None

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_fraud.cli.commands import replay_undelivered, score
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.cli.commands import score
 from beam_fraud.cli.commands.dead_letters import choice_of, place, refuse_missed
 from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.commands.scoring import sink_of
@@ -25,6 +26,8 @@ from beam_fraud.operations.dead_letters.repaired import read_repaired
 from beam_fraud.operations.dead_letters.staged import StagedCounts, StagedReplay
 from beam_fraud.operations.dead_letters.store import KEY, Choice
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
+from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
 from beam_fraud.sources.replayed import is_csv_source
@@ -32,6 +35,7 @@ from beam_fraud.storage.batch_outputs import (
     DEAD_LETTERS,
     SCORES,
     STREAM,
+    UNDELIVERED,
     RunOutputs,
     local_directory,
     new_run_id,
@@ -52,8 +56,7 @@ def call(options: ReplayOptions, *, as_json: bool) -> Outcome:
         return Outcome(run_to_topic(options), render_topic)
     scored = options.model is not None or options.results is not None
     if not scored and options.out is not None and options.sink is not None:
-        undelivered = replay_undelivered.run(options.out, options.sink)
-        return Outcome(undelivered, replay_undelivered.render)
+        return Outcome(run_to_database(options.out, options.sink), render_delivered)
     return Outcome(run(options), render)
 
 
@@ -255,3 +258,41 @@ def _remember(
 
 def _keys(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     return (batch.select(KEY.names) for batch in batches)
+
+
+def run_to_database(out: str, sink: str) -> dict[str, object]:
+    """Write the spilled flagged rows under `out` to a database, and queue their alerts.
+
+    Returns:
+      `delivered` rows, `alerts_waiting` over all channels, and the `sink`.
+
+    Raises:
+      UsageError: the sink is no database.
+      FraudError: there were never such rows, a file cannot be read, or the database fails.
+    """
+    to = parse_sink(sink)
+    if to.database is None:
+        raise UsageError(
+            "--sink: undelivered rows go to a database; or give --model and --out",
+            Code.SINK_UNSUITED,
+        )
+    directory = local_directory(out) / UNDELIVERED
+    if not directory.is_dir():
+        raise FraudError(f"{out}: no rows wait there for a database", Code.PLACE_EMPTY)
+    with doing(f"writing rows to {to.describe()}"):
+        rows = replay_undelivered(directory, DatabaseSink(to.database))
+    waiting = 0
+    if rows:
+        waiting = sum(count.pending for count in Outbox(to.database).counts().values())
+    return {"delivered": rows, "alerts_waiting": waiting, "sink": to.describe()}
+
+
+def render_delivered(result: dict[str, Any]) -> str:
+    """Return the result as text for a terminal."""
+    text = f"{result['delivered']:,} rows written to {result['sink']}"
+    if result["alerts_waiting"]:
+        text += (
+            f"\n{result['alerts_waiting']:,} alerts wait there: {own_call()} alerts resend, or the "
+            "next run with the same --alert, sends them"
+        )
+    return text
