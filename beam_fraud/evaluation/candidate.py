@@ -1,4 +1,4 @@
-"""A model to measure, with its scores of the rows."""
+"""A model that is measured, with its scores of the rows, and how far two of them agree."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from scipy.stats import spearmanr
 
-from beam_fraud.evaluation.rows import Floats
+from beam_fraud.evaluation.rows import Floats, Labels
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model, read_reference
 from beam_fraud.models.predict import predict_scores
@@ -85,3 +87,56 @@ def overlap_warning(bundle: Bundle, first: int, last: int) -> str | None:
         "of these rows are of that time: figures of rows that a model has learned promise too "
         "much; give later ones (--from)"
     )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The rows that two models flag, each by its own threshold."""
+
+    #: Rows that both flag.
+    both: int
+    #: Rows that the first alone flags.
+    only_first: int
+    #: Rows that the second alone flags.
+    only_second: int
+    #: Frauds among the rows above.
+    frauds_both: int
+    frauds_only_first: int
+    frauds_only_second: int
+    #: Jaccard index of the flagged rows; None if nothing is flagged.
+    overlap: float | None
+    #: Spearman's correlation of the scores; None if a model scores all rows equally.
+    rank_correlation: float | None
+
+
+def agreement(
+    labels: Labels, first: Floats, second: Floats, thresholds: tuple[float, float]
+) -> Agreement:
+    """Compare the flags and scores of two models on n rows.
+
+    Args:
+      labels: int8[n], 1 is fraud.
+      first: float64[n], scores of one model.
+      second: float64[n], scores of the other.
+      thresholds: the threshold of each model.
+    """
+    a, b = first >= thresholds[0], second >= thresholds[1]
+    both, only_first, only_second = a & b, a & ~b, ~a & b
+    either = int((a | b).sum())
+    return Agreement(
+        both=int(both.sum()),
+        only_first=int(only_first.sum()),
+        only_second=int(only_second.sum()),
+        frauds_both=int(labels[both].sum()),
+        frauds_only_first=int(labels[only_first].sum()),
+        frauds_only_second=int(labels[only_second].sum()),
+        overlap=int(both.sum()) / either if either else None,
+        rank_correlation=rank_correlation(first, second),
+    )
+
+
+def rank_correlation(first: Floats, second: Floats) -> float | None:
+    """Return Spearman's rho with mean ranks for ties; None if a list is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(spearmanr(first, second).statistic)

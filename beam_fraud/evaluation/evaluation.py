@@ -9,11 +9,17 @@ from typing import Literal
 import numpy as np
 
 from beam_fraud.evaluation.bootstrap import Bootstrap, Difference, Interval
-from beam_fraud.evaluation.calibration import Calibration, calibration_of
 from beam_fraud.evaluation.candidate import Candidate
-from beam_fraud.evaluation.cost import Costs, costs_of
-from beam_fraud.evaluation.curves import Curves, ScoreHistogram, curves_of, score_histogram
-from beam_fraud.evaluation.daily import Day, days_of
+from beam_fraud.evaluation.curves import (
+    Calibration,
+    Costs,
+    Curves,
+    ScoreHistogram,
+    calibration_of,
+    costs_of,
+    curves_of,
+    score_histogram,
+)
 from beam_fraud.evaluation.importance import (
     NativeImportance,
     PermutationImportance,
@@ -22,10 +28,9 @@ from beam_fraud.evaluation.importance import (
     permutation_importance,
     sample_of,
 )
+from beam_fraud.evaluation.periods import Day, Stability, days_of, stability_of
 from beam_fraud.evaluation.rows import EvaluatedRows
-from beam_fraud.evaluation.segmentation import Segmentation
-from beam_fraud.evaluation.segments import SegmentTable, segment_table
-from beam_fraud.evaluation.stability import Stability, stability_of
+from beam_fraud.evaluation.segments import Segmentation, SegmentTable, segment_table
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.threshold import LeastCost
 from beam_fraud.monitoring.activity import doing

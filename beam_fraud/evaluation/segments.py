@@ -1,14 +1,184 @@
-"""Figures of a model by segment."""
+"""Figures by segment: amount, hour, weekday, merchant, category."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from sklearn.metrics import average_precision_score
+import pyarrow as pa
 
-from beam_fraud.evaluation.rows import Floats, Labels
-from beam_fraud.evaluation.segmentation import Segmentation
+from beam_fraud.errors import Code, UsageError
+from beam_fraud.evaluation.rows import EvaluatedRows, Floats, Ints, Labels, hours_of, weekdays_of
+from beam_fraud.models.metrics import average_precision
+from beam_fraud.schema.schema import FeatureColumn, Schema
+
+#: Maximum of values with their own segment; others share one.
+MOST_VALUES = 15
+_OTHERS, _ABSENT = "(others)", "(none)"
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+#: Quantiles near which bands of amounts end.
+_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A segment for each of n rows."""
+
+    #: Name of the segmentation.
+    name: str
+    #: Names of the segments, in order.
+    segments: tuple[str, ...]
+    #: int64[n]: segment of each row.
+    codes: Ints
+
+
+def by_amount(amounts: Floats) -> Segmentation:
+    """Return bands of amounts, float64[n], with round edges near quantiles."""
+    ends = np.unique([_rounded(x) for x in np.quantile(amounts, _SHARES)])
+    names = [
+        f"under {ends[0]:,.10g}",
+        *(f"{low:,.10g} to {high:,.10g}" for low, high in pairwise(ends)),
+        f"{ends[-1]:,.10g} and more",
+    ]
+    return Segmentation("amount", tuple(names), np.searchsorted(ends, amounts, side="right"))
+
+
+def by_hour(rows: EvaluatedRows) -> Segmentation:
+    """Return the 24 hours of the day."""
+    names = tuple(f"{hour:02}:00" for hour in range(24))
+    return Segmentation("hour", names, hours_of(rows.times))
+
+
+def by_weekday(rows: EvaluatedRows) -> Segmentation:
+    """Return Monday to Sunday."""
+    return Segmentation("weekday", _WEEKDAYS, weekdays_of(rows.times))
+
+
+def by_value(name: str, values: pa.Array | pa.ChunkedArray, labels: Labels) -> Segmentation:
+    """Return the values with most frauds, then most rows; group the others.
+
+    Args:
+      name: of the column.
+      values: string[n], null where absent.
+      labels: int8[n], 1 is fraud.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    encoded = values.dictionary_encode()
+    known: Sequence[str] = encoded.dictionary.to_pylist()
+    codes = np.asarray(encoded.indices.fill_null(len(known)), dtype=np.int64)
+    rows = np.bincount(codes, minlength=len(known) + 1)
+    frauds = np.bincount(codes, labels, len(known) + 1)
+    # Names break ties, independent of the order of rows.
+    order = sorted(range(len(known)), key=lambda i: (-frauds[i], -rows[i], known[i]))
+    shown, rest = order[:MOST_VALUES], order[MOST_VALUES:]
+    if len(rest) == 1:
+        shown, rest = order, []
+    if not rest:
+        shown = sorted(shown, key=lambda i: known[i])
+    names = [known[i] for i in shown]
+    places = np.empty(len(known) + 1, dtype=np.int64)
+    places[shown] = np.arange(len(shown))
+    if rest:
+        places[rest] = len(names)
+        names.append(f"{_OTHERS[:-1]}: {len(rest):,})")
+    if rows[-1]:
+        places[-1] = len(names)
+        names.append(_ABSENT)
+    return Segmentation(name, tuple(names), places[codes])
+
+
+def by_number(name: str, values: Floats) -> Segmentation:
+    """Return bands of a numeric feature, float64[n], NaN where absent."""
+    absent = np.isnan(values)
+    if absent.all():
+        return Segmentation(name, (_ABSENT,), np.zeros(len(values), dtype=np.int64))
+    bands = by_amount(values[~absent])
+    codes = np.full(len(values), len(bands.segments))
+    codes[~absent] = bands.codes
+    names = (*bands.segments, _ABSENT) if absent.any() else bands.segments
+    return Segmentation(name, names, codes)
+
+
+def _rounded(value: float) -> float:
+    """Return the nearest of 1, 2 and 5 times a power of ten, below zero likewise.
+
+    Example:
+      >>> [_rounded(x) for x in (7.2, 0.0, -130.0)]
+      [5.0, 0.0, -100.0]
+    """
+    if not value:
+        return 0.0
+    power = 10.0 ** np.floor(np.log10(abs(value)))
+    steps = power * np.array([1, 2, 5, 10])
+    return float(np.copysign(steps[np.argmin(np.abs(steps - abs(value)))], value))
+
+
+#: Roles that `--segment` accepts, by role or column name.
+_ROLES = ("account_id", "merchant_id", "currency")
+
+
+def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
+    """Return a schema that also reads the requested columns, as optional text.
+
+    Models select features by name, so they ignore added columns.
+
+    Args:
+      schema: of the transactions.
+      asked: values of `--segment`.
+
+    Raises:
+      UsageError: a column is invalid as a segment.
+    """
+    added = []
+    for column in dict.fromkeys(asked):
+        if _known(schema, column) is not None:
+            continue
+        if column in schema.roles.values():
+            raise UsageError(
+                f"--segment {column}: is the time, amount, label or id of every row; "
+                "give another column",
+                Code.OPTION_VALUE,
+            )
+        added.append(FeatureColumn(column, "categorical", "allow"))
+    return replace(schema, features=(*schema.features, *added)) if added else schema
+
+
+def segmentations_of(
+    transactions: pa.Table, rows: EvaluatedRows, schema: Schema, asked: Sequence[str]
+) -> tuple[Segmentation, ...]:
+    """Return segmentations by amount, hour, weekday, merchant, categories and request.
+
+    Args:
+      transactions: transactions read with `schema_to_read`.
+      rows: their arrays.
+      schema: the schema without the added columns.
+      asked: values of `--segment`.
+    """
+    found = [by_amount(rows.amounts), by_hour(rows), by_weekday(rows)]
+    columns = [f.column for f in schema.features if f.kind == "categorical"]
+    if "merchant_id" in schema.roles:
+        columns.insert(0, "merchant_id")
+    columns += [_known(schema, column) or column for column in asked]
+    for column in dict.fromkeys(columns):
+        values = transactions.column(column)
+        if pa.types.is_string(values.type):
+            found.append(by_value(column, values, rows.labels))
+        else:
+            numbers = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+            found.append(by_number(column, numbers))
+    return tuple(found)
+
+
+def _known(schema: Schema, column: str) -> str | None:
+    """Return the name of a column among those read anyway, or None."""
+    for role in _ROLES:
+        if role in schema.roles and column in (role, schema.roles[role]):
+            return role
+    features = (feature.column for feature in schema.features)
+    return column if column in (*features, *schema.key_columns) else None
 
 
 @dataclass(frozen=True)
@@ -71,7 +241,6 @@ def _segment(name: str, labels: Labels, scores: Floats, threshold: float) -> Seg
     flags = scores >= threshold
     frauds, flagged = int(labels.sum()), int(flags.sum())
     caught = int(labels[flags].sum())
-    both = 0 < frauds < len(labels)
     return Segment(
         name=name,
         rows=len(labels),
@@ -80,5 +249,5 @@ def _segment(name: str, labels: Labels, scores: Floats, threshold: float) -> Seg
         caught=caught,
         precision=caught / flagged if flagged else None,
         recall=caught / frauds if frauds else None,
-        average_precision=float(average_precision_score(labels, scores)) if both else None,
+        average_precision=average_precision(labels, scores),
     )

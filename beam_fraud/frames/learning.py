@@ -12,7 +12,7 @@ from beam_fraud.evaluation.bootstrap import Interval, bootstrap
 from beam_fraud.evaluation.candidate import candidate_of
 from beam_fraud.evaluation.explore.exploration import Exploration
 from beam_fraud.evaluation.explore.exploration import explore as explore_dataset
-from beam_fraud.evaluation.measured import evaluated_rows
+from beam_fraud.evaluation.holdout import evaluated_rows
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.frames.rows import (
     Transactions,

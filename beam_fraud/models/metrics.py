@@ -68,7 +68,7 @@ def measure(
     return Metrics(
         rows=len(labels),
         frauds=frauds,
-        average_precision=float(average_precision_score(labels, scores)) if both else None,
+        average_precision=average_precision(labels, scores),
         roc_auc=float(roc_auc_score(labels, scores)) if both else None,
         threshold=threshold,
         precision=fraud["precision"],
@@ -77,6 +77,15 @@ def measure(
         confusion={"tn": tn, "fp": fp, "fn": fn, "tp": tp},
         per_class=per_class,
     )
+
+
+def average_precision(
+    labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]
+) -> float | None:
+    """Return the average precision of n scores; None for rows of one class."""
+    if not 0 < labels.sum() < len(labels):
+        return None
+    return float(average_precision_score(labels, scores))
 
 
 def undefined(figure: str, rows: int, frauds: int) -> str:

@@ -21,7 +21,7 @@ from beam_fraud.cli.options import (
     TrainOptions,
 )
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.evaluation.agreement import agreement, rank_correlation
+from beam_fraud.evaluation.candidate import agreement, rank_correlation
 from beam_fraud.models.bundle import open_bundle
 from tests.failing import fails
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beam_fraud.evaluation.bootstrap import Bootstrap, Interval, affordable_resamples, bootstrap
-from beam_fraud.evaluation.cuts import FIGURES
+from beam_fraud.evaluation.bootstrap import (
+    FIGURES,
+    Bootstrap,
+    Interval,
+    affordable_resamples,
+    bootstrap,
+)
 from beam_fraud.evaluation.rows import Floats, Ints, Labels
 
 

@@ -14,8 +14,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from beam_fraud.evaluation.bootstrap import FIGURES, Cuts, cuts_of
 from beam_fraud.evaluation.curves import curves_of
-from beam_fraud.evaluation.cuts import FIGURES, Cuts, cuts_of
 from beam_fraud.evaluation.rows import Floats, Labels
 
 ROW = st.tuples(st.booleans(), st.integers(0, 8))

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from beam_fraud.evaluation.explore.categories import ABSENT, OTHERS
+from beam_fraud.evaluation.explore.counts import ABSENT, OTHERS
 from beam_fraud.evaluation.explore.exploration import Exploration, explore
-from beam_fraud.evaluation.explore.rates import wilson
-from beam_fraud.evaluation.explore.separation import separation
+from beam_fraud.evaluation.explore.features import separation
+from beam_fraud.evaluation.explore.rows import wilson
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.schema.presets import ULB
 from beam_fraud.schema.schema import FeatureColumn, Schema

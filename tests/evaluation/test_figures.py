@@ -11,13 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from beam_fraud.errors import UsageError
-from beam_fraud.evaluation.calibration import calibration_of
-from beam_fraud.evaluation.cost import costs_of, parse_cost
-from beam_fraud.evaluation.curves import score_histogram
-from beam_fraud.evaluation.daily import days_of
+from beam_fraud.evaluation.curves import calibration_of, costs_of, parse_cost, score_histogram
 from beam_fraud.evaluation.importance import affordable_rows, permutation_importance, sample_of
+from beam_fraud.evaluation.periods import days_of, population_stability, stability_of
 from beam_fraud.evaluation.rows import EvaluatedRows
-from beam_fraud.evaluation.stability import population_stability, stability_of
 from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.reference import Reference, count_bins
 from beam_fraud.models.threshold import LeastCost

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
-from beam_fraud.evaluation.segmentation import (
+from beam_fraud.evaluation.segments import (
     MOST_VALUES,
     Segmentation,
     by_amount,
@@ -19,8 +19,8 @@ from beam_fraud.evaluation.segmentation import (
     by_number,
     by_value,
     by_weekday,
+    segment_table,
 )
-from beam_fraud.evaluation.segments import segment_table
 from beam_fraud.models.metrics import measure
 from beam_fraud.schema.duration import DAY, HOUR
 from beam_fraud.schema.schema import EVENT_TIME

@@ -16,9 +16,8 @@ from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CompareModelsOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.evaluation.agreement import agreement
-from beam_fraud.evaluation.candidate import overlap_warning
-from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
+from beam_fraud.evaluation.candidate import agreement, overlap_warning
+from beam_fraud.evaluation.holdout import Evaluated, evaluated_rows
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
 from beam_fraud.models.manifest import Manifest

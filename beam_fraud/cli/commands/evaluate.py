@@ -21,9 +21,9 @@ from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
 from beam_fraud.evaluation.candidate import Candidate, candidate_of
-from beam_fraud.evaluation.cost import parse_cost
+from beam_fraud.evaluation.curves import parse_cost
 from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, evaluate_models
-from beam_fraud.evaluation.measured import Evaluated, evaluated_rows
+from beam_fraud.evaluation.holdout import Evaluated, evaluated_rows
 from beam_fraud.models.bundle import check_packages, open_bundle
 from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.metrics import measure

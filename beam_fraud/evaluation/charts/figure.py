@@ -18,6 +18,8 @@ GENUINE, FRAUD = "#3b75af", "#d1493f"
 SERIES = ("#3b75af", "#e1812c", "#3a923a", "#845b97", "#8d6a5c", "#d684bd", "#7f7f7f", "#a9a92b")
 #: Length from which each label of a legend has its own line.
 _LONG_LABEL = 24
+#: Maximum of characters of a value from a data set, and of a name beside a plot.
+_LONGEST_VALUE, _LONGEST_NAME = 60, 40
 #: Dots per inch of PNG files.
 _DOTS = 130
 _STYLE = {
@@ -103,3 +105,33 @@ def legend_below(axes: Any) -> None:
         ncols=1 if widest > _LONG_LABEL else min(len(labels), 3),
         fontsize=7.5,
     )
+
+
+def visible(text: str) -> str:
+    """Return an untrusted text for a line: without invisible characters, and short.
+
+    Example:
+      >>> visible("a" + chr(8238) + "b")
+      'a\\ufffdb'
+    """
+    shown = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST_VALUE]
+    )
+    return shown + "\N{HORIZONTAL ELLIPSIS}" if len(text) > _LONGEST_VALUE else shown
+
+
+def drawn(name: str, longest: int = _LONGEST_NAME) -> str:
+    """Return a name for Matplotlib: bounded, visible, and without formulas.
+
+    A long name keeps both ends, in which computed features differ.
+
+    Example:
+      >>> drawn("_$x$"), drawn("amount_1d_max", 9)
+      (' _\\\\$x\\\\$', 'amou\u2026_max')
+    """
+    if len(name) > longest:
+        half = (longest - 1) // 2
+        name = f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-(longest - 1 - half) :]}"
+    shown = visible(name)
+    # Dollars enclose formulas, and legends leave out what starts with an underscore.
+    return (" " if shown.startswith("_") else "") + shown.replace("$", r"\$")

@@ -7,22 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.evaluation.explore.advice import Advice, advice
-from beam_fraud.evaluation.explore.amounts import amount_bands
-from beam_fraud.evaluation.explore.balance import Balance, balance
-from beam_fraud.evaluation.explore.categories import Category, categories
+from beam_fraud.evaluation.explore.advice import Advice, Holdout, advice, holdout
 from beam_fraud.evaluation.explore.correlation import Correlation, correlation
-from beam_fraud.evaluation.explore.distributions import Distribution, distribution
-from beam_fraud.evaluation.explore.duplicates import Duplicates, duplicates
-from beam_fraud.evaluation.explore.holders import Holders, holders
-from beam_fraud.evaluation.explore.holdout import Holdout, holdout
+from beam_fraud.evaluation.explore.counts import (
+    Balance,
+    Category,
+    Holders,
+    OverTime,
+    amount_bands,
+    balance,
+    categories,
+    holders,
+    over_time,
+)
+from beam_fraud.evaluation.explore.features import (
+    Distribution,
+    Numbers,
+    Separation,
+    category_separation,
+    distribution,
+    numbers,
+    separation,
+)
 from beam_fraud.evaluation.explore.leakage import Suspect, suspects
-from beam_fraud.evaluation.explore.missing import Missing, missing_values
-from beam_fraud.evaluation.explore.numbers import Numbers, numbers
-from beam_fraud.evaluation.explore.over_time import OverTime, over_time
-from beam_fraud.evaluation.explore.rates import Rate
-from beam_fraud.evaluation.explore.rows import Floats, Rows, explored_rows
-from beam_fraud.evaluation.explore.separation import Separation, category_separation, separation
+from beam_fraud.evaluation.explore.quality import Duplicates, Missing, duplicates, missing_values
+from beam_fraud.evaluation.explore.rows import Floats, Rate, Rows, explored_rows
 from beam_fraud.features.dataset import Dataset
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.event_time import event_micros, moment_of
@@ -88,7 +97,9 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
     rows = explored_rows(dataset.transactions, schema)
     described, distributions, separations = _numeric(rows)
     separations += [
-        found for name in rows.categorical if (found := _category_separation(name, rows))
+        found
+        for name in rows.categorical
+        if (found := category_separation(name, rows.texts(name), rows))
     ]
     separations.sort(key=lambda found: -found.average_precision)
     missing = missing_values(rows, dataset.dead_missing)
@@ -152,7 +163,3 @@ def _ordered(values: Floats) -> Floats:
     ordered = np.sort(values)
     # NaN sorts last.
     return ordered[: len(ordered) - int(np.isnan(values).sum())]
-
-
-def _category_separation(name: str, rows: Rows) -> Separation | None:
-    return category_separation(name, rows.texts(name), rows)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from beam_fraud.evaluation.charts.page import percent
-from beam_fraud.evaluation.explore.categories import Category
 from beam_fraud.evaluation.explore.correlation import Correlation
-from beam_fraud.evaluation.explore.missing import Missing
-from beam_fraud.evaluation.explore.numbers import Numbers
+from beam_fraud.evaluation.explore.counts import Category
+from beam_fraud.evaluation.explore.features import Numbers, Separation
+from beam_fraud.evaluation.explore.quality import Missing
 from beam_fraud.evaluation.explore.rows import Rows
-from beam_fraud.evaluation.explore.separation import Separation
 
 Kind = Literal["predicts alone", "absence predicts", "id", "time", "constant", "known later"]
 

@@ -8,32 +8,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from beam_fraud.evaluation.charts.figure import FRAUD, GENUINE, Plot, plot
-from beam_fraud.evaluation.explore.balance import Balance
-from beam_fraud.evaluation.explore.categories import visible
+from beam_fraud.evaluation.charts.figure import FRAUD, GENUINE, Plot, drawn, plot
 from beam_fraud.evaluation.explore.correlation import Correlation
-from beam_fraud.evaluation.explore.distributions import Distribution
-from beam_fraud.evaluation.explore.rates import Rate
-from beam_fraud.evaluation.explore.separation import Separation
+from beam_fraud.evaluation.explore.counts import Balance
+from beam_fraud.evaluation.explore.features import Distribution, Separation
+from beam_fraud.evaluation.explore.rows import Rate
 
 #: Maximum of characters of a name beside a plot.
 _LONGEST = 30
-
-
-def plot_text(name: str, longest: int = _LONGEST) -> str:
-    """Return a name for Matplotlib: short, visible, and without formulas.
-
-    A long name keeps both ends, in which computed features differ.
-
-    Example:
-      >>> plot_text("$x$")
-      '\\\\$x\\\\$'
-    """
-    shown = visible(name)
-    if len(shown) > longest:
-        half = (longest - 1) // 2
-        shown = f"{shown[:half]}\N{HORIZONTAL ELLIPSIS}{shown[-(longest - 1 - half) :]}"
-    return shown.replace("$", r"\$")
 
 
 def plot_number(value: float) -> str:
@@ -61,19 +43,19 @@ def plot_correlation(together: Correlation, names: list[str]) -> Plot:
         dtype=np.float64,
     )
     side = max(3.2, 0.21 * len(names) + 1.6)
-    labels = [plot_text(name) for name in names]
+    labels = [drawn(name, _LONGEST) for name in names]
     size = 8 if len(names) <= 25 else 7
 
     def draw(axes: Any) -> None:
         axes.set_facecolor("#cccccc")
-        drawn = axes.pcolormesh(np.ma.masked_invalid(matrix), cmap="RdBu_r", vmin=-1, vmax=1)
+        mesh = axes.pcolormesh(np.ma.masked_invalid(matrix), cmap="RdBu_r", vmin=-1, vmax=1)
         middles = np.arange(len(names)) + 0.5
         axes.set_xticks(middles, labels, rotation=90, fontsize=size)
         axes.set_yticks(middles, labels, fontsize=size)
         axes.invert_yaxis()
         axes.grid(False)
         axes.tick_params(length=0)
-        bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=30, pad=0.02)
+        bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.6, aspect=30, pad=0.02)
         bar.set_label("rank correlation")
         # As an image it would be a link in the page.
         bar.solids.set_rasterized(False)
@@ -166,7 +148,7 @@ def _draw(panel: Any, one: Distribution) -> None:
     panel.set_yticks([])
     panel.grid(False)
     panel.spines["left"].set_visible(False)
-    panel.set_title(plot_text(one.feature), fontsize=8, loc="left", pad=3)
+    panel.set_title(drawn(one.feature, _LONGEST), fontsize=8, loc="left", pad=3)
     if one.scale == "log":
         panel.set_xlabel("log axis", fontsize=7, color=_FAINT, labelpad=1)
     places, values = _value_ticks(one)
@@ -194,7 +176,6 @@ def _sides(count: int) -> list[str]:
 _MOST_BARS = 40
 #: Ratio of the highest to the median rate from which a log scale is used.
 _LOG_FROM = 20
-_UNLABELLED = "#9aa5b1"
 
 
 def plot_balance(counted: Balance) -> Plot:
@@ -293,7 +274,7 @@ def _draw_rows(axes: Any, groups: Sequence[Rate]) -> None:
 def _ticks(groups: Sequence[Rate]) -> tuple[list[int], list[str]]:
     step = 1 if len(groups) <= 20 else 3 if len(groups) <= _MOST_BARS else len(groups) // 8
     places = list(range(0, len(groups), step))
-    return places, [plot_text(groups[place].group, 18) for place in places]
+    return places, [drawn(groups[place].group, 18) for place in places]
 
 
 _MOST = 20
@@ -307,7 +288,7 @@ def plot_separation(found: Sequence[Separation], rate: float) -> Plot:
       rate: average precision of random scores.
     """
     shown = found[:_MOST]
-    names = [plot_text(one.feature) for one in shown]
+    names = [drawn(one.feature, _LONGEST) for one in shown]
 
     def draw(axes: Any) -> None:
         left, right = axes

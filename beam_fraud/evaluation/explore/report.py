@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table, percent
 from beam_fraud.evaluation.explore.correlation import LABEL, TIME
 from beam_fraud.evaluation.explore.exploration import Exploration
-from beam_fraud.evaluation.explore.numbers import Numbers
+from beam_fraud.evaluation.explore.features import Numbers
 from beam_fraud.evaluation.explore.plots import (
     MOST_NAMES,
     plot_balance,
@@ -16,7 +16,7 @@ from beam_fraud.evaluation.explore.plots import (
     plot_rates,
     plot_separation,
 )
-from beam_fraud.evaluation.explore.rates import Rate
+from beam_fraud.evaluation.explore.rows import Rate
 
 #: Maximum of features in plots; tables hold more.
 _DRAWN = 40

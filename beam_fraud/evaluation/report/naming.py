@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beam_fraud.evaluation.bootstrap import Interval
-from beam_fraud.evaluation.charts.figure import SERIES
+from beam_fraud.evaluation.charts.figure import SERIES, drawn
 from beam_fraud.evaluation.charts.page import cell_text
 from beam_fraud.evaluation.evaluation import Evaluation
 
@@ -17,20 +17,6 @@ FIGURE_NAMES = {
     "recall": "recall",
     "f1": "F1",
 }
-_LONGEST = 40
-
-
-def drawn(text: str) -> str:
-    """Return an untrusted name for Matplotlib, literal and short.
-
-    Example:
-      >>> drawn("_$x$")
-      ' _\\\\$x\\\\$'
-    """
-    shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
-    # Dollar signs enclose formulas, and legends skip names with a leading underscore.
-    return (" " if printable.startswith("_") else "") + printable.replace("$", r"\$")
 
 
 def in_colours(models: Sequence[Evaluation]) -> list[tuple[Evaluation, str, str]]:

@@ -1,17 +1,122 @@
-"""The sections of a report, in order."""
+"""What a report says, in order."""
 
 from __future__ import annotations
 
-from beam_fraud.evaluation.charts.page import Section, percent, render_page
-from beam_fraud.evaluation.evaluation import Report
-from beam_fraud.evaluation.report.cost import cost_section
-from beam_fraud.evaluation.report.curves import curves_section
-from beam_fraud.evaluation.report.daily import daily_section
-from beam_fraud.evaluation.report.importance import importance_section
-from beam_fraud.evaluation.report.scores import calibration_section, scores_section
-from beam_fraud.evaluation.report.segments import segments_section
-from beam_fraud.evaluation.report.stability import stability_section
-from beam_fraud.evaluation.report.summary import comparison_section, summary_section
+from beam_fraud.evaluation.charts.page import (
+    Notice,
+    Part,
+    Section,
+    Table,
+    cell_text,
+    percent,
+    render_page,
+)
+from beam_fraud.evaluation.evaluation import Evaluation, Report
+from beam_fraud.evaluation.report.breakdown import (
+    daily_section,
+    importance_section,
+    segments_section,
+    stability_section,
+)
+from beam_fraud.evaluation.report.curves import (
+    calibration_section,
+    cost_section,
+    curves_section,
+    scores_section,
+)
+from beam_fraud.evaluation.report.naming import FIGURE_NAMES, with_interval
+from beam_fraud.models.metrics import CLASSES, undefined
+
+
+def summary_section(report: Report) -> Section:
+    """Return the section: warnings, then figures of all models with intervals."""
+    parts: list[Part] = [Notice(text, warning=True) for text in report.warnings]
+    parts.append(_figures(report))
+    parts.append(
+        f"In brackets: 95 % of {report.resamples:,} bootstrap resamples of the "
+        f"{report.unit} (seed {report.seed})."
+    )
+    parts += [_flagged(report), _per_class(report)]
+    return Section("Summary", tuple(parts))
+
+
+def comparison_section(report: Report) -> Section:
+    """Return the section: differences of the models from the first."""
+    rows = [
+        (
+            comparison.model_id,
+            FIGURE_NAMES[difference.figure],
+            f"{difference.value:+.3f} ({difference.interval.low:+.3f} to "
+            f"{difference.interval.high:+.3f})",
+            percent(difference.better),
+        )
+        for comparison in report.comparisons
+        for difference in comparison.differences
+    ]
+    first = report.models[0].model_id
+    columns = ("model", "figure", f"above {first} by", "better in")
+    return Section(
+        "Differences",
+        (
+            "Both models of a pair are measured on the same resamples, so what is hard for both "
+            "cancels out. Where the interval spans 0, these rows do not tell which is better.",
+            Table(columns, tuple(rows), "The share of resamples in which a model was better."),
+        ),
+    )
+
+
+def _figures(report: Report) -> Table:
+    rows: list[tuple[str | float | None, ...]] = [
+        (
+            title,
+            *(_defined(model, name) for model in report.models),
+        )
+        for name, title in FIGURE_NAMES.items()
+    ]
+    if any(model.card_precision is not None for model in report.models):
+        cards = (_figure(model.card_precision) for model in report.models)
+        rows.append((f"card precision@{report.cards}", *cards))
+    return Table(("figure", *(model.model_id for model in report.models)), tuple(rows))
+
+
+def _defined(model: Evaluation, name: str) -> str:
+    value = getattr(model.metrics, name)
+    if value is None:
+        return undefined(name, model.metrics.rows, model.metrics.frauds)
+    return with_interval(value, model.intervals.get(name))
+
+
+def _figure(value: float | None) -> str:
+    return cell_text(value) if value is None else f"{value:.3f}"
+
+
+def _flagged(report: Report) -> Table:
+    names = ("frauds flagged", "frauds passed", "genuine flagged", "genuine passed")
+    return Table(
+        ("model", "flagged from", *names),
+        tuple(
+            (
+                model.model_id,
+                f"{model.metrics.threshold:.6g}",
+                *(model.metrics.confusion[key] for key in ("tp", "fn", "fp", "tn")),
+            )
+            for model in report.models
+        ),
+        "The confusion matrix of each model at its threshold.",
+    )
+
+
+def _per_class(report: Report) -> Table:
+    return Table(
+        ("model", "class", "precision", "recall", "F1", "rows"),
+        tuple(
+            (model.model_id, name, f["precision"], f["recall"], f["f1"], f["rows"])
+            for model in report.models
+            for name in CLASSES
+            for f in [model.metrics.per_class[name]]
+        ),
+        "By class.",
+    )
 
 
 def sections_of(report: Report) -> tuple[Section, ...]:

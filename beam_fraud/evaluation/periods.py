@@ -1,4 +1,4 @@
-"""Stability: figures and shift of scores by week."""
+"""Figures by day and by week."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from beam_fraud.evaluation.rows import EvaluatedRows, Floats
+from beam_fraud.models.handbook import daily_card_precision
+from beam_fraud.models.metrics import average_precision
 from beam_fraud.models.reference import (
     SCORE,
     SCORE_QUANTILES,
@@ -19,6 +20,52 @@ from beam_fraud.models.reference import (
     count_bins,
 )
 from beam_fraud.schema.duration import DAY
+
+
+@dataclass(frozen=True)
+class Day:
+    """The figures of a day."""
+
+    #: ISO 8601.
+    date: str
+    #: Transactions.
+    rows: int
+    #: Frauds among them.
+    frauds: int
+    #: Rows flagged.
+    alerts: int
+    #: Frauds among the flagged.
+    caught: int
+    #: Precision; None if nothing is flagged.
+    precision: float | None
+    #: Card precision@k of the day; None without accounts.
+    card_precision: float | None
+
+
+def days_of(rows: EvaluatedRows, scores: Floats, threshold: float, cards: int) -> tuple[Day, ...]:
+    """Return the days that have transactions, in order.
+
+    Args:
+      rows: n > 0 rows.
+      scores: float64[n].
+      threshold: a score of at least this is flagged.
+      cards: k, the cards checked per day; a card found to be compromised is not checked again.
+    """
+    days, places = np.unique(rows.times // DAY, return_inverse=True)
+    flagged = scores >= threshold
+    counts = [
+        np.bincount(places, weights, len(days)).astype(int).tolist()
+        for weights in (None, rows.labels, flagged, flagged & (rows.labels == 1))
+    ]
+    precisions: list[float] | list[None] = [None] * len(days)
+    if rows.accounts is not None:
+        precisions = daily_card_precision(rows.times, rows.accounts, rows.labels, scores, cards)
+    return tuple(
+        Day(str(np.datetime64(int(day), "D")), n, f, alerts, caught, share, of_cards)
+        for day, n, f, alerts, caught, of_cards in zip(days, *counts, precisions, strict=True)
+        for share in [caught / alerts if alerts else None]
+    )
+
 
 #: 1970-01-01 was a Thursday; weeks start on Mondays.
 _MONDAY = 3 * DAY
@@ -98,14 +145,13 @@ def _week(
     number: int, labels: npt.NDArray[np.int8], scores: Floats, threshold: float, usual: Distribution
 ) -> Week:
     frauds = int(labels.sum())
-    both = 0 < frauds < len(labels)
     found = count_bins(SCORE, scores, usual.edges)
     monday = np.datetime64((number * _WEEK - _MONDAY) // DAY, "D")
     return Week(
         start=str(monday),
         rows=len(labels),
         frauds=frauds,
-        average_precision=float(average_precision_score(labels, scores)) if both else None,
+        average_precision=average_precision(labels, scores),
         alert_rate=float(np.mean(scores >= threshold)),
         score_shift=population_stability(np.array(usual.counts), np.array(found.counts)),
     )
