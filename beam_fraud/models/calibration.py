@@ -1,18 +1,45 @@
-"""Calibration: increasing maps from scores to probabilities of fraud."""
+"""Map scores to log-odds and to probabilities."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.models.estimators.log_odds import log_odds, probability
+from beam_fraud.models.predict import predict_scores
+
+#: Smoothing added to both sides of the odds. A forest that scores 0 has seen no fraud in some
+#: hundred leaves, not in infinitely many: its log-odds are -9.2, and other members can outvote it.
+SMOOTHING = 1e-4
+
+
+def log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the log-odds of float64[n] scores in 0..1, from -9.2 to 9.2, rising with the score.
+
+    Smoothed, not clipped: clipping would make different scores equal.
+
+    Example:
+      >>> log_odds(np.array([0.0, 0.5, 1.0])).round(1).tolist()
+      [-9.2, 0.0, 9.2]
+    """
+    smoothed: npt.NDArray[np.float64] = np.log((scores + SMOOTHING) / (1 - scores + SMOOTHING))
+    return smoothed
+
+
+def probability(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the score in 0..1 of float64[n] log-odds."""
+    scores: npt.NDArray[np.float64] = expit(odds)
+    return scores
+
 
 #: Names of the methods on the command line.
 Method = Literal["isotonic", "platt"]
@@ -113,3 +140,44 @@ def _isotonic(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> 
     if steps[0] == steps[-1]:
         return None
     return Isotonic(np.asarray(regression.X_thresholds_, dtype=np.float64), steps)
+
+
+class Calibrated(ClassifierMixin, BaseEstimator):
+    """A fitted model and its calibration.
+
+    scikit-learn's CalibratedClassifierCV calibrates the model that it keeps. Here the calibration
+    was learned with a model of earlier rows, and the kept model was fitted on all rows.
+
+    Args:
+      model: a fitted classifier of two classes, genuine first.
+      calibration: from float64[n] scores to float64[n] probabilities, both in 0..1.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        calibration: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    ) -> None:
+        self.model = model
+        self.calibration = calibration
+
+    @property
+    def classes_(self) -> npt.NDArray[Any]:
+        """The labels of genuine and fraud, as in the model."""
+        classes: npt.NDArray[Any] = self.model.classes_
+        return classes
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features."""
+        taken: int = self.model.n_features_in_
+        return taken
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return True: scikit-learn's checks accept it as fitted."""
+        return True
+
+    def predict_proba(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """float64[n, 2]: the probabilities of genuine and of fraud."""
+        fraud = self.calibration(predict_scores(self.model, matrix))
+        return np.column_stack([1 - fraud, fraud])

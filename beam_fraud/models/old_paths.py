@@ -18,8 +18,37 @@ from typing import Any
 #: Old to new path, each of a module and a name inside it. Never remove an entry.
 OLD_PATHS: Mapping[str, str] = {
     "beam_fraud.kafka.settings.KafkaSettings": "beam_fraud.sources.kafka.settings.KafkaSettings",
+    "beam_fraud.models.estimators.calibrated.Calibrated": (
+        "beam_fraud.models.calibration.Calibrated"
+    ),
+    "beam_fraud.models.estimators.category_shares.CategoryShares": (
+        "beam_fraud.models.estimators.anomalies.CategoryShares"
+    ),
+    "beam_fraud.models.estimators.empirical_rank.EmpiricalRank": (
+        "beam_fraud.models.estimators.anomalies.EmpiricalRank"
+    ),
+    "beam_fraud.models.estimators.logit_average.LogitAverage": (
+        "beam_fraud.models.estimators.ensemble.LogitAverage"
+    ),
+    "beam_fraud.models.estimators.member.Member": "beam_fraud.models.estimators.ensemble.Member",
+    "beam_fraud.models.estimators.rank_average.RankAverage": (
+        "beam_fraud.models.estimators.ensemble.RankAverage"
+    ),
+    "beam_fraud.models.estimators.ranked_anomalies.RankedAnomalies": (
+        "beam_fraud.models.estimators.anomalies.RankedAnomalies"
+    ),
+    "beam_fraud.models.estimators.stacked_logits.StackedLogits": (
+        "beam_fraud.models.estimators.ensemble.StackedLogits"
+    ),
     "beam_fraud.models.kinds.extra_trees.ExtraTrees": "beam_fraud.models.kinds.forest.ExtraTrees",
     "beam_fraud.models.resampling.adasyn.Adasyn": "beam_fraud.models.resampling.smote.Adasyn",
+    "beam_fraud.models.resampling.bagged.Bagged": "beam_fraud.models.resampling.bagging.Bagged",
+    "beam_fraud.models.resampling.prior.PriorCorrected": (
+        "beam_fraud.models.resampling.under.PriorCorrected"
+    ),
+    "beam_fraud.models.resampling.resampled.Resampled": (
+        "beam_fraud.models.resampling.base.Resampled"
+    ),
     "beam_fraud.models.resampling.smote_enn.SmoteEnn": (
         "beam_fraud.models.resampling.smote.SmoteEnn"
     ),

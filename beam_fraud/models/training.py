@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.calibration import Calibration, Method, learn_calibration
+from beam_fraud.models.calibration import Calibrated, Calibration, Method, learn_calibration
 from beam_fraud.models.choosing import choose
-from beam_fraud.models.estimators.calibrated import Calibrated
 from beam_fraud.models.examples import Examples, FoldRows
 from beam_fraud.models.folds import (
     Division,
@@ -26,6 +25,8 @@ from beam_fraud.models.folds import (
     block_begins,
     chained_folds,
     fold_figures,
+    split_by_time,
+    split_stratified,
     stratified_folds,
     without_known_cards,
 )
@@ -35,9 +36,7 @@ from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.resampling.base import Resampler
-from beam_fraud.models.resampling.compare import compare
-from beam_fraud.models.resampling.tried import Tried
-from beam_fraud.models.split import split_by_time, split_stratified
+from beam_fraud.models.resampling.compare import Tried, compare
 from beam_fraud.models.threshold import OPTION, Given, Operating, ThresholdRule, operating_points
 from beam_fraud.models.tuning.trial import Tuned, Tuning
 from beam_fraud.models.tuning.tune import tune

@@ -9,8 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss
 
 from beam_fraud.errors import Code
-from beam_fraud.models.calibration import Isotonic, Method, Platt, learn_calibration
-from beam_fraud.models.estimators.calibrated import Calibrated
+from beam_fraud.models.calibration import Calibrated, Isotonic, Method, Platt, learn_calibration
 from beam_fraud.models.predict import check_classifier, predict_scores
 from tests.failing import fails
 

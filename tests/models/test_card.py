@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from beam_fraud.cli.commands import train
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.models.bundle import open_bundle, read_card
-from beam_fraud.models.card.features import importance_of
+from beam_fraud.models.card.figures import importance_of
 from beam_fraud.models.card.markdown import code, plain, table
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.labelled import LabelledRows

@@ -14,12 +14,10 @@ from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.models.calibration import log_odds
 from beam_fraud.models.choosing import settle
-from beam_fraud.models.estimators.category_shares import CategoryShares
-from beam_fraud.models.estimators.empirical_rank import MOST_KNOTS, EmpiricalRank
-from beam_fraud.models.estimators.forward import forward_cuts, forward_scores
-from beam_fraud.models.estimators.log_odds import log_odds
-from beam_fraud.models.estimators.logit_average import mean_log_odds
+from beam_fraud.models.estimators.anomalies import MOST_KNOTS, CategoryShares, EmpiricalRank
+from beam_fraud.models.estimators.ensemble import forward_cuts, forward_scores, mean_log_odds
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.ensemble import Average, RankAverage, Stacking, best_weights
 from beam_fraud.models.kinds.isolation_forest import IsolationForest

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from beam_fraud.models import old_paths
-from beam_fraud.models.estimators.empirical_rank import EmpiricalRank
+from beam_fraud.models.estimators.anomalies import EmpiricalRank
 
 GONE = "beam_fraud.models.attic.ranks"
 ROOT = Path(__file__).resolve().parents[2]

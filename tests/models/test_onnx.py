@@ -25,10 +25,9 @@ from beam_fraud.cli.options import ExportModelOptions
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, write_bundle
-from beam_fraud.models.calibration import Isotonic, Platt
-from beam_fraud.models.estimators.calibrated import Calibrated
+from beam_fraud.models.calibration import Calibrated, Isotonic, Platt
 from beam_fraud.models.kinds import ModelKind, model_kind
-from beam_fraud.models.kinds.prepare import scaled_columns
+from beam_fraud.models.kinds.base import scaled_columns
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.network.classifier import KerasClassifier
@@ -38,7 +37,7 @@ from beam_fraud.models.onnx.export import export_onnx, probe_rows
 from beam_fraud.models.onnx.graph import onnx_graph
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, reference_of
-from beam_fraud.models.resampling.prior import PriorCorrected
+from beam_fraud.models.resampling.under import PriorCorrected
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from tests.failing import fails
 

@@ -14,6 +14,7 @@ from sklearn.dummy import DummyClassifier
 from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.folds import split_stratified
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.logistic import Logistic
@@ -21,10 +22,8 @@ from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
 from beam_fraud.models.resampling import RESAMPLERS, Resampled, Resampler, resampled, resampler
-from beam_fraud.models.resampling.prior import PriorCorrected, corrected
-from beam_fraud.models.resampling.resampled import resamplers_of
-from beam_fraud.models.resampling.under import linked
-from beam_fraud.models.split import split_stratified
+from beam_fraud.models.resampling.base import resamplers_of
+from beam_fraud.models.resampling.under import PriorCorrected, corrected, linked
 from beam_fraud.models.threshold import MostF1
 from beam_fraud.models.training import Recipe, train
 from tests import spying

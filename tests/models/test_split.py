@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_fraud.errors import Code
-from beam_fraud.models.split import split_by_time, split_stratified
+from beam_fraud.models.folds import split_by_time, split_stratified
 from beam_fraud.schema.schema import EVENT_TIME
 from tests.failing import fails
 

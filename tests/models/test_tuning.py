@@ -19,9 +19,8 @@ from beam_fraud.models.folds import block_begins, chained_folds
 from beam_fraud.models.kinds import KINDS, ModelKind
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Choice, Real, Space, Whole
-from beam_fraud.models.tuning.store import study_in
 from beam_fraud.models.tuning.trial import Trial, Tuning
-from beam_fraud.models.tuning.tune import tune
+from beam_fraud.models.tuning.tune import study_in, tune
 from tests.failing import fails
 from tests.hourly import examples, hourly
 from tests.spying import Spy, SpyingModel

@@ -9,8 +9,7 @@ from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.class_weight import WEIGHT_SETTINGS
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.tuning.suggest import tuned_settings
-from beam_fraud.models.tuning.trial import Tuning
+from beam_fraud.models.tuning.trial import Tuning, tuned_settings
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.folder import check_writable
 from beam_fraud.storage.urls import Place

@@ -28,7 +28,7 @@ from beam_fraud.decisions.reasons.usual_values import usual_values
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
-from beam_fraud.models.resampling.prior import PriorCorrected
+from beam_fraud.models.resampling.under import PriorCorrected
 
 
 class XGBoostExplainer:

@@ -191,8 +191,6 @@ def _calendar(days: Whole, rows: Rows) -> tuple[tuple[Rate, ...], Literal["day",
 
 #: Maximum of values shown per column.
 _TOP = 15
-#: Maximum of characters shown of a value.
-_LONGEST = 60
 ABSENT, OTHERS = "(absent)", "(all others)"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from beam_fraud.models.card.features import features_section, importance_of
 from beam_fraud.models.card.figures import (
+    features_section,
     figures_section,
+    importance_of,
     scores_section,
     thresholds_section,
     weaknesses_section,

@@ -6,9 +6,9 @@ from typing import Any
 
 from beam_fraud.models.card.markdown import code, figure, plain, table
 from beam_fraud.models.folds import FoldFigures, summary
-from beam_fraud.models.resampling.noise import CONFIDENCE, DRAWS
-from beam_fraud.models.resampling.resampled import resamplers_of
-from beam_fraud.models.resampling.tried import Tried
+from beam_fraud.models.metrics import CONFIDENCE, DRAWS
+from beam_fraud.models.resampling.base import resamplers_of
+from beam_fraud.models.resampling.compare import Tried
 from beam_fraud.models.threshold import Given
 from beam_fraud.models.training import Recipe, Trained
 from beam_fraud.models.tuning.trial import Tuned, best_trials, settings_text

@@ -11,8 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.models.estimators.category_shares import CategoryShares
-from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
+from beam_fraud.models.estimators.anomalies import CategoryShares, RankedAnomalies
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Choice, Real, Space, Whole

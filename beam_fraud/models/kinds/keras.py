@@ -12,8 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import HISTORY_FILE
-from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.kinds.prepare import scaled_columns
+from beam_fraud.models.kinds.base import ModelKind, scaled_columns
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.network.history import Epoch, encode_history

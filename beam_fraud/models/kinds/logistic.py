@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.kinds.prepare import scaled_columns
+from beam_fraud.models.kinds.base import ModelKind, scaled_columns
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.space import Real, Space, Whole
 

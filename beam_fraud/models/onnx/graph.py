@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from beam_fraud.errors import FraudError, extra_module
-from beam_fraud.models.calibration import Platt
-from beam_fraud.models.estimators.calibrated import Calibrated
-from beam_fraud.models.estimators.ensemble import EnsembleClassifier
-from beam_fraud.models.estimators.log_odds import SMOOTHING
-from beam_fraud.models.estimators.logit_average import LogitAverage
-from beam_fraud.models.estimators.member import Member
-from beam_fraud.models.estimators.ranked_anomalies import RankedAnomalies
-from beam_fraud.models.estimators.stacked_logits import StackedLogits
+from beam_fraud.models.calibration import SMOOTHING, Calibrated, Platt
+from beam_fraud.models.estimators.anomalies import RankedAnomalies
+from beam_fraud.models.estimators.ensemble import (
+    EnsembleClassifier,
+    LogitAverage,
+    Member,
+    StackedLogits,
+)
 from beam_fraud.models.onnx.converters import converters_for
 from beam_fraud.models.onnx.nodes import OPSETS, TREES_DOMAIN, TREES_VERSION, UnsupportedError
-from beam_fraud.models.resampling.prior import PriorCorrected
+from beam_fraud.models.resampling.under import PriorCorrected
 from beam_fraud.wording import first_line
 
 #: Name of the graph's input, float64[n, features].

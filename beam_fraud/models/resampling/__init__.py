@@ -7,8 +7,7 @@ import math
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.resampling.bagging import BalancedBagging
-from beam_fraud.models.resampling.base import OPTION, Resampler
-from beam_fraud.models.resampling.resampled import Resampled, with_resampler
+from beam_fraud.models.resampling.base import OPTION, Resampled, Resampler, with_resampler
 from beam_fraud.models.resampling.smote import Adasyn, Smote, SmoteEnn
 from beam_fraud.models.resampling.under import Tomek, Under
 from beam_fraud.wording import did_you_mean

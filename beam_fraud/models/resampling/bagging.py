@@ -12,10 +12,40 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.models.resampling.bagged import Bagged
 from beam_fraud.models.resampling.base import Floats, Resampler
-from beam_fraud.models.resampling.prior import PriorCorrected
-from beam_fraud.models.resampling.under import Under
+from beam_fraud.models.resampling.under import PriorCorrected, Under
+
+
+class Bagged(ClassifierMixin, BaseEstimator):
+    """Fitted classifiers whose probabilities are averaged.
+
+    A plain list in a plain class: a bundle opens without imbalanced-learn.
+    """
+
+    def __init__(self, models: list[Any]) -> None:
+        self.models = models
+
+    @property
+    def classes_(self) -> npt.NDArray[np.int64]:
+        return np.asarray(self.models[0].classes_)
+
+    @property
+    def n_features_in_(self) -> int:
+        return int(self.models[0].n_features_in_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict_proba(self, matrix: Floats) -> Floats:
+        """Return float64[n, 2]: the probabilities of genuine and fraud."""
+        total = np.zeros((len(matrix), 2))
+        for model in self.models:
+            total += model.predict_proba(matrix)
+        return total / len(self.models)
+
+    def predict(self, matrix: Floats) -> npt.NDArray[np.int64]:
+        """Return the likelier class of each row, int64[n]."""
+        return np.asarray(self.classes_[np.argmax(self.predict_proba(matrix), axis=1)])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,31 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.choosing import Chosen, choose
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.resampling.base import OPTION, Resampler
-from beam_fraud.models.resampling.noise import gain_interval
-from beam_fraud.models.resampling.resampled import rows_fitted_on, with_resampler
-from beam_fraud.models.resampling.tried import Tried
+from beam_fraud.models.metrics import gain_interval
+from beam_fraud.models.resampling.base import OPTION, Resampler, rows_fitted_on, with_resampler
 from beam_fraud.monitoring.activity import doing
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A line of the comparison of resamplers."""
+
+    #: Its form on the command line; `none` without resampling.
+    resample: str
+    #: Training rows of the last fold, and frauds among them; None if it failed.
+    rows: int | None
+    frauds: int | None
+    #: Average precision of the validation rows, mean over folds; None if it failed.
+    average_precision: float | None
+    #: 90 % interval of the gain over `none`, by bootstrap of the validation rows.
+    gain: tuple[float, float] | None
+    #: Seconds to resample, fit and score.
+    seconds: float
+    #: Whether it was chosen.
+    chosen: bool = False
+    #: Reason of its failure; empty without one.
+    reason: str = ""
+
 
 Labels = npt.NDArray[np.int8]
 #: Maximum of rows for resamplers that compare every pair of rows.
