@@ -7,6 +7,11 @@ share`, and a feature's Shapley value is the integral of its derivative over t f
 "Multilinear extensions of games", 1972). The integrand is a polynomial of degree u - 1, which
 Gauss's quadrature integrates exactly at half as many points. Summed over the leaves, this is the
 path-dependent value of TreeSHAP (Lundberg et al., 2020).
+
+`shap.TreeExplainer` 0.50 gives the same values of histogram gradient boosting to 3e-14, in 84 to
+453 microseconds of one processor a row where this takes 13 to 78 (1,000 rows; 50 to 200 trees of 8
+to 31 leaves), except for splits by category, where its values miss the score by up to 9 log-odds.
+It needs numba and llvmlite, 210 MB.
 """
 
 from __future__ import annotations
