@@ -60,7 +60,7 @@ class Evaluation:
     trained_on: tuple[str, str] | None
     #: Figures of all rows.
     metrics: Metrics
-    #: 95 % intervals of `cuts.FIGURES`; None where undefined.
+    #: 95 % intervals of `bootstrap.FIGURES`; None where undefined.
     intervals: dict[str, Interval | None]
     #: Card precision@k, mean over the days; None without accounts.
     card_precision: float | None

@@ -34,8 +34,8 @@ from beam_fraud.models.predict import (
     predict_scores,
     set_single_threaded,
 )
+from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.schema import ID_ROLES, Schema
-from beam_fraud.wording import own_call
 
 _log = logging.getLogger(__name__)
 #: Magic bytes of the compressions that joblib knows, and their openers.

@@ -20,10 +20,10 @@ from apache_beam.options.pipeline_options import (
     SparkRunnerOptions,
 )
 
-from beam_fraud import beam_internals
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.platform import beam_internals
+from beam_fraud.platform.wording import first_line
 from beam_fraud.storage.urls import Place
-from beam_fraud.wording import first_line
 
 
 @dataclass(frozen=True)

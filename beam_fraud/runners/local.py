@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.metrics import monitoring_infos
 from apache_beam.portability.api import metrics_pb2
 
-from beam_fraud.beam_internals import FnApiRunner, metrics_and_sampling
+from beam_fraud.platform.beam_internals import FnApiRunner, metrics_and_sampling
 
 #: From one sample of the step at work to the next; nothing here uses the samples.
 _SAMPLING_MILLISECONDS = 2

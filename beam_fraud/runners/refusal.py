@@ -21,8 +21,8 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
 
-from beam_fraud.beam_internals import declared_options
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.platform.beam_internals import declared_options
 from beam_fraud.runners.address import Address, refuse_silent_pool
 from beam_fraud.runners.dataflow.checks import dataflow_problems
 from beam_fraud.runners.downloads import prism_program, refuse_missing_job_server

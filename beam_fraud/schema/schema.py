@@ -11,8 +11,8 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.schema.velocity import Velocity
-from beam_fraud.wording import did_you_mean
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]

@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.queue import queue_alerts
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
@@ -40,7 +41,6 @@ from beam_fraud.storage.database.tables import FLAGGED, RUNS
 from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
 from beam_fraud.storage.database.url import FILE_OPTIONS, DatabaseUrl, database_file, parse
 from beam_fraud.storage.folder import make_directory
-from beam_fraud.wording import reason_of
 
 
 def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBatch]:

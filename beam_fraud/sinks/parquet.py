@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.storage.atomic import move
@@ -24,7 +25,6 @@ from beam_fraud.storage.staging import (
     at_work,
     foreign_entry,
 )
-from beam_fraud.wording import reason_of
 
 
 @dataclass(frozen=True)

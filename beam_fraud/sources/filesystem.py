@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import Place
-from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import first_line
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import check_columns
 from beam_fraud.sources.filesystem import open_file
@@ -20,7 +21,6 @@ from beam_fraud.sources.parquet_pages import BATCH_BYTES, Sound, sound_groups
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.urls import Place
-from beam_fraud.wording import first_line
 
 #: Bytes per read of a column chunk, so that a huge row group is not read at once.
 _BUFFER_BYTES = 1 << 20

@@ -7,9 +7,9 @@ from types import TracebackType
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.filesystem import open_file
-from beam_fraud.wording import first_line
 
 _SKIP_BYTES = 1 << 20
 

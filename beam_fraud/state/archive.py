@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
 from beam_fraud.state.shard import Delta, Effects, Unaged
 from beam_fraud.storage.archive_folder import ArchiveFolder, UnfinishedPart
-from beam_fraud.wording import reason_of
 
 #: Forms of a delta: the number of the next part, rows and their arrival, or the number and hidden
 #: name of a part to publish.

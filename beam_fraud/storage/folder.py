@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.wording import reason_of
+from beam_fraud.platform.wording import reason_of
 
 
 def check_writable(directory: Path) -> None:

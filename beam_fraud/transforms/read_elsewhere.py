@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import UnboundedSource
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 
-from beam_fraud.beam_internals import UNBOUNDED_SOURCES, ReaderCache, UnboundedSourceDoFn
+from beam_fraud.platform.beam_internals import UNBOUNDED_SOURCES, ReaderCache, UnboundedSourceDoFn
 
 #: Parameters of Beam's step, which a step declares in its signature.
 _TRACKER = beam.DoFn.RestrictionParam(UNBOUNDED_SOURCES)

@@ -23,6 +23,7 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key, part_of
 from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
@@ -32,7 +33,6 @@ from beam_fraud.transforms.read import ReadHistory
 from beam_fraud.transforms.shuffle.order import ORDER, order_of
 from beam_fraud.transforms.shuffle.spill import SpilledPart, SpillWriter, split
 from beam_fraud.transforms.shuffle.velocity import velocity_of_part
-from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Parts on this machine: one at a time is in memory, and a buffer of each during the split.

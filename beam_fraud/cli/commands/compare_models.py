@@ -23,8 +23,8 @@ from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bu
 from beam_fraud.models.manifest import Manifest
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.platform.wording import printable
 from beam_fraud.schema.event_time import event_micros
-from beam_fraud.wording import printable
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import write_json_lines
 from beam_fraud.operations.dead_letters.store import Choice, DeadLetters, undelivered_rows
 from beam_fraud.operations.dead_letters.wrong_value import wrong_value
+from beam_fraud.platform.wording import did_you_mean, printable
 from beam_fraud.records.faults import REASONS, line_of
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory
 from beam_fraud.storage.urls import absolute
-from beam_fraud.wording import did_you_mean, printable
 
 
 def choice_of(options: DeadLetterOptions) -> Choice:

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from beam_fraud.cli.commands import evaluate, score, train
 from beam_fraud.cli.options import DemoOptions, EvaluateOptions, ScoreOptions, TrainOptions
+from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.folder import make_directory
-from beam_fraud.wording import own_call
 
 _LOG = logging.getLogger(__name__)
 

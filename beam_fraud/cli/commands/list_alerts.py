@@ -21,8 +21,8 @@ from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.options import ListAlertsOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import printable
 from beam_fraud.storage.database.connection import transaction
-from beam_fraud.wording import printable
 
 #: Default width of a line.
 _WIDTH = 100

@@ -9,7 +9,7 @@ from beam_fraud.cli.terminal.columns import size_text, table
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.listing import bundle_bytes, find_bundles
-from beam_fraud.wording import printable
+from beam_fraud.platform.wording import printable
 
 
 def run(options: ListModelsOptions) -> dict[str, object]:

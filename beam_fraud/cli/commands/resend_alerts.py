@@ -15,8 +15,8 @@ from beam_fraud.alerts.resending import channels_of, reopen_failed, send_again
 from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.options import ResendAlertsOptions
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.platform.wording import own_call
 from beam_fraud.storage.database.connection import transaction, writing
-from beam_fraud.wording import own_call
 
 
 def run(options: ResendAlertsOptions) -> dict[str, object]:

@@ -11,7 +11,7 @@ from beam_fraud.cli.terminal.columns import size_text, table
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.models.bundle import open_bundle, read_card
 from beam_fraud.models.listing import bundle_bytes
-from beam_fraud.wording import printable
+from beam_fraud.platform.wording import printable
 
 #: Figures of a manifest and their names.
 FIGURES = {

@@ -11,8 +11,8 @@ from beam_fraud.cli.commands.alert_outbox import given_outbox
 from beam_fraud.cli.commands.times import given_duration
 from beam_fraud.cli.options import SnoozeAlertsOptions
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.platform.wording import printable
 from beam_fraud.storage.database.connection import writing
-from beam_fraud.wording import printable
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from beam_fraud.wording import did_you_mean, own_call
+from beam_fraud.platform.wording import did_you_mean, own_call
 
 #: Descriptions of valid values by kind of error.
 _WORDS = {

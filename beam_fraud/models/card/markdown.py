@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from beam_fraud.wording import printable
+from beam_fraud.platform.wording import printable
 
 _ESCAPED = re.compile(r"([\\`*_{}\[\]()#!|~<>&])")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}

@@ -19,7 +19,7 @@ from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores, set_single_threaded
 from beam_fraud.models.space import Space
-from beam_fraud.wording import first_line
+from beam_fraud.platform.wording import first_line
 
 
 @dataclass(frozen=True)

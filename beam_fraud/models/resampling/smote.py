@@ -15,7 +15,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling.base import OPTION, Resampler
 from beam_fraud.models.resampling.neighbours import keep_by_neighbours, numbers, numeric_columns
-from beam_fraud.wording import first_line
+from beam_fraud.platform.wording import first_line
 
 Floats = npt.NDArray[np.float64]
 

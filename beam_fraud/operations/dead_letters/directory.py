@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.dead_letters.headers import read_headers
 from beam_fraud.operations.dead_letters.store import KEPT, KEY, ROWS_AT_A_TIME, Choice
+from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, new_run_id
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import REPLAYED
-from beam_fraud.wording import first_line, reason_of
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
 from beam_fraud.storage.folder import make_directory
-from beam_fraud.wording import reason_of
 
 
 @dataclass(frozen=True)

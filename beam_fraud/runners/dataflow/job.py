@@ -11,10 +11,10 @@ from typing import Any
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.beam_internals import dataflow_jobs, drain_dataflow_job
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.beam_internals import dataflow_jobs, drain_dataflow_job
+from beam_fraud.platform.wording import first_line
 from beam_fraud.runners.launch import finished
-from beam_fraud.wording import first_line
 
 _LOG = logging.getLogger(__name__)
 #: Final states of a drained stream.

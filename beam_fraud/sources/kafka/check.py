@@ -8,6 +8,7 @@ from shlex import quote
 from time import monotonic
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.sources.kafka.client import Reports, new_admin, new_consumer
 from beam_fraud.sources.kafka.failure import (
     ClusterMetadata,
@@ -21,7 +22,6 @@ from beam_fraud.sources.kafka.failure import (
     no_connection,
 )
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.wording import did_you_mean
 
 #: Time limit of a broker's response in seconds.
 PATIENCE = 10.0

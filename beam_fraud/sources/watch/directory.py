@@ -6,10 +6,10 @@ import logging
 import time
 from collections import deque
 
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.sources.file_format import format_of, unknown_format
 from beam_fraud.sources.watch.dropped import DroppedFile, Settling, list_directory, shown
 from beam_fraud.sources.watch.position import WatchPosition
-from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Pause between listings as a multiple of the last one's duration: many files take long to list.

@@ -16,6 +16,7 @@ from apache_beam.io.unbounded_source import UnboundedReader, UnboundedSource
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.file_format import format_of, unknown_format
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
@@ -24,7 +25,6 @@ from beam_fraud.sources.watch.directory import WatchedDirectory
 from beam_fraud.sources.watch.dropped import DroppedFile
 from beam_fraud.sources.watch.position import WATCH, WatchMark, WatchMarkCoder, WatchPosition
 from beam_fraud.storage.checkpoint import LocalCheckpoint
-from beam_fraud.wording import reason_of
 
 _RAW = pa.schema(
     [
