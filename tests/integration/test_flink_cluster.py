@@ -92,7 +92,7 @@ def test_a_batch_that_always_fails_is_given_up(
     submission = Submission.of(flink_cluster.beam_options, 1)
     with pytest.raises(RuntimeError) as failed, caplog.at_level(logging.WARNING):
         launch.run(submission, build)
-    assert line_of(failed.value) == "part-7.csv: cannot be read"
+    assert line_of(failed.value) == "part-7.csv: cannot be read [BF202]"
     again = [line for line in caplog.messages if "Flink starts it again" in line]
     assert again == ["the job failed, and Flink starts it again: part-7.csv: cannot be read"] * 3
     until(lambda: not flink_cluster.jobs("RUNNING", "RESTARTING", "CANCELLING"))
