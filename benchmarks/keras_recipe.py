@@ -26,7 +26,7 @@ from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.metrics import measure
-from beam_fraud.models.network.checkpoints import read_checkpoint
+from beam_fraud.models.network.fitting import read_checkpoint
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.presets import ULB
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import joblib
@@ -25,22 +24,21 @@ from beam_fraud.models.bundle import HISTORY_FILE, open_bundle
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.kinds.keras import Keras
 from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.network.checkpoints import read_checkpoint
 from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.network.fitting import (
     VARIABLE,
     Examples,
     Shape,
-    compiled_network,
-    fit_epochs,
+    Steps,
+    fit_network,
     keras_on_jax,
+    read_checkpoint,
 )
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from tests.failing import fails
 
-SHAPE = Shape(inputs=3, units=8, layers=3, dropout=0.3)
 SMALL = Keras(units=8, batch=128, epochs=4)
 
 
@@ -64,38 +62,55 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[KerasClassifier, P
 
 def test_its_scores_are_those_of_keras(fitted: tuple[KerasClassifier, Path]) -> None:
     network, folder = fitted
-    keras = keras_on_jax().keras
+    keras = keras_on_jax()
     model = keras.saving.load_model(folder / "epoch_04.keras")
     matrix = np.random.default_rng(1).normal(size=(400, 3)) * 3
     expected = np.asarray(model(matrix.astype(np.float32)))[:, 0]
     assert np.abs(network.predict_proba(matrix)[:, 1] - expected).max() < 1e-6
 
 
-def test_its_steps_are_those_of_keras() -> None:
-    # Without dropout, and with all rows in one step, there is nothing random after the first
-    # weights: Keras' own loop must come to the same ones.
-    shape, learning_rate = replace(SHAPE, dropout=0.0), 0.01
-    first = compiled_network(shape).initial(np.random.default_rng(5), learning_rate)
+def test_it_is_what_keras_fits_from_the_same_weights() -> None:
+    # Without dropout, and with all rows in one step, only the first weights are random.
     train = rows(256)
-    weights = np.where(train.labels, 1 / train.labels.sum(), 1 / (1 - train.labels).sum())
     matrix, labels = train.matrix.astype(np.float32), train.labels.astype(np.float32)
-    examples = Examples(matrix, labels, weights.astype(np.float32))
-    *_, (epoch, state) = islice(fit_epochs(shape, examples, 256, learning_rate, 5), 5)
+    weights = np.where(labels, 1 / labels.sum(), 1 / (1 - labels).sum()).astype(np.float32)
+    shape = Shape(inputs=3, units=8, layers=3, dropout=0.0)
+    fit = fit_network(shape, Examples(matrix, labels, weights), Steps(256, 0.01, seed=5, epochs=5))
 
-    keras = keras_on_jax().keras
+    random, first = np.random.default_rng(5), []
+    for inputs, outputs in ((3, 8), (8, 8), (8, 8), (8, 1)):
+        bound = np.sqrt(6 / (inputs + outputs))
+        first += [random.uniform(-bound, bound, (inputs, outputs)), np.zeros(outputs)]
+    keras = keras_on_jax()
     layers = [keras.Input((3,)), *(keras.layers.Dense(8, "relu") for _ in range(3))]
     model = keras.Sequential([*layers, keras.layers.Dense(1, "sigmoid")])
-    model.set_weights(first.trainable)
-    optimizer = keras.optimizers.Adam(learning_rate)
+    model.set_weights(first)
+    optimizer = keras.optimizers.Adam(0.01)
     model.compile(optimizer, loss="binary_crossentropy", metrics=[keras.metrics.TruePositives()])
     counts = {0: weights[labels == 0][0], 1: weights[labels == 1][0]}
     log = model.fit(
         matrix, labels, batch_size=256, epochs=5, shuffle=False, class_weight=counts, verbose=0
     )
-    for ours, theirs in zip(state.trainable, model.get_weights(), strict=True):
+    fitted = [
+        array
+        for pair in zip(fit.network.kernels, fit.network.biases, strict=True)
+        for array in pair
+    ]
+    for ours, theirs in zip(fitted, model.get_weights(), strict=True):
         assert np.allclose(ours, theirs, atol=1e-5)
-    assert epoch.training.loss == pytest.approx(log.history["loss"][-1], rel=1e-4)
-    assert epoch.training.tp == log.history["true_positives"][-1]
+    assert fit.history[-1].training.loss == pytest.approx(log.history["loss"][-1], rel=1e-4)
+    assert fit.history[-1].training.tp == log.history["true_positives"][-1]
+
+
+def test_a_fit_depends_on_no_fit_before_it() -> None:
+    # Fits of one shape share a compiled network.
+    alone = SMALL.fit(rows(), seed=7)
+    replace(SMALL, learning_rate=0.1).fit(rows(seed=1), seed=8)
+    with pytest.raises(FraudError):
+        replace(SMALL, learning_rate=1e30).fit(rows(), seed=7)
+    again = SMALL.fit(rows(), seed=7)
+    matrix = rows(seed=1).matrix
+    assert np.array_equal(predict_scores(alone, matrix), predict_scores(again, matrix))
 
 
 def test_every_epoch_is_counted_and_kept(fitted: tuple[KerasClassifier, Path]) -> None:
@@ -280,7 +295,7 @@ def test_weights_beyond_all_bounds_are_said() -> None:
 
 
 def test_keras_of_another_backend_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    keras = keras_on_jax().keras
+    keras = keras_on_jax()
     with monkeypatch.context() as patch:
         patch.setattr(keras.backend, "backend", lambda: "torch")
         with fails(Code.TRAINING_FAILED, "keras with torch"):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -12,14 +9,9 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from beam_fraud.models.network.checkpoints import empty_folder, write_checkpoint
-from beam_fraud.models.network.fitting import Examples, Shape, fit_epochs
-from beam_fraud.models.network.history import Epoch
+from beam_fraud.models.network.fitting import Examples, Shape, Steps, empty_folder, fit_network
 
-_log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
-#: Seconds between two log lines of progress: a short fit logs none.
-_SECONDS_BETWEEN_LINES = 5.0
 #: Rows and labels.
 Labelled = tuple[Floats, npt.NDArray[Any]]
 
@@ -112,25 +104,16 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
     def _fit(self, examples: Examples, watched: Examples | None) -> None:
         shape = Shape(self.n_features_in_, self.units, self.layers, self.dropout)
         folder = empty_folder(self.checkpoints) if self.checkpoints else None
-        seed = int(self.random_state)
-        fitting = fit_epochs(shape, examples, self.batch, self.learning_rate, seed, watched)
-        history: list[Epoch] = []
-        best, told = -1.0, time.monotonic()
-        for epoch, state in islice(fitting, self.epochs):
-            if time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
-                _log.info("%s", epoch)
-                told = time.monotonic()
-            history.append(epoch)
-            if folder is not None:
-                write_checkpoint(folder, epoch.epoch, shape, state)
-            precision = epoch.average_precision if self.early_stopping else None
-            if precision is None or precision > best:
-                best = precision or 0.0
-                self.epochs_, self.network_ = epoch.epoch, state.network()
-            elif epoch.epoch - self.epochs_ >= self.patience:
-                break
-        # Include the epochs after the best one.
-        self.history_ = tuple(history)
+        steps = Steps(
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            seed=int(self.random_state),
+            epochs=self.epochs,
+            patience=self.patience if self.early_stopping else None,
+            checkpoints=folder,
+        )
+        found = fit_network(shape, examples, steps, watched)
+        self.epochs_, self.network_, self.history_ = found.epoch, found.network, found.history
 
     def predict_proba(self, X: Floats) -> Floats:  # noqa: N803
         """The probability of each class, float64[n, 2], of float64[n, features] without NaN."""
