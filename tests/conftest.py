@@ -6,10 +6,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from deploy.postgres.server import Server
 from tests.requirements import ENVIRONMENT, need_prism, postgres_home, started_environment
+
+# A machine that is busy is no fault of what is tested.
+hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 #: Variables that pytest, OpenMP (by scikit-learn and XGBoost), JAX and Polars set for themselves.
 LIBRARIES = {
