@@ -1,0 +1,77 @@
+"""A stream on a Flink cluster goes on from a savepoint that an earlier version left."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from deploy.flink.cluster import FlinkCluster
+from deploy.kafka.broker import Broker
+from tests.persisted.savepoint import (
+    about_broker,
+    long_directory,
+    on_flink,
+    read_messages,
+    rewrite,
+    send,
+    stream,
+)
+from tests.persisted.sets import SETS, unpack
+from tests.stream_process import archived, wait_until
+
+PART = "flink.tar.xz"
+#: What a stream leaves, and by which column it is sorted.
+RESULTS = {"scores": "transaction_id", "dead_letters": "position"}
+
+
+def flagged(database: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT * FROM flagged_transactions ORDER BY transaction_id"
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kept", [pytest.param(s / PART, id=s.name) for s in SETS if (s / PART).exists()]
+)
+def test_a_savepoint_of_an_earlier_version_goes_on(
+    kept: Path, flink_cluster: FlinkCluster, tmp_path: Path
+) -> None:
+    root = unpack(kept, long_directory(tmp_path))
+    made = json.loads((root / "made.json").read_text())
+    # The sources in the savepoint read from there.
+    port = int(made["broker"].rpartition(":")[2])
+    with Broker(tmp_path / "kafka", port) as broker:
+        go_on(root, broker, made["topic"], flink_cluster)
+    for name, by in RESULTS.items():
+        found = pq.read_table(root / "out" / name).sort_by(by)
+        assert found.equals(pq.read_table(root / f"expected-{name}.parquet"))
+    # Of each row the reasons hold the values of its features.
+    assert flagged(root / "out.db") == flagged(root / "expected.db")
+
+
+def go_on(root: Path, broker: Broker, topic: str, cluster: FlinkCluster) -> None:
+    """Score the messages that came after the savepoint."""
+    broker.create_topic(topic)
+    rewrite(root, {"root": str(root), **about_broker(broker, topic)})
+    before, after = read_messages(root)
+    send(broker, topic, [*before, *after])
+    rows = sum(pq.read_metadata(root / f"expected-{name}.parquet").num_rows for name in RESULTS)
+    assert archived(root / "out") < rows
+    options = (*on_flink(cluster), f"--savepoint_path={(root / 'savepoint').as_uri()}")
+    second = stream(root, broker, topic, "out", *options)
+    try:
+        second.start()
+        assert wait_until(lambda: archived(root / "out") >= rows or not second.runs)
+        assert second.runs, second.said()
+        # What the sources in the savepoint would stop by is a file elsewhere.
+        (job,) = cluster.jobs("RUNNING")
+        cluster.stop_with_savepoint(job)
+        second.wait_for_end()
+    finally:
+        second.kill()
