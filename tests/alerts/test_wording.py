@@ -20,8 +20,9 @@ from beam_fraud.alerts.wording import clock_time, headline, shown
 from beam_fraud.cli.commands import check_rules, score
 from beam_fraud.cli.options import CheckRulesOptions, ScoreOptions
 from beam_fraud.decisions.rules.toml import rules_from_toml
-from beam_fraud.errors import UsageError
+from beam_fraud.errors import Code, UsageError
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 from tests.flagged import message_of
 
 CONDITION = "amount > 150 and account_count_1h > 3"
@@ -150,7 +151,7 @@ RULE = '[[rule]]\nname = "large"\nwhen = """amount\n > 2"""\ndecision = "decline
 
 @pytest.mark.parametrize("given", ["7", '""', '"a\\u001bb"', f'"{"x" * 201}"'])
 def test_a_description_is_text_that_can_be_shown(given: str) -> None:
-    with pytest.raises(UsageError, match=r"rule large \(line 1\): description must be text"):
+    with fails(Code.RULES_INVALID, r"rule large \(line 1\): description must be", kind=UsageError):
         rules_from_toml(f"{RULE}description = {given}", {"amount": "number"})
 
 
