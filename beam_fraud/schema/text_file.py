@@ -113,7 +113,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     keys = (line.partition("=")[0] for line in text.split("\n"))
     if any(key.count(".") > _MOST_PARTS and "," not in key for key in keys):
         raise UsageError(
-            f"{where}: not valid TOML: a key of over {_MOST_PARTS} parts",
+            f"{where}: not TOML: a key of over {_MOST_PARTS} parts",
             Code.TOML_SYNTAX,
         )
     try:
@@ -121,13 +121,9 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: not TOML: {error}", Code.TOML_SYNTAX) from None
     except RecursionError:
-        raise UsageError(
-            f"{where}: not valid TOML: it nests too deeply", Code.TOML_SYNTAX
-        ) from None
+        raise UsageError(f"{where}: not TOML: it nests too deeply", Code.TOML_SYNTAX) from None
     except ValueError:
-        raise UsageError(
-            f"{where}: not valid TOML: an integer is too large", Code.TOML_SYNTAX
-        ) from None
+        raise UsageError(f"{where}: not TOML: an integer is too large", Code.TOML_SYNTAX) from None
     pending: list[object] = [document]
     while pending:
         value = pending.pop()
@@ -136,5 +132,5 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         elif isinstance(value, list):
             pending += value
         elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise UsageError(f"{where}: not valid TOML: an integer is too large", Code.TOML_SYNTAX)
+            raise UsageError(f"{where}: not TOML: an integer is too large", Code.TOML_SYNTAX)
     return document

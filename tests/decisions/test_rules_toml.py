@@ -73,7 +73,7 @@ def test_a_list_comes_from_the_file_beside_the_rules(tmp_path: Path) -> None:
         (GOOD.replace('when = "amount > 2000"', ""), "when is missing (text, as in when ="),
         ("", "r.toml: has no [[rule]]"),
         ("rule = [", "r.toml: not TOML"),
-        ("a = " + "[" * 5_000, "r.toml: not TOML"),
+        ("a = " + "[" * 5_000, "r.toml: not TOML: it nests too deeply"),
         ("rule = 3", "r.toml: rule must be written as [[rule]]"),
         ("[[list]]\nvalues = ['a']\n" + GOOD, "r.toml: list 1: name is missing (one word"),
         ("[[list]]\nname = 'a b'\nvalues = ['a']\n" + GOOD, "list a b: name must be one word"),
