@@ -82,7 +82,7 @@ def test_a_file_that_is_changed_while_it_is_read_is_never_mixed(
     drop(path, 30, "u")
     (letter,) = raw_rows(batches(reader))
     assert places([letter]) == [("a.csv", 10)]
-    assert letter["@detail"].startswith("a.csv: was changed before it was read to the end; give")
+    assert letter["@detail"].startswith("a.csv: was changed before it was read to the end; write")
 
 
 def test_a_file_that_is_removed_while_it_is_open_is_read_to_its_end(
