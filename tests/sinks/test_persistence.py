@@ -20,9 +20,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered, undelivered_parts
 from beam_fraud.storage.database import (
     engines,
-)
-from beam_fraud.storage.database import (
-    engines as postgresql_connection,
+    postgresql,
 )
 from beam_fraud.storage.database import (
     retry as persistence,
@@ -238,7 +236,7 @@ def test_a_statement_that_takes_too_long_is_given_up_and_tried_again(
 def test_a_server_that_stalls_is_left_and_tried_again(
     own_postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_connection, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.5)
     sink = DatabaseSink(own_postgres.create_database("cards"), patience=30)
     sink.begin("r")
     writer = sink.open("r")

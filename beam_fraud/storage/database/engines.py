@@ -3,66 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
 from functools import lru_cache
-from time import monotonic
 from typing import Any
 
-import psycopg
-from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from beam_fraud.errors import Code, FraudError, install
-from beam_fraud.storage.database.postgresql_array import ArrayDumper, PostgresqlArray
 from beam_fraud.storage.database.url import connect_arguments, database_file, driver_url, masked
-
-#: Time limit of a server's response in seconds: longer than its own time-outs.
-ANSWER_SECONDS = 150.0
-
-
-def bounded_connection(*given: Any, **named: Any) -> BoundedConnection:
-    """Return a connection for arguments of `psycopg.connect`."""
-    connection = BoundedConnection.connect(*given, **named)
-    # In text form, an array of ten thousand strings takes longer than its insertion.
-    connection.adapters.register_dumper(list, ListBinaryDumper)
-    connection.adapters.register_dumper(PostgresqlArray, ArrayDumper)
-    return connection
-
-
-class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that closes when its server is silent for too long.
-
-    TCP notices a machine that is gone, but not a server that hangs on a working one.
-    """
-
-    #: Time limit of a response, `ANSWER_SECONDS`; None for no limit.
-    answer_seconds: float | None
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.answer_seconds = ANSWER_SECONDS
-
-    def wait(self, gen: Any, *given: Any, **named: Any) -> Any:
-        """Wait as the base class does, with the time limit."""
-        return super().wait(self._bounded(gen), *given, **named)
-
-    def _bounded(self, waiting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        since = monotonic()
-        try:
-            needed = next(waiting)
-            while True:
-                ready = yield needed
-                if ready:
-                    since = monotonic()
-                elif self.answer_seconds is not None and monotonic() - since > self.answer_seconds:
-                    # Close it: its response may still arrive.
-                    self.close()
-                    raise psycopg.OperationalError(f"no answer for {self.answer_seconds:g} seconds")
-                needed = waiting.send(ready)
-        except StopIteration as done:
-            return done.value
-
 
 #: Seconds that SQLite itself waits for another process's transaction, unlogged.
 SILENT_SECONDS = 5.0
@@ -108,6 +56,8 @@ def _engine(url: str, process: int) -> Engine:
 
     @event.listens_for(made, "do_connect")
     def _connect(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> Any:
+        # The package is an extra.
+        from beam_fraud.storage.database.postgresql import bounded_connection
 
         settings = {**arguments, **connect_arguments(url)}
         return bounded_connection(*given, **settings)

@@ -220,6 +220,6 @@ def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnEl
     if not isinstance(values, pa.Array):
         return bindparam(column.name, values, type_=kind)
     # Imported here: psycopg is an extra.
-    from beam_fraud.storage.database.postgresql_array import postgresql_array
+    from beam_fraud.storage.database.postgresql import postgresql_array
 
     return cast(bindparam(column.name, postgresql_array(values), type_=NullType()), kind)

@@ -1,16 +1,23 @@
-"""Convert Arrow arrays to PostgreSQL's binary arrays as a whole, not value by value."""
+"""What psycopg lacks: a limit of waiting, and Arrow arrays sent as a whole, not value by value."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
 from dataclasses import dataclass
+from time import monotonic
+from typing import Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from psycopg.types.array import ListBinaryDumper
 
+#: Time limit of a server's response in seconds: longer than its own time-outs.
+ANSWER_SECONDS = 150.0
 #: Microseconds from 1970 to 2000, PostgreSQL's epoch.
 _EPOCH = 946_684_800_000_000
 #: Object ids of elements' types, from the catalogue pg_type.
@@ -86,3 +93,46 @@ def _numbers(values: pa.Array, form: str, less: int) -> bytes:
     numbers = values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values
     elements["value"] = numbers.to_numpy() - less
     return elements.tobytes()
+
+
+def bounded_connection(*given: Any, **named: Any) -> BoundedConnection:
+    """Return a connection for arguments of `psycopg.connect`."""
+    connection = BoundedConnection.connect(*given, **named)
+    # In text form, an array of ten thousand strings takes longer than its insertion.
+    connection.adapters.register_dumper(list, ListBinaryDumper)
+    connection.adapters.register_dumper(PostgresqlArray, ArrayDumper)
+    return connection
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that closes when its server is silent for too long.
+
+    TCP notices a machine that is gone, but not a server that hangs on a working one.
+    """
+
+    #: Time limit of a response, `ANSWER_SECONDS`; None for no limit.
+    answer_seconds: float | None
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.answer_seconds = ANSWER_SECONDS
+
+    def wait(self, gen: Any, *given: Any, **named: Any) -> Any:
+        """Wait as the base class does, with the time limit."""
+        return super().wait(self._bounded(gen), *given, **named)
+
+    def _bounded(self, waiting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        since = monotonic()
+        try:
+            needed = next(waiting)
+            while True:
+                ready = yield needed
+                if ready:
+                    since = monotonic()
+                elif self.answer_seconds is not None and monotonic() - since > self.answer_seconds:
+                    # Close it: its response may still arrive.
+                    self.close()
+                    raise psycopg.OperationalError(f"no answer for {self.answer_seconds:g} seconds")
+                needed = waiting.send(ready)
+        except StopIteration as done:
+            return done.value
