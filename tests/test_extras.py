@@ -62,6 +62,38 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def run_without_extras(*call: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own: modules that tests have imported hold libraries."""
+    code = (
+        "import sys; from tests.test_extras import Hidden; sys.meta_path.insert(0, Hidden()); "
+        "from beam_fraud.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    root = str(Path(__file__).resolve().parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", code, *call],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_demo_needs_no_extra(tmp_path: Path) -> None:
+    done = run_without_extras("demo", directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_starts_without_extras() -> None:
+    code = (
+        "import sys; from importlib import import_module; from beam_fraud.cli.app import COMMANDS; "
+        "from tests.test_extras import Hidden; sys.meta_path.insert(0, Hidden()); "
+        "[import_module(f'beam_fraud.cli.commands.{module.partition(\":\")[0]}') "
+        "for _, module in COMMANDS.values()]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.fixture
 def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
@@ -118,20 +150,7 @@ def test_a_missing_extra_is_said_before_anything_is_read(
     ],
 )
 def test_a_missing_client_of_kafka_is_said_first(call: str, bundles: Path) -> None:
-    # In a process of its own: modules that other tests have imported hold the library.
-    code = (
-        "import sys; from tests.test_extras import Hidden; sys.meta_path.insert(0, Hidden()); "
-        "from beam_fraud.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    root = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", code, *call.split()],
-        cwd=bundles,
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_without_extras(*call.split(), directory=bundles)
     assert done.returncode in (1, 2)
     assert done.stderr.splitlines()[-1].endswith(f"{install('kafka')} [BF110]")
 
