@@ -94,5 +94,6 @@ def test_a_batch_that_always_fails_is_given_up(
         launch.run(submission, build)
     assert line_of(failed.value) == "part-7.csv: cannot be read [BF202]"
     again = [line for line in caplog.messages if "Flink starts it again" in line]
-    assert again == ["the job failed, and Flink starts it again: part-7.csv: cannot be read"] * 3
+    line = "the job failed, and Flink starts it again: part-7.csv: cannot be read [BF202]"
+    assert again == [line] * 3
     until(lambda: not flink_cluster.jobs("RUNNING", "RESTARTING", "CANCELLING"))
