@@ -83,9 +83,7 @@ def split_stratified(labels: npt.NDArray[np.int8], seed: int) -> Split:
       FraudError: a class has too few rows for all parts.
     """
     try:
-        rest, held_out = train_test_split(
-            np.arange(len(labels)), test_size=HELD_OUT_SHARE, stratify=labels, random_state=seed
-        )
+        rest, held_out = _hold_out(labels, seed)
         train, valid = train_test_split(
             rest, test_size=VALIDATION_SHARE, stratify=labels[rest], random_state=seed
         )
@@ -99,6 +97,20 @@ def split_stratified(labels: npt.NDArray[np.int8], seed: int) -> Split:
 
 
 Positions = npt.NDArray[np.int64]
+
+
+def _hold_out(labels: npt.NDArray[np.int8], seed: int) -> tuple[Positions, Positions]:
+    """Return random positions to work on, and those to hold out, with equal shares of fraud.
+
+    Raises:
+      ValueError: a class has too few rows.
+    """
+    rest, held_out = train_test_split(
+        np.arange(len(labels)), test_size=HELD_OUT_SHARE, stratify=labels, random_state=seed
+    )
+    return rest, held_out
+
+
 #: Number of validation days from which folds begin at midnight: analysts work by the day.
 WHOLE_DAYS = 2
 
@@ -232,9 +244,7 @@ def stratified_folds(labels: npt.NDArray[np.int8], folds: int, seed: int) -> Div
       FraudError: a class has too few rows for all parts.
     """
     try:
-        rest, held_out = train_test_split(
-            np.arange(len(labels)), test_size=HELD_OUT_SHARE, stratify=labels, random_state=seed
-        )
+        rest, held_out = _hold_out(labels, seed)
         frauds = int(labels[rest].sum())
         if min(frauds, len(rest) - frauds) < folds:
             raise ValueError("a fold would have rows of one class")

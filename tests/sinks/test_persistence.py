@@ -18,10 +18,7 @@ from sqlalchemy import Connection, select, text
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered, undelivered_parts
-from beam_fraud.storage.database import (
-    engines,
-    postgresql,
-)
+from beam_fraud.storage.database import engines, postgresql
 from beam_fraud.storage.database import (
     retry as persistence,
 )

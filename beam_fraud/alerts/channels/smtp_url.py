@@ -16,7 +16,6 @@ from beam_fraud.alerts.template import read_template
 from beam_fraud.errors import Code, UsageError
 
 FORM = "smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS"
-FORM_TLS = "smtps://USER@HOST/?from=ADDRESS&to=ADDRESS"
 _PORTS = {"smtp": 587, "smtps": 465}
 _OPTIONS = ("from", "to", "starttls", "cafile", "password_file", "password_env")
 _TEMPLATES = ("template", "html_template")
