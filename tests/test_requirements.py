@@ -1,6 +1,8 @@
 """What a test does without a program that it needs, and what it is fetched with."""
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,3 +72,72 @@ def test_what_cannot_be_fetched_skips_here_with_the_reason_and_fails_in_ci(
             needs()
     finally:
         requirements._fetch_failure.cache_clear()
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_on(directory: Path, code: str) -> str:
+    """Run tests under this project's `conftest.py` in a process of their own; return the output."""
+    (directory / "test_it.py").write_text(f"import os\nimport pytest\n{code}")
+    (directory / "pytest.ini").write_text("[pytest]\n")
+    call = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*call, "-c", "pytest.ini", "test_it.py"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+
+
+def test_a_fixture_of_many_tests_gets_the_environment_of_the_start(tmp_path: Path) -> None:
+    said = pytest_on(
+        tmp_path,
+        """
+@pytest.fixture(scope="session")
+def built():
+    return os.environ.get("ONLY_HERE")
+
+def test_first(monkeypatch, request):
+    monkeypatch.setenv("ONLY_HERE", "1")
+    assert request.getfixturevalue("built") is None
+    assert os.environ["ONLY_HERE"] == "1"
+""",
+    )
+    assert "1 passed" in said, said
+
+
+@pytest.mark.parametrize("change", ["os.environ['LEFT'] = '1'", "del os.environ['LEFT']"])
+def test_a_file_that_leaves_a_variable_changed_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setenv("LEFT", "0")
+    said = pytest_on(tmp_path, f"def test_first():\n    {change}\n")
+    assert "test_it.py leaves variables changed: LEFT" in said, said
+    assert "1 passed, 1 error" in said
+
+
+def test_ci_runs_in_an_empty_home_with_the_caches_of_downloads(tmp_path: Path) -> None:
+    programs = {
+        ".ci/install": "",
+        "bin/go": 'echo "$HOME/$2"',
+        "bin/make": f'echo "$*: $(ls -A "$HOME" | wc -l) $HOME $GOCACHE $CI" >>{tmp_path}/calls',
+    }
+    for name, body in programs.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{body}\n")
+        file.chmod(0o755)
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/of_luck").touch()
+    changed = {"HOME": f"{tmp_path}/home", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    subprocess.run([tmp_path / ".ci/run"], env={**os.environ, **changed}, check=True)
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    assert [" ".join(call[:-4]) for call in calls] == ["test:", "lint types:"]
+    for *_, entries, home, cache, ci in calls:
+        assert (entries, cache, ci) == ("0", f"{tmp_path}/home/GOCACHE", "true")
+        assert home != changed["HOME"]
+        assert not Path(home).exists(), "it is left behind"
