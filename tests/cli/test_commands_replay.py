@@ -232,6 +232,7 @@ def test_a_repair_with_a_line_end_or_a_quote_costs_no_other_record(tmp_path: Pat
     ("line", "said"),
     [
         ("{", "line 2: is not a JSON object"),
+        pytest.param('{"x": ' + "[" * 10_000, "line 2: is not a JSON object", id="deep"),
         ("[]", "line 2: Expected `object`, got `array`"),
         ('{"source": "day.csv", "position": 1}', "line 2: give either `payload` or"),
         (

@@ -36,6 +36,15 @@ def test_a_file_without_json_lines_is_left_alone(tmp_path: Path) -> None:
     assert run(files=(str(file),))["total"] == 0
 
 
+@pytest.mark.parametrize("first", ["", '{"alert_id": "1", "account_id": "z"}\n'])
+def test_a_line_that_nests_too_deeply_is_text(tmp_path: Path, first: str) -> None:
+    file = tmp_path / "alerts.jsonl"
+    deep = "[" * 10_000
+    file.write_text(f'{first}{deep}"{GONE}"\n{deep}"{STAYS}"\n{{}}\n')
+    assert run(files=(str(file),))["total"] == 1
+    assert file.read_text() == f'{first}{deep}"{STAYS}"\n{{}}\n'
+
+
 def test_of_a_digest_only_the_alerts_of_the_account_go(tmp_path: Path) -> None:
     file = tmp_path / "alerts.jsonl"
     digest = {"kind": "digest", "total": 9, "alerts": [{"account_id": GONE}, {"account_id": STAYS}]}

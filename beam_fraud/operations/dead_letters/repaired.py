@@ -122,7 +122,7 @@ def _repaired(
     except msgspec.ValidationError as error:
         # The error names the member and the types, no value.
         raise FraudError(f"--from {file}: line {number}: {error}", Code.REPAIRED_INVALID) from None
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise FraudError(
             f"--from {file}: line {number}: is not a JSON object", Code.REPAIRED_INVALID
         ) from None

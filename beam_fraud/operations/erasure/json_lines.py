@@ -78,7 +78,7 @@ def refuse_other_files(file: Path) -> None:
 def _is_object(line: bytes) -> bool:
     try:
         return isinstance(msgspec.json.decode(line), dict)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
 
 
@@ -86,7 +86,7 @@ def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
     """Return the rest of a line, possibly empty, and the number of removed alerts."""
     try:
         told = msgspec.json.decode(line)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         told = None
     if isinstance(told, dict) and isinstance(told.get("alerts"), list):
         alerts = told["alerts"]
