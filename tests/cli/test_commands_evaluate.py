@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,14 +18,16 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.cli.commands import compare_models, evaluate, import_model, train
+from beam_fraud.cli.commands import compare_models, evaluate, explore, import_model, train
 from beam_fraud.cli.options import (
     CompareModelsOptions,
     EvaluateOptions,
+    ExploreOptions,
     ImportModelOptions,
     TrainOptions,
 )
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.evaluation.charts.figure import Plot
 from tests.failing import fails
 from tests.requirements import need
 
@@ -340,6 +343,60 @@ def test_tables_of_five_models_fit_a_page(shop: Shop, tmp_path: Path) -> None:
         [*call, out.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
     assert 'data-wide="" data-page="1280"' in done.stdout
+
+
+class Text(HTMLParser):
+    """The text of a page beside its plots."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside += [tag] * (tag in ("style", "svg"))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = [name for name in self.inside if name != tag]
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self.inside else data
+
+
+def nameless_axes(plot: Plot) -> list[str]:
+    """The axes with words or numbers of which neither a label nor a title says what they are."""
+    plot.drawing.draw_without_rendering()
+    found = []
+    for axes in plot.drawing.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            ticks = [label for label in axis.get_ticklabels() if label.get_visible()]
+            named = axis.get_label_text() or (axis is axes.xaxis and axes.get_title("left"))
+            if axes.axison and any(label.get_text() for label in ticks) and not named:
+                found.append(f"{plot.name}: {axis.axis_name}")
+    return found
+
+
+def test_axes_say_what_they_show_and_numbers_are_written_one_way(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Plot] = []
+    svg = Plot.svg
+    monkeypatch.setattr(Plot, "svg", lambda plot: drawn.append(plot) or svg(plot))
+    pages = [tmp_path / "evaluated.html", tmp_path / "explored.html"]
+    models = (shop.models[0], shop.models[1])
+    # Some weeks, for which figures are drawn as well.
+    given = replace(shop.options, models=models, since="2024-01-02", cost="100:1")
+    evaluate.run(replace(given, resamples=5, segments=("scenario",), out=(str(pages[0]),)))
+    explore.run(ExploreOptions(files=(shop.data,), schema=shop.schema, out=str(pages[1])))
+    names = {plot.name.rstrip("_0123456789") for plot in drawn}
+    assert {"precision_recall", "cost", "weeks", "days", "by_hour", "separation"} <= names
+    assert {"distributions", "correlation", "class_balance"} <= names
+    assert [axes for plot in drawn for axes in nameless_axes(plot)] == []
+    for page in pages:
+        text = Text(page.read_text("utf-8")).text
+        assert re.search(r"\d %", text)
+        assert re.findall(r"[\d.,]+%", text) == []
 
 
 def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Shop) -> None:

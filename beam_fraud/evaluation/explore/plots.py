@@ -52,6 +52,7 @@ def plot_correlation(together: Correlation, names: list[str]) -> Plot:
         middles = np.arange(len(names)) + 0.5
         axes.set_xticks(middles, labels, rotation=90, fontsize=size)
         axes.set_yticks(middles, labels, fontsize=size)
+        axes.set(xlabel="feature", ylabel="feature")
         axes.invert_yaxis()
         axes.grid(False)
         axes.tick_params(length=0)
