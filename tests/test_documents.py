@@ -131,3 +131,13 @@ def test_every_command_is_one(page: Path) -> None:
     command = get_command(app)
     words = re.findall(r"(?:^|[`$(])\s*beam-fraud ([a-z][a-z-]*)", page.read_text("utf-8"), re.M)
     assert set(words) - set(command.commands) == set()
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_calls_whose_windows_need_earlier_rows_give_them(page: Path) -> None:
+    blocks = "\n".join(_FENCE.findall(page.read_text("utf-8"))).replace("\\\n", " ")
+    command = r"^\s*beam-fraud (?:score|evaluate|stream|features|rules check)\b .*$"
+    # A stream that goes on has them in its state, and rows before --from fill windows alone.
+    given = ("--history", "--savepoint_path", "--update", "--from", " ... ")
+    calls = re.findall(command, blocks, re.M)
+    assert [call for call in calls if not any(option in call for option in given)] == []

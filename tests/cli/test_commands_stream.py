@@ -21,6 +21,7 @@ from beam_fraud.errors import Code
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.cli.test_commands_score import bundle
 from tests.failing import fails
+from tests.sources.test_damage import coded, written
 
 
 @pytest.mark.slow
@@ -107,3 +108,38 @@ def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_if_told_to(
     scores = pq.read_table(tmp_path / "out/scores")["transaction_id"].to_pylist()
     assert sorted(scores) == ["x2", "x4"]
     assert json.loads((tmp_path / "out/summary.json").read_text())["rows_dead"] == 1
+
+
+def test_damaged_files_end_no_stream_and_none_that_starts_again(
+    inbox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    roles = {"transaction_id": "id", "event_time": "t", "amount": "a", "account_id": "c"}
+    options = StreamOptions(
+        watch=str(inbox),
+        model=bundle(tmp_path / "model", roles),
+        out=str(tmp_path / "out"),
+        until_idle=0.2,
+    )
+    table = pa.table(
+        {
+            "id": [f"x{number}" for number in range(60)],
+            "t": ["2024-01-01T00:00:00Z"] * 60,
+            "a": [1.0] * 60,
+            "c": coded("a", "b", "c", codes=[2] * 60),
+        }
+    )
+    index = written(table)
+    # A run of 60 codes of two bits: the third of three.
+    assert index.count(b"\x02\x78\x02") == 1
+    (inbox / "1-index.parquet").write_bytes(index.replace(b"\x02\x78\x02", b"\x02\x78\x03"))
+    name = written(table.append_column("caf\u00e9", table["a"]))
+    (inbox / "2-name.parquet").write_bytes(name.replace("caf\u00e9".encode(), b"caf\xe9z"))
+    (inbox / "3-good.csv").write_text("id,t,a,c\ny1,2024-01-01,1,a\n")
+    first = run(options)
+    assert (first["rows_scored"], first["rows_dead"]) == (1, 2)
+    (inbox / "4-good.csv").write_text("id,t,a,c\ny2,2024-01-01,1,a\n")
+    again = run(options)
+    assert (again["rows_scored"], again["rows_dead"]) == (1, 0)
+    dead = pq.read_table(tmp_path / "out/dead_letters").to_pylist()
+    assert sorted(row["source"] for row in dead) == ["1-index.parquet", "2-name.parquet"]
+    assert {row["reason"] for row in dead} == {"unreadable_file"}

@@ -13,10 +13,11 @@ import typer
 from typer.main import get_command
 
 from beam_fraud.cli.app import COMMANDS
-from beam_fraud.cli.options import LoggingOptions, ResendAlertsOptions
+from beam_fraud.cli.options import LoggingOptions, ResendAlertsOptions, StreamOptions
 from beam_fraud.cli.options.declaration import Option, declared
 from beam_fraud.cli.terminal.command import command
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.schema.duration import microseconds
 from deploy import options as made
 from tests.failing import fails
 
@@ -117,3 +118,8 @@ def test_a_new_option_reaches_the_page_and_the_template(monkeypatch: pytest.Monk
     monkeypatch.setitem(COMMANDS, "stream", (Longer, "stream"))
     assert "| `--pace N` |  | The pace. |" in made.page()
     assert '"helpText": "Of stream: The pace."' in made.metadata()
+
+
+def test_no_row_that_a_stream_accepts_by_default_makes_others_late_by_default() -> None:
+    options = StreamOptions(model="m", out="o")
+    assert 0 < microseconds(options.max_ahead) <= microseconds(options.lateness)

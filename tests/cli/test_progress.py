@@ -115,14 +115,61 @@ def test_a_terminal_shows_what_is_done_and_is_free_when_that_is_over(
     assert terminal.getvalue() == drawn, "drawn on after it was over"
 
 
-@pytest.mark.parametrize("args", [["simulate", "--days", "60"]])
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with transactions and a model."""
+    place = tmp_path_factory.mktemp("place")
+    simulated = ["--days", "30", "--accounts", "200", "--merchants", "100", "--fraud-rate", "0.03"]
+    assert main(["simulate", "--out", str(place / "tx.parquet"), *simulated]) == 0
+    call = ["train", str(place / "tx.parquet"), "--schema", "handbook", "--model", "logistic"]
+    assert main([*call, "--out", str(place / "model")]) == 0
+    return place
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("simulate --days 60 --out {new}.csv", r"simulating 60 days of 1,000 accounts: "),
+        (
+            "train {tx} --schema handbook --model forest --set trees=20 --out {new}",
+            r"fitting forest on [\d,]+ rows, fold 1 of 1: ",
+        ),
+        (
+            "train {tx} --schema handbook --model logistic --tune 2 --out {new}",
+            r"trial 1 of 2, fitting logistic on ",
+        ),
+        ("evaluate {tx} --model {model}", r"resampling: [\d,]+ of 1,000, "),
+        ("explore {tx} --schema handbook --out {new}.html", r"drawing the page: "),
+        ("score {tx} --model {model} --out {new}", r"scoring: [\d,]+ rows done, "),
+        ("models export {model} --onnx {new}.onnx", r"converting model@\w+ and comparing"),
+    ],
+    ids=lambda value: value.partition(" {")[0] if "{" in value else "",
+)
 def test_a_command_says_what_it_does(
-    args: list[str],
+    call: str,
+    said: str,
+    place: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(command, "activities_shown", partial(activities_shown, line_every=0.001))
-    assert main([*args, "--out", str(tmp_path / "tx.csv")]) == 0
-    said = capsys.readouterr().err
-    assert re.search(r"simulating 60 days of 1,000 accounts: 0:00:\d\d so far", said), said
+    files = {"tx": place / "tx.parquet", "model": place / "model", "new": tmp_path / "new"}
+    assert main(call.format(**files).split()) == 0
+    told = capsys.readouterr().err
+    assert re.search(said, told), told
+    assert re.search(r": (.*, )?0:00:\d\d (so far|to go)", told), told
+
+
+@pytest.mark.slow
+def test_a_runner_that_tells_no_rows_is_said_to_work(
+    prism: tuple[str, ...],
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "activities_shown", partial(activities_shown, line_every=0.05))
+    call = ["score", str(place / "tx.parquet"), "--model", str(place / "model")]
+    assert main([*call, "--limit", "100", "--out", str(tmp_path / "out"), *prism]) == 0
+    assert re.search(r"scoring on PrismRunner: 0:00:\d\d so far", capsys.readouterr().err)

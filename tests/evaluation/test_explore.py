@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,19 @@ class TestLeakage:
             ("same", "constant"),
         }
         assert any(a.topic == "features" and a.warning and "told" in a.text for a in told.advice)
+
+    def test_nobody_is_advised_against_the_features_of_a_preset(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(0)
+        columns: dict[str, Any] = {
+            name: random.normal(size=1000) for name in ULB.columns(labels="known")
+        }
+        columns |= {"Time": np.arange(1000.0), "Amount": np.arange(1000.0)}
+        columns["Class"] = np.arange(1000) % 20 == 0
+        told = found(tmp_path, ULB, **columns)
+        assert ("Time", "time") in {(s.feature, s.kind) for s in told.suspects}
+        assert [piece.text for piece in told.advice if piece.topic == "features"] == []
+        advised = found(tmp_path, replace(ULB, name="ours"), **columns).advice
+        assert any(piece.topic == "features" and "Time" in piece.text for piece in advised)
 
 
 class TestAdvice:

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from beam_fraud.cli import main
 from beam_fraud.cli.commands.simulate import render, run
 from beam_fraud.cli.options import SimulateOptions
+from beam_fraud.cli.terminal import command as wrapper
+from beam_fraud.cli.terminal.progress import activities_shown
 from beam_fraud.errors import FraudError
 from beam_fraud.simulate.messages import COLUMNS
 from beam_fraud.simulate.simulation import Simulation, simulate
@@ -52,6 +56,20 @@ def test_the_rows_of_the_file_come_in_order_of_time_by_account(
         assert times
     assert (result["messages"], result["topic"]) == (table.num_rows, name)
     assert f"{table.num_rows:,} messages sent to {name} in " in render(result)
+
+
+def test_sending_says_how_far_it_is(
+    broker: Broker,
+    topic: Topic,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(wrapper, "activities_shown", partial(activities_shown, line_every=0.05))
+    name = topic(partitions=1)
+    call = ["simulate", "--kafka", broker.bootstrap, "--topic", name, "--rate", "1000"]
+    assert main([*call, "--days", "1", "--accounts", "700", "--merchants", "50"]) == 0
+    told = capsys.readouterr().err
+    assert re.search(rf"sending to {name}: [\d,]+ of [\d,]+ messages, 0:00:\d\d so far", told), told
 
 
 def test_a_rate_is_kept_within_a_tenth(broker: Broker, topic: Topic) -> None:
