@@ -16,9 +16,9 @@ class Reason:
 
     #: Name of the feature.
     feature: str
-    #: Its value, None where it was absent.
+    #: Value of the feature, None where the row has none.
     value: float | None
-    #: Its contribution, in the units of the reason codes.
+    #: Contribution of the feature, in the units of the reason codes.
     contribution: float | None
     #: The reason in words, such as "7 transactions of the account in the last hour, usually 1".
     text: str | None = None
@@ -30,13 +30,13 @@ class Reason:
 class FiredRule:
     """A rule whose condition holds for a flagged transaction."""
 
-    #: Its name.
+    #: Name of the rule.
     rule: str
-    #: Whether it raised the decision: without it the decision would be milder.
+    #: Whether the rule raised the decision: without the rule the decision would be milder.
     raised: bool
-    #: Its condition as the rules file has it; shortened.
+    #: Condition of the rule as in the rules file, shortened.
     condition: str | None = None
-    #: Its description in the rules file.
+    #: Description of the rule in the rules file.
     description: str | None = None
 
 
@@ -53,14 +53,14 @@ class RuleTerms:
 
 @dataclass(frozen=True)
 class AlertContext:
-    """Settings of a run that its alerts need beside their rows."""
+    """Settings of a run that alerts use beside their rows."""
 
     #: IANA time zone of the times that people read.
     timezone: str = "UTC"
-    #: The scores from which the model reviews and declines.
+    #: Thresholds on the score: the model reviews and declines from here.
     review: float = 1.0
     decline: float | None = None
-    #: The rules beside the model.
+    #: Rules that decide beside the model.
     rules: tuple[RuleTerms, ...] = ()
 
     def model_decision(self, score: float) -> str:
@@ -70,11 +70,11 @@ class AlertContext:
         return "review" if score >= self.review else "approve"
 
     def fired(self, names: Sequence[str], decision: str, by_model: str) -> tuple[FiredRule, ...]:
-        """Return the rules that fired on a flagged row, those that raised its decision first.
+        """Return the rules that fired on a flagged row, those that raised the decision first.
 
         Args:
-          names: of the rules whose conditions hold.
-          decision: of the model and the rules together.
+          names: names of the rules whose conditions hold.
+          decision: decision of the model and the rules together.
           by_model: decision of the model alone.
         """
         holding = [rule for rule in self.rules if rule.name in names]
@@ -121,7 +121,7 @@ class Alert:
     rules: tuple[str, ...]
     #: The largest contributions to the score, largest first.
     reasons: tuple[Reason, ...]
-    #: The model that scored it.
+    #: The model that scored the transaction.
     model_id: str
     #: Details of `rules`, those that raised the decision first; may be empty.
     fired_rules: tuple[FiredRule, ...] = ()
@@ -138,7 +138,7 @@ class Alert:
 
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> Alert:
-        """Return the alert of a row that `row` made; ignore columns that are not fields."""
+        """Return the alert of a row of the table `alerts`; ignore columns that are not fields."""
         values = {name: row[name] for name in cls.__dataclass_fields__}
         values["rules"] = msgspec.json.decode(str(row["rules"]), type=tuple[str, ...])
         values["reasons"] = msgspec.json.decode(str(row["reasons"]), type=tuple[Reason, ...])

@@ -19,9 +19,8 @@ from beam_fraud.storage.lock import FileLock, lock
 class Claim:
     """The exclusive right to send a channel's alerts, with a connection to the database.
 
-    The claim ends with its process. In PostgreSQL it is an advisory lock of the session and lasts
-    as long as the connection; beside an SQLite file it is a lock on a file of its own. For one
-    thread.
+    The claim ends with its process. In PostgreSQL the claim is an advisory lock of the session; for
+    SQLite it is a lock on a file beside the database. For one thread.
     """
 
     def __init__(self, url: str, channel: str) -> None:
@@ -45,7 +44,7 @@ class Claim:
         try:
             with one_line_errors(self._url):
                 connection = engine(self._url).connect()
-                # A pool would keep the session open, and the lock with it.
+                # A pool would keep the session open, and hold the lock.
                 connection.detach()
                 if file is None and not self._lock_session(connection):
                     connection.close()
@@ -62,7 +61,7 @@ class Claim:
         if connection is not None:
             with suppress(SQLAlchemyError):
                 connection.rollback()
-                # A server notices the end of a session with a delay.
+                # Unlock now: a server notices the end of a session with a delay.
                 if self._lock is None:
                     connection.scalar(select(func.pg_advisory_unlock(self._key)))
             with suppress(SQLAlchemyError):

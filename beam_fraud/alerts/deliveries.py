@@ -15,7 +15,7 @@ from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy
 from beam_fraud.alerts.snoozes import snoozed
 from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
-#: Alerts read per page, roughly; and maximum of deliveries per page.
+#: Approximate number of alerts per page, and maximum of deliveries per page.
 _ALERTS_AT_ONCE, _DELIVERIES_AT_ONCE = 5_000, 200
 
 
@@ -23,14 +23,13 @@ _ALERTS_AT_ONCE, _DELIVERIES_AT_ONCE = 5_000, 200
 class Delivery:
     """A stored message, the same at every attempt."""
 
-    #: The message.
     message: Message
-    #: Number of refusals by the receiver.
+    #: Number of times that the receiver refused the message.
     refusals: int
 
     @property
     def empty(self) -> bool:
-        """Whether it has no alerts left: erased, or moved to another delivery."""
+        """Whether all its alerts were erased or moved to another delivery."""
         return self.message.kind != "notice" and self.message.total == 0
 
 
@@ -45,10 +44,9 @@ def due_deliveries(
 
     Args:
       connection: in a transaction.
-      channel: its name.
-      now: the moment.
-      policy: the channel's policy: the fewer alerts a message holds, the more messages a call
-        reads.
+      channel: name of the channel.
+      now: the current time.
+      policy: the channel's policy; smaller messages mean more messages per call.
       only: ids of deliveries to consider; None for all.
     """
     table = DELIVERIES.c
@@ -66,47 +64,49 @@ def due_deliveries(
         query = query.where(table.delivery_id.in_(only))
     rows = connection.execute(query).all()
     alerts = _alerts(connection, [row.delivery_id for row in rows if row.kind == "alerts"])
-    found = []
+    deliveries = []
     for row in rows:
         if row.kind == "digest":
             message = _digest(connection, row, policy.digest or SHOWN_IN_DIGEST)
         else:
             own = tuple(alerts[row.delivery_id])
             message = Message(row.delivery_id, row.kind, row.created_at, own, len(own), row.text)
-        found.append(Delivery(message, row.attempts))
-    return found
+        deliveries.append(Delivery(message, row.attempts))
+    return deliveries
 
 
-def anything_waits(
+def has_pending(
     connection: Connection, channel: str, now: datetime, only: Collection[str] | None = None
 ) -> bool:
     """Return whether an unsnoozed alert or a delivery of `channel` is pending.
 
     Args:
       connection: in a transaction.
-      channel: its name.
-      now: the moment.
-      only: ids of deliveries to consider; None for all deliveries and for alerts in none.
+      channel: name of the channel.
+      now: the current time.
+      only: ids of deliveries to consider; None for all deliveries and for alerts without one.
     """
-    of_it = DELIVERIES.c.channel == channel, DELIVERIES.c.state == "waiting"
-    fixed = select(DELIVERIES.c.delivery_id).where(*of_it)
+    deliveries = select(DELIVERIES.c.delivery_id).where(
+        DELIVERIES.c.channel == channel, DELIVERIES.c.state == "waiting"
+    )
     if only is not None:
-        return (
-            connection.execute(fixed.where(DELIVERIES.c.delivery_id.in_(only))).first() is not None
-        )
-    loose = select(ALERTS.c.alert_id).where(
+        query = deliveries.where(DELIVERIES.c.delivery_id.in_(only))
+        return connection.execute(query).first() is not None
+    alerts = select(ALERTS.c.alert_id).where(
         ALERTS.c.channel == channel,
         ALERTS.c.delivery_id.is_(None),
         ALERTS.c.sent_at.is_(None),
         ~snoozed(now),
     )
-    return any(connection.execute(query.limit(1)).first() is not None for query in (fixed, loose))
+    return any(
+        connection.execute(query.limit(1)).first() is not None for query in (deliveries, alerts)
+    )
 
 
-def mark_sent(connection: Connection, taken: Mapping[str, datetime]) -> None:
+def mark_sent(connection: Connection, accepted: Mapping[str, datetime]) -> None:
     """Record accepted deliveries: id to time of acceptance."""
-    table, rows = DELIVERIES.c, [{"key": key, "at": when} for key, when in taken.items()]
-    delivered = (
+    table, rows = DELIVERIES.c, [{"key": key, "at": when} for key, when in accepted.items()]
+    deliveries = (
         DELIVERIES.update()
         .where(table.delivery_id == bindparam("key"))
         .values(
@@ -117,20 +117,20 @@ def mark_sent(connection: Connection, taken: Mapping[str, datetime]) -> None:
             sent_at=bindparam("at"),
         )
     )
-    told = (
+    alerts = (
         ALERTS.update()
         .where(ALERTS.c.delivery_id == bindparam("key"))
         .values(sent_at=bindparam("at"))
     )
     if rows:
-        connection.execute(delivered, rows)
-        connection.execute(told, rows)
+        connection.execute(deliveries, rows)
+        connection.execute(alerts, rows)
 
 
 def mark_refused(
-    connection: Connection, delivery_id: str, said: str, next_try_at: datetime | None
+    connection: Connection, delivery_id: str, reason: str, next_try_at: datetime | None
 ) -> None:
-    """Record a refusal; without a next try, give the delivery up."""
+    """Record a refusal; without a time of the next attempt, give the delivery up."""
     table = DELIVERIES.c
     connection.execute(
         DELIVERIES.update()
@@ -139,15 +139,15 @@ def mark_refused(
             state="failed" if next_try_at is None else "waiting",
             attempts=table.attempts + 1,
             next_try_at=next_try_at,
-            last_error=said,
+            last_error=reason,
         )
     )
 
 
-def note_error(connection: Connection, delivery_id: str, said: str) -> None:
+def note_error(connection: Connection, delivery_id: str, reason: str) -> None:
     """Record why a channel could not send a delivery."""
     connection.execute(
-        DELIVERIES.update().where(DELIVERIES.c.delivery_id == delivery_id).values(last_error=said)
+        DELIVERIES.update().where(DELIVERIES.c.delivery_id == delivery_id).values(last_error=reason)
     )
 
 

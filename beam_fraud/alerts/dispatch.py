@@ -25,9 +25,9 @@ class ChannelReport:
     sent: int
     #: Sent before this dispatch.
     already_sent: int
-    #: Not sent: pending because the channel failed, or given up now.
+    #: Not sent: the channel failed and they stay pending, or the sender gave them up.
     failed: int
-    #: Reason of the failure in one line; None without one.
+    #: Reason of the failure in one line; None without a failure.
     error: str | None = None
     #: Pending because their account or merchant is snoozed.
     snoozed: int = 0
@@ -78,16 +78,16 @@ def send_pending(
 ) -> DispatchReport:
     """Send every pending, unsnoozed alert of `channels`, each channel in its own thread.
 
-    No later dispatch is expected soon: by default, a channel for people gets one message; others
-    get all alerts of an account together, whatever the span, and one digest of what the limit on
-    messages holds back. The alerts of a failing channel stay pending.
+    No dispatch follows soon, so spans do not delay alerts. By default, a channel for people gets
+    one message. Other channels get the alerts of an account together and one digest of the alerts
+    beyond the limit on messages. The alerts of a failing channel stay pending.
 
     Args:
       outbox: the pending alerts.
-      channels: the channels; of two with one name, the first.
+      channels: the channels; of two with one name, the first sends.
       patience: seconds of retries for a failing channel.
       only: ids of deliveries to send; None for all.
-      clock: the clock; None for the system's.
+      clock: the clock; None for the system's clock.
 
     Raises:
       FraudError: the outbox cannot be reached.
@@ -113,7 +113,7 @@ def send_pending(
 
 
 def _flush(senders: Sequence[ChannelSender], patience: float, only: Collection[str] | None) -> None:
-    """Flush each channel in its own thread, so that a stalled one delays no other."""
+    """Flush each channel in its own thread: a stalled channel delays no other."""
     stop, broken = threading.Event(), list[BaseException]()
 
     def flush(sender: ChannelSender) -> None:
@@ -140,4 +140,4 @@ def _flush(senders: Sequence[ChannelSender], patience: float, only: Collection[s
 def _tell(sender: ChannelSender, failed: int) -> None:
     state = sender.state
     why = state.error or ("another process sends them" if state.elsewhere else "refused")
-    _LOG.error("%d alerts for %s still to be sent: %s", failed, sender.channel.describe(), why)
+    _LOG.error("%d alerts for %s were not sent: %s", failed, sender.channel.describe(), why)

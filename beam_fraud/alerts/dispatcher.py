@@ -23,9 +23,9 @@ _SHARE_OF_LOOKS, _LOOK_AT_LEAST_EVERY = 0.3, 1.0
 class Dispatcher:
     """Send the alerts of the outbox to its channels while it runs.
 
-    Each channel has its own thread: one that fails or stalls retries and does not delay the others.
-    Of several processes with one outbox, one sends for a channel; if it ends, another takes over.
-    The dispatcher shares nothing but the database with the processes that queue alerts.
+    Each channel has its own thread, so a failing or stalled channel does not delay the others. Of
+    several processes with one outbox, one sends for a channel; when that process ends, another
+    takes over. The dispatcher shares only the database with the processes that queue alerts.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Dispatcher:
             try:
                 sender.attempt()
             except Exception:
-                # The thread survives errors: without it the channel would send nothing more.
+                # Survive errors: without this thread the channel sends nothing.
                 _LOG.exception("alerts for %s", sender.channel.describe())
             looked = self._clock.elapsed() - started
             pause = _LOOK_EVERY

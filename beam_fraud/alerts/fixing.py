@@ -45,8 +45,8 @@ def fix(
 ) -> Fixed:
     """Make deliveries of the due alerts of `channel`, a page at a time.
 
-    An alert is due if it is not snoozed and, where the channel groups by account, its account got
-    no message within the span.
+    An alert is due if it is not snoozed and, where the channel groups by account, no message went
+    out for its account within the span.
 
     Args:
       url: of the database.
@@ -55,9 +55,9 @@ def fix(
       policy: the channel's policy.
       now: time of the first new delivery; each further one is a microsecond later, to keep their
         order.
-      final: whether no later call is expected soon: ignore spans, and put what the limit holds back
-        into one more message.
-      batch: whether the alerts are a whole batch, which a channel may want in one message.
+      final: whether this is the last call for now: ignore spans, and put the alerts beyond the
+        limit into one more message.
+      batch: whether the alerts are a whole batch, which a policy may put into one message.
 
     Raises:
       FraudError: the database refuses or cannot be reached.
@@ -70,10 +70,10 @@ def fix(
             return Fixed(0)
         more = len(page) == PAGE
         if policy.rate is not None:
-            left = budget(connection, channel, policy.rate, now)
-            if left.free <= 0 and not final:
-                return Fixed(0, left.next_at)
-            free = max(left.free, 1)
+            allowed = budget(connection, channel, policy.rate, now)
+            if allowed.free <= 0 and not final:
+                return Fixed(0, allowed.next_at)
+            free = max(allowed.free, 1)
         in_one = batch and policy.digest is not None
         if more and policy.group is not None and not in_one:
             page = _whole_accounts(connection, due, page)
@@ -98,12 +98,12 @@ def _due(
     )
     if policy.group is None or final:
         return waiting
-    told_lately = exists().where(
+    recent = exists().where(
         DELIVERIES.c.account_id == ALERTS.c.account_id,
         DELIVERIES.c.channel == channel,
         DELIVERIES.c.created_at > now - timedelta(seconds=policy.group),
     )
-    return (*waiting, ~told_lately)
+    return (*waiting, ~recent)
 
 
 def _page(
@@ -123,8 +123,8 @@ def _whole_accounts(
     due: Sequence[ColumnElement[bool]],
     page: list[tuple[str, str | None]],
 ) -> list[tuple[str, str | None]]:
-    """Extend `page` by all due alerts of its accounts: the rest would wait for another span."""
-    there = {alert_id for alert_id, _ in page}
+    """Add the accounts' other due alerts to `page`: they would wait for another span."""
+    on_page = {alert_id for alert_id, _ in page}
     accounts = sorted({account_id for _, account_id in page if account_id is not None})
     rest: list[tuple[str, str | None]] = []
     for start in range(0, len(accounts), _ACCOUNTS):
@@ -134,7 +134,7 @@ def _whole_accounts(
             .where(*due, ALERTS.c.account_id.in_(some))
             .order_by(ALERTS.c.event_time, ALERTS.c.alert_id)
         )
-        rest += [(key, whose) for key, whose in connection.execute(query) if key not in there]
+        rest += [(key, account) for key, account in connection.execute(query) if key not in on_page]
     return page + rest
 
 
@@ -150,26 +150,26 @@ def _store(
         new_delivery(channel, "alerts", group.account_id, now + timedelta(microseconds=number))
         for number, group in enumerate(groups)
     ]
-    given = [
+    assignments = [
         {"key": alert_id, "delivery": row["delivery_id"]}
         for row, group in zip(rows, groups, strict=True)
         for alert_id in group.alert_ids
     ]
-    if given:
+    if assignments:
         change = (
             ALERTS.update()
             .where(ALERTS.c.alert_id == bindparam("key"), ALERTS.c.delivery_id.is_(None))
             .values(delivery_id=bindparam("delivery"))
         )
-        # Ordered by key: two transactions that lock rows in one order cannot deadlock.
-        connection.execute(change, sorted(given, key=lambda row: str(row["key"])))
+        # Order by key: transactions that lock rows in the same order cannot deadlock.
+        connection.execute(change, sorted(assignments, key=lambda row: str(row["key"])))
     if digest_of is not None:
         digest = new_delivery(channel, "digest", None, now + timedelta(microseconds=len(rows)))
         connection.execute(
             ALERTS.update().where(*digest_of).values(delivery_id=digest["delivery_id"])
         )
         rows.append(digest)
-    # After the alerts: a delivery of an account makes the account's other alerts wait.
+    # Insert after the alerts: a delivery of an account makes the account's other alerts wait.
     if rows:
         connection.execute(DELIVERIES.insert(), rows)
     return len(rows)
@@ -178,7 +178,7 @@ def _store(
 def new_delivery(channel: str, kind: str, account_id: str | None, created_at: datetime) -> Row:
     """Return a row of the table `deliveries`, ready to be sent."""
     return {
-        # A random id: a hash of ids would reveal them to outsiders.
+        # Use a random id: a hash of ids would reveal them to outsiders.
         "delivery_id": uuid.uuid4().hex,
         "channel": channel,
         "kind": kind,

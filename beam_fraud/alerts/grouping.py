@@ -25,17 +25,17 @@ class Budget:
 def budget(connection: Connection, channel: str, rate: Rate, now: datetime) -> Budget:
     """Return the messages that `rate` allows in any `rate.seconds`.
 
-    A message counts for that time after it was sent, and so does each pending one: the limit holds
-    after an outage and after a restart. Notices do not count.
+    Count pending messages and those sent within the period, so the limit also holds after an outage
+    or a restart. Notices do not count.
     """
     span = timedelta(seconds=rate.seconds)
     table = DELIVERIES.c
     sent_lately = and_(table.state == "sent", table.sent_at > now - span)
-    given_up_lately = and_(table.state == "failed", table.created_at > now - span)
+    failed_lately = and_(table.state == "failed", table.created_at > now - span)
     query = select(func.count(), func.min(table.sent_at)).where(
         table.channel == channel,
         table.kind != "notice",
-        or_(table.state == "waiting", sent_lately, given_up_lately),
+        or_(table.state == "waiting", sent_lately, failed_lately),
     )
     used, oldest = connection.execute(query).one()
     free = rate.messages - used
@@ -46,7 +46,7 @@ def budget(connection: Connection, channel: str, rate: Rate, now: datetime) -> B
 class Group:
     """The alerts of one message."""
 
-    #: Their account, if the channel groups by account.
+    #: Account of the alerts, if the channel groups by account.
     account_id: str | None
     #: Keys of the alerts by event time.
     alert_ids: tuple[str, ...]
@@ -54,11 +54,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """Messages to make of due alerts."""
+    """The messages of due alerts."""
 
-    #: Groups that become a message each.
+    #: Groups; each becomes a message.
     groups: list[Group]
-    #: Whether all other due alerts go into a digest, unread ones included.
+    #: Whether a digest reports all other due alerts, including those not read yet.
     digest: bool
 
 
@@ -67,8 +67,8 @@ def grouped(due: Iterable[tuple[str, str | None]], policy: Policy) -> list[Group
 
     Args:
       due: key and account of each alert, by event time.
-      policy: the channel's policy. Alerts without an account fill messages in their order, as all
-        alerts do in a channel that does not group.
+      policy: the channel's policy. Without grouping, and for alerts without an account, alerts fill
+        messages in order.
 
     Returns:
       Every alert in one group; groups in the order of the first alert of each account.
@@ -84,7 +84,7 @@ def grouped(due: Iterable[tuple[str, str | None]], policy: Policy) -> list[Group
 
 
 def together(due: list[tuple[str, str | None]], policy: Policy, *, more: bool) -> Plan:
-    """Fit the alerts of a batch into one message, or into a digest where they are too many.
+    """Put the alerts of a batch into one message, or into a digest if there are too many.
 
     Args:
       due: key and account of each alert, by event time.
@@ -103,8 +103,8 @@ def together(due: list[tuple[str, str | None]], policy: Policy, *, more: bool) -
 def plan(groups: list[Group], free: int | None, *, more: bool) -> Plan:
     """Fit groups into the messages that the limit allows.
 
-    If not all fit, the last message is a digest of all the rest, so people learn at once how much
-    there is.
+    If not all fit, the last message is a digest of all other alerts, so people see the number at
+    once.
 
     Args:
       groups: groups of the first due alerts.

@@ -16,26 +16,23 @@ State = Literal["waiting", "sent", "failed", "snoozed"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Filters:
     """Filters of a list; an alert passes if it matches every filter that is not None."""
 
-    #: States of the alerts.
     state: State | None = None
-    #: Names of channels; None for all.
+    #: Names of channels.
     channels: tuple[str, ...] | None = None
-    #: Ids of accounts.
     account_id: str | None = None
-    #: Ids of merchants.
     merchant_id: str | None = None
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedAlert:
     """An alert and its state."""
 
     alert: Alert
     state: State
-    #: Id of its message; None before it has one.
+    #: Id of the message; None before the alert is in one.
     delivery_id: str | None
     #: Attempts at which the receiver refused or accepted the message.
     attempts: int
@@ -43,12 +40,14 @@ class Listed:
     next_try_at: datetime | None
     #: Reason of the last failure.
     last_error: str | None
-    #: Time it was sent.
+    #: When the alert was sent.
     sent_at: datetime | None
 
 
-def listed(connection: Connection, wanted: Wanted, limit: int, now: datetime) -> list[Listed]:
-    """Return the newest `limit` alerts that match `wanted`, newest event first."""
+def newest_alerts(
+    connection: Connection, filters: Filters, limit: int, now: datetime
+) -> list[ListedAlert]:
+    """Return the newest `limit` alerts that pass `filters`, newest event first."""
     state = _state(now)
     table = DELIVERIES.c
     query: Select[*tuple[object, ...]] = (
@@ -63,16 +62,16 @@ def listed(connection: Connection, wanted: Wanted, limit: int, now: datetime) ->
         .order_by(ALERTS.c.event_time.desc(), ALERTS.c.alert_id)
         .limit(limit)
     )
-    given = {
-        state: wanted.state,
-        ALERTS.c.account_id: wanted.account_id,
-        ALERTS.c.merchant_id: wanted.merchant_id,
+    values = {
+        state: filters.state,
+        ALERTS.c.account_id: filters.account_id,
+        ALERTS.c.merchant_id: filters.merchant_id,
     }
-    query = query.where(*(column == value for column, value in given.items() if value is not None))
-    if wanted.channels is not None:
-        query = query.where(ALERTS.c.channel.in_(wanted.channels))
+    query = query.where(*(column == value for column, value in values.items() if value is not None))
+    if filters.channels is not None:
+        query = query.where(ALERTS.c.channel.in_(filters.channels))
     return [
-        Listed(
+        ListedAlert(
             Alert.from_row(row._asdict()),
             row.state,
             row.delivery_id,
@@ -86,7 +85,7 @@ def listed(connection: Connection, wanted: Wanted, limit: int, now: datetime) ->
 
 
 def last_errors(connection: Connection) -> dict[str, str]:
-    """Return the last error per channel, of its newest unsent message."""
+    """Return the last error of each channel's newest unsent message."""
     table = DELIVERIES.c
     query = (
         select(table.channel, table.last_error)

@@ -13,7 +13,7 @@ FIELDS = tuple(field.name for field in fields(Alert))
 
 
 def chosen_fields(alert: Alert, names: tuple[str, ...] = FIELDS) -> dict[str, object]:
-    """Return the fields `names` of an alert, in that order."""
+    """Return the fields `names` of an alert, in the order of `names`."""
     return {name: getattr(alert, name) for name in names}
 
 
@@ -24,17 +24,16 @@ Kind = Literal["alerts", "digest", "notice", "test"]
 
 @dataclass(frozen=True)
 class Message:
-    """A delivery as the outbox fixed it: the same at every attempt."""
+    """The fixed contents of a delivery: the same at every attempt."""
 
     #: Id of the delivery, by which receivers recognise a repeat.
     delivery_id: str
-    #: Kind of the message.
     kind: Kind
-    #: When the delivery was fixed, UTC.
+    #: When the contents were fixed, UTC.
     created_at: datetime
     #: The alerts by event time; in a digest, those with the highest scores.
     alerts: tuple[Alert, ...] = ()
-    #: Number of alerts it reports: more than `alerts` in a digest.
+    #: Number of alerts that the message reports: more than `alerts` in a digest.
     total: int = 0
     #: Text of a notice or a test.
     text: str | None = None

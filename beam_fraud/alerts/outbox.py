@@ -1,4 +1,4 @@
-"""The outbox: alerts are committed with their flagged rows and sent afterwards."""
+"""The outbox: commit alerts with their flagged rows, send them afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 @dataclass(frozen=True)
 class Counts:
-    """How many alerts of a channel are in the outbox."""
+    """Number of a channel's alerts in the outbox, by state."""
 
     #: Pending.
     pending: int = 0
@@ -43,7 +43,7 @@ class Outbox:
     url: str
 
     def check(self) -> None:
-        """Check that the database can be written to and that its tables are ours."""
+        """Check that the database accepts writes and that its tables are those of beam-fraud."""
         check_database(self.url)
 
     def begin(self) -> None:

@@ -12,22 +12,22 @@ from datetime import UTC, datetime
 class Rate:
     """A limit on messages."""
 
-    #: Number of messages,
+    #: Maximum of messages in any period of `seconds`.
     messages: int
-    #: in any period of so many seconds.
+    #: Length of the period in seconds.
     seconds: float
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Which pending alerts form one message, and when it is sent."""
+    """Rules for grouping pending alerts into messages, and the limits on messages."""
 
-    #: Span in seconds that groups an account's alerts: the first goes at once, the others together
-    #: when the span ends. None sends alerts at once, whatever their account.
+    #: Span in seconds that groups an account's alerts: send the first at once, the others together
+    #: when the span ends. None sends every alert at once.
     group: float | None = None
     #: Maximum of alerts in a message.
     most: int = 500
-    #: Limit on messages: the last one allowed is a digest of all the rest. None: no limit.
+    #: Limit on messages: the last message allowed is a digest of all other alerts. None: no limit.
     rate: Rate | None = None
     #: Maximum of alerts of a batch in one message; a larger batch becomes a digest of the highest
     #: scores. None treats a batch as a stream.

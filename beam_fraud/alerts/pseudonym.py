@@ -15,9 +15,9 @@ from beam_fraud.errors import Code, FraudError
 
 #: Environment variable of the key.
 KEY_VARIABLE = "BEAM_FRAUD_PSEUDONYM_KEY"
-#: Minimum length of a key in bytes: a shorter key could be guessed, and the ids with it.
+#: Minimum length of a key in bytes: who guesses a shorter key can compute the ids.
 _SHORTEST = 16
-#: Kind of an id; equal ids of different kinds have different pseudonyms.
+#: Kind of an id: equal ids of different kinds get different pseudonyms.
 Kind = Literal["transaction", "account", "merchant", "alert"]
 
 
@@ -65,15 +65,15 @@ class Pseudonyms:
           >>> names.of("account", "a") == names.of("merchant", "a")
           False
         """
-        said = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
-        return hmac.new(self.key, said, hashlib.sha256).hexdigest()[:16]
+        text = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
+        return hmac.new(self.key, text, hashlib.sha256).hexdigest()[:16]
 
     def alert(self, alert: Alert) -> Alert:
         """Return the alert with pseudonyms for its ids.
 
-        Replace the alert's own id as well: anyone can compute it from the transaction's. Remove the
-        words of a reason or a rule that contain an id, as where the merchant is a feature, and
-        every text in a rule's condition, which may be the id of somebody else.
+        Replace the alert's own id as well: anyone can compute it from the transaction's id. Remove
+        the texts of reasons and rules that contain an id, and conditions that contain a quoted
+        text, which may be the id of another account.
         """
         ids = {alert.transaction_id, alert.account_id, alert.merchant_id} - {None, ""}
         return replace(

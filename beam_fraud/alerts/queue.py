@@ -27,13 +27,13 @@ def queue_alerts(
     channels: Sequence[str],
     context: AlertContext | None = None,
 ) -> None:
-    """Queue an alert per row and channel; replace it on rescoring until it is in a delivery.
+    """Queue an alert per row and channel; rescoring replaces an alert that is in no delivery yet.
 
     Args:
       connection: in a transaction.
       flagged: `flagged_columns` of the rows.
       channels: names of channels.
-      context: settings that alerts need beside their rows, or None.
+      context: settings that alerts use beside their rows, or None.
     """
     if channels:
         columns = alert_columns(flagged, channels, context)
@@ -49,7 +49,7 @@ def queue_flagged(
       url: of the outbox, a prepared database.
       batch: rows of the schema `stages.SCORED`.
       channels: names of channels.
-      context: settings that alerts need beside their rows, or None.
+      context: settings that alerts use beside their rows, or None.
 
     Raises:
       FraudError: the database fails or cannot be reached.
@@ -60,17 +60,17 @@ def queue_flagged(
 
 @dataclass(frozen=True)
 class Notice:
-    """A message that is not about a transaction, sent once, as when a rule is muted."""
+    """A message that is not about a transaction, sent once: for example, a rule was muted."""
 
-    #: Identity of the notice: equal parts are the same notice.
+    #: Identity of the notice: notices with equal parts are one notice.
     about: tuple[str, ...]
     #: Text of the notice.
     text: str
 
     def delivery_id(self, channel: str) -> str:
         """Return the id of the notice in a channel: 32 hex digits, stable."""
-        told = "\0".join((channel, *self.about))
-        return hashlib.sha256(told.encode()).hexdigest()[:32]
+        key = "\0".join((channel, *self.about))
+        return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def queue_notices(

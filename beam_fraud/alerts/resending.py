@@ -12,19 +12,19 @@ from beam_fraud.storage.database.tables import ALERTS, DELIVERIES
 
 
 def channels_of(connection: Connection, alert_ids: Sequence[str]) -> dict[str, str]:
-    """Return the channel of each alert of `alert_ids` that exists."""
+    """Return the channel of each existing alert of `alert_ids`."""
     query = select(ALERTS.c.alert_id, ALERTS.c.channel).where(ALERTS.c.alert_id.in_(alert_ids))
     return {row.alert_id: row.channel for row in connection.execute(query)}
 
 
 def reopen_failed(connection: Connection, channel: str) -> list[str]:
-    """Make the given-up deliveries of `channel` pending again; return their ids."""
+    """Make the failed deliveries of `channel` pending again; return their ids."""
     failed = select(DELIVERIES.c.delivery_id).where(
         DELIVERIES.c.channel == channel, DELIVERIES.c.state == "failed"
     )
-    found = list(connection.scalars(failed))
-    _reopen(connection, found)
-    return found
+    delivery_ids = list(connection.scalars(failed))
+    _reopen(connection, delivery_ids)
+    return delivery_ids
 
 
 def send_again(
@@ -34,7 +34,7 @@ def send_again(
     now: datetime,
     most: int,
 ) -> list[str]:
-    """Make deliveries of alerts, even if they are snoozed, not due or sent before.
+    """Create deliveries of alerts, even of alerts that are snoozed, not due or sent before.
 
     An alert in an unsent delivery stays in that delivery.
 
@@ -57,20 +57,20 @@ def send_again(
     rows = connection.execute(query).all()
     fixed = sorted({row.delivery_id for row in rows if row.state in ("waiting", "failed")})
     _reopen(connection, fixed)
-    loose = [row.alert_id for row in rows if row.state not in ("waiting", "failed")]
-    made = []
-    for number, start in enumerate(range(0, len(loose), most)):
+    unassigned = [row.alert_id for row in rows if row.state not in ("waiting", "failed")]
+    created = []
+    for number, start in enumerate(range(0, len(unassigned), most)):
         row = new_delivery(channel, "alerts", None, now + timedelta(microseconds=number))
         # Exclude alerts that a dispatcher has just put into a message.
         free = or_(ALERTS.c.delivery_id.is_(None), ALERTS.c.sent_at.is_not(None))
         connection.execute(
             ALERTS.update()
-            .where(ALERTS.c.alert_id.in_(loose[start : start + most]), free)
+            .where(ALERTS.c.alert_id.in_(unassigned[start : start + most]), free)
             .values(delivery_id=row["delivery_id"], sent_at=None)
         )
         connection.execute(DELIVERIES.insert(), [row])
-        made.append(str(row["delivery_id"]))
-    return fixed + made
+        created.append(str(row["delivery_id"]))
+    return fixed + created
 
 
 def _reopen(connection: Connection, delivery_ids: Sequence[str]) -> None:

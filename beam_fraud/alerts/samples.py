@@ -16,7 +16,7 @@ def sample_alert(
     """Return a sample alert.
 
     Args:
-      transaction: its id.
+      transaction: id of the transaction.
       channel: name of the channel.
       when: time of the event, UTC.
     """

@@ -21,9 +21,9 @@ from beam_fraud.alerts.channels.channel import (
 from beam_fraud.alerts.claim import Claim
 from beam_fraud.alerts.deliveries import (
     Delivery,
-    anything_waits,
     drop,
     due_deliveries,
+    has_pending,
     mark_refused,
     mark_sent,
     note_error,
@@ -43,8 +43,8 @@ from beam_fraud.storage.database.errors import (
 
 #: Consecutive failures that open the circuit.
 OPENS_AFTER = 3
-#: Seconds of the first pause, doubled after each failure up to the second number. The first is
-#: short: an occasional failure is no reason to be slow.
+#: Seconds of the first pause and of the longest; each failure doubles the pause. The first is short
+#: because an occasional failure should delay little.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 60.0
 
 
@@ -52,10 +52,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 60.0
 class Circuit:
     """A circuit breaker: pause attempts at a failing receiver. Times are monotonic seconds.
 
-    Each failure starts a pause, up to twice as long as the one before. After a pause one trial is
-    due: a failure starts the next pause, a success closes the circuit. The length of a pause is
-    drawn at random between half and all of it, so that senders that failed together do not retry
-    together.
+    Each failure starts a pause, up to twice as long as the last. After a pause one trial is due: a
+    failure starts the next pause, a success closes the circuit. A pause lasts a random part of its
+    length, at least half, so that senders that failed together do not retry together.
     """
 
     #: Consecutive failures.
@@ -69,7 +68,7 @@ class Circuit:
         return self.failures >= OPENS_AFTER
 
     def pause(self, now: float) -> float:
-        """Return the seconds until the next trial; 0 if it may be tried now."""
+        """Return the seconds until the next trial; 0 if a trial is due."""
         return max(0.0, self.next_try - now)
 
     def failed(self, now: float) -> bool:
@@ -92,11 +91,11 @@ class Circuit:
 _LOG = logging.getLogger(__name__)
 #: Refusals after which the sender gives a message up.
 REFUSALS = 5
-#: Seconds to the first retry of a refused message; four times as long after each further refusal.
+#: Seconds to the first retry of a refused message; each further refusal multiplies them by four.
 RETRY_REFUSED_AFTER = 30.0
-#: Seconds between two checks whether another process holds the claim.
+#: Seconds between two attempts to take the claim.
 _LOOK_FOR_CLAIM_EVERY = 0.5
-#: Seconds between two commits of accepted messages: each waits for the disk.
+#: Seconds between two commits of accepted messages: each commit waits for the disk.
 _MARK_EVERY = 0.02
 #: Maximum of characters stored of an error.
 _LONGEST_ERROR = 500
@@ -107,9 +106,9 @@ _SHORTEST_PAUSE = 0.05
 class ChannelSender:
     """Group a channel's alerts into messages and send them; for one thread.
 
-    The contents of a message are fixed before the first attempt, and it is marked as sent after the
-    receiver accepted it: if the process dies in between, the identical message goes out again, and
-    none is lost.
+    The sender fixes the contents of a message before the first attempt and marks the message as
+    sent after the receiver accepted it. If the process dies in between, the next sender repeats the
+    identical message: no message is lost.
     """
 
     def __init__(self, url: str, channel: Channel, clock: Clock) -> None:
@@ -127,12 +126,12 @@ class ChannelSender:
         self._held_until: datetime | None = None
         self._batch = False
         #: Accepted deliveries and their times, not committed yet.
-        self._taken: dict[str, datetime] = {}
+        self._accepted: dict[str, datetime] = {}
         self._mark_at = 0.0
         self._newest: datetime | None = None
 
     def pause(self) -> float:
-        """Return the seconds until the next attempt makes sense."""
+        """Return the seconds until the next attempt."""
         now = self._clock.elapsed()
         return max(
             self._circuit.pause(now), self._database.pause(now), self._look_for_claim_at - now, 0.0
@@ -142,11 +141,11 @@ class ChannelSender:
         """Send the due messages in order, unless the circuit pauses.
 
         Returns:
-          Whether every due message was sent; if not, the state holds the reason.
+          Whether every due message was sent; otherwise the state holds the reason.
         """
         if self.pause() == 0:
             return self._attempt(final=False, only=None)
-        self._tell_waits()
+        self._log_waits()
         return False
 
     def flush(
@@ -157,14 +156,13 @@ class ChannelSender:
         *,
         batch: bool = False,
     ) -> None:
-        """Send every pending, unsnoozed alert, whatever the pauses and spans.
+        """Send every pending, unsnoozed alert now, without pauses and spans.
 
         Args:
-          patience: seconds of retries for a failing channel, counted from the last message that it
-            accepted.
+          patience: seconds of retries for a failing channel since its last accepted message.
           only: ids of deliveries to send; None for all.
           stop: event that ends the waits.
-          batch: whether the pending alerts are a whole batch, which a channel may want in one
+          batch: whether the pending alerts are a whole batch, which a policy may put into one
             message.
 
         Raises:
@@ -179,9 +177,9 @@ class ChannelSender:
                 first = first and self._database_error is not None
                 if self.state.sent > sent:
                     sent, deadline = self.state.sent, self._clock.elapsed() + patience
-                if self.state.elsewhere and not self._anything_waits(only):
+                if self.state.elsewhere and not self._has_pending(only):
                     break
-                self._tell_waits()
+                self._log_waits()
                 pause = max(self.pause(), _SHORTEST_PAUSE)
                 if self._clock.elapsed() + pause >= deadline or stop.wait(pause):
                     break
@@ -211,25 +209,23 @@ class ChannelSender:
             self._database_wait.over(f"alerts for {self.channel.describe()}: the outbox is back")
         return done
 
-    def _tell_waits(self) -> None:
+    def _log_waits(self) -> None:
         """Log long waits and their reasons, at the intervals of a `Wait`."""
         where = f"alerts for {self.channel.describe()}"
         if self._database_error is not None:
             self._database_wait.goes_on(
-                f"{where}: the outbox cannot be used now and is tried again: {self._database_error}"
+                f"{where}: the outbox cannot be used now; retrying: {self._database_error}"
             )
         elif self._circuit.open and self.state.error is not None:
-            self._wait.goes_on(
-                f"{where} wait in the outbox and are tried again: {self.state.error}"
-            )
+            self._wait.goes_on(f"{where} wait in the outbox; retrying: {self.state.error}")
 
     def _send_due(self, *, final: bool, only: Collection[str] | None, first: bool) -> bool:
         connection = self._claim.take()
-        self._tell_elsewhere(connection is None)
+        self._log_elsewhere(connection is None)
         if connection is None:
             self._look_for_claim_at = self._clock.elapsed() + _LOOK_FOR_CLAIM_EVERY
             return False
-        self._mark_taken(connection)
+        self._mark_accepted(connection)
         if first:
             with writing(self._url, connection):
                 try_all_now(connection, self.channel.name)
@@ -246,8 +242,8 @@ class ChannelSender:
                 if not self._send(connection, delivery):
                     return False
                 if self._clock.elapsed() >= self._mark_at:
-                    self._mark_taken(connection)
-            self._mark_taken(connection)
+                    self._mark_accepted(connection)
+            self._mark_accepted(connection)
             if not due and (only is not None or not self._fix(connection, final=final)):
                 return True
 
@@ -272,7 +268,7 @@ class ChannelSender:
         return fixed.deliveries
 
     def _send(self, connection: Connection, delivery: Delivery) -> bool:
-        """Try one message; return whether the next may be tried."""
+        """Send one message; return whether to go on with the next."""
         message = delivery.message
         if delivery.empty:
             with writing(self._url, connection):
@@ -291,7 +287,7 @@ class ChannelSender:
             self._failed(connection, message.delivery_id, error)
             return False
         except Exception as error:
-            # A message that breaks a channel must not hold up the messages behind it.
+            # A message that breaks a channel must not delay later messages.
             self._refused(connection, delivery, f"{type(error).__name__}: {error}")
         else:
             self._sent(connection, delivery)
@@ -302,40 +298,40 @@ class ChannelSender:
         self._circuit.succeeded()
         self._wait.over(f"alerts for {self.channel.describe()} are sent again,")
         self.state.error, self.state.open = None, False
-        # Keep it in memory first: a database that is down is updated once it is back.
-        self._taken[message.delivery_id] = self._clock.now()
+        # Keep acceptances in memory: if the database is down now, commit them later.
+        self._accepted[message.delivery_id] = self._clock.now()
         self.state.sent += message.total
         if message.kind == "digest":
             self.state.digested += message.total
 
-    def _mark_taken(self, connection: Connection) -> None:
-        if self._taken:
+    def _mark_accepted(self, connection: Connection) -> None:
+        if self._accepted:
             with writing(self._url, connection):
-                mark_sent(connection, self._taken)
-            self._taken.clear()
+                mark_sent(connection, self._accepted)
+            self._accepted.clear()
         self._mark_at = self._clock.elapsed() + _MARK_EVERY
 
     def _failed(self, connection: Connection, delivery_id: str, error: Exception) -> None:
-        said = _one_line(str(error))
-        self.state.error, self.state.open = said, self._circuit.open
-        self._tell_waits()
-        self._mark_taken(connection)
+        reason = _one_line(str(error))
+        self.state.error, self.state.open = reason, self._circuit.open
+        self._log_waits()
+        self._mark_accepted(connection)
         with writing(self._url, connection):
-            note_error(connection, delivery_id, said)
+            note_error(connection, delivery_id, reason)
 
     def _refused(self, connection: Connection, delivery: Delivery, error: str) -> None:
-        said, refusals = _one_line(error), delivery.refusals + 1
+        reason, refusals = _one_line(error), delivery.refusals + 1
         message = delivery.message
-        given_up = refusals >= REFUSALS
+        final = refusals >= REFUSALS
         pause = timedelta(seconds=RETRY_REFUSED_AFTER * 4 ** (refusals - 1))
         with writing(self._url, connection):
             mark_refused(
                 connection,
                 message.delivery_id,
-                said,
-                None if given_up else self._clock.now() + pause,
+                reason,
+                None if final else self._clock.now() + pause,
             )
-        if given_up:
+        if final:
             self.state.given_up += message.total
             _LOG.error(
                 "message %s for %s, of %d alerts, is given up after %d refusals: %s; "
@@ -344,15 +340,15 @@ class ChannelSender:
                 self.channel.describe(),
                 message.total,
                 refusals,
-                said,
+                reason,
                 own_call(),
             )
 
-    def _anything_waits(self, only: Collection[str] | None) -> bool:
+    def _has_pending(self, only: Collection[str] | None) -> bool:
         with transaction(self._url) as connection:
-            return anything_waits(connection, self.channel.name, self._clock.now(), only)
+            return has_pending(connection, self.channel.name, self._clock.now(), only)
 
-    def _tell_elsewhere(self, elsewhere: bool) -> None:
+    def _log_elsewhere(self, elsewhere: bool) -> None:
         if elsewhere and not self.state.elsewhere:
             _LOG.info("alerts for %s are sent by another process", self.channel.describe())
         self.state.elsewhere = elsewhere
@@ -361,9 +357,9 @@ class ChannelSender:
         self._claim.release()
         self._database.failed(self._clock.elapsed())
         self._database_error = error
-        self._tell_waits()
+        self._log_waits()
 
 
-def _one_line(said: str) -> str:
+def _one_line(text: str) -> str:
     """Return a receiver's text as one line that is safe on a terminal."""
-    return printable(" ".join(said.split()), _LONGEST_ERROR)
+    return printable(" ".join(text.split()), _LONGEST_ERROR)

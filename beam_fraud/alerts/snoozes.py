@@ -19,7 +19,6 @@ Subject = Literal["account", "merchant"]
 class Snooze:
     """A snooze of an account or a merchant."""
 
-    #: Kind of the id.
     kind: Subject
     #: The id.
     value: str
@@ -28,7 +27,7 @@ class Snooze:
 
 
 def snoozed(now: datetime) -> ColumnElement[bool]:
-    """Return the condition on rows of `alerts` that are snoozed at `now`."""
+    """Return the SQL condition that a row of `alerts` is snoozed at `now`."""
 
     def in_force(kind: Subject, column: ColumnElement[str]) -> ColumnElement[bool]:
         return exists().where(
@@ -39,7 +38,7 @@ def snoozed(now: datetime) -> ColumnElement[bool]:
 
 
 def snooze(connection: Connection, snoozes: Sequence[Snooze], now: datetime) -> None:
-    """Start snoozes, or change the end of existing ones."""
+    """Start snoozes, or change the end of existing snoozes."""
     rows: list[Row] = [
         {"kind": one.kind, "value": one.value, "until": one.until, "created_at": now}
         for one in snoozes
@@ -57,13 +56,13 @@ def lift(connection: Connection, kind: Subject, value: str, now: datetime) -> bo
 
 
 def is_alerted(connection: Connection, kind: Subject, value: str) -> bool:
-    """Return whether an account or a merchant has, or had, an alert."""
+    """Return whether an account or a merchant ever had an alert."""
     column = {"account": ALERTS.c.account_id, "merchant": ALERTS.c.merchant_id}[kind]
     return connection.execute(select(ALERTS.c.alert_id).where(column == value)).first() is not None
 
 
 def newest_timezone(connection: Connection) -> str:
-    """Return the time zone of the newest alert, in which people read the ends of snoozes."""
+    """Return the time zone of the newest alert, for the ends of snoozes."""
     newest = select(ALERTS.c.timezone).order_by(ALERTS.c.event_time.desc()).limit(1)
     return connection.execute(newest).scalar() or "UTC"
 

@@ -68,7 +68,7 @@ class MessageTemplate:
             self._refuse_unknown(tree, path)
             code = environment.compile(source, filename=path)
         except TemplateSyntaxError as error:
-            raise _wrong(path, error.lineno, str(error.message)) from None
+            raise _invalid(path, error.lineno, str(error.message)) from None
         self._template = Template.from_code(environment, code, environment.make_globals(None))
         self._fields = fields
         for sample in SAMPLES:
@@ -76,13 +76,13 @@ class MessageTemplate:
                 self.render(sample)
             except Exception as error:
                 # Any exception of a rendered sample is a fault of the template.
-                raise _wrong(path, _line(error, path), _said(error)) from None
+                raise _invalid(path, _line(error, path), _reason(error)) from None
 
     def render(self, message: Message) -> str:
         """Return the text of a message.
 
         Raises:
-          Exception: any error of the template; a default template with these names raises none.
+          Exception: any error of the template. Default templates raise none.
         """
         return self._template.render(
             kind=message.kind,
@@ -103,8 +103,8 @@ class MessageTemplate:
         known = {*VARIABLES, *own, "loop", "range", "dict", "namespace", "joiner", "cycler", "self"}
         for name in tree.find_all(nodes.Name):
             if name.ctx == "load" and name.name not in {*known, "caller", "varargs", "kwargs"}:
-                told = f"there is no {name.name!r} (there are {', '.join(VARIABLES)})"
-                raise _wrong(path, name.lineno, told)
+                reason = f"unknown variable {name.name!r} (known are {', '.join(VARIABLES)})"
+                raise _invalid(path, name.lineno, reason)
 
 
 def read_template(
@@ -115,7 +115,7 @@ def read_template(
     html: bool = False,
     finalize: Finalize | None = None,
 ) -> MessageTemplate:
-    """Read a template of the user.
+    """Read a user's template.
 
     Args:
       where: the option that named the file, for error messages.
@@ -150,9 +150,9 @@ def default_template(name: str, fields: tuple[str, ...] = FIELDS) -> MessageTemp
     return MessageTemplate(source, name, fields, html=name.endswith(".html"))
 
 
-def _wrong(path: str, line: int | None, said: str) -> FraudError:
+def _invalid(path: str, line: int | None, reason: str) -> FraudError:
     place = path if line is None else f"{path}, line {line}"
-    return FraudError(f"{place}: {' '.join(said.split())}", Code.TEMPLATE_INVALID)
+    return FraudError(f"{place}: {' '.join(reason.split())}", Code.TEMPLATE_INVALID)
 
 
 def _line(error: BaseException, path: str) -> int | None:
@@ -160,9 +160,9 @@ def _line(error: BaseException, path: str) -> int | None:
     return lines[-1] if lines else None
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    # Drop the class's module from the message, which does not help the author.
+    # Drop the class's module: it does not help the author of a template.
     text = text.replace("beam_fraud.alerts.wording.ShownAlert object", "alert")
     text = text.replace("beam_fraud.alerts.alert.Reason object", "reason")
     return text if isinstance(error, TemplateError) else f"{type(error).__name__}: {text}"

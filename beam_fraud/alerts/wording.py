@@ -22,13 +22,13 @@ _RULE_LENGTH = 80
 
 @dataclass(frozen=True, kw_only=True)
 class ShownAlert(Alert):
-    """An alert as templates see it: its fields, each on one line, and the default wording."""
+    """An alert for templates: its fields, each on one line, and the default wording."""
 
     #: `event_time` in the schema's time zone, with the offset.
     time: str
     #: The rules that raised the decision and their conditions; None if the model did.
     raised_by: str | None
-    #: Decision, what raised it, score and amount.
+    #: Decision, the rules that raised the decision, score and amount.
     title: str
     #: Label and value of the other shown fields.
     rows: tuple[tuple[str, str], ...]
@@ -37,14 +37,14 @@ class ShownAlert(Alert):
 
 
 def headline(message: Message, fields: Collection[str] = FIELDS) -> str:
-    """Return one line that sums a message up.
+    """Summarise a message in one line.
 
     Args:
       message: a message of any kind.
-      fields: fields of alerts that may be shown.
+      fields: fields of alerts to show.
     """
-    said = _headline(message, fields)
-    return said if len(said) <= _HEADLINE_LENGTH else said[: _HEADLINE_LENGTH - 1] + "…"
+    text = _headline(message, fields)
+    return text if len(text) <= _HEADLINE_LENGTH else text[: _HEADLINE_LENGTH - 1] + "…"
 
 
 def clock_time(moment: datetime, timezone: str = "UTC") -> str:
@@ -57,7 +57,7 @@ def clock_time(moment: datetime, timezone: str = "UTC") -> str:
     try:
         local = moment.astimezone(ZoneInfo(timezone))
     except (ZoneInfoNotFoundError, OSError, ValueError):
-        # This machine does not know the zone.
+        # This machine has no data of the time zone.
         local = moment.astimezone(UTC)
     text = local.isoformat(" ", "minutes")
     return f"{text[:16]} {text[16:]}"
@@ -83,7 +83,7 @@ def raised_by(alert: Alert, most: int = _RULE_LENGTH) -> str | None:
 
 
 def intro(message: Message) -> str | None:
-    """Return the line above the alerts of a message; None if it needs none."""
+    """Return the line above the alerts of a message, or None."""
     if message.text is not None:
         return printable(message.text, _TEXT_LENGTH)
     if message.kind == "digest":
@@ -103,7 +103,7 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
     """
     safe = _printable(alert)
     time = clock_time(alert.event_time, alert.timezone)
-    # The title names what raised the decision.
+    # The title names the rules that raised the decision.
     others = [
         _rule(rule) for rule in alert.fired_rules if not rule.raised or "decision" not in fields
     ]
@@ -145,17 +145,17 @@ def _headline(message: Message, fields: Collection[str]) -> str:
     if len(message.alerts) == 1 and message.total == 1:
         return f"Fraud alert: {_title(message.alerts[0], fields)}"
     accounts = {alert.account_id for alert in message.alerts}
-    whose = ""
+    account = ""
     if (
         message.kind == "alerts"
         and len(accounts) == 1
         and None not in accounts
         and "account_id" in fields
     ):
-        whose = f" of account {printable(str(accounts.pop()), 60)}"
+        account = f" of account {printable(str(accounts.pop()), 60)}"
     highest = max((alert.score for alert in message.alerts), default=0.0)
     score = f", highest score {_score(highest)}" if "score" in fields else ""
-    return f"Fraud alerts: {message.total:,}{whose}{score}"
+    return f"Fraud alerts: {message.total:,}{account}{score}"
 
 
 def _title(alert: Alert, fields: Collection[str]) -> str:

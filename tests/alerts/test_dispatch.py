@@ -65,7 +65,7 @@ def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outb
     assert report.channels["well"] == ChannelReport(5, 0, 0)
     assert (report.sent, report.already_sent, report.failed) == (7, 0, 3)
     [message] = [record.getMessage() for record in caplog.records]
-    assert message == "3 alerts for ill: still to be sent: the dog bit him"
+    assert message == "3 alerts for ill: were not sent: the dog bit him"
 
     ill.trouble = lambda message: None
     assert _send(outbox, ill).channels["ill"] == ChannelReport(3, 2, 0)

@@ -224,7 +224,7 @@ def test_a_channel_that_keeps_failing_is_left_alone_for_longer_and_longer(office
         office.postman.trouble = lambda message: None
         office.attempt(after=60)
     first, *others, last = [record.getMessage() for record in caplog.records]
-    why = "alerts for postman: wait in the outbox and are tried again: the dog bit \\x1b him"
+    why = "alerts for postman: wait in the outbox; retrying: the dog bit \\x1b him"
     assert first == why
     assert 15 <= len(others) <= 20, "a line every 30 seconds"
     assert all(line.startswith(f"{why}; waiting for ") for line in others)

@@ -103,10 +103,10 @@ def test_what_it_says_is_wrong_is_told_and_nothing_else(receiver):
         Answer(500, body=b"<html>T0KEN</html>"),
     ]
     for kind, said in [
-        (MessageRefusedError, "it answered 400 invalid_blocks"),
+        (MessageRefusedError, "the response is 400 invalid_blocks"),
         (TryLaterError, "in 30 s"),
         (FraudError, "404 no_service"),
-        (FraudError, "it answered 500"),
+        (FraudError, "the response is 500"),
     ]:
         with pytest.raises(FraudError) as refused:
             channel.send(_message())

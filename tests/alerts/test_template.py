@@ -24,9 +24,9 @@ def _refused(source, **options):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("one\n{{ merchant }}", "mail.txt, line 2: there is no 'merchant' (there are kind,"),
+        ("one\n{{ merchant }}", "mail.txt, line 2: unknown variable 'merchant' (known are kind,"),
         ("{% for a in alerts %}\n{{ a.merchnt }}{% endfor %}", "mail.txt, line 2: "),
-        ("{% if kind == 'x' %}\n{{ nobody }}{% endif %}", "line 2: there is no 'nobody'"),
+        ("{% if kind == 'x' %}\n{{ nobody }}{% endif %}", "line 2: unknown variable 'nobody'"),
         ("{% for a in alerts %}", "mail.txt, line 1: "),
         ("{{ alerts[0].reasons[0].weight }}", "mail.txt, line 1: "),
         ("{{ 1 / 0 }}", "mail.txt, line 1: ZeroDivisionError"),

@@ -105,7 +105,7 @@ def test_a_channel_without_alerts_is_told_without_its_secret(desk):
     secret = "slack://hooks.slack.com/services/T0/B0/hunter2"
     for given in ("console", "console:", secret):
         said = desk.call("list", "--out", str(desk.path), "--channel", given, code=1)
-        assert "no alert was ever for it" in said
+        assert "no alerts for this channel" in said
         assert desk.channel.name in said
         assert "hunter2" not in said
 

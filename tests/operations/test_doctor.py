@@ -60,16 +60,16 @@ def test_a_cluster_that_lacks_things() -> None:
         found = looked(flink, 3)
         files = looked(flink, streaming=False)
     assert found["Flink"].state == "failed"
-    assert "is Flink 1.16.0, which Beam has no job server for" in found["Flink"].found
+    assert "is Flink 1.16.0: Beam has no job server for it" in found["Flink"].found
     assert found["task slots"] == Check(
         "task slots",
         "failed",
-        "2 of 2 free, 1 task manager, 3 are asked for",
+        "2 of 2 free, 1 task manager, 3 requested",
         "start more task managers, or give --parallelism=2",
     )
     assert found["checkpoints"].state == "failed"
     assert files["checkpoints"].state == "warning"
-    assert found["checkpoints"].found == "are kept in the job manager, 5 MB a state at most"
+    assert "job manager's memory" in found["checkpoints"].found
     assert (found["state"].state, found["restarts"].state) == ("warning", "warning")
 
 
@@ -89,7 +89,7 @@ def test_slots_that_others_hold_are_waited_for() -> None:
         slots = looked(flink, 2)["task slots"]
     assert (slots.state, slots.found) == (
         "warning",
-        "1 of 4 free, 2 task managers, 2 are asked for",
+        "1 of 4 free, 2 task managers, 2 requested",
     )
 
 
@@ -118,9 +118,9 @@ def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
 @pytest.mark.parametrize(
     ("whose", "state", "found"),
     [
-        ("ours", "ok", "none by {jar}"),
-        ("Beam's", "warning", "{jar} is of Beam 2.75.0 or before, by which a stream grows"),
-        ("a file that is no jar", "warning", "{jar} does not tell"),
+        ("ours", "ok", "none with {jar}"),
+        ("Beam's", "warning", "{jar} is of Beam 2.75.0 or before: the state of a stream grows"),
+        ("a file that is no jar", "warning", "unknown: {jar} does not show"),
     ],
 )
 def test_a_job_server_by_which_a_stream_grows(
@@ -146,7 +146,7 @@ def test_a_job_server_that_does_not_tell_whether_a_stream_grows() -> None:
         given = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
         submission = Submission.of(given, 1, streaming=True)
         checks = {one.name: one for one in check_runner(submission, streaming=True)}
-    assert checks["growth"].found.startswith(f"{endpoint} does not tell")
+    assert checks["growth"].found.startswith(f"unknown: {endpoint} does not report")
     submission = Submission.of(["--runner=FlinkRunner"], 1, streaming=True)
     checks = {one.name: one for one in check_runner(submission, streaming=True)}
     assert (checks["growth"].state, checks["growth"].fix) == ("ok", "")

@@ -18,10 +18,10 @@ class MessageRefusedError(FraudError):
 class TryLaterError(FraudError):
     """The receiver asks for a retry after some time."""
 
-    def __init__(self, said: str, code: Code, seconds: float) -> None:
+    def __init__(self, reason: str, code: Code, seconds: float) -> None:
         """Store the reason, one line, and the seconds to wait before the next attempt."""
-        super().__init__(said, code)
-        self.args = (said, code, seconds)
+        super().__init__(reason, code)
+        self.args = (reason, code, seconds)
         self.seconds = seconds
 
 
@@ -30,28 +30,28 @@ class Channel(Protocol):
 
     @property
     def name(self) -> str:
-        """The channel's name in the outbox: stable between runs, without secrets."""
+        """Name of the channel in the outbox: stable between runs, without secrets."""
 
     @property
     def policy(self) -> Policy:
-        """How alerts are grouped into messages, and the limit on messages."""
+        """Rules for grouping alerts into messages, and the limits on messages."""
 
     @property
     def disk(self) -> Path | None:
-        """The file that it writes on this machine; None if it writes none."""
+        """The file that the channel writes on this machine, or None."""
 
     def check(self) -> None:
-        """Check before the launch that alerts can be sent; send none.
+        """Check before the launch that the channel can send; send nothing.
 
         Raises:
-          FraudError: alerts cannot be sent; the message gives the reason in one line.
+          FraudError: the channel cannot send; the message gives the reason in one line.
         """
 
     def send(self, message: Message) -> None:
         """Send one message completely or not at all; receivers recognise a repeat by its id.
 
         Raises:
-          MessageRefusedError: the receiver refuses this message for good.
+          MessageRefusedError: the receiver refuses this message permanently.
           TryLaterError: the receiver names the time of the next attempt.
           FraudError: the message was not sent; the sender retries it.
         """
@@ -60,7 +60,7 @@ class Channel(Protocol):
         """Close open connections; `send` opens them again."""
 
     def describe(self) -> str:
-        """Return the channel for messages to the user, with secrets masked."""
+        """Return the channel's URL for messages to the user, with secrets masked."""
 
 
 @dataclass
@@ -71,11 +71,11 @@ class ChannelState:
     sent: int = 0
     #: Sent alerts that a digest summarised.
     digested: int = 0
-    #: Alerts of messages that the sender gave up.
+    #: Alerts of messages that the sender gave up after repeated refusals.
     given_up: int = 0
     #: Reason of the last failure; None without a failure.
     error: str | None = None
     #: Whether the circuit is open: repeated failures reduce attempts.
     open: bool = False
-    #: Whether another process sends its alerts.
+    #: Whether another process sends the channel's alerts.
     elsewhere: bool = False

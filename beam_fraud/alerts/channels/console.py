@@ -18,8 +18,8 @@ from beam_fraud.platform.wording import printable
 def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:
     """Return one line for `alert`, without a line end.
 
-    Names are untrusted: unprintable characters become escapes, and a value that could be read as
-    the next word is quoted, so that the line is safe on a terminal.
+    Names are untrusted. The line is safe on a terminal: it escapes unprintable characters and
+    quotes a value that contains a space, `=`, `,` or a quote.
 
     Args:
       alert: the alert.
@@ -66,11 +66,10 @@ def _word(text: str) -> str:
 class ConsoleChannel:
     """One readable line per alert."""
 
-    #: It writes no file on this machine.
     disk: ClassVar[Path | None] = None
     #: Stream to print to: standard output or error, chosen by the command.
     stream: TextIO
-    #: Default: each alert at once on its own line; of a batch, the alerts with the highest scores.
+    #: Default: print each alert at once on its own line; of a batch, those with the highest scores.
     policy: Policy = BATCH_IN_ONE
     #: Fields of an alert to show.
     fields: tuple[str, ...] = FIELDS
@@ -89,7 +88,7 @@ class ConsoleChannel:
         """
         lines = [alert_line(alert, self.fields) for alert in message.alerts]
         if message.kind != "alerts":
-            lines.insert(0, f"{message.kind.upper()} {_said(message)}")
+            lines.insert(0, f"{message.kind.upper()} {_summary(message)}")
         text = "".join(line + "\n" for line in lines)
         encoding = self.stream.encoding or "utf-8"
         try:
@@ -106,5 +105,5 @@ class ConsoleChannel:
         return "console:"
 
 
-def _said(message: Message) -> str:
+def _summary(message: Message) -> str:
     return headline(message) if message.text is None else printable(message.text)

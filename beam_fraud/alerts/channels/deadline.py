@@ -1,4 +1,4 @@
-"""A time limit on a whole exchange, even if the other side sends byte by byte."""
+"""A time limit on a whole exchange, also if the server sends byte by byte."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Lock, Timer
 
 
 class Deadline:
-    """Close a connection when its time is over.
+    """Close a connection when its time limit passes.
 
     A socket's time-out restarts with every byte; this deadline does not.
     """
@@ -21,12 +21,12 @@ class Deadline:
         self.passed = False
 
     def watch(self, connection: socket.socket) -> None:
-        """Watch a new connection instead of the last; TLS may wrap it later.
+        """Watch `connection` and no earlier one; TLS may wrap it later.
 
         Raises:
           TimeoutError: the limit has passed already.
         """
-        # TLS takes the socket over and leaves an empty object: a second handle stays valid.
+        # TLS detaches the socket from this object: keep a second handle.
         twin = connection.dup()
         with self._lock:
             self._drop()
@@ -38,7 +38,7 @@ class Deadline:
     def within(self, seconds: float) -> Iterator[None]:
         """Close the connection if the body takes longer than `seconds`."""
         self.passed = False
-        timer = Timer(seconds, self._break_off)
+        timer = Timer(seconds, self._shut_down)
         timer.daemon = True
         timer.start()
         try:
@@ -47,11 +47,11 @@ class Deadline:
             timer.cancel()
 
     def close(self) -> None:
-        """Forget the connection, which its owner has closed."""
+        """Stop watching the connection; its owner has closed it."""
         with self._lock:
             self._drop()
 
-    def _break_off(self) -> None:
+    def _shut_down(self) -> None:
         with self._lock:
             self.passed = True
             if self._twin is not None:

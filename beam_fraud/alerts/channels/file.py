@@ -17,11 +17,11 @@ from beam_fraud.storage.lock import lock_current
 
 @dataclass(frozen=True)
 class FileChannel:
-    """Append one JSON object per line; `send` returns once it is on the disk."""
+    """Append one JSON object per line; `send` returns when the disk has them."""
 
     #: Absolute path of the file.
     path: Path
-    #: Default: each alert at once on its own line.
+    #: Default: write each alert at once on its own line.
     policy: Policy = AS_THEY_COME
     #: Fields of an alert to write.
     fields: tuple[str, ...] = FIELDS
@@ -39,7 +39,7 @@ class FileChannel:
         """Check that the file can be created or appended to.
 
         Raises:
-          FraudError: it cannot be written.
+          FraudError: the file cannot be written.
         """
         try:
             if not self.path.exists():
@@ -58,7 +58,7 @@ class FileChannel:
         lines = b"".join(record + b"\n" for _, record in message_records(message, self.fields))
         make_directory(self.path.parent)
         try:
-            # An erasure may have replaced the file since.
+            # An erasure may have replaced the file since the last message.
             held = lock_current(
                 self.path, wait=True, flags=os.O_RDWR | os.O_CREAT | os.O_APPEND, mode=0o666
             )

@@ -53,13 +53,13 @@ class Reply:
 
 
 class HttpPost:
-    """Post to one URL; follow no redirects, bound every response; for one thread."""
+    """Post to one URL; follow no redirects, limit every response; for one thread."""
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:
         """Prepare to post; connect to nothing yet.
 
         Args:
-          url: without a fragment; it may hold a secret, which no message shows.
+          url: without a fragment; it may contain a secret, so no message shows it.
           ca_file: certificates to trust instead of the system's.
         """
         self._url = url
@@ -71,16 +71,16 @@ class HttpPost:
         """Check that the server can be reached, without sending a request.
 
         Raises:
-          FraudError: it cannot be reached, or its certificate is not trusted. No message shows the
-            URL.
+          FraudError: the server cannot be reached, or its certificate is not trusted. The message
+            does not show the URL.
         """
         session = self._opened()
         if select_proxy(self._url, session.proxies) is not None:
-            # Only a request tells what a proxy can reach.
+            # Only a request shows whether a proxy reaches the server.
             return
         parts = urllib3.util.parse_url(self._url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        # An IPv6 address loses the brackets that it has in a URL.
+        # Remove the brackets of an IPv6 address.
         host = str(parts.host).strip("[]")
         try:
             with socket.create_connection((host, port), CONNECT_SECONDS) as plain:
@@ -96,7 +96,7 @@ class HttpPost:
         """Send a body and wait for the response.
 
         Raises:
-          FraudError: no complete response arrived. No message shows the URL.
+          FraudError: no complete response arrived. The message does not show the URL.
         """
         session = self._opened()
         try:
@@ -127,14 +127,14 @@ class HttpPost:
     def _opened(self) -> requests.Session:
         if self._session is None:
             session = requests.Session()
-            # Look proxies and certificates of the environment up once, and send no login of
+            # Read proxies and certificates from the environment once; never send a login of
             # ~/.netrc to the receiver.
-            given: dict[str, Any] = dict(
+            settings: dict[str, Any] = dict(
                 session.merge_environment_settings(self._url, {}, None, None, None)
             )
             session.trust_env = False
-            session.proxies = given["proxies"]
-            session.verify = self._ca_file or given["verify"]
+            session.proxies = settings["proxies"]
+            session.verify = self._ca_file or settings["verify"]
             adapter = _Adapter(self._deadline)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
@@ -148,19 +148,19 @@ class HttpPost:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return f"its certificate is not trusted ({cause.verify_message}); see cafile"
         if self._deadline.passed:
-            return f"no whole answer within {WHOLE_SECONDS:.0f} s"
+            return f"no complete response within {WHOLE_SECONDS:.0f} s"
         broken = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
         for cause in causes:
             if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, broken):
                 return f"cannot be reached ({cause.strerror})"
         timeouts = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
         if any(isinstance(cause, timeouts) for cause in causes):
-            return "no answer in time"
-        return "the connection was broken off"
+            return "no response in time"
+        return "the connection was lost"
 
 
 class _Unlogged(logging.Filter):
-    """Drop the library's log records of our requests: they contain the URL."""
+    """Drop log records of urllib3 during a post: they contain the URL."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ def _start_of(response: requests.Response) -> bytes:
     try:
         start: bytes = response.raw.read(_MOST + 1, decode_content=False)
     except _FAILURES:
-        # The status decides on the message; a broken body does not change it.
+        # The status alone decides: ignore a broken body.
         start = b""
         response.close()
     if len(start) > _MOST:
@@ -199,12 +199,12 @@ def _start_of(response: requests.Response) -> bytes:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of `Retry-After`, which holds seconds or a date."""
-    given = headers.get("Retry-After", "").strip()
-    if given.isascii() and given.isdigit():
-        seconds = float(given[:10])
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:10])
     else:
         try:
-            moment = parsedate_to_datetime(given)
+            moment = parsedate_to_datetime(value)
         except ValueError:
             return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -214,15 +214,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and the errors that caused it."""
-    found: list[BaseException] = [error]
-    for one in found:
+    causes: list[BaseException] = [error]
+    for one in causes:
         inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
-        found += [e for e in inner if isinstance(e, BaseException) and e not in found]
-    yield from found
+        causes += [e for e in inner if isinstance(e, BaseException) and e not in causes]
+    yield from causes
 
 
 class _Adapter(HTTPAdapter):
-    """Keep one connection, whose socket a deadline watches."""
+    """Keep one connection; a deadline watches its socket."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._pools = _watched_pools(deadline)
@@ -260,59 +260,61 @@ def _watched_pools(deadline: Deadline) -> dict[str, type[urllib3.HTTPConnectionP
     return {"http": PlainPool, "https": SecuredPool}
 
 
-#: Status codes of failures that pass.
+#: Status codes of temporary failures.
 _PASSING = (408, 425, 429)
-#: Status codes about the URL or the login, and so about every message: giving one message up would
-#: lose all of them until someone looks.
-_OF_ALL = {
-    401: "it wants another login or signature",
-    403: "it forbids this",
-    404: "there is nothing at this URL",
-    405: "it takes no POST",
-    407: "the proxy wants a login",
-    410: "there is nothing at this URL any more",
+#: Status codes about the URL or the login. They concern every message, so give none up: the alerts
+#: wait until the user corrects the channel.
+_MISCONFIGURED = {
+    401: "the login or the signature is wrong",
+    403: "access is forbidden",
+    404: "nothing exists at this URL",
+    405: "this URL does not accept a POST",
+    407: "the proxy requires a login",
+    410: "this URL no longer exists",
 }
 
 
-def settle(where: str, reply: Reply, said: str = "") -> None:
-    """Return if the receiver accepted the message, else raise by the status code.
+def settle(where: str, reply: Reply, text: str = "") -> None:
+    """Return if the receiver accepted the message, otherwise raise by the status code.
 
     Args:
       where: the channel, for error messages.
       reply: the response.
-      said: text of the response, if it may be shown.
+      text: text of the response, if it may be shown.
 
     Raises:
       MessageRefusedError: the receiver refuses this message.
       TryLaterError: the receiver names the time of the next attempt.
-      FraudError: the receiver fails at the moment.
+      FraudError: the receiver fails at the moment, or the channel's URL or login is wrong.
     """
     status = reply.status
     if 200 <= status < 300:
         return
-    told = f"{where}: it answered {status}{f' {said}' if said else ''}"
+    response = f"{where}: the response is {status}{f' {text}' if text else ''}"
     if status in _PASSING or status >= 500:
         if reply.retry_after is not None:
             raise TryLaterError(
-                f"{told}, wants to be asked again in {reply.retry_after:.0f} s",
+                f"{response}, with a request to retry in {reply.retry_after:.0f} s",
                 Code.CHANNEL_FAILED,
                 reply.retry_after,
             )
-        raise FraudError(told, Code.CHANNEL_FAILED)
+        raise FraudError(response, Code.CHANNEL_FAILED)
     if 300 <= status < 400:
         raise FraudError(
-            f"{told}: redirects are not followed, give the URL it leads to", Code.CHANNEL_FAILED
+            f"{response}: redirects are not followed, give the URL of their target",
+            Code.CHANNEL_FAILED,
         )
-    if status in _OF_ALL:
-        raise FraudError(f"{told}: {_OF_ALL[status]}; check the URL", Code.CHANNEL_FAILED)
-    raise MessageRefusedError(told, Code.MESSAGE_REFUSED)
+    if status in _MISCONFIGURED:
+        raise FraudError(
+            f"{response}: {_MISCONFIGURED[status]}; check the URL", Code.CHANNEL_FAILED
+        )
+    raise MessageRefusedError(response, Code.MESSAGE_REFUSED)
 
 
 @dataclass(frozen=True)
 class HttpChannel:
     """A channel that posts JSON to one URL."""
 
-    #: It writes no file on this machine.
     disk: ClassVar[Path | None] = None
     #: Scheme, host and a hash of the URL, which may contain a secret.
     name: str
@@ -329,7 +331,7 @@ class HttpChannel:
         object.__setattr__(self, "_post", HttpPost(self.url, self.ca_file))
 
     def check(self) -> None:
-        """Check that the server answers, without a POST.
+        """Check that the server can be reached, without a POST.
 
         Raises:
           FraudError: the server cannot be reached.

@@ -19,7 +19,7 @@ def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
     Returns:
       An object of `delivery_id, kind, created_at, total, text` and `alerts`, a list of n objects.
     """
-    told = {
+    content = {
         "delivery_id": message.delivery_id,
         "kind": message.kind,
         "created_at": message.created_at,
@@ -27,7 +27,7 @@ def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
         "text": message.text,
         "alerts": [chosen_fields(alert, fields) for alert in message.alerts],
     }
-    return _ENCODER.encode(told)
+    return _ENCODER.encode(content)
 
 
 def message_records(message: Message, fields: tuple[str, ...] = FIELDS) -> list[tuple[str, bytes]]:
@@ -38,8 +38,8 @@ def message_records(message: Message, fields: tuple[str, ...] = FIELDS) -> list[
       fields: names of the fields of each alert to include.
 
     Returns:
-      Pairs of a key, stable for a record, and a JSON object. The object of an alert has the
-      `fields`; any other has a `kind` and the form of `message_json`.
+      Pairs of a stable key and a JSON object. The object of an alert has the `fields`; the object
+      of a message is that of `message_json`.
     """
     if message.kind != "alerts":
         return [(message.delivery_id, message_json(message, fields))]

@@ -29,20 +29,19 @@ class ChannelOptions:
 
     #: The channel as the user wrote it, masked, for messages: `--alert smtp://mail.example`.
     where: str
-    #: Name to value, without the options that may be repeated.
+    #: Name to value of the options that may not be repeated.
     values: Mapping[str, str]
     #: Repeated options as `KEY=VALUE`.
     config: tuple[str, ...] = ()
 
     def get(self, name: str) -> str | None:
-        """Return the value of an option, None without it."""
+        """Return the value of an option, or None."""
         return self.values.get(name)
 
     def policy(self, default: Policy, most_at_most: int = 10_000) -> Policy:
         """Return `default`, changed by the options `group`, `rate`, `most` and `digest`.
 
-        Each of the first three fixes how messages are divided, so a batch then goes in one message
-        only if `digest` asks for it.
+        With any of the first three, a batch goes into one message only if `digest` is set too.
 
         Raises:
           UsageError: the value of an option is invalid.
@@ -56,7 +55,7 @@ class ChannelOptions:
             policy = replace(policy, rate=None if rate == "none" else self._rate(rate))
         if (most := self.get("most")) is not None:
             if not _COUNT.fullmatch(most) or int(most) > most_at_most:
-                raise self.wrong("most", most, f"a number from 1 to {most_at_most:,}")
+                raise self.invalid("most", most, f"a number from 1 to {most_at_most:,}")
             policy = replace(policy, most=int(most))
         if (digest := self.get("digest")) is not None:
             policy = replace(policy, digest=self._digest(digest, most_at_most))
@@ -68,15 +67,15 @@ class ChannelOptions:
         Raises:
           UsageError: a field is unknown.
         """
-        given = self.get("fields")
-        if given is None:
+        text = self.get("fields")
+        if text is None:
             return default
-        names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
         for name in names:
             if name not in FIELDS:
                 hint = did_you_mean(name, FIELDS, f"known are {', '.join(FIELDS)}", form=str)
                 raise UsageError(
-                    f"{self.where}: fields: an alert has no field {name!r}; {hint}",
+                    f"{self.where}: fields: alerts have no field {name!r}; {hint}",
                     Code.CHANNEL_URL,
                 )
         return names
@@ -87,13 +86,13 @@ class ChannelOptions:
         Raises:
           UsageError: the file does not exist.
         """
-        given = self.get("cafile")
-        if given is None:
+        text = self.get("cafile")
+        if text is None:
             return None
-        path = absolute(Path(given))
+        path = absolute(Path(text))
         if not path.is_file():
             raise UsageError(
-                f"{self.where}: cafile {given}: there is no such file", Code.SECRET_UNREADABLE
+                f"{self.where}: cafile {text}: the file does not exist", Code.SECRET_UNREADABLE
             )
         return str(path)
 
@@ -101,24 +100,24 @@ class ChannelOptions:
         """Return whether an option is `yes`.
 
         Raises:
-          UsageError: it is neither `yes` nor `no`.
+          UsageError: the value is neither `yes` nor `no`.
         """
         value = self.get(name)
         if value not in (None, "yes", "no"):
-            raise self.wrong(name, str(value), "yes or no")
+            raise self.invalid(name, str(value), "yes or no")
         return default if value is None else value == "yes"
 
-    def wrong(self, name: str, value: str, wanted: str) -> UsageError:
-        """Return the error for an invalid value."""
+    def invalid(self, name: str, value: str, form: str) -> UsageError:
+        """Return the error for an invalid value; `form` describes the valid ones."""
         return UsageError(
-            f"{self.where}: {name}={printable(value, 100)}: write {wanted}", Code.CHANNEL_URL
+            f"{self.where}: {name}={printable(value, 100)}: write {form}", Code.CHANNEL_URL
         )
 
     def _digest(self, text: str, most_at_most: int) -> int | None:
         if text == "none":
             return None
         if not _COUNT.fullmatch(text) or int(text) > most_at_most:
-            raise self.wrong("digest", text, f"a number from 1 to {most_at_most:,}, or none")
+            raise self.invalid("digest", text, f"a number from 1 to {most_at_most:,}, or none")
         return int(text)
 
     def _span(self, name: str, text: str) -> float:
@@ -127,19 +126,19 @@ class ChannelOptions:
         except UsageError:
             span = 0
         if not span:
-            raise self.wrong(name, text, f"a time such as {name}=10m, or none")
+            raise self.invalid(name, text, f"a time such as {name}=10m, or none")
         return span / SECOND
 
     def _rate(self, text: str) -> Rate:
-        if not (written := _RATE.fullmatch(text)):
-            raise self.wrong("rate", text, "messages and a time such as rate=60/1h, or none")
+        if not (parts := _RATE.fullmatch(text)):
+            raise self.invalid("rate", text, "messages and a time such as rate=60/1h, or none")
         try:
-            seconds = microseconds(written[2]) / SECOND
+            seconds = microseconds(parts[2]) / SECOND
         except UsageError:
             seconds = 0
         if not seconds:
-            raise self.wrong("rate", text, "messages and a time such as rate=60/1h, or none")
-        return Rate(int(written[1]), seconds)
+            raise self.invalid("rate", text, "messages and a time such as rate=60/1h, or none")
+        return Rate(int(parts[1]), seconds)
 
 
 def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptions:
@@ -161,13 +160,12 @@ def parse_options(where: str, text: str, known: Collection[str]) -> ChannelOptio
     for part in filter(None, text.split("&")):
         name, _, value = part.partition("=")
         if name not in names:
-            shown = unquote(name)[:40]
             hint = did_you_mean(name, names, f"known are {', '.join(names)}", form=str)
-            raise UsageError(f"{where}: unknown option {shown!r}; {hint}", Code.CHANNEL_URL)
-        if not value:
             raise UsageError(
-                f"{where}: {name}: nothing was given, the value is empty", Code.CHANNEL_URL
+                f"{where}: unknown option {unquote(name)[:40]!r}; {hint}", Code.CHANNEL_URL
             )
+        if not value:
+            raise UsageError(f"{where}: {name}: the value is empty", Code.CHANNEL_URL)
         if name in _REPEATED:
             config.append(unquote(value))
         elif name in values:

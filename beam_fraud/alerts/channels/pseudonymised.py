@@ -13,7 +13,7 @@ from beam_fraud.alerts.pseudonym import Pseudonyms
 
 @dataclass(frozen=True)
 class PseudonymisedChannel:
-    """A wrapper that keeps the name of its channel, so that rows in the outbox keep their owner."""
+    """A wrapper of a channel, with the same name: alerts in the outbox stay its own."""
 
     #: The channel that sends.
     inner: Channel
@@ -29,7 +29,7 @@ class PseudonymisedChannel:
 
     @property
     def disk(self) -> Path | None:
-        """As of the channel within."""
+        """The file of the wrapped channel."""
         return self.inner.disk
 
     def check(self) -> None:

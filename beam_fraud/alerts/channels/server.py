@@ -52,19 +52,19 @@ def server_of(url: str, form: str) -> UrlServer:
         URL, which may contain a password.
     """
     scheme = url.partition(":")[0]
-    wrong = UsageError(
-        f"--alert: {scheme}: no server and port can be read, write {form}", Code.CHANNEL_URL
+    invalid = UsageError(
+        f"--alert: {scheme}: the URL has no valid server and port, write {form}", Code.CHANNEL_URL
     )
     if not url.isprintable():
-        raise wrong
+        raise invalid
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise wrong from None
+        raise invalid from None
     host = parts.hostname or ""
     if not _HOST.fullmatch(host) or port == 0:
-        raise wrong
+        raise invalid
     return UrlServer(
         scheme, host, port, parts.username, parts.password, parts.path, parts.query, parts.fragment
     )

@@ -16,14 +16,14 @@ from beam_fraud.alerts.wording import ShownAlert, headline, intro, shown
 
 #: Maximum of alerts in a message.
 MOST_ALERTS = 50
-#: Alerts shown in full; each later one takes a line.
+#: Number of alerts to show in full; each later alert takes a line.
 _IN_FULL = 5
 #: Limits of Slack: characters of a section, characters of a header, blocks.
 _SECTION, _HEADER, _BLOCKS = 3_000, 150, 50
 
 
 def escaped(value: object) -> object:
-    """Escape what Slack reads as a mention, a link or an entity, if `value` is text.
+    """Escape mentions, links and entities of Slack if `value` is text.
 
     Example:
       >>> escaped("<!channel> & co")
@@ -51,9 +51,9 @@ def message_blocks(
     pieces = _pieces(message, fields) if text is None else text.splitlines()
     blocks: list[dict[str, object]] = []
     if text is None:
-        # Slack finds no mention or link in plain text.
-        shown_title = {"type": "plain_text", "text": title[:_HEADER], "emoji": False}
-        blocks.append({"type": "header", "text": shown_title})
+        # Slack reads no mention or link in plain text.
+        header = {"type": "plain_text", "text": title[:_HEADER], "emoji": False}
+        blocks.append({"type": "header", "text": header})
     for section in _sections(pieces):
         blocks.append(
             {"type": "section", "text": {"type": "mrkdwn", "text": section, "verbatim": True}}
@@ -70,8 +70,8 @@ def message_blocks(
 
 
 def _pieces(message: Message, fields: tuple[str, ...]) -> Iterator[str]:
-    if (said := intro(message)) is not None:
-        yield str(escaped(said))
+    if (text := intro(message)) is not None:
+        yield str(escaped(text))
     for number, alert in enumerate(message.alerts):
         full = number < _IN_FULL
         yield from _in_full(shown(alert, fields)) if full else [_in_a_line(shown(alert, fields))]
@@ -93,7 +93,7 @@ def _in_a_line(alert: ShownAlert) -> str:
 
 
 def _code(value: str) -> str:
-    """Format a value as code: Slack finds no formatting, link or emoji in it."""
+    """Format a value as code: Slack reads no formatting, link or emoji in code."""
     # A backquote would end the code.
     return f"`{escaped(value.replace('`', chr(0x2019)))}`"
 
@@ -132,10 +132,10 @@ class SlackChannel(HttpChannel):
     template: MessageTemplate | None = None
 
     def send(self, message: Message) -> None:
-        """Post the message. A retried message may show twice, with the same delivery id at its end.
+        """Post the message. A retry may show a message twice, with the same delivery id at its end.
 
         Raises:
-          MessageRefusedError: Slack refuses this message for good.
+          MessageRefusedError: Slack refuses this message permanently.
           TryLaterError: Slack names the time of the next attempt.
           FraudError: the server cannot be reached or fails at the moment.
         """
@@ -149,8 +149,10 @@ class SlackChannel(HttpChannel):
         try:
             return self.template.render(message)
         except Exception as error:
-            # An alert in another form is better than none.
-            _LOG.warning("a template failed (%s), the default one is used", type(error).__name__)
+            # Send the alert in the default form rather than not at all.
+            _LOG.warning(
+                "a template failed (%s): the default template is used", type(error).__name__
+            )
             return None
 
 

@@ -25,7 +25,7 @@ from beam_fraud.platform.wording import printable
 from beam_fraud.storage.secret import read_secret
 
 _LOG = logging.getLogger(__name__)
-#: HTML frame of an e-mail that has a text template alone.
+#: HTML frame of an e-mail with a text template only.
 _PLAIN = '<!DOCTYPE html>\n<html><body><pre style="white-space: pre-wrap">{}</pre></body></html>\n'
 
 
@@ -46,8 +46,7 @@ class LetterForm:
     def letter(self, message: Message) -> bytes:
         """Return the e-mail of a message, ASCII with CRLF: the same bytes at every attempt.
 
-        If a template fails, the default one replaces it: an alert in another form is better than
-        none.
+        If a template fails, use the default template: send the alert rather than none.
         """
         mail = EmailMessage(policy=SMTP)
         mail["Message-ID"] = f"<{message.delivery_id}@{self.sender.domain}>"
@@ -60,7 +59,7 @@ class LetterForm:
         mail["X-Beam-Fraud-Kind"] = message.kind
         mail["X-Beam-Fraud-Alerts"] = str(message.total)
         text, marked_up = self._parts(message)
-        # Encode to short ASCII lines, so that no server has to change them.
+        # Encode to short ASCII lines: no server has to change them.
         mail.set_content(text, cte="quoted-printable")
         mail.add_alternative(marked_up, subtype="html", cte="quoted-printable")
         mail.set_boundary(f"=_beam-fraud_{message.delivery_id}")
@@ -73,7 +72,9 @@ class LetterForm:
                 marked_up = _PLAIN.format(html.escape(text))
                 return text, marked_up if self.html is None else self.html.render(message)
         except Exception as error:
-            _LOG.warning("a template failed (%s), the default one is used", type(error).__name__)
+            _LOG.warning(
+                "a template failed (%s): the default template is used", type(error).__name__
+            )
         return (
             default_template("message.txt", self.fields).render(message),
             default_template("message.html", self.fields).render(message),
@@ -90,18 +91,17 @@ PASSWORD_VARIABLE = "BEAM_FRAUD_SMTP_PASSWORD"
 class SmtpChannel:
     """Send one e-mail per message, to all recipients at once."""
 
-    #: It writes no file on this machine.
     disk: ClassVar[Path | None] = None
     #: `smtp://` or `smtps://`, user, server and recipients.
     name: str
     policy: Policy
     server: SmtpServer
     form: LetterForm
-    #: Place of the password, as `read_secret` takes it.
+    #: Options of the URL, of which `read_secret` reads the password's location.
     secrets: Mapping[str, str] = field(default_factory=dict)
     _session: SmtpSession = field(init=False, repr=False, compare=False)
-    #: Delivery id to the addresses that have the e-mail while others wait for it.
-    _given: OrderedDict[str, set[str]] = field(
+    #: Id of a partly delivered message to the addresses that have it.
+    _delivered: OrderedDict[str, set[str]] = field(
         init=False, repr=False, compare=False, default_factory=OrderedDict
     )
 
@@ -124,22 +124,22 @@ class SmtpChannel:
     def send(self, message: Message) -> None:
         """Send the e-mail; it has the same Message-ID at every attempt.
 
-        If the server refuses some recipients for good, log a warning that names them.
+        If the server refuses some recipients permanently, log a warning that names them.
 
         Raises:
-          MessageRefusedError: the server refuses this e-mail for good.
+          MessageRefusedError: the server refuses this e-mail permanently.
           FraudError: the server cannot be reached or fails at the moment.
         """
         addresses = [address.addr_spec for address in self.form.recipients]
-        given = self._given.get(message.delivery_id, set())
-        waiting = [address for address in addresses if address not in given]
+        delivered = self._delivered.get(message.delivery_id, set())
+        waiting = [address for address in addresses if address not in delivered]
         try:
             refused = self._session.deliver(
                 self.form.sender.addr_spec, waiting, self.form.letter(message)
             )
         except (FraudError, OSError, smtplib.SMTPException, RefusalError) as error:
             raise self._failure(error) from None
-        self._weigh(message.delivery_id, given | {*waiting} - refused.keys(), refused)
+        self._settle(message.delivery_id, delivered | {*waiting} - refused.keys(), refused)
 
     def close(self) -> None:
         self._session.close()
@@ -147,30 +147,30 @@ class SmtpChannel:
     def describe(self) -> str:
         return self.name
 
-    def _weigh(self, delivery: str, given: set[str], refused: dict[str, RefusalError]) -> None:
-        """Raise unless every recipient that the server accepts has the e-mail."""
-        later = {address: why for address, why in refused.items() if not why.final}
-        never = {address: why for address, why in refused.items() if why.final}
-        if later:
-            # Recipients that have the e-mail get no second one at the next attempt.
-            self._given[delivery] = given
-            while len(self._given) > _REMEMBERED:
-                self._given.popitem(last=False)
-            raise self._failure(next(iter(later.values())), _many(later))
-        self._given.pop(delivery, None)
-        if never and not given:
-            raise self._failure(next(iter(never.values())), _many(never))
-        for address, why in never.items():
+    def _settle(self, message: str, delivered: set[str], refused: dict[str, RefusalError]) -> None:
+        """Raise if a recipient is to be retried, or if no recipient has the e-mail."""
+        temporary = {address: why for address, why in refused.items() if not why.final}
+        permanent = {address: why for address, why in refused.items() if why.final}
+        if temporary:
+            # Remember who has the e-mail: the next attempt goes to the others only.
+            self._delivered[message] = delivered
+            while len(self._delivered) > _REMEMBERED:
+                self._delivered.popitem(last=False)
+            raise self._failure(next(iter(temporary.values())), _many(temporary))
+        self._delivered.pop(message, None)
+        if permanent and not delivered:
+            raise self._failure(next(iter(permanent.values())), _many(permanent))
+        for address, why in permanent.items():
             _LOG.warning(
                 "--alert %s: %s gets no alerts (%s)", self.name, address, printable(str(why), 200)
             )
 
-    def _failure(self, error: BaseException, whom: str = "") -> FraudError:
+    def _failure(self, error: BaseException, recipients: str = "") -> FraudError:
         if isinstance(error, RefusalError):
-            said = f"--alert {self.name}: refused{whom} ({printable(str(error), 200)})"
+            reason = f"--alert {self.name}: refused{recipients} ({printable(str(error), 200)})"
             if error.final:
-                return MessageRefusedError(said, Code.MESSAGE_REFUSED)
-            return FraudError(said, Code.CHANNEL_FAILED)
+                return MessageRefusedError(reason, Code.MESSAGE_REFUSED)
+            return FraudError(reason, Code.CHANNEL_FAILED)
         if isinstance(error, FraudError):
             return FraudError(f"--alert {self.name}: {printable(str(error), 200)}", error.code)
         why = printable(self._session.why(error), 200)
@@ -180,7 +180,7 @@ class SmtpChannel:
         password = read_secret("the login", "password", self.secrets, PASSWORD_VARIABLE)
         if not password:
             raise FraudError(
-                f"there is no password; set {PASSWORD_VARIABLE}, or give password_file=FILE",
+                f"the password is missing; set {PASSWORD_VARIABLE}, or give password_file=FILE",
                 Code.SECRET_UNREADABLE,
             )
         return password

@@ -15,8 +15,8 @@ from beam_fraud.errors import Code, FraudError
 
 #: Time limits in seconds: to connect, to receive a response, for a whole e-mail.
 CONNECT_SECONDS, ANSWER_SECONDS, LETTER_SECONDS = 10.0, 30.0, 120.0
-#: Reconnect after so many idle seconds: a firewall may have dropped the connection without notice,
-#: and the client would wait for a response in vain.
+#: Reconnect after so many idle seconds: a firewall may drop an idle connection without notice, and
+#: the client would wait for a response until the time limit.
 _IDLE_SECONDS = 30.0
 
 
@@ -36,14 +36,16 @@ class SmtpServer:
 class RefusalError(Exception):
     """An error response of the server."""
 
-    def __init__(self, code: int, said: bytes | str, *, of_letter: bool = False) -> None:
+    def __init__(self, code: int, text: bytes | str, *, of_letter: bool = False) -> None:
         """Store a response.
 
-        `code` has three digits, `said` is the server's text; `of_letter` says that the response
-        concerns this e-mail or recipient alone, and not every e-mail.
+        Args:
+          code: three digits.
+          text: the server's text.
+          of_letter: whether the response concerns this e-mail or recipient alone.
         """
-        text = said.decode("utf-8", "backslashreplace") if isinstance(said, bytes) else said
-        super().__init__(f"{code} {' '.join(text.split())}")
+        line = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+        super().__init__(f"{code} {' '.join(line.split())}")
         self.code = code
         #: Whether the refusal of this e-mail is final.
         self.final = of_letter and code >= 500
@@ -83,7 +85,7 @@ class SmtpSession:
     def deliver(
         self, sender: str, recipients: Iterable[str], letter: bytes
     ) -> dict[str, RefusalError]:
-        """Transmit an e-mail; once accepted, its delivery is the server's duty.
+        """Transmit an e-mail; after the server accepted it, the server delivers it.
 
         Args:
           sender: address of the envelope.
@@ -91,8 +93,7 @@ class SmtpSession:
           letter: the e-mail with CRLF line ends.
 
         Returns:
-          Refused recipients with their responses. If all were refused, the e-mail was not
-          transmitted.
+          Refused recipients with their responses. With all refused, the e-mail was not transmitted.
 
         Raises:
           FraudError, OSError, smtplib.SMTPException: as in `open`.
@@ -103,7 +104,7 @@ class SmtpSession:
             self._begin(sender, letter)
         except (OSError, smtplib.SMTPException, RefusalError) as error:
             self.close()
-            # A server may close a connection between e-mails at any time: that is no failure.
+            # A server may close a connection between e-mails: that is no failure.
             if fresh or (isinstance(error, RefusalError) and error.code != 421):
                 raise
             self.open()
@@ -129,9 +130,9 @@ class SmtpSession:
         if self._deadline.passed or any(
             isinstance(one, TimeoutError) for one in (error, error.__context__)
         ):
-            return "no answer in time"
+            return "no response in time"
         if isinstance(error, smtplib.SMTPServerDisconnected):
-            return "the connection was broken off"
+            return "the connection was lost"
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({error.verify_message}); see cafile"
         if isinstance(error, smtplib.SMTPResponseException):
@@ -151,7 +152,8 @@ class SmtpSession:
             if self._server.security == "starttls":
                 if not client.has_extn("starttls"):
                     raise FraudError(
-                        "it offers no STARTTLS, and nothing is sent in clear", Code.CHANNEL_INSECURE
+                        "the server offers no STARTTLS, and no alert is sent unencrypted",
+                        Code.CHANNEL_INSECURE,
                     )
                 client.starttls(context=context)
                 client.ehlo_or_helo_if_needed()
@@ -168,7 +170,7 @@ class SmtpSession:
             client.login(user, password or "")
         except smtplib.SMTPNotSupportedError:
             raise FraudError(
-                "it offers no login; leave the user out of the URL", Code.CHANNEL_LOGIN
+                "the server offers no login; leave the user out of the URL", Code.CHANNEL_LOGIN
             ) from None
         except smtplib.SMTPAuthenticationError as error:
             if error.smtp_code < 500:
@@ -179,7 +181,7 @@ class SmtpSession:
             ) from None
         except UnicodeError:
             raise FraudError(
-                "the password has letters that a login cannot carry", Code.CHANNEL_LOGIN
+                "the password has characters that SMTP cannot send", Code.CHANNEL_LOGIN
             ) from None
 
     def _begin(self, sender: str, letter: bytes) -> None:
@@ -187,11 +189,10 @@ class SmtpSession:
         size = f"size={len(letter)}"
         options = [size] if self._smtp.has_extn("size") else []
         with self._within():
-            code, said = self._smtp.mail(sender, options)
+            code, text = self._smtp.mail(sender, options)
         if code != 250:
-            # Other refusals at this step concern the sender, so all e-mails; 552 is the size of
-            # this one.
-            raise RefusalError(code, said, of_letter=code == 552)
+            # 552 concerns the size of this e-mail; other codes concern the sender, so every e-mail.
+            raise RefusalError(code, text, of_letter=code == 552)
 
     def _hand_over(self, recipients: Iterable[str], letter: bytes) -> dict[str, RefusalError]:
         client = self._smtp
@@ -220,7 +221,7 @@ class _Client(smtplib.SMTP):
     def __init__(self, server: SmtpServer, deadline: Deadline, context: ssl.SSLContext) -> None:
         self._deadline = deadline
         self._at_once = context if server.security == "tls" else None
-        # smtplib's own search for this machine's name may wait for a name server.
+        # Without `local_hostname`, smtplib may wait for a name server.
         name = socket.gethostname()
         super().__init__(
             server.host,
@@ -232,7 +233,7 @@ class _Client(smtplib.SMTP):
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         connection = socket.create_connection((host, port), CONNECT_SECONDS)
         try:
-            # Requests and responses are short: do not let Nagle's algorithm delay them.
+            # Requests and responses are short: Nagle's algorithm would delay them.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(timeout)
             self._deadline.watch(connection)

@@ -19,7 +19,7 @@ FORM = "smtp://USER@HOST:587/?from=ADDRESS&to=ADDRESS"
 _PORTS = {"smtp": 587, "smtps": 465}
 _OPTIONS = ("from", "to", "starttls", "cafile", "password_file", "password_env")
 _TEMPLATES = ("template", "html_template")
-#: For people: one message holds five minutes of an account, and at most one goes out per minute.
+#: For people: one message per account and five minutes, and at most one message per minute.
 _POLICY = Policy(group=300.0, most=50, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
 
 
@@ -33,10 +33,12 @@ def smtp_channel(url: str) -> SmtpChannel:
     server = server_of(url, FORM)
     where = f"--alert {server.scheme}://{server.shown}"
     if server.path not in ("", "/") or server.fragment:
-        raise UsageError(f"{where}: options follow a question mark: {FORM}", Code.CHANNEL_URL)
+        raise UsageError(
+            f"{where}: write the options after a question mark: {FORM}", Code.CHANNEL_URL
+        )
     if server.password is not None:
         raise UsageError(
-            f"{where}: a password on the command line is seen by others; "
+            f"{where}: other users can read a password on the command line; "
             "set BEAM_FRAUD_SMTP_PASSWORD, or give password_file=FILE",
             Code.SECRET_EXPOSED,
         )
@@ -84,14 +86,16 @@ def _security(options: ChannelOptions, scheme: str, host: str) -> str:
     if scheme == "smtps":
         if options.get("starttls") is not None:
             raise UsageError(
-                f"{options.where}: starttls goes with smtp:, not with smtps:", Code.CHANNEL_INSECURE
+                f"{options.where}: starttls works with smtp:, not with smtps:",
+                Code.CHANNEL_INSECURE,
             )
         return "tls"
     if options.yes("starttls", default=True):
         return "starttls"
     if not is_loopback(host):
         raise UsageError(
-            f"{options.where}: starttls=no: alerts go in clear to this machine only; leave it out",
+            f"{options.where}: starttls=no sends alerts unencrypted, which is allowed to this "
+            "machine only; leave starttls=no out",
             Code.CHANNEL_INSECURE,
         )
     return "plain"
@@ -105,19 +109,19 @@ def _sender(options: ChannelOptions) -> Address:
 
 
 def _addresses(options: ChannelOptions, name: str) -> tuple[Address, ...]:
-    given = options.get(name)
-    if given is None:
+    text = options.get(name)
+    if text is None:
         raise UsageError(f"{options.where}: {name} is missing, write {FORM}", Code.CHANNEL_URL)
     try:
-        found = [Address(shown, addr_spec=spec) for shown, spec in getaddresses([given])]
+        addresses = [Address(display, addr_spec=spec) for display, spec in getaddresses([text])]
     except (MessageError, ValueError, IndexError):
-        found = []
-    ascii_only = all(address.addr_spec.isascii() for address in found)
+        addresses = []
+    ascii_only = all(address.addr_spec.isascii() for address in addresses)
     if (
-        not given.isprintable()
-        or not found
+        not text.isprintable()
+        or not addresses
         or not ascii_only
-        or not all(a.username and a.domain for a in found)
+        or not all(a.username and a.domain for a in addresses)
     ):
-        raise options.wrong(name, given, "addresses such as fraud@bank.example, with commas")
-    return tuple({address.addr_spec: address for address in found}.values())
+        raise options.invalid(name, text, "addresses such as fraud@bank.example, with commas")
+    return tuple({address.addr_spec: address for address in addresses}.values())

@@ -31,14 +31,13 @@ _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
 @dataclass(frozen=True)
 class TopicChannel:
-    """Write one record per alert, keyed by its id; `send` returns once the brokers have it."""
+    """Write one record per alert, keyed by its id; `send` returns when the brokers have it."""
 
-    #: It writes no file on this machine.
     disk: ClassVar[Path | None] = None
     #: Connection settings of the client, with a time limit per record.
     settings: KafkaSettings
     topic: str
-    #: Default: each alert at once as its own record.
+    #: Default: write each alert at once as its own record.
     policy: Policy = AS_THEY_COME
     #: Fields of an alert to write.
     fields: tuple[str, ...] = FIELDS
@@ -55,7 +54,7 @@ class TopicChannel:
         """Check that the topic exists, without writing.
 
         Raises:
-          FraudError: no broker answers, or this login sees no such topic.
+          FraudError: no broker responds, or the topic does not exist for this login.
         """
         try:
             topic_partitions(self.settings, self.topic)
@@ -67,7 +66,7 @@ class TopicChannel:
 
         Raises:
           MessageRefusedError: a record is too large.
-          FraudError: no broker answers, or the topic does not exist or refuses this login.
+          FraudError: no broker responds, or the topic does not exist or refuses this login.
         """
         refused: list[KafkaError] = []
         try:
@@ -131,13 +130,12 @@ class TopicChannel:
 FORM = "kafka://HOST:PORT/TOPIC"
 _PARTS = re.compile(r"//([^/?#]*)/([^/?#]+)(?:\?([^#]*))?")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-#: Time limit of a record in milliseconds: after it the alert waits in the outbox, not in the
-#: client.
+#: Time limit of a record in milliseconds; then the alert waits in the outbox, not in the client.
 _PATIENCE = ("message.timeout.ms", "10000")
 
 
 def topic_channel(rest: str) -> TopicChannel:
-    """Return the channel of a `kafka:` URL, passed without its scheme; connect to nothing.
+    """Return the channel of a `kafka:` URL, without its scheme; connect to nothing.
 
     Raises:
       UsageError: the URL has another form.

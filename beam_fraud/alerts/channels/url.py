@@ -39,7 +39,7 @@ def parse_channel(url: str, console: TextIO, *, pseudonyms: Pseudonyms | None = 
       url: in one of the forms of `docs/alerts.md`; `env:NAME` reads the URL from an environment
         variable, for URLs that are secrets themselves.
       console: the stream that `console:` writes to.
-      pseudonyms: replace ids in all messages, unless None.
+      pseudonyms: pseudonyms for the ids in all messages, or None.
 
     Raises:
       UsageError: the scheme is unknown, or the URL has another form.
@@ -57,8 +57,7 @@ def _channel(url: str, console: TextIO) -> Channel:
         if not url:
             raise FraudError(f"{where}: the variable is not set", Code.VARIABLE_UNSET)
         scheme, rest = split_scheme(where, url, _DIRECT)
-    # Import a channel's packages only when it is used: each import takes a while, and Kafka is an
-    # extra.
+    # Import a channel's packages only for its use: imports are slow, and Kafka is an extra.
     if scheme in ("smtp", "smtps"):
         from beam_fraud.alerts.channels.smtp_url import smtp_channel
 
@@ -83,6 +82,6 @@ def _channel(url: str, console: TextIO) -> Channel:
         return FileChannel(path, options.policy(AS_THEY_COME), fields)
     if place:
         raise UsageError(
-            f"--alert: {_FORMS[scheme]} takes nothing after the colon", Code.CHANNEL_URL
+            f"--alert: write {_FORMS[scheme]} without text after the colon", Code.CHANNEL_URL
         )
     return ConsoleChannel(console, options.policy(BATCH_IN_ONE), fields)

@@ -42,11 +42,11 @@ SECRET_VARIABLE = "BEAM_FRAUD_WEBHOOK_SECRET"
 class WebhookChannel(HttpChannel):
     """Send one POST per message."""
 
-    #: Place of the secret, as `read_secret` takes it.
+    #: Options of the URL, of which `read_secret` reads the secret's location.
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Check that the server answers and that the secret can be read, without a POST.
+        """Check that the server can be reached and the secret read, without a POST.
 
         Raises:
           FraudError: the server cannot be reached, or the secret cannot be read.
@@ -58,7 +58,7 @@ class WebhookChannel(HttpChannel):
         """Post the message, with the same body and `Idempotency-Key` at every attempt.
 
         Raises:
-          MessageRefusedError: the receiver refuses this message for good.
+          MessageRefusedError: the receiver refuses this message permanently.
           TryLaterError: the receiver names the time of the next attempt.
           FraudError: the server cannot be reached or fails at the moment.
         """

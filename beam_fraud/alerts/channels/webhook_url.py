@@ -1,4 +1,4 @@
-"""Parse URLs of HTTP receivers: the receiver's own URL, with our options after `#`."""
+"""Parse URLs of HTTP receivers: the receiver's URL, with the channel's options after `#`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def webhook_channel(url: str) -> WebhookChannel:
     """Return the channel of an `https:` or `http:` URL; connect to nothing.
 
     Raises:
-      UsageError: the URL has another form, or would send alerts unencrypted.
+      UsageError: the URL has another form, or sends alerts unencrypted.
     """
     server = server_of(url, FORM)
     name = _name(server.scheme, server, url)
@@ -33,7 +33,7 @@ def webhook_channel(url: str) -> WebhookChannel:
         f"--alert {name}", server.fragment, ("plain", "cafile", "secret_file", "secret_env")
     )
     _refuse_login(server, options)
-    _refuse_clear(server.scheme, server, options)
+    _refuse_unencrypted(server.scheme, server, options)
     return WebhookChannel(
         name=name,
         policy=options.policy(_WEBHOOK_POLICY),
@@ -48,7 +48,7 @@ def slack_channel(url: str) -> SlackChannel:
     """Return the channel of a `slack:` or `slack+http:` URL; connect to nothing.
 
     Raises:
-      UsageError: the URL has another form, or would send alerts unencrypted.
+      UsageError: the URL has another form, or sends alerts unencrypted.
       FraudError: a template cannot be read.
     """
     server = server_of(url, SLACK_FORM)
@@ -56,7 +56,7 @@ def slack_channel(url: str) -> SlackChannel:
     options = parse_options(f"--alert {name}", server.fragment, ("plain", "cafile", "template"))
     _refuse_login(server, options)
     scheme = "http" if server.scheme == "slack+http" else "https"
-    _refuse_clear(scheme, server, options)
+    _refuse_unencrypted(scheme, server, options)
     fields, template = options.fields(), options.get("template")
     return SlackChannel(
         name=name,
@@ -83,15 +83,16 @@ def _without_fragment(url: str) -> str:
 def _refuse_login(server: UrlServer, options: ChannelOptions) -> None:
     if server.user is not None:
         raise UsageError(
-            f"{options.where}: a login in the URL is seen by others; leave it out",
+            f"{options.where}: other users can read a login in the URL; leave it out",
             Code.SECRET_EXPOSED,
         )
 
 
-def _refuse_clear(scheme: str, server: UrlServer, options: ChannelOptions) -> None:
+def _refuse_unencrypted(scheme: str, server: UrlServer, options: ChannelOptions) -> None:
     allowed = options.yes("plain", default=False)
     if scheme == "http" and not is_loopback(server.host) and not allowed:
         raise UsageError(
-            f"{options.where}: alerts would go in clear; write https:, or #plain=yes after the URL",
+            f"{options.where}: http: sends alerts unencrypted; write https:, or #plain=yes after "
+            "the URL",
             Code.CHANNEL_INSECURE,
         )

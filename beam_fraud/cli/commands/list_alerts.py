@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from beam_fraud.alerts.channels.url import parse_channel
-from beam_fraud.alerts.listing import Listed, Wanted, last_errors, listed
+from beam_fraud.alerts.listing import Filters, ListedAlert, last_errors, newest_alerts
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
 from beam_fraud.alerts.wording import clock_time
@@ -43,18 +43,18 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
     outbox = given_outbox(options.sink, options.out)
     now = datetime.now(UTC)
     counts = outbox.counts(now)
-    wanted = Wanted(options.state, None, options.account_id, options.merchant_id)
+    filters = Filters(options.state, None, options.account_id, options.merchant_id)
     if options.channel is not None:
-        wanted = replace(wanted, channels=_named(options.channel, counts, outbox))
+        filters = replace(filters, channels=_channel_names(options.channel, counts, outbox))
     with transaction(outbox.url) as connection:
-        alerts = listed(connection, wanted, options.limit, now)
+        alerts = newest_alerts(connection, filters, options.limit, now)
         errors = last_errors(connection)
         timezone = newest_timezone(connection)
         snoozes = [
             {**msgspec.to_builtins(one), "timezone": timezone}
             for one in snoozes_in_force(connection, now)
         ]
-    found = {
+    result = {
         "alerts": [_as_object(one) for one in alerts],
         "channels": {
             channel: {
@@ -68,50 +68,50 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
         },
         "snoozes": snoozes,
     }
-    return cast(dict[str, object], msgspec.to_builtins(found))
+    return cast(dict[str, object], msgspec.to_builtins(result))
 
 
 def render(result: dict[str, object]) -> str:
     """Return a table of alerts that fits the terminal, then channels and snoozes."""
-    found = cast(dict[str, Any], result)
+    fields = cast(dict[str, Any], result)
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
-    lines = _table(found["alerts"], _short_names(found["channels"]), width)
-    if not lines and found["channels"]:
+    lines = _table(fields["alerts"], _short_names(fields["channels"]), width)
+    if not lines and fields["channels"]:
         lines.append("No such alerts.")
-    lines += [_channel_line(name, counts) for name, counts in found["channels"].items()]
-    lines += map(_snooze_line, found["snoozes"])
+    lines += [_channel_line(name, counts) for name, counts in fields["channels"].items()]
+    lines += map(_snooze_line, fields["snoozes"])
     return "\n".join(lines) or "There are no alerts."
 
 
-def _as_object(one: Listed) -> dict[str, object]:
-    made = cast(dict[str, object], msgspec.to_builtins(one))
-    alert = cast(dict[str, object], made.pop("alert"))
-    return {**alert, **made}
+def _as_object(listed: ListedAlert) -> dict[str, object]:
+    state = cast(dict[str, object], msgspec.to_builtins(listed))
+    alert = cast(dict[str, object], state.pop("alert"))
+    return {**alert, **state}
 
 
-def _named(given: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...]:
+def _channel_names(channel: str, known: Collection[str], outbox: Outbox) -> tuple[str, ...]:
     """Return the channel names of `--channel`.
 
     Raises:
-      UsageError: it is an invalid URL.
-      FraudError: it never had an alert, or its URL is in an unset variable.
+      UsageError: the channel is an invalid URL.
+      FraudError: the channel never had an alert, or its URL is in an unset variable.
     """
-    shown = given
-    if given in known:
-        return (given,)
+    label = channel
+    if channel in known:
+        return (channel,)
     # `console:` is a URL and a scheme.
-    if named := tuple(name for name in known if _scheme(name) == given.removesuffix(":")):
-        return named
-    if ":" in given:
-        channel = parse_channel(given, sys.stderr)
-        if channel.name in known:
-            return (channel.name,)
-        # Without secrets of the URL.
-        shown = channel.describe()
-    there = ", ".join(map(printable, sorted(known))) or "none"
+    if names := tuple(name for name in known if _scheme(name) == channel.removesuffix(":")):
+        return names
+    if ":" in channel:
+        receiver = parse_channel(channel, sys.stderr)
+        if receiver.name in known:
+            return (receiver.name,)
+        # Mask secrets of the URL.
+        label = receiver.describe()
+    others = ", ".join(map(printable, sorted(known))) or "none"
     raise FraudError(
-        f"--channel {printable(shown)}: no alert was ever for it in {outbox.describe()} "
-        f"(there are some for: {there})",
+        f"--channel {printable(label)}: {outbox.describe()} has no alerts for this channel "
+        f"(channels with alerts: {others})",
         Code.ALERT_UNKNOWN,
     )
 

@@ -31,10 +31,10 @@ def check_flink(
     """Check version, slots, checkpoints, state and restarts of a cluster.
 
     Args:
-      flink: its REST API.
+      flink: REST API of the cluster.
       parallelism: requested slots; less than 1 for Flink's default.
-      streaming: whether a stream will run there.
-      storage: checkpoint directory of the pipeline's own options, or None.
+      streaming: whether the pipeline is a stream.
+      storage: checkpoint directory of the pipeline's options, or None.
     """
     try:
         checks = [check_version(flink.version(), str(flink.address))]
@@ -49,16 +49,16 @@ def check_flink(
 
 
 def check_version(version: str, where: str) -> Check:
-    """Return whether Beam has a job server for a version of Flink."""
+    """Check that Beam has a job server for a version of Flink."""
     minor, known = ".".join(version.split(".")[:2]), FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
     if minor not in known:
-        fix = f"take one of Flink {', '.join(known)}"
-        return failed("Flink", f"{where} is Flink {version}, which Beam has no job server for", fix)
+        fix = f"use Flink {', '.join(known)}"
+        return failed("Flink", f"{where} is Flink {version}: Beam has no job server for it", fix)
     return ok("Flink", f"{where} is Flink {version}")
 
 
 def check_slots(overview: Mapping[str, int], parallelism: int) -> Check:
-    """Return whether a job of a parallelism finds its slots.
+    """Check that the cluster has the slots of a parallelism.
 
     Args:
       overview: response of `/overview`.
@@ -66,76 +66,76 @@ def check_slots(overview: Mapping[str, int], parallelism: int) -> Check:
     """
     total, free = overview["slots-total"], overview["slots-available"]
     managers = overview["taskmanagers"]
-    found = f"{free} of {total} free, {managers} task manager{'' if managers == 1 else 's'}"
+    slots = f"{free} of {total} free, {managers} task manager{'' if managers == 1 else 's'}"
     if total < parallelism:
         fix = (
             f"start more task managers, or give --parallelism={total}"
             if total
-            else ("start a task manager")
+            else "start a task manager"
         )
-        return failed("task slots", f"{found}, {parallelism} are asked for", fix)
+        return failed("task slots", f"{slots}, {parallelism} requested", fix)
     if free < parallelism:
-        fix = "the job waits for them: cancel others, or start more task managers"
-        return warning("task slots", f"{found}, {parallelism} are asked for", fix)
-    return ok("task slots", found)
+        fix = "the job waits for free slots: cancel other jobs, or start more task managers"
+        return warning("task slots", f"{slots}, {parallelism} requested", fix)
+    return ok("task slots", slots)
 
 
 def check_checkpoints(
     place: str | None, config: Mapping[str, str], *, streaming: bool, here: bool
 ) -> Check:
-    """Return whether checkpoints go to a file system.
+    """Check that checkpoints go to a file system.
 
     Args:
-      place: their directory in Flink, or None.
+      place: checkpoint directory, or None.
       config: Flink's configuration.
-      streaming: whether a stream will run there.
+      streaming: whether the pipeline is a stream.
       here: whether the cluster is on this machine.
     """
     name = "checkpoints"
     if place is None or _first(config, _STORAGE) == "jobmanager":
-        bad = failed if streaming else warning
-        return bad(
+        severity = failed if streaming else warning
+        return severity(
             name,
-            "are kept in the job manager, 5 MB a state at most",
-            "set state.checkpoints.dir to a directory that every machine sees, as s3://... or "
-            "file:///...",
+            "go to the job manager's memory, which limits each state to 5 MB",
+            "set state.checkpoints.dir to a directory that every machine can read and write, such "
+            "as s3://... or file:///...",
         )
     parts = urlsplit(place)
     if parts.scheme not in ("", "file"):
-        return ok(name, f"go to {place}, which is not looked at from here")
+        return ok(name, f"go to {place}, which doctor cannot check")
     if not here:
-        fix = "see that every machine of the cluster has the same directory there"
-        return warning(name, f"go to {place}, which is not seen from here", fix)
+        fix = "share this directory between all machines of the cluster"
+        return warning(name, f"go to {place} on the cluster, which doctor cannot check", fix)
     directory = nearest_directory(Path(unquote(parts.path)).absolute())
     if not directory.is_dir() or not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        return failed(name, f"go to {place}, which cannot be written to", "give another directory")
+        return failed(name, f"go to {place}, which is not writable", "give another directory")
     return ok(name, f"go to {Path(unquote(parts.path))}")
 
 
 def check_state(config: Mapping[str, str]) -> Check:
-    """Check that state may exceed memory, and that checkpoints are incremental."""
+    """Check that state can exceed memory and that checkpoints are incremental."""
     backend = _first(config, _BACKEND) or "hashmap"
     if backend != "rocksdb":
         return warning(
-            "state", f"{backend}: has to fit into memory", "set state.backend.type: rocksdb"
+            "state", f"{backend}: must fit into memory", "set state.backend.type: rocksdb"
         )
     if (_first(config, _INCREMENTAL) or "false").lower() != "true":
         fix = "set state.backend.incremental: true"
-        return warning("state", "rocksdb, written whole with every checkpoint", fix)
+        return warning("state", "rocksdb, every checkpoint writes the whole state", fix)
     return ok("state", "rocksdb, incremental checkpoints")
 
 
 def check_restarts(config: Mapping[str, str]) -> Check:
-    """Check whether a failed worker ends the job."""
+    """Check that the job restarts after a failed worker."""
     strategy = _first(config, _RESTART)
     if strategy in ("none", "off", "disable"):
         fix = "set restart-strategy.type: exponential-delay"
-        return warning("restarts", "none: the first failure ends a job", fix)
-    return ok("restarts", strategy or "as Flink does by default: with checkpoints only")
+        return warning("restarts", "none: the first failure ends the job", fix)
+    return ok("restarts", strategy or "Flink's default: restart if checkpoints are on")
 
 
 def check_growth(jar: str | None, server: Address | None) -> Check:
-    """Check whether the job server lets a stream's state grow without end.
+    """Check whether the job server bounds a stream's state.
 
     Args:
       jar: `--flink_job_server_jar`, or None.
@@ -143,13 +143,17 @@ def check_growth(jar: str | None, server: Address | None) -> Check:
     """
     name = "growth"
     if jar is None and server is not None:
-        return ok(name, f"{server} does not tell: ask that it is no Beam's own before 2.76.0")
+        return ok(
+            name,
+            f"unknown: {server} does not report its version; Beam's job servers before 2.76.0 let "
+            "a stream's state grow without bound",
+        )
     if jar is None:
-        return ok(name, f"none by Beam's own job server of {version('apache-beam')}")
+        return ok(name, f"none with Beam's job server {version('apache-beam')}")
     grows = stream_grows(jar)
     if grows is None:
-        return warning(name, f"{jar} does not tell whether a stream grows without end", BOUNDED)
-    return warning(name, f"{jar} {GROWTH}", BOUNDED) if grows else ok(name, f"none by {jar}")
+        return warning(name, f"unknown: {jar} does not show whether the state is bounded", BOUNDED)
+    return warning(name, f"{jar} {GROWTH}", BOUNDED) if grows else ok(name, f"none with {jar}")
 
 
 def _first(config: Mapping[str, str], names: tuple[str, ...]) -> str | None:

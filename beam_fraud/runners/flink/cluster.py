@@ -23,8 +23,8 @@ _RESIDUALS = (
 )
 _FEW_NAMES = (b"sdf_checkpoint_residuals", b":slot:")
 #: Effect of a job server without it, and the fix.
-GROWTH = "is of Beam 2.75.0 or before, by which a stream grows without end, also an idle one"
-BOUNDED = "give what python -m deploy.flink.job_server_jar prints, or one of Beam 2.76.0 or newer"
+GROWTH = "is of Beam 2.75.0 or before: the state of a stream grows without bound, even if idle"
+BOUNDED = "give the jar that python -m deploy.flink.job_server_jar prints, or one of Beam 2.76.0+"
 #: Values of Flink's configuration with which it starts task managers on demand.
 _ON_DEMAND = ("kubernetes.", "yarn.")
 
