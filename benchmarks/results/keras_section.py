@@ -17,8 +17,8 @@ COLUMNS = (
 )
 TEXT = """\
 The recipe of the Keras example "Imbalanced classification: credit card fraud detection"
-(fchollet) as `--model keras`: trained on the first 80 % in time for 30 epochs, measured on the
-last 56,961 rows at a score of 0.5 after the last epoch. Nothing is chosen, so no rows choose."""
+(fchollet) as `--model keras`: 30 epochs on the first 80 % in time, measured after the last epoch
+on the last 56,961 rows at a score of 0.5. Nothing is chosen, so no validation rows are needed."""
 
 
 def section(folder: Path, seeds: int) -> Section:

@@ -31,86 +31,84 @@ class Column:
 class Line:
     """One model, with a run for each seed."""
 
-    #: What it is.
+    #: Label of the model.
     model: str
-    #: The figures of each seed; one alone, for what others have published.
+    #: The figures of each seed; a single run for published figures.
     runs: tuple[Figures, ...]
-    #: What others have published of the same model on the same rows.
+    #: Published figures of the same model on the same rows.
     published: Figures = field(default_factory=dict)
-    #: How far the mean may be from what was published.
+    #: Largest allowed difference of the mean from a published figure.
     within: float = 0.01
-    #: The least that is asked for, or the most where less is better.
+    #: Required minimum, or maximum where less is better.
     floors: Figures = field(default_factory=dict)
-    #: What is aimed at.
+    #: Desired figures, better than the floors.
     aims: Figures = field(default_factory=dict)
-    #: How to train it; empty where it is not a bundle of ours.
+    #: Command that trains the bundle; empty for other models.
     command: str = ""
 
     def mean(self, figure: str) -> float | None:
-        """The mean over the seeds; None if the runs don't have this figure."""
+        """Return the mean over the seeds; None if the runs lack this figure."""
         values = [run[figure] for run in self.runs if figure in run]
         return statistics.fmean(values) if values else None
 
     def spread(self, figure: str) -> float:
-        """The standard deviation over the seeds."""
+        """Return the standard deviation over the seeds."""
         return statistics.pstdev([run[figure] for run in self.runs if figure in run])
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a line does what is asked of it."""
+    """Whether a line meets a target."""
 
-    #: What is asked, in words.
-    asked: str
-    #: What it does, in words.
-    found: str
-    #: Whether that is enough.
+    #: The target in words.
+    target: str
+    #: The measured figure.
+    measured: str
+    #: Whether the figure meets the target.
     met: bool
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table and what it is of."""
+    """A table of results and its text."""
 
-    #: What the command line calls it.
+    #: Name on the command line.
     key: str
-    #: What people call it.
+    #: Heading on the page.
     title: str
-    #: Which rows train, which choose and which are measured; whose figures stand beside ours.
+    #: Rows that train, rows that choose, measured rows, and the published figures.
     text: str
-    #: Its figures.
     columns: tuple[Column, ...]
-    #: Its models.
     lines: tuple[Line, ...]
-    #: Seconds to compute all of it.
+    #: Seconds to compute the section.
     seconds: float = 0.0
 
 
 def verdicts(line: Line, columns: tuple[Column, ...]) -> list[Verdict]:
-    """What is asked of a line, and whether its means do it.
+    """Return the targets of a line, and whether its means meet them.
 
     Example:
       >>> line = Line("forest", ({"f1": 0.5}, {"f1": 0.7}), floors={"f1": 0.6}, aims={"f1": 0.8})
       >>> [verdict.met for verdict in verdicts(line, (Column("f1", "F1"),))]
       [True, False]
     """
-    found = []
+    results = []
     for column in columns:
         mean = line.mean(column.name)
         if mean is None:
             continue
         value = column.text(mean)
         if column.name in line.published:
-            wanted = line.published[column.name]
-            # As many digits as were published: 0.866 is within 0.01 of 0.876.
-            met = abs(round(mean, column.digits) - wanted) <= line.within + 1e-9
-            asked = f"{column.heading} within {line.within:g} of {column.text(wanted)}"
-            found.append(Verdict(asked, value, met))
+            published = line.published[column.name]
+            # Round to the published digits: 0.866 is within 0.01 of 0.876.
+            met = abs(round(mean, column.digits) - published) <= line.within + 1e-9
+            target = f"{column.heading} within {line.within:g} of {column.text(published)}"
+            results.append(Verdict(target, value, met))
         for word, bounds in (("floor", line.floors), ("aim", line.aims)):
             if column.name in bounds:
                 bound = bounds[column.name]
                 met = mean <= bound if column.less else mean >= bound
                 least = "at most" if column.less else "at least"
-                asked = f"{column.heading} {least} {column.text(bound)} ({word})"
-                found.append(Verdict(asked, value, met))
-    return found
+                target = f"{column.heading} {least} {column.text(bound)} ({word})"
+                results.append(Verdict(target, value, met))
+    return results

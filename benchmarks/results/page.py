@@ -1,4 +1,4 @@
-"""Results as Markdown, and their place in a page that people write."""
+"""Format results as Markdown and write them into a page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from benchmarks.results.lines import Column, Line, Section, verdicts
 
 
 def markdown(section: Section) -> str:
-    """A section of the page: what it is of, the table, what is asked and what is found."""
+    """Return a section of the page: its text, the table of figures, the table of targets."""
     head = ["", "seeds", *(column.heading for column in section.columns)]
     rows = [_row(line, section.columns) for line in section.lines]
     parts = [f"## {section.title}", section.text, _table(head, rows)]
     judged = [
-        [line.model, verdict.asked, verdict.found, "met" if verdict.met else "**missed**"]
+        [line.model, verdict.target, verdict.measured, "met" if verdict.met else "**missed**"]
         for line in section.lines
         for verdict in verdicts(line, section.columns)
     ]
     if judged:
-        parts.append(_table(["", "asked for", "found", ""], judged))
+        parts.append(_table(["", "target", "measured", ""], judged))
     commands = [line.command for line in section.lines if line.command]
     if commands:
         parts.append("\n\n".join(f"```\n{command}\n```" for command in commands))
@@ -27,22 +27,22 @@ def markdown(section: Section) -> str:
 
 
 def replaced(page: str, sections: Sequence[Section]) -> str:
-    """The page with these sections in place of those of the same keys.
+    """Return the page with these sections in place of those of the same keys.
 
     Args:
       page: Markdown; a section is between `<!-- results: KEY -->` and `<!-- end: KEY -->`.
-      sections: what to put there.
+      sections: the new sections.
 
     Raises:
-      FraudError: the page has no place for one of them.
+      FraudError: the page lacks the markers of a section.
     """
     for section in sections:
         begin, end = (f"<!-- {word}: {section.key} -->" for word in ("results", "end"))
-        before, found, rest = page.partition(begin)
-        _, ended, after = rest.partition(end)
-        if not found or not ended:
+        before, opening, rest = page.partition(begin)
+        _, closing, after = rest.partition(end)
+        if not opening or not closing:
             raise FraudError(
-                f"the page has no '{begin}' with an '{end}' behind it; add both lines",
+                f"the page has no '{begin}' followed by '{end}'; add both lines",
                 Code.INPUT_FORMAT,
             )
         page = f"{before}{begin}\n{markdown(section)}\n{end}{after}"

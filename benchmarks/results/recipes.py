@@ -69,6 +69,6 @@ HANDBOOK = BundleRecipe(
 MORE_DAYS = 28
 HANDBOOK_MORE_DAYS = replace(
     HANDBOOK,
-    title=f"the same, {MORE_DAYS} days",
+    title=f"best bundle, {MORE_DAYS} days",
     options=("--from 2018-07-04", "--until 2018-08-01"),
 )

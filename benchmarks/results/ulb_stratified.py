@@ -25,15 +25,15 @@ COLUMNS = (AVERAGE_PRECISION, F1, Column("precision", "precision"), Column("reca
 #: The published forest, on a test of 10 %: 39 frauds caught, 2 false alarms, 10 missed.
 PUBLISHED = {"precision": 39 / 41, "recall": 39 / 49, "f1": 78 / 90}
 TEXT = """\
-The same transactions, divided at random with equal shares of fraud: 70 % to train on and 30 %
-to measure on, anew for each seed. The published random forest has 100 trees, scikit-learn's
-defaults and a threshold of 0.5; its printed matrix (39 caught, 2 false alarms, 10 missed,
-28,430 genuine) is of a test of 10 %, so both sizes are shown. Thresholds of the others are for
-F1, chosen on a fifth of the training rows or, of the best bundle, in three folds of them; its
-settings on that fifth of seed 0, some rows of which other seeds measure; before, the recipe of
-the table above was measured on the held-out rows of seed 0 (0.842) and set aside. A random
-division puts rows of the same minute on both sides: read it beside other figures of its kind, not
-as what a bank would see."""
+The same transactions, divided at random for each seed with equal shares of fraud: 70 % to train
+on, 30 % to measure on. The published random forest has 100 trees, scikit-learn's defaults and a
+threshold of 0.5. Its printed matrix (39 caught, 2 false alarms, 10 missed, 28,430 genuine) is of
+a test of 10 %, so the table shows both sizes. Other thresholds are for F1: a fifth of the
+training rows chose them; for the best bundle, three folds of the training rows did. That fifth
+of seed 0 chose the settings of the best bundle; other seeds measure some of its rows. The
+recipe of the table above was measured first, on the held-out rows of seed 0 (0.842), and
+rejected. A random division puts rows of the same minute on both sides: compare these figures
+with others of random divisions, not with what a bank would see."""
 
 
 def forest_figures(

@@ -30,14 +30,14 @@ from benchmarks.results.ulb import (
 ALARMS = Column("alarms", f"false alarms at {CAUGHT} caught", digits=0, less=True)
 COLUMNS = (AVERAGE_PRECISION, ALARMS, F1)
 TEXT = """\
-Card transactions of September 2013 (Dal Pozzolo, Caelen, Johnson, Bontempi 2015). Trained on
-the first 80 % in time, measured on the last 56,961 rows, 75 of them frauds. Settings of the
-best bundle were chosen in three folds that go forward in time within the training rows, its
-threshold (for F1) on their last fifth. An earlier recipe, an average of XGBoost, LightGBM and
-logistic regression, was measured on the last rows before this one was chosen (average precision
-0.800, 571 false alarms at 66 caught); the choice looked at folds only. Published: the Keras
-example "Imbalanced classification: credit card fraud detection" (fchollet) catches 66 with 441
-false alarms."""
+Card transactions of September 2013 (Dal Pozzolo, Caelen, Johnson, Bontempi 2015). The models
+are trained on the first 80 % in time and measured on the last 56,961 rows, 75 of them frauds.
+Three folds that go forward in time within the training rows chose the settings of the best
+bundle; the last fifth of the training rows chose its threshold (for F1). An earlier recipe, an
+average of XGBoost, LightGBM and logistic regression, was measured on the last rows before this
+recipe was chosen (average precision 0.800, 571 false alarms at 66 caught); the choice itself
+used the folds only. Published: the Keras example "Imbalanced classification: credit card fraud
+detection" (fchollet) catches 66 with 441 false alarms."""
 
 
 def time_figures(transactions: pa.Table, kind: ModelKind, seed: int) -> Figures:
