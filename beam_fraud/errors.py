@@ -326,11 +326,11 @@ def system_failure(error: BaseException, line: str) -> str | None:
       error: an error raised here, or by a runner with the text of a remote error.
       line: the error in one line that begins with the name of its kind, as a traceback ends.
     """
-    told = _of_error(error) or _of_text(line)
-    if told is None:
+    message = _of_error(error) or _of_text(line)
+    if message is None:
         return None
     step = _STEP.search(str(error))
-    return told if step is None else f"step {step[1]!r}: {told}"
+    return message if step is None else f"step {step[1]!r}: {message}"
 
 
 def fix_of(error: OSError) -> str:
@@ -342,13 +342,13 @@ def _of_error(error: BaseException) -> str | None:
     if isinstance(error, socket.gaierror):
         return f"{error.strerror or error}; the name of a host is wrong, or no name server answers"
     if isinstance(error, OSError) and error.errno is not None:
-        given = (error.filename, error.filename2)
-        names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes) and name]
-        return _told(error.errno, names or _paths(str(error)))
+        paths = (error.filename, error.filename2)
+        names = [os.fsdecode(name) for name in paths if isinstance(name, str | bytes) and name]
+        return _message(error.errno, names or _paths(str(error)))
     if isinstance(error, OSError) and not _NUMBERED.search(str(error)):
         # A library's own message about a connection or an invalid file.
-        said = first_line(error)
-        return f"{_STEP.sub('', said).strip()}; {_ANY_FIX}"
+        text = first_line(error)
+        return f"{_STEP.sub('', text).strip()}; {_ANY_FIX}"
     return None
 
 
@@ -359,17 +359,17 @@ def _of_text(line: str) -> str | None:
         return f"no more threads can be started; {_PROCESSES}"
     if _KILLED.search(line):
         return f"the system has killed a worker process, mostly for want of memory; {_MEMORY}"
-    for said, fix in _OF_SQLITE.items():
-        if "OperationalError" in line and said in line:
-            return f"a database: {said}; {fix}"
-    found = _NUMBERED.search(line) or _OF_ARROW.search(line)
-    return None if found is None else _told(int(found[1]), _paths(_STEP.sub("", line)))
+    for text, fix in _OF_SQLITE.items():
+        if "OperationalError" in line and text in line:
+            return f"a database: {text}; {fix}"
+    numbered = _NUMBERED.search(line) or _OF_ARROW.search(line)
+    return None if numbered is None else _message(int(numbered[1]), _paths(_STEP.sub("", line)))
 
 
-def _told(number: int, paths: list[str]) -> str:
-    said = os.strerror(number)
+def _message(number: int, paths: list[str]) -> str:
+    reason = os.strerror(number)
     where = f"{' to '.join(paths)}: " if paths else ""
-    return f"{where}{said}; {_FIXES.get(number, _ANY_FIX)}"
+    return f"{where}{reason}; {_FIXES.get(number, _ANY_FIX)}"
 
 
 def _paths(text: str) -> list[str]:
@@ -387,9 +387,9 @@ _END_OF_TRACEBACK = re.compile(r"^ +\S.*\n(\S.*)", re.MULTILINE)
 def refused_by_the_system(error: BaseException) -> str | None:
     """Return the operating system's error in one line; None for other errors."""
     for link in _chain(error):
-        told = system_failure(link, _raised(link))
-        if told is not None:
-            return told
+        message = system_failure(link, _raised(link))
+        if message is not None:
+            return message
     return None
 
 
@@ -402,9 +402,9 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
     for link in _chain(error):
         if isinstance(link, FraudError):
             return link.with_message(_WHILE_RUNNING.sub("", str(link)))
-        found = _IN_TRACEBACK.findall(str(link))
-        if found:
-            name, line, code = found[-1]
+        matches = _IN_TRACEBACK.findall(str(link))
+        if matches:
+            name, line, code = matches[-1]
             kind = UsageError if name == UsageError.__name__ else FraudError
             # A runner that keeps the first line alone leaves no code.
             known = {str(one): one for one in Code}.get(code, Code.PIPELINE_FAILED)
@@ -432,8 +432,8 @@ def _raised(error: BaseException) -> str:
     raised = _END_OF_TRACEBACK.findall(str(error)) if "Traceback (most" in str(error) else ()
     if raised:
         return str(raised[-1])
-    kind, said = type(error).__name__, first_line(error)
-    return kind if said == kind else f"{kind}: {said}"
+    kind, text = type(error).__name__, first_line(error)
+    return kind if text == kind else f"{kind}: {text}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -25,9 +25,9 @@ def main(args: list[str] | None = None) -> int:
     """
     outcome.prepare()
     log.configure()
-    given = sys.argv[1:] if args is None else args
+    argv = sys.argv[1:] if args is None else args
     with interruption.stopped_by_signals():
-        return _run(given or ["--help"])
+        return _run(argv or ["--help"])
 
 
 def _run(args: list[str]) -> int:

@@ -49,8 +49,8 @@ class Lazy(MutableMapping[str, _V]):
         return len(self._makers)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"beam-fraud {__version__}")
         raise typer.Exit
 
@@ -154,8 +154,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.callback()(_root)
-for _name, _said in GROUPS.items():
-    _group = typer.Typer(cls=_group_of(_name), help=_said, rich_markup_mode=None)
+for _name, _help in GROUPS.items():
+    _group = typer.Typer(cls=_group_of(_name), help=_help, rich_markup_mode=None)
     app.add_typer(_group, name=_name)
     if _name == "alerts":
         # Common alternatives.

@@ -56,17 +56,17 @@ class Cuts:
         """
         caught, alarms = np.cumsum(frauds, axis=1), np.cumsum(genuine, axis=1)
         here = slice(1, None, 2)
-        found, missed = frauds[:, here], caught[:, -1:]
+        hits, total = frauds[:, here], caught[:, -1:]
         at = self.threshold_cell
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = caught[:, here] / (caught[:, here] + alarms[:, here])
-            steps = np.where(found > 0, found * precision, 0.0)
+            steps = np.where(hits > 0, hits * precision, 0.0)
             below = alarms[:, -1:] - alarms[:, here] + genuine[:, here] / 2
             flagged = caught[:, at] + alarms[:, at]
             both = (caught[:, -1] > 0) & (alarms[:, -1] > 0)
             values = (
-                np.where(both, steps.sum(axis=1) / missed[:, 0], np.nan),
-                (found * below).sum(axis=1) / (missed[:, 0] * alarms[:, -1]),
+                np.where(both, steps.sum(axis=1) / total[:, 0], np.nan),
+                (hits * below).sum(axis=1) / (total[:, 0] * alarms[:, -1]),
                 caught[:, at] / flagged,
                 caught[:, at] / caught[:, -1],
                 2 * caught[:, at] / (flagged + caught[:, -1]),
@@ -159,16 +159,16 @@ def resamples(
     at_once = max(1, _BLOCK // widest)
     for start in range(0, count, at_once):
         size = min(at_once, count - start)
-        found = [[np.zeros((size, c.count)), np.zeros((size, c.count))] for c in cuts]
+        totals = [[np.zeros((size, c.count)), np.zeros((size, c.count))] for c in cuts]
         for stratum in strata:
             units = int(stratum.sizes.sum())
             if not units:
                 continue
             drawn = random.multinomial(units, stratum.sizes / units, size=size).T.astype(float)
             for place, _ in enumerate(cuts):
-                found[place][0] += (stratum.frauds[place] @ drawn).T
-                found[place][1] += (stratum.genuine[place] @ drawn).T
-        yield tuple((frauds, genuine) for frauds, genuine in found)
+                totals[place][0] += (stratum.frauds[place] @ drawn).T
+                totals[place][1] += (stratum.genuine[place] @ drawn).T
+        yield tuple((frauds, genuine) for frauds, genuine in totals)
 
 
 def _of_rows(rows: Any, cuts: Sequence[Cuts], fraud: bool) -> Stratum:
@@ -247,15 +247,15 @@ class Bootstrap:
 
     def differences(self, model: int) -> tuple[Difference, ...]:
         """Return the differences of a model from the first, of all defined figures."""
-        found = []
+        differences = []
         for figure in FIGURES:
             moved = self.figures[figure][model] - self.figures[figure][0]
             value = float(self.observed[figure][model] - self.observed[figure][0])
             interval = _interval(moved)
             if interval is not None and not np.isnan(value):
                 better = float(np.mean(moved > 0) + np.mean(moved == 0) / 2)
-                found.append(Difference(figure, value, interval, better))
-        return tuple(found)
+                differences.append(Difference(figure, value, interval, better))
+        return tuple(differences)
 
 
 def bootstrap(
@@ -310,14 +310,14 @@ def bootstrap(
     )
 
 
-def affordable_resamples(asked: int, units: int) -> int:
+def affordable_resamples(requested: int, units: int) -> int:
     """Return the number of resamples to make, of those asked, for so many units.
 
     Example:
       >>> affordable_resamples(1000, 5_000), affordable_resamples(1000, 10**6)
       (1000, 100)
     """
-    return min(asked, max(_FEWEST, _MOST_DRAWS // units))
+    return min(requested, max(_FEWEST, _MOST_DRAWS // units))
 
 
 def _interval(values: Floats) -> Interval | None:

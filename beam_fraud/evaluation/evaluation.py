@@ -131,7 +131,7 @@ def evaluate_models(
     candidates: Sequence[Candidate],
     segmentations: Sequence[Segmentation],
     bootstrapped: Bootstrap,
-    asked: Asked,
+    settings: Asked,
 ) -> tuple[Evaluation, ...]:
     """Evaluate each model.
 
@@ -140,16 +140,16 @@ def evaluate_models(
       candidates: the models, which share the time limit of importances.
       segmentations: segmentations of the rows.
       bootstrapped: bootstrap of the models.
-      asked: options of the report.
+      settings: options of the report.
     """
-    found = []
+    evaluations = []
     for place, candidate in enumerate(candidates):
         with doing(f"measuring {candidate.bundle.model_id}, {place + 1} of {len(candidates)}"):
             intervals = bootstrapped.intervals(place)
-            found.append(
-                _evaluate(rows, candidate, len(candidates), segmentations, intervals, asked)
+            evaluations.append(
+                _evaluate(rows, candidate, len(candidates), segmentations, intervals, settings)
             )
-    return tuple(found)
+    return tuple(evaluations)
 
 
 def _evaluate(
@@ -158,14 +158,14 @@ def _evaluate(
     models: int,
     segmentations: Sequence[Segmentation],
     intervals: dict[str, Interval | None],
-    asked: Asked,
+    settings: Asked,
 ) -> Evaluation:
     labels, scores, threshold = rows.labels, this.scores, this.threshold
     manifest = this.bundle.manifest
-    days = days_of(rows, scores, threshold, asked.cards)
+    days = days_of(rows, scores, threshold, settings.cards)
     of_cards = [day.card_precision for day in days if day.card_precision is not None]
     most = affordable_rows(manifest.microseconds_per_row, len(this.features.names), models)
-    sample = sample_of(labels, most, asked.seed)
+    sample = sample_of(labels, most, settings.seed)
     matrix = np.ascontiguousarray(this.matrix[sample.rows])
     return Evaluation(
         model_id=this.bundle.model_id,
@@ -175,7 +175,7 @@ def _evaluate(
         intervals=intervals,
         card_precision=float(np.mean(of_cards)) if of_cards else None,
         curves=curves_of(labels, scores),
-        costs=costs_of(labels, scores, rows.amounts, threshold, asked.prices),
+        costs=costs_of(labels, scores, rows.amounts, threshold, settings.prices),
         calibration=calibration_of(labels, scores),
         histogram=score_histogram(labels, scores),
         days=days,
@@ -187,17 +187,17 @@ def _evaluate(
             labels[sample.rows],
             sample.weights,
             this.features.names,
-            asked.seed,
+            settings.seed,
         ),
         native_importance=native_importance(this.model, this.features, this.reference, matrix),
     )
 
 
-def comparisons_of(candidates: Sequence[Candidate], found: Bootstrap) -> tuple[Comparison, ...]:
+def comparisons_of(candidates: Sequence[Candidate], resampled: Bootstrap) -> tuple[Comparison, ...]:
     """Return the comparisons of all models with the first."""
     first = candidates[0].bundle.model_id
     return tuple(
-        Comparison(candidate.bundle.model_id, first, found.differences(place))
+        Comparison(candidate.bundle.model_id, first, resampled.differences(place))
         for place, candidate in enumerate(candidates)
         if place
     )

@@ -105,10 +105,10 @@ class Evaluated:
         times = event_micros(self.transactions[0])
         first, last = int(times.min()), int(times.max())
         labels = self.rows.labels
-        said = [overlap_warning(bundle, first, last) for bundle in bundles]
-        said.append(one_class_warning(len(labels), int(labels.sum())))
-        said.append(None if self.reach is None else self.reach.warning())
-        return [warning for warning in said if warning]
+        texts = [overlap_warning(bundle, first, last) for bundle in bundles]
+        texts.append(one_class_warning(len(labels), int(labels.sum())))
+        texts.append(None if self.reach is None else self.reach.warning())
+        return [warning for warning in texts if warning]
 
     def segmentations(self) -> tuple[Segmentation, ...]:
         """Return the segmentations of the rows."""
@@ -141,8 +141,8 @@ def evaluated_rows(
     Raises:
       FraudError: there are no rows or labels, or models would be measured on different rows.
     """
-    given = load_schema(schema) if isinstance(schema, str) else schema
-    features = [bundle.features_in(given or bundle.schema) for bundle in bundles]
+    own_schema = load_schema(schema) if isinstance(schema, str) else schema
+    features = [bundle.features_in(own_schema or bundle.schema) for bundle in bundles]
     period = None if protocol is None else tested_period(protocol, bundles, since, until)
     if period is not None:
         since, until = moment_of(period.trained_from), moment_of(period.stop)

@@ -178,24 +178,24 @@ def permutation_importance(
     random = np.random.default_rng(seed)
     base = _average_precision(labels, predict_scores(model, matrix), weights)
     shuffled = np.tile(matrix, (REPEATS, 1))
-    found = []
+    importances = []
     for place, name in enumerate(names):
-        kept = shuffled[:, place].copy()
+        values = shuffled[:, place].copy()
         column = np.tile(matrix[:, place], (REPEATS, 1))
         shuffled[:, place] = random.permuted(column, axis=1).ravel()
         # The measured cost is for one thread, and many small predictions gain nothing from more.
         with threadpool_limits(1):
             scores = predict_scores(model, shuffled).reshape(REPEATS, -1)
         losses = [base - _average_precision(labels, s, weights) for s in scores]
-        shuffled[:, place] = kept
-        found.append(FeatureImportance(name, float(np.mean(losses)), float(np.std(losses))))
+        shuffled[:, place] = values
+        importances.append(FeatureImportance(name, float(np.mean(losses)), float(np.std(losses))))
     return PermutationImportance(
         rows=len(labels),
         frauds=int(labels.sum()),
         repeats=REPEATS,
         seed=seed,
         average_precision=base,
-        features=tuple(sorted(found, key=lambda f: -f.loss)),
+        features=tuple(sorted(importances, key=lambda f: -f.loss)),
     )
 
 

@@ -115,18 +115,18 @@ def stability_of(
     weeks = np.unique(numbers)
     known = {d.feature: d for d in reference.distributions}.get(SCORE)
     first = scores[numbers == weeks[0]]
-    usual = known or count_bins(SCORE, first, bin_edges(first, SCORE_QUANTILES))
+    expected = known or count_bins(SCORE, first, bin_edges(first, SCORE_QUANTILES))
     return Stability(
         "first week" if known is None else "training",
         tuple(
-            _week(int(week), rows.labels[at], scores[at], threshold, usual)
+            _week(int(week), rows.labels[at], scores[at], threshold, expected)
             for week in weeks
             for at in [numbers == week]
         ),
     )
 
 
-def population_stability(expected: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> float:
+def population_stability(expected: npt.NDArray[np.int64], observed: npt.NDArray[np.int64]) -> float:
     """Return the population stability index of counts in the same bins.
 
     The sum of (q - p) ln(q / p) over the bins, with the shares p of expected and q of found rows
@@ -137,15 +137,19 @@ def population_stability(expected: npt.NDArray[np.int64], found: npt.NDArray[np.
       >>> population_stability(np.array([90, 10]), np.array([90, 10]))
       0.0
     """
-    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (expected, found))
+    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (expected, observed))
     return float(np.sum((q - p) * np.log(q / p)))
 
 
 def _week(
-    number: int, labels: npt.NDArray[np.int8], scores: Floats, threshold: float, usual: Distribution
+    number: int,
+    labels: npt.NDArray[np.int8],
+    scores: Floats,
+    threshold: float,
+    expected: Distribution,
 ) -> Week:
     frauds = int(labels.sum())
-    found = count_bins(SCORE, scores, usual.edges)
+    observed = count_bins(SCORE, scores, expected.edges)
     monday = np.datetime64((number * _WEEK - _MONDAY) // DAY, "D")
     return Week(
         start=str(monday),
@@ -153,5 +157,5 @@ def _week(
         frauds=frauds,
         average_precision=average_precision(labels, scores),
         alert_rate=float(np.mean(scores >= threshold)),
-        score_shift=population_stability(np.array(usual.counts), np.array(found.counts)),
+        score_shift=population_stability(np.array(expected.counts), np.array(observed.counts)),
     )

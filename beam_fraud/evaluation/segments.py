@@ -120,20 +120,20 @@ def _rounded(value: float) -> float:
 _ROLES = ("account_id", "merchant_id", "currency")
 
 
-def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
+def schema_to_read(schema: Schema, segments: Sequence[str]) -> Schema:
     """Return a schema that also reads the requested columns, as optional text.
 
     Models select features by name, so they ignore added columns.
 
     Args:
       schema: of the transactions.
-      asked: values of `--segment`.
+      segments: values of `--segment`.
 
     Raises:
       UsageError: a column is invalid as a segment.
     """
     added = []
-    for column in dict.fromkeys(asked):
+    for column in dict.fromkeys(segments):
         if _known(schema, column) is not None:
             continue
         if column in schema.roles.values():
@@ -147,7 +147,7 @@ def schema_to_read(schema: Schema, asked: Sequence[str]) -> Schema:
 
 
 def segmentations_of(
-    transactions: pa.Table, rows: EvaluatedRows, schema: Schema, asked: Sequence[str]
+    transactions: pa.Table, rows: EvaluatedRows, schema: Schema, segments: Sequence[str]
 ) -> tuple[Segmentation, ...]:
     """Return segmentations by amount, hour, weekday, merchant, categories and request.
 
@@ -155,21 +155,21 @@ def segmentations_of(
       transactions: transactions read with `schema_to_read`.
       rows: their arrays.
       schema: the schema without the added columns.
-      asked: values of `--segment`.
+      segments: values of `--segment`.
     """
-    found = [by_amount(rows.amounts), by_hour(rows), by_weekday(rows)]
+    segmentations = [by_amount(rows.amounts), by_hour(rows), by_weekday(rows)]
     columns = [f.column for f in schema.features if f.kind == "categorical"]
     if "merchant_id" in schema.roles:
         columns.insert(0, "merchant_id")
-    columns += [_known(schema, column) or column for column in asked]
+    columns += [_known(schema, column) or column for column in segments]
     for column in dict.fromkeys(columns):
         values = transactions.column(column)
         if pa.types.is_string(values.type):
-            found.append(by_value(column, values, rows.labels))
+            segmentations.append(by_value(column, values, rows.labels))
         else:
             numbers = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
-            found.append(by_number(column, numbers))
-    return tuple(found)
+            segmentations.append(by_number(column, numbers))
+    return tuple(segmentations)
 
 
 def _known(schema: Schema, column: str) -> str | None:

@@ -110,43 +110,47 @@ def load_dataset(
     horizon = look_back(schema.velocity)
     seen_from = None if first is None else first - horizon
     past = _Rows(schema, seen_from, last, labels)
-    given = _Rows(schema, seen_from, last, labels, keep_dead_letters)
+    rows = _Rows(schema, seen_from, last, labels, keep_dead_letters)
     inputs_read = f"reading {len(earlier) + len(inputs):,} files"
-    with doing(inputs_read, lambda: f"{past.rows_in + given.rows_in:,} rows"):
+    with doing(inputs_read, lambda: f"{past.rows_in + rows.rows_in:,} rows"):
         past.read(earlier)
-        given.read(inputs)
+        rows.read(inputs)
     past.refuse_if_all_are_dead("--history: ")
-    given.refuse_if_all_are_dead()
+    rows.refuse_if_all_are_dead()
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
-    table = pa.Table.from_batches(past.batches + given.batches, past.described)
+    table = pa.Table.from_batches(past.batches + rows.batches, past.described)
     # A stable sort keeps the order of ties.
     order = pc.sort_indices(table, [("event_time", "ascending")])
     with doing(f"computing windows over {len(table):,} rows"):
         table = with_velocity(table.take(order).combine_chunks(), schema.velocity)
-    kept = pc.greater_equal(order, past.rows_kept)
+    chosen = pc.greater_equal(order, past.rows_kept)
     if first is not None:
-        kept = pc.and_(kept, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME)))
+        chosen = pc.and_(
+            chosen, pc.greater_equal(table["event_time"], pa.scalar(since, EVENT_TIME))
+        )
     if earlier or first is not None:
-        table = table.filter(kept)
-        order = order.filter(kept.combine_chunks() if isinstance(kept, pa.ChunkedArray) else kept)
+        table = table.filter(chosen)
+        order = order.filter(
+            chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
+        )
     table = table.combine_chunks()
     reach = None
     if horizon and table.num_rows:
         # Include the files themselves: rows before `since` fill windows.
-        begin = min(t for t in (past.earliest, given.earliest) if t is not None)
+        begin = min(t for t in (past.earliest, rows.earliest) if t is not None)
         first_row = int(event_micros(table)[0])
         reach = WindowReach(horizon, False, first_row=begin).measured_from(first_row)
     return Dataset(
         table,
-        given.rows_in,
-        dict(given.reasons),
-        given.duplicates,
-        dict(given.missing),
-        given.first_dead,
+        rows.rows_in,
+        dict(rows.reasons),
+        rows.duplicates,
+        dict(rows.missing),
+        rows.first_dead,
         reach,
-        given.places[np.asarray(order, dtype=np.int64) - past.rows_kept],
-        pa.Table.from_batches(given.dead_letters, DEAD_LETTER),
+        rows.places[np.asarray(order, dtype=np.int64) - past.rows_kept],
+        pa.Table.from_batches(rows.dead_letters, DEAD_LETTER),
     )
 
 
@@ -238,12 +242,12 @@ class _Rows:
         if len(times):
             here = int(times.min())
             self.earliest = here if self.earliest is None else min(self.earliest, here)
-        kept = np.ones(len(batch), dtype=bool)
+        selected = np.ones(len(batch), dtype=bool)
         if self._first is not None:
-            kept &= times >= self._first
+            selected &= times >= self._first
         if self._last is not None:
-            kept &= times < self._last
-        return batch if kept.all() else batch.filter(pa.array(kept))
+            selected &= times < self._last
+        return batch if selected.all() else batch.filter(pa.array(selected))
 
 
 def _micros(moment: datetime | None) -> int | None:

@@ -83,8 +83,8 @@ class EventClock:
 
     def observe(self, times: Micros) -> None:
         """Add n rows in order of arrival, int64[n] microseconds."""
-        asked, self._asked = self._asked, None
-        advanced = self._advance(times) if asked is None or asked[0] is not times else asked[1]
+        cached, self._asked = self._asked, None
+        advanced = self._advance(times) if cached is None or cached[0] is not times else cached[1]
         self._open, self._reached, stood = advanced
         self.at = int(stood[-1])
 

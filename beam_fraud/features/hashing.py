@@ -25,10 +25,10 @@ Places = npt.NDArray[np.int64]
 
 _WORD, _BLOCK = 8, 16
 #: Masks of the first 0 .. 8 bytes of a little-endian word.
-_MASKS = np.array([(1 << 8 * kept) - 1 for kept in range(_WORD + 1)], dtype=np.uint64)
+_MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np.uint64)
 #: Masks of the first 0 .. 16 bytes of two words.
 _BLOCK_MASKS = np.array(
-    [(_MASKS[min(kept, _WORD)], _MASKS[max(kept - _WORD, 0)]) for kept in range(_BLOCK + 1)]
+    [(_MASKS[min(count, _WORD)], _MASKS[max(count - _WORD, 0)]) for count in range(_BLOCK + 1)]
 )
 #: Ids hashed together: intermediate results stay in the processor's cache.
 _TOGETHER = 8_192
@@ -234,8 +234,8 @@ def _final_blocks(key: bytes) -> npt.NDArray[np.uint64]:
         subkey = (subkey << 1 & (1 << 128) - 1) ^ (0x87 if subkey >> 127 else 0)
         subkeys.append(subkey)
     whole, part = subkeys
-    found = [part ^ (0x80 << 8 * (_BLOCK - 1 - length)) for length in range(_BLOCK)]
-    data = b"".join(block.to_bytes(_BLOCK, "big") for block in (*found, whole))
+    blocks = [part ^ (0x80 << 8 * (_BLOCK - 1 - length)) for length in range(_BLOCK)]
+    data = b"".join(block.to_bytes(_BLOCK, "big") for block in (*blocks, whole))
     return np.frombuffer(data, np.uint64).reshape(-1, 2)
 
 

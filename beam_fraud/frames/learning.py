@@ -69,8 +69,8 @@ def train(  # noqa: PLR0913  a notebook names what it means
       FraudError: no model can be fitted with these rows and arguments.
     """
     described = schema_of(schema)
-    given = tuple(f"{key}={value}" for key, value in (settings or {}).items())
-    kind = model_kind(model, given)
+    texts = tuple(f"{key}={value}" for key, value in (settings or {}).items())
+    kind = model_kind(model, texts)
     kind.check_packages()
     recipe = Recipe(
         kind=kind,
@@ -80,7 +80,7 @@ def train(  # noqa: PLR0913  a notebook names what it means
     )
     labels: Labels = "required" if kind.supervised else "known"
     rows = Rows(source_of(transactions, described, labels), history_of(history, described, labels))
-    said: list[str] = []
+    warnings: list[str] = []
     fitted = fit_bundle(
         rows,
         described,
@@ -88,9 +88,9 @@ def train(  # noqa: PLR0913  a notebook names what it means
         name=model_name(name, kind.name),
         rules=(threshold, None),
         data=names_of(transactions),
-        warn=said.append,
+        warn=warnings.append,
     )
-    for warning in said:
+    for warning in warnings:
         warn(warning)
     return fitted.bundle
 
@@ -162,9 +162,9 @@ def evaluate(
         seed=seed,
     )
     dataset = evaluated.dataset
-    said = [dataset.left_out] if dataset.rows_dead else []
-    said += evaluated.warnings([bundle])
-    for warning in said:
+    warnings = [dataset.left_out] if dataset.rows_dead else []
+    warnings += evaluated.warnings([bundle])
+    for warning in warnings:
         warn(warning)
     return Measurement(
         model_id=bundle.model_id,
@@ -172,7 +172,7 @@ def evaluate(
         intervals=resampled.intervals(0),
         rows_dead=dataset.rows_dead,
         rows_duplicate=dataset.rows_duplicate,
-        warnings=tuple(said),
+        warnings=tuple(warnings),
     )
 
 

@@ -58,24 +58,24 @@ class Reading:
     places: npt.NDArray[np.int64]
 
     def result(
-        self, rows: pa.Table, given: Transactions, on_invalid: OnInvalid
+        self, rows: pa.Table, transactions: Transactions, on_invalid: OnInvalid
     ) -> pd.DataFrame | pa.Table | Checked[pd.DataFrame] | Checked[pa.Table]:
         """Return the result in the form of the input.
 
         Args:
           rows: one per transaction, in order.
-          given: the input.
+          transactions: the input.
           on_invalid: `keep` adds the dead letters.
         """
-        if not isinstance(given, pd.DataFrame):
+        if not isinstance(transactions, pd.DataFrame):
             if on_invalid == "raise":
                 return rows
             return Checked(rows, self.dead_letters, self.duplicates)
-        frame = rows.to_pandas().set_axis(given.index[self.places])
+        frame = rows.to_pandas().set_axis(transactions.index[self.places])
         if on_invalid == "raise":
             return frame
         dead = self.dead_letters.to_pandas()
-        dead = dead.set_axis(given.index[dead["position"].to_numpy(dtype=np.int64)])
+        dead = dead.set_axis(transactions.index[dead["position"].to_numpy(dtype=np.int64)])
         return Checked(frame, dead, self.duplicates)
 
 
@@ -106,12 +106,14 @@ def read(
     )
     if dataset.rows_dead:
         share = DeadShare(dataset.rows_in, dataset.dead_reasons, dataset.first_dead)
-        said = f"{dataset.rows_dead:,} of {dataset.rows_in:,} rows are no transactions {share.why}"
+        message = (
+            f"{dataset.rows_dead:,} of {dataset.rows_in:,} rows are no transactions {share.why}"
+        )
         if on_invalid == "raise":
             raise FraudError(
-                f"{said}; on_invalid='keep' returns them as dead_letters", Code.ROWS_INVALID
+                f"{message}; on_invalid='keep' returns them as dead_letters", Code.ROWS_INVALID
             )
-        warn(said, 2)
+        warn(message, 2)
     if dataset.rows_duplicate:
         warn(f"{dataset.rows_duplicate:,} rows repeat the transaction_id of an earlier row", 2)
     if dataset.reach is not None:
@@ -211,5 +213,5 @@ def _column(values: pd.Series) -> pa.Array | pa.ChunkedArray:
     except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
         absent = values.isna()
         texts = (str(value).encode("utf-8", "surrogatepass") for value in values)
-        given = [None if none else text for text, none in zip(texts, absent, strict=True)]
-        return pa.array(given, pa.binary())
+        text_or_null = [None if none else text for text, none in zip(texts, absent, strict=True)]
+        return pa.array(text_or_null, pa.binary())

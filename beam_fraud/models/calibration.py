@@ -170,8 +170,8 @@ class Calibrated(ClassifierMixin, BaseEstimator):
     @property
     def n_features_in_(self) -> int:
         """Number of features."""
-        taken: int = self.model.n_features_in_
-        return taken
+        count: int = self.model.n_features_in_
+        return count
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return True: scikit-learn's checks accept it as fitted."""

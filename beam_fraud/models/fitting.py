@@ -120,7 +120,7 @@ def _refuse_what_needs_labels(recipe: Recipe) -> None:
                 "(of ten thousand usual rows, 0.999 flags about ten)",
                 Code.LABELS_NEEDED,
             )
-    asked = {
+    options = {
         "--calibrate": recipe.calibrate is not None,
         "--tune": recipe.tuning is not None,
         "--folds": recipe.folds is not None,
@@ -128,8 +128,8 @@ def _refuse_what_needs_labels(recipe: Recipe) -> None:
         "--label-delay": bool(recipe.label_delay),
         "--drop-known-cards": recipe.drop_known_cards,
     }
-    for option, given in asked.items():
-        if given:
+    for option, is_set in options.items():
+        if is_set:
             raise FraudError(f"{option}: {why}; leave it out", Code.LABELS_NEEDED)
 
 

@@ -168,10 +168,10 @@ def daily_card_precision(
       most: as for `card_precision`.
     """
     days = times // DAY
-    found = np.zeros(int(cards.max(initial=-1)) + 1, dtype=bool)
+    known = np.zeros(int(cards.max(initial=-1)) + 1, dtype=bool)
     precisions: list[float] = []
     for day in np.unique(days):
-        rows = np.flatnonzero((days == day) & ~found[cards])
+        rows = np.flatnonzero((days == day) & ~known[cards])
         of_day, place = np.unique(cards[rows], return_inverse=True)
         highest = np.full(len(of_day), -np.inf)
         np.maximum.at(highest, place, scores[rows])
@@ -180,5 +180,5 @@ def daily_card_precision(
         looked_at = np.argsort(-highest, kind="stable")[:most]
         detected = of_day[looked_at][compromised[looked_at]]
         precisions.append(len(detected) / most)
-        found[detected] = True
+        known[detected] = True
     return precisions

@@ -183,8 +183,8 @@ def _saved_by(saved: SavedModel, caught: Sequence[warnings.WarningMessage]) -> s
                 data = decompress(data)
             except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
                 return None  # truncated, or another format with the same magic bytes
-    found = _SAVED_BY.search(data)
-    return None if found is None else found[1].decode()
+    match = _SAVED_BY.search(data)
+    return None if match is None else match[1].decode()
 
 
 def _check_scores(scores: npt.NDArray[np.float64]) -> None:
@@ -223,10 +223,10 @@ def _may_be_absent(features: FeatureSet) -> list[str]:
 
 def _order(model: Any, schema: Schema) -> tuple[str, ...]:
     names = FeatureSet(schema).names
-    taken = getattr(model, "feature_names_in_", None)
-    if taken is None:
+    own_names = getattr(model, "feature_names_in_", None)
+    if own_names is None:
         return names
-    order = tuple("amount" if name == schema.role("amount") else str(name) for name in taken)
+    order = tuple("amount" if name == schema.role("amount") else str(name) for name in own_names)
     for name in order:
         if name not in names:
             raise FraudError(

@@ -182,8 +182,8 @@ def decode_manifest(data: bytes) -> Manifest:
     return msgspec.json.decode(data, type=Manifest)
 
 
-def model_name(given: str | None, out: str) -> str:
-    """Return the name of a new model: `given`, or the last part of its bundle's path.
+def model_name(chosen: str | None, out: str) -> str:
+    """Return the name of a new model: `chosen`, or the last part of its bundle's path.
 
     Raises:
       UsageError: the name has unprintable characters.
@@ -192,7 +192,7 @@ def model_name(given: str | None, out: str) -> str:
       >>> model_name(None, "models/forest")
       'forest'
     """
-    name = given or Path(out).name or Path(out).absolute().name
+    name = chosen or Path(out).name or Path(out).absolute().name
     if not name.isprintable() or not name.strip():
         raise UsageError(
             f"--name {name!r}: must be of characters that can be printed", Code.OPTION_VALUE

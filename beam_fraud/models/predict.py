@@ -107,10 +107,10 @@ def check_classifier(model: Any, features: int) -> None:
             f"{kind} has the classes {shown}: 0 (genuine) and 1 (fraud) are needed",
             Code.MODEL_UNSUITED,
         )
-    taken = getattr(model, "n_features_in_", features)
-    if taken != features:
+    expected = getattr(model, "n_features_in_", features)
+    if expected != features:
         raise FraudError(
-            f"{kind} takes {taken} features, the schema has {features}", Code.MODEL_UNSUITED
+            f"{kind} takes {expected} features, the schema has {features}", Code.MODEL_UNSUITED
         )
 
 

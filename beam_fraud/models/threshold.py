@@ -137,16 +137,16 @@ class AlertBudget(ThresholdRule):
 
     def choose(self, points: Operating, option: str = OPTION) -> float:
         """Return the lowest threshold that keeps within the budget."""
-        asked = f"{option} budget={self.per_day:g}"
+        label = f"{option} budget={self.per_day:g}"
         if points.days <= 0:
             raise FraudError(
-                f"{asked}: the validation rows are all of one moment", Code.THRESHOLD_UNREACHABLE
+                f"{label}: the validation rows are all of one moment", Code.THRESHOLD_UNREACHABLE
             )
         affordable = points.flagged <= self.per_day * points.days
         if not affordable.any():
             fewest = points.flagged[0] / points.days
             raise FraudError(
-                f"{asked}: not reachable on the {points.days:.3g} days of validation rows, the "
+                f"{label}: not reachable on the {points.days:.3g} days of validation rows, the "
                 f"highest score alone makes {fewest:.4g} alerts a day",
                 Code.THRESHOLD_UNREACHABLE,
             )

@@ -281,19 +281,19 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 
 
 def _few_frauds(recipe: Recipe, valid: int, reported: int) -> tuple[str, ...]:
-    said = []
+    warnings = []
     if valid < FEW_FRAUDS:
         rests = "the settings" if isinstance(recipe.rule, Given) else "the threshold, the settings"
-        said.append(
+        warnings.append(
             f"the validation rows hold {valid} {_frauds(valid)} only: {rests} and the figures rest "
             f"on fewer than {FEW_FRAUDS} and mean little; give an earlier --valid-from, --folds or "
             "more rows"
         )
     if reported < min(valid, FEW_FRAUDS):
-        said.append(
+        warnings.append(
             f"the held-out rows hold {reported} {_frauds(reported)} only: figures mean little"
         )
-    return tuple(said)
+    return tuple(warnings)
 
 
 def _frauds(count: int) -> str:

@@ -70,5 +70,5 @@ class Wait:
 
 
 def _meanwhile() -> str:
-    said = "" if _safe is None else _safe()
-    return f"; {said}" if said else ""
+    text = "" if _safe is None else _safe()
+    return f"; {text}" if text else ""

@@ -152,5 +152,5 @@ def drain_dataflow_job(result: PipelineResult) -> None:
 
 def file_systems_have_options() -> bool:
     """Whether a pipeline, or the runner of this worker, has given `FileSystems` its options."""
-    given = (FileSystems._pipeline_options, RuntimeValueProvider.runtime_options)
-    return any(options is not None for options in given)
+    options_of = (FileSystems._pipeline_options, RuntimeValueProvider.runtime_options)
+    return any(options is not None for options in options_of)

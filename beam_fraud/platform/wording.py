@@ -99,12 +99,12 @@ def own_call() -> str:
     `beam-fraud` where the shell finds the one that runs, else its path; `PYTHON -m beam_fraud`
     where Python was given the module.
     """
-    given = Path(sys.argv[0])
+    program = Path(sys.argv[0])
     try:
-        if given.name == "__main__.py":
+        if program.name == "__main__.py":
             return f"{_typed('python', Path(sys.executable))} -m beam_fraud"
-        if given.name == "beam-fraud":
-            return _typed("beam-fraud", given)
+        if program.name == "beam-fraud":
+            return _typed("beam-fraud", program)
     except OSError:
         # The working directory is gone: no relative path leads anywhere.
         pass
@@ -114,9 +114,9 @@ def own_call() -> str:
 
 def _typed(name: str, program: Path) -> str:
     """`name` if that starts `program`, else its path, quoted; relative if it is below here."""
-    found, program = shutil.which(name), Path.cwd() / program
+    installed, program = shutil.which(name), Path.cwd() / program
     # Links are not followed: a virtual environment's Python is one.
-    if found is not None and Path.cwd() / found == program:
+    if installed is not None and Path.cwd() / installed == program:
         return name
     here = Path.cwd()
     return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))

@@ -104,11 +104,11 @@ def _merged(older: _Run, newer: _Run) -> _Run:
 def _joined(older: WideHashes, newer: WideHashes) -> WideHashes:
     places = np.searchsorted(older[0], newer[0])
     places += np.arange(len(places))
-    kept = np.ones(older.shape[1] + newer.shape[1], dtype=bool)
-    kept[places] = False
-    joined = np.empty((2, len(kept)), dtype=np.uint64)
+    rest = np.ones(older.shape[1] + newer.shape[1], dtype=bool)
+    rest[places] = False
+    joined = np.empty((2, len(rest)), dtype=np.uint64)
     for word, old, new in zip(joined, older, newer, strict=True):
-        word[kept] = old
+        word[rest] = old
         word[places] = new
     return joined
 
@@ -131,8 +131,8 @@ def _places_of_known(piece: WideHashes, hashes: WideHashes) -> npt.NDArray[np.in
         start = int(places[known[row]])
         end = int(np.searchsorted(piece[0], hashes[0, known[row]], side="right"))
         same[row] = hashes[1, known[row]] in piece[1, start:end]
-    found: npt.NDArray[np.int64] = known[same]
-    return found
+    result: npt.NDArray[np.int64] = known[same]
+    return result
 
 
 def _distinct(hashes: WideHashes) -> npt.NDArray[np.int64]:

@@ -99,8 +99,8 @@ def line_of(detail: str | None) -> tuple[int | None, str]:
       ((6, 'a: no amount'), (None, 'a: no amount'))
     """
     text = detail or ""
-    found = _AT_LINE.match(text)
-    return (None, text) if found is None else (int(found[1]), text[found.end() :])
+    match = _AT_LINE.match(text)
+    return (None, text) if match is None else (int(match[1]), text[match.end() :])
 
 
 def missing_columns(dead_letters: pa.RecordBatch) -> list[str]:

@@ -71,8 +71,8 @@ def parsed_batch(
     if faults:
         faulty = [row for row, _, _ in faults]
         fields = dict(zip(columns, _spread(columns.values(), len(raw), faulty), strict=True))
-    kept = (POSITION, LINE, PAYLOAD, APPENDED, SOURCE)
-    fields |= {name: raw.column(name) for name in kept if name in raw.schema.names}
+    names = (POSITION, LINE, PAYLOAD, APPENDED, SOURCE)
+    fields |= {name: raw.column(name) for name in names if name in raw.schema.names}
     if faults:
         fields |= _fault_columns(len(raw), faults)
     described = pa.schema(
@@ -84,26 +84,26 @@ def parsed_batch(
 def _parse_csv(
     payload: pa.BinaryArray, layout: CsvLayout, schema: Schema, *, labels: Labels
 ) -> tuple[tuple[str, ...], list[pa.Array], list[Fault]]:
-    wanted = tuple(c for c in schema.columns(labels=labels) if c in layout.columns)
+    names = tuple(c for c in schema.columns(labels=labels) if c in layout.columns)
     faults = _not_utf8(payload)
-    kept = np.ones(len(payload), dtype=bool)
+    sound = np.ones(len(payload), dtype=bool)
     if faults:
-        kept[[row for row, _, _ in faults]] = False
-        payload = payload.filter(pa.array(kept))
-    text = dict.fromkeys(wanted, pa.string())
+        sound[[row for row, _, _ in faults]] = False
+        payload = payload.filter(pa.array(sound))
+    text = dict.fromkeys(names, pa.string())
     numeric = {f.column for f in schema.features if f.kind == "numeric"} | {schema.roles["amount"]}
     numeric -= {schema.roles["event_time"]}
     try:
-        types = {c: pa.float64() if c in numeric else pa.string() for c in wanted}
+        types = {c: pa.float64() if c in numeric else pa.string() for c in names}
         fields = parse_csv(payload, layout, types)
     except pa.ArrowInvalid:
         # A field is no number: read all as text, and validation names the rows.
         fields = parse_csv(payload, layout, text)
-    rows = np.flatnonzero(kept)[~fields.whole]
+    rows = np.flatnonzero(sound)[~fields.whole]
     wrong = f"not one record of {len(layout.columns)} columns"
     faults += [(int(row), "wrong_column_count", wrong) for row in rows]
-    columns = [_combined(fields.columns.column(name)) for name in wanted]
-    return wanted, columns, sorted(faults)
+    columns = [_combined(fields.columns.column(name)) for name in names]
+    return names, columns, sorted(faults)
 
 
 def _not_utf8(payload: pa.BinaryArray) -> list[Fault]:

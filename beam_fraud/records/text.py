@@ -59,8 +59,8 @@ def tolerant_cast(
     if plausible is not None:
         likely = pc.match_substring_regex(values, plausible).fill_null(True)
         if not pc.all(likely).as_py():
-            kept = pc.if_else(likely, values, pa.scalar(None, values.type))
-            converted, failed = tolerant_cast(kept, cast)
+            candidates = pc.if_else(likely, values, pa.scalar(None, values.type))
+            converted, failed = tolerant_cast(candidates, cast)
             return converted, failed | ~_as_numpy(likely)
     return _halve(values, cast)
 

@@ -23,28 +23,28 @@ class Address:
     port: int
 
     @classmethod
-    def parse(cls, option: str, given: str, port: int | None = None) -> Address:
+    def parse(cls, option: str, value: str, port: int | None = None) -> Address:
         """Parse `HOST:PORT`, with or without a URL scheme.
 
         Args:
           option: name of the option, for the message.
-          given: the value.
+          value: the value.
           port: default port; None to require one.
 
         Raises:
           UsageError: it has another form.
         """
-        text = given.strip()
+        text = value.strip()
         try:
             parts = urlsplit(text if "://" in text else f"//{text}")
-            host, found = parts.hostname, parts.port
+            host, found_port = parts.hostname, parts.port
         except ValueError:
-            host, found = None, None
-        if not host or (found or port) is None:
+            host, found_port = None, None
+        if not host or (found_port or port) is None:
             raise UsageError(
-                f"{option} {given}: an address is written HOST:PORT", Code.OPTION_VALUE
+                f"{option} {value}: an address is written HOST:PORT", Code.OPTION_VALUE
             )
-        return cls(host, found or port or 0)
+        return cls(host, found_port or port or 0)
 
     @property
     def here(self) -> bool:

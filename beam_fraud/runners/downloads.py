@@ -62,7 +62,7 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
     """
     if runner not in _JOB_SERVERS:
         return
-    wanted = _JOB_SERVERS[runner]
+    job_server = _JOB_SERVERS[runner]
     java = options.view_as(JobServerOptions).job_server_java_launcher
     if shutil.which(java) is None:
         raise UsageError(
@@ -70,17 +70,17 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
             "install it, or give the --job_endpoint of one that runs",
             Code.PROGRAM_MISSING,
         )
-    given = getattr(options.view_as(wanted.options), wanted.jar)
-    jar = Place.parse(given).local if given else None
+    value = getattr(options.view_as(job_server.options), job_server.jar)
+    jar = Place.parse(value).local if value else None
     if jar is not None and not jar.exists():
-        raise UsageError(f"--{wanted.jar} {given}: no such file", Code.PROGRAM_MISSING)
+        raise UsageError(f"--{job_server.jar} {value}: no such file", Code.PROGRAM_MISSING)
     try:
         with _told_once():
             beam_internals.job_server_jar(runner, options)
     except Exception as error:
         raise FraudError(
             f"--runner {runner}: its job server could not be fetched ({_reason(error)}); "
-            f"give --{wanted.jar}{wanted.instead}, or the --job_endpoint of one that runs",
+            f"give --{job_server.jar}{job_server.instead}, or the --job_endpoint of one that runs",
             Code.PROGRAM_MISSING,
         ) from None
 
@@ -104,15 +104,16 @@ def prism_program(options: PipelineOptions) -> Path:
       UsageError: `--prism_location` does not exist.
       FraudError: it could not be downloaded.
     """
-    given = options.view_as(PrismRunnerOptions).prism_location
-    program = Place.parse(given).local if given else None
+    path = options.view_as(PrismRunnerOptions).prism_location
+    program = Place.parse(path).local if path else None
     if program is not None and program.is_file():
         _refuse_no_program(program)
         return program
     if program is not None:
         what = "is a directory" if program.is_dir() else "no such file"
         raise UsageError(
-            f"--prism_location {given}: {what}; give Prism's program or zip", Code.PROGRAM_MISSING
+            f"--prism_location {path}: {what}; give Prism's program or zip",
+            Code.PROGRAM_MISSING,
         )
     try:
         return Path(beam_internals.prism_program(options))

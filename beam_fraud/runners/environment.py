@@ -33,18 +33,18 @@ def environment_of(options: PipelineOptions, runner: Runner) -> Kind:
     Raises:
       UsageError: there is no such environment.
     """
-    given = options.view_as(PortableOptions).environment_type
-    if not given:
+    environment = options.view_as(PortableOptions).environment_type
+    if not environment:
         embedded = runner.name == "FlinkRunner" and flink_of(options) is None
         spark = str(options.view_as(SparkRunnerOptions).spark_master_url)
         embedded |= runner.name == "SparkRunner" and spark.startswith("local")
         return "LOOPBACK" if embedded or runner.name == "PrismRunner" else "DOCKER"
-    name = str(given).removeprefix("beam:env:").partition(":")[0].upper()
+    name = str(environment).removeprefix("beam:env:").partition(":")[0].upper()
     for kind in _KINDS:
         if name == kind:
             return kind  # type: ignore[return-value]
     raise UsageError(
-        f"--environment_type {given}: must be one of {', '.join(_KINDS)}", Code.OPTION_VALUE
+        f"--environment_type {environment}: must be one of {', '.join(_KINDS)}", Code.OPTION_VALUE
     )
 
 
@@ -55,25 +55,25 @@ def worker_pool(options: PipelineOptions) -> Address:
       UsageError: it is not set, or no address.
     """
     portable = options.view_as(PortableOptions)
-    given = portable.environment_config
+    address = portable.environment_config
     option = "--environment_config"
-    if given and given.lstrip().startswith("{"):
+    if address and address.lstrip().startswith("{"):
         try:
-            given = json.loads(given).get("url")
+            address = json.loads(address).get("url")
         except (ValueError, AttributeError):
             raise UsageError(
-                f"{option} {given}: is no JSON object", Code.ENVIRONMENT_INVALID
+                f"{option} {address}: is no JSON object", Code.ENVIRONMENT_INVALID
             ) from None
-    elif not given:
+    elif not address:
         option = "--environment_options"
-        given = portable.lookup_environment_option("external_service_address")
-    if not given:
+        address = portable.lookup_environment_option("external_service_address")
+    if not address:
         raise UsageError(
             "--environment_type EXTERNAL: say where the pool of workers listens, as in "
             "--environment_config=127.0.0.1:50000",
             Code.ENVIRONMENT_INVALID,
         )
-    return Address.parse(option, given)
+    return Address.parse(option, address)
 
 
 def refuse_environment(

@@ -48,12 +48,12 @@ def run(
     try:
         return _run(submission, build, wait)
     except Exception as error:
-        told = flink_failure(submission.options, error)
+        failure = flink_failure(submission.options, error)
         if submission.runner.dataflow:
-            told = dataflow_failure(error) or told
-        if told is None:
+            failure = dataflow_failure(error) or failure
+        if failure is None:
             raise
-        raise told from error
+        raise failure from error
 
 
 def _run(

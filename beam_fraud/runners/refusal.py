@@ -80,9 +80,9 @@ def refuse_options_of_others(options: PipelineOptions, runner: Runner) -> None:
     Raises:
       UsageError: the runner ignores an option.
     """
-    given = options.get_all_options(drop_default=True)
+    set_options = options.get_all_options(drop_default=True)
     for name, runners in sorted(_owners().items()):
-        if name in given and runner.name not in runners and (runner.tried or runner.portable):
+        if name in set_options and runner.name not in runners and (runner.tried or runner.portable):
             looking = " or ".join(runners[:2])
             instead = f"--runner {runner.name} does not look at it; leave it out, or give --runner"
             if runner.local:
@@ -184,15 +184,15 @@ def _refuse_incapable_of_streams(runner: Runner) -> None:
 
 
 def _refuse_invalid(options: PipelineOptions, runner: Runner) -> None:
-    made = create_runner(str(options.view_as(StandardOptions).runner))
+    instance = create_runner(str(options.view_as(StandardOptions).runner))
     test = options.view_as(TestOptions)
-    given = test.dry_run
+    dry_run = test.dry_run
     # Otherwise Beam requests the bucket from Google, with a warning, or minutes without a response.
     test.dry_run = True
     try:
-        errors = PipelineOptionsValidator(options, made).validate()
+        errors = PipelineOptionsValidator(options, instance).validate()
     finally:
-        test.dry_run = given
+        test.dry_run = dry_run
     for error in errors:
         line = " ".join(error.split()).rstrip(".")
         raise UsageError(
@@ -250,19 +250,19 @@ def _warn_of_pool(options: PipelineOptions, runner: Runner, cluster: Address | N
 
 
 def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
-    given = options.get_all_options(drop_default=True)
-    if until_idle and "shutdown_sources_after_idle_ms" not in given:
+    set_options = options.get_all_options(drop_default=True)
+    if until_idle and "shutdown_sources_after_idle_ms" not in set_options:
         raise UsageError(
             "--until-idle: Flink keeps a stream up when its source has ended; leave it out and "
             "stop the stream by Ctrl-C, or give --shutdown_sources_after_idle_ms=1000 as well",
             Code.RUNNER_OPTION,
         )
-    if "checkpointing_interval" not in given:
+    if "checkpointing_interval" not in set_options:
         _LOG.warning(
             "without --checkpointing_interval Flink keeps no checkpoints, and a failure loses "
             "windows and starts the stream anew; give --checkpointing_interval=10000"
         )
-    elif "job_endpoint" in given and (flink_of(options) is None or "job_name" in given):
+    elif "job_endpoint" in set_options and (flink_of(options) is None or "job_name" in set_options):
         _LOG.warning(
             "Ctrl-C will keep no savepoint: give --flink_master HOST:PORT and no --job_name, or "
             "stop the stream at Flink"

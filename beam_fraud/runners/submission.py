@@ -59,12 +59,12 @@ class Submission:
         # Checks before the launch use the project and keys of the options.
         FileSystems.set_options(options)
         standard = options.view_as(StandardOptions)
-        given = options.get_all_options(drop_default=True).get("runner")
-        runner = runner_named(LOCAL_RUNNER if given is None else given)
+        name = options.get_all_options(drop_default=True).get("runner")
+        runner = runner_named(LOCAL_RUNNER if name is None else name)
         if runner.local:
             standard.runner = ENDLESS_RUNNER if streaming else LOCAL_RUNNER
             runner = runner_named(standard.runner)
-        elif "." not in given:
+        elif "." not in name:
             # Beam accepts `flink` for FlinkRunner, but not everywhere.
             standard.runner = runner.name
         if streaming:
@@ -77,19 +77,19 @@ class Submission:
         if runner.on_prism:
             more |= _PRISM_DEFAULTS
         chosen = options.get_all_options(drop_default=True)
-        made = PipelineOptions(list(beam_args), **{**more, **chosen})
+        parsed = PipelineOptions(list(beam_args), **{**more, **chosen})
         if streaming and runner.may_be_prism:
-            made.view_as(DebugOptions).add_experiment(_PRISM_WHOLE_BUNDLES)
-        if runner.portable and made.view_as(PortableOptions).job_endpoint == "embed":
+            parsed.view_as(DebugOptions).add_experiment(_PRISM_WHOLE_BUNDLES)
+        if runner.portable and parsed.view_as(PortableOptions).job_endpoint == "embed":
             # Beam's local runner behind a job server.
             runner = replace(runner, can=ONLY_FILES)
-        return cls(made, runner)
+        return cls(parsed, runner)
 
     @property
     def takes_checkpoints(self) -> bool:
         """Whether the runner takes checkpoints and notifies its workers."""
-        given = self.options.get_all_options(drop_default=True)
-        return self.runner.may_be_flink and given.get("checkpointing_interval", -1) > 0
+        beam_options = self.options.get_all_options(drop_default=True)
+        return self.runner.may_be_flink and beam_options.get("checkpointing_interval", -1) > 0
 
     @property
     def finalize_seconds(self) -> float:
@@ -107,8 +107,8 @@ class Submission:
     @property
     def from_savepoint(self) -> bool:
         """Whether the runner starts from another job's state."""
-        given = self.options.get_all_options(drop_default=True)
-        return self.runner.may_be_flink and "savepoint_path" in given
+        beam_options = self.options.get_all_options(drop_default=True)
+        return self.runner.may_be_flink and "savepoint_path" in beam_options
 
     @property
     def continues(self) -> bool:

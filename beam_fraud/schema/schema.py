@@ -158,7 +158,7 @@ class Schema:
                 )
 
     def _check_velocity(self) -> None:
-        taken = RESERVED | {feature.column for feature in self.features}
+        names = RESERVED | {feature.column for feature in self.features}
         for spec in self.velocity:
             where = f"schema {self.name}: velocity of {' and '.join(spec.key)}"
             for column in spec.key:
@@ -169,12 +169,12 @@ class Schema:
                     Code.SCHEMA_VELOCITY,
                 )
             for name in spec.names:
-                if name in taken:
+                if name in names:
                     raise UsageError(
                         f"{where}: there is a feature or column {name!r} already",
                         Code.SCHEMA_VELOCITY,
                     )
-            taken |= set(spec.names)
+            names |= set(spec.names)
 
     def _check_key(self, column: str, where: str) -> None:
         if column in _KEY_ROLES and column in self.roles:
@@ -253,9 +253,9 @@ class Schema:
             fields.append(pa.field("label", pa.int8(), nullable=labels == "known"))
             if "labelled_at" in self.roles:
                 fields.append(pa.field("labelled_at", EVENT_TIME))
-        taken = {field.name for field in fields}
+        names = {field.name for field in fields}
         for feature in self.features:
-            if feature.column not in taken:
+            if feature.column not in names:
                 numeric = feature.kind == "numeric"
                 fields.append(pa.field(feature.column, pa.float64() if numeric else pa.string()))
         fields += [pa.field(column, pa.string()) for column in self.key_columns]

@@ -84,8 +84,8 @@ def read_table(table: object, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        said = str(error)
-    raise UsageError(f"{where}: {_wrong(said, table, kind)}", kind.code)
+        reason = str(error)
+    raise UsageError(f"{where}: {_wrong(reason, table, kind)}", kind.code)
 
 
 def shortened(value: object) -> str:
@@ -94,13 +94,13 @@ def shortened(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def _wrong(said: str, table: Any, kind: type[Table]) -> str:
+def _wrong(reason: str, table: Any, kind: type[Table]) -> str:
     names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
-    if unknown := _UNKNOWN.search(said):
+    if unknown := _UNKNOWN.search(reason):
         hint = did_you_mean(unknown[1], names, f"known: {', '.join(names)}")
         return f"unknown key {shortened(unknown[1])} ({hint})"
-    missing = _MISSING.search(said)
-    at = missing or _AT.search(said)
+    missing = _MISSING.search(reason)
+    at = missing or _AT.search(reason)
     if at is None:
         return "must be a table"
     (words,) = get_type_hints(kind, include_extras=True)[names[at[1]]].__metadata__

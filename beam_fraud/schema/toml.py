@@ -109,8 +109,8 @@ def _entries(
 ) -> Iterator[tuple[str, T]]:
     """Yield each table of `[[key]]`, after what a message calls it."""
     for number, table in enumerate(tables, 1):
-        given = table.get(name, number) if isinstance(table, dict) else number
-        called = "_".join(map(str, given)) if isinstance(given, list) else given
+        value = table.get(name, number) if isinstance(table, dict) else number
+        called = "_".join(map(str, value)) if isinstance(value, list) else value
         at = f"{where}: [[{key}]] {called}"
         yield at, read_table(table, kind, at)
 

@@ -116,16 +116,16 @@ class Velocity:
         """
         gap = "seconds_since_last"
         # It looks back as far as the longest window, so keep all windows.
-        wanted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        windows_of: dict[tuple[str, ...], tuple[str, ...]] = {}
         if gap in self.aggregates and self.name(gap, "") in names:
-            wanted[(gap,)] = self.windows
+            windows_of[(gap,)] = self.windows
         for window in self.windows:
-            told = (a for a in self.aggregates if a != gap and self.name(a, window) in names)
-            if aggregates := tuple(told):
-                wanted[aggregates] = (*wanted.get(aggregates, ()), window)
+            selected = (a for a in self.aggregates if a != gap and self.name(a, window) in names)
+            if aggregates := tuple(selected):
+                windows_of[aggregates] = (*windows_of.get(aggregates, ()), window)
         return tuple(
             replace(self, windows=windows, aggregates=aggregates)
-            for aggregates, windows in wanted.items()
+            for aggregates, windows in windows_of.items()
         )
 
     @property
@@ -142,8 +142,8 @@ class Velocity:
     def undefined_names(self) -> tuple[str, ...]:
         """Names of the features that can be NaN, for example for a key's first transaction."""
         undefined = _UNDEFINED_IF_EMPTY if self.delay_microseconds else _UNDEFINED
-        kept = tuple(a for a in self.aggregates if a in undefined)
-        return replace(self, aggregates=kept).names if kept else ()
+        selected = tuple(a for a in self.aggregates if a in undefined)
+        return replace(self, aggregates=selected).names if selected else ()
 
     @property
     def horizon(self) -> int:

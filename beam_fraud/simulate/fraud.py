@@ -61,13 +61,13 @@ def commit_frauds(
     """
     n = len(purchases.second)
     scenario = np.zeros(n, dtype=np.int8)
-    wanted = {kind: share * fraud_rate * n for kind, share in MIX.items()}
+    targets = {kind: share * fraud_rate * n for kind, share in MIX.items()}
 
     stolen = rng.random(n) < STOLEN_SHARE
     misused = _compromised(
         _spells(purchases.customer, purchases.day, customers, days, CUSTOMER_DAYS, rng),
         stolen,
-        wanted[COMPROMISED_CUSTOMER],
+        targets[COMPROMISED_CUSTOMER],
         rng,
     )
     scenario[misused] = COMPROMISED_CUSTOMER
@@ -75,14 +75,14 @@ def commit_frauds(
     skimmed = _compromised(
         _spells(purchases.terminal, purchases.day, terminals, days, TERMINAL_DAYS, rng),
         ~misused,
-        wanted[COMPROMISED_TERMINAL],
+        targets[COMPROMISED_TERMINAL],
         rng,
     )
     scenario[skimmed] = COMPROMISED_TERMINAL
 
     rest = np.flatnonzero(scenario == 0)
     cents = purchases.cents[rest]
-    scenario[rest[cents > _threshold(cents, wanted[HIGH_AMOUNT])]] = HIGH_AMOUNT
+    scenario[rest[cents > _threshold(cents, targets[HIGH_AMOUNT])]] = HIGH_AMOUNT
 
     raised = np.where(misused, purchases.cents * STOLEN_FACTOR, purchases.cents)
     return LabelledPurchases(replace(purchases, cents=raised), scenario)
@@ -109,26 +109,26 @@ def _spells(
 def _compromised(
     spell: npt.NDArray[np.int64],
     eligible: npt.NDArray[np.bool_],
-    wanted: float,
+    target: float,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.bool_]:
-    """Return about `wanted` eligible rows of randomly chosen periods, bool[n]."""
+    """Return about `target` eligible rows of randomly chosen periods, bool[n]."""
     sizes = np.bincount(spell[eligible])
     order = rng.permutation(len(sizes))
     total = np.concatenate([[0], np.cumsum(sizes[order])])
-    after = min(int(np.searchsorted(total, wanted)), len(order))
+    after = min(int(np.searchsorted(total, target)), len(order))
     before = max(after - 1, 0)
-    chosen = after if abs(total[after] - wanted) < abs(total[before] - wanted) else before
+    chosen = after if abs(total[after] - target) < abs(total[before] - target) else before
     hit = np.zeros(len(sizes) + 1, dtype=np.bool_)
     hit[order[:chosen]] = True
     # Periods after the last eligible one have no size and index the False at the end.
-    found: npt.NDArray[np.bool_] = hit[np.minimum(spell, len(sizes))] & eligible
-    return found
+    selected: npt.NDArray[np.bool_] = hit[np.minimum(spell, len(sizes))] & eligible
+    return selected
 
 
-def _threshold(cents: npt.NDArray[np.int64], wanted: float) -> int:
-    """Return the amount exceeded by about `wanted` amounts, at least one if there are two."""
+def _threshold(cents: npt.NDArray[np.int64], target: float) -> int:
+    """Return the amount exceeded by about `target` amounts, at least one if there are two."""
     if len(cents) < 2:
         return int(cents.max(initial=0))
-    above = min(max(round(wanted), 1), len(cents) - 1)
+    above = min(max(round(target), 1), len(cents) - 1)
     return int(np.partition(cents, -above - 1)[-above - 1])

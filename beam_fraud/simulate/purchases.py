@@ -52,7 +52,7 @@ def terminals_in_reach(
     count = np.searchsorted(position, centre + margin, side="right") - first
 
     block = max(1, int(_PAIRS_PER_BLOCK // max(1.0, count.sum(axis=1).mean())))
-    sizes, found = [], []
+    sizes, in_reach = [], []
     for start in range(0, len(customers), block):
         part = slice(start, start + block)
         counts = count[part].ravel()
@@ -63,9 +63,9 @@ def terminals_in_reach(
         away = customers[part][customer] - terminals[terminal]
         near = (away**2).sum(axis=1) <= radius**2
         sizes.append(np.bincount(customer[near], minlength=len(counts) // 3))
-        found.append(terminal[near].astype(np.int32))
+        in_reach.append(terminal[near].astype(np.int32))
     starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    return Reach(starts, np.concatenate(found))
+    return Reach(starts, np.concatenate(in_reach))
 
 
 SECONDS_PER_DAY = 86_400

@@ -349,8 +349,8 @@ class DatabaseWriter:
         # The two connections cannot deadlock: they have no row in common.
         parts = key_ranges(batch, "transaction_id", len(connections))
         with ThreadPoolExecutor(len(connections)) as threads:
-            kept = threads.map(self._write, connections, parts, repeat(channels), repeat(context))
-            self.undelivered += sum(kept)
+            counts = threads.map(self._write, connections, parts, repeat(channels), repeat(context))
+            self.undelivered += sum(counts)
 
     def close(self) -> None:
         for connection in self._connections:

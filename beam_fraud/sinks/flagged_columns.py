@@ -23,10 +23,11 @@ _Reason = msgspec.defstruct("_Reason", [field.name for field in REASON.fields], 
 
 def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """Return the columns of `flagged_transactions` for n rows; lists become JSON text."""
-    made = {"rules": _rules_json, "reasons": _reasons_json}
+    converters = {"rules": _rules_json, "reasons": _reasons_json}
     columns = {name: batch.column(name) for name in _COLUMNS}
     return {
-        name: made[name](values) if name in made else values for name, values in columns.items()
+        name: converters[name](values) if name in converters else values
+        for name, values in columns.items()
     }
 
 

@@ -76,8 +76,8 @@ class TopicProducer:
         """
         patience = Patience(self._settings)
         while True:
-            taken = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
-            if taken == len(messages):
+            queued = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
+            if queued == len(messages):
                 break
             # After a full queue, send no further message at once, to keep their order.
             messages = [message for message in messages if "_error" in message]
@@ -140,8 +140,8 @@ class TopicProducer:
             )
         # A broker that shuts down may break off a login; one that has refused it reports nothing
         # else.
-        said = [e for e in reports if e.code() != KafkaError._ALL_BROKERS_DOWN]
-        if said and is_hopeless(said[-1]) and silence >= _REFUSAL_SECONDS:
+        errors = [e for e in reports if e.code() != KafkaError._ALL_BROKERS_DOWN]
+        if errors and is_hopeless(errors[-1]) and silence >= _REFUSAL_SECONDS:
             raise no_connection(self._settings, reports)
 
     def _refuse_refused(self) -> None:

@@ -43,14 +43,14 @@ def layout_of(
       labels: treatment of labels.
       data_start: byte offset of the first record.
     """
-    wanted = schema.columns(labels=labels)
-    found = {d: split_header(header, d) for d in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda d: len(set(wanted) & set(found[d])))
-    columns = found[delimiter]
+    required = schema.columns(labels=labels)
+    headers = {d: split_header(header, d) for d in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda d: len(set(required) & set(headers[d])))
+    columns = headers[delimiter]
     for column in required_columns(schema, labels=labels):
         if column not in columns:
             raise lacks_column(path, column, columns, schema)
-    for column in wanted:
+    for column in required:
         if columns.count(column) > 1:
             raise FraudError(
                 f"{path}: column {column!r} is there twice; rename one of them", Code.COLUMN_TWICE

@@ -82,9 +82,9 @@ def _parse_apart(
         tables.append(together.columns)
         rows.append(np.flatnonzero(certain)[together.whole])
     whole = np.zeros(len(records), dtype=bool)
-    found = np.concatenate(rows)
-    whole[found] = True
-    return CsvFields(pa.concat_tables(tables).take(pa.array(np.argsort(found))), whole)
+    positions = np.concatenate(rows)
+    whole[positions] = True
+    return CsvFields(pa.concat_tables(tables).take(pa.array(np.argsort(positions))), whole)
 
 
 def _text(records: pa.BinaryArray) -> tuple[bytes, npt.NDArray[np.int64]]:
@@ -115,7 +115,7 @@ def _parse(
 
     zeros = layout.delimiter.join("0" * len(fields)).encode() + b"\n"
     text = zeros + text + zeros
-    wanted = [field_of[name] for name in types]
+    selected = [field_of[name] for name in types]
     table = pyarrow.csv.read_csv(
         pa.BufferReader(text),
         pyarrow.csv.ReadOptions(
@@ -125,7 +125,7 @@ def _parse(
             delimiter=layout.delimiter, newlines_in_values=True, invalid_row_handler=note
         ),
         pyarrow.csv.ConvertOptions(
-            include_columns=wanted or fields[:1],
+            include_columns=selected or fields[:1],
             column_types={field_of[name]: type for name, type in types.items()},
             null_values=list(NULL_SPELLINGS),
             strings_can_be_null=False,
@@ -136,5 +136,5 @@ def _parse(
     if table.num_rows + len(wrong) != count + 2 or (wrong and max(wrong) > count + 1):
         return None
     whole[np.array(wrong, dtype=np.int64) - 2] = False
-    rows = table.slice(1, table.num_rows - 2).select(wanted).rename_columns(list(types))
+    rows = table.slice(1, table.num_rows - 2).select(selected).rename_columns(list(types))
     return CsvFields(rows, whole)

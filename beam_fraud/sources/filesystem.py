@@ -55,7 +55,7 @@ def open_file(path: str) -> pa.NativeFile:
         ) from None
 
 
-def list_files(given: str) -> list[FoundFile]:
+def list_files(pattern: str) -> list[FoundFile]:
     """Return the files of a path, a directory or a glob, sorted by name.
 
     Skip files and folders of a directory whose names start with `.` or `_`, as data tools that
@@ -64,16 +64,16 @@ def list_files(given: str) -> list[FoundFile]:
     Raises:
       FraudError: there is no such file, or the file system fails.
     """
-    path = Place.parse(given).local
-    found = _list_remote(given) if path is None else _list_local(given, path)
-    if not found:
+    path = Place.parse(pattern).local
+    files = _list_remote(pattern) if path is None else _list_local(pattern, path)
+    if not files:
         raise FraudError(
-            f"{given}: no such file, no match, or a directory without files", Code.INPUT_MISSING
+            f"{pattern}: no such file, no match, or a directory without files", Code.INPUT_MISSING
         )
-    return sorted(found, key=lambda file: file.name)
+    return sorted(files, key=lambda file: file.name)
 
 
-def _list_local(given: str, path: Path) -> list[FoundFile]:
+def _list_local(pattern: str, path: Path) -> list[FoundFile]:
     try:
         if path.is_dir():
             return list(_below(path))
@@ -81,17 +81,17 @@ def _list_local(given: str, path: Path) -> list[FoundFile]:
             return [_local(path, path.parent)]
         if path.exists():
             raise FraudError(
-                f"{given}: is not a regular file; write its content to one first",
+                f"{pattern}: is not a regular file; write its content to one first",
                 Code.INPUT_UNREADABLE,
             )
-        if not _WILDCARD.search(given):
+        if not _WILDCARD.search(pattern):
             return []
         fixed = Path(_fixed_part(str(path)))
         matches = (fixed / match for match in fixed.glob(str(path.relative_to(fixed))))
         return [_local(match, fixed) for match in matches if match.is_file()]
     except OSError as error:
         raise FraudError(
-            f"{given}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
+            f"{pattern}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
 
 
@@ -123,28 +123,30 @@ def _local(path: Path, relative_to: Path) -> FoundFile:
     return FoundFile(str(path), path.relative_to(relative_to).as_posix(), path.stat().st_size)
 
 
-def _list_remote(given: str) -> list[FoundFile]:
+def _list_remote(pattern: str) -> list[FoundFile]:
     beam = file_systems()
-    directory = given.rstrip("/") + "/"
+    directory = pattern.rstrip("/") + "/"
     try:
         # List the contents first: some file systems match a directory as a file.
-        found = beam.match([directory + "**"])[0].metadata_list
+        entries = beam.match([directory + "**"])[0].metadata_list
         fixed = directory
-        if not found:
-            found = beam.match([given])[0].metadata_list
-            fixed = _fixed_part(given) if _WILDCARD.search(given) else given.rpartition("/")[0]
+        if not entries:
+            entries = beam.match([pattern])[0].metadata_list
+            fixed = (
+                _fixed_part(pattern) if _WILDCARD.search(pattern) else pattern.rpartition("/")[0]
+            )
     except ValueError as error:
-        raise missing_file_system(given, given, error) from None
+        raise missing_file_system(pattern, pattern, error) from None
     except Exception as error:
-        if is_missing(given):
-            raise missing_file_system(given, given, error) from None
+        if is_missing(pattern):
+            raise missing_file_system(pattern, pattern, error) from None
         raise FraudError(
-            f"{given}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
+            f"{pattern}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
     fixed = fixed.rstrip("/") + "/"
     return [
         FoundFile(entry.path, entry.path.removeprefix(fixed), entry.size_in_bytes)
-        for entry in found
+        for entry in entries
         if not _hidden(tuple(entry.path.removeprefix(fixed).split("/")))
     ]
 

@@ -69,30 +69,30 @@ def read_records(
     Yields:
       Blocks of one record or more, about `CHUNK_BYTES` each.
     """
-    rest, base, line, kept, ended = b"", 0, 0, b"", False
+    rest, base, line, beginning, ended = b"", 0, 0, b"", False
     while not ended:
         chunk = read(CHUNK_BYTES)
         ended = not chunk
-        if kept:
+        if beginning:
             line_end = chunk.find(b"\n") + 1
             base += line_end or len(chunk)
             if not line_end and not ended:
                 continue
-            yield _cut_off(kept, base, line)
-            chunk, kept, line = chunk[line_end:], b"", line + 1
+            yield _cut_off(beginning, base, line)
+            chunk, beginning, line = chunk[line_end:], b"", line + 1
         data = rest + chunk
         if ended and data and not data.endswith(b"\n"):
             data += b"\n"
-        found = _records(data, is_record, ended)
-        yield from _blocks(data, found, base, line)
-        rest, base = data[found.used :], base + found.used
-        line += found.lines_before(found.used)
+        records = _records(data, is_record, ended)
+        yield from _blocks(data, records, base, line)
+        rest, base = data[records.used :], base + records.used
+        line += records.lines_before(records.used)
         if len(rest) > MAX_RECORD_BYTES:
-            base, kept, rest = base + len(rest), rest[:KEPT_BYTES], b""
+            base, beginning, rest = base + len(rest), rest[:KEPT_BYTES], b""
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Records:
     """The records of some text."""
 
     #: int64[n]: starts and ends; empty lines may lie between.
@@ -108,25 +108,27 @@ class _Found:
         return int(np.searchsorted(self.line_ends, place, side="right"))
 
 
-def _blocks(data: bytes, found: _Found, base: int, line: int) -> Iterator[RecordBlock]:
+def _blocks(data: bytes, records: _Records, base: int, line: int) -> Iterator[RecordBlock]:
     """Yield the records of `data`; each too long record is its own block."""
-    starts, ends, first = found.starts, found.ends, 0
+    starts, ends, first = records.starts, records.ends, 0
     for long in np.flatnonzero(ends - starts > MAX_RECORD_BYTES):
-        yield from _block(data, found, slice(first, long), base, line)
+        yield from _block(data, records, slice(first, long), base, line)
         begin = int(starts[long])
-        kept = data[begin : begin + KEPT_BYTES]
-        yield _cut_off(kept, base + int(ends[long]), line + found.lines_before(begin))
+        beginning = data[begin : begin + KEPT_BYTES]
+        yield _cut_off(beginning, base + int(ends[long]), line + records.lines_before(begin))
         first = int(long) + 1
-    yield from _block(data, found, slice(first, None), base, line)
+    yield from _block(data, records, slice(first, None), base, line)
 
 
-def _block(data: bytes, found: _Found, which: slice, base: int, line: int) -> Iterator[RecordBlock]:
-    starts, ends = found.starts[which], found.ends[which]
+def _block(
+    data: bytes, records: _Records, which: slice, base: int, line: int
+) -> Iterator[RecordBlock]:
+    starts, ends = records.starts[which], records.ends[which]
     if not len(starts):
         return
     last = int(ends[-1])
-    lines = line + np.searchsorted(found.line_ends, starts, side="right")
-    until = base + last, line + found.lines_before(last)
+    lines = line + np.searchsorted(records.line_ends, starts, side="right")
+    until = base + last, line + records.lines_before(last)
     if (starts[1:] == ends[:-1]).all():
         yield RecordBlock(data, np.append(starts, last), lines, *until)
         return
@@ -138,12 +140,12 @@ def _block(data: bytes, found: _Found, which: slice, base: int, line: int) -> It
     yield RecordBlock(text, offsets, lines, *until)
 
 
-def _cut_off(kept: bytes, end: int, line: int) -> RecordBlock:
-    offsets, lines = np.array([0, len(kept)], dtype=np.int64), np.array([line], dtype=np.int64)
-    return RecordBlock(kept, offsets, lines, end, line + 1, cut_off=True)
+def _cut_off(beginning: bytes, end: int, line: int) -> RecordBlock:
+    offsets, lines = np.array([0, len(beginning)], dtype=np.int64), np.array([line], dtype=np.int64)
+    return RecordBlock(beginning, offsets, lines, end, line + 1, cut_off=True)
 
 
-def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> _Found:
+def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> _Records:
     text = np.frombuffer(data, dtype=np.uint8)
     line_ends = ends = np.flatnonzero(text == _NEWLINE) + 1
     starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
@@ -152,7 +154,7 @@ def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> _Found:
         starts, ends, used = _join_quoted(data, starts, ends, is_record, ended)
     lengths = ends - starts
     empty = (lengths == 1) | ((lengths == 2) & (text[starts] == _RETURN))
-    return _Found(starts[~empty], ends[~empty], used, line_ends)
+    return _Records(starts[~empty], ends[~empty], used, line_ends)
 
 
 def _join_quoted(

@@ -116,7 +116,7 @@ def _longest_row(
     source: pa.NativeFile,
     group: int,
     described: RowGroup,
-    wanted: Sequence[tuple[int, pq.ColumnSchema]],
+    leaves: Sequence[tuple[int, pq.ColumnSchema]],
     block_rows: int,
 ) -> int:
     """Return the maximum bytes of a row's referring values; 0 if certainly harmless.
@@ -126,7 +126,7 @@ def _longest_row(
     """
     most = _most_unfolded(source)
     unfolded = longest = 0
-    for place, leaf in wanted:
+    for place, leaf in leaves:
         pages = _walk(source, described.chunks[place])
         unfolded += pages.dictionary + pages.page
         if unfolded > most:

@@ -30,7 +30,7 @@ from beam_fraud.storage.urls import Place
 _LOG = logging.getLogger(__name__)
 
 
-def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list[InputFile]:
+def find_inputs(patterns: Sequence[str], schema: Schema, *, labels: Labels) -> list[InputFile]:
     """Return the files of paths, directories and globs, checked against `schema`.
 
     A file that several of them match is read once. If two files have the same relative name, all
@@ -41,8 +41,8 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
         column.
       UsageError: a file has an unknown ending.
     """
-    found: dict[str, tuple[FoundFile, FileFormat]] = {}
-    for pattern in given:
+    by_place: dict[str, tuple[FoundFile, FileFormat]] = {}
+    for pattern in patterns:
         files = list_files(pattern)
         known = [(file, form) for file in files if (form := _format(file, pattern))]
         if not known:
@@ -54,11 +54,11 @@ def find_inputs(given: Sequence[str], schema: Schema, *, labels: Labels) -> list
         for file, form in known:
             _check_name(file.path)
             place = realpath(file.path) if Place.parse(file.path).local else file.path
-            found.setdefault(place, (file, form))
-    names = _distinct_names([file for file, _ in found.values()])
+            by_place.setdefault(place, (file, form))
+    names = _distinct_names([file for file, _ in by_place.values()])
     return [
         file
-        for one, form in found.values()
+        for one, form in by_place.values()
         for file in _inspect(one, form, names[one.path], schema, labels)
     ]
 
@@ -93,15 +93,15 @@ def find_history(
     if not schema.velocity:
         _LOG.warning("schema %s has no velocity features: --history adds nothing", schema.name)
         return []
-    found = find_inputs(history, schema, labels=labels)
-    _refuse_own(files, found)
-    return found
+    inputs = find_inputs(history, schema, labels=labels)
+    _refuse_own(files, inputs)
+    return inputs
 
 
 def _refuse_own(files: Sequence[InputFile], history: Sequence[InputFile]) -> None:
-    given = {realpath(file.path) for file in files}
+    own = {realpath(file.path) for file in files}
     for file in history:
-        if realpath(file.path) in given:
+        if realpath(file.path) in own:
             raise UsageError(
                 f"--history {file.path}: is among the files as well; give it once",
                 Code.PLACE_SHARED,
@@ -145,29 +145,29 @@ def _check_name(path: str) -> None:
         ) from None
 
 
-def _format(file: FoundFile, given: str) -> FileFormat | None:
+def _format(file: FoundFile, pattern: str) -> FileFormat | None:
     """Return the format by the name; replay files count only if named explicitly."""
-    replayed = given.endswith(REPLAY) and file.path.endswith(given)
+    replayed = pattern.endswith(REPLAY) and file.path.endswith(pattern)
     return FileFormat("replay") if replayed else format_of(file.path)
 
 
 def _inspect(
-    found: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
+    listed: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
 ) -> list[InputFile]:
     """Return the inputs in a file: itself, or the sources of a replay file."""
     try:
-        with open_file(found.path) as file:
-            check_first_bytes(found.path, file_format, file.read(4))
+        with open_file(listed.path) as file:
+            check_first_bytes(listed.path, file_format, file.read(4))
     except OSError as error:
-        raise FraudError(f"{found.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
+        raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
     layout, rows = None, None
     if file_format.name == "replay":
-        return find_replayed(found.path, found.size, schema, labels=labels)
+        return find_replayed(listed.path, listed.size, schema, labels=labels)
     if file_format.name == "parquet":
-        rows = check_parquet(found.path, schema, labels=labels)
+        rows = check_parquet(listed.path, schema, labels=labels)
     elif file_format.name == "csv":
-        layout = read_layout(found.path, file_format, schema, labels=labels)
-    return [InputFile(found.path, name, found.size, file_format, layout, rows)]
+        layout = read_layout(listed.path, file_format, schema, labels=labels)
+    return [InputFile(listed.path, name, listed.size, file_format, layout, rows)]
 
 
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:

@@ -83,9 +83,9 @@ class ArchiveShard(Unaged):
         """Whether there are rows in no visible part."""
         return self._rows > 0 or bool(self._finished)
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore the rows; remove parts and hidden files that the state does not record."""
-        for data in kept:
+        for data in deltas:
             if data[:1] == _NUMBER and len(data) == _NUMBER_FORM.size:
                 _, self._number = _NUMBER_FORM.unpack(data)
             elif data[:1] == _FINISHED and len(data) > _NUMBER_FORM.size:

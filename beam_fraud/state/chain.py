@@ -37,9 +37,9 @@ class ChainShard:
         """Whether a link waits."""
         return any(link.waiting for link in self._links)
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore every link, the last first, so that rows a link emits find the next one ready."""
-        sections = _sections(kept, len(self._links))
+        sections = _sections(deltas, len(self._links))
         effects = []
         for place in reversed(range(len(self._links))):
             restored = self._links[place].restore(sections[place])
@@ -58,13 +58,13 @@ class ChainShard:
         """Finish every link in order."""
         return self._each(lambda link: link.finish())
 
-    def merge(self, kept: Sequence[bytes]) -> bytes:
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Return a section of each link with state."""
-        sections = _sections(kept, len(self._links))
+        sections = _sections(deltas, len(self._links))
         merged = (
-            _section(place, self._links[place].merge(found))
-            for place, found in enumerate(sections)
-            if found
+            _section(place, self._links[place].merge(section))
+            for place, section in enumerate(sections)
+            if section
         )
         return b"".join(merged)
 
@@ -75,12 +75,12 @@ class ChainShard:
         """Pass a link's effects through the later links."""
         rows, deltas = effects.rows, list(_marked(place, effects))
         for after in range(place + 1, len(self._links)):
-            given: list[pa.RecordBatch] = []
+            rows_onward: list[pa.RecordBatch] = []
             for batch in rows:
-                taken = self._links[after].take(batch)
-                given += taken.rows
-                deltas += _marked(after, taken)
-            rows = given
+                result = self._links[after].take(batch)
+                rows_onward += result.rows
+                deltas += _marked(after, result)
+            rows = rows_onward
         return Effects(rows, deltas)
 
 
@@ -99,9 +99,9 @@ def _section(place: int, data: bytes) -> bytes:
     return _HEADER.pack(place, len(data)) + data
 
 
-def _sections(kept: Sequence[bytes], links: int) -> list[list[bytes]]:
-    found: list[list[bytes]] = [[] for _ in range(links)]
-    for data in kept:
+def _sections(deltas: Sequence[bytes], links: int) -> list[list[bytes]]:
+    sections: list[list[bytes]] = [[] for _ in range(links)]
+    for data in deltas:
         at = 0
         while at < len(data):
             place, length = _HEADER.unpack_from(data, at) if at + 5 <= len(data) else (links, 0)
@@ -112,5 +112,5 @@ def _sections(kept: Sequence[bytes], links: int) -> list[list[bytes]]:
                     "start again with another --out",
                     Code.STATE_UNREADABLE,
                 )
-            found[place].append(data[at - length : at])
-    return found
+            sections[place].append(data[at - length : at])
+    return sections

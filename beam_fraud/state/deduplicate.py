@@ -60,9 +60,9 @@ class IdTable:
         known = np.zeros(len(first), dtype=bool)
         rows, places = np.arange(len(first)), self._places(first)
         while len(rows):
-            same, taken = self._compared(places, first, second)
+            same, occupied = self._compared(places, first, second)
             known[rows[same]] = True
-            rows, first, second, places = _onward(taken & ~same, rows, first, second, places)
+            rows, first, second, places = _onward(occupied & ~same, rows, first, second, places)
             places = self._next(places, first)
         return known
 
@@ -151,8 +151,8 @@ def _onward(
     second: npt.NDArray[np.uint64],
     places: Places,
 ) -> tuple[Places, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Places]:
-    kept = np.flatnonzero(some)
-    return rows[kept], first[kept], second[kept], places[kept]
+    indices = np.flatnonzero(some)
+    return rows[indices], first[indices], second[indices], places[indices]
 
 
 _ALL = -(1 << 63)
@@ -206,9 +206,9 @@ class DeduplicateShard:
     def waiting(self) -> bool:
         return False
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore the ids of the two newest generations."""
-        segments = self._segments(kept)
+        segments = self._segments(deltas)
         for start in sorted(segments)[-2:]:
             self._begin(start)
             for hashes in segments[start]:
@@ -239,9 +239,9 @@ class DeduplicateShard:
     def finish(self) -> Effects:
         return Effects()
 
-    def merge(self, kept: Sequence[bytes]) -> bytes:
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Merge the segments of each generation, without expired ones."""
-        segments = self._segments(kept)
+        segments = self._segments(deltas)
         needed = [start for start in sorted(segments) if start >= self.needed_from]
         return b"".join(self._segment(start, segments[start]) for start in needed)
 
@@ -286,10 +286,10 @@ class DeduplicateShard:
         words = [part[word] for word in range(self._hash.words) for part in hashes]
         return b"".join((np.array(header, np.int64).tobytes(), *(word.tobytes() for word in words)))
 
-    def _segments(self, kept: Sequence[bytes]) -> dict[int, list[WideHashes]]:
+    def _segments(self, deltas: Sequence[bytes]) -> dict[int, list[WideHashes]]:
         """Return the hashes per generation start, in pieces."""
         segments: dict[int, list[WideHashes]] = {}
-        for data in kept:
+        for data in deltas:
             words = _words(data)
             while len(words):
                 start, hashes, words = self._read(words)
@@ -309,8 +309,8 @@ class DeduplicateShard:
         if end > len(words):
             raise _damaged()
         hashes = np.zeros((2, rows), dtype=np.uint64)
-        found = words[header:end].view(np.uint64)
-        hashes[: self._hash.words] = found.reshape(self._hash.words, rows)
+        stored = words[header:end].view(np.uint64)
+        hashes[: self._hash.words] = stored.reshape(self._hash.words, rows)
         return int(words[0]), hashes, words[end:]
 
 

@@ -26,9 +26,9 @@ def hash_kept_here(checkpoint: LocalCheckpoint) -> IdHash:
     Raises:
       FraudError: the state is damaged.
     """
-    kept = checkpoint.about(KEY)
-    if kept is not None:
-        return hash_of_key(kept, str(checkpoint.path))
+    key = checkpoint.about(KEY)
+    if key is not None:
+        return hash_of_key(key, str(checkpoint.path))
     hashing = UNKEYED if checkpoint.knows("source") else IdHash.random()
     checkpoint.claim({KEY: hashing.key.hex()})
     return hashing

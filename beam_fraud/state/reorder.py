@@ -150,9 +150,9 @@ class ReorderShard(Unaged):
         """Whether any row waits."""
         return bool(self._blocks)
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore waiting rows with their remaining waits."""
-        for data in kept:
+        for data in deltas:
             try:
                 change = msgspec.msgpack.decode(data, type=_Kept)
             except msgspec.DecodeError:
@@ -167,7 +167,7 @@ class ReorderShard(Unaged):
             blocks = [WaitingRows.of(rows_from_bytes(rows), came) for came, rows in change.waiting]
             self._blocks += blocks
             self._rows_kept += sum(len(block.times) for block in blocks)
-        self._deltas = len(kept)
+        self._deltas = len(deltas)
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -259,5 +259,5 @@ def _packed(blocks: Sequence[WaitingRows | None]) -> list[tuple[float, bytes]]:
     return [(block.came, rows_to_bytes(block.batch)) for block in blocks if block is not None]
 
 
-def _delta(kept: _Kept) -> Delta:
-    return Delta(msgspec.msgpack.encode(kept))
+def _delta(change: _Kept) -> Delta:
+    return Delta(msgspec.msgpack.encode(change))

@@ -103,9 +103,9 @@ class RuleShareShard:
     def waiting(self) -> bool:
         return False
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore the counts."""
-        known = _sum_of(kept)
+        known = _sum_of(deltas)
         self._windows = known.windows
         if known.clock is not None:
             self._clock.resume(known.clock)
@@ -140,9 +140,9 @@ class RuleShareShard:
     def finish(self) -> Effects:
         return Effects()
 
-    def merge(self, kept: Sequence[bytes]) -> bytes:
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Sum the changes."""
-        return msgspec.msgpack.encode(_sum_of(kept))
+        return msgspec.msgpack.encode(_sum_of(deltas))
 
     def _muted_from(
         self, start: int, holds: _Holds, more: _Window, muted: list[MutedRule]
@@ -171,8 +171,8 @@ class RuleShareShard:
             if over.any():
                 first = int(np.argmax(over))
                 more.muted.append(rule.name)
-                told = int(so_far[first]), int(rows[first])
-                muted.append(MutedRule(rule.name, start, self._shard, *told))
+                counts = int(so_far[first]), int(rows[first])
+                muted.append(MutedRule(rule.name, start, self._shard, *counts))
                 yield number, first
 
     def _holds(self, batch: pa.RecordBatch) -> _Holds:
@@ -201,9 +201,9 @@ class RuleShareShard:
         self._windows = {start: w for start, w in self._windows.items() if start >= oldest}
 
 
-def _sum_of(kept: Sequence[bytes]) -> _Kept:
+def _sum_of(deltas: Sequence[bytes]) -> _Kept:
     total = _Kept(NEVER, {})
-    for data in kept:
+    for data in deltas:
         try:
             part = msgspec.msgpack.decode(data, type=_Kept)
         except msgspec.DecodeError:

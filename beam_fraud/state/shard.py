@@ -53,7 +53,7 @@ class Shard(Protocol):
     def waiting(self) -> bool:
         """Whether `tick` must be called even without input."""
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore the committed deltas in order; none for a new shard.
 
         Raises:
@@ -69,7 +69,7 @@ class Shard(Protocol):
     def finish(self) -> Effects:
         """Process the end of the stream; no call follows."""
 
-    def merge(self, kept: Sequence[bytes]) -> bytes:
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Merge deltas, in their order, to one; never called for `FOREVER`."""
 
 
@@ -81,6 +81,6 @@ class Unaged:
         """No delta may be dropped."""
         return -(1 << 63)
 
-    def merge(self, kept: Sequence[bytes]) -> bytes:
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Never called: deltas of `FOREVER` are not merged."""
         raise NotImplementedError("what this shard keeps does not age, so it is not merged")

@@ -71,11 +71,11 @@ class VelocityShard:
         """Number of rows in memory."""
         return self._state.rows
 
-    def restore(self, kept: Sequence[bytes]) -> Effects:
+    def restore(self, stored: Sequence[bytes]) -> Effects:
         """Restore the state, or read the history if there is none."""
-        for data in kept:
+        for data in stored:
             self._add(self._read(data))
-        if kept or self._history is None:
+        if stored or self._history is None:
             return Effects()
         deltas = []
         for transactions in self._history():
@@ -106,9 +106,9 @@ class VelocityShard:
         """No row waits."""
         return Effects()
 
-    def merge(self, kept: Sequence[bytes]) -> bytes:
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Merge all rows and labels, without rows that no window reaches."""
-        delta = joined([self._read(data) for data in kept])
+        delta = joined([self._read(data) for data in deltas])
         needed = delta.rows.time >= self.needed_from
         return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
             self._hash.fingerprint

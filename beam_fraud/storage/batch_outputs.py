@@ -220,13 +220,13 @@ class RunOutputs:
             raise self.failure(error) from None
         self._staging.remove()
 
-    def publish_parts(self, kept: Mapping[str, Sequence[str]]) -> None:
+    def publish_parts(self, parts: Mapping[str, Sequence[str]]) -> None:
         """Publish a run's files at a URL, from one worker at the end.
 
         May repeat, even concurrently. A branch without rows gets an empty file.
 
         Args:
-          kept: names of the parts by branch; other parts belong to repeated bundles.
+          parts: names of the parts by branch; other parts belong to repeated bundles.
 
         Raises:
           FraudError: the file system reports an error.
@@ -236,7 +236,7 @@ class RunOutputs:
             store.remove(store.list(_SUMMARY))
             final = set()
             for branch, schema in self.branches.items():
-                for name in sorted(kept.get(branch, ())) or [self._empty(branch, schema)]:
+                for name in sorted(parts.get(branch, ())) or [self._empty(branch, schema)]:
                     store.move(f"{self._incoming}/{branch}/{name}", f"{branch}/{name}")
                     final.add(f"{branch}/{name}")
             # Only once all exist: a failure leaves too much rather than too little.

@@ -198,7 +198,7 @@ class LocalCheckpoint:
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
         """Return levels of a shard with enough small deltas to merge, with those deltas."""
-        found = []
+        mergeable = []
         with self._one_line_errors():
             levels = self._execute(
                 "SELECT level, count(*) FROM deltas WHERE step = ? AND shard = ? "
@@ -207,8 +207,8 @@ class LocalCheckpoint:
                 (step, shard, FOREVER, _LARGE, _MERGED),
             ).fetchall()
             for level, _ in levels:
-                found.append((level, [data for _, data, _ in self._level(step, shard, level)]))
-        return found
+                mergeable.append((level, [data for _, data, _ in self._level(step, shard, level)]))
+        return mergeable
 
     def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
         """Replace the deltas of `to_merge` by one."""

@@ -78,8 +78,8 @@ def check_scheme(option: str, url: str) -> None:
 def objects(pattern: str) -> list[str]:
     """Return the URLs of a pattern's files: `*` within a folder, `**` below it as well."""
     with as_os_errors():
-        found = file_systems().match([pattern])[0].metadata_list
-        return [str(entry.path) for entry in found]
+        entries = file_systems().match([pattern])[0].metadata_list
+        return [str(entry.path) for entry in entries]
 
 
 def exists(url: str) -> bool:

@@ -32,8 +32,8 @@ def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options
         @wraps(run)
         def alone(options: Options) -> dict[str, object]:
             named: str | tuple[str, ...] | None = getattr(options, field)
-            given = (named,) if isinstance(named, str) else named or ()
-            places = [place.local for place in map(Place.parse, given) if place.local]
+            names = (named,) if isinstance(named, str) else named or ()
+            places = [place.local for place in map(Place.parse, names) if place.local]
             with ExitStack() as stack:
                 # Each once: the command itself reports repeats.
                 for place in dict.fromkeys(places):

@@ -107,8 +107,8 @@ def abandoned(directory: Path) -> Iterator[Staging]:
     """
     for starting in directory.glob(f"{_STARTING}*"):
         _remove_dead_start(starting)
-    found = [Staging(directory, p.name.removeprefix(_PREFIX)) for p in _incoming(directory)]
-    for staging in sorted(found, key=_readiness):
+    stagings = [Staging(directory, p.name.removeprefix(_PREFIX)) for p in _incoming(directory)]
+    for staging in sorted(stagings, key=_readiness):
         if staging.claim_abandoned():
             try:
                 yield staging

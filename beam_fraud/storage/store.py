@@ -50,8 +50,8 @@ class Directory:
 
     def list(self, pattern: str) -> list[str]:
         """Return the sorted names of a pattern's files; `**` at the end means all below."""
-        found = self.path.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
-        return sorted(path.relative_to(self.path).as_posix() for path in found)
+        paths = self.path.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
+        return sorted(path.relative_to(self.path).as_posix() for path in paths)
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""
@@ -129,8 +129,8 @@ class ObjectStore:
 
     def list(self, pattern: str) -> list[str]:
         """Return the sorted names of a pattern's objects; `**` at the end means all below."""
-        found = objects.objects(self.place(pattern))
-        return sorted(path.removeprefix(f"{self.url}/") for path in found)
+        paths = objects.objects(self.place(pattern))
+        return sorted(path.removeprefix(f"{self.url}/") for path in paths)
 
     def exists(self, name: str) -> bool:
         """Return whether the object exists."""

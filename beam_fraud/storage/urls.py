@@ -59,10 +59,10 @@ def split_scheme(option: str, url: str, forms: Mapping[str, str]) -> tuple[str, 
     scheme, colon, rest = url.partition(":")
     if colon and scheme in forms:
         return scheme, rest
-    said = f"unknown scheme {scheme!r}" if colon else "no scheme"
+    problem = f"unknown scheme {scheme!r}" if colon else "no scheme"
     nearest = sorted(forms, key=lambda known: -SequenceMatcher(None, scheme, known).ratio())
     raise UsageError(
-        f"{option}: {said} (known: {', '.join(forms[known] for known in nearest)})",
+        f"{option}: {problem} (known: {', '.join(forms[known] for known in nearest)})",
         Code.URL_UNUSABLE,
     )
 

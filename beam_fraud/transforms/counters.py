@@ -48,12 +48,12 @@ def note_earliest(name: str, transactions: pa.RecordBatch) -> None:
 
 def read_counters(result: PipelineResult) -> dict[str, int]:
     """Return every counter by name, including those of `note_earliest`."""
-    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     totals: dict[str, int] = {}
-    for earliest in found["distributions"]:
+    for earliest in metrics["distributions"]:
         name, least = earliest.key.metric.name, earliest.result.min
         totals[name] = min(totals.get(name, least), least)
-    for counter in found["counters"]:
+    for counter in metrics["counters"]:
         name = counter.key.metric.name
         totals[name] = totals.get(name, 0) + counter.result
     return totals

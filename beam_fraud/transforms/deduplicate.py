@@ -155,8 +155,8 @@ def _rows(part: bytes) -> npt.NDArray[np.int64]:
     return np.frombuffer(part, dtype=np.int64, offset=4).reshape(3, -1)
 
 
-def _by_source(found: list[tuple[int, bytes]], names: list[str]) -> Repeated:
+def _by_source(repeats: list[tuple[int, bytes]], names: list[str]) -> Repeated:
     gathered: dict[str, list[npt.NDArray[np.int64]]] = {}
-    for number, positions in found:
+    for number, positions in repeats:
         gathered.setdefault(names[number], []).append(np.frombuffer(positions, dtype=np.int64))
     return {name: np.sort(np.concatenate(parts)) for name, parts in gathered.items()}

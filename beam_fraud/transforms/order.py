@@ -70,10 +70,10 @@ class _FromFile(beam.DoFn):
             self._progress = ProgressWriter(self._directory)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        kept = file_of(batch.column(ORDER)) >= self._first
-        if kept.any():
+        selected = file_of(batch.column(ORDER)) >= self._first
+        if selected.any():
             batch = batch.drop_columns([ORDER])
-            batch = batch if kept.all() else batch.filter(pa.array(kept))
+            batch = batch if selected.all() else batch.filter(pa.array(selected))
             yield batch
             if self._progress:
                 self._progress.add(len(batch))

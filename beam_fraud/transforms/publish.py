@@ -49,7 +49,7 @@ def _nothing(done: object) -> Iterator[_Part]:
 
 
 def _publish(outputs: RunOutputs, parts: list[_Part]) -> None:
-    kept: dict[str, list[str]] = {}
+    committed: dict[str, list[str]] = {}
     for branch, name in parts:
-        kept.setdefault(branch, []).append(name)
-    outputs.publish_parts(kept)
+        committed.setdefault(branch, []).append(name)
+    outputs.publish_parts(committed)

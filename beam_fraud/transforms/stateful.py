@@ -108,9 +108,9 @@ class Stateful(beam.PTransform):
         state = beam.ParDo(remembering).with_output_types(pa.RecordBatch)
         if not self.afterwards:
             return divided | "State" >> state | "Together" >> Join()
-        given = divided | "State" >> state.with_outputs(_AFTERWARDS, main="rows")
-        given[_AFTERWARDS] | "Afterwards" >> beam.ParDo(_Afterwards())
-        return given["rows"] | "Together" >> Join()
+        results = divided | "State" >> state.with_outputs(_AFTERWARDS, main="rows")
+        results[_AFTERWARDS] | "Afterwards" >> beam.ParDo(_Afterwards())
+        return results["rows"] | "Together" >> Join()
 
     @property
     def _divide(self) -> Divide:
@@ -169,9 +169,9 @@ class _OnThisMachine(beam.DoFn):
         version = self._checkpoint.version(self._step, number)
         if shard is None or self._versions[number] != version:
             self._open[number] = shard = self._make(number)
-            kept = shard.restore(self._checkpoint.kept(self._step, number))
+            effects = shard.restore(self._checkpoint.kept(self._step, number))
             self._versions[number] = version
-            list(self._keep(number, kept))
+            list(self._keep(number, effects))
         return shard
 
     def _keep(self, number: int, effects: Effects) -> Sequence[pa.RecordBatch]:
@@ -188,8 +188,8 @@ class _OnThisMachine(beam.DoFn):
     def _tidy(self, number: int) -> None:
         shard = self._open[number]
         self._checkpoint.drop(self._step, number, shard.needed_from)
-        for level, kept in self._checkpoint.to_merge(self._step, number):
-            self._checkpoint.merge(self._step, number, level, shard.merge(kept))
+        for level, deltas in self._checkpoint.to_merge(self._step, number):
+            self._checkpoint.merge(self._step, number, level, shard.merge(deltas))
 
 
 class _Rejoining(_OnThisMachine):
@@ -218,17 +218,17 @@ class _InRunner(beam.DoFn):
     def process(
         self,
         element: tuple[int, pa.RecordBatch],
-        kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
+        bag: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
     ) -> Iterator[pa.RecordBatch]:
         number, rows = element
-        with self._open(number, kept, token) as opened:
-            given = self._keep(opened, opened.shard.take(rows), kept, token)
-        yield from given
+        with self._open(number, bag, token) as opened:
+            results = self._keep(opened, opened.shard.take(rows), bag, token)
+        yield from results
 
     @contextmanager
     def _open(
-        self, number: int, kept: AccumulatingRuntimeState, token: ReadModifyWriteRuntimeState
+        self, number: int, bag: AccumulatingRuntimeState, token: ReadModifyWriteRuntimeState
     ) -> Iterator[Opened]:
         """Open the shard of the current state, exclusively."""
         # Random, not a counter: after a failed bundle, a counter may match by accident.
@@ -236,10 +236,10 @@ class _InRunner(beam.DoFn):
         opened = self._shards.take(number, now)
         if opened is None:
             # Without a token, there was never a state.
-            deltas = list(kept.read()) if now else []
+            deltas = list(bag.read()) if now else []
             opened = Opened(now, self._make(number), len(deltas))
             restored = opened.shard.restore([delta[_NEWEST.size :] for delta in deltas])
-            self._keep(opened, restored, kept, token)
+            self._keep(opened, restored, bag, token)
         yield opened
         self._shards.put(number, opened)
 
@@ -247,34 +247,34 @@ class _InRunner(beam.DoFn):
         self,
         opened: Opened,
         effects: Effects,
-        kept: AccumulatingRuntimeState,
+        bag: AccumulatingRuntimeState,
         token: ReadModifyWriteRuntimeState,
     ) -> Sequence[pa.RecordBatch]:
         if effects.deltas or effects.replaces:
             if effects.replaces:
-                kept.clear()
+                bag.clear()
                 opened.bag = 0
             for delta in effects.deltas:
-                kept.add(_NEWEST.pack(delta.newest) + delta.data)
+                bag.add(_NEWEST.pack(delta.newest) + delta.data)
             opened.bag += len(effects.deltas)
             if opened.bag >= _COMPACT_EVERY:
-                opened.bag = _compact(opened.shard, kept)
+                opened.bag = _compact(opened.shard, bag)
             opened.token = os.urandom(8)
             token.write(opened.token)
         return effects.rows
 
 
-def _compact(shard: Shard, kept: AccumulatingRuntimeState) -> int:
+def _compact(shard: Shard, bag: AccumulatingRuntimeState) -> int:
     """Replace all ageing deltas by one; return the number of deltas."""
-    needed = [delta for delta in kept.read() if _newest(delta) >= shard.needed_from]
+    needed = [delta for delta in bag.read() if _newest(delta) >= shard.needed_from]
     staying = [delta for delta in needed if _newest(delta) == FOREVER]
     ageing = [delta for delta in needed if _newest(delta) != FOREVER]
-    kept.clear()
+    bag.clear()
     if ageing:
         merged = shard.merge([delta[_NEWEST.size :] for delta in ageing])
         staying.insert(0, _NEWEST.pack(max(map(_newest, ageing))) + merged)
     for delta in staying:
-        kept.add(delta)
+        bag.add(delta)
     # Do not check unmergeable deltas again with every batch.
     return len(staying) if ageing else 0
 
@@ -299,28 +299,28 @@ class _Waiting(_InRunner):
     def process(
         self,
         element: tuple[int, pa.RecordBatch],
-        kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
+        bag: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
         end: RuntimeTimer = beam.DoFn.TimerParam(END),
     ) -> Iterator[pa.RecordBatch]:
         number, rows = element
-        with self._open(number, kept, token) as opened:
+        with self._open(number, bag, token) as opened:
             shard = opened.shard
             effects = shard.take(rows)
-            given = self._keep(opened, effects, kept, token)
+            results = self._keep(opened, effects, bag, token)
             if shard.waiting and not opened.ticking:
                 opened.ticking = True
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
                 end.set(GlobalWindow().max_timestamp())
-        yield from given
+        yield from results
         yield from _afterwards(effects)
 
     @on_timer(TICK)
     def tick(
         self,
         number: int = beam.DoFn.KeyParam,
-        kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
+        bag: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
         tick: RuntimeTimer = beam.DoFn.TimerParam(TICK),
     ) -> Iterator[pa.RecordBatch]:
@@ -329,34 +329,34 @@ class _Waiting(_InRunner):
         On a runner that keeps its sources up for checkpoints, the end of time never comes.
         """
         ending = self._stop_file is not None and self._stop_file.exists()
-        with self._open(number, kept, token) as opened:
+        with self._open(number, bag, token) as opened:
             shard = opened.shard
             effects = shard.finish() if ending else shard.tick(time.time())
-            given = self._keep(opened, effects, kept, token)
+            results = self._keep(opened, effects, bag, token)
             opened.ticking = shard.waiting
             if shard.waiting:
                 tick.set(Timestamp.of(time.time() + _TICK_SECONDS))
-        yield from given
+        yield from results
         yield from _afterwards(effects)
 
     @on_timer(END)
     def end(
         self,
         number: int = beam.DoFn.KeyParam,
-        kept: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
+        bag: AccumulatingRuntimeState = beam.DoFn.StateParam(KEPT),
         token: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(TOKEN),
     ) -> Iterator[pa.RecordBatch]:
         """Make a shard emit all its rows."""
-        with self._open(number, kept, token) as opened:
+        with self._open(number, bag, token) as opened:
             effects = opened.shard.finish()
-            given = self._keep(opened, effects, kept, token)
+            results = self._keep(opened, effects, bag, token)
             # On Prism, rows may follow: those stamped with the end of time, as Beam stamps a
             # bundle's remaining output. They set both timers again.
             opened.ticking = False
             # A runner that ends with its sources takes no more checkpoints.
             for action in effects.afterwards:
                 action()
-        yield from given
+        yield from results
 
 
 def _afterwards(effects: Effects) -> Iterator[beam.pvalue.TaggedOutput]:

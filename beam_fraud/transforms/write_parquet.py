@@ -94,7 +94,7 @@ class _WriteParts(beam.DoFn):
 
 def _keep(written: tuple[int, Iterable[str]], directory: Path) -> None:
     """Remove the parts of repeated bundles."""
-    kept = set(written[1])
+    names = set(written[1])
     for part in directory.glob("part-*.parquet"):
-        if part.name not in kept:
+        if part.name not in names:
             part.unlink()

@@ -123,8 +123,8 @@ class TopicChannel:
         return self._failure(about_topic(self.settings, self.topic, error))
 
     def _failure(self, error: FraudError) -> FraudError:
-        said = str(error).replace("--kafka-config", "config")
-        return error.with_message(f"--alert {self.name}: {said}")
+        reason = str(error).replace("--kafka-config", "config")
+        return error.with_message(f"--alert {self.name}: {reason}")
 
 
 FORM = "kafka://HOST:PORT/TOPIC"
@@ -153,6 +153,6 @@ def topic_channel(rest: str) -> TopicChannel:
         properties = dict([_PATIENCE, *parse_properties("--kafka-config", options.config)])
         settings = KafkaSettings(parts[1], tuple(properties.items()))
     except FraudError as error:
-        said = str(error).replace("--kafka-config", "config").replace("--kafka: ", "")
-        raise error.with_message(f"{where}: {said}") from None
+        reason = str(error).replace("--kafka-config", "config").replace("--kafka: ", "")
+        raise error.with_message(f"{where}: {reason}") from None
     return TopicChannel(settings, topic, options.policy(AS_THEY_COME), options.fields())

@@ -75,15 +75,15 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
         _LOG.warning("%s", short)
     figures = _tried(dataset.transactions, rules, features, bundle)
     everything = figures.everything
-    told = figures.of_rules(model=bundle is not None)
-    _warn(told)
+    by_rule = figures.of_rules(model=bundle is not None)
+    _warn(by_rule)
     return {
         "rules_file": options.file,
         "model_id": None if bundle is None else bundle.model_id,
         "rows": everything.rows,
         "frauds": everything.frauds,
         "genuine": everything.genuine,
-        "rules": told,
+        "rules": by_rule,
         "together": figures.together.figures(everything),
         "model": None if bundle is None else figures.model.figures(everything),
         "rows_in": dataset.rows_in,

@@ -41,18 +41,18 @@ class Differences:
 
 def differences(manifests: Sequence[Manifest]) -> Differences:
     """Compare the manifests of two models or more."""
-    taken = [set(manifest.features) for manifest in manifests]
+    feature_sets = [set(manifest.features) for manifest in manifests]
     features = _in_order(name for manifest in manifests for name in manifest.features)
     names = _in_order(name for manifest in manifests for name in manifest.settings)
     settings = {
         name: tuple(manifest.settings.get(name) for manifest in manifests) for name in names
     }
     return Differences(
-        shared_features=tuple(name for name in features if all(name in t for t in taken)),
+        shared_features=tuple(name for name in features if all(name in t for t in feature_sets)),
         other_features={
-            name: tuple(name in t for t in taken)
+            name: tuple(name in t for t in feature_sets)
             for name in features
-            if not all(name in t for t in taken)
+            if not all(name in t for t in feature_sets)
         },
         settings={
             name: values
@@ -183,31 +183,33 @@ def _scores(bundle: Bundle, evaluated: Evaluated, place: int) -> np.ndarray[Any,
     return predict_scores(load_model(bundle), matrix)
 
 
-def _render_differences(found: dict[str, Any]) -> list[str]:
-    lines = [f"{len(found['shared_features'])} features in common"]
+def _render_differences(result: dict[str, Any]) -> list[str]:
+    lines = [f"{len(result['shared_features'])} features in common"]
     rows = [
-        [f"  {printable(name)}", *("yes" if taken else "no" for taken in takers)]
-        for name, takers in found["other_features"].items()
+        [f"  {printable(name)}", *("yes" if present else "no" for present in flags)]
+        for name, flags in result["other_features"].items()
     ]
     lines += ["features of some:", *table(rows)] if rows else []
     rows = [
-        [f"  {printable(name)}", *map(_text, values)] for name, values in found["settings"].items()
+        [f"  {printable(name)}", *map(_text, values)] for name, values in result["settings"].items()
     ]
     return lines + (["settings that differ:", *table(rows)] if rows else [])
 
 
-def _render_measured(found: dict[str, Any] | None, ids: list[str]) -> list[str]:
-    if found is None:
+def _render_measured(figures: dict[str, Any] | None, ids: list[str]) -> list[str]:
+    if figures is None:
         return []
-    head = f"On the same {found['rows']:,} rows with {found['frauds']:,} frauds, each from its own"
+    head = (
+        f"On the same {figures['rows']:,} rows with {figures['frauds']:,} frauds, each from its own"
+    )
     rows = [["", *ids]]
     for name in ("average_precision", "roc_auc", "threshold", "precision", "recall", "f1"):
         text = FIGURES.get(name, name)
-        rows.append([text, *(_text(model[name]) for model in found["models"])])
+        rows.append([text, *(_text(model[name]) for model in figures["models"])])
     for name, text in (("tp", "frauds flagged"), ("fp", "genuine flagged")):
-        rows.append([text, *(_text(model["confusion"][name]) for model in found["models"])])
+        rows.append([text, *(_text(model["confusion"][name]) for model in figures["models"])])
     lines = ["", f"{head} threshold:", *table(rows), ""]
-    for pair in found["pairs"]:
+    for pair in figures["pairs"]:
         overlap, rank = _text(pair["overlap"]), _text(pair["rank_correlation"])
         lines.append(
             f"{printable(pair['first'])} and {printable(pair['second'])}: "

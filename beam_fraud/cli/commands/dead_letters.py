@@ -43,10 +43,10 @@ def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetter
             "dead letters: name the --out directory of a run, or a database as --sink",
             Code.OPTION_MISSING,
         )
-    found: DeadLetterDirectory | DeadLetterTable
-    found = DeadLetterDirectory(local_directory(out)) if out is not None else _table(sink or "")
-    found.check()
-    return found
+    store: DeadLetterDirectory | DeadLetterTable
+    store = DeadLetterDirectory(local_directory(out)) if out is not None else _table(sink or "")
+    store.check()
+    return store
 
 
 def run_list(options: ListDeadLettersOptions) -> dict[str, object]:
@@ -115,9 +115,9 @@ def render_list(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         line = "" if row["line"] is None else f"line {row['line']}, "
         where = f"{row['source']} {line}" if line else f"{row['source']}:{row['position']} "
-        said = (row["detail"] or "").removeprefix(line)
-        said += "" if row["value"] is None else f": {row['value']}"
-        text = f"{where}{row['reason']} {said} {row.get('payload') or ''}"
+        detail = (row["detail"] or "").removeprefix(line)
+        detail += "" if row["value"] is None else f": {row['value']}"
+        text = f"{where}{row['reason']} {detail} {row.get('payload') or ''}"
         lines.append(
             printable(text.rstrip(), escaped=True) + (" (replayed)" if row["replayed"] else "")
         )
@@ -194,22 +194,22 @@ def _with_records(
     letters: DeadLetters, rows: list[dict[str, Any]], options: ListDeadLettersOptions
 ) -> list[dict[str, object]]:
     """Return rows with the `line` in their file, if any, and the wrong `value`."""
-    wanted: dict[tuple[str, int], bytes | None] = {
+    payloads: dict[tuple[str, int], bytes | None] = {
         (row["source"], row["position"]): row["payload"] for row in rows
     }
     if rows and not options.payload:
         # Records may have megabytes: read only the files with these rows.
-        missing = set(wanted)
+        missing = set(payloads)
         for batch in letters.read(choice_of(options)):
             for row in batch.to_pylist():
                 if (key := (row["source"], row["position"])) in missing:
                     missing.remove(key)
-                    wanted[key] = row["payload"]
+                    payloads[key] = row["payload"]
             if not missing:
                 break
     headers = letters.headers()
     return [
-        _shown(row, wanted[row["source"], row["position"]], headers, payload=options.payload)
+        _shown(row, payloads[row["source"], row["position"]], headers, payload=options.payload)
         for row in rows
     ]
 

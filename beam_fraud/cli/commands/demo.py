@@ -87,7 +87,7 @@ def render(result: dict[str, object]) -> str:
     scored = cast(dict[str, Any], result["scored"])
     figures = cast(dict[str, Any], result["evaluated"])
     confusion = figures["confusion"]
-    found, missed, wrong = confusion["tp"], confusion["fn"], confusion["fp"]
+    caught, missed, false_alarms = confusion["tp"], confusion["fn"], confusion["fp"]
     new, history, model = (
         shlex.quote(str(out / name)) for name in ("new.parquet", "history.parquet", "model")
     )
@@ -96,7 +96,7 @@ def render(result: dict[str, object]) -> str:
     return f"""
 {simulated["history"]:,} simulated transactions trained {scored["model_id"]},
 which scored {scored["rows_scored"]:,} newer ones and flagged {scored["rows_flagged"]:,}:
-  {found:,} of the {found + missed:,} frauds among them, and {wrong:,} genuine.
+  {caught:,} of the {caught + missed:,} frauds among them, and {false_alarms:,} genuine.
 It knows what each card and terminal did in the weeks before, not only the amount and the hour.
 
 scores        {out / "scored/scores"}

@@ -72,8 +72,8 @@ def _checks(options: DoctorOptions) -> Iterator[Check]:
         yield check_disk(out)
     if options.kafka is not None:
         with doing(f"asking Kafka {options.kafka}"):
-            found = _kafka(options, options.kafka)
-        yield from found
+            kafka_checks = _kafka(options, options.kafka)
+        yield from kafka_checks
     if options.beam_args:
         yield from _runner(options)
 
@@ -105,8 +105,8 @@ def show_check(check: Check) -> None:
 def render(result: dict[str, object]) -> str:
     """Return the totals of the checks, which have been shown."""
     states = Counter(check["state"] for check in result["checks"])  # type: ignore[attr-defined]
-    told = (f"{states[state]} {word}" for state, word in _WORDS.items() if states[state])
-    return f"{sum(states.values())} checks: {', '.join(told)}"
+    counts = (f"{states[state]} {word}" for state, word in _WORDS.items() if states[state])
+    return f"{sum(states.values())} checks: {', '.join(counts)}"
 
 
 def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
@@ -117,8 +117,8 @@ def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
 
 
 def _runner(options: DoctorOptions) -> Iterator[Check]:
-    given = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
-    streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(given)
+    beam_options = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
+    streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(beam_options)
     submission = Submission.of(options.beam_args, workers=1, streaming=streaming)
     checks = list[Check]()
     for check in check_runner(submission, streaming=streaming):

@@ -129,8 +129,8 @@ def render(result: dict[str, Any]) -> str:
     if unknown(result):
         lines.append("nothing is known of the account in these places; check the id and the places")
     elif result["accounts_unknown"]:
-        missed, given = len(result["accounts_unknown"]), result["accounts"]
-        lines.append(f"nothing is known of {missed:,} of the {given:,} accounts in these places")
+        missed, accounts = len(result["accounts_unknown"]), result["accounts"]
+        lines.append(f"nothing is known of {missed:,} of the {accounts:,} accounts in these places")
     done = "would be deleted" if result["dry_run"] else "deleted"
     lines.append(f"{result['total']:,} rows {done}")
     if result["erasure_id"]:

@@ -78,7 +78,7 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     reach, warnings = evaluated.reach, evaluated.warnings(bundles)
     for warning in warnings:
         _log.warning("%s", warning)
-    found = bootstrap(
+    resampled = bootstrap(
         rows.labels,
         [candidate.scores for candidate in candidates],
         [candidate.threshold for candidate in candidates],
@@ -88,15 +88,15 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     )
     written: list[str] = []
     if files or png is not None:
-        report = _report(options, prices, evaluated, candidates, found, (first, last), warnings)
+        report = _report(options, prices, evaluated, candidates, resampled, (first, last), warnings)
         with doing("drawing the report"):
             written = _write(report, files, png)
     figures = [
-        _figures(candidate, found, place, evaluated, options)
+        _figures(candidate, resampled, place, evaluated, options)
         for place, candidate in enumerate(candidates)
     ]
     dataset = evaluated.dataset
-    comparisons = [asdict(comparison) for comparison in comparisons_of(candidates, found)]
+    comparisons = [asdict(comparison) for comparison in comparisons_of(candidates, resampled)]
     return {
         **(figures[0] if len(figures) == 1 else {"models": figures, "comparisons": comparisons}),
         "rows_in": dataset.rows_in,
@@ -104,7 +104,11 @@ def run(options: EvaluateOptions) -> dict[str, object]:
         "rows_duplicate": dataset.rows_duplicate,
         "warnings": warnings,
         **({} if reach is None else {"windows": reach.to_dict()}),
-        "bootstrap": {"unit": found.unit, "resamples": found.resamples, "seed": found.seed},
+        "bootstrap": {
+            "unit": resampled.unit,
+            "resamples": resampled.resamples,
+            "seed": resampled.seed,
+        },
         "reports": written,
     }
 
@@ -125,7 +129,7 @@ def render(result: dict[str, object]) -> str:
 
 def _figures(
     candidate: Candidate,
-    found: Bootstrap,
+    resampled: Bootstrap,
     place: int,
     evaluated: Evaluated,
     options: EvaluateOptions,
@@ -140,7 +144,7 @@ def _figures(
         figures |= {"protocol": options.protocol, f"card_precision_at_{options.cards}": precision}
     intervals = {
         name: None if interval is None else asdict(interval)
-        for name, interval in found.intervals(place).items()
+        for name, interval in resampled.intervals(place).items()
     }
     return {"model_id": candidate.bundle.model_id, **figures, "intervals": intervals}
 
@@ -150,11 +154,11 @@ def _report(
     prices: LeastCost,
     evaluated: Evaluated,
     candidates: Sequence[Candidate],
-    found: Bootstrap,
+    resampled: Bootstrap,
     span: tuple[int, int],
     warnings: Sequence[str],
 ) -> Report:
-    asked = Asked(options.cards, prices, options.seed)
+    settings = Asked(options.cards, prices, options.seed)
     segmentations = evaluated.segmentations()
     dead = evaluated.dataset.rows_dead
     first, last = (moment_of(micros).isoformat() for micros in span)
@@ -166,11 +170,11 @@ def _report(
         protocol=options.protocol,
         cards=options.cards,
         warnings=(*warnings, *((f"{dead:,} rows that can't be read are left out.",) * bool(dead))),
-        unit=found.unit,
-        resamples=found.resamples,
+        unit=resampled.unit,
+        resamples=resampled.resamples,
         seed=options.seed,
-        models=evaluate_models(evaluated.rows, candidates, segmentations, found, asked),
-        comparisons=comparisons_of(candidates, found),
+        models=evaluate_models(evaluated.rows, candidates, segmentations, resampled, settings),
+        comparisons=comparisons_of(candidates, resampled),
     )
 
 
@@ -193,11 +197,11 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     return [str(path) for path in (*files, *plots)]
 
 
-def _report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
+def _report_files(names: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
     """Return the files of reports.
 
     Args:
-      given: values of `--out`.
+      names: values of `--out`.
       endings: endings of reports.
 
     Raises:
@@ -205,7 +209,7 @@ def _report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, .
     """
     files: list[Path] = []
     known = f"{', '.join(endings[:-1])} or {endings[-1]}"
-    for name in given:
+    for name in names:
         place = Place.parse(name)
         path = place.local or Path(name)
         if path.suffix.lower() not in endings:
@@ -220,17 +224,17 @@ def _report_files(given: Sequence[str], endings: Sequence[str]) -> tuple[Path, .
     return tuple(files)
 
 
-def _png_directory(given: str | None) -> Path | None:
+def _png_directory(value: str | None) -> Path | None:
     """Return the directory of plots, which is created later.
 
     Raises:
       UsageError: it is a file or a URL.
     """
-    if given is None:
+    if value is None:
         return None
-    path = Place.parse(given).local
+    path = Place.parse(value).local
     if path is None or (path.exists() and not path.is_dir()):
-        raise UsageError(f"--png {given}: give a local directory", Code.OUTPUT_NAME)
+        raise UsageError(f"--png {value}: give a local directory", Code.OUTPUT_NAME)
     return path
 
 

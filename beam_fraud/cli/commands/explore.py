@@ -52,13 +52,13 @@ def run(options: ExploreOptions) -> dict[str, object]:
     )
     _refuse_nothing(dataset)
     with doing(f"exploring {dataset.transactions.num_rows:,} rows"):
-        found = explore(dataset, schema)
+        exploration = explore(dataset, schema)
     pictures: list[Path] = []
     with warnings.catch_warnings(), doing("drawing the page"):
         # The browser's fonts draw a page's text, whatever glyphs Matplotlib's lack.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        sections = report_sections(found, files)
-        page = render_page("Exploration", subtitle(found, f"schema {schema.name}"), sections)
+        sections = report_sections(exploration, files)
+        page = render_page("Exploration", subtitle(exploration, f"schema {schema.name}"), sections)
         _write(out, page)
         if options.png is not None:
             pictures = _pictures(sections, Path(options.png).expanduser())
@@ -68,50 +68,50 @@ def run(options: ExploreOptions) -> dict[str, object]:
         "schema": schema.name,
         "files": files,
         "seconds": round(time.monotonic() - started, 3),
-        **found.to_dict(),
+        **exploration.to_dict(),
     }
 
 
 def render(result: dict[str, object]) -> str:
     """Return the result as text for a terminal."""
-    found = cast(dict[str, Any], result)
-    counted = found["balance"]
-    dead = sum(found["dead_reasons"].values())
+    fields = cast(dict[str, Any], result)
+    counted = fields["balance"]
+    dead = sum(fields["dead_reasons"].values())
     rate = counted["rate"]["rate"]
     lines = [
         fact(
             "rows read",
-            found["rows_in"],
-            f"({dead:,} dead, {found['rows_duplicate']:,} repeated ids)",
+            fields["rows_in"],
+            f"({dead:,} dead, {fields['rows_duplicate']:,} repeated ids)",
         ),
-        fact("transactions", counted["rows"], f"({found['span'][0]} to {found['span'][1]})"),
+        fact("transactions", counted["rows"], f"({fields['span'][0]} to {fields['span'][1]})"),
         fact(
             "frauds",
             counted["frauds"],
             "(no labels)" if rate is None else f"({rate:.3%} of those labelled)",
         ),
-        fact("equal rows", found["duplicates"]["rows"]),
+        fact("equal rows", fields["duplicates"]["rows"]),
     ]
-    if found["separations"]:
+    if fields["separations"]:
         lines += ["", "alone they separate best (average precision, ROC AUC)"]
         rows = [
             (s["feature"], f"{s['average_precision']:.3f}", f"{s['roc_auc']:.3f}")
-            for s in found["separations"][:_SHOWN]
+            for s in fields["separations"][:_SHOWN]
         ]
         lines += table(rows, margin=2)
-    if found["suspects"]:
+    if fields["suspects"]:
         lines += ["", "suspects"]
-        lines += [f"  {s['feature']}: {s['kind']}: {s['why']}" for s in found["suspects"]]
-    lines += ["", *(f"{a['topic']}: {a['text']}" for a in found["advice"])]
-    lines += ["", f"{found['out']} in {found['seconds']:.1f} s"]
-    if found["png"]:
-        lines.append(f"{len(found['png'])} plots in {Path(found['png'][0]).parent}")
+        lines += [f"  {s['feature']}: {s['kind']}: {s['why']}" for s in fields["suspects"]]
+    lines += ["", *(f"{a['topic']}: {a['text']}" for a in fields["advice"])]
+    lines += ["", f"{fields['out']} in {fields['seconds']:.1f} s"]
+    if fields["png"]:
+        lines.append(f"{len(fields['png'])} plots in {Path(fields['png'][0]).parent}")
     return "\n".join(lines)
 
 
-def _files(given: Sequence[str]) -> list[str]:
-    found = (file.path for name in given for file in list_files(name))
-    return list(dict.fromkeys(path for path in found if format_of(path)))
+def _files(patterns: Sequence[str]) -> list[str]:
+    paths = (file.path for name in patterns for file in list_files(name))
+    return list(dict.fromkeys(path for path in paths if format_of(path)))
 
 
 def _refuse_inputs(out: Path, files: Sequence[str]) -> None:

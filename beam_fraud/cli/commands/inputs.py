@@ -29,14 +29,14 @@ def kafka_settings(servers: str, options: KafkaOptions) -> KafkaSettings:
     return KafkaSettings.of(servers, options.kafka_config, file)
 
 
-def refuse_bundles(given: Sequence[str]) -> None:
+def refuse_bundles(patterns: Sequence[str]) -> None:
     """Refuse model bundles among the transactions.
 
     Raises:
       UsageError: a directory is a model bundle.
       FraudError: the file system reports an error.
     """
-    for name in given:
+    for name in patterns:
         path = Place.parse(name).local
         if path is not None and _is_bundle(path):
             raise UsageError(
@@ -54,11 +54,11 @@ def _is_bundle(path: Path) -> bool:
         ) from None
 
 
-def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
+def refuse_own_outputs(patterns: Sequence[str], out: Path | str) -> None:
     """Refuse inputs that are outputs of this or an earlier run.
 
     Args:
-      given: paths, directories or globs.
+      patterns: paths, directories or globs.
       out: the directory of the outputs, absolute, or its URL.
 
     Raises:
@@ -67,7 +67,7 @@ def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
       FraudError: the file system reports an error.
     """
     if isinstance(out, str):
-        for name in given:
+        for name in patterns:
             read = name.rstrip("/")
             if f"{out}/".startswith(f"{read}/") or read.startswith(f"{out}/"):
                 raise UsageError(_inside(out, name), Code.PLACE_SHARED)
@@ -75,7 +75,7 @@ def refuse_own_outputs(given: Sequence[str], out: Path | str) -> None:
     if out.is_file():
         raise UsageError(f"--out {out}: is a file, give a directory", Code.OUTPUT_NAME)
     place = Path(realpath(out))
-    for name in given:
+    for name in patterns:
         path = Place.parse(name).local
         directory = None if path is None else Path(realpath(path))
         if directory and place.is_relative_to(directory) and not _hidden(place, directory):
@@ -99,8 +99,8 @@ def _matches(pattern: str) -> list[str]:
         return []
 
 
-def _inside(out: Path | str, given: str) -> str:
+def _inside(out: Path | str, pattern: str) -> str:
     return (
-        f"--out {out}: is among the files to read ({given}), so that the next run would read what "
-        "this one writes; give a directory outside"
+        f"--out {out}: is among the files to read ({pattern}), so the next run would read the "
+        "outputs of this run; give a directory outside"
     )

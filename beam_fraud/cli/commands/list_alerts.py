@@ -190,9 +190,9 @@ def _snooze_line(one: dict[str, str]) -> str:
 
 
 def _channel_line(name: str, counts: dict[str, Any]) -> str:
-    told = ", ".join(f"{counts[state]:,} {state}" for state in ("waiting", "sent"))
-    told += "".join(
+    summary = ", ".join(f"{counts[state]:,} {state}" for state in ("waiting", "sent"))
+    summary += "".join(
         f", {counts[state]:,} {state}" for state in ("failed", "snoozed") if counts[state]
     )
     error = f"; last error: {printable(counts['last_error'])}" if counts["last_error"] else ""
-    return f"channel {printable(name)}: {told}{error}"
+    return f"channel {printable(name)}: {summary}{error}"

@@ -72,7 +72,7 @@ def refuse_shared_places(
     Raises:
       UsageError: two places are the same, or one is inside the other.
     """
-    given = [*_of_sink(sink), *_of_channels(channels)]
+    places = [*_of_sink(sink), *_of_channels(channels)]
     directory = outputs.directory
     # A URL cannot overlap with a local path.
     out = isinstance(directory, Path) and _Place(
@@ -88,7 +88,7 @@ def refuse_shared_places(
             f"--out {directory}: is in the model bundle {bundle}; give another place",
             Code.PLACE_SHARED,
         )
-    for place in given:
+    for place in places:
         if out and out.path.is_relative_to(place.path):
             raise _refusal(place, out)
         for other in own:
@@ -101,10 +101,10 @@ def refuse_shared_places(
                 )
     if watched is not None:
         path = _followed(watched)
-        for place in (*given, *own):
+        for place in (*places, *own):
             if path.is_relative_to(place.path) or place.path.parent == path:
                 raise _refusal(_Place(f"--watch {watched}", path), place)
-    for one, other in combinations(given, 2):
+    for one, other in combinations(places, 2):
         if one.option != other.option and _meet(one, other):
             raise _refusal(other, one)
 
@@ -127,9 +127,9 @@ def _of_sink(sink: FlaggedSink | None) -> Iterator[_Place]:
 
 
 def _of_channels(channels: Sequence[Channel]) -> Iterator[_Place]:
-    for given in channels:
-        if given.disk is not None:
-            yield _Place(f"--alert {given.describe()}", _followed(given.disk))
+    for channel in channels:
+        if channel.disk is not None:
+            yield _Place(f"--alert {channel.describe()}", _followed(channel.disk))
 
 
 def _database_files(file: Path) -> Iterator[Path]:

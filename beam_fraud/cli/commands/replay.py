@@ -192,10 +192,10 @@ def stage(
     return staged, counts
 
 
-def _header(given: str | None) -> str | None:
-    if given is None or not Path(given).expanduser().is_file():
-        return given
-    return read_header(given, format_of(given) or FileFormat("csv"))
+def _header(header: str | None) -> str | None:
+    if header is None or not Path(header).expanduser().is_file():
+        return header
+    return read_header(header, format_of(header) or FileFormat("csv"))
 
 
 def _left_out(counts: StagedCounts) -> dict[str, object]:

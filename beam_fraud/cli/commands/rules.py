@@ -38,11 +38,11 @@ def rule_counts(rules: RuleSet | None, counted: Mapping[str, int]) -> dict[str, 
         return {}
     rows = counted.get(counters.ROWS_SCORED, 0)
     fired = {name: counted.get(counters.RULE_PREFIX + name, 0) for name in rules.names}
-    told = {
+    counts = {
         name: {"fired": count, "share": round(count / rows, 6) if rows else 0.0}
         for name, count in fired.items()
     }
-    return {"rules": told}
+    return {"rules": counts}
 
 
 def warn_of_wide_rules(rules: RuleSet | None, counted: Mapping[str, int]) -> None:

@@ -68,8 +68,8 @@ def render(result: dict[str, object]) -> str:
         "settings": ", ".join(f"{k}={v}" for k, v in manifest["settings"].items()) or "-",
         "versions": ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()) or "-",
     }
-    told = table([(name, printable(str(value))) for name, value in lines.items()])
-    return "\n".join([*told, "", render_card(result)])
+    rows = table([(name, printable(str(value))) for name, value in lines.items()])
+    return "\n".join([*rows, "", render_card(result)])
 
 
 def render_card(result: dict[str, object]) -> str:

@@ -105,8 +105,8 @@ def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
         "--kafka-config": options.kafka_config,
         "--kafka-properties": options.kafka_properties,
     }
-    for option, given in for_topics.items():
-        if given not in (None, ()):
+    for option, value in for_topics.items():
+        if value not in (None, ()):
             raise UsageError(
                 f"{option}: for messages only; give --kafka HOST:PORT, too", Code.OPTION_CONFLICT
             )

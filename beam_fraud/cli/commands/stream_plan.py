@@ -205,14 +205,15 @@ def _refuse_contradictions(options: StreamOptions) -> None:
         ("--out-topic", options.out_topic),
         ("--dead-letter-topic", options.dead_letter_topic),
     ]
-    taken: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for name, topic in topics:
-        if topic is not None and topic in taken:
+        if topic is not None and topic in owners:
             raise UsageError(
-                f"{name} {topic}: is {taken[topic]} already; give another topic", Code.PLACE_SHARED
+                f"{name} {topic}: is {owners[topic]} already; give another topic",
+                Code.PLACE_SHARED,
             )
         if topic is not None:
-            taken[topic] = name
+            owners[topic] = name
 
 
 def _refuse_workers(beam_options: PipelineOptions, here: bool) -> None:

@@ -32,8 +32,8 @@ def check_division(options: TrainOptions, schema: Schema) -> None:
             "--label-delay": options.label_delay is not None,
             "--drop-known-cards": options.drop_known_cards,
         }
-        for option, given in in_time.items():
-            if given:
+        for option, value in in_time.items():
+            if value:
                 raise UsageError(
                     f"{option}: random rows (--split stratified) have no first time, so nothing "
                     "comes before or after them",

@@ -115,12 +115,16 @@ def declared(options: type) -> tuple[Declared, ...]:
     names = dict.fromkeys(
         name for base in options.__mro__ for name in vars(base).get("__annotations__", ())
     )
-    found = []
+    declarations = []
     for name in names:
         for option in getattr(hints.get(name), "__metadata__", ()):
             if name in own and isinstance(option, Option):
-                found.append(Declared(name, get_args(hints[name])[0], own[name].default, option))
-    return tuple(sorted(found, key=lambda one: (not one.option.positional, not one.required)))
+                declarations.append(
+                    Declared(name, get_args(hints[name])[0], own[name].default, option)
+                )
+    return tuple(
+        sorted(declarations, key=lambda one: (not one.option.positional, not one.required))
+    )
 
 
 def collected(options: type, parsed: Mapping[str, Any]) -> dict[str, Any]:

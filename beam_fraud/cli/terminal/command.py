@@ -46,9 +46,9 @@ class StrictCommand(TyperCommand):
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Refuse repeated options, then parse as Typer does."""
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        _, _, parameters = self.make_parser(ctx).parse_args(list(args))
         seen: set[str] = set()
-        for parameter in given:
+        for parameter in parameters:
             if parameter.param_type_name != "option" or getattr(parameter, "is_flag", False):
                 continue
             name = str(parameter.opts[-1])

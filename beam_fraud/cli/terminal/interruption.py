@@ -117,12 +117,12 @@ def descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for child, parent in _parents():
         children.setdefault(parent, []).append(child)
-    found, left = list[int](), [pid]
-    while left:
-        new = children.get(left.pop(), [])
-        found += new
-        left += new
-    return found
+    pids, pending = list[int](), [pid]
+    while pending:
+        new = children.get(pending.pop(), [])
+        pids += new
+        pending += new
+    return pids
 
 
 def _parents() -> Iterator[tuple[int, int]]:

@@ -64,12 +64,12 @@ def _from_long_to_short(
             f"{number(now.count(ROWS_FLAGGED))} flagged",
             _unless_zero(number, now.count(ROWS_DEAD), "dead"),
         ]
-        first, told = f"{number(rate)} tx/s", _alerts(number, alerts)
+        first, alert_counts = f"{number(rate)} tx/s", _alerts(number, alerts)
         repeated = _unless_zero(number, now.count(ROWS_DUPLICATE), "duplicate")
         lag = _lag(number, now, partitions)
-        yield [first, lag, *rest, repeated, told]
-    yield [first, lag, *rest, told]
-    yield [first, _lag(number, now, 0), *rest, told]
+        yield [first, lag, *rest, repeated, alert_counts]
+    yield [first, lag, *rest, alert_counts]
+    yield [first, _lag(number, now, 0), *rest, alert_counts]
 
 
 def _whole(rows: float) -> str:
@@ -108,8 +108,8 @@ def _lag(number: Callable[[float], str], now: Snapshot, partitions: int) -> str:
     order = sorted(named, key=lambda name: (name[0], len(name[1]), name[1]))
     if len(named) > partitions:
         order = [max(order, key=named.__getitem__)]
-    told = (f"{_name(*name, one_topic)}: {number(named[name])}" for name in order)
-    return f"{total} ({', '.join(told)})"
+    parts = (f"{_name(*name, one_topic)}: {number(named[name])}" for name in order)
+    return f"{total} ({', '.join(parts)})"
 
 
 def _name(topic: str, partition: str, one_topic: bool) -> str:
@@ -119,8 +119,8 @@ def _name(topic: str, partition: str, one_topic: bool) -> str:
 
 
 def _latencies(latency: LatencyHistogram) -> list[str]:
-    found = (("p50", latency.quantile(0.5)), ("p99", latency.quantile(0.99)))
-    return [f"{name} {_seconds(value)}" for name, value in found if value is not None]
+    quantiles = (("p50", latency.quantile(0.5)), ("p99", latency.quantile(0.99)))
+    return [f"{name} {_seconds(value)}" for name, value in quantiles if value is not None]
 
 
 def _seconds(seconds: float) -> str:

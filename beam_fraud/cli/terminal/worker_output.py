@@ -23,19 +23,19 @@ def worker_output_logged() -> Iterator[None]:
     original standard error.
     """
     own = sys.stderr
-    kept = os.dup(_STDERR)
+    terminal = os.dup(_STDERR)
     read_end, write_end = os.pipe()
     os.dup2(write_end, _STDERR)
     os.close(write_end)
     reader = threading.Thread(target=_log_lines, args=(read_end,), daemon=True)
     reader.start()
     if _writes_to(own, _STDERR):
-        sys.stderr = os.fdopen(os.dup(kept), "w", 1, own.encoding, own.errors)
+        sys.stderr = os.fdopen(os.dup(terminal), "w", 1, own.encoding, own.errors)
     try:
         yield
     finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)
+        os.dup2(terminal, _STDERR)
+        os.close(terminal)
         # A worker that outlives the body keeps the pipe open, and the reader with it.
         reader.join(timeout=1.0)
         # Not earlier: until then the reader's lines go to `sys.stderr`.

@@ -46,10 +46,10 @@ class ForestExplainer:
 
     def _explain(self, block: Floats) -> Floats:
         # Dtype of scikit-learn's trees.
-        taken = np.ascontiguousarray(block, dtype=np.float32)
+        values = np.ascontiguousarray(block, dtype=np.float32)
         nodes, rows = [], []
         for tree, first in zip(self._trees, self._first, strict=True):
-            path = tree.decision_path(taken)
+            path = tree.decision_path(values)
             nodes.append(path.indices + first)
             rows.append(np.repeat(np.arange(len(block)), np.diff(path.indptr)))
         node, row = np.concatenate(nodes), np.concatenate(rows)

@@ -36,12 +36,12 @@ class HistGradientBoostingExplainer:
             categorical = _categorical(model)
             self._thresholds = _thresholds(nodes, categorical, self._features)
             known = known_codes(model)
-            found: list[Leaf] = []
+            tree_leaves: list[Leaf] = []
             for tree, bits in zip(nodes, sets, strict=True):
-                found += leaves(self._tree(tree, codes_of(bits), known))
-            if max((len(leaf.conditions) for leaf in found), default=0) > MOST_FEATURES:
+                tree_leaves += leaves(self._tree(tree, codes_of(bits), known))
+            if max((len(leaf.conditions) for leaf in tree_leaves), default=0) > MOST_FEATURES:
                 raise UnexplainableError(f"paths of more than {MOST_FEATURES} features")
-            self._shapley = TreeShapley(found, self._features)
+            self._shapley = TreeShapley(tree_leaves, self._features)
             #: Positions of the features after the model's preprocessor.
             self._from = _origins(categorical)
             self._check()

@@ -40,13 +40,13 @@ class LinearExplainer:
     unit: Unit = "log-odds"
 
     def __init__(
-        self, model: Any, usual: Floats, reference: Reference, features: FeatureSet
+        self, model: Any, typical: Floats, reference: Reference, features: FeatureSet
     ) -> None:
         """Trace the columns of a regression, or of a pipeline that ends in one, to features.
 
         Args:
           model: fitted, of two classes.
-          usual: float64[features] without NaN.
+          typical: float64[features] without NaN.
           reference: frequencies of the categories.
           features: the model's features.
 
@@ -56,13 +56,13 @@ class LinearExplainer:
         steps = model.steps[:-1] if isinstance(model, Pipeline) else []
         self._prepare = Pipeline(steps) if steps else None
         last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-        start = _Columns(np.arange(len(usual)), np.zeros(len(usual), dtype=bool))
+        start = _Columns(np.arange(len(typical)), np.zeros(len(typical), dtype=bool))
         columns = start if self._prepare is None else _after(self._prepare, start)
         self._weights = np.asarray(last.coef_, dtype=np.float64)[0]
         if len(columns.origin) != len(self._weights):
             raise UnexplainableError("the regression sees other columns than its steps make")
-        self._centre = self._mean(columns, usual, reference, features)
-        self._sums = sums_of(columns.origin, len(usual))
+        self._centre = self._mean(columns, typical, reference, features)
+        self._sums = sums_of(columns.origin, len(typical))
 
     def contributions(self, block: Floats) -> Floats:
         added = (self._seen(block) - self._centre) * self._weights
@@ -73,16 +73,16 @@ class LinearExplainer:
         return np.asarray(seen.toarray() if hasattr(seen, "toarray") else seen, dtype=np.float64)
 
     def _mean(
-        self, columns: _Columns, usual: Floats, reference: Reference, features: FeatureSet
+        self, columns: _Columns, typical: Floats, reference: Reference, features: FeatureSet
     ) -> Floats:
-        mean = np.where(columns.centred, 0.0, self._seen(usual[None, :])[0])
+        mean = np.where(columns.centred, 0.0, self._seen(typical[None, :])[0])
         known = {distribution.feature: distribution for distribution in reference.distributions}
         for place in features.categorical:
             distribution = known.get(features.names[place])
             if distribution is None:
                 continue
             counts = np.array([*distribution.counts, distribution.missing], dtype=np.float64)
-            rows = np.repeat(usual[None, :], len(counts), axis=0)
+            rows = np.repeat(typical[None, :], len(counts), axis=0)
             rows[:, place] = [*range(len(distribution.counts)), np.nan]
             seen, here = self._seen(rows[counts > 0]), columns.origin == place
             mean[here] = np.average(seen[:, here], axis=0, weights=counts[counts > 0])
@@ -111,20 +111,20 @@ def _after(step: Any, columns: _Columns) -> _Columns:
 
 
 def _transformed(step: ColumnTransformer, columns: _Columns) -> _Columns:
-    made = {
+    parts = {
         name: (part, chosen) for name, part, chosen in step.transformers_ if name != "remainder"
     }
-    made |= {name: (p, chosen) for name, p, chosen in step.transformers_ if name == "remainder"}
+    parts |= {name: (p, chosen) for name, p, chosen in step.transformers_ if name == "remainder"}
     width = max((place.stop for place in step.output_indices_.values()), default=0)
     origin, centred = np.full(width, -1), np.zeros(width, dtype=bool)
-    for name, (part, chosen) in made.items():
+    for name, (part, chosen) in parts.items():
         place = step.output_indices_.get(name)
         if place is None or place.stop == place.start or part == "drop":
             continue
         if any(isinstance(column, str) for column in np.atleast_1d(np.asarray(chosen, object))):
             raise UnexplainableError("a ColumnTransformer that takes columns by name")
-        taken = np.arange(len(columns.origin))[chosen]
-        part_made = _after(part, _Columns(columns.origin[taken], columns.centred[taken]))
+        indices = np.arange(len(columns.origin))[chosen]
+        part_made = _after(part, _Columns(columns.origin[indices], columns.centred[indices]))
         if len(part_made.origin) != place.stop - place.start:
             raise UnexplainableError(f"the step {name} makes other columns than expected")
         origin[place], centred[place] = part_made.origin, part_made.centred

@@ -42,27 +42,27 @@ def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
     ranked = np.take_along_axis(contributions, order, axis=1)
     total = np.where(raised, contributions, 0.0).sum(axis=1, keepdims=True)
     first = np.arange(order.shape[1]) < LEAST
-    kept = (first & (ranked != 0)) | ((ranked > 0) & (ranked >= SHARE * total))
-    return np.where(kept, order, -1)
+    selected = (first & (ranked != 0)) | ((ranked > 0) & (ranked >= SHARE * total))
+    return np.where(selected, order, -1)
 
 
 class Reasons:
     """Reasons of one model's scores."""
 
     def __init__(
-        self, explainer: Explainer, features: FeatureSet, usual: Floats, most: int
+        self, explainer: Explainer, features: FeatureSet, typical: Floats, most: int
     ) -> None:
         """Prepare the wording.
 
         Args:
           explainer: explainer of the model.
           features: the model's features.
-          usual: float64[features], NaN where unknown.
+          typical: float64[features], NaN where unknown.
           most: maximum of reasons per row.
         """
         self._explainer = explainer
         self._names = pa.array(features.names, pa.string())
-        self._wording = Wording(features, usual)
+        self._wording = Wording(features, typical)
         self._most = most
 
     @classmethod
@@ -89,12 +89,12 @@ class Reasons:
         flagged = np.asarray(scored.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
         if not flagged.any():
             return scored
-        found, counts = self._reasons(block[flagged])
+        reasons, counts = self._reasons(block[flagged])
         lengths = np.zeros(len(flagged), dtype=np.int32)
         lengths[flagged] = counts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         column = pa.ListArray.from_arrays(
-            pa.array(offsets), found, type=SCORED.field("reasons").type, mask=pa.array(~flagged)
+            pa.array(offsets), reasons, type=SCORED.field("reasons").type, mask=pa.array(~flagged)
         )
         place = scored.schema.get_field_index("reasons")
         return scored.set_column(place, scored.schema.field(place), column)
@@ -110,10 +110,10 @@ class Reasons:
         feature = chosen[row, rank]
         value, contribution = block[row, feature], contributions[row, feature]
         total = block[row, self._wording.totals[feature]]
-        given = (feature, value, total, contribution)
+        arrays = (feature, value, total, contribution)
         text = [
             self._wording.text(at, number, of, lowers=added < 0)
-            for at, number, of, added in zip(*(column.tolist() for column in given), strict=True)
+            for at, number, of, added in zip(*(column.tolist() for column in arrays), strict=True)
         ]
         columns = [
             self._names.take(pa.array(feature)),
@@ -122,5 +122,5 @@ class Reasons:
             pa.array(text, pa.string()),
             pa.repeat(self._explainer.approximate, len(text)),
         ]
-        found = pa.StructArray.from_arrays(columns, fields=list(REASON))
-        return found, np.count_nonzero(chosen >= 0, axis=1)
+        reasons = pa.StructArray.from_arrays(columns, fields=list(REASON))
+        return reasons, np.count_nonzero(chosen >= 0, axis=1)

@@ -49,9 +49,9 @@ class XGBoostExplainer:
         matrix = importlib.import_module("xgboost").DMatrix(
             block, missing=self._missing, nthread=1, feature_names=self._names
         )
-        found = self._booster.predict(matrix, pred_contribs=True, iteration_range=self._trees)
+        values = self._booster.predict(matrix, pred_contribs=True, iteration_range=self._trees)
         # The last column is the training mean.
-        return np.asarray(found[:, :-1], dtype=np.float64)
+        return np.asarray(values[:, :-1], dtype=np.float64)
 
 
 class LightGBMExplainer:
@@ -64,8 +64,8 @@ class LightGBMExplainer:
         self._booster = model.booster_
 
     def contributions(self, block: Floats) -> Floats:
-        found = self._booster.predict(block, pred_contrib=True, num_threads=1)
-        return np.asarray(found, dtype=np.float64)[:, :-1]
+        values = self._booster.predict(block, pred_contrib=True, num_threads=1)
+        return np.asarray(values, dtype=np.float64)[:, :-1]
 
 
 #: Maximum of rows per prediction, each a row with one feature changed.
@@ -81,15 +81,15 @@ class OcclusionExplainer:
     approximate = True
     unit: Unit = "probability"
 
-    def __init__(self, model: Any, usual: Floats) -> None:
+    def __init__(self, model: Any, typical: Floats) -> None:
         """Store the usual values.
 
         Args:
           model: a classifier for `predict_scores`.
-          usual: float64[features].
+          typical: float64[features].
         """
         self._model = model
-        self._usual = usual
+        self._usual = typical
 
     def contributions(self, block: Floats) -> Floats:
         """Return contributions; needs one prediction per feature and row, and one more per row."""
@@ -127,14 +127,14 @@ def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Expl
     """
     # The correction multiplies all odds by a constant: contributions stay the same.
     model = model.model if isinstance(model, PriorCorrected) else model
-    usual = np.nan_to_num(usual_values(reference, features), nan=0.0)
+    typical = np.nan_to_num(usual_values(reference, features), nan=0.0)
     try:
         if isinstance(_last(model), LogisticRegression):
-            return LinearExplainer(model, usual, reference, features)
+            return LinearExplainer(model, typical, reference, features)
         return _of_trees(model)
     except UnexplainableError as error:
         _LOG.info("reasons are approximate, by occlusion: %s", error)
-        return OcclusionExplainer(model, usual)
+        return OcclusionExplainer(model, typical)
 
 
 def _of_trees(model: Any) -> Explainer:

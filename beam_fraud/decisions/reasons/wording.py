@@ -185,11 +185,11 @@ def _when(window: str, definition: Velocity) -> str:
     return f"between {as_number(both / unit)} and {duration_in_words(delay)} ago"
 
 
-def _count(what: str, said: str) -> Words:
-    none = said.format(f"no {what}")
+def _count(what: str, template: str) -> Words:
+    none = template.format(f"no {what}")
     return Words(
         as_number,
-        lambda value, _: said.format(counted(value, what)) if value else none,
+        lambda value, _: template.format(counted(value, what)) if value else none,
         none,
     )
 
@@ -234,18 +234,18 @@ class Wording:
       '7 transactions of the account in the last day, usually 1'
     """
 
-    def __init__(self, features: FeatureSet, usual: Floats) -> None:
+    def __init__(self, features: FeatureSet, typical: Floats) -> None:
         """Prepare the templates of each feature.
 
         Args:
           features: the model's features.
-          usual: float64[features], NaN where unknown.
+          typical: float64[features], NaN where unknown.
         """
         velocity = velocity_words(features.velocity)
         self._words = [_words(name, features, velocity) for name in features.names]
         self._usual = [
             words.short(value) if words.compared and not math.isnan(value) else None
-            for words, value in zip(self._words, usual.tolist(), strict=True)
+            for words, value in zip(self._words, typical.tolist(), strict=True)
         ]
         places = {name: place for place, name in enumerate(features.names)}
         #: int64[features]: feature that counts the total of a share; itself without one.
@@ -265,17 +265,19 @@ class Wording:
             features.
           lowers: whether it lowered the score, which the text then says.
         """
-        words, usual = self._words[feature], self._usual[feature]
+        words, typical = self._words[feature], self._usual[feature]
         short = None if math.isnan(value) else words.short(value)
-        said = words.absent if short is None else words.long(value, short)
+        sentence = words.absent if short is None else words.long(value, short)
         if words.of_total is not None and self.totals[feature] != feature and total >= 0:
             # A total of 0 has no share, nor a usual one.
             if not total:
                 return words.absent
-            said = words.of_total(value, total)
-        if usual is not None and (short is not None or words.compared_if_absent):
-            said = f"{said}, as usual" if short == usual else f"{said}, usually {usual}"
-        return f"{said} (speaks against fraud)" if lowers else said
+            sentence = words.of_total(value, total)
+        if typical is not None and (short is not None or words.compared_if_absent):
+            sentence = (
+                f"{sentence}, as usual" if short == typical else f"{sentence}, usually {typical}"
+            )
+        return f"{sentence} (speaks against fraud)" if lowers else sentence
 
 
 def _words(name: str, features: FeatureSet, velocity: Mapping[str, Words]) -> Words:

@@ -62,9 +62,9 @@ _CONDITIONS = (Compare, Among, Missing, Always, All, Any, Not)
 class ConditionError(Exception):
     """An invalid condition: the error, the fix and the place."""
 
-    def __init__(self, said: str, column: int, line: int = 1) -> None:
+    def __init__(self, reason: str, column: int, line: int = 1) -> None:
         """Store the error, one line; `column` and `line` count from 1."""
-        super().__init__(said)
+        super().__init__(reason)
         self.column = column
         self.line = line
 
@@ -126,13 +126,13 @@ class _Reader:
                 warnings.simplefilter("ignore")
                 return ast.parse(self._text[self._start :], mode="eval")
         except SyntaxError as error:
-            said = (error.msg or "invalid syntax").split(". ")[0].split(".\n")[0]
-            if "invalid syntax" in said:
-                said = "cannot be read"
+            reason = (error.msg or "invalid syntax").split(". ")[0].split(".\n")[0]
+            if "invalid syntax" in reason:
+                reason = "cannot be read"
             at = min(max((error.offset or 1) - 1, 0) + self._start, len(self._text))
             if self._text[at : at + 1] == "=":
-                said = "cannot be read, did you mean ==?"
-            raise self._error_at(at, f"{said} (a condition holds {_ALLOWED})") from None
+                reason = "cannot be read, did you mean ==?"
+            raise self._error_at(at, f"{reason} (a condition holds {_ALLOWED})") from None
         except (ValueError, MemoryError, RecursionError, OverflowError):
             raise self._error_at(self._start, f"cannot be read (it may hold {_ALLOWED})") from None
 
@@ -309,15 +309,15 @@ class _Reader:
             hint = f"known: {', '.join(known)}" if known else "there is none; make a [[list]]"
         return self._error(node, f"unknown {what} {name!r} ({hint})")
 
-    def _error(self, node: ast.expr, said: str) -> ConditionError:
+    def _error(self, node: ast.expr, reason: str) -> ConditionError:
         # Python's offsets count UTF-8 bytes.
         ahead = self._text[self._start :].encode()[: node.col_offset].decode(errors="ignore")
-        return self._error_at(self._start + len(ahead), said)
+        return self._error_at(self._start + len(ahead), reason)
 
-    def _error_at(self, at: int, said: str) -> ConditionError:
+    def _error_at(self, at: int, reason: str) -> ConditionError:
         before = self._given[:at]
         line, last = before.count("\n") + 1, before.rpartition("\n")[2]
-        return ConditionError(said, len(last) + 1, line)
+        return ConditionError(reason, len(last) + 1, line)
 
 
 def _kind(value: Value) -> Kind:

@@ -92,18 +92,18 @@ class RuleFigures:
           model: whether a model is used: then include rows that a rule flags or approves against
             the model.
         """
-        told: dict[str, dict[str, object]] = {}
+        by_rule: dict[str, dict[str, object]] = {}
         for number, rule in enumerate(self._rules):
             figures = self._fired[number].figures(self.everything)
             about: dict[str, object] = {"decision": rule.decision, "priority": rule.priority}
             about |= {"condition": rule.written, "description": rule.description}
-            told[rule.name] = {**about, **figures}
+            by_rule[rule.name] = {**about, **figures}
             if model and rule.raises:
                 beyond = self._beyond[number]
-                told[rule.name] |= {
+                by_rule[rule.name] |= {
                     "frauds_beyond_model": beyond.frauds,
                     "genuine_beyond_model": beyond.genuine,
                 }
             elif model:
-                told[rule.name]["frauds_let_pass"] = self._taken_back[number].frauds
-        return told
+                by_rule[rule.name]["frauds_let_pass"] = self._taken_back[number].frauds
+        return by_rule

@@ -74,8 +74,8 @@ class TextCodes:
         return codes
 
     def _looked_up(self, column: pa.StringArray) -> Codes:
-        found = pc.index_in(column, value_set=self._texts).fill_null(UNKNOWN)
-        return np.array(found, dtype=np.int32)
+        codes = pc.index_in(column, value_set=self._texts).fill_null(UNKNOWN)
+        return np.array(codes, dtype=np.int32)
 
     def _searched(self, column: pa.StringArray) -> Codes:
         hashes = self._hash.of(column)
@@ -188,8 +188,8 @@ class Program:
                 return self._text_among(name, texts, negated)
             case Among(operand, numbers, negated):
                 at = self._slot(operand)
-                wanted = np.array(numbers, dtype=np.float64)
-                return lambda values, batch: _among(values[at], wanted, negated)
+                members = np.array(numbers, dtype=np.float64)
+                return lambda values, batch: _among(values[at], members, negated)
             case Missing(operand, negated):
                 return self._missing(operand, negated)
             case All(parts):
@@ -232,12 +232,12 @@ class Program:
     def _text_among(self, name: str, texts: Iterable[Anything], negated: bool) -> _Step:
         known, codes = self._texts[name], self._codes_of(name)
         members = known.members(texts)
-        wanted = np.flatnonzero(members)
+        among = np.flatnonzero(members)
         if negated:
             members = ~members
             members[ABSENT] = False
-        elif len(wanted) == 1:
-            code = int(wanted[0])
+        elif len(among) == 1:
+            code = int(among[0])
             return lambda values, batch: values[codes] == code
         return lambda values, batch: members[values[codes]]
 
@@ -284,7 +284,7 @@ def _text_codes(conditions: Iterable[Condition]) -> dict[str, TextCodes]:
                     texts.setdefault(name, {})[text] = None
                 case Among(Column(name, "text"), values):
                     texts.setdefault(name, {}).update(dict.fromkeys(map(str, values)))
-    return {name: TextCodes(found) for name, found in texts.items()}
+    return {name: TextCodes(distinct) for name, distinct in texts.items()}
 
 
 def _comparisons_of(condition: Condition) -> Iterable[Condition]:
@@ -308,13 +308,13 @@ def _unequal(one: Anything, other: Anything) -> Anything:
     return np.not_equal(one, other) & np.equal(one, one) & np.equal(other, other)
 
 
-def _among(values: Anything, wanted: npt.NDArray[np.float64], negated: bool) -> Anything:
-    if len(wanted) > _ONE_BY_ONE and isinstance(values, np.ndarray):
+def _among(values: Anything, members: npt.NDArray[np.float64], negated: bool) -> Anything:
+    if len(members) > _ONE_BY_ONE and isinstance(values, np.ndarray):
         # Arrow distinguishes -0 and 0; adding 0 unifies them.
-        found = pc.is_in(pa.array(values + 0.0), value_set=pa.array(wanted + 0.0))
-        holds = np.asarray(found.to_numpy(zero_copy_only=False))
+        matches = pc.is_in(pa.array(values + 0.0), value_set=pa.array(members + 0.0))
+        holds = np.asarray(matches.to_numpy(zero_copy_only=False))
     else:
-        holds = np.equal(values, wanted[0])
-        for number in wanted[1:]:
+        holds = np.equal(values, members[0])
+        for number in members[1:]:
             holds = holds | np.equal(values, number)
     return ~holds & np.equal(values, values) if negated else holds

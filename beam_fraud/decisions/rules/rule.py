@@ -56,8 +56,8 @@ class RuleSet:
     @property
     def columns(self) -> tuple[str, ...]:
         """Distinct columns and features of all rules."""
-        found = (column.name for rule in self.rules for column in columns_of(rule.condition))
-        return tuple(dict.fromkeys(found))
+        names = (column.name for rule in self.rules for column in columns_of(rule.condition))
+        return tuple(dict.fromkeys(names))
 
     @property
     def terms(self) -> tuple[RuleTerms, ...]:

@@ -118,16 +118,16 @@ def rules_from_toml(
     """
     document = read_toml(text, _Document, where)
     lists = _read_lists(document.lists, where, beside)
-    found = document.rules
-    if not found:
+    tables = document.rules
+    if not tables:
         raise UsageError(
             f"{where}: has no [[rule]]; write one or leave --rules out", Code.RULES_INVALID
         )
     lines = [text.count("\n", 0, match.start()) + 1 for match in _HEADING.finditer(text)]
     # Without a heading each, as in `rule = [{..}]`, lines are unknown.
-    places: list[int | None] = [*lines] if len(lines) == len(found) else [None] * len(found)
+    places: list[int | None] = [*lines] if len(lines) == len(tables) else [None] * len(tables)
     rules: list[Rule] = []
-    for number, (table, line) in enumerate(zip(found, places, strict=True), 1):
+    for number, (table, line) in enumerate(zip(tables, places, strict=True), 1):
         at = "" if line is None else f" (line {line})"
         at = f"{where}: rule {_called(table, number)}{at}"
         read = read_table(table, _Rule, at)
@@ -162,11 +162,11 @@ def _called(table: dict[str, Any], number: int) -> str:
     return name if isinstance(name, str) and re.search(_NAME, name) else str(number)
 
 
-def _values(given: list[Any], at: str) -> tuple[str, ...] | tuple[float, ...]:
-    if given and all(isinstance(value, str) for value in given):
-        return tuple(dict.fromkeys(given))
-    if given and all(type(value) in (int, float) and _fits(value) for value in given):
-        return tuple(dict.fromkeys(float(value) for value in given))
+def _values(values: list[Any], at: str) -> tuple[str, ...] | tuple[float, ...]:
+    if values and all(isinstance(value, str) for value in values):
+        return tuple(dict.fromkeys(values))
+    if values and all(type(value) in (int, float) and _fits(value) for value in values):
+        return tuple(dict.fromkeys(float(value) for value in values))
     raise UsageError(
         f"{at}: values must be texts, or numbers, and at least one (as in values = ['m1', 'm2'])",
         Code.RULES_INVALID,
@@ -180,18 +180,18 @@ def _fits(value: float) -> bool:
         return False
 
 
-def _of_file(given: str, at: str, beside: Path) -> tuple[str, ...]:
+def _of_file(path: str, at: str, beside: Path) -> tuple[str, ...]:
     try:
-        text = read_text_file(beside / Path(given).expanduser())
+        text = read_text_file(beside / Path(path).expanduser())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise FraudError(
-            f"{at}: file {given} cannot be read: {reason}", Code.RULES_UNREADABLE
+            f"{at}: file {path} cannot be read: {reason}", Code.RULES_UNREADABLE
         ) from None
     lines = (line.strip() for line in text.splitlines())
     values = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not values:
-        raise UsageError(f"{at}: file {given} holds no value; write one a line", Code.RULES_INVALID)
+        raise UsageError(f"{at}: file {path} holds no value; write one a line", Code.RULES_INVALID)
     return values
 
 

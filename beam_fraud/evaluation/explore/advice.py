@@ -123,7 +123,7 @@ def advice(
     split: Holdout | None,
     equal: Duplicates,
     who: Sequence[Holders],
-    found: Sequence[Suspect],
+    suspects: Sequence[Suspect],
     when: OverTime,
 ) -> tuple[Advice, ...]:
     """Return the advice, most important first."""
@@ -131,7 +131,7 @@ def advice(
     return (
         *_labels(counted),
         *(_of_both_classes(counted, split, accounts) if counted.frauds and counted.genuine else ()),
-        *_features(found),
+        *_features(suspects),
         *_rows(equal, when),
     )
 
@@ -173,7 +173,7 @@ def _split(split: Holdout | None, accounts: Holders | None) -> Iterator[Advice]:
             warning=True,
         )
         return
-    told = (
+    text = (
         f"Split by time, not at random: train on what is before {split.train_until} "
         f"({split.train_rows:,} rows, {split.train_frauds:,} frauds), test on what is from "
         f"{split.test_from} on ({split.test_rows:,} rows, {split.test_frauds:,} frauds): "
@@ -187,18 +187,18 @@ def _split(split: Holdout | None, accounts: Holders | None) -> Iterator[Advice]:
             if split.delay_measured
             else f"nothing says when labels were known, so that {days} are assumed"
         )
-        told += f" The gap between is left because labels come late: {why}."
+        text += f" The gap between is left because labels come late: {why}."
     else:
-        told += (
+        text += (
             f" There is no gap for labels that come late ({days}): the rows span too short a time, "
             "so that figures will be better than in practice."
         )
     if accounts is not None and accounts.defrauded:
-        told += (
+        text += (
             " An account that is known to be defrauded is blocked in practice: leave it out of "
             "the test, as `evaluate --protocol handbook` does."
         )
-    yield Advice("split", told)
+    yield Advice("split", text)
     if 0 < split.test_frauds < _FEW_FRAUDS:
         yield Advice(
             "split",
@@ -220,29 +220,29 @@ def _metric(counted: Balance, accounts: Holders | None) -> Iterator[Advice]:
         return
     # A share of genuine rows that is more than a handful per fraud.
     flagged = next((s for s in (0.01, 0.1) if s * counted.genuine > 2 * counted.frauds), 0.5)
-    told = (
+    text = (
         "Compare models by average precision, not by accuracy: who calls every row genuine is "
         f"right in {percent(1 - rate)}. Scores at random have an average precision of {rate:.4f}. "
         f"ROC AUC flatters where fraud is rare: a false positive rate of {100 * flagged:g} % is "
         f"{flagged * counted.genuine / counted.frauds:,.1f} false alarms for each fraud there is."
     )
     if accounts is not None:
-        told += (
+        text += (
             " There are accounts, and people look into accounts, not rows: card precision@k, "
             "the share of the k most suspect accounts of a day that are defrauded, is what they "
             "will notice."
         )
-    yield Advice("metric", told)
+    yield Advice("metric", text)
 
 
 def _threshold(counted: Balance) -> Iterator[Advice]:
     rate = counted.rate.rate or 0.0
-    told = [
+    sentences = [
         "0.5 means nothing where classes are so uneven; choose the threshold by what an alert "
         "and a missed fraud cost."
     ]
     if counted.frauds_a_day is not None and counted.rows_a_day is not None:
-        told.append(
+        sentences.append(
             f"There are {counted.rows_a_day:,.0f} rows and {counted.frauds_a_day:,.1f} frauds a "
             "day: with fewer alerts than frauds most are missed, so that "
             f"`--threshold budget=N` wants an N of at least {max(counted.frauds_a_day, 1):,.0f}."
@@ -250,21 +250,23 @@ def _threshold(counted: Balance) -> Iterator[Advice]:
     lost = counted.mean_fraud_amount
     if lost is not None and lost > 0:
         cost = f"{lost:.0f}" if lost >= 10 else f"{lost:.2g}"
-        told.append(
+        sentences.append(
             f"A missed fraud costs {lost:,.2f} on average: with C for what an alert costs, "
             f"`--threshold cost={cost}:C`."
         )
     if rate < 1 / _ONE_IN:
-        told.append(
+        sentences.append(
             f"Flagging one row in {_ONE_IN:,} flags more rows than there are frauds: a precision "
             "above one half cannot come with that many alerts."
         )
-    yield Advice("threshold", " ".join(told))
+    yield Advice("threshold", " ".join(sentences))
 
 
-def _features(found: Sequence[Suspect]) -> Iterator[Advice]:
+def _features(all_suspects: Sequence[Suspect]) -> Iterator[Advice]:
     leaks = dict.fromkeys(
-        s.feature for s in found if s.kind in ("predicts alone", "absence predicts", "known later")
+        s.feature
+        for s in all_suspects
+        if s.kind in ("predicts alone", "absence predicts", "known later")
     )
     if leaks:
         yield Advice(
@@ -273,7 +275,7 @@ def _features(found: Sequence[Suspect]) -> Iterator[Advice]:
             "is not makes a model that is good in tests only.",
             warning=True,
         )
-    idle = dict.fromkeys(s.feature for s in found if s.kind in ("id", "time", "constant"))
+    idle = dict.fromkeys(s.feature for s in all_suspects if s.kind in ("id", "time", "constant"))
     if idle:
         yield Advice(
             "features",

@@ -93,10 +93,14 @@ def _ranks(values: Floats) -> Floats:
 
 def _redundant(features: tuple[str, ...], matrix: Floats) -> tuple[Pair, ...]:
     first, second = np.triu_indices(len(features), 1)
-    found = np.nan_to_num(matrix[first, second])
-    order = np.argsort(-np.abs(found), kind="stable")
+    values = np.nan_to_num(matrix[first, second])
+    order = np.argsort(-np.abs(values), kind="stable")
     return tuple(
-        Pair(features[first[place]], features[second[place]], round(float(found[place]), _DIGITS))
+        Pair(
+            features[first[place]],
+            features[second[place]],
+            round(float(values[place]), _DIGITS),
+        )
         for place in order
-        if abs(found[place]) >= _REDUNDANT
+        if abs(values[place]) >= _REDUNDANT
     )

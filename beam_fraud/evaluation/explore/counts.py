@@ -46,7 +46,10 @@ def balance(rows: Rows) -> Balance:
     times = event_micros(rows.transactions)
     days = (int(times[-1]) - int(times[0])) / DAY
     amounts = rows.numbers("amount")
-    lost, kept = float(amounts[rows.fraud].sum()), float(amounts[rows.genuine].sum())
+    lost, passed = (
+        float(amounts[rows.fraud].sum()),
+        float(amounts[rows.genuine].sum()),
+    )
     (rate,) = rates(("all",), np.zeros(len(rows), dtype=np.int64), rows)
     return Balance(
         rows=len(rows),
@@ -56,9 +59,9 @@ def balance(rows: Rows) -> Balance:
         rate=rate,
         frauds_a_day=frauds / days if days >= 1 else None,
         rows_a_day=len(rows) / days if days >= 1 else None,
-        mean_genuine_amount=kept / genuine if genuine else None,
+        mean_genuine_amount=passed / genuine if genuine else None,
         mean_fraud_amount=lost / frauds if frauds else None,
-        fraud_share_of_amount=lost / (lost + kept) if lost + kept > 0 else None,
+        fraud_share_of_amount=lost / (lost + passed) if lost + passed > 0 else None,
     )
 
 
@@ -120,7 +123,7 @@ def amount_bands(rows: Rows) -> tuple[Rate, ...]:
     if not len(edges):
         return rates((f"all {_number(float(amounts[0]))}",), np.zeros(len(rows), np.int64), rows)
     codes = np.searchsorted(edges, amounts, side="right")
-    found, codes = np.unique(codes, return_inverse=True)
+    bands, codes = np.unique(codes, return_inverse=True)
     shown = [_number(edge) for edge in edges]
     names = [
         f"below {shown[0]}"
@@ -128,14 +131,14 @@ def amount_bands(rows: Rows) -> tuple[Rate, ...]:
         else f"{shown[-1]} and more"
         if code == len(edges)
         else f"{shown[code - 1]} to {shown[code]}"
-        for code in found.tolist()
+        for code in bands.tolist()
     ]
     return rates(names, codes, rows)
 
 
 def _edges(amounts: Floats) -> Floats:
-    wanted = np.quantile(amounts, _SHARES)
-    rounded = {float(f"{edge:.{_DIGITS}g}") for edge in wanted.tolist()}
+    quantiles = np.quantile(amounts, _SHARES)
+    rounded = {float(f"{edge:.{_DIGITS}g}") for edge in quantiles.tolist()}
     # A band below the smallest amount would be empty.
     return np.array(sorted(edge for edge in rounded if edge > amounts.min()), dtype=np.float64)
 
@@ -181,9 +184,9 @@ def over_time(rows: Rows) -> OverTime:
 
 def _calendar(days: Whole, rows: Rows) -> tuple[tuple[Rate, ...], Literal["day", "month"]]:
     # Local time may repeat an hour when clocks are set back.
-    found, codes = np.unique(days, return_inverse=True)
-    dates = found.astype("datetime64[D]")
-    if len(found) <= _MOST_DAYS:
+    unique_days, codes = np.unique(days, return_inverse=True)
+    dates = unique_days.astype("datetime64[D]")
+    if len(unique_days) <= _MOST_DAYS:
         return rates([str(date) for date in dates], codes, rows), "day"
     months, of_day = np.unique(dates.astype("datetime64[M]"), return_inverse=True)
     return rates([str(month) for month in months], of_day[codes], rows), "month"
@@ -229,11 +232,11 @@ def _category(name: str, rows: Rows) -> Category:
     place[top] = np.arange(len(top))
     place[distinct] = len(top) + 1
     texts = [visible(encoded.dictionary[int(code)].as_py()) for code in top]
-    found = rates([*texts, OTHERS, ABSENT], place[codes], rows)
+    by_value = rates([*texts, OTHERS, ABSENT], place[codes], rows)
     return Category(
         column=name,
         feature=name in rows.categorical,
         distinct=distinct,
         once=int((counts[:distinct] == 1).sum()),
-        values=tuple(rate for rate in found if rate.rows),
+        values=tuple(rate for rate in by_value if rate.rows),
     )

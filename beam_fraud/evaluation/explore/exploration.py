@@ -97,11 +97,11 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
     rows = explored_rows(dataset.transactions, schema)
     described, distributions, separations = _numeric(rows)
     separations += [
-        found
+        separation
         for name in rows.categorical
-        if (found := category_separation(name, rows.texts(name), rows))
+        if (separation := category_separation(name, rows.texts(name), rows))
     ]
-    separations.sort(key=lambda found: -found.average_precision)
+    separations.sort(key=lambda separation: -separation.average_precision)
     missing = missing_values(rows, dataset.dead_missing)
     texts = categories(rows)
     together = correlation(rows)
@@ -153,8 +153,8 @@ def _numeric(rows: Rows) -> tuple[list[Numbers], list[Distribution], list[Separa
                 distributions.append(spread)
             if rows.both_classes:
                 known = present if all_labelled else _ordered(values[labelled])
-                if (told := separation(name, known, _ordered(values[rows.fraud]))) is not None:
-                    separations.append(told)
+                if (separated := separation(name, known, _ordered(values[rows.fraud]))) is not None:
+                    separations.append(separated)
     return described, distributions, separations
 
 

@@ -267,16 +267,16 @@ def category_separation(feature: str, values: pa.StringArray, rows: Rows) -> Sep
         frauds = np.bincount(codes[other], weights=fraud[other], minlength=count)
         seen = np.bincount(codes[other], minlength=count)
         scores[half] = ((frauds + _PRIOR_ROWS * rate) / (seen + _PRIOR_ROWS))[codes[half]]
-    found = separation(feature, np.sort(scores), np.sort(scores[fraud]))
-    if found is None:
+    separated = separation(feature, np.sort(scores), np.sort(scores[fraud]))
+    if separated is None:
         return None
     return Separation(
         feature,
         "categories",
-        found.roc_auc,
-        found.average_precision,
-        found.ks,
+        separated.roc_auc,
+        separated.average_precision,
+        separated.ks,
         None,
-        found.rows,
-        found.frauds,
+        separated.rows,
+        separated.frauds,
     )

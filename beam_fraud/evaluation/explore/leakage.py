@@ -66,27 +66,27 @@ def suspects(
 
 
 def _predict_alone(separations: Sequence[Separation]) -> Iterator[Suspect]:
-    for found in separations:
-        if found.frauds < _LEAST_FRAUDS:
+    for separation in separations:
+        if separation.frauds < _LEAST_FRAUDS:
             continue
-        if found.roc_auc >= _AUC or found.average_precision >= _AVERAGE_PRECISION:
+        if separation.roc_auc >= _AUC or separation.average_precision >= _AVERAGE_PRECISION:
             yield Suspect(
-                found.feature,
+                separation.feature,
                 "predicts alone",
-                f"alone it has a ROC AUC of {found.roc_auc:.3f} and an average precision of "
-                f"{found.average_precision:.3f}; is it known when the transaction is made?",
+                f"alone it has a ROC AUC of {separation.roc_auc:.3f} and an average precision of "
+                f"{separation.average_precision:.3f}; is it known when the transaction is made?",
             )
 
 
 def _absence(missing: Sequence[Missing], features: set[str], frauds: int) -> Iterator[Suspect]:
-    for found in missing:
-        if found.column not in features or frauds < _LEAST_FRAUDS or found.roc_auc is None:
+    for column in missing:
+        if column.column not in features or frauds < _LEAST_FRAUDS or column.roc_auc is None:
             continue
-        if found.roc_auc >= _ABSENCE_AUC:
+        if column.roc_auc >= _ABSENCE_AUC:
             yield Suspect(
-                found.column,
+                column.column,
                 "absence predicts",
-                f"whether it is there has a ROC AUC of {found.roc_auc:.3f}; is it filled in once "
+                f"whether it is there has a ROC AUC of {column.roc_auc:.3f}; is it filled in once "
                 "a case is opened?",
             )
 
@@ -95,12 +95,12 @@ def _known_later(rows: Rows) -> Iterator[Suspect]:
     schema = rows.features.schema
     for feature in schema.features:
         words = re.sub(r"([a-z])([A-Z])", r"\1 \2", feature.column).lower()
-        told = [word for word in re.split(r"[^a-z]+", words) if word.startswith(_LATER)]
-        if told:
+        later = [word for word in re.split(r"[^a-z]+", words) if word.startswith(_LATER)]
+        if later:
             yield Suspect(
                 feature.column,
                 "known later",
-                f"its name says {told[0]!r}, which is known only after the transaction",
+                f"its name says {later[0]!r}, which is known only after the transaction",
             )
         elif feature.column == schema.role("labelled_at"):
             yield Suspect(feature.column, "known later", "it says when the label was known")
@@ -142,8 +142,8 @@ def _constants(
             yield Suspect(numbers.feature, "constant", _constant(share))
     for text in texts:
         share = text.values[0].rows / rows if text.distinct else 0.0
-        told = not text.distinct or (share >= _CONSTANT and rows >= _LEAST_ROWS)
-        if text.feature and told:
+        constant = not text.distinct or (share >= _CONSTANT and rows >= _LEAST_ROWS)
+        if text.feature and constant:
             yield Suspect(text.column, "constant", _constant(share))
 
 

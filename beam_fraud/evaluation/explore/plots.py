@@ -281,14 +281,14 @@ def _ticks(groups: Sequence[Rate]) -> tuple[list[int], list[str]]:
 _MOST = 20
 
 
-def plot_separation(found: Sequence[Separation], rate: float) -> Plot:
+def plot_separation(separations: Sequence[Separation], rate: float) -> Plot:
     """Plot average precision and ROC AUC of the best single features.
 
     Args:
-      found: features, best first, at least one.
+      separations: features, best first, at least one.
       rate: average precision of random scores.
     """
-    shown = found[:_MOST]
+    shown = separations[:_MOST]
     names = [drawn(one.feature, _LONGEST) for one in shown]
 
     def draw(axes: Any) -> None:

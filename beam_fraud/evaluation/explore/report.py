@@ -29,56 +29,59 @@ _HOLDERS = {"account_id": "accounts", "merchant_id": "merchants"}
 Cells = tuple[str | int | float | None, ...]
 
 
-def report_sections(found: Exploration, files: Sequence[str]) -> list[Section]:
+def report_sections(exploration: Exploration, files: Sequence[str]) -> list[Section]:
     """Return the sections in order; without those that need labels if there are none."""
     sections = [
-        Section("Advice", _advice(found)),
-        Section("Overview", _overview(found, files)),
-        Section("Classes", _classes(found)),
-        Section("Time and amount", _over(found)),
-        Section("Missing values", _missing(found)),
-        Section("Duplicates", _duplicates(found)),
-        Section("Features", _features(found)),
-        Section("Separation", _separation(found)),
-        Section("Correlation", _correlation(found)),
-        Section("Categories", _categories(found)),
-        Section("Leakage suspects", _suspects(found)),
+        Section("Advice", _advice(exploration)),
+        Section("Overview", _overview(exploration, files)),
+        Section("Classes", _classes(exploration)),
+        Section("Time and amount", _over(exploration)),
+        Section("Missing values", _missing(exploration)),
+        Section("Duplicates", _duplicates(exploration)),
+        Section("Features", _features(exploration)),
+        Section("Separation", _separation(exploration)),
+        Section("Correlation", _correlation(exploration)),
+        Section("Categories", _categories(exploration)),
+        Section("Leakage suspects", _suspects(exploration)),
     ]
     return [section for section in sections if section.parts]
 
 
-def subtitle(found: Exploration, schema: str) -> str:
+def subtitle(exploration: Exploration, schema: str) -> str:
     """Return the subtitle of a page."""
-    first, last = found.span
-    return f"{found.balance.rows:,} transactions, {_moment(first)} to {_moment(last)} · {schema}"
+    first, last = exploration.span
+    return (
+        f"{exploration.balance.rows:,} transactions, {_moment(first)} to {_moment(last)} · {schema}"
+    )
 
 
 def _moment(text: str) -> str:
     return text[:16].replace("T", " ") + " UTC"
 
 
-def _advice(found: Exploration) -> tuple[Part, ...]:
+def _advice(exploration: Exploration) -> tuple[Part, ...]:
     return tuple(
-        Notice(f"{piece.topic.capitalize()}. {piece.text}", piece.warning) for piece in found.advice
+        Notice(f"{piece.topic.capitalize()}. {piece.text}", piece.warning)
+        for piece in exploration.advice
     )
 
 
-def _overview(found: Exploration, files: Sequence[str]) -> tuple[Part, ...]:
-    counted = found.balance
+def _overview(exploration: Exploration, files: Sequence[str]) -> tuple[Part, ...]:
+    counted = exploration.balance
     rows: list[Cells] = [
         ("files", len(files)),
-        ("rows read", found.rows_in),
-        ("dead letters", sum(found.dead_reasons.values())),
-        *((f"\N{EM DASH} {reason}", count) for reason, count in found.dead_reasons.items()),
-        ("repeated ids, left out", found.rows_duplicate),
+        ("rows read", exploration.rows_in),
+        ("dead letters", sum(exploration.dead_reasons.values())),
+        *((f"\N{EM DASH} {reason}", count) for reason, count in exploration.dead_reasons.items()),
+        ("repeated ids, left out", exploration.rows_duplicate),
         ("transactions looked at", counted.rows),
-        ("first", _moment(found.span[0])),
-        ("last", _moment(found.span[1])),
+        ("first", _moment(exploration.span[0])),
+        ("last", _moment(exploration.span[1])),
         ("transactions a day", None if counted.rows_a_day is None else round(counted.rows_a_day)),
-        ("features", len(found.features)),
+        ("features", len(exploration.features)),
     ]
     parts: list[Part] = [Table(("what", "value"), tuple(rows))]
-    if found.holders:
+    if exploration.holders:
         columns = (
             "who",
             "number",
@@ -96,14 +99,14 @@ def _overview(found: Exploration, files: Sequence[str]) -> tuple[Part, ...]:
                 held.defrauded,
                 percent(held.share_of_worst),
             )
-            for held in found.holders
+            for held in exploration.holders
         )
         parts.append(Table(columns, cells, "Accounts and merchants."))
     return tuple(parts)
 
 
-def _classes(found: Exploration) -> tuple[Part, ...]:
-    counted = found.balance
+def _classes(exploration: Exploration) -> tuple[Part, ...]:
+    counted = exploration.balance
     if not counted.genuine and not counted.frauds:
         return ("No row has a label.",)
     rows: tuple[Cells, ...] = (
@@ -112,28 +115,28 @@ def _classes(found: Exploration) -> tuple[Part, ...]:
         ("no label", counted.unlabelled, None),
     )
     rate = counted.rate
-    told = (
+    text = (
         f"{percent(rate.rate)} of the labelled rows are frauds (95 % interval "
         f"{percent(rate.low)} to {percent(rate.high)}), and "
         f"{percent(counted.fraud_share_of_amount)} of their money."
     )
     return (
-        told,
+        text,
         plot_balance(counted),
         Table(("class", "rows", "mean amount"), rows),
     )
 
 
-def _over(found: Exploration) -> tuple[Part, ...]:
-    when = found.over_time
+def _over(exploration: Exploration) -> tuple[Part, ...]:
+    when = exploration.over_time
     return (
         f"Hours and days are those of {when.timezone}. An interval that leaves its plot is "
         "of a group of few rows.",
         plot_rates(f"by_{when.period}", when.period, when.calendar, _width(len(when.calendar))),
         plot_rates("by_hour", "hour", when.hours),
         plot_rates("by_weekday", "weekday", when.weekdays),
-        plot_rates("by_amount", "amount", found.amounts),
-        _rates_table("amount", found.amounts, ""),
+        plot_rates("by_amount", "amount", exploration.amounts),
+        _rates_table("amount", exploration.amounts, ""),
     )
 
 
@@ -152,10 +155,10 @@ def _rates_table(what: str, groups: Sequence[Rate], caption: str) -> Table:
     return Table(columns, rows, caption)
 
 
-def _missing(found: Exploration) -> tuple[Part, ...]:
-    some = [m for m in found.missing if m.absent or m.dead]
+def _missing(exploration: Exploration) -> tuple[Part, ...]:
+    some = [m for m in exploration.missing if m.absent or m.dead]
     if not some:
-        return (f"None of the {len(found.missing)} columns and features lacks a value.",)
+        return (f"None of the {len(exploration.missing)} columns and features lacks a value.",)
     some.sort(key=lambda m: -(m.absent + m.dead))
     columns = ("column", "absent", "share", "dead letters", "rate where absent", "where present")
     rows = tuple(
@@ -169,41 +172,41 @@ def _missing(found: Exploration) -> tuple[Part, ...]:
         )
         for m in some
     )
-    full = len(found.missing) - len(some)
+    full = len(exploration.missing) - len(some)
     return (
-        f"{full} of {len(found.missing)} columns and features are complete. A row without a value "
-        "that the schema asks for is a dead letter, counted where its first fault is.",
+        f"{full} of {len(exploration.missing)} columns and features are complete. A row without a "
+        "required value is a dead letter, counted at its first fault.",
         Table(columns, rows),
     )
 
 
-def _duplicates(found: Exploration) -> tuple[Part, ...]:
-    equal = found.duplicates
-    told = (
+def _duplicates(exploration: Exploration) -> tuple[Part, ...]:
+    equal = exploration.duplicates
+    text = (
         f"{equal.rows:,} rows ({percent(equal.share)}) equal an earlier one in every column that "
         f"the schema reads but the id; {equal.frauds:,} of them are frauds."
     )
     if equal.rows:
-        told += (
+        text += (
             f" They are of {equal.groups:,} sets of equal rows, the largest of {equal.largest:,}."
         )
     if not equal.conflicting_groups:
-        return (told,)
+        return (text,)
     differ = (
         f"{equal.conflicting_rows:,} rows of {equal.conflicting_groups:,} sets are equal but for "
         "the label: some of a set are frauds and some are not."
     )
-    return (told, Notice(differ, warning=True))
+    return (text, Notice(differ, warning=True))
 
 
-def _features(found: Exploration) -> tuple[Part, ...]:
-    best = [s.feature for s in found.separations]
-    drawn = list(found.distributions)
+def _features(exploration: Exploration) -> tuple[Part, ...]:
+    best = [s.feature for s in exploration.separations]
+    drawn = list(exploration.distributions)
     left_out = len(drawn) - _DRAWN
     if left_out > 0:
         order = {feature: place for place, feature in enumerate(best)}
-        kept = sorted(drawn, key=lambda d: order.get(d.feature, len(order)))[:_DRAWN]
-        drawn = [d for d in drawn if d in kept]
+        best_distributions = sorted(drawn, key=lambda d: order.get(d.feature, len(order)))[:_DRAWN]
+        drawn = [d for d in drawn if d in best_distributions]
     columns = (
         *("feature", "present", "distinct", "least", "median", "mean", "99 % below", "most"),
         "most frequent",
@@ -220,7 +223,7 @@ def _features(found: Exploration) -> tuple[Part, ...]:
             n.most,
             percent(n.most_frequent_share),
         )
-        for n in found.numbers
+        for n in exploration.numbers
     )
     more = f"The {_DRAWN} that separate the classes best are drawn, {left_out:,} are not."
     return (
@@ -230,24 +233,24 @@ def _features(found: Exploration) -> tuple[Part, ...]:
     )
 
 
-def _separation(found: Exploration) -> tuple[Part, ...]:
-    if not found.separations:
+def _separation(exploration: Exploration) -> tuple[Part, ...]:
+    if not exploration.separations:
         return ()
     columns = ("feature", "frauds are", "average precision", "ROC AUC", "KS", "KS at", "rows")
     rows = tuple(
         (s.feature, s.frauds_are, s.average_precision, s.roc_auc, s.ks, s.ks_at, s.rows)
-        for s in found.separations
+        for s in exploration.separations
     )
     return (
         "Each feature alone, as if its value, or the rate of frauds of its category, were a score. "
         "KS is the largest distance between the classes' distribution functions.",
-        plot_separation(found.separations, found.balance.rate.rate or 0.0),
+        plot_separation(exploration.separations, exploration.balance.rate.rate or 0.0),
         Table(columns, rows),
     )
 
 
-def _correlation(found: Exploration) -> tuple[Part, ...]:
-    together = found.correlation
+def _correlation(exploration: Exploration) -> tuple[Part, ...]:
+    together = exploration.correlation
     features = [name for name in together.names if name not in (TIME, LABEL)]
     others = [name for name in (TIME, LABEL) if name in together.names]
     if not features:
@@ -255,7 +258,7 @@ def _correlation(found: Exploration) -> tuple[Part, ...]:
     drawn = features
     most = MOST_NAMES - len(others)
     if len(features) > most:
-        best = [s.feature for s in found.separations if s.feature in set(features)]
+        best = [s.feature for s in exploration.separations if s.feature in set(features)]
         chosen = set([*best, *(f for f in features if f not in set(best))][:most])
         drawn = [name for name in features if name in chosen]
     parts: list[Part] = [plot_correlation(together, [*drawn, *others])]
@@ -274,7 +277,7 @@ def _correlation(found: Exploration) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _categories(found: Exploration) -> tuple[Part, ...]:
+def _categories(exploration: Exploration) -> tuple[Part, ...]:
     return tuple(
         _rates_table(
             text.column,
@@ -282,17 +285,17 @@ def _categories(found: Exploration) -> tuple[Part, ...]:
             f"{text.column}: {text.distinct:,} different values, {text.once:,} of them in one row "
             f"only{'' if text.feature else '; no feature'}.",
         )
-        for text in found.categories
+        for text in exploration.categories
     )
 
 
-def _suspects(found: Exploration) -> tuple[Part, ...]:
-    if not found.suspects:
+def _suspects(exploration: Exploration) -> tuple[Part, ...]:
+    if not exploration.suspects:
         return (
             "None: no feature predicts too well alone, is an id, the time or a constant, or is "
             "named after what is known later.",
         )
-    rows = tuple((s.feature, s.kind, s.why) for s in found.suspects)
+    rows = tuple((s.feature, s.kind, s.why) for s in exploration.suspects)
     return (Table(("feature", "suspected", "why"), rows),)
 
 

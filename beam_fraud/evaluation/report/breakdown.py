@@ -207,8 +207,8 @@ def importance_section(report: Report) -> Section:
         "rows. Features that stand for each other all look worth little."
     ]
     for place, model in enumerate(report.models):
-        found = model.permutation_importance
-        if found is None:
+        importance = model.permutation_importance
+        if importance is None:
             parts.append(f"{model.model_id}: rows of one class say nothing.")
             continue
         parts.append(_importance_plot(model, plot_name("importance", place, report.models)))
@@ -217,9 +217,9 @@ def importance_section(report: Report) -> Section:
 
 
 def _importance_plot(model: Evaluation, name: str) -> Plot:
-    found = model.permutation_importance
-    assert found is not None
-    features = found.features[:_SHOWN][::-1]
+    importance = model.permutation_importance
+    assert importance is not None
+    features = importance.features[:_SHOWN][::-1]
 
     def draw(axes: Any) -> None:
         axes.barh(
@@ -235,19 +235,19 @@ def _importance_plot(model: Evaluation, name: str) -> Plot:
         axes.set(xlabel="average precision lost", ylabel="feature", title=drawn(model.model_id))
 
     caption = (
-        f"{found.repeats} shuffles of {found.rows:,} rows with {found.frauds:,} frauds (seed "
-        f"{found.seed}), on which average precision is {found.average_precision:.3f}; bars: "
-        "standard deviation."
+        f"{importance.repeats} shuffles of {importance.rows:,} rows with {importance.frauds:,} "
+        f"frauds (seed {importance.seed}), on which average precision is "
+        f"{importance.average_precision:.3f}; bars: standard deviation."
     )
     return plot(name, caption, draw, width=5.0, height=1.0 + 0.2 * len(features))
 
 
 def _importance_table(model: Evaluation) -> Table:
-    found, native = model.permutation_importance, model.native_importance
-    assert found is not None
+    importance, native = model.permutation_importance, model.native_importance
+    assert importance is not None
     own = dict(native.features) if native else {}
     columns = ("feature", "lost", "deviation")
-    left = len(found.features) - _SHOWN
+    left = len(importance.features) - _SHOWN
     caption = f"{model.model_id}." + (f" Its own: {native.what}." if native else "")
     caption += f" {left} more are worth less (a report that ends in .json has them)." * (left > 0)
     return Table(
@@ -257,7 +257,7 @@ def _importance_table(model: Evaluation) -> Table:
                 *(f.feature, f"{f.loss:.4f}", f"{f.deviation:.4f}"),
                 *((f"{own[f.feature]:.4f}",) if native else ()),
             )
-            for f in found.features[:_SHOWN]
+            for f in importance.features[:_SHOWN]
         ),
         caption,
     )

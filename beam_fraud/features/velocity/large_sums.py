@@ -105,7 +105,7 @@ def large_deviations(
         | (np.abs(tops[0]) >= 1 << (_BITS - 2 - TOPS[0]))
         | (tops[1] >= 1 << (_BITS - 1 - TOPS[1]))
     )
-    found = {}
+    deviations = {}
     for i in np.flatnonzero(many).tolist():
         sums = (int(total[i]), int(square_high[i]), int(square_low[i]))
         amount, high, low = (
@@ -115,5 +115,5 @@ def large_deviations(
         scaled = int(count[i]) * ((high << int(LOW_BITS)) + low)
         limbs_fit = max(high, low) < 1 << _BITS and abs(amount) < 1 << (_BITS - 1)
         if not limbs_fit or scaled >= 1 << 2 * _BITS:
-            found[i] = float(scaled - amount * amount)
-    return found
+            deviations[i] = float(scaled - amount * amount)
+    return deviations

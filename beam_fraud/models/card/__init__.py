@@ -47,7 +47,7 @@ def model_card(
     """
     importance = importance_of(trained.model, len(trained.features.names))
     sections = {
-        "Warnings": "\n".join(f"- {plain(said)}." for said in trained.warnings),
+        "Warnings": "\n".join(f"- {plain(warning)}." for warning in trained.warnings),
         "Intended use": _USE,
         "Data": data_section(trained, recipe, data),
         **validation_sections(trained, random=recipe.split == "stratified"),

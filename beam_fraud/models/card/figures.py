@@ -50,11 +50,11 @@ def importance_of(model: Any, features: int) -> Importance | None:
 
 def _of_weights(model: Pipeline, features: int) -> Importance | None:
     names = model[:-1].get_feature_names_out()
-    found = [re.search(r"__x(\d+)", name) for name in names]
-    if not all(found):
+    matches = [re.search(r"__x(\d+)", name) for name in names]
+    if not all(matches):
         return None
     values = np.zeros(features)
-    for match, weight in zip(found, np.abs(model.steps[-1][1].coef_[0]), strict=True):
+    for match, weight in zip(matches, np.abs(model.steps[-1][1].coef_[0]), strict=True):
         position = int(match[1]) if match else 0
         values[position] = max(values[position], weight)
     what = "largest weight, of the scaled number or of one of the categories, either way"
@@ -151,10 +151,10 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
     if trained.metrics is None:
         unit = days or len(trained.scores) / 10_000
         alerts = {name: int((trained.scores >= t).sum()) / unit for name, t, _ in at}
-        rows = [[name, f"{t:.6g}", code(asked), f"{alerts[name]:,.1f}"] for name, t, asked in at]
+        rows = [[name, f"{t:.6g}", code(spec), f"{alerts[name]:,.1f}"] for name, t, spec in at]
         head = ["decision", "from a score of", "chosen by", f"alerts {per}"]
         return f"On the validation rows thresholds mean:\n\n{table(head, rows)}"
-    for name, threshold, asked in at:
+    for name, threshold, spec in at:
         metrics = measure(trained.labels, trained.scores, threshold)
         confusion = metrics.confusion
         unit = days or metrics.rows / 10_000
@@ -163,7 +163,7 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
         lost = trained.amounts[(trained.labels == 1) & (trained.scores < threshold)].sum() / unit
         counts = [f"{n:,.1f}" for n in (alarms + caught, caught, alarms, missed, lost)]
         shares = [figure(metrics.precision), figure(metrics.recall)]
-        rows.append([name, f"{threshold:.6g}", code(asked), *counts, *shares])
+        rows.append([name, f"{threshold:.6g}", code(spec), *counts, *shares])
     head = ["decision", "from a score of", "chosen by"]
     head += [
         f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed", "amount missed")
@@ -262,11 +262,11 @@ def _by_amount(trained: Trained) -> str:
         if not inside.any():
             continue
         name = f"up to {edges[band]:,.2f}" if band < len(edges) else f"above {edges[-1]:,.2f}"
-        found = measure(labels[inside], trained.scores[inside], trained.threshold)
-        counts = [f"{found.rows:,}", f"{found.frauds:,}"]
-        rows.append([name, *counts, figure(found.precision), figure(found.recall)])
-        if found.recall is not None:
-            recalls[name] = found.recall
+        measured = measure(labels[inside], trained.scores[inside], trained.threshold)
+        counts = [f"{measured.rows:,}", f"{measured.frauds:,}"]
+        rows.append([name, *counts, figure(measured.precision), figure(measured.recall)])
+        if measured.recall is not None:
+            recalls[name] = measured.recall
     head = ["amount", "rows", "frauds", "precision", "recall"]
     worst = min(recalls, key=lambda name: recalls[name])
     return (

@@ -72,8 +72,8 @@ def resampling_section(trained: Trained) -> str | None:
 
 
 def _judged(tried: tuple[Tried, ...]) -> str:
-    taken = next(line.resample for line in tried if line.chosen)
-    outcome = "none of them was clearly better" if taken == "none" else f"{code(taken)} was taken"
+    best = next(line.resample for line in tried if line.chosen)
+    outcome = "none of them was clearly better" if best == "none" else f"{code(best)} was taken"
     return (
         f"Ways to resample were compared on the validation rows: {outcome}. The gain over none is "
         f"a {CONFIDENCE:.0%} interval of {DRAWS} draws of the validation rows with replacement, "
@@ -146,7 +146,7 @@ def _validation(folds: tuple[FoldFigures, ...], random: bool) -> str:
 
 
 def _tuning(tuned: Tuned) -> str:
-    found = tuned.to_dict()
+    tally = tuned.to_dict()
     budget = "" if tuned.tuning.budget is None else f" within {tuned.tuning.budget:g} s"
     best = best_trials(tuned.trials)
     rows = [
@@ -156,7 +156,7 @@ def _tuning(tuned: Tuned) -> str:
     ]
     table = "\n".join(rows)
     return (
-        f"{found['trials']} trials ({found['pruned']} pruned, {found['failed']} failed) of at most "
+        f"{tally['trials']} trials ({tally['pruned']} pruned, {tally['failed']} failed) of at most "
         f"{tuned.tuning.trials}{budget}, seed {tuned.seed}, compared by average precision on the "
         f"validation rows alone. Trial 1 is the kind's own settings. The best of many trials is "
         f"also the luckiest: expect less than its figure on new rows.\n\n{table}"

@@ -198,8 +198,8 @@ def mean_log_odds(
 
 
 def _shares(weights: Sequence[float], members: int) -> npt.NDArray[np.float64]:
-    given = np.asarray(weights if any(weights) else np.ones(members), dtype=np.float64)
-    shares: npt.NDArray[np.float64] = given / given.sum()
+    raw = np.asarray(weights if any(weights) else np.ones(members), dtype=np.float64)
+    shares: npt.NDArray[np.float64] = raw / raw.sum()
     return shares
 
 

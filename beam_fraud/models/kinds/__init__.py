@@ -95,13 +95,13 @@ def _with_setting(kind: ModelKind, text: str) -> ModelKind:
         read = _read(value, now)
     except ValueError:
         raise UsageError(
-            f"--set {text}: {name} is {_WANTED[type(now)]}, as in {now}", Code.MODEL_SETTING
+            f"--set {text}: {name} is {_FORMS[type(now)]}, as in {now}", Code.MODEL_SETTING
         ) from None
     return replace(kind, **{name: read})
 
 
 #: Type of a setting to a description of its values.
-_WANTED = {
+_FORMS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",

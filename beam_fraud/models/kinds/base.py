@@ -141,9 +141,9 @@ def refused_settings(kind: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ not in _REFUSALS:
             raise
-        said = first_line(error)
+        reason = first_line(error)
         raise UsageError(
-            f"--model {kind}: a setting is refused ({said}); see --set", Code.MODEL_SETTING
+            f"--model {kind}: a setting is refused ({reason}); see --set", Code.MODEL_SETTING
         ) from None
 
 

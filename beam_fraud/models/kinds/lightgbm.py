@@ -102,5 +102,5 @@ class LightGBM(Boosting):
             yield total
 
     def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
-        found = model.predict_proba(matrix, num_iteration=trees)
-        return np.ascontiguousarray(found[:, 1], dtype=np.float64)
+        probabilities = model.predict_proba(matrix, num_iteration=trees)
+        return np.ascontiguousarray(probabilities[:, 1], dtype=np.float64)

@@ -91,5 +91,5 @@ class XGBoost(Boosting):
             yield total
 
     def scores_of_first(self, trees: int, model: Any, matrix: Floats) -> Floats:
-        found = model.predict_proba(matrix, iteration_range=(0, trees))
-        return np.ascontiguousarray(found[:, 1], dtype=np.float64)
+        probabilities = model.predict_proba(matrix, iteration_range=(0, trees))
+        return np.ascontiguousarray(probabilities[:, 1], dtype=np.float64)

@@ -112,8 +112,8 @@ class KerasClassifier(ClassifierMixin, BaseEstimator):
             patience=self.patience if self.early_stopping else None,
             checkpoints=folder,
         )
-        found = fit_network(shape, examples, steps, watched)
-        self.epochs_, self.network_, self.history_ = found.epoch, found.network, found.history
+        fitted = fit_network(shape, examples, steps, watched)
+        self.epochs_, self.network_, self.history_ = fitted.epoch, fitted.network, fitted.history
 
     def predict_proba(self, X: Floats) -> Floats:  # noqa: N803
         """The probability of each class, float64[n, 2], of float64[n, features] without NaN."""

@@ -34,7 +34,7 @@ VARIABLE = "KERAS_BACKEND"
 _WHAT = "--model keras"
 Floats = npt.NDArray[np.float32]
 #: Number of compiled networks to keep.
-_KEPT = 8
+_CACHED = 8
 #: Minimum of seconds between progress lines: short fits print none.
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -45,20 +45,20 @@ def keras_on_jax() -> ModuleType:
     Raises:
       FraudError: one of them is not installed, or this process has Keras on another backend.
     """
-    wanted = os.environ.get(VARIABLE)
-    if "keras" not in sys.modules and wanted not in (None, "", "jax"):
+    backend = os.environ.get(VARIABLE)
+    if "keras" not in sys.modules and backend not in (None, "", "jax"):
         raise FraudError(
-            f"{_WHAT}: runs on jax, and {VARIABLE} is {wanted}; unset it", Code.TRAINING_FAILED
+            f"{_WHAT}: runs on jax, and {VARIABLE} is {backend}; unset it", Code.TRAINING_FAILED
         )
     extra_module("jax", _WHAT)
     os.environ[VARIABLE] = "jax"
     try:
         keras = extra_module("keras", _WHAT)
     finally:
-        if wanted is None:
+        if backend is None:
             del os.environ[VARIABLE]
         else:
-            os.environ[VARIABLE] = wanted
+            os.environ[VARIABLE] = backend
     if keras.backend.backend() != "jax":
         raise FraudError(
             f"{_WHAT}: runs on jax, and this process has imported keras with "
@@ -179,8 +179,8 @@ def fit_network(shape: Shape, rows: Examples, steps: Steps, watched: Examples | 
                 ) from None
             raise
         history = tuple(epochs.history)
-        kept = len(history) if stopping is None else stopping.best_epoch + 1
-        return Fit(_network(model), kept, history)
+        best_epoch = len(history) if stopping is None else stopping.best_epoch + 1
+        return Fit(_network(model), best_epoch, history)
 
 
 #: `_compiled` shares a model between fits.
@@ -188,7 +188,7 @@ _FITTING = threading.Lock()
 _MONITORED = "average_precision"
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHED)
 def _compiled(shape: Shape) -> Any:
     """The model of a shape, shared by all fits of a process: compiling takes seconds."""
     keras = keras_on_jax()

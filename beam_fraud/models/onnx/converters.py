@@ -62,13 +62,13 @@ def convert_network(scope: Any, operator: Any, container: Any) -> None:
     """Write the nodes of a fitted `KerasClassifier`: a converter of skl2onnx."""
     graph = Nodes(scope, container)
     network = operator.raw_operator.network_
-    found = operator.inputs[0].full_name
+    layer = operator.inputs[0].full_name
     last = len(network.kernels) - 1
     for i, (kernel, bias) in enumerate(zip(network.kernels, network.biases, strict=True)):
-        found = graph.add("MatMul", found, graph.numbers(kernel))
-        found = graph.add("Add", found, graph.numbers(bias[None, :]))
-        found = graph.add("Relu" if i < last else "Sigmoid", found)
-    graph.probabilities(found, operator)
+        layer = graph.add("MatMul", layer, graph.numbers(kernel))
+        layer = graph.add("Add", layer, graph.numbers(bias[None, :]))
+        layer = graph.add("Relu" if i < last else "Sigmoid", layer)
+    graph.probabilities(layer, operator)
 
 
 Floats = npt.NDArray[np.float64]
@@ -95,11 +95,11 @@ def convert_one_hot(scope: Any, operator: Any, container: Any) -> None:
         matches = graph.add("Equal", column, graph.numbers(present[None, :]))
         if len(present) < len(known):
             matches = graph.add("Concat", matches, graph.add("IsNaN", column), axis=1)
-        found = graph.double(matches)
+        encoded = graph.double(matches)
         # The last row is for values outside all categories.
-        some = graph.add("ReduceSum", found, graph.whole([1]), keepdims=1)
+        some = graph.add("ReduceSum", encoded, graph.whole([1]), keepdims=1)
         other = graph.add("Sub", graph.numbers(np.ones((1, 1))), some)
-        both = graph.add("Concat", found, other, axis=1)
+        both = graph.add("Concat", encoded, other, axis=1)
         blocks.append(graph.add("MatMul", both, graph.numbers(lines)))
     graph.add("Concat", *blocks, out=operator.outputs[0].full_name, axis=1)
 
@@ -120,8 +120,8 @@ def _tables(encoder: Any) -> Iterator[tuple[Floats, Floats]]:
         width = len(known) if rare is None else len(known) - len(rare) + 1
         probes = np.tile([column[0] for column in encoder.categories_], (len(known) + 1, 1))
         probes[:, i] = np.append(known, np.nanmax(np.append(known, 0.0)) + 1)
-        made = encoder.transform(probes)
-        dense = np.asarray(made.toarray() if issparse(made) else made, dtype=np.float64)
+        encoded = encoder.transform(probes)
+        dense = np.asarray(encoded.toarray() if issparse(encoded) else encoded, dtype=np.float64)
         yield known, dense[:, begin : begin + width]
         begin += width
 

@@ -46,13 +46,13 @@ def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -
     columns = [
         _values(known[i], random) if known else random.normal(size=PROBES) for i in range(features)
     ]
-    usual = np.column_stack(columns)
-    gaps = np.where(random.random(usual.shape) < ABSENT, np.nan, usual)
+    typical = np.column_stack(columns)
+    gaps = np.where(random.random(typical.shape) < ABSENT, np.nan, typical)
     empty = np.full((1, features), np.nan)
     # Category codes are whole: libraries round others differently.
     numeric = {i for i in range(features) if not known or known[i].kind == "numeric"}
     edges = sorted(edge for edge in _thresholds(graph) if edge[0] in numeric)
-    return np.concatenate([usual, gaps, _on_edges(usual, edges, random), empty])
+    return np.concatenate([typical, gaps, _on_edges(typical, edges, random), empty])
 
 
 def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
@@ -70,11 +70,11 @@ def _values(distribution: Distribution, random: np.random.Generator) -> Floats:
     return np.select([odd == 0, odd == 1], [random.choice(edges, PROBES), between.round()], between)
 
 
-def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.Generator) -> Floats:
+def _on_edges(base: Floats, edges: list[tuple[int, float]], random: np.random.Generator) -> Floats:
     """Return the rows with one value each at a threshold, or at its nearest neighbour."""
     if not edges:
-        return usual[:0]
-    rows = usual.copy()
+        return base[:0]
+    rows = base.copy()
     chosen = random.integers(0, len(edges), len(rows))
     feature = np.array([edges[i][0] for i in chosen])
     value = np.array([edges[i][1] for i in chosen])
@@ -89,19 +89,22 @@ def _on_edges(usual: Floats, edges: list[tuple[int, float]], random: np.random.G
 def _thresholds(graph: Any) -> set[tuple[int, float]]:
     """Return feature and threshold of all numeric splits, in our trees and skl2onnx's."""
     onnx = extra_module("onnx", "--onnx")
-    found: set[tuple[int, float]] = set()
+    thresholds: set[tuple[int, float]] = set()
     for node in graph.graph.node:
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if "nodes_splits" in given:
-            values = onnx.numpy_helper.to_array(given["nodes_splits"]).tolist()
-            sets = (onnx.numpy_helper.to_array(given["nodes_modes"]) == Mode.MEMBER).tolist()
-        elif "nodes_values" in given:
-            values, sets = given["nodes_values"], [m == b"LEAF" for m in given["nodes_modes"]]
+        nodes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if "nodes_splits" in nodes:
+            values = onnx.numpy_helper.to_array(nodes["nodes_splits"]).tolist()
+            sets = (onnx.numpy_helper.to_array(nodes["nodes_modes"]) == Mode.MEMBER).tolist()
+        elif "nodes_values" in nodes:
+            values, sets = (
+                nodes["nodes_values"],
+                [m == b"LEAF" for m in nodes["nodes_modes"]],
+            )
         else:
             continue
-        splits = zip(given["nodes_featureids"], values, sets, strict=True)
-        found.update((feature, value) for feature, value, no_number in splits if not no_number)
-    return found
+        splits = zip(nodes["nodes_featureids"], values, sets, strict=True)
+        thresholds.update((feature, value) for feature, value, no_number in splits if not no_number)
+    return thresholds
 
 
 #: Maximum difference between a score of the file and the model's.

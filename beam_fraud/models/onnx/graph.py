@@ -99,17 +99,17 @@ def onnx_graph(model: Any, features: int) -> Any:
     versions = dict(OPSETS)
     if any(node.op_type == "TreeEnsemble" for node in graph.nodes):
         versions[TREES_DOMAIN] = TREES_VERSION
-    made = onnx.helper.make_model(
+    onnx_model = onnx.helper.make_model(
         whole,
         opset_imports=[onnx.helper.make_opsetid(*version) for version in versions.items()],
         ir_version=IR_VERSION,
         producer_name="beam-fraud",
     )
     try:
-        onnx.checker.check_model(made)
+        onnx.checker.check_model(onnx_model)
     except onnx.checker.ValidationError as error:
         raise UnsupportedError(f"{type(model).__name__} ({first_line(error)})") from None
-    return made
+    return onnx_model
 
 
 class _Graph:
@@ -136,9 +136,9 @@ class _Graph:
             return self.add("Sigmoid", shifted)
         if isinstance(model, PriorCorrected):
             score = self.score(model.model)
-            kept = self.add("Mul", score, self._number(model.kept))
+            weighted = self.add("Mul", score, self._number(model.kept))
             genuine = self.add("Sub", self._number(1.0), score)
-            return self.add("Div", kept, self.add("Add", kept, genuine))
+            return self.add("Div", weighted, self.add("Add", weighted, genuine))
         if isinstance(model, EnsembleClassifier):
             return self._ensemble(model)
         if isinstance(model, RankedAnomalies):

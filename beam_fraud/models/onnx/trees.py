@@ -319,8 +319,8 @@ def tree_converter(read: Callable[[Any], list[Tree]], *, log_odds: bool, single:
         graph = Nodes(scope, container)
         source = operator.inputs[0].full_name
         source = graph.single(source) if single else source
-        found = graph.add("TreeEnsemble", source, **tree_attributes(read(operator.raw_operator)))
-        fraud = graph.add("Sigmoid", found) if log_odds else found
+        output = graph.add("TreeEnsemble", source, **tree_attributes(read(operator.raw_operator)))
+        fraud = graph.add("Sigmoid", output) if log_odds else output
         graph.probabilities(fraud, operator)
 
     return convert

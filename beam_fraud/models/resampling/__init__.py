@@ -62,12 +62,12 @@ def resampler(text: str) -> Resampler:
         raise UsageError(
             f"{OPTION} {text}: no such way to resample; {hint} (ways: {known})", Code.OPTION_VALUE
         )
-    found = RESAMPLERS[name]
+    chosen = RESAMPLERS[name]
     if not equals:
-        return found
+        return chosen
     try:
-        wanted = float(ratio)
-        if not 0 < wanted <= 1 or math.isnan(wanted):
+        target = float(ratio)
+        if not 0 < target <= 1 or math.isnan(target):
             raise ValueError(ratio)
     except ValueError:
         raise UsageError(
@@ -75,6 +75,6 @@ def resampler(text: str) -> Resampler:
             Code.OPTION_VALUE,
         ) from None
     try:
-        return found.with_ratio(wanted)
+        return chosen.with_ratio(target)
     except ValueError:
         raise UsageError(f"{OPTION} {text}: {name} has no ratio", Code.OPTION_VALUE) from None

@@ -83,8 +83,8 @@ class BalancedBagging(Resampler):
         # Each member is a pipeline of a sampler, which predictions skip, and a model.
         models = [pipeline.steps[-1][1].model_ for pipeline in bagging.estimators_]
         frauds = int(rows.labels.sum())
-        kept = frauds / self.frauds_per_genuine / (len(rows.labels) - frauds)
-        return PriorCorrected(Bagged(models), kept)
+        share = frauds / self.frauds_per_genuine / (len(rows.labels) - frauds)
+        return PriorCorrected(Bagged(models), share)
 
     def validate(
         self,

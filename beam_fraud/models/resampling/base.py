@@ -79,12 +79,12 @@ class Resampler(ABC):
         Raises:
           FraudError: the rows already have the requested share of frauds.
         """
-        wanted = self.ratio
-        if wanted is None:
+        target = self.ratio
+        if target is None:
             return
         frauds = int(rows.labels.sum())
         now = frauds / max(len(rows.labels) - frauds, 1)
-        if now >= wanted:
+        if now >= target:
             raise FraudError(
                 f"{OPTION} {self}: the rows to fit on already have {now:.3g} frauds to a genuine "
                 f"one; give a higher ratio, or none of this",
@@ -193,7 +193,7 @@ def with_resampler(kind: ModelKind, resampler: Resampler | None) -> ModelKind:
 def resamplers_of(kind: ModelKind) -> tuple[Resampler, ...]:
     """Return the distinct resamplers of a kind and its members."""
     own = (kind.resampler,) if isinstance(kind, Resampled) else ()
-    inner = (found for part in kind.parts.values() for found in resamplers_of(part))
+    inner = (resampler for part in kind.parts.values() for resampler in resamplers_of(part))
     return tuple(dict.fromkeys((*own, *inner)))
 
 

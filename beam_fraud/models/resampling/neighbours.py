@@ -52,5 +52,5 @@ def keep_by_neighbours(rows: LabelledRows, library: Any, sampler: Any) -> Labell
     """
     pipeline = library.Pipeline([("columns", neighbour_columns(rows)), ("sampler", sampler)])
     pipeline.fit_resample(rows.matrix, rows.labels)
-    kept: npt.NDArray[np.int64] = np.sort(sampler.sample_indices_)
-    return rows.take(kept)
+    indices: npt.NDArray[np.int64] = np.sort(sampler.sample_indices_)
+    return rows.take(indices)

@@ -53,15 +53,15 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
             f"({reason})",
             Code.RESAMPLING_IMPOSSIBLE,
         ) from None
-    given = len(rows.labels)
-    made = np.asarray(prepared[given:], dtype=np.float64)
-    scaled = made[:, : len(numeric)]
-    matrix = np.empty((len(made), rows.matrix.shape[1]))
+    real = len(rows.labels)
+    synthetic = np.asarray(prepared[real:], dtype=np.float64)
+    scaled = synthetic[:, : len(numeric)]
+    matrix = np.empty((len(synthetic), rows.matrix.shape[1]))
     scaler = columns.named_transformers_["numeric"][-1]
     matrix[:, numeric] = _kept_whole(scaler.inverse_transform(scaled), rows.matrix[:, numeric])
-    absent = _lacking(scaled, np.asarray(prepared[:given])[:, : len(numeric)], rows)
+    absent = _lacking(scaled, np.asarray(prepared[:real])[:, : len(numeric)], rows)
     matrix[:, numeric] = np.where(absent[:, numeric], np.nan, matrix[:, numeric])
-    made_codes = made[:, len(numeric) :]
+    made_codes = synthetic[:, len(numeric) :]
     matrix[:, list(rows.categorical)] = np.where(made_codes < 0, np.nan, made_codes)
     return replace(
         rows,
@@ -70,20 +70,20 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
     )
 
 
-def _kept_whole(made: Floats, real: Floats) -> Floats:
+def _kept_whole(synthetic: Floats, real: Floats) -> Floats:
     """Round the columns that are whole among the real rows."""
     whole = (np.isnan(real) | (real == np.rint(real))).all(axis=0)
-    return np.where(whole, np.rint(made), made)
+    return np.where(whole, np.rint(synthetic), synthetic)
 
 
-def _lacking(made: Floats, given: Floats, rows: LabelledRows) -> npt.NDArray[np.bool_]:
+def _lacking(synthetic: Floats, real: Floats, rows: LabelledRows) -> npt.NDArray[np.bool_]:
     """Return bool[made, features]: where the nearest real fraud has NaN."""
     frauds = rows.labels == 1
     absent = np.isnan(rows.matrix[frauds])
-    if not absent.any() or not len(made):
-        return np.zeros((len(made), rows.matrix.shape[1]), dtype=bool)
-    nearest = NearestNeighbors(n_neighbors=1).fit(given[frauds])
-    return np.asarray(absent[nearest.kneighbors(made, return_distance=False)[:, 0]])
+    if not absent.any() or not len(synthetic):
+        return np.zeros((len(synthetic), rows.matrix.shape[1]), dtype=bool)
+    nearest = NearestNeighbors(n_neighbors=1).fit(real[frauds])
+    return np.asarray(absent[nearest.kneighbors(synthetic, return_distance=False)[:, 0]])
 
 
 #: Note of the card on synthetic frauds.
@@ -151,13 +151,13 @@ class SmoteEnn(Resampler):
         sampler = self.library("under_sampling").EditedNearestNeighbours(
             sampling_strategy="all", n_neighbors=self.neighbours
         )
-        kept = keep_by_neighbours(smoted, self.library("pipeline"), sampler)
-        if not 0 < kept.labels.sum() < len(kept.labels):
+        cleaned = keep_by_neighbours(smoted, self.library("pipeline"), sampler)
+        if not 0 < cleaned.labels.sum() < len(cleaned.labels):
             raise FraudError(
                 f"{OPTION} {self}: leaves rows of one class only; use smote",
                 Code.RESAMPLING_IMPOSSIBLE,
             )
-        return kept
+        return cleaned
 
 
 @dataclass(frozen=True)

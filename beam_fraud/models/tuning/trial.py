@@ -122,15 +122,15 @@ def tuned_settings(kind: ModelKind, fixed: frozenset[str]) -> Space:
 def distributions(space: Space) -> dict[str, Any]:
     """Return the space as `optuna.distributions`."""
     known = extra_module("optuna.distributions", "--tune")
-    made = {}
+    distributions = {}
     for name, where in space.items():
         if isinstance(where, Choice):
-            made[name] = known.CategoricalDistribution(where.values)
+            distributions[name] = known.CategoricalDistribution(where.values)
         elif isinstance(where, Whole):
-            made[name] = known.IntDistribution(where.low, where.high, log=where.log)
+            distributions[name] = known.IntDistribution(where.low, where.high, log=where.log)
         else:
-            made[name] = known.FloatDistribution(where.low, where.high, log=where.log)
-    return made
+            distributions[name] = known.FloatDistribution(where.low, where.high, log=where.log)
+    return distributions
 
 
 def rounded(settings: Mapping[str, Any], space: Space) -> dict[str, Any]:

@@ -205,12 +205,12 @@ class Search:
         return tuple(
             Trial(
                 number=number,
-                settings=self._settings(number, kept.params),
-                state=_STATES[kept.state.name],
-                average_precision=kept.value if kept.state.name == "COMPLETE" else None,
-                seconds=kept.user_attrs[_SECONDS],
+                settings=self._settings(number, trial.params),
+                state=_STATES[trial.state.name],
+                average_precision=trial.value if trial.state.name == "COMPLETE" else None,
+                seconds=trial.user_attrs[_SECONDS],
             )
-            for number, kept in enumerate(self._kept(), 1)
+            for number, trial in enumerate(self._kept(), 1)
         )
 
     def next_trial(self) -> None:
@@ -301,9 +301,9 @@ def tune(kind: ModelKind, rows: FoldRows, seed: int, tuning: Tuning, recipe: str
         try:
             trials = _look(search, tuning)
         except KeyboardInterrupt:
-            kept = len(search.trials())
+            stored = len(search.trials())
             _log.warning(
-                "%d trials are kept in %s: the same call goes on from there", kept, tuning.store
+                "%d trials are kept in %s: the same call goes on from there", stored, tuning.store
             )
             raise
     best = best_trials(trials)[0]

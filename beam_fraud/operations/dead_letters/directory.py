@@ -81,14 +81,14 @@ class DeadLetterDirectory:
 
     def _replayed(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return the sorted replayed positions per source."""
-        found: dict[str, list[npt.NDArray[np.int64]]] = {}
+        positions: dict[str, list[npt.NDArray[np.int64]]] = {}
         for path in sorted(self.directory.glob(f"{REPLAYED}*.parquet")):
             for batch in _batches(path, KEY.names, 131_072):
                 sources = batch.column("source")
                 for source in pc.unique(sources).to_pylist():
                     here = batch.filter(pc.equal(sources, source))
-                    found.setdefault(source, []).append(here.column("position").to_numpy())
-        return {source: np.unique(np.concatenate(parts)) for source, parts in found.items()}
+                    positions.setdefault(source, []).append(here.column("position").to_numpy())
+        return {source: np.unique(np.concatenate(parts)) for source, parts in positions.items()}
 
 
 def _batches(path: Path, names: list[str], rows: int = ROWS_AT_A_TIME) -> Iterator[pa.RecordBatch]:
@@ -102,9 +102,9 @@ def _batches(path: Path, names: list[str], rows: int = ROWS_AT_A_TIME) -> Iterat
 
 
 def _chosen(batch: pa.RecordBatch, choice: Choice) -> pa.RecordBatch:
-    for column, wanted in (("reason", choice.reason), ("source", choice.source)):
-        if wanted is not None:
-            batch = batch.filter(pc.equal(batch.column(column), wanted))
+    for column, value in (("reason", choice.reason), ("source", choice.source)):
+        if value is not None:
+            batch = batch.filter(pc.equal(batch.column(column), value))
     return batch
 
 

@@ -122,11 +122,11 @@ class StagedReplay:
             connection.execute("DELETE FROM repaired")
         return StagedCounts(offered, replayed, 0)
 
-    def name_sources(self, given: str | None, noted: Mapping[str, str]) -> None:
+    def name_sources(self, own_header: str | None, noted: Mapping[str, str]) -> None:
         """Set the format of each source's records: once, after staging.
 
         Args:
-          given: the CSV header of every source.
+          own_header: the CSV header of every source.
           noted: stored headers by source.
 
         Raises:
@@ -136,7 +136,7 @@ class StagedReplay:
             for source, rows in connection.execute(
                 "SELECT source, count(*) FROM records GROUP BY source"
             ).fetchall():
-                header = (given or noted.get(source)) if is_csv_source(source) else None
+                header = (own_header or noted.get(source)) if is_csv_source(source) else None
                 if header is None and is_csv_source(source):
                     raise UsageError(
                         f"{source}: its dead letters are lines of CSV whose columns are not known "
@@ -167,11 +167,11 @@ class StagedReplay:
     def settled(self) -> Iterator[pa.RecordBatch]:
         """Yield the keys (`KEY`) of records that did not die again."""
         with reading(self.path) as connection:
-            found = connection.execute(
+            result = connection.execute(
                 "SELECT source, position FROM records "
                 "EXCEPT SELECT source, position FROM dead_again ORDER BY 1, 2"
             )
-            while keys := found.fetchmany(_KEYS_AT_A_TIME):
+            while keys := result.fetchmany(_KEYS_AT_A_TIME):
                 sources, positions = zip(*keys, strict=True)
                 yield pa.RecordBatch.from_arrays(
                     [pa.array(sources, pa.string()), pa.array(positions, pa.int64())], schema=KEY

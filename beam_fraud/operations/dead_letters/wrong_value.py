@@ -46,10 +46,10 @@ def _fields(record: bytes, column: str, header: str | None) -> Mapping[str, obje
     """Return the fields of a record by name; none if it cannot be read."""
     if header is None:
         try:
-            found = msgspec.json.decode(record)
+            decoded = msgspec.json.decode(record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return decoded if isinstance(decoded, dict) else {}
     for delimiter in DELIMITERS:
         names = split_header(header, delimiter)
         if column in names:

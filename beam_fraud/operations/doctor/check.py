@@ -25,19 +25,19 @@ class Check:
     code: Code | None = None
 
 
-def ok(name: str, found: str) -> Check:
+def ok(name: str, finding: str) -> Check:
     """Return a passed check."""
-    return Check(name, "ok", found)
+    return Check(name, "ok", finding)
 
 
-def warning(name: str, found: str, fix: str) -> Check:
+def warning(name: str, finding: str, fix: str) -> Check:
     """Return a check with a warning."""
-    return Check(name, "warning", found, fix)
+    return Check(name, "warning", finding, fix)
 
 
-def failed(name: str, found: str, fix: str) -> Check:
+def failed(name: str, finding: str, fix: str) -> Check:
     """Return a failed check."""
-    return Check(name, "failed", found, fix)
+    return Check(name, "failed", finding, fix)
 
 
 def tried(name: str, look: Callable[[], str | Check]) -> Check:
@@ -48,10 +48,10 @@ def tried(name: str, look: Callable[[], str | Check]) -> Check:
       look: returns the result, or a complete check.
     """
     try:
-        found = look()
+        finding = look()
     except FraudError as error:
         return refused(name, error)
-    return found if isinstance(found, Check) else ok(name, found)
+    return finding if isinstance(finding, Check) else ok(name, finding)
 
 
 def refused(name: str, error: FraudError) -> Check:
@@ -61,5 +61,5 @@ def refused(name: str, error: FraudError) -> Check:
     >>> astuple(refused("model", FraudError("b: changed; copy it again", Code.BUNDLE_DAMAGED)))
     ('model', 'failed', 'b: changed', 'copy it again', <Code.BUNDLE_DAMAGED: 'BF402'>)
     """
-    found, _, fix = str(error).partition("; ")
-    return Check(name, "failed", found, fix, error.code)
+    finding, _, fix = str(error).partition("; ")
+    return Check(name, "failed", finding, fix, error.code)

@@ -21,24 +21,24 @@ from beam_fraud.storage.urls import Place
 
 _PACKAGE = "beam-fraud"
 #: Main packages of bundles and pipelines, shown with versions.
-_TOLD = ("apache-beam", "scikit-learn", "numpy", "pyarrow")
+_REPORTED = ("apache-beam", "scikit-learn", "numpy", "pyarrow")
 #: Extras that no command needs.
 _OF_DEVELOPERS = {"dev", "bench"}
 
 
 def check_packages() -> list[Check]:
     """Check the required packages, and list installed extras."""
-    told = ", ".join(f"{name} {_installed(name) or 'missing'}" for name in _TOLD)
-    found = f"Python {platform.python_version()}, {_PACKAGE} {__version__}, {told}"
+    versions = ", ".join(f"{name} {_installed(name) or 'missing'}" for name in _REPORTED)
+    finding = f"Python {platform.python_version()}, {_PACKAGE} {__version__}, {versions}"
     try:
         requirements = [Requirement(line) for line in requires(_PACKAGE) or ()]
     except PackageNotFoundError:
-        return [warning("packages", f"{found}; {_PACKAGE} is not installed", "pip install it")]
+        return [warning("packages", f"{finding}; {_PACKAGE} is not installed", "pip install it")]
     wrong = [str(needed) for needed in requirements if _needed(needed) and not _met(needed)]
     if wrong:
         named = " ".join(f"'{requirement}'" for requirement in wrong)
-        return [failed("packages", found, f"pip install {named}")]
-    return [ok("packages", found), _check_extras(requirements)]
+        return [failed("packages", finding, f"pip install {named}")]
+    return [ok("packages", finding), _check_extras(requirements)]
 
 
 def _check_extras(requirements: list[Requirement]) -> Check:
@@ -71,8 +71,8 @@ def _needed(requirement: Requirement, extra: str = "") -> bool:
 
 def _met(requirement: Requirement) -> bool:
     """Return whether a package is installed, with the packages of its extras."""
-    found = _installed(requirement.name)
-    if found is None or not requirement.specifier.contains(found, prereleases=True):
+    version = _installed(requirement.name)
+    if version is None or not requirement.specifier.contains(version, prereleases=True):
         return False
     brought = [Requirement(line) for line in requires(requirement.name) or ()]
     return all(
@@ -110,10 +110,10 @@ def check_disk(out: str) -> Check:
     if not os.access(there, os.W_OK | os.X_OK):
         return failed("--out", f"{there} cannot be written to", "give another directory")
     free = shutil.disk_usage(there).free
-    found = f"{free / (1 << 30):,.1f} GiB free at {there}"
+    finding = f"{free / (1 << 30):,.1f} GiB free at {there}"
     if free < _LITTLE:
-        return warning("--out", found, "make room, or give another directory")
-    return ok("--out", found)
+        return warning("--out", finding, "make room, or give another directory")
+    return ok("--out", finding)
 
 
 def check_bundle(path: str) -> Check:
@@ -124,15 +124,15 @@ def check_bundle(path: str) -> Check:
     """
     bundle = open_bundle(path)
     load_model(bundle)
-    found = f"{bundle.model_id} opens, all digests match"
+    finding = f"{bundle.model_id} opens, all digests match"
     other = [
         f"{name} {saved}, here {here}"
         for name, saved in sorted(bundle.manifest.versions.items())
         if (here := _installed(name)) is not None and here != saved
     ]
     if other:
-        return warning("model", f"{found}; saved by {', '.join(other)}", "pip install the same")
-    return ok("model", found)
+        return warning("model", f"{finding}; saved by {', '.join(other)}", "pip install the same")
+    return ok("model", finding)
 
 
 def check_kafka(settings: KafkaSettings, topics: Sequence[str]) -> list[Check]:
@@ -149,8 +149,8 @@ def check_kafka(settings: KafkaSettings, topics: Sequence[str]) -> list[Check]:
         return f"{partitions} partition{'' if partitions == 1 else 's'}"
 
     def answers() -> str:
-        found = brokers(settings)
-        return f"{settings.bootstrap} answers, {found} broker{'s' if found > 1 else ''}"
+        count = brokers(settings)
+        return f"{settings.bootstrap} answers, {count} broker{'s' if count > 1 else ''}"
 
     checks = [tried("Kafka", answers)]
     if checks[0].state == "ok":

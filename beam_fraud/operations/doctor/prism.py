@@ -35,7 +35,7 @@ def check_prism(options: PipelineOptions) -> Check:
 
 def _version(program: Path) -> str | None:
     with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        found = _BUILT_FROM.search(text)
-        built = found[1].decode() if found else None
+        match = _BUILT_FROM.search(text)
+        built = match[1].decode() if match else None
     # A program of Beam's own release has no version.
     return None if built in (None, "(devel)") else built

@@ -70,16 +70,16 @@ def report(model: str | None = None, seen: str | None = None) -> Report:
       model: a bundle to open.
       seen: a file to find, or None.
     """
-    refused, found, code = "", "", ""
+    refused, model_id, code = "", "", ""
     if model is not None:
         try:
-            found = open_bundle(model).model_id
+            model_id = open_bundle(model).model_id
         except FraudError as error:
             refused, code = str(error), str(error.code)
     versions = {name: _installed(name) for name in _PACKAGES}
     out = None if seen is None else Path(seen).exists()
     host, python = socket.gethostname(), platform.python_version()
-    return Report(host, python, __version__, versions, found, refused, code, out)
+    return Report(host, python, __version__, versions, model_id, refused, code, out)
 
 
 def probe(
@@ -119,8 +119,8 @@ def probe(
             raise FraudError(
                 f"a pipeline does not run there: {_last_line(error)}", Code.PIPELINE_FAILED
             ) from None
-    found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
-    for counter in found:
+    counters = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
+    for counter in counters:
         return Report(**json.loads(counter.key.metric.name))
     raise FraudError(
         "a pipeline runs there, but its counters do not come back; read the runner's log",
@@ -148,11 +148,11 @@ def _looking(model: str | None, seen: str | None) -> Callable[[int], None]:
             # Imported by name, so that pickling by value does not include it.
             from beam_fraud.operations.doctor.probe import report
 
-            told = asdict(report(model, seen))
+            fields = asdict(report(model, seen))
         except ImportError as error:
-            told = {"host": socket.gethostname(), "python": platform.python_version()}
-            told |= {"package": "", "versions": {}, "model_refused": str(error)}
-        Metrics.counter(namespace, json.dumps(told)).inc()
+            fields = {"host": socket.gethostname(), "python": platform.python_version()}
+            fields |= {"package": "", "versions": {}, "model_refused": str(error)}
+        Metrics.counter(namespace, json.dumps(fields)).inc()
 
     return look
 

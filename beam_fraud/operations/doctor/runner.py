@@ -76,11 +76,11 @@ def _surroundings(submission: Submission, *, streaming: bool) -> Iterator[Check]
 
 def _portable(submission: Submission, *, streaming: bool) -> Iterator[Check]:
     options, runner = submission.options, submission.runner
-    given = options.view_as(PortableOptions).job_endpoint
-    server = None if given in (None, "embed") else Address.parse("--job_endpoint", given)
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    server = None if endpoint in (None, "embed") else Address.parse("--job_endpoint", endpoint)
     if server is not None:
         yield tried("job server", lambda: _job_server(server))
-    if runner.name == "PrismRunner" and given is None:
+    if runner.name == "PrismRunner" and endpoint is None:
         yield tried("Prism", lambda: check_prism(options))
     flink = flink_of(options) if runner.may_be_flink else None
     behind = runner.name == "FlinkRunner" or (
@@ -123,8 +123,8 @@ def _options(submission: Submission, *, streaming: bool) -> Check:
     except FraudError as error:
         return refused("options", error)
     if streaming and runner.may_be_flink:
-        given = submission.options.get_all_options(drop_default=True)
-        if given.get("checkpointing_interval") is None:
+        beam_options = submission.options.get_all_options(drop_default=True)
+        if beam_options.get("checkpointing_interval") is None:
             return warning(
                 "options",
                 f"{runner.name} takes {what}, but keeps no checkpoints",

@@ -56,18 +56,18 @@ def compared(here: Report, there: Report, model: str | None, out: str | None) ->
       out: the directory of the option.
     """
     if not there.package:
-        found = (
+        text = (
             f"at {there.host}: Python {there.python} lacks this beam-fraud ({there.model_refused})"
         )
-        return [failed("workers", found, f"install beam-fraud {here.package} there")]
+        return [failed("workers", text, f"install beam-fraud {here.package} there")]
     checks = [_packages(here, there)]
     name = f"model at {there.host}"
     if model is not None and there.model_refused:
         fix = "put the bundle there, at the same place, or on a disk that both see"
         # A worker of another version may name a code that is not known here, or none.
         code = next((code for code in Code if code == there.model_code), None)
-        found = there.model_refused.partition("; ")[0]
-        checks.append(Check(name, "failed", found, fix, code))
+        text = there.model_refused.partition("; ")[0]
+        checks.append(Check(name, "failed", text, fix, code))
     elif model is not None and here.model and there.model != here.model:
         checks.append(failed(name, f"{there.model}, here {here.model}", "put the same one there"))
     elif model is not None:
@@ -75,14 +75,14 @@ def compared(here: Report, there: Report, model: str | None, out: str | None) ->
     if there.out is not None:
         name = f"--out at {there.host}"
         fix = "give a directory on a disk that every machine has mounted"
-        found = f"{out} is not the same directory"
-        checks.append(ok(name, "is the same directory") if there.out else failed(name, found, fix))
+        text = f"{out} is not the same directory"
+        checks.append(ok(name, "is the same directory") if there.out else failed(name, text, fix))
     return checks
 
 
 def _packages(here: Report, there: Report) -> Check:
-    found = f"at {there.host}: Python {there.python}, beam-fraud {there.package}"
-    found += "".join(f", {name} {number or 'missing'}" for name, number in there.versions.items())
+    finding = f"at {there.host}: Python {there.python}, beam-fraud {there.package}"
+    finding += "".join(f", {name} {number or 'missing'}" for name, number in there.versions.items())
     must, other = list[str](), list[str]()
     if _minor(here.python) != _minor(there.python):
         must.append(f"Python {_minor(here.python)}")
@@ -93,10 +93,10 @@ def _packages(here: Report, there: Report) -> Check:
             breaks = name == "apache-beam" or _major(there.versions.get(name, "")) != _major(number)
             (must if breaks else other).append(f"{name} {number}")
     if must:
-        return failed("workers", found, f"install {', '.join(must + other)} there")
+        return failed("workers", finding, f"install {', '.join(must + other)} there")
     if other:
-        return warning("workers", found, f"install {', '.join(other)} there, as here")
-    return ok("workers", found)
+        return warning("workers", finding, f"install {', '.join(other)} there, as here")
+    return ok("workers", finding)
 
 
 def _major(number: str) -> str:

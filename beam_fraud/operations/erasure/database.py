@@ -86,7 +86,7 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
     ids = subject.ids
     of_flagged = select(FLAGGED.c.transaction_id).where(FLAGGED.c.account_id.in_(ids))
     of_alerts = select(ALERTS.c.transaction_id).where(ALERTS.c.account_id.in_(ids))
-    told = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
+    in_delivery = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
     others = or_(ALERTS.c.account_id.is_(None), ALERTS.c.account_id.not_in(ids))
     return [
         # A label may lack the account.
@@ -103,8 +103,8 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
             or_(
                 DELIVERIES.c.account_id.in_(ids),
                 and_(
-                    exists().where(told, ALERTS.c.account_id.in_(ids)),
-                    ~exists().where(told, others),
+                    exists().where(in_delivery, ALERTS.c.account_id.in_(ids)),
+                    ~exists().where(in_delivery, others),
                 ),
             ),
         ),

@@ -34,15 +34,15 @@ def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> 
             if not dry_run:
                 # Leftover of a killed erasure, which contains rows to erase.
                 remove_unfinished_of(file)
-            gone = sum(_without(line, subject)[1] for line in lines)
-            if not gone or dry_run:
-                return gone
+            erased = sum(_without(line, subject)[1] for line in lines)
+            if not erased or dry_run:
+                return erased
             lines.seek(0)
             mode = os.fstat(lines.fileno()).st_mode & 0o777
-            with whole_file(file, mode=mode) as kept:
-                os.fchmod(kept.fileno(), mode)
-                kept.writelines(_without(line, subject)[0] for line in lines)
-        return gone
+            with whole_file(file, mode=mode) as output:
+                os.fchmod(output.fileno(), mode)
+                output.writelines(_without(line, subject)[0] for line in lines)
+        return erased
     except OSError as error:
         raise FraudError(
             f"{file}: lines cannot be taken out of it ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
@@ -85,19 +85,19 @@ def _is_object(line: bytes) -> bool:
 def _without(line: bytes, subject: Subject) -> tuple[bytes, int]:
     """Return the rest of a line, possibly empty, and the number of removed alerts."""
     try:
-        told = msgspec.json.decode(line)
+        record = msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        told = None
-    if isinstance(told, dict) and isinstance(told.get("alerts"), list):
-        alerts = told["alerts"]
-        kept = [alert for alert in alerts if not _goes(alert, subject)]
-        if len(kept) == len(alerts):
+        record = None
+    if isinstance(record, dict) and isinstance(record.get("alerts"), list):
+        alerts = record["alerts"]
+        rest = [alert for alert in alerts if not _goes(alert, subject)]
+        if len(rest) == len(alerts):
             return line, 0
-        return msgspec.json.encode(told | {"alerts": kept}) + b"\n", len(alerts) - len(kept)
-    if isinstance(told, dict) and ("account_id" in told or isinstance(subject, Before)):
-        return (b"", 1) if _goes(told, subject) else (line, 0)
-    found = isinstance(subject, Accounts) and subject.are_in(line)
-    return (b"", 1) if found else (line, 0)
+        return msgspec.json.encode(record | {"alerts": rest}) + b"\n", len(alerts) - len(rest)
+    if isinstance(record, dict) and ("account_id" in record or isinstance(subject, Before)):
+        return (b"", 1) if _goes(record, subject) else (line, 0)
+    matches = isinstance(subject, Accounts) and subject.are_in(line)
+    return (b"", 1) if matches else (line, 0)
 
 
 def _goes(alert: object, subject: Subject) -> bool:
@@ -111,8 +111,8 @@ def _goes(alert: object, subject: Subject) -> bool:
             # The time is missing or has no zone.
             return False
     if "account_id" in alert:
-        found = alert["account_id"] in subject.names
-        if found:
+        matches = alert["account_id"] in subject.names
+        if matches:
             subject.note([alert["account_id"]])
-        return found
+        return matches
     return subject.are_in(msgspec.json.encode(alert))

@@ -36,11 +36,11 @@ def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = Fals
       FraudError: a file cannot be read or written.
     """
     if isinstance(subject, Accounts):
-        wanted = pa.array(subject.ids, pa.string())
+        ids = pa.array(subject.ids, pa.string())
 
         def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
             accounts = batch.column("account_id")
-            mask = pc.is_in(accounts, value_set=wanted)
+            mask = pc.is_in(accounts, value_set=ids)
             subject.note(accounts.filter(mask).unique().to_pylist())
             return _mask(mask)
 
@@ -67,12 +67,12 @@ def erase_from_dead_letters(directory: Path, subject: Subject, *, dry_run: bool 
 
     def goes(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         details, payloads = batch.column("detail").to_pylist(), batch.column("payload").to_pylist()
-        found = [
+        mask = [
             # No short circuit: each may contain another account.
             subject.are_in(payload or b"") | subject.are_in((detail or "").encode())
             for detail, payload in zip(details, payloads, strict=True)
         ]
-        return np.array(found, dtype=bool)
+        return np.array(mask, dtype=bool)
 
     return sum(
         _erase(file, ["detail", "payload"], goes, _RECORDS, dry_run=dry_run)
@@ -85,10 +85,10 @@ def _erase(file: Path, columns: list[str], goes: Test, rows: int, *, dry_run: bo
     try:
         with pq.ParquetFile(file, buffer_size=1 << 20) as old:
             batches = old.iter_batches(rows, columns=columns)
-            found = sum(int(goes(batch).sum()) for batch in batches)
-            if found and not dry_run:
+            count = sum(int(goes(batch).sum()) for batch in batches)
+            if count and not dry_run:
                 _rewrite(file, old, goes, rows)
-        return found
+        return count
     except (OSError, pa.ArrowException, KeyError) as error:
         raise FraudError(
             f"{file}: rows cannot be taken out of it ({reason_of(error)})", Code.OUTPUT_UNWRITABLE

@@ -38,10 +38,10 @@ class Erasure:
     def of(cls, erasure_id: str, subject: Subject) -> Erasure:
         """Return an erasure of a subject that starts now."""
         if isinstance(subject, Accounts):
-            told = " ".join(subject.pseudonyms) or None
+            label = " ".join(subject.pseudonyms) or None
         else:
-            told = subject.moment.isoformat()
-        return cls(erasure_id, subject.kind, told, datetime.now(UTC))
+            label = subject.moment.isoformat()
+        return cls(erasure_id, subject.kind, label, datetime.now(UTC))
 
     def note_in_database(self, url: str, rows: Mapping[str, int]) -> None:
         """Write the record to the table `erasures`.

@@ -37,17 +37,17 @@ def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = 
     return [*_missing(options), *_unseen(places)]
 
 
-def refuse_in_template(submission: Submission, given: Mapping[str, object]) -> None:
+def refuse_in_template(submission: Submission, values: Mapping[str, object]) -> None:
     """Refuse options that need the command at the job's end: a template's has exited by then.
 
     Args:
       submission: Beam's options and the runner.
-      given: values of such options by name; unset ones are fine.
+      values: values of such options by name; unset ones are fine.
 
     Raises:
       UsageError: one is set, and the call creates a template.
     """
-    for option in (name for name, value in given.items() if value):
+    for option in (name for name, value in values.items() if value):
         if submission.template_location:
             raise UsageError(
                 f"{option}: needs this command to be there when the job ends, and that of a "
@@ -90,8 +90,8 @@ def _missing(options: PipelineOptions) -> Iterator[str]:
 
 def _package_goes_along(options: PipelineOptions, worker: WorkerOptions) -> bool:
     setup = options.view_as(SetupOptions)
-    given = (worker.sdk_container_image, worker.worker_harness_container_image)
-    return any((*given, setup.setup_file, setup.extra_packages, setup.requirements_file))
+    images = (worker.sdk_container_image, worker.worker_harness_container_image)
+    return any((*images, setup.setup_file, setup.extra_packages, setup.requirements_file))
 
 
 def _installed() -> bool:

@@ -20,17 +20,17 @@ def dataflow_failure(error: Exception) -> FraudError | None:
     if f"{FraudError.__module__}." in text:
         return None
     if type(error).__module__.startswith(_THEIRS):
-        said = text.partition("Error:\n")[2] or text
+        reason = text.partition("Error:\n")[2] or text
     elif isinstance(error, OSError) or text.startswith(_INVALID):
-        said = text.removeprefix(_INVALID)
+        reason = text.removeprefix(_INVALID)
     else:
         return None
-    line = " ".join(_last_of_traceback(said).split())
+    line = " ".join(_last_of_traceback(reason).split())
     return FraudError(f"Dataflow: {line[:_MOST]}", Code.PIPELINE_FAILED)
 
 
-def _last_of_traceback(said: str) -> str:
-    if "Traceback (most recent call last)" not in said:
-        return said
-    raised = [line for line in said.splitlines() if line and not line[0].isspace()]
+def _last_of_traceback(text: str) -> str:
+    if "Traceback (most recent call last)" not in text:
+        return text
+    raised = [line for line in text.splitlines() if line and not line[0].isspace()]
     return raised[-1]

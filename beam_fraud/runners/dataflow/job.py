@@ -36,12 +36,12 @@ def refuse_update_of_nothing(options: PipelineOptions) -> None:
     running = (dataflow.JobState.JOB_STATE_RUNNING, dataflow.JobState.JOB_STATE_DRAINING)
     try:
         jobs = dataflow_jobs(options, request)
-        found = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
+        exists = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
     except Exception as error:  # the client and the network may raise anything
         raise FraudError(
             f"--update: the jobs cannot be listed ({first_line(error)})", Code.RUNNER_OPTION
         ) from None
-    if not found:
+    if not exists:
         raise FraudError(
             f"--update: no job {cloud.job_name} runs in {cloud.region}; leave it out to start it",
             Code.RUNNER_OPTION,

@@ -41,20 +41,20 @@ def refuse_flink(options: PipelineOptions, flink: FlinkRest) -> None:
       FraudError: the address is not Flink's.
     """
     flink.version()
-    wanted = options.view_as(FlinkRunnerOptions).parallelism
+    parallelism = options.view_as(FlinkRunnerOptions).parallelism
     overview = flink.get("/overview")
     total, free = overview["slots-total"], overview["slots-available"]
-    if wanted > total and not _may_grow(flink):
+    if parallelism > total and not _may_grow(flink):
         fix = f"give at most {total}, or start more task managers" if total else "start one"
         raise UsageError(
-            f"--parallelism {wanted}: Flink at {flink.address} has {total} task slots; {fix}",
+            f"--parallelism {parallelism}: Flink at {flink.address} has {total} task slots; {fix}",
             Code.SLOTS_MISSING,
         )
-    if max(wanted, 1) > free:
+    if max(parallelism, 1) > free:
         _LOG.warning(
             "%d of %d task slots of Flink are free and the job takes %d: it waits for the others; "
             "cancel other jobs, or start more task managers",
-            *(free, total, max(wanted, 1)),
+            *(free, total, max(parallelism, 1)),
         )
 
 
@@ -69,11 +69,11 @@ def refuse_other_version(options: PipelineOptions, flink: FlinkRest) -> None:
         # A custom jar, for an unknown version.
         return
     version = flink.version()
-    wanted = options.view_as(FlinkRunnerOptions).flink_version
-    if version.split(".")[:2] != str(wanted).split("."):
+    requested = options.view_as(FlinkRunnerOptions).flink_version
+    if version.split(".")[:2] != str(requested).split("."):
         minor, at = ".".join(version.split(".")[:2]), flink.address
         raise UsageError(
-            f"--flink_version {wanted}: {at} is Flink {version}; give --flink_version={minor}"
+            f"--flink_version {requested}: {at} is Flink {version}; give --flink_version={minor}"
             if minor in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
             else f"--flink_master {at}: is Flink {version}, of which Beam has no job server",
             Code.RUNNER_MISMATCH,
@@ -86,11 +86,11 @@ def refuse_parallelism(options: PipelineOptions) -> None:
     Raises:
       UsageError: it is invalid.
     """
-    wanted = options.view_as(FlinkRunnerOptions).parallelism
+    parallelism = options.view_as(FlinkRunnerOptions).parallelism
     # -1 is Beam's default: Flink's configured parallelism.
-    if wanted != -1 and wanted < 1:
+    if parallelism != -1 and parallelism < 1:
         raise UsageError(
-            f"--parallelism {wanted}: must be at least 1; leave it out for Flink's own",
+            f"--parallelism {parallelism}: must be at least 1; leave it out for Flink's own",
             Code.OPTION_VALUE,
         )
 
@@ -106,27 +106,27 @@ def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Addr
     Raises:
       UsageError: it is invalid.
     """
-    given = options.get_all_options(drop_default=True).get("savepoint_path")
-    if given is None:
+    location = options.get_all_options(drop_default=True).get("savepoint_path")
+    if location is None:
         return
     if not streaming:
         raise UsageError(
             "--savepoint_path: only a stream goes on from a savepoint; leave it out",
             Code.SAVEPOINT_UNUSABLE,
         )
-    parts = urlsplit(given)
+    parts = urlsplit(location)
     if parts.scheme not in ("", "file"):
         return
     path = Path(unquote(parts.path))
     if not path.is_absolute():
         raise UsageError(
-            f"--savepoint_path {given}: must be absolute, as in file:///DIR/savepoint-1",
+            f"--savepoint_path {location}: must be absolute, as in file:///DIR/savepoint-1",
             Code.SAVEPOINT_UNUSABLE,
         )
     if (cluster is None or cluster.here) and not (path / "_metadata").exists() | path.is_file():
         raise UsageError(
-            f"--savepoint_path {given}: no savepoint or checkpoint is there; it is the directory "
-            "that holds _metadata",
+            f"--savepoint_path {location}: no savepoint or checkpoint is there; give the directory "
+            "that contains _metadata",
             Code.SAVEPOINT_UNUSABLE,
         )
 

@@ -44,9 +44,9 @@ def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | No
             "the directory that holds _metadata, as Flink's machines see it",
             Code.SAVEPOINT_UNUSABLE,
         )
-    if "ExternalEnvironmentFactory" in text and (asked := _ASKING_A_POOL.search(text)) is not None:
+    if "ExternalEnvironmentFactory" in text and (pooled := _ASKING_A_POOL.search(text)) is not None:
         pool = options.view_as(PortableOptions).environment_config
-        why = found[1] if (found := _REFUSED.search(text)) is not None else asked[1]
+        why = refusal[1] if (refusal := _REFUSED.search(text)) is not None else pooled[1]
         return FraudError(
             f"--environment_config {pool}: no pool of workers answers a task manager there "
             f"({why.strip()}); start beam-fraud workers on its machine, or mend the address",

@@ -118,12 +118,12 @@ class FlinkJob(PipelineResult):
             self._flink.ask("PATCH", f"/jobs/{job}?mode=cancel")
 
     def _watch(self, ended: threading.Event) -> None:
-        failed, last, told = 0, -1, False
+        failed, last, reported = 0, -1, False
         while not ended.wait(_LOOK_SECONDS):
             try:
-                for job in () if told else self._running():
+                for job in () if reported else self._running():
                     _LOG.info("Flink's job is %s, see %s/#/job/%s", job, self._flink, job)
-                    told = True
+                    reported = True
                 self.phase = self._phase()
                 failures = self._failures(after=last)
             except OSError:
@@ -180,9 +180,9 @@ class FlinkJob(PipelineResult):
     def _phase(self) -> str:
         """Return what the tasks of a job that does not run wait for, or ""."""
         for job in self._running():
-            told = self._flink.ask("GET", f"/jobs/{job}")
+            details = self._flink.ask("GET", f"/jobs/{job}")
             tasks = Counter[str]()
-            for vertex in told["vertices"]:
+            for vertex in details["vertices"]:
                 tasks.update(vertex["tasks"])
             running = tasks["RUNNING"] + tasks["FINISHED"]
             if running == tasks.total():
@@ -204,9 +204,9 @@ class FlinkJob(PipelineResult):
         request = self._flink.ask("POST", path, {"cancel-job": False})["request-id"]
         deadline = time.monotonic() + _SAVEPOINT_SECONDS
         while time.monotonic() < deadline:
-            told = self._flink.ask("GET", f"{path}/{request}")
-            if told["status"]["id"] == "COMPLETED":
-                done = told["operation"]
+            state = self._flink.ask("GET", f"{path}/{request}")
+            if state["status"]["id"] == "COMPLETED":
+                done = state["operation"]
                 if "location" in done:
                     return str(done["location"])
                 trace = str(done.get("failure-cause", {}).get("stack-trace", ""))
@@ -217,25 +217,25 @@ class FlinkJob(PipelineResult):
     def _tell_what_is_kept(self) -> None:
         """Log how another call resumes; Flink knows it for an hour after the end."""
         try:
-            kept = self._kept if self._ends else self._newest_kept()
+            savepoint = self._kept if self._ends else self._newest_kept()
         except (OSError, KeyError):
             # Only this request failed; the state stays where it was.
             return
-        if kept:
-            _LOG.info("to go on where it stopped, give --savepoint_path=%s", kept)
+        if savepoint:
+            _LOG.info("to go on where it stopped, give --savepoint_path=%s", savepoint)
 
     def _newest_kept(self) -> str:
         """Return the last savepoint or checkpoint from before the end was signalled, or ""."""
-        kept = list[tuple[int, str]]()
+        stored = list[tuple[int, str]]()
         for job in self._jobs():
             latest = self._flink.ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]
-            found = [latest.get(name) for name in ("completed", "savepoint")]
-            kept += [
+            checkpoints = [latest.get(name) for name in ("completed", "savepoint")]
+            stored += [
                 (int(each["trigger_timestamp"]), str(each["external_path"]))
-                for each in found
+                for each in checkpoints
                 if each and not each.get("discarded")
             ]
-        return max(kept, default=(0, ""))[1]
+        return max(stored, default=(0, ""))[1]
 
     def _give_up(self, failure: str) -> None:
         self._given_up = failure
@@ -247,14 +247,14 @@ class FlinkJob(PipelineResult):
 
     def _failures(self, after: int) -> list[tuple[int, str]]:
         """Return the failures since a time: milliseconds and error with trace."""
-        found = list[tuple[int, str]]()
+        failures = list[tuple[int, str]]()
         for job in self._running():
-            told = self._flink.ask(
+            exceptions = self._flink.ask(
                 "GET", f"/jobs/{job}/exceptions?maxExceptions={2 * MOST_FAILURES}"
             )
-            entries = told["exceptionHistory"]["entries"]
-            found += [(int(each["timestamp"]), str(each["stacktrace"])) for each in entries]
-        return sorted(each for each in found if each[0] > after)
+            entries = exceptions["exceptionHistory"]["entries"]
+            failures += [(int(each["timestamp"]), str(each["stacktrace"])) for each in entries]
+        return sorted(each for each in failures if each[0] > after)
 
     def _running(self) -> list[str]:
         """Return Flink's ids of the job; one while it runs, none after its end."""

@@ -70,13 +70,13 @@ class FlinkRest:
         Raises:
           FraudError: the address is not Flink's.
         """
-        said = self.get("/config")
-        if not isinstance(said, dict) or "flink-version" not in said:
+        config = self.get("/config")
+        if not isinstance(config, dict) or "flink-version" not in config:
             raise FraudError(
                 f"--flink_master {self.address}: what answers there is no Flink",
                 Code.RUNNER_MISMATCH,
             )
-        return str(said["flink-version"])
+        return str(config["flink-version"])
 
 
 def flink_of(options: PipelineOptions) -> FlinkRest | None:
@@ -85,8 +85,8 @@ def flink_of(options: PipelineOptions) -> FlinkRest | None:
     Raises:
       UsageError: `--flink_master` is no address.
     """
-    given = str(options.view_as(FlinkRunnerOptions).flink_master or EMBEDDED[0]).strip()
-    if given in EMBEDDED:
+    master = str(options.view_as(FlinkRunnerOptions).flink_master or EMBEDDED[0]).strip()
+    if master in EMBEDDED:
         return None
-    scheme, port = ("https", _TLS_PORT) if given.startswith("https:") else ("http", _PORT)
-    return FlinkRest(Address.parse("--flink_master", given, port), scheme)
+    scheme, port = ("https", _TLS_PORT) if master.startswith("https:") else ("http", _PORT)
+    return FlinkRest(Address.parse("--flink_master", master, port), scheme)

@@ -87,8 +87,8 @@ def _name(dependency: Any) -> str:
 
 def _text(*descriptors: Any) -> str:
     """Return the first descriptor with an address, in Beam's text form."""
-    found = next((each for each in descriptors if each.url), descriptors[0])
-    return str(text_format.MessageToString(found, as_one_line=True))
+    descriptor = next((each for each in descriptors if each.url), descriptors[0])
+    return str(text_format.MessageToString(descriptor, as_one_line=True))
 
 
 _LOG = logging.getLogger(__name__)
@@ -137,11 +137,11 @@ def nothing() -> None:
     """Do nothing: the target of a process that tests forking."""
 
 
-def _harness(wanted: Any) -> tuple[Any, Any]:
+def _harness(request: Any) -> tuple[Any, Any]:
     """Return the log handler to the runner, and the harness."""
-    info = provided(wanted.provision_endpoint.url, wanted.worker_id)
-    os.environ |= environment(wanted, info)
-    logs, harness = worker_harness(wanted.worker_id, os.environ)
+    info = provided(request.provision_endpoint.url, request.worker_id)
+    os.environ |= environment(request, info)
+    logs, harness = worker_harness(request.worker_id, os.environ)
     if names := brought(info):
         _LOG.warning("the job brings %s, which a pool doesn't install", ", ".join(names))
     return logs, harness

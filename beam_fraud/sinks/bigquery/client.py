@@ -62,26 +62,28 @@ def connected(table: TableName, patience: float = PATIENCE) -> Iterator[Any]:
         yield client, {"retry": retry, "timeout": TIMEOUT}
     except GoogleAuthError as error:
         raise FraudError(
-            f"{where}: the credentials are refused ({_said(error)})", Code.BIGQUERY_ACCESS
+            f"{where}: the credentials are refused ({_message(error)})", Code.BIGQUERY_ACCESS
         ) from None
     except RetryError as error:
-        raise FraudError(f"{where}: {_said(error.cause or error)}", Code.BIGQUERY_ACCESS) from None
+        raise FraudError(
+            f"{where}: {_message(error.cause or error)}", Code.BIGQUERY_ACCESS
+        ) from None
     except GoogleAPICallError as error:
-        raise FraudError(f"{where}: {_said(error)}", Code.BIGQUERY_ACCESS) from None
+        raise FraudError(f"{where}: {_message(error)}", Code.BIGQUERY_ACCESS) from None
     except OSError as error:
         # The HTTP library raises one of these.
         raise FraudError(
-            f"{where}: cannot be reached ({_said(error)})", Code.BIGQUERY_ACCESS
+            f"{where}: cannot be reached ({_message(error)})", Code.BIGQUERY_ACCESS
         ) from None
     finally:
         client.close()
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return a library's message on one line, without the requested address if possible."""
     reasons = getattr(error, "errors", None) or [{}]
-    said = reasons[0].get("message") if isinstance(reasons[0], dict) else None
-    return " ".join(str(said or getattr(error, "message", "") or error).split())
+    text = reasons[0].get("message") if isinstance(reasons[0], dict) else None
+    return " ".join(str(text or getattr(error, "message", "") or error).split())
 
 
 def failed_load(table: TableName, error: BaseException) -> FraudError | None:
@@ -90,9 +92,9 @@ def failed_load(table: TableName, error: BaseException) -> FraudError | None:
     if failed is None:
         return None
     message = _MESSAGE.search(failed[1])
-    said = message[2] if message else failed[1].partition("\n")[0]
+    reason = message[2] if message else failed[1].partition("\n")[0]
     return FraudError(
-        f"--sink bigquery:{table}: rows cannot be loaded ({said})", Code.BIGQUERY_LOAD
+        f"--sink bigquery:{table}: rows cannot be loaded ({reason})", Code.BIGQUERY_LOAD
     )
 
 
@@ -108,14 +110,14 @@ def temporary(options: PipelineOptions) -> str:
     # Imported here: it imports all of Google's libraries.
     from apache_beam.options.pipeline_options import GoogleCloudOptions
 
-    given = options.view_as(GoogleCloudOptions).temp_location or ""
-    if not given.startswith("gs://"):
+    location = options.view_as(GoogleCloudOptions).temp_location or ""
+    if not location.startswith("gs://"):
         raise UsageError(
             "--sink bigquery: rows are loaded from files in a bucket; give --temp_location "
             "gs://BUCKET/DIR",
             Code.OPTION_MISSING,
         )
-    return str(given).rstrip("/")
+    return str(location).rstrip("/")
 
 
 def check_bucket(options: PipelineOptions) -> None:
@@ -134,9 +136,9 @@ def check_bucket(options: PipelineOptions) -> None:
         # A login that may write objects may list them, but not always read the bucket's metadata.
         list(GcsIO(pipeline_options=options).client.list_blobs(bucket, 1, prefix=prefix or None))
     except (GoogleAPIError, OSError, ValueError) as error:
-        said = " ".join(str(getattr(error, "message", "") or error).split())
+        reason = " ".join(str(getattr(error, "message", "") or error).split())
         raise FraudError(
-            f"--temp_location {where}: cannot be used ({said})", Code.BIGQUERY_ACCESS
+            f"--temp_location {where}: cannot be used ({reason})", Code.BIGQUERY_ACCESS
         ) from None
 
 

@@ -40,7 +40,7 @@ def erase_rows(
       FraudError: BigQuery fails or cannot be reached. It refuses if a stream inserted such rows in
         the last half hour; repeat later to delete the rest.
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     with connected(table) as (client, calls):
         from google.cloud import bigquery
 
@@ -57,8 +57,8 @@ def erase_rows(
             statement = count_rows(one, where) if dry_run else delete_rows(one, where)
             job = client.query(statement, config, **calls)
             answer = job.result()
-            found[name] = next(iter(answer))[0] if dry_run else job.num_dml_affected_rows or 0
-    return found
+            counts[name] = next(iter(answer))[0] if dry_run else job.num_dml_affected_rows or 0
+    return counts
 
 
 def accounts_in(table: TableName, accounts: Sequence[str]) -> set[str]:
@@ -67,7 +67,7 @@ def accounts_in(table: TableName, accounts: Sequence[str]) -> set[str]:
     Raises:
       FraudError: BigQuery fails or cannot be reached.
     """
-    found: set[str] = set()
+    known: set[str] = set()
     with connected(table) as (client, calls):
         from google.cloud import bigquery
 
@@ -76,5 +76,5 @@ def accounts_in(table: TableName, accounts: Sequence[str]) -> set[str]:
         names = (item.table_id for item in client.list_tables(table.dataset_id, **calls))
         for name in filter(table.holds, names):
             statement = accounts_of(table.beside(name), condition(accounts=True))
-            found.update(row[0] for row in client.query(statement, config, **calls).result())
-    return found
+            known.update(row[0] for row in client.query(statement, config, **calls).result())
+    return known

@@ -55,14 +55,14 @@ class TableName:
         Raises:
           UsageError: a part is missing or no valid name.
         """
-        found = _NAME.fullmatch(text)
-        if found is None:
+        match = _NAME.fullmatch(text)
+        if match is None:
             raise UsageError(
                 f"--sink bigquery: {text!r} names no table; write {FORM}, such as "
                 "bigquery:my-project.fraud (letters, digits and _ in a dataset, also - in a table)",
                 Code.SINK_URL,
             )
-        return cls(found["project"], found["dataset"], found["table"] or DEFAULT_TABLE)
+        return cls(match["project"], match["dataset"], match["table"] or DEFAULT_TABLE)
 
     def beside(self, table: str) -> TableName:
         """Return another table of the same dataset."""

@@ -73,12 +73,12 @@ def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: 
     from google.cloud import bigquery
 
     fields = [bigquery.SchemaField.from_api_repr(field) for field in FIELDS]
-    made = bigquery.Table(str(table), schema=fields)
-    made.time_partitioning = bigquery.TimePartitioning(field=PARTITIONED_BY)
-    made.clustering_fields = list(CLUSTERED_BY)
+    created = bigquery.Table(str(table), schema=fields)
+    created.time_partitioning = bigquery.TimePartitioning(field=PARTITIONED_BY)
+    created.clustering_fields = list(CLUSTERED_BY)
     for name, value in options.items():
-        setattr(made, name, value)
-    client.create_table(made, exists_ok=True, **calls)
+        setattr(created, name, value)
+    client.create_table(created, exists_ok=True, **calls)
 
 
 def make_for_run(table: TableName, run_id: str) -> None:

@@ -100,21 +100,21 @@ class Assignment:
         """Resume at the positions of a mark; newer partitions are discovered later."""
         self._assign({partition_of(name): offset for name, offset in positions.items()})
 
-    def begin(self, kept: Mapping[str, int], reports: Reports) -> None:
+    def begin(self, resumed: Mapping[str, int], reports: Reports) -> None:
         """Find the partitions and their first offsets.
 
         Args:
-          kept: positions of an earlier run, of all sub-sources; a partition without one is new if
-            others of its topic have one.
+          resumed: positions of an earlier run, of all sub-sources; a partition without a position
+            is new if other partitions of its topic have one.
           reports: reports of the consumer.
 
         Raises:
           FraudError: no broker answers, or a topic does not exist.
         """
-        positions = {partition_of(name): offset for name, offset in kept.items()}
+        positions = {partition_of(name): offset for name, offset in resumed.items()}
         known = {topic for topic, _ in positions}
         settings = self._reading.settings
-        found: dict[Partition, int] = {}
+        offsets: dict[Partition, int] = {}
         fresh: list[Partition] = []
         later: list[Partition] = []
         for topic in self._reading.topics:
@@ -123,12 +123,12 @@ class Assignment:
                 if not self._reading.owns(partition):
                     continue
                 if partition in positions:
-                    found[partition] = positions[partition]
+                    offsets[partition] = positions[partition]
                 else:
                     (later if topic.name in known else fresh).append(partition)
-        found |= self._first_offsets(fresh, reports)
+        offsets |= self._first_offsets(fresh, reports)
         self._discover_next = monotonic() + self._reading.discover_seconds
-        self._assign(found)
+        self._assign(offsets)
         for partition in later:
             # Treat it as a partition discovered while reading.
             self._add(partition)
@@ -144,20 +144,20 @@ class Assignment:
         self._discover_next = monotonic() + self._reading.discover_seconds
         for topic in self._reading.topics:
             try:
-                found = self._consumer.list_topics(topic.name, timeout=QUICKLY).topics[topic.name]
+                entry = self._consumer.list_topics(topic.name, timeout=QUICKLY).topics[topic.name]
             except KafkaException:
                 # `Outage` reports an absent broker.
                 self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
                 continue
-            absent = found.error is not None and (
-                found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            absent = entry.error is not None and (
+                entry.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
             )
             self._absent[topic.name] = self._absent[topic.name] + 1 if absent else 0
             if absent:
                 self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
                 if self._absent[topic.name] >= _ABSENT_TIMES:
-                    raise about_topic(self._reading.settings, topic.name, found.error)
-            for number in found.partitions:
+                    raise about_topic(self._reading.settings, topic.name, entry.error)
+            for number in entry.partitions:
                 partition = (topic.name, number)
                 if partition not in self.positions and self._reading.owns(partition):
                     _LOG.info("Kafka topic %s: reading its new partition %d", topic.name, number)
@@ -178,14 +178,14 @@ class Assignment:
             except KafkaException:
                 # Retry when the broker answers again.
                 continue
-            wanted = self.positions[partition]
-            if wanted < low:
-                lost = f"the broker has deleted {low - wanted} messages before they were read"
+            position = self.positions[partition]
+            if position < low:
+                lost = f"the broker has deleted {low - position} messages before they were read"
             else:
                 lost = f"the topic was made anew or has lost messages (it ends at {high})"
             _LOG.warning(
                 "Kafka topic %s, partition %d: nothing is at offset %d: %s; reading on from %d",
-                *(topic, number, wanted, lost, low),
+                *(topic, number, position, lost, low),
             )
             self._consumer.incremental_unassign([place])
             self._gone.discard(partition)

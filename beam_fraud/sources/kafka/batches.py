@@ -133,8 +133,8 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
     columns: list[list[pa.Array]] = [[] for _ in range(len(_SCHEMA) + 1)]
     next_offsets: dict[Partition, int] = {}
     for chunk in chunks:
-        given = (*chunk.batch.columns, sources_of(chunk.batch))
-        for column, values in zip(columns, given, strict=True):
+        parts = (*chunk.batch.columns, sources_of(chunk.batch))
+        for column, values in zip(columns, parts, strict=True):
             column.append(values)
         next_offsets |= chunk.next_offsets
     origins = [origin_of(chunk.batch) for chunk in chunks]

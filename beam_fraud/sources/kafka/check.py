@@ -46,10 +46,10 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
       FraudError: no broker answers, the login is refused, or it sees no such topic.
     """
     with _asking(settings, seconds) as ask:
-        found = ask.metadata(topic).topics[topic]
-        if found.error is None and found.partitions:
-            return sorted(found.partitions)
-        if found.error is None or found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        metadata = ask.metadata(topic).topics[topic]
+        if metadata.error is None and metadata.partitions:
+            return sorted(metadata.partitions)
+        if metadata.error is None or metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             known = sorted(name for name in ask.metadata().topics if not name.startswith("__"))
             raise FraudError(
                 f"Kafka {settings.bootstrap}: there is no topic {topic!r} "
@@ -57,7 +57,7 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
                 f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}",
                 Code.TOPIC_MISSING,
             )
-        raise about_topic(settings, topic, found.error)
+        raise about_topic(settings, topic, metadata.error)
 
 
 def topic_ids(
@@ -78,9 +78,9 @@ def topic_ids(
     """
     reports = Reports()
     admin = new_admin(settings, reports)
-    asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=seconds)
-    found = {}
-    for topic, answer in asked.items():
+    futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=seconds)
+    ids = {}
+    for topic, answer in futures.items():
         try:
             number = answer.result().topic_id
         except KafkaException as raised:
@@ -91,8 +91,8 @@ def topic_ids(
                 raise no_connection(settings, reports.errors) from None
             raise about_topic(settings, topic, error) from None
         if number.get_most_significant_bits() or number.get_least_significant_bits():
-            found[topic] = str(number)
-    return found
+            ids[topic] = str(number)
+    return ids
 
 
 def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:
@@ -123,8 +123,8 @@ class _Asker:
             left = self._until - monotonic()
             try:
                 wait = max(0.01, min(_ATTEMPT, left))
-                found: ClusterMetadata = self._consumer.list_topics(topic, timeout=wait)
-                return found
+                cluster: ClusterMetadata = self._consumer.list_topics(topic, timeout=wait)
+                return cluster
             except KafkaException:
                 # Polling delivers reports.
                 self._consumer.poll(0.05)

@@ -88,9 +88,9 @@ def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> Fra
       settings: connection settings.
       reports: reports of a client, oldest first.
     """
-    said = list(reports)
+    errors = list(reports)
     where = f"Kafka {settings.bootstrap}"
-    for error in reversed(said):
+    for error in reversed(errors):
         if is_hopeless(error):
             reason = settings.without_secrets(reason_of(error))
             if error.code() == KafkaError._AUTHENTICATION:
@@ -100,7 +100,7 @@ def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> Fra
                 )
             fix = "check security.protocol and ssl.ca.location"
             return FraudError(f"{where}: no TLS connection ({reason}); {fix}", Code.BROKER_SECURITY)
-    reasons = [reason for error in said if not _SILENT.match(reason := reason_of(error))]
+    reasons = [reason for error in errors if not _SILENT.match(reason := reason_of(error))]
     why = f" ({settings.without_secrets(reasons[-1])})" if reasons else ""
     return FraudError(
         f"{where}: no broker answers{why}; "

@@ -37,14 +37,14 @@ class Feed:
     """
 
     def __init__(
-        self, reading: Reading, resumed: Mapping[str, int] | None, kept: Mapping[str, int]
+        self, reading: Reading, resumed: Mapping[str, int] | None, positions: Mapping[str, int]
     ) -> None:
         """Connect and find the first positions.
 
         Args:
           reading: the share of the topics.
           resumed: positions of a mark of this sub-source; None at the beginning.
-          kept: positions of an earlier run, for the beginning.
+          positions: positions of an earlier run, for the beginning.
 
         Raises:
           UsageError: a property is wrong.
@@ -72,7 +72,7 @@ class Feed:
         self.closed = False
         try:
             if resumed is None:
-                self._assignment.begin(kept, self._reports)
+                self._assignment.begin(positions, self._reports)
             else:
                 self._assignment.resume(resumed)
         except BaseException:
@@ -114,7 +114,7 @@ class Feed:
 
     def lag(self) -> dict[str, tuple[int, int]]:
         """ "topic:partition" to its next offset and its end, where the broker has told the end."""
-        found = {}
+        lags = {}
         for partition, next_offset in self._assignment.positions.items():
             place = TopicPartition(*partition)
             try:
@@ -122,8 +122,8 @@ class Feed:
             except KafkaException:
                 continue
             if high >= 0:
-                found[partition_name(partition)] = (next_offset, max(high, next_offset))
-        return found
+                lags[partition_name(partition)] = (next_offset, max(high, next_offset))
+        return lags
 
     def commit(self, positions: Mapping[str, int]) -> None:
         """Commit positions to the group, for people and other programs; tolerate failures."""

@@ -38,9 +38,9 @@ def idleness_of(reading: Reading) -> Idleness:
 _lags: dict[str, tuple[int, int]] = {}
 
 
-def note_lags(found: Mapping[str, tuple[int, int]]) -> None:
+def note_lags(lags: Mapping[str, tuple[int, int]]) -> None:
     """Record the lags of a reader's partitions."""
-    _lags.update(found)
+    _lags.update(lags)
 
 
 def lags() -> dict[str, tuple[int, int]]:

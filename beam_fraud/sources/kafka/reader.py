@@ -172,10 +172,10 @@ class KafkaReader(UnboundedReader):
             self._ask_next = monotonic() + _ASK_SECONDS
             payload = chunk.batch.column(PAYLOAD)
             # Parse the first and the last message alone.
-            found = self._newest_event([payload[0].as_py(), payload[-1].as_py()])
-            if found is not None:
+            event_time = self._newest_event([payload[0].as_py(), payload[-1].as_py()])
+            if event_time is not None:
                 # A time in the future must not make everything else late.
-                found = min(found, int(time() * 1_000_000))
-                self._feed.newest = max(found, self._feed.newest or found)
+                event_time = min(event_time, int(time() * 1_000_000))
+                self._feed.newest = max(event_time, self._feed.newest or event_time)
         newest = self._feed.newest
         return MIN_TIMESTAMP if newest is None else Timestamp(micros=newest)

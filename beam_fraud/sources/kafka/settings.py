@@ -34,12 +34,12 @@ def is_reference(value: str) -> bool:
     return value.startswith(_REFERENCES)
 
 
-def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def parse_properties(option: str, texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Split `KEY=VALUE` at the first equals sign; the last of repeated keys wins.
 
     Args:
       option: name of the option, for messages.
-      given: the properties.
+      texts: the properties.
 
     Raises:
       UsageError: one has another form. The message does not show its value.
@@ -48,8 +48,8 @@ def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str]
       >>> parse_properties("--kafka-config", ["security.protocol=SSL"])
       (('security.protocol', 'SSL'),)
     """
-    found: dict[str, str] = {}
-    for text in given:
+    properties: dict[str, str] = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals:
@@ -59,8 +59,8 @@ def parse_properties(option: str, given: Iterable[str]) -> tuple[tuple[str, str]
             raise UsageError(
                 f"{option}: a property has no name before its '='", Code.KAFKA_PROPERTY
             )
-        found[name] = value.strip()
-    return tuple(found.items())
+        properties[name] = value.strip()
+    return tuple(properties.items())
 
 
 def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
@@ -225,9 +225,9 @@ class KafkaSettings:
         Raises:
           FraudError: the file or a value cannot be read.
         """
-        given = self._given()
+        properties = self._given()
         own = {**_OF_CONSUMERS, "bootstrap.servers": self.bootstrap}
-        return {**_PREFERRED, "group.id": group, **given, **own}
+        return {**_PREFERRED, "group.id": group, **properties, **own}
 
     def producer_config(self) -> dict[str, str]:
         """Return the properties of a producer, with secrets; errors as in `consumer_config`."""
@@ -262,10 +262,10 @@ class KafkaSettings:
             dict(read_properties(Path(self.properties_file))) if self.properties_file else {}
         )
         properties |= dict(self.properties)
-        given = {name: resolve(name, value) for name, value in properties.items()}
-        if not given.get("group.id", "-"):
+        resolved = {name: resolve(name, value) for name, value in properties.items()}
+        if not resolved.get("group.id", "-"):
             # librdkafka would end the process.
             raise UsageError(
                 "--kafka-config group.id: nothing was given, the value is empty", Code.OPTION_VALUE
             )
-        return given
+        return resolved

@@ -71,15 +71,15 @@ def first_offsets(
     # Imported here: a stream of files needs no client library.
     from beam_fraud.sources.kafka.failure import KafkaException, TopicPartition
 
-    asked = [TopicPartition(topic, number) for topic, number in partitions]
+    requested = [TopicPartition(topic, number) for topic, number in partitions]
     known: list[TopicPartition] = []
     if start.kind == "committed":
-        known = consumer.committed(asked, timeout=seconds)
+        known = consumer.committed(requested, timeout=seconds)
     elif start.at is not None:
         # Brokers give negative numbers another meaning; no message is that old.
         millis = max(0, int(start.at.timestamp() * 1000))
-        asked = [TopicPartition(topic, number, millis) for topic, number in partitions]
-        known = consumer.offsets_for_times(asked, timeout=seconds)
+        requested = [TopicPartition(topic, number, millis) for topic, number in partitions]
+        known = consumer.offsets_for_times(requested, timeout=seconds)
     offsets = {}
     for answer in known:
         if answer.error is not None:

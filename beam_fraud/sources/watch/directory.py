@@ -45,8 +45,8 @@ class WatchedDirectory:
 
     def _list(self, position: WatchPosition) -> None:
         begun = time.monotonic()
-        found = [file for file in self._listed() if self._wanted(file, position)]
-        whole, self.growing = self._settling.whole(found)
+        files = [file for file in self._listed() if self._wanted(file, position)]
+        whole, self.growing = self._settling.whole(files)
         self._queue.extend(whole)
         self.listed_at = time.monotonic()
         self._next_listing = self.listed_at + max(self._poll, _REST * (self.listed_at - begun))

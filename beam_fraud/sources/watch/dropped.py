@@ -59,8 +59,8 @@ class DroppedFile:
 
     def now(self) -> DroppedFile | None:
         """Return the current state of the file; None if it was removed."""
-        found = _look(Path(self.path))
-        return found if isinstance(found, DroppedFile) else None
+        current = _look(Path(self.path))
+        return current if isinstance(current, DroppedFile) else None
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def list_directory(directory: str) -> Listing:
             name = entry.name
             if name.startswith(_HIDDEN) or name.lower().endswith(_UNFINISHED):
                 continue
-            found = _look(entry)
-            if isinstance(found, str):
-                listing.odd[name] = found
-            elif found is not None and found.size:
-                listing.files.append(found)
-            elif found is not None and time.time() - found.modified / 1e9 > _EMPTY_SECONDS:
+            look = _look(entry)
+            if isinstance(look, str):
+                listing.odd[name] = look
+            elif look is not None and look.size:
+                listing.files.append(look)
+            elif look is not None and time.time() - look.modified / 1e9 > _EMPTY_SECONDS:
                 # A file just created would count as complete.
                 listing.odd[name] = "is empty"
     return listing
@@ -102,9 +102,9 @@ class Settling:
     def __init__(self) -> None:
         self._before: set[DroppedFile] = set()
 
-    def whole(self, found: Iterable[DroppedFile]) -> tuple[list[DroppedFile], bool]:
+    def whole(self, files: Iterable[DroppedFile]) -> tuple[list[DroppedFile], bool]:
         """Return the complete files by time and name, and whether others were listed."""
-        listed = set(found)
+        listed = set(files)
         whole = sorted(listed & self._before, key=lambda file: (file.modified, file.name))
         growing = bool(listed - self._before)
         self._before = listed

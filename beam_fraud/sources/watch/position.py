@@ -66,15 +66,15 @@ class WatchPosition:
           FraudError: it was not encoded by `encode`.
         """
         try:
-            kept = msgspec.json.decode(encoded, type=_Kept)
+            stored = msgspec.json.decode(encoded, type=_Kept)
         except msgspec.DecodeError as error:
             raise FraudError(
                 f"the position in the watched directory cannot be read ({error}); "
                 "give another --out, or remove all of this one to start again",
                 Code.STATE_UNREADABLE,
             ) from None
-        file = None if kept.file is None else kept.file.dropped()
-        return cls(kept.done, file, kept.rows)
+        file = None if stored.file is None else stored.file.dropped()
+        return cls(stored.done, file, stored.rows)
 
     @cached_property
     def _known(self) -> dict[bytes, bytes]:

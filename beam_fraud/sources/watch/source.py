@@ -195,9 +195,9 @@ class WatchReader(UnboundedReader):
         _refuse_changed(file)
         if format_of(file.name) is None:
             raise FraudError(str(unknown_format(file.shown)), Code.INPUT_FORMAT)
-        (found,) = find_inputs([file.path], source.schema, labels=source.labels)
+        (input_file,) = find_inputs([file.path], source.schema, labels=source.labels)
         row = 0
-        for segment in split_file(found, None):
+        for segment in split_file(input_file, None):
             for batch in read_segment(
                 segment, source.schema, source.block_rows, labels=source.labels
             ):

@@ -94,8 +94,8 @@ def check_rights(connection: Connection, url: str) -> None:
         if inspect(connection).has_table(name):
             rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
             query = text("SELECT has_table_privilege(:name, :right)")
-            given = (connection.scalar(query, {"name": name, "right": r}) for r in rights)
-            if not all(given):
+            granted = (connection.scalar(query, {"name": name, "right": r}) for r in rights)
+            if not all(granted):
                 raise FraudError(
                     f"{where}: its user may not write to table {name!r}; grant "
                     f"{', '.join(rights)} on it",

@@ -15,7 +15,7 @@ from beam_fraud.storage.database.url import connect_arguments, database_file, dr
 #: Seconds that SQLite itself waits for another process's transaction, unlogged.
 SILENT_SECONDS = 5.0
 #: Pooled connections to a server, and further temporary ones.
-_KEPT, _MORE = 4, 12
+_POOL_SIZE, _MORE = 4, 12
 #: Seconds after which a pooled connection is replaced: firewalls drop old ones.
 _KEPT_SECONDS = 300
 
@@ -33,15 +33,15 @@ def engine(url: str) -> Engine:
 def _engine(url: str, process: int) -> Engine:
     if database_file(url) is not None:
         # An idle connection would keep a deleted file open, and write to it.
-        made = create_engine(
+        created = create_engine(
             driver_url(url), poolclass=NullPool, connect_args={"timeout": SILENT_SECONDS}
         )
-        event.listen(made, "connect", _tune_sqlite)
-        return made
+        event.listen(created, "connect", _tune_sqlite)
+        return created
     try:
-        made = create_engine(
+        created = create_engine(
             driver_url(url),
-            pool_size=_KEPT,
+            pool_size=_POOL_SIZE,
             max_overflow=_MORE,
             pool_recycle=_KEPT_SECONDS,
             # A pooled connection may be to a restarted server.
@@ -54,15 +54,15 @@ def _engine(url: str, process: int) -> Engine:
             f"database {masked(url)}: needs psycopg; {install('postgres')}", Code.EXTRA_MISSING
         ) from None
 
-    @event.listens_for(made, "do_connect")
-    def _connect(dialect: Any, record: Any, given: Any, arguments: dict[str, Any]) -> Any:
+    @event.listens_for(created, "do_connect")
+    def _connect(dialect: Any, record: Any, positional: Any, arguments: dict[str, Any]) -> Any:
         # The package is an extra.
         from beam_fraud.storage.database.postgresql import bounded_connection
 
         settings = {**arguments, **connect_arguments(url)}
-        return bounded_connection(*given, **settings)
+        return bounded_connection(*positional, **settings)
 
-    return made
+    return created
 
 
 def _tune_sqlite(connection: Any, record: Any) -> None:

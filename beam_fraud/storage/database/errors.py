@@ -68,7 +68,7 @@ def one_line_errors(url: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         kind, code = _kind(error)
-        raise kind(f"database {masked(url)}: {_said(error)}", code) from None
+        raise kind(f"database {masked(url)}: {_message(error)}", code) from None
     except SQLAlchemyError as error:
         raise FraudError(
             f"database {masked(url)}: {' '.join(str(error).split())}", Code.DATABASE_REFUSED
@@ -105,8 +105,8 @@ def passes(error: DBAPIError) -> bool:
         return str(state).startswith(_PASSING_STATES)
     if not isinstance(error, OperationalError | InterfaceError):
         return False
-    said = str(original)
-    return error.connection_invalidated or not any(text in said for text in _REFUSED_FOR_GOOD)
+    message = str(original)
+    return error.connection_invalidated or not any(text in message for text in _REFUSED_FOR_GOOD)
 
 
 def is_locked(error: DBAPIError) -> bool:
@@ -114,16 +114,16 @@ def is_locked(error: DBAPIError) -> bool:
     return isinstance(error.orig, sqlite3.Error) and str(error.orig) == "database is locked"
 
 
-def _said(error: DBAPIError) -> str:
+def _message(error: DBAPIError) -> str:
     if is_locked(error):
         return "locked by another process; run again when that has finished, or stop it"
     # Drop PostgreSQL's detail, which contains the row's values.
-    told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    said = " ".join((told or str(error.orig)).split())
-    if "unable to open database file" in said:
-        return f"{said}; see that its directory is there and may be written to, {_FILES_LEFT}"
+    primary = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    text = " ".join((primary or str(error.orig)).split())
+    if "unable to open database file" in text:
+        return f"{text}; see that its directory is there and may be written to, {_FILES_LEFT}"
     if not _is_full(error):
-        return said
-    if isinstance(error.orig, sqlite3.Error) and "full" not in said:
-        return f"{said}: its disk takes no more; free some space, or look at quotas, and run again"
-    return f"{said}; free some space and run again"
+        return text
+    if isinstance(error.orig, sqlite3.Error) and "full" not in text:
+        return f"{text}: its disk takes no more; free some space, or look at quotas, and run again"
+    return f"{text}; free some space and run again"

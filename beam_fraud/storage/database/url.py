@@ -73,19 +73,19 @@ def parse(url: str) -> URL:
         name = url.removeprefix(_BY_VARIABLE)
         if not os.environ.get(name):
             raise FraudError(f"--sink {url}: the variable {name} is not set", Code.VARIABLE_UNSET)
-        said, url = f"--sink {url}", os.environ[name]
+        label, url = f"--sink {url}", os.environ[name]
     else:
-        said = f"--sink {url.partition(':')[0]}"
+        label = f"--sink {url.partition(':')[0]}"
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise UsageError(
-            f"{said}: cannot be read; write postgresql://USER@HOST:PORT/DATABASE, and %40 for @, "
+            f"{label}: cannot be read; write postgresql://USER@HOST:PORT/DATABASE, and %40 for @, "
             "%3A for :, %2F for / in a password",
             Code.SINK_URL,
         ) from None
     if "@" in (parsed.host or ""):
-        raise UsageError(f"{said}: write %40 for @ in a password", Code.SINK_URL)
+        raise UsageError(f"{label}: write %40 for @ in a password", Code.SINK_URL)
     return parsed
 
 

@@ -53,8 +53,8 @@ class DistinctMerchants:
         return counts
 
     def _some(self, queries: slice, starts: Integers) -> Integers:
-        found = [_rows(run, first[queries], end[queries]) for run, first, end in self._ranges]
-        query, merchant, time = (np.concatenate(column) for column in zip(*found, strict=True))
+        parts = [_rows(run, first[queries], end[queries]) for run, first, end in self._ranges]
+        query, merchant, time = (np.concatenate(column) for column in zip(*parts, strict=True))
         names, merchant = np.unique(merchant, return_inverse=True)
         pair = query * len(names) + merchant
         order = np.argsort(pair, kind="stable")

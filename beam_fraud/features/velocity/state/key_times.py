@@ -79,8 +79,8 @@ class KeyTimes:
         np.minimum(needles, (1 << frame.bits) - 1, out=needles)
         needles += slots << frame.bits
         # Search in ascending order: neighbours share a part of memory.
-        found = self.numbers.searchsorted(needles.T.ravel(), "right")
-        return np.ascontiguousarray(found.reshape(needles.T.shape).T)
+        positions = self.numbers.searchsorted(needles.T.ravel(), "right")
+        return np.ascontiguousarray(positions.reshape(needles.T.shape).T)
 
     def times(self, rows: Integers) -> Integers:
         """Return the times of some rows, int64 of the shape of `rows`."""
@@ -99,10 +99,10 @@ class KeyTimes:
         shift = origin - self.frame.origin
         if shift <= 0:
             return (self.numbers - shift if shift else self.numbers), None
-        kept = (self.numbers & ((1 << self.frame.bits) - 1)) >= shift
-        if kept.all():
+        selected = (self.numbers & ((1 << self.frame.bits) - 1)) >= shift
+        if selected.all():
             return self.numbers - shift, None
-        return self.numbers[kept] - shift, kept
+        return self.numbers[selected] - shift, selected
 
 
 def merge_order(older: Integers, newer: Integers) -> Integers:

@@ -232,11 +232,11 @@ class KnownFrauds:
         self._ids = np.concatenate((self._ids, ids))
         self._named = np.concatenate((self._named, np.full(len(ids), named)))
 
-    def _keep(self, kept: Mask) -> None:
-        if kept.all():
+    def _keep(self, selected: Mask) -> None:
+        if selected.all():
             return
-        self._frauds = self._frauds.take(kept)
-        self._ids, self._named = self._ids[kept], self._named[kept]
+        self._frauds = self._frauds.take(selected)
+        self._ids, self._named = self._ids[selected], self._named[selected]
         self._index = None
 
 

@@ -136,14 +136,14 @@ class RowRun:
 
     def since(self, origin: int, plan: WindowPlan) -> RowRun:
         """Return the rows from a time on, in a frame of equal bits that starts there."""
-        numbers, kept = self.keyed.since(origin)
-        if kept is None and numbers is self.keyed.numbers:
+        numbers, selected = self.keyed.since(origin)
+        if selected is None and numbers is self.keyed.numbers:
             return self
         keyed = KeyTimes(Frame(origin, self.keyed.frame.bits), numbers)
-        if kept is None:
+        if selected is None:
             return replace(self, keyed=keyed)
         return RowRun.of(
-            keyed, self.first, _some(self.amount, kept), _some(self.merchant, kept), plan
+            keyed, self.first, _some(self.amount, selected), _some(self.merchant, selected), plan
         )
 
     def reframed(self, frame: Frame, plan: WindowPlan, *, ends_within: bool) -> RowRun:
@@ -157,10 +157,10 @@ class RowRun:
         if self.keyed.frame.bits == frame.bits and ends_within:
             return self.since(frame.origin, plan)
         slots, times = self.keyed.slots(), self.keyed.times(np.arange(len(self)))
-        kept = (times >= frame.origin) & (times < frame.end)
-        keyed = KeyTimes(frame, frame.numbers(slots[kept], times[kept]))
+        selected = (times >= frame.origin) & (times < frame.end)
+        keyed = KeyTimes(frame, frame.numbers(slots[selected], times[selected]))
         return RowRun.of(
-            keyed, self.first, _some(self.amount, kept), _some(self.merchant, kept), plan
+            keyed, self.first, _some(self.amount, selected), _some(self.merchant, selected), plan
         )
 
     def renumbered(self, slots: Integers) -> RowRun:
@@ -199,6 +199,6 @@ def _both(
 
 
 def _some(
-    column: npt.NDArray[_Item] | None, kept: npt.NDArray[np.bool_] | None
+    column: npt.NDArray[_Item] | None, selected: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[_Item] | None:
-    return column if column is None or kept is None else column[kept]
+    return column if column is None or selected is None else column[selected]

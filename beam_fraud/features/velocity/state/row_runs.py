@@ -89,9 +89,9 @@ class KeySlots:
         """
         self._settle()
         renumbered = np.cumsum(used) - 1
-        kept = used[self._slots]
-        self._keys = self._keys[kept]
-        self._slots = renumbered[self._slots[kept]].astype(np.int32)
+        selected = used[self._slots]
+        self._keys = self._keys[selected]
+        self._slots = renumbered[self._slots[selected]].astype(np.int32)
         self.count = len(self._keys)
         return renumbered
 

@@ -96,16 +96,16 @@ class RowsAhead:
 
     def take_before(self, moment: int) -> list[KeyRows]:
         """Remove and return the rows before a time, in pieces."""
-        taken, left = [], []
+        due_rows, remaining = [], []
         for part in self._parts:
             if part.run.first >= moment:
-                left.append(part)
+                remaining.append(part)
                 continue
             due = part.rows.time < moment
-            taken.append(part.rows.take(due))
-            left += _Part.of(part.rows.take(~due), self._plan)
-        self._parts = left
-        return taken
+            due_rows.append(part.rows.take(due))
+            remaining += _Part.of(part.rows.take(~due), self._plan)
+        self._parts = remaining
+        return due_rows
 
     def scan(self, scan: WindowScan, keys: Hashes, latest: int) -> None:
         """Add their rows to the totals of windows.
