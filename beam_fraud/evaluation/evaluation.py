@@ -37,7 +37,7 @@ from beam_fraud.monitoring.activity import doing
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportSettings:
     """Options of a report."""
 
     #: Cards checked per day.
@@ -131,7 +131,7 @@ def evaluate_models(
     candidates: Sequence[Candidate],
     segmentations: Sequence[Segmentation],
     bootstrapped: Bootstrap,
-    settings: Asked,
+    settings: ReportSettings,
 ) -> tuple[Evaluation, ...]:
     """Evaluate each model.
 
@@ -158,7 +158,7 @@ def _evaluate(
     models: int,
     segmentations: Sequence[Segmentation],
     intervals: dict[str, Interval | None],
-    settings: Asked,
+    settings: ReportSettings,
 ) -> Evaluation:
     labels, scores, threshold = rows.labels, this.scores, this.threshold
     manifest = this.bundle.manifest

@@ -98,7 +98,7 @@ class Evaluated:
     #: Longest look-back of the models, and the reach of earlier rows; None without look-back.
     reach: WindowReach | None
     #: Values of `--segment`.
-    asked: tuple[str, ...]
+    segments: tuple[str, ...]
 
     def warnings(self, bundles: Sequence[Bundle]) -> list[str]:
         """Return warnings about figures on these rows, one line each."""
@@ -112,7 +112,7 @@ class Evaluated:
 
     def segmentations(self) -> tuple[Segmentation, ...]:
         """Return the segmentations of the rows."""
-        return segmentations_of(self.transactions[0], self.rows, self.schema, self.asked)
+        return segmentations_of(self.transactions[0], self.rows, self.schema, self.segments)
 
 
 def evaluated_rows(
@@ -180,7 +180,7 @@ def evaluated_rows(
         schema=features[0].schema,
         timezone=timezone,
         reach=_reach((dataset, table) for _, dataset, table in loaded),
-        asked=segments,
+        segments=segments,
     )
 
 

@@ -20,7 +20,7 @@ from beam_fraud.models.folds import split_by_time
 from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import reference_of
-from beam_fraud.models.threshold import OPTION, AlertBudget, Given, operating_points
+from beam_fraud.models.threshold import OPTION, AlertBudget, FixedThreshold, operating_points
 from beam_fraud.models.training import (
     DECLINE_OPTION,
     Recipe,
@@ -114,7 +114,7 @@ def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> 
 def _refuse_what_needs_labels(recipe: Recipe) -> None:
     why = "the rows have no labels of both frauds and genuine transactions"
     for option, rule in ((OPTION, recipe.rule), (DECLINE_OPTION, recipe.decline)):
-        if not isinstance(rule, AlertBudget | Given | None):
+        if not isinstance(rule, AlertBudget | FixedThreshold | None):
             raise FraudError(
                 f"{why}, so {option} can only be budget=N (alerts a day) or a score from 0 to 1 "
                 "(of ten thousand usual rows, 0.999 flags about ten)",

@@ -188,7 +188,7 @@ class LeastLoss(ThresholdRule):
 
 
 @dataclass(frozen=True)
-class Given(ThresholdRule):
+class FixedThreshold(ThresholdRule):
     """A fixed threshold."""
 
     #: The score from which to flag, 0 to 1.
@@ -229,7 +229,7 @@ def parse_threshold(text: str, option: str = OPTION) -> ThresholdRule:
             if missed == "amount":
                 return LeastLoss(alarm)
             return LeastCost(_between(missed, 0, float("inf")), alarm)
-        return Given(_share(text))
+        return FixedThreshold(_share(text))
     except ValueError:
         raise UsageError(f"{option} {text}: not one of {_SYNTAX}", Code.OPTION_VALUE) from None
 

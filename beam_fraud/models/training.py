@@ -37,7 +37,13 @@ from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.resampling.base import Resampler
 from beam_fraud.models.resampling.compare import Tried, compare
-from beam_fraud.models.threshold import OPTION, Given, Operating, ThresholdRule, operating_points
+from beam_fraud.models.threshold import (
+    OPTION,
+    FixedThreshold,
+    Operating,
+    ThresholdRule,
+    operating_points,
+)
 from beam_fraud.models.tuning.trial import Tuned, Tuning
 from beam_fraud.models.tuning.tune import tune
 from beam_fraud.monitoring.activity import doing
@@ -283,7 +289,11 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
 def _few_frauds(recipe: Recipe, valid: int, reported: int) -> tuple[str, ...]:
     warnings = []
     if valid < FEW_FRAUDS:
-        rests = "the settings" if isinstance(recipe.rule, Given) else "the threshold, the settings"
+        rests = (
+            "the settings"
+            if isinstance(recipe.rule, FixedThreshold)
+            else "the threshold, the settings"
+        )
         warnings.append(
             f"the validation rows hold {valid} {_frauds(valid)} only: {rests} and the figures rest "
             f"on fewer than {FEW_FRAUDS} and mean little; give an earlier --valid-from, --folds or "
@@ -303,7 +313,7 @@ def _frauds(count: int) -> str:
 def _tune(recipe: Recipe, tuning: Tuning, rows: FoldRows) -> Tuned:
     # Everything that the figures of trials depend on; neither the duration of the search nor the
     # threshold.
-    same = replace(recipe, tuning=None, rule=Given(0.0), decline=None, calibrate=None)
+    same = replace(recipe, tuning=None, rule=FixedThreshold(0.0), decline=None, calibrate=None)
     return tune(recipe.kind, rows, recipe.seed, tuning, repr((same, sorted(tuning.fixed))))
 
 

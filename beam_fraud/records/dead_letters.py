@@ -14,7 +14,7 @@ from beam_fraud.records.faults import Faults, at_line
 from beam_fraud.records.text import flat
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.columns import is_text
-from beam_fraud.sources.lines import KEPT_BYTES
+from beam_fraud.sources.lines import PREFIX_BYTES
 from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, sources_of
 
 
@@ -71,7 +71,7 @@ def _plain(column: pa.Array) -> list[Any]:
     column = flat(column)
     if is_text(column.type):
         # As many bytes as are kept of a too long line.
-        values = pc.binary_slice(column.cast(pa.large_binary()), 0, KEPT_BYTES).to_pylist()
+        values = pc.binary_slice(column.cast(pa.large_binary()), 0, PREFIX_BYTES).to_pylist()
         return [value and value.decode("utf-8", "backslashreplace") for value in values]
     if pat.is_floating(column.type):
         values = column.cast(pa.float64()).to_pylist()

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 #: Bytes read at a time.
 CHUNK_BYTES = 8 << 20
-#: Maximum bytes of a record; a longer one is a dead letter with its first `KEPT_BYTES`.
+#: Maximum bytes of a record; a longer one is a dead letter with its first `PREFIX_BYTES`.
 MAX_RECORD_BYTES = 16 << 20
-KEPT_BYTES = 64 << 10
+PREFIX_BYTES = 64 << 10
 #: Bytes that a quoted field may span over line ends before its quote counts as stray.
 MAX_QUOTED_BYTES = 64 << 10
 
@@ -88,7 +88,7 @@ def read_records(
         rest, base = data[records.used :], base + records.used
         line += records.lines_before(records.used)
         if len(rest) > MAX_RECORD_BYTES:
-            base, beginning, rest = base + len(rest), rest[:KEPT_BYTES], b""
+            base, beginning, rest = base + len(rest), rest[:PREFIX_BYTES], b""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _blocks(data: bytes, records: _Records, base: int, line: int) -> Iterator[Re
     for long in np.flatnonzero(ends - starts > MAX_RECORD_BYTES):
         yield from _block(data, records, slice(first, long), base, line)
         begin = int(starts[long])
-        beginning = data[begin : begin + KEPT_BYTES]
+        beginning = data[begin : begin + PREFIX_BYTES]
         yield _cut_off(beginning, base + int(ends[long]), line + records.lines_before(begin))
         first = int(long) + 1
     yield from _block(data, records, slice(first, None), base, line)

@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 KEY = "key of ids"
 
 
-def hash_kept_here(checkpoint: LocalCheckpoint) -> IdHash:
+def checkpoint_hash(checkpoint: LocalCheckpoint) -> IdHash:
     """Return the id hash of a stream on this machine; a new stream gets a random key.
 
     Call it before the checkpoint is claimed: a claimed one without a key is older than keys.

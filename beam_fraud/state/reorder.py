@@ -105,7 +105,7 @@ class _Source(msgspec.Struct, frozen=True, array_like=True):
     heard: float
 
 
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
+class _State(msgspec.Struct, frozen=True, array_like=True):
     """The change of a call; the whole state has the same form."""
 
     #: Changed sources.
@@ -154,7 +154,7 @@ class ReorderShard(Unaged):
         """Restore waiting rows with their remaining waits."""
         for data in deltas:
             try:
-                change = msgspec.msgpack.decode(data, type=_Kept)
+                change = msgspec.msgpack.decode(data, type=_State)
             except msgspec.DecodeError:
                 raise FraudError(
                     "the stream's state: what waits to be put in order is damaged; "
@@ -223,7 +223,7 @@ class ReorderShard(Unaged):
         left = sum(len(block.times) for block in self._blocks)
         if self._deltas > _MOST_DELTAS or self._rows_kept > 2 * left + _FEWEST_ROWS:
             return Effects(rows=rows, deltas=[self._all()], replaces=True)
-        change = _Kept(sources or {}, moment if waited else None, _packed([held_back]))
+        change = _State(sources or {}, moment if waited else None, _packed([held_back]))
         return Effects(rows=rows, deltas=[_delta(change)])
 
     def _passed(self, now: float) -> int | None:
@@ -252,12 +252,12 @@ class ReorderShard(Unaged):
         """Return the full state, which replaces the old one."""
         self._deltas = 1
         self._rows_kept = sum(len(block.times) for block in self._blocks)
-        return _delta(_Kept(self._sources, None, _packed(self._blocks)))
+        return _delta(_State(self._sources, None, _packed(self._blocks)))
 
 
 def _packed(blocks: Sequence[WaitingRows | None]) -> list[tuple[float, bytes]]:
     return [(block.came, rows_to_bytes(block.batch)) for block in blocks if block is not None]
 
 
-def _delta(change: _Kept) -> Delta:
+def _delta(change: _State) -> Delta:
     return Delta(msgspec.msgpack.encode(change))

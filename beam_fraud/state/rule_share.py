@@ -41,7 +41,7 @@ class _Window(msgspec.Struct, array_like=True):
         self.muted += more.muted
 
 
-class _Kept(msgspec.Struct, array_like=True):
+class _Counts(msgspec.Struct, array_like=True):
     """The change of a batch; merged changes have the same form."""
 
     #: Time of the clock; in the state of an earlier version the newest event time, which is
@@ -122,7 +122,7 @@ class RuleShareShard:
         holds = self._holds(batch)
         silenced = np.zeros_like(holds)
         muted: list[MutedRule] = []
-        added = _Kept(self._clock.at, {}, self._clock.state)
+        added = _Counts(self._clock.at, {}, self._clock.state)
         for start in np.unique(starts).tolist():
             rows = np.flatnonzero(starts == start)
             more = added.windows[start] = _Window(len(rows))
@@ -201,11 +201,11 @@ class RuleShareShard:
         self._windows = {start: w for start, w in self._windows.items() if start >= oldest}
 
 
-def _sum_of(deltas: Sequence[bytes]) -> _Kept:
-    total = _Kept(NEVER, {})
+def _sum_of(deltas: Sequence[bytes]) -> _Counts:
+    total = _Counts(NEVER, {})
     for data in deltas:
         try:
-            part = msgspec.msgpack.decode(data, type=_Kept)
+            part = msgspec.msgpack.decode(data, type=_Counts)
         except msgspec.DecodeError:
             raise FraudError(
                 "the stream's state: what was counted of its rules is damaged; "

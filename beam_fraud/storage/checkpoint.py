@@ -163,7 +163,7 @@ class LocalCheckpoint:
         if self._failure is not None:
             raise self._failure
 
-    def kept(self, step: str, shard: int) -> list[bytes]:
+    def deltas(self, step: str, shard: int) -> list[bytes]:
         """Return the deltas of a shard in order."""
         with self._one_line_errors():
             rows = self._execute(

@@ -169,7 +169,7 @@ class _OnThisMachine(beam.DoFn):
         version = self._checkpoint.version(self._step, number)
         if shard is None or self._versions[number] != version:
             self._open[number] = shard = self._make(number)
-            effects = shard.restore(self._checkpoint.kept(self._step, number))
+            effects = shard.restore(self._checkpoint.deltas(self._step, number))
             self._versions[number] = version
             list(self._keep(number, effects))
         return shard

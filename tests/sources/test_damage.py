@@ -11,7 +11,7 @@ import pytest
 from beam_fraud.errors import Code
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources import parquet_pages
-from beam_fraud.sources.lines import KEPT_BYTES
+from beam_fraud.sources.lines import PREFIX_BYTES
 from tests.dropping import rows
 from tests.failing import fails
 from tests.reading import read
@@ -149,7 +149,7 @@ def test_values_that_refer_to_the_one_before_are_read_within_a_bound(tmp_path: P
     assert path.stat().st_size < 20_000
     found = read(path)
     assert [letter["reason"] for letter in found.dead.values()] == ["too_long"] * 100
-    assert max(len(letter["payload"]) for letter in found.dead.values()) < KEPT_BYTES + 1_000
+    assert max(len(letter["payload"]) for letter in found.dead.values()) < PREFIX_BYTES + 1_000
 
 
 def test_one_long_value_of_a_dictionary_costs_only_its_row(tmp_path: Path) -> None:

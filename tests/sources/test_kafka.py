@@ -166,5 +166,5 @@ def test_an_idle_stream_commits_nothing(tmp_path: Path) -> None:
     checkpoint.commit({})
     checkpoint.close()
     again = LocalCheckpoint(tmp_path / "state.db")
-    assert again.kept("step", 0) == [b"kept"]
+    assert again.deltas("step", 0) == [b"kept"]
     again.close()

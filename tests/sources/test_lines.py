@@ -24,7 +24,7 @@ def records(text: bytes, *, csv: bool = False) -> list[tuple[bytes, bool]]:
 def test_a_record_that_is_too_long_costs_only_itself(chunk: int, monkeypatch) -> None:
     monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 6)
-    monkeypatch.setattr(lines, "KEPT_BYTES", 3)
+    monkeypatch.setattr(lines, "PREFIX_BYTES", 3)
     text = b"ab\n\n12345\n123456\nx\n1234567890123\n\nyz\n9999999999"
     assert records(text) == [
         *((b"ab\n", False), (b"12345\n", False), (b"123", True), (b"x\n", False)),

@@ -162,13 +162,13 @@ def test_the_checkpoint_of_this_machine_gives_back_what_a_shard_knows(
             checkpoint.close()
             checkpoint = LocalCheckpoint(tmp_path / "state.db")
             shards[1] = kind.make(paths[1], clock)
-            shards[1].restore(checkpoint.kept("step", 0))
+            shards[1].restore(checkpoint.deltas("step", 0))
     for shard, out in zip(shards, rows, strict=True):
         out += [row for batch in shard.finish().rows for row in batch.to_pylist()]
     assert rows[0] == rows[1]
     assert left_in(paths[0]) == left_in(paths[1])
     assert rows[0] or left_in(paths[0])
-    assert len(checkpoint.kept("step", 0)) < 150
+    assert len(checkpoint.deltas("step", 0)) < 150
     checkpoint.close()
 
 

@@ -36,8 +36,8 @@ def test_what_is_kept_and_the_positions_come_back_together(path: Path) -> None:
     first.keep("once", 0, [(b"never committed", 3)])
     first.close()
     second = LocalCheckpoint.at(path)
-    assert second.kept("once", 0) == [b"one", b"two"]
-    assert second.kept("once", 1) == [b"other"]
+    assert second.deltas("once", 0) == [b"one", b"two"]
+    assert second.deltas("once", 1) == [b"other"]
     assert second.shards("once") == [0, 1]
     assert second.positions() == {"t:0": "10"}
 
@@ -65,7 +65,7 @@ def test_a_killed_process_leaves_its_last_commit(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, timeout=60)
     assert done.returncode == -9
     checkpoint = LocalCheckpoint.at(path)
-    assert checkpoint.kept("a", 0) == [b"x" * 100_000]
+    assert checkpoint.deltas("a", 0) == [b"x" * 100_000]
     assert checkpoint.positions() == {"t:0": "1"}
 
 
@@ -73,7 +73,7 @@ def test_something_else_may_take_the_place_of_all(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     checkpoint.keep("a", 0, [(b"one", 1), (b"two", 1)])
     checkpoint.keep("a", 0, [(b"both", 1)], replaces=True)
-    assert checkpoint.kept("a", 0) == [b"both"]
+    assert checkpoint.deltas("a", 0) == [b"both"]
 
 
 def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path) -> None:
@@ -82,7 +82,7 @@ def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path)
         checkpoint.keep("a", 0, [(f"{number},".encode(), number)])
         for level, kept in checkpoint.to_merge("a", 0):
             checkpoint.merge("a", 0, level, b"".join(kept))
-    kept = checkpoint.kept("a", 0)
+    kept = checkpoint.deltas("a", 0)
     assert len(kept) == 6
     assert b"".join(kept).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
 
@@ -92,7 +92,7 @@ def test_what_does_not_age_is_neither_merged_nor_dropped(path: Path) -> None:
     checkpoint.keep("a", 0, [(b"x", FOREVER)] * 100)
     checkpoint.drop("a", 0, FOREVER)
     assert checkpoint.to_merge("a", 0) == []
-    assert len(checkpoint.kept("a", 0)) == 100
+    assert len(checkpoint.deltas("a", 0)) == 100
 
 
 def test_what_is_too_old_is_dropped_with_all_it_was_merged_from(path: Path) -> None:
@@ -103,9 +103,9 @@ def test_what_is_too_old_is_dropped_with_all_it_was_merged_from(path: Path) -> N
     checkpoint.merge("a", 0, level, b"".join(kept))
     checkpoint.keep("a", 0, [(b"new", 50)])
     checkpoint.drop("a", 0, 31)
-    assert checkpoint.kept("a", 0) == [b"old" * 32, b"new"]
+    assert checkpoint.deltas("a", 0) == [b"old" * 32, b"new"]
     checkpoint.drop("a", 0, 32)
-    assert checkpoint.kept("a", 0) == [b"new"]
+    assert checkpoint.deltas("a", 0) == [b"new"]
 
 
 def test_a_change_is_seen_by_who_has_decoded_what_was_kept(path: Path) -> None:

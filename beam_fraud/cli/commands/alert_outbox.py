@@ -12,7 +12,7 @@ from beam_fraud.storage.database.url import database_file
 from beam_fraud.storage.urls import absolute
 
 
-def given_outbox(sink: str | None, out: str | None) -> Outbox:
+def outbox_of(sink: str | None, out: str | None) -> Outbox:
     """Return the outbox of a database, or of a run's directory.
 
     Args:

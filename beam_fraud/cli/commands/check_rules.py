@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.cli.commands.inputs import refuse_bundles
-from beam_fraud.cli.commands.rules import given_rules
+from beam_fraud.cli.commands.rules import rules_for_model
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
 from beam_fraud.cli.terminal.columns import table
@@ -114,7 +114,7 @@ def _rules_and_features(
 ) -> tuple[RuleSet, FeatureSet]:
     """Return the rules, and the features that they and the model need."""
     if bundle is not None:
-        rules = given_rules(options.file, bundle, schema)
+        rules = rules_for_model(options.file, bundle, schema)
         return rules, bundle.features_in(schema, rules.columns)
     rules = load_rules(options.file, vocabulary(schema, scored=False))
     needed = set(rules.columns)

@@ -22,7 +22,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.bootstrap import Bootstrap, bootstrap
 from beam_fraud.evaluation.candidate import Candidate, candidate_of
 from beam_fraud.evaluation.curves import parse_cost
-from beam_fraud.evaluation.evaluation import Asked, Report, comparisons_of, evaluate_models
+from beam_fraud.evaluation.evaluation import Report, ReportSettings, comparisons_of, evaluate_models
 from beam_fraud.evaluation.holdout import Evaluated, evaluated_rows
 from beam_fraud.models.bundle import check_packages, open_bundle
 from beam_fraud.models.handbook import card_precision
@@ -158,7 +158,7 @@ def _report(
     span: tuple[int, int],
     warnings: Sequence[str],
 ) -> Report:
-    settings = Asked(options.cards, prices, options.seed)
+    settings = ReportSettings(options.cards, prices, options.seed)
     segmentations = evaluated.segmentations()
     dead = evaluated.dataset.rows_dead
     first, last = (moment_of(micros).isoformat() for micros in span)

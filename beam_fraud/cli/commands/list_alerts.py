@@ -17,7 +17,7 @@ from beam_fraud.alerts.listing import Filters, ListedAlert, last_errors, newest_
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.snoozes import newest_timezone, snoozes_in_force
 from beam_fraud.alerts.wording import clock_time
-from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.cli.commands.alert_outbox import outbox_of
 from beam_fraud.cli.options import ListAlertsOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError
@@ -40,7 +40,7 @@ def run(options: ListAlertsOptions) -> dict[str, object]:
       UsageError: no database is named.
       FraudError: it cannot be read, or does not know the channel.
     """
-    outbox = given_outbox(options.sink, options.out)
+    outbox = outbox_of(options.sink, options.out)
     now = datetime.now(UTC)
     counts = outbox.counts(now)
     filters = Filters(options.state, None, options.account_id, options.merchant_id)

@@ -12,7 +12,7 @@ from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.resending import channels_of, reopen_failed, send_again
-from beam_fraud.cli.commands.alert_outbox import given_outbox
+from beam_fraud.cli.commands.alert_outbox import outbox_of
 from beam_fraud.cli.options import ResendAlertsOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.wording import own_call
@@ -31,7 +31,7 @@ def run(options: ResendAlertsOptions) -> dict[str, object]:
       FraudError: the outbox cannot be used, or not all alerts were sent.
     """
     channels = [parse_channel(url, console=sys.stderr) for url in options.alerts]
-    outbox = given_outbox(options.sink, options.out)
+    outbox = outbox_of(options.sink, options.out)
     _refuse_unknown(outbox, channels)
     for channel in channels:
         channel.check()

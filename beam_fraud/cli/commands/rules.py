@@ -17,10 +17,10 @@ _LOG = logging.getLogger(__name__)
 
 
 @overload
-def given_rules(path: str, bundle: Bundle, schema: Schema) -> RuleSet: ...
+def rules_for_model(path: str, bundle: Bundle, schema: Schema) -> RuleSet: ...
 @overload
-def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None: ...
-def given_rules(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
+def rules_for_model(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None: ...
+def rules_for_model(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
     """Return the rules of a file, which may use features of the model and the schema.
 
     Raises:

@@ -23,7 +23,7 @@ from beam_fraud.cli.commands.scoring import (
     sink_of,
     undelivered_rows,
 )
-from beam_fraud.cli.commands.times import given_seconds
+from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import safe_meanwhile
@@ -151,7 +151,7 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
     planned.check()
     batch.warn_of_windows(inputs)
     _warn_of_ids(sink, options.alerts, inputs)
-    patience = given_seconds("--alert-patience", options.alert_patience)
+    patience = parse_seconds("--alert-patience", options.alert_patience)
     return _Plan(how, inputs, scoring, channels, patience)
 
 

@@ -15,8 +15,8 @@ from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.cli.commands.places import Outputs
-from beam_fraud.cli.commands.rules import given_rules
-from beam_fraud.cli.commands.times import given_seconds
+from beam_fraud.cli.commands.rules import rules_for_model
+from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import SinkOptions
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -156,14 +156,14 @@ def plan_scoring(
         # On a remote runner, the workers need it, not this machine.
         check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    rules = given_rules(options.rules, bundle, schema)
+    rules = rules_for_model(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
     if sink is not None:
         sink = sink.streaming(here=here) if streaming else sink
         # On a remote runner, rows on a worker's disk would be lost: there the runner retries.
         directory = outputs.directory
         spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
-        sink = sink.waiting(given_seconds("--sink-patience", options.sink_patience), spill)
+        sink = sink.waiting(parse_seconds("--sink-patience", options.sink_patience), spill)
     channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):

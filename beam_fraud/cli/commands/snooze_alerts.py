@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from beam_fraud.alerts.snoozes import Snooze, Subject, is_alerted, lift, newest_timezone, snooze
 from beam_fraud.alerts.wording import clock_time
-from beam_fraud.cli.commands.alert_outbox import given_outbox
-from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.cli.commands.alert_outbox import outbox_of
+from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import SnoozeAlertsOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.wording import printable
@@ -36,7 +36,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
     now, until = datetime.now(UTC), None
     if options.span is not None:
         until = now + timedelta(microseconds=_length(options.span))
-    outbox = given_outbox(options.sink, options.out)
+    outbox = outbox_of(options.sink, options.out)
     lifted, known = False, True
     with writing(outbox.url) as connection:
         timezone = newest_timezone(connection)
@@ -87,7 +87,7 @@ def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:
 
 
 def _length(span: str) -> int:
-    length = given_duration("--for", span)
+    length = parse_duration("--for", span)
     if length == 0:
         raise UsageError(f"--for {span}: is no time; --lift ends a snooze", Code.TIME_INVALID)
     return length

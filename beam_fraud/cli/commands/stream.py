@@ -35,7 +35,7 @@ from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.draining import Draining
 from beam_fraud.runners.flink.job import FlinkJob
-from beam_fraud.state.identity import hash_kept_here, remember, taken_up, warn_of_no_key
+from beam_fraud.state.identity import checkpoint_hash, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
@@ -194,7 +194,7 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     """Restore the local state and the archive of a dead run."""
     checkpoint = LocalCheckpoint.at(planned.stream.outputs.checkpoint)
     stack.callback(checkpoint.close)
-    planned = _hashed(planned, hash_kept_here(checkpoint))
+    planned = _hashed(planned, checkpoint_hash(checkpoint))
     going_on = checkpoint.claim(planned.about)
     _claim_archives(planned, checkpoint)
     _finish_archives(planned)
@@ -232,7 +232,7 @@ def _finish_archives(planned: StreamPlan) -> None:
     for step, make in archives(planned.stream, planned.scoring).items():
         for number in checkpoint.shards(step):
             shard = make(number)
-            shard.restore(checkpoint.kept(step, number))
+            shard.restore(checkpoint.deltas(step, number))
             effects = shard.finish()
             deltas = [(delta.data, delta.newest) for delta in effects.deltas]
             checkpoint.keep(step, number, deltas, replaces=effects.replaces)

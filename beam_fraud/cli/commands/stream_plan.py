@@ -21,7 +21,7 @@ from beam_fraud.cli.commands.inputs import kafka_settings, refuse_bundles
 from beam_fraud.cli.commands.places import refuse_shared_places
 from beam_fraud.cli.commands.scoring import plan_scoring, refuse_no_outbox, sink_of
 from beam_fraud.cli.commands.target import target_of_stream
-from beam_fraud.cli.commands.times import given_duration
+from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
@@ -29,7 +29,7 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.pipeline.stream import Stream
 from beam_fraud.records.event_span import event_span
-from beam_fraud.runners.dataflow.job import refuse_update_of_nothing
+from beam_fraud.runners.dataflow.job import refuse_update_without_job
 from beam_fraud.runners.runner import Runner
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
@@ -107,7 +107,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         labels_database = database or _beside(outputs)
         _warn_of_keys(features)
     settings = _kafka(options)
-    lateness = given_duration("--lateness", options.lateness)
+    lateness = parse_duration("--lateness", options.lateness)
     stream = Stream(
         source=_source(options, settings, features, outputs, here=here, lateness=lateness),
         features=features,
@@ -118,9 +118,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         finalize_seconds=submission.finalize_seconds,
         repeats_nothing=submission.repeats_nothing,
         shards=options.shards or (1 if here else _SHARDS_ON_CLUSTER),
-        dedupe_horizon=given_duration("--dedupe-horizon", options.dedupe_horizon),
+        dedupe_horizon=parse_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=lateness,
-        ahead=given_duration("--max-ahead", options.max_ahead),
+        ahead=parse_duration("--max-ahead", options.max_ahead),
         reorder=None if options.reorder is None else options.reorder / 1000,
         roll_rows=options.roll_rows,
         roll_seconds=options.roll_seconds,
@@ -136,7 +136,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     bundle = planned.scoring.bundle.path
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
     outputs.check(here=here, taken_up=submission.from_savepoint)
-    refuse_update_of_nothing(beam_options)
+    refuse_update_without_job(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
     goes_on = (here and outputs.checkpoint.exists()) or submission.continues
     about = _about(options, stream)

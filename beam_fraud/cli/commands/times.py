@@ -8,7 +8,7 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.schema.duration import SECOND, microseconds
 
 
-def given_duration(option: str, text: str) -> int:
+def parse_duration(option: str, text: str) -> int:
     """Parse a duration, such as `15m`, to microseconds.
 
     Raises:
@@ -20,9 +20,9 @@ def given_duration(option: str, text: str) -> int:
         raise UsageError(f"{option}: {error}", Code.TIME_INVALID) from None
 
 
-def given_seconds(option: str, text: str) -> float:
+def parse_seconds(option: str, text: str) -> float:
     """Return the same in seconds."""
-    return given_duration(option, text) / SECOND
+    return parse_duration(option, text) / SECOND
 
 
 def parse_moment(option: str, text: str | None) -> datetime | None:

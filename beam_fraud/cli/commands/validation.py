@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_fraud.cli.commands.times import given_duration, given_seconds
+from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.class_weight import WEIGHT_SETTINGS
@@ -59,7 +59,7 @@ def delay_of(options: TrainOptions) -> int:
     """
     if options.label_delay is None:
         return 0
-    return given_duration("--label-delay", options.label_delay)
+    return parse_duration("--label-delay", options.label_delay)
 
 
 def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
@@ -86,7 +86,7 @@ def tuning_of(options: TrainOptions, kind: ModelKind) -> Tuning | None:
         raise UsageError(f"--tune {options.tune}: must be 1 or more", Code.OPTION_VALUE)
     budget = None
     if options.tune_budget is not None:
-        budget = given_seconds("--tune-budget", options.tune_budget)
+        budget = parse_seconds("--tune-budget", options.tune_budget)
     store = _store(options)
     check_writable(store.parent)
     fixed = frozenset(setting.partition("=")[0] for setting in options.settings)

@@ -108,15 +108,15 @@ class _Reader:
     ) -> None:
         # Join lines: a condition may span several, as inside parentheses.
         self._text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
-        self._given = text
+        self._source = text
         self._start = len(text) - len(self._text.lstrip())
         self._names = names
         self._lists = lists
 
     def read(self) -> Condition:
-        if "\n" in self._given.strip() and "#" in self._given:
+        if "\n" in self._source.strip() and "#" in self._source:
             # A comment would swallow all later lines.
-            at = self._given.index("#")
+            at = self._source.index("#")
             raise self._error_at(at, "'#' in a condition of several lines; write it in one line")
         return self._condition(self._parsed().body, 1)
 
@@ -315,7 +315,7 @@ class _Reader:
         return self._error_at(self._start + len(ahead), reason)
 
     def _error_at(self, at: int, reason: str) -> ConditionError:
-        before = self._given[:at]
+        before = self._source[:at]
         line, last = before.count("\n") + 1, before.rpartition("\n")[2]
         return ConditionError(reason, len(last) + 1, line)
 

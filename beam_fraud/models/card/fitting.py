@@ -9,7 +9,7 @@ from beam_fraud.models.folds import FoldFigures, summary
 from beam_fraud.models.metrics import CONFIDENCE, DRAWS
 from beam_fraud.models.resampling.base import resamplers_of
 from beam_fraud.models.resampling.compare import Tried
-from beam_fraud.models.threshold import Given
+from beam_fraud.models.threshold import FixedThreshold
 from beam_fraud.models.training import Recipe, Trained
 from beam_fraud.models.tuning.trial import Tuned, best_trials, settings_text
 
@@ -45,7 +45,7 @@ def _chosen(trained: Trained, recipe: Recipe) -> str:
             f"the scores of the {sizes['valid']:,} that followed, from {first} to {last}. Then the "
             "model was fitted on all of them."
         )
-    what = "Settings" if isinstance(recipe.rule, Given) else "Settings and threshold"
+    what = "Settings" if isinstance(recipe.rule, FixedThreshold) else "Settings and threshold"
     if recipe.split == "time":
         earlier = "earlier rows" if len(trained.folds) > 1 else f"the first {sizes['train']:,} rows"
         return (

@@ -58,7 +58,7 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
     scaled = synthetic[:, : len(numeric)]
     matrix = np.empty((len(synthetic), rows.matrix.shape[1]))
     scaler = columns.named_transformers_["numeric"][-1]
-    matrix[:, numeric] = _kept_whole(scaler.inverse_transform(scaled), rows.matrix[:, numeric])
+    matrix[:, numeric] = _rounded(scaler.inverse_transform(scaled), rows.matrix[:, numeric])
     absent = _lacking(scaled, np.asarray(prepared[:real])[:, : len(numeric)], rows)
     matrix[:, numeric] = np.where(absent[:, numeric], np.nan, matrix[:, numeric])
     made_codes = synthetic[:, len(numeric) :]
@@ -70,7 +70,7 @@ def with_synthetic(rows: LabelledRows, library: Any, sampler: Any, option: str) 
     )
 
 
-def _kept_whole(synthetic: Floats, real: Floats) -> Floats:
+def _rounded(synthetic: Floats, real: Floats) -> Floats:
     """Round the columns that are whole among the real rows."""
     whole = (np.isnan(real) | (real == np.rint(real))).all(axis=0)
     return np.where(whole, np.rint(synthetic), synthetic)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from sqlalchemy import LargeBinary, bindparam, null, select
 
-from beam_fraud.operations.dead_letters.store import KEPT, ROWS_AT_A_TIME, Choice
+from beam_fraud.operations.dead_letters.store import ROWS_AT_A_TIME, STORED, Choice
 from beam_fraud.storage.database.connection import check_database, masked, transaction, writing
 from beam_fraud.storage.database.tables import DEAD_LETTERS
 
@@ -57,9 +57,9 @@ class DeadLetterTable:
                 return
             columns = [list(column) for column in zip(*rows, strict=True)]
             arrays = [
-                pa.array(values, field.type) for values, field in zip(columns, KEPT, strict=True)
+                pa.array(values, field.type) for values, field in zip(columns, STORED, strict=True)
             ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=KEPT)
+            yield pa.RecordBatch.from_arrays(arrays, schema=STORED)
             source, position = rows[-1][:2]
             page = query.where(
                 (table.source > source) | ((table.source == source) & (table.position > position))

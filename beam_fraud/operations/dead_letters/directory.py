@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.dead_letters.headers import read_headers
-from beam_fraud.operations.dead_letters.store import KEPT, KEY, ROWS_AT_A_TIME, Choice
+from beam_fraud.operations.dead_letters.store import KEY, ROWS_AT_A_TIME, STORED, Choice
 from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.atomic import whole_file
@@ -119,4 +119,4 @@ def _kept(batch: pa.RecordBatch, replayed: dict[str, npt.NDArray[np.int64]]) -> 
         batch.column(name) if name in batch.schema.names else pa.nulls(len(batch), pa.binary())
         for name in DEAD_LETTER.names
     ]
-    return pa.RecordBatch.from_arrays([*columns, pa.array(done)], schema=KEPT)
+    return pa.RecordBatch.from_arrays([*columns, pa.array(done)], schema=STORED)

@@ -16,7 +16,7 @@ from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 
 #: Schema of a dead letter with its replay mark.
-KEPT = DEAD_LETTER.append(pa.field("replayed", pa.bool_(), nullable=False))
+STORED = DEAD_LETTER.append(pa.field("replayed", pa.bool_(), nullable=False))
 #: Key columns of dead letters.
 KEY = pa.schema([DEAD_LETTER.field("source"), DEAD_LETTER.field("position")])
 #: Dead letters in memory at once: a payload may have megabytes.
@@ -37,7 +37,7 @@ class DeadLetters(Protocol):
     """A store of dead letters. Every method raises FraudError if the store fails."""
 
     def read(self, choice: Choice, *, payloads: bool = True) -> Iterator[pa.RecordBatch]:
-        """Yield the chosen ones, of the schema `KEPT`; `payload` is null unless `payloads`."""
+        """Yield the chosen ones, of the schema `STORED`; `payload` is null unless `payloads`."""
 
     def mark_replayed(self, keys: Iterator[pa.RecordBatch]) -> None:
         """Mark dead letters with these keys (`KEY`) as replayed.

@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 _GOOD_ENDS = (PipelineState.DRAINED, PipelineState.UPDATED)
 
 
-def refuse_update_of_nothing(options: PipelineOptions) -> None:
+def refuse_update_without_job(options: PipelineOptions) -> None:
     """Check that the job to update exists; Beam would search it without end.
 
     Raises:

@@ -99,7 +99,7 @@ class FlinkJob(PipelineResult):
         finally:
             ended.set()
             if self._endless:
-                self._tell_what_is_kept()
+                self._log_savepoint()
         if self._given_up:
             raise RuntimeError(self._given_up)
         return state
@@ -214,17 +214,17 @@ class FlinkJob(PipelineResult):
             time.sleep(0.1)
         raise TimeoutError(f"not done in {_SAVEPOINT_SECONDS:.0f} s")
 
-    def _tell_what_is_kept(self) -> None:
+    def _log_savepoint(self) -> None:
         """Log how another call resumes; Flink knows it for an hour after the end."""
         try:
-            savepoint = self._kept if self._ends else self._newest_kept()
+            savepoint = self._kept if self._ends else self._newest_savepoint()
         except (OSError, KeyError):
             # Only this request failed; the state stays where it was.
             return
         if savepoint:
             _LOG.info("to go on where it stopped, give --savepoint_path=%s", savepoint)
 
-    def _newest_kept(self) -> str:
+    def _newest_savepoint(self) -> str:
         """Return the last savepoint or checkpoint from before the end was signalled, or ""."""
         stored = list[tuple[int, str]]()
         for job in self._jobs():

@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 #: Time limit of a check in seconds.
 _CHECK_PATIENCE = 30.0
 #: Lifetime of a staging table, after which BigQuery drops a killed run's.
-_STAGING_KEPT = timedelta(days=7)
+_STAGING_LIFETIME = timedelta(days=7)
 
 
 def check_tables(table: TableName, *others: TableName) -> None:
@@ -83,7 +83,7 @@ def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: 
 
 def make_for_run(table: TableName, run_id: str) -> None:
     """Create the table and the staging table of a run."""
-    expires = datetime.now(UTC) + _STAGING_KEPT
+    expires = datetime.now(UTC) + _STAGING_LIFETIME
     with connected(table) as (client, calls):
         make_table(client, calls, table)
         make_table(client, calls, table.staging(run_id), expires=expires)

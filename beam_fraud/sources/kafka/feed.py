@@ -65,7 +65,7 @@ class Feed:
         self._ends: dict[Partition, int] = {}
         self._answered = False
         self._committed: dict[str, int] = {}
-        self._told_of_commits = False
+        self._commits_logged = False
         #: A runner may finalise a mark in another thread.
         self._lock = Lock()
         #: Whether it is closed.
@@ -225,8 +225,8 @@ class Feed:
         # The authoritative positions are in the runner's checkpoint; the next commit has these,
         # too.
         self._committed = {}
-        if not self._told_of_commits and not is_passing(error):
-            self._told_of_commits = True
+        if not self._commits_logged and not is_passing(error):
+            self._commits_logged = True
             _LOG.warning(
                 "Kafka %s: group %r does not take offsets (%s); the stream goes on without",
                 *(self.reading.settings.bootstrap, self.reading.group, error.str()),

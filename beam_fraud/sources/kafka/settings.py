@@ -128,7 +128,7 @@ _OF_CONSUMERS = {
     "auto.offset.reset": "error",
     "allow.auto.create.topics": "false",
 }
-_GIVEN_OTHERWISE = {"bootstrap.servers": "--kafka", "metadata.broker.list": "--kafka"}
+_OWN_OPTIONS = {"bootstrap.servers": "--kafka", "metadata.broker.list": "--kafka"}
 #: Defaults for streams in place of librdkafka's; properties of the user win.
 _PREFERRED = {
     # Reconnect a second after a broker is back, not ten.
@@ -167,9 +167,9 @@ class KafkaSettings:
                 "--kafka: brokers are written HOST:PORT, several with commas", Code.OPTION_VALUE
             )
         for name, value in self.properties:
-            if name in _GIVEN_OTHERWISE:
+            if name in _OWN_OPTIONS:
                 raise UsageError(
-                    f"--kafka-config {name}: give {_GIVEN_OTHERWISE[name]} for it",
+                    f"--kafka-config {name}: give {_OWN_OPTIONS[name]} for it",
                     Code.KAFKA_PROPERTY,
                 )
             if name in _OF_CONSUMERS:
@@ -214,7 +214,7 @@ class KafkaSettings:
         Raises:
           FraudError: the file or a value cannot be read.
         """
-        return self._given().get("group.id", default)
+        return self._resolved().get("group.id", default)
 
     def consumer_config(self, group: str) -> dict[str, str]:
         """Return the properties of a consumer, with secrets.
@@ -225,14 +225,14 @@ class KafkaSettings:
         Raises:
           FraudError: the file or a value cannot be read.
         """
-        properties = self._given()
+        properties = self._resolved()
         own = {**_OF_CONSUMERS, "bootstrap.servers": self.bootstrap}
         return {**_PREFERRED, "group.id": group, **properties, **own}
 
     def producer_config(self) -> dict[str, str]:
         """Return the properties of a producer, with secrets; errors as in `consumer_config`."""
         preferred = {"reconnect.backoff.max.ms": _PREFERRED["reconnect.backoff.max.ms"]}
-        return {**preferred, **self._given(), "bootstrap.servers": self.bootstrap}
+        return {**preferred, **self._resolved(), "bootstrap.servers": self.bootstrap}
 
     def admin_config(self) -> dict[str, str]:
         """Return the properties of an admin client, with secrets; errors as for consumers."""
@@ -252,12 +252,12 @@ class KafkaSettings:
 
     def without_secrets(self, text: str) -> str:
         """Mask the secrets in a text of the library."""
-        for name, value in self._given().items():
+        for name, value in self._resolved().items():
             if is_secret(name) and value:
                 text = text.replace(value, MASK)
         return text
 
-    def _given(self) -> dict[str, str]:
+    def _resolved(self) -> dict[str, str]:
         properties = (
             dict(read_properties(Path(self.properties_file))) if self.properties_file else {}
         )

@@ -45,7 +45,7 @@ class WatchedDirectory:
 
     def _list(self, position: WatchPosition) -> None:
         begun = time.monotonic()
-        files = [file for file in self._listed() if self._wanted(file, position)]
+        files = [file for file in self._listed() if self._is_new(file, position)]
         whole, self.growing = self._settling.whole(files)
         self._queue.extend(whole)
         self.listed_at = time.monotonic()
@@ -67,7 +67,7 @@ class WatchedDirectory:
             self._warn(name, f"{shown(name)}: {why}; left out")
         return listing.files
 
-    def _wanted(self, file: DroppedFile, position: WatchPosition) -> bool:
+    def _is_new(self, file: DroppedFile, position: WatchPosition) -> bool:
         if format_of(file.name) is None:
             self._warn(file.name, f"{unknown_format(file.shown)}; left out")
             return False

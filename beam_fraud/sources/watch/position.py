@@ -55,8 +55,8 @@ class WatchPosition:
 
     def encode(self) -> bytes:
         """Return the position as JSON; equal positions give equal bytes."""
-        file = None if self.file is None else _KeptFile.of(self.file)
-        return msgspec.json.encode(_Kept(self.done, file, self.rows))
+        file = None if self.file is None else _FileFields.of(self.file)
+        return msgspec.json.encode(_Fields(self.done, file, self.rows))
 
     @classmethod
     def decode(cls, encoded: bytes | str) -> WatchPosition:
@@ -66,7 +66,7 @@ class WatchPosition:
           FraudError: it was not encoded by `encode`.
         """
         try:
-            stored = msgspec.json.decode(encoded, type=_Kept)
+            stored = msgspec.json.decode(encoded, type=_Fields)
         except msgspec.DecodeError as error:
             raise FraudError(
                 f"the position in the watched directory cannot be read ({error}); "
@@ -82,22 +82,22 @@ class WatchPosition:
         return {self.done[i : i + _NAME]: self.done[i + _NAME : i + _ENTRY] for i in entries}
 
 
-class _KeptFile(msgspec.Struct, frozen=True):
+class _FileFields(msgspec.Struct, frozen=True):
     path: bytes
     size: int
     modified: int
 
     @classmethod
-    def of(cls, file: DroppedFile) -> _KeptFile:
+    def of(cls, file: DroppedFile) -> _FileFields:
         return cls(os.fsencode(file.path), file.size, file.modified)
 
     def dropped(self) -> DroppedFile:
         return DroppedFile(os.fsdecode(self.path), self.size, self.modified)
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Fields(msgspec.Struct, frozen=True):
     done: bytes
-    file: _KeptFile | None
+    file: _FileFields | None
     rows: int
 
 

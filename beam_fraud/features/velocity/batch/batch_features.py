@@ -106,7 +106,7 @@ def _slice_features(
     part: KeySlice, frauds: SliceFrauds | None, specs: Sequence[Velocity]
 ) -> Iterator[tuple[str, Feature]]:
     rows = part.rows
-    amount = rows.amount[rows.asked]
+    amount = rows.amount[rows.requested]
     overtaken = np.zeros(0, dtype=np.int64) if rows.arrival is None else overtaken_rows(rows)
     overtaken = overtaken[overtaken >= rows.start]
     of_slice = None if frauds is None else _of_slice(frauds, part)
@@ -126,7 +126,7 @@ def _slice_features(
             if len(overtaken):
                 last[overtaken] = last_on_arrival(rows, overtaken, spec.horizon)
             name = spec.name("seconds_since_last", spec.windows[0])
-            yield name, seconds_since(rows.time[rows.asked], last[rows.asked])
+            yield name, seconds_since(rows.time[rows.requested], last[rows.requested])
 
 
 def _of_slice(frauds: SliceFrauds, part: KeySlice) -> SliceFrauds:
@@ -144,9 +144,9 @@ def _totals(
     length: int,
 ) -> WindowTotals:
     """Return the totals of complete windows of the requested rows."""
-    delay, asked = spec.delay_microseconds, rows.asked
+    delay, requested = spec.delay_microseconds, rows.requested
     all_first, all_behind = rows.after(delay + length), rows.window_ends(delay)
-    first, behind = all_first[asked], all_behind[asked]
+    first, behind = all_first[requested], all_behind[requested]
     sums = least = most = high = low = distinct = known = tops = None
     if spec.needs_sums:
         sums = rows.sums[behind] - rows.sums[first]
@@ -158,11 +158,11 @@ def _totals(
         most = range_maxima(rows.amount, first, behind)
     if spec.needs_merchants:
         assert merchants is not None
-        distinct = distinct_merchants(rows, merchants, all_first, all_behind)[asked]
+        distinct = distinct_merchants(rows, merchants, all_first, all_behind)[requested]
     if spec.needs_labels:
         known = np.zeros(len(first), dtype=np.int64)
         if frauds is not None:
-            known = known_frauds(rows, frauds, length, delay)[asked]
+            known = known_frauds(rows, frauds, length, delay)[requested]
     return WindowTotals(behind - first, sums, high, low, least, most, distinct, known, tops)
 
 

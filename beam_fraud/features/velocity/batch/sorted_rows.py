@@ -37,13 +37,13 @@ class SortedRows:
     #: Rows before this one are context: their features are not requested.
     start: int = 0
     #: Cached results of `after`.
-    _found: dict[int, Places] = field(default_factory=dict)
+    _after: dict[int, Places] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
 
     @property
-    def asked(self) -> slice:
+    def requested(self) -> slice:
         """The requested rows."""
         return slice(self.start, None)
 
@@ -71,9 +71,9 @@ class SortedRows:
 
         Without one, the row after the key's last. `offset` is at most the horizon.
         """
-        if offset not in self._found:
-            self._found[offset] = np.searchsorted(self.line, self.line - offset, side="right")
-        return self._found[offset]
+        if offset not in self._after:
+            self._after[offset] = np.searchsorted(self.line, self.line - offset, side="right")
+        return self._after[offset]
 
     def window_ends(self, delay: int) -> Places:
         """Return int64[n], ascending: the row after each row's window."""
