@@ -30,7 +30,7 @@ TYPES = {
 
 @dataclass
 class StandIn(GoogleStandIn):
-    """What BigQuery holds, beside what Cloud Storage does."""
+    """The tables of BigQuery, beside the objects of Cloud Storage."""
 
     datasets: set[str] = field(default_factory=lambda: {"fraud"})
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -49,15 +49,15 @@ class StandIn(GoogleStandIn):
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def names(self) -> list[str]:
-        """The tables and views that are there."""
+        """Return the names of all tables and views."""
         return sorted(name.rpartition(".")[2] for name in self.tables)
 
     def close(self) -> None:
-        """Let go of the tables."""
+        """Close the database."""
         self.database.close()
 
     def service(self, method: str, path: str, query: dict[str, str], given: Any) -> Any:
-        """BigQuery's own answers."""
+        """Answer a request to BigQuery."""
         parts = path.removeprefix("/bigquery/v2/projects/").split("/")
         match (method, *parts[1:]):
             case ("GET", "datasets", dataset):
@@ -141,7 +141,7 @@ class StandIn(GoogleStandIn):
         return value["value"]
 
     def _fault(self, table: str, row: dict[str, Any]) -> str | None:
-        """Why BigQuery would not take a row."""
+        """Return why BigQuery would refuse a row, or None."""
         columns = {column["name"]: column for column in self.tables[table]["schema"]["fields"]}
         if row.keys() - columns.keys():
             return f"no such field: {', '.join(sorted(row.keys() - columns.keys()))}"
@@ -225,6 +225,6 @@ class StandIn(GoogleStandIn):
 
 @contextmanager
 def running(directory: Path) -> Iterator[tuple[StandIn, dict[str, str]]]:
-    """Serve on a free port; yields what is held, and the environment that leads clients there."""
+    """Serve on a free port; yield the stand-in and the environment for its clients."""
     with google_stand_in.running(directory, StandIn()) as (stand_in, environment):
         yield stand_in, {**environment, "BIGQUERY_EMULATOR_HOST": stand_in.url}

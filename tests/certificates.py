@@ -1,4 +1,4 @@
-"""Certificates of an authority of their own, for servers on this machine."""
+"""Certificates of a test authority, for servers on this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificates:
-    """A server's side, and the file by which a client trusts it."""
+    """Files of a server's certificate and of the authority that clients trust."""
 
     context: ssl.SSLContext
     ca_file: Path
 
 
 def certificates(directory: Path, *hosts: str) -> Certificates:
-    """A certificate for `hosts` (by default those of this machine), signed by a new authority."""
+    """Make a certificate for `hosts` (default: this machine), signed by a new authority."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*(hosts or ("127.0.0.1", "localhost"))).configure_cert(context)

@@ -1,4 +1,4 @@
-"""A stream that is killed again and again and whose broker goes away."""
+"""Streams under repeated kills and a broker outage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.traffic import Feed
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What is done to a stream."""
+    """The kills and outages of a stream."""
 
     #: How often it is killed.
     kills: int

@@ -1,4 +1,4 @@
-"""Ids that hash alike, or want the same slots, where no key is in the hash."""
+"""Ids with equal hashes or equal table slots if the hash has no key."""
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,8 @@ def _unmixed(words: Words) -> Words:
 
 
 def ids_of_one_sequence(candidates: int = 4 << 20) -> pa.StringArray:
-    """Some 15,000 ids of 16 bytes whose hash without a key agrees in its upper and lower 20 bits.
+    """Return about 15,000 ids of 16 bytes whose unkeyed hashes agree in the upper and lower 20
+    bits.
 
     Those are what a table of a million slots goes by.
     """

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures of all tests."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
-    """Set up what many tests share as if no test had run before."""
+    """Set up shared fixtures in the environment that pytest was started in."""
     if fixturedef.scope != "session":
         return (yield)
     with started_environment():
@@ -58,7 +58,7 @@ def pytest_runtest_teardown(
 
 @pytest.fixture(autouse=True)
 def _logging_stays_as_it_was() -> Iterator[None]:
-    """A command called in a test sets logging up for its process, which the next test shares."""
+    """Restore logging: a command sets it up for the whole process."""
     root, package = logging.getLogger(), logging.getLogger("beam_fraud")
     handlers, levels = list(root.handlers), (root.level, package.level)
     yield
@@ -70,14 +70,14 @@ def _logging_stays_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:
-    """A directory that files are dropped into."""
+    """A watched directory."""
     (tmp_path / "inbox").mkdir()
     return tmp_path / "inbox"
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server; a test that stops one, or fills its disk, starts its own."""
+    """A shared PostgreSQL server; a test that stops a server starts its own."""
     with postgres_home() as home, Server(home) as server:
         yield server
 
@@ -96,7 +96,7 @@ def postgres_database(postgres: Server) -> Iterator[str]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[Server]:
-    """A PostgreSQL server that runs, for one test alone."""
+    """A PostgreSQL server for one test."""
     with postgres_home() as home, Server(home) as server:
         yield server
 
@@ -114,7 +114,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def prism() -> Iterator[tuple[str, ...]]:
-    """What a command is given to run on Beam's Prism runner."""
+    """Options that run a command on Beam's Prism runner."""
     from apache_beam.runners.portability.prism_runner import PrismRunner
 
     yield ("--runner=PrismRunner", f"--prism_location={need_prism()}")
@@ -126,7 +126,7 @@ def prism() -> Iterator[tuple[str, ...]]:
 
 @pytest.fixture(params=["here", pytest.param("prism", marks=pytest.mark.slow)])
 def beam_args(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Options of Beam for the runner in this process, and for Prism: the test runs on both."""
+    """Options of Beam for the runner in this process, and for Prism: a test runs on both."""
     options: tuple[str, ...] = ()
     if request.param == "prism":
         options = request.getfixturevalue("prism")

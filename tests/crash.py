@@ -1,4 +1,4 @@
-"""Operations on files and objects that end at one of their steps: killed, or with a full disk."""
+"""Operations on files and objects that fail at one step: killed, or with a full disk."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_and_die_at(step: int, operation: Callable[[], Any]) -> bool:
 
 @contextmanager
 def full_disk_at(step: int, times: int | None = None) -> Iterator[Callable[[], bool]]:
-    """Have the disk full from the `step`-th change on: whatever needs room is refused.
+    """Refuse every operation that needs room from the `step`-th change on.
 
     Args:
       step: from 0.
@@ -67,7 +67,7 @@ def full_disk_at(step: int, times: int | None = None) -> Iterator[Callable[[], b
 
 @contextmanager
 def _interrupted(step: int, event: Callable[[str], None]) -> Iterator[None]:
-    """Call `event` with every change from the `step`-th on, before it is made."""
+    """Call `event` before every change from the `step`-th on."""
     made = [0]
 
     def before(change: str) -> None:

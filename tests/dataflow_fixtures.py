@@ -1,4 +1,4 @@
-"""The stand-in for Dataflow as fixtures: what tests over files and over streams share."""
+"""Fixtures of the stand-in for Dataflow, for tests of files and streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE = "europe-docker.pkg.dev/my-project/fraud/worker:1"
 
 
 def call(command: list[str]) -> int:
-    """The exit code of a call of the command line, in this process."""
+    """Call the command line in this process; return the exit code."""
     from beam_fraud.cli import main
 
     try:
@@ -27,7 +27,7 @@ def call(command: list[str]) -> int:
 
 
 def runner(job: str) -> list[str]:
-    """Options for a job of this name."""
+    """Return the options for a job of this name."""
     from tests.dataflow_stand_in import ENDPOINT, PROJECT, REGION
 
     options = ["--runner", "DataflowRunner", "--project", PROJECT, "--region", REGION]
@@ -43,7 +43,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from tests.dataflow_stand_in import running
 
     class Hurried:
-        """Beam waits for seconds between two questions."""
+        """Polls the job without Beam's pauses."""
 
         time = staticmethod(time.time)
 
@@ -63,7 +63,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def held(servers: Any, tmp_path: Path) -> Any:
-    """The stand-in with transactions and a bundle in a bucket, and nothing else."""
+    """The stand-in with transactions and a bundle in a bucket."""
     with servers.lock:
         for of in (servers.objects, servers.jobs, servers.requests, servers.refusals):
             of.clear()

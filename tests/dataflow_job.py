@@ -1,4 +1,4 @@
-"""What a test does with a job that was sent to the stand-in for Dataflow."""
+"""Inspect and run a job that was sent to the stand-in for Dataflow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.dataflow_stand_in import DataflowStandIn
 
 
 def staged_graph(held: DataflowStandIn, job: dict[str, Any]) -> beam_runner_api_pb2.Pipeline:
-    """The graph that the job's description points to."""
+    """Return the graph to which the job's description points."""
     place = job["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
     return beam_runner_api_pb2.Pipeline.FromString(held.objects[place.removeprefix("gs://")])
 
 
 def steps(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
-    """Names of its outermost steps."""
+    """Return the names of the outermost steps."""
     return {
         transform.unique_name.split("/")[0]
         for transform in graph.components.transforms.values()
@@ -28,7 +28,7 @@ def steps(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
 
 
 def run_staged(held: DataflowStandIn, job: dict[str, Any]) -> None:
-    """Run the very graph that was staged, in this process, and keep its counters."""
+    """Run the staged graph in this process; return its counters."""
     graph = staged_graph(held, job)
     for environment in graph.components.environments.values():
         assert environment.urn == common_urns.environments.DOCKER.urn
@@ -44,5 +44,5 @@ def run_staged(held: DataflowStandIn, job: dict[str, Any]) -> None:
 
 
 def requirements(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
-    """What it says that its runner has to have."""
+    """Return the requirements that the graph declares."""
     return set(graph.requirements)

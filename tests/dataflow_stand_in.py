@@ -1,4 +1,4 @@
-"""A stand-in for the Dataflow service on this machine: it keeps what is sent, and runs nothing."""
+"""A stand-in for the Dataflow service on this machine: it stores requests and runs nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOW = "2024-01-01T00:00:00Z"
 
 @dataclass
 class DataflowStandIn(GoogleStandIn):
-    """The jobs, beside what Cloud Storage holds."""
+    """The jobs of Dataflow, beside the objects of Cloud Storage."""
 
     #: The jobs that were made, as they came, by their ids.
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class DataflowStandIn(GoogleStandIn):
     work: Callable[[dict[str, Any]], None] | None = None
 
     def service(self, method: str, path: str, query: dict[str, str], given: Any) -> Any:
-        """The Dataflow API, as far as Beam asks of it."""
+        """Answer a request to the Dataflow API."""
         found = _PATH.search(path)
         if found is None:
             raise RefusedError(501, f"{method} {path} is not made")
@@ -88,13 +88,13 @@ class DataflowStandIn(GoogleStandIn):
             job["currentState"] = state
 
     def say(self, importance: str, text: str) -> None:
-        """Have the service say something of every job."""
+        """Add a message to every job."""
         number = str(len(self.messages))
         said = {"id": number, "time": NOW, "messageText": text, "messageImportance": importance}
         self.messages.append(said)
 
     def _metrics(self) -> list[dict[str, Any]]:
-        """Every counter twice, as the service has it."""
+        """Return every counter twice, as the service does."""
         found = []
         for name, value in self.counters.items():
             for tentative in ({}, {"tentative": "true"}):
@@ -106,6 +106,6 @@ class DataflowStandIn(GoogleStandIn):
 
 @contextmanager
 def running(directory: Path) -> Iterator[tuple[DataflowStandIn, dict[str, str]]]:
-    """Serve on a free port; yields what is held, and the environment that leads clients there."""
+    """Serve on a free port; yield the stand-in and the environment for its clients."""
     with google_stand_in.running(directory, DataflowStandIn()) as (stand_in, environment):
         yield stand_in, {**environment, "HTTP_PROXY": stand_in.url, "NO_PROXY": "127.0.0.1"}

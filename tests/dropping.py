@@ -1,4 +1,4 @@
-"""Drops files into a watched directory and reads them without a pipeline, for tests."""
+"""Put files into a watched directory and read them without a pipeline."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def rows(count: int, prefix: str = "t") -> list[dict[str, Any]]:
 
 
 def drop(path: Path, count: int, prefix: str = "t", seconds: float | None = None) -> Path:
-    """A file of `count` rows that is said to be written at `seconds` of the epoch."""
+    """Write a file of `count` rows with modification time `seconds`."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows(count, prefix)), path)
     elif path.suffix == ".csv":
@@ -41,7 +41,7 @@ def drop(path: Path, count: int, prefix: str = "t", seconds: float | None = None
 
 
 def batches(reader: WatchReader, enough: Callable[[], bool] = lambda: False) -> list[Any]:
-    """Raw batches until the reader ends, or `enough` says so after one of them."""
+    """Yield raw batches until the reader ends or `enough` returns true."""
     found, deadline = [], time.monotonic() + PATIENCE
     while reader.get_watermark() < MAX_TIMESTAMP:
         assert time.monotonic() < deadline
@@ -53,13 +53,13 @@ def batches(reader: WatchReader, enough: Callable[[], bool] = lambda: False) -> 
 
 
 def first(reader: WatchReader, count: int) -> list[Any]:
-    """The first raw batches."""
+    """Return the first raw batches."""
     left = iter(range(count - 1))
     return batches(reader, lambda: next(left, None) is None)
 
 
 def read(source: WatchSource, mark: WatchMark | None = None) -> list[dict[str, Any]]:
-    """Raw rows until the reader ends."""
+    """Return raw rows until the reader ends."""
     return raw_rows(batches(source.create_reader(None, mark)))
 
 

@@ -1,4 +1,4 @@
-"""Two accounts for tests of erasing, and what is left of one."""
+"""Two accounts for tests of erasing, and the traces of one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOW = datetime.now(UTC)
 
 
 def traces(directory: Path, what: str = GONE) -> list[str]:
-    """The files under `directory` whose bytes, or the values they compress, hold an id."""
+    """Return the files under `directory` whose bytes or compressed values contain an id."""
     found = []
     for path in directory.rglob("*"):
         if path.is_file():
@@ -49,7 +49,7 @@ def run(**options: Any) -> dict[str, Any]:
 
 
 def filled(url: str) -> None:
-    """Rows of both accounts in every table."""
+    """Put rows of both accounts into every table."""
     prepare_database(url)
     batches = [
         flagged_batch([f"t{n}{i}" for i in range(50)], account=account)

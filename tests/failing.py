@@ -1,4 +1,4 @@
-"""An error by its code: what a test asserts in place of a sentence."""
+"""Assert an error by its code instead of its sentence."""
 
 import re
 from collections.abc import Iterator

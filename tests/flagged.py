@@ -38,12 +38,12 @@ def flagged_batch(
 
 
 def message_of(alerts, delivery_id="d" * 32) -> Message:
-    """A message of alerts, fixed at START."""
+    """Return a message of alerts, fixed at START."""
     return Message(delivery_id, "alerts", START, tuple(alerts), len(alerts))
 
 
 def alerts_of(batch: pa.RecordBatch, channels: Sequence[str]) -> list[Alert]:
-    """An alert a row and channel, those of a row next to each other."""
+    """Return an alert for each row and channel, in the order of rows."""
     columns = [name for name in Alert.__dataclass_fields__ if name in batch.schema.names]
     alerts = []
     for row in batch.select(columns).to_pylist():

@@ -1,4 +1,4 @@
-"""Flink's REST API without a Flink: answers what a test puts in."""
+"""A stand-in for Flink's REST API with the answers of a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FlinkStandIn:
-    """What it answers."""
+    """The answers by path."""
 
     #: Where it listens: "127.0.0.1:PORT".
     address: str
@@ -20,14 +20,14 @@ class FlinkStandIn:
     answers: dict[str, object] = field(default_factory=dict)
 
     def configure(self, **settings: str) -> None:
-        """Set what Flink is configured with; `__` stands for a dot."""
+        """Set Flink's configuration; `__` stands for a dot."""
         rows = [{"key": k.replace("__", "."), "value": v} for k, v in settings.items()]
         self.answers["/jobmanager/config"] = rows
 
 
 @contextmanager
 def flink_stand_in(version: str = "1.19.3", slots: int = 2) -> Iterator[FlinkStandIn]:
-    """A Flink with free slots."""
+    """Serve a Flink with free slots."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A runner as a worker sees it: Beam's services, without anything to do."""
+"""Beam's services for a worker, without any work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FnRunner(
     fn_service.BeamFnControlServicer,
     fn_service.BeamFnLoggingServicer,
 ):
-    """Knows every worker, notes who connects and what is logged, and gives no work."""
+    """Accepts every worker and records connections and logs."""
 
     def __init__(self, options: dict[str, object] | None = None, job_brings: str = "") -> None:
         self._info = provision.ProvisionInfo(runner_capabilities=["some", "more"])
@@ -59,14 +59,14 @@ class FnRunner(
         self.hang_up()
 
     def request(self, worker_id: str) -> Any:
-        """What asks a pool for a worker."""
+        """Return the request for a worker from a pool."""
         wanted = fn_api.StartWorkerRequest(worker_id=worker_id)
         for name in ("control", "logging", "artifact", "provision"):
             getattr(wanted, f"{name}_endpoint").url = self.endpoint
         return wanted
 
     def let_go(self, worker_id: str) -> None:
-        """Tell a worker that there is nothing more to do."""
+        """End the work of a worker."""
         self._ends[worker_id].put(None)
 
     def hang_up(self) -> None:
@@ -74,7 +74,7 @@ class FnRunner(
         self._server.stop(None).wait()
 
     def said(self, worker_id: str, part: str) -> bool:
-        """Whether a worker has logged something that holds a text."""
+        """Whether a worker has logged a text."""
         return any(part in line for line in self.logged[worker_id])
 
     def GetProvisionInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -97,7 +97,7 @@ class FnRunner(
 
 
 def until(true: Callable[[], bool]) -> None:
-    """Wait for something that comes soon."""
+    """Wait for a condition."""
     deadline = time.monotonic() + SECONDS
     while not true():
         assert time.monotonic() < deadline

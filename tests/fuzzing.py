@@ -51,7 +51,7 @@ _INTEGERS = (0, 1, -1, 127, 128, 255, 2**15, 2**16, 2**31 - 1, -(2**31), 2**32 -
 
 @dataclass
 class Findings:
-    """What became of some inputs."""
+    """Results of some inputs."""
 
     #: Inputs by what a child said of them.
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Findings:
 
 
 def run(numbers: Iterator[tuple[str, int]] | list[tuple[str, int]], directory: Path) -> Findings:
-    """Read the inputs of these kinds and numbers in children, one child at a time."""
+    """Read these inputs in child processes, one child at a time."""
     findings, child = Findings(), None
     for kind, number in numbers:
         child = child or _Child(directory)
@@ -91,7 +91,7 @@ class _Child:
         self.ended = False
 
     def read(self, kind: str, number: int) -> str:
-        """What the child says of an input, or how it ended."""
+        """Return the child's result for an input, or the way it ended."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(f"{kind} {number}\n".encode())
@@ -118,7 +118,7 @@ class _Child:
 
 
 def damaged(kind: str, number: int) -> bytes:
-    """The bytes of an input."""
+    """Return the bytes of an input."""
     chance = random.Random(f"{kind} {number}")
     form, _, compression = kind.partition(".")
     if form == "parquet":

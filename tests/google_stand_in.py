@@ -1,4 +1,4 @@
-"""A stand-in for Cloud Storage, and for whatever else of Google's a test adds, on this machine."""
+"""A stand-in for Cloud Storage and other services of Google on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = "stand-in-token"
 
 
 class RefusedError(Exception):
-    """An answer that is none of success."""
+    """An error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class RefusedError(Exception):
 
 @dataclass
 class GoogleStandIn:
-    """What the server holds, and what it was asked."""
+    """The objects of the server and its requests."""
 
     buckets: set[str] = field(default_factory=lambda: {"bucket"})
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -47,12 +47,12 @@ class GoogleStandIn:
         self.refusals.append([re.compile(pattern), status, times])
 
     def asked(self, pattern: str) -> list[Any]:
-        """Bodies of the requests that match `METHOD path`."""
+        """Return bodies of the requests that match `METHOD path`."""
         found = re.compile(pattern)
         return [body for method, path, body in self.requests if found.search(f"{method} {path}")]
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
-        """The answer to one request, as JSON or bytes."""
+        """Return the response to one request, as JSON or bytes."""
         given = json.loads(body) if body[:1] == b"{" and "upload" not in path else {}
         self.requests.append((method, path, given))
         self.see(method, path)
@@ -64,18 +64,18 @@ class GoogleStandIn:
         return self.service(method, path, query, given)
 
     def see(self, method: str, path: str) -> None:
-        """Refuse a request if the test wants it."""
+        """Refuse a request if the test says so."""
         for refusal in self.refusals:
             if refusal[2] and refusal[0].search(f"{method} {path}"):
                 refusal[2] -= 1
                 raise RefusedError(refusal[1], "Refused by the test")
 
     def service(self, method: str, path: str, query: dict[str, str], given: Any) -> Any:
-        """What is not Cloud Storage."""
+        """Answer a request to another service."""
         raise RefusedError(501, f"{method} {path} is not made")
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Free the resources."""
 
     def _storage(self, method: str, path: str, query: dict[str, str]) -> Any:
         path, _, to = path.partition("/copyTo/b/")
@@ -114,7 +114,7 @@ class GoogleStandIn:
         }
 
     def upload(self, key: str, body: bytes, content_range: str) -> bool:
-        """Take a piece of an object; whether it was the last."""
+        """Store a piece of an object; return whether it was the last."""
         self.objects[key] = self.objects.get(key, b"") + body
         return not content_range.endswith("/*")
 
@@ -124,7 +124,7 @@ Held = TypeVar("Held", bound=GoogleStandIn)
 
 @contextmanager
 def running(directory: Path, stand_in: Held) -> Iterator[tuple[Held, dict[str, str]]]:
-    """Serve on a free port; yields what is held, and the environment that leads clients there."""
+    """Serve on a free port; yield the stand-in and the environment for its clients."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -222,7 +222,7 @@ def running(directory: Path, stand_in: Held) -> Iterator[tuple[Held, dict[str, s
 
 
 def _account(directory: Path, url: str) -> Path:
-    """The file of a service account whose tokens the stand-in gives out."""
+    """Write the file of a service account whose tokens the stand-in issues."""
     key = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

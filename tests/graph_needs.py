@@ -1,4 +1,4 @@
-"""What a graph needs of its runner, read off the graph: what refusals go by is checked by it."""
+"""The requirements of a graph, read from the graph: tests compare refusals with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beam_fraud.runners.runner import Capability
 
 
 def needs_of(pipeline: beam.Pipeline) -> dict[Capability, str]:
-    """What a pipeline needs, each with the name of the first step that does."""
+    """Return the requirements of a pipeline, each with the first step that has it."""
     visitor = _Needs()
     pipeline.visit(visitor)
     return visitor.found

@@ -1,4 +1,4 @@
-"""Transactions an hour apart, whose every row can be told by its feature `row`."""
+"""Transactions an hour apart, identified by the feature `row`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ START = 19_723 * 24 * HOUR
 
 
 def hourly(rows: int = 600, seed: int = 0) -> pa.Table:
-    """One row in ten is a fraud of one of thirty cards; `telling` tells most of them."""
+    """One row in ten is a fraud of one of thirty cards; `telling` predicts most of them."""
     random = np.random.default_rng(seed)
     fraud = (random.random(rows) < 0.1).astype(np.int8)
     return pa.table(
@@ -61,7 +61,7 @@ def hourly(rows: int = 600, seed: int = 0) -> pa.Table:
 
 
 def examples(table: pa.Table) -> Examples:
-    """The rows as `load_dataset` would give them."""
+    """Return the rows in the form of `load_dataset`."""
     names = {"t": "event_time", "card": "account_id", "price": "amount", "fraud": "label"}
     renamed = table.rename_columns([names.get(name, name) for name in table.column_names])
     return Examples(renamed, np.asarray(table.column("fraud"), dtype=np.int8), SCHEMA)

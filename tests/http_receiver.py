@@ -1,4 +1,4 @@
-"""A real receiver of webhooks on this machine that can be ill in many ways."""
+"""A real receiver of webhooks on this machine with configurable faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deploy.kafka.broker import free_port
 
 @dataclass
 class Post:
-    """A request that has come in whole."""
+    """A complete request."""
 
     path: str
     headers: Mapping[str, str]
@@ -26,13 +26,13 @@ class Post:
 
     @property
     def json(self) -> Any:
-        """The body, parsed."""
+        """Return the parsed body."""
         return json.loads(self.body)
 
 
 @dataclass
 class Answer:
-    """What a request is answered."""
+    """The response to a request."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass
 class HttpReceiver:
-    """Takes posts, unless it is told otherwise; counts them by `Idempotency-Key`."""
+    """Accepts posts unless a test says otherwise; counts them by `Idempotency-Key`."""
 
     context: ssl.SSLContext | None = None
     port: int = field(default_factory=free_port)
@@ -76,7 +76,7 @@ class HttpReceiver:
 
     @property
     def keys(self) -> Counter[str]:
-        """How often each `Idempotency-Key` was taken."""
+        """Return how often each `Idempotency-Key` was accepted."""
         return Counter(post.headers.get("Idempotency-Key", "") for post in self.taken)
 
     def start(self) -> Self:
@@ -114,7 +114,7 @@ class HttpReceiver:
         return self
 
     def stop(self) -> None:
-        """Break all connections off and listen no more."""
+        """Break all connections and stop listening."""
         self._done.set()
         if self._server is not None:
             self._server.shutdown()

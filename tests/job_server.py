@@ -1,4 +1,4 @@
-"""Job servers that take no pipelines but tell their options, as those of Flink and Spark do."""
+"""Job servers that declare their options, as those of Flink and Spark do, and run no pipelines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Servicer(beam_job_api_pb2_grpc.JobServiceServicer):
 
 @contextmanager
 def job_server(option: str) -> Iterator[str]:
-    """One that declares an option; yields where it listens."""
+    """Serve a job server that declares an option; yield its address."""
     server = grpc.server(ThreadPoolExecutor(2))
     beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(_Servicer(option), server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -38,7 +38,7 @@ def job_server(option: str) -> Iterator[str]:
 
 
 def job_server_jar(whose: str, directory: Path) -> Path:
-    """A jar with what a stream grows by, or not: "ours" or "Beam's", or a file that is none."""
+    """Write a jar with bounded state ("ours"), without ("Beam's"), or a file that is no jar."""
     ours, *jars = patched_class_path().split(os.pathsep)
     jar = directory / "server.jar"
     if whose == "ours":

@@ -1,4 +1,4 @@
-"""An object store of Beam's at `kept://`, whose objects are files of a directory."""
+"""A file system of Beam at `kept://` whose objects are files of a directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apache_beam.io.filesystem import FileMetadata, FileSystem
 
 
 class KeptObjects(FileSystem):
-    """Objects appear when they are closed, whole; there are no directories and no renaming."""
+    """Objects appear whole when they are closed; there are no directories and no renames."""
 
     #: Where the objects are: a file each, its name the quoted URL.
     root: ClassVar[Path]

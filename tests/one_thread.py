@@ -1,4 +1,4 @@
-"""One OpenMP thread for everything that is fitted in a test."""
+"""Limit OpenMP to one thread for all fits of a test."""
 
 from __future__ import annotations
 

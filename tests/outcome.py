@@ -1,4 +1,4 @@
-"""What a stream has left, and whether it is what it should be."""
+"""The outputs of a stream, and their checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.traffic import Traffic
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stream has left, in an order of its own."""
+    """The outputs of a stream in a canonical order."""
 
     #: Rows of `stages.SCORED`.
     scores: pa.Table
@@ -35,7 +35,7 @@ _ALERTS = "SELECT transaction_id, channel FROM alerts ORDER BY transaction_id, c
 
 
 def outcome(out: Path, sink: str) -> Outcome:
-    """Read what a stream has left under `--out` and in the sink of a URL."""
+    """Read the outputs under `--out` and in the sink of a URL."""
     if sink.startswith("postgresql:"):
         with psycopg.connect(sink) as postgresql:
             flagged = postgresql.execute(_FLAGGED).fetchall()
@@ -55,7 +55,9 @@ def outcome(out: Path, sink: str) -> Outcome:
 
 
 def assert_each_once(found: Outcome, traffic: Traffic) -> None:
-    """Every transaction is in the scores once, everything else in the dead letters once."""
+    """Assert that every transaction is in the scores once, and every other record in the dead
+    letters once.
+    """
     assert pc.count_distinct(found.scores["transaction_id"]).as_py() == found.scores.num_rows
     assert found.scores.num_rows == traffic.transactions
     places = found.dead_letters.select(["source", "position"])
@@ -64,7 +66,7 @@ def assert_each_once(found: Outcome, traffic: Traffic) -> None:
 
 
 def assert_same(found: Outcome, reference: Outcome) -> None:
-    """Scores, dead letters, flagged rows and alerts are the same, bit for bit."""
+    """Assert that scores, dead letters, flagged rows and alerts are equal, bit for bit."""
     assert found.scores.equals(reference.scores)
     assert found.dead_letters.equals(reference.dead_letters)
     assert found.flagged == reference.flagged

@@ -1,4 +1,4 @@
-"""A channel for tests that keeps what it was sent, and a clock that is set by hand."""
+"""A channel for tests that records its messages, and a clock that tests set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beam_fraud.alerts.policy import Clock, Policy
 
 @dataclass
 class Postman:
-    """Delivers messages, unless `trouble` has an error for one."""
+    """Delivers messages unless `trouble` returns an error for one."""
 
     name: str = "postman"
     policy: Policy = field(default_factory=Policy)
@@ -39,12 +39,12 @@ class Postman:
         return f"{self.name}:"
 
     def ids(self) -> list[str]:
-        """Transactions of each message, put together."""
+        """Return the joined transactions of each message."""
         return ["".join(a.transaction_id for a in message.alerts) for message in self.delivered]
 
 
 class HandClock:
-    """Time that passes when a test says so."""
+    """A clock that moves when a test says so."""
 
     def __init__(self) -> None:
         self.moment = datetime(2024, 6, 1, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Reads a file as the graph does, for the tests of sources and records."""
+"""Read a file as the graph does, for tests of sources and records."""
 
 import gzip
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ GOOD: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Read:
-    """What became of the rows of a file."""
+    """The results of a file's rows."""
 
     #: `Schema.transactions` and `@position`, in the file's order.
     transactions: pa.Table
@@ -81,7 +81,7 @@ def read(
     bytes_each: int | None = None,
     labels: Labels = "required",
 ) -> Read:
-    """Read a file in segments of `bytes_each` and blocks of `block_rows`, not deduplicated."""
+    """Read a file in segments of `bytes_each` and blocks of `block_rows`, without deduplication."""
     good = schema.transactions(labels=labels).append(pa.field(POSITION, pa.int64()))
     transactions, letters, rows = [good.empty_table()], [DEAD_LETTER.empty_table()], 0
     for file in find_inputs([str(path)], schema, labels=labels):

@@ -1,4 +1,4 @@
-"""Channels of every kind, and what has come out of them."""
+"""Channels of every kind and their output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.smtp_server import SmtpServer
 
 @dataclass(frozen=True)
 class Arrived:
-    """One thing that has come: a line, a letter, a post, a record."""
+    """One received line, letter, post or record."""
 
     #: What a repeat has in common with it.
     key: str
@@ -32,7 +32,7 @@ class Arrived:
 
 @dataclass
 class Recipient:
-    """A channel, and who gets what it sends."""
+    """A channel and its receiver."""
 
     url: str
     stream: io.StringIO = field(default_factory=io.StringIO)
@@ -41,7 +41,7 @@ class Recipient:
         self.channel = self.again()
 
     def again(self) -> Channel:
-        """The channel as another run makes it."""
+        """Return the channel of another run."""
         return parse_channel(self.url, self.stream)
 
     def arrived(self) -> list[Arrived]:

@@ -1,4 +1,4 @@
-"""Runs commands that the operating system refuses something: `python -m tests.refused_calls`.
+"""Run commands under refusals of the operating system: `python -m tests.refused_calls`.
 
 Reads a JSON list of calls from standard input and prints a JSON list of what came of them. Each
 call runs in a fork of this process, which has imported everything, with the limits that it names.
@@ -27,7 +27,7 @@ class Call(TypedDict):
 
 
 class Ended(TypedDict):
-    """How a call has ended."""
+    """The end of a call."""
 
     exit_code: int
     said: str
@@ -68,7 +68,7 @@ def run(call: Call) -> Ended:
 
 
 def main() -> None:
-    """Import what commands import, then run what is asked for."""
+    """Import all modules of the commands, then run the calls."""
     import beam_fraud.cli.commands.demo
     import beam_fraud.cli.commands.doctor
     import beam_fraud.cli.commands.erase

@@ -1,4 +1,4 @@
-"""Programs, their parts and extras that some tests need.
+"""Programs, parts of programs and extras that some tests need.
 
 What is missing skips a test with the reason on a user's machine and fails it in CI (`CI=true`).
 """
@@ -33,7 +33,7 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(dict(os.environ))
 
 @contextmanager
 def started_environment() -> Iterator[None]:
-    """Give back the environment that pytest was started in, for a while."""
+    """Restore the environment that pytest was started in, for a while."""
     changed = dict(os.environ)
     _set_environment(ENVIRONMENT)
     try:
@@ -50,7 +50,7 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
 
 
 def need(program: str) -> Path:
-    """Where a program is."""
+    """Return the path of a program."""
     found = shutil.which(program)
     if found is None:
         missing(f"{program} is not on PATH")
@@ -58,14 +58,14 @@ def need(program: str) -> Path:
 
 
 def need_kafka() -> None:
-    """Fetch a Kafka broker's jars, once on a machine."""
+    """Download a Kafka broker's jars, once on a machine."""
     need("java")
     need("mvn")
     _need_fetched(class_path, DEPLOY / "kafka/pom.xml")
 
 
 def need_flink() -> None:
-    """Fetch the jars of a Flink cluster and its job server, once on a machine."""
+    """Download the jars of a Flink cluster and its job server, once on a machine."""
     need("java")
     need("javac")
     need("mvn")
@@ -73,7 +73,7 @@ def need_flink() -> None:
 
 
 def need_job_server() -> None:
-    """Fetch the jars of a job server with a Flink inside, once on a machine."""
+    """Download the jars of a job server with a Flink inside, once on a machine."""
     need("java")
     need("javac")
     need("mvn")
@@ -81,7 +81,7 @@ def need_job_server() -> None:
 
 
 def need_prism() -> Path:
-    """Beam's Prism runner, built from its Go module in some minutes, once on a machine."""
+    """Build Beam's Prism runner from its Go module in some minutes, once on a machine."""
     binary = _cache_directory() / f"prism-{version('apache-beam')}" / "prism"
     if not binary.exists():
         _need_fetched(_build_prism, binary, need("go"))
@@ -95,7 +95,7 @@ def _need_fetched(fetch: Callable[..., object], *arguments: object) -> None:
 
 @cache
 def _fetch_failure(fetch: Callable[..., object], *arguments: object) -> str | None:
-    """Why something could not be fetched; asked once, as each attempt may take minutes."""
+    """Return why a download failed; try once, because each attempt may take minutes."""
     caches = _cache_directory()
     caches.mkdir(parents=True, exist_ok=True)
     # One process at a time: Maven's repository is not made for two that write.
@@ -129,7 +129,7 @@ def _build_prism(binary: Path, go: Path) -> None:
 
 
 def _cache_directory() -> Path:
-    """Where what is built once stays: outside the clone, so that a new clone finds it."""
+    """Return the directory for built programs: outside the clone, so that new clones share it."""
     caches = ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT["HOME"]) / ".cache"
     return Path(caches) / "beam-fraud"
 
@@ -142,7 +142,7 @@ def missing(what: str) -> None:
 
 @contextmanager
 def postgres_home() -> Iterator[Path]:
-    """A directory for a PostgreSQL server, which may have to run as another user than pytest."""
+    """A directory for a PostgreSQL server, which may run as another user than pytest."""
     try:
         server_program("initdb")
     except FraudError as error:
@@ -153,7 +153,7 @@ def postgres_home() -> Iterator[Path]:
 
 
 def need_module(module: str, extra: str) -> None:
-    """See that an extra is installed; without it the test is skipped, in CI it fails."""
+    """Require an extra: skip the test without it, or fail it in CI."""
     try:
         found = importlib.util.find_spec(module)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""Conditions evaluated as their definition reads: a row at a time, missing is None."""
+"""Conditions evaluated literally, a row at a time; missing is None."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COMPARE = {
 
 
 def holds(condition: Condition, row: Row) -> bool:
-    """Whether a condition holds for a row."""
+    """Return whether a condition holds for a row."""
     match condition:
         case Always(value):
             return value
@@ -57,7 +57,7 @@ def holds(condition: Condition, row: Row) -> bool:
 
 
 def value_of(value: Value, row: Row) -> float | str | None:
-    """A value for a row; None if it is missing."""
+    """Return a value of a row, or None."""
     match value:
         case Number(number):
             return number

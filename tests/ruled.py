@@ -1,4 +1,4 @@
-"""Decided rows for which rules fired, as they come to what counts them."""
+"""Decided rows for which rules fired, as input of rule counts."""
 
 from __future__ import annotations
 

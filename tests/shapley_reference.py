@@ -1,4 +1,4 @@
-"""Shapley values of a tree's conditional expectations as the definition reads; slow."""
+"""Shapley values of a tree's conditional expectations, computed literally; slow."""
 
 from __future__ import annotations
 

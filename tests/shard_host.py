@@ -1,4 +1,4 @@
-"""What a host does with a shard: keep its deltas, lose it, restore another from what was kept."""
+"""A host of a shard for tests: store its deltas, drop it, restore another one from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ def transactions(
     start: int = 0,
     appended: int | None = None,
 ) -> pa.RecordBatch:
-    """A batch of transactions as they leave validation, times in microseconds."""
+    """Return a batch of valid transactions, times in microseconds."""
     origin = Origin(source, "jsonl", appended=appended)
     return pa.RecordBatch.from_arrays(
         [
@@ -46,13 +46,13 @@ def ids_of(batches: Sequence[pa.RecordBatch]) -> list[str]:
 
 
 def newest_row() -> EventClock:
-    """A clock that stands at the newest event time: of tests that have few rows."""
+    """A clock at the newest event time, for tests with few rows."""
     return EventClock(block=1, blocks=1)
 
 
 @dataclass
 class Clock:
-    """A time that tests set."""
+    """A clock that tests set."""
 
     now: float = 1_000.0
 
@@ -62,7 +62,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Event:
-    """A batch that comes at a time, or only the time."""
+    """A batch at a time, or a time alone."""
 
     now: float
     batch: pa.RecordBatch | None = None
@@ -70,7 +70,7 @@ class Event:
 
 @dataclass
 class Host:
-    """Hosts one shard; what it keeps outlives it."""
+    """Hosts one shard; its stored deltas outlive the shard."""
 
     make: Callable[[Clock], Shard]
     clock: Clock = field(default_factory=Clock)
@@ -81,17 +81,17 @@ class Host:
         self.restore()
 
     def restore(self) -> None:
-        """Another shard takes the place of this one."""
+        """Replace the shard by a restored one."""
         self.shard = self.make(self.clock)
         effects = self.shard.restore([delta.data for delta in self.kept])
         self._commit([effects])
 
     def bundle(self, events: Sequence[Event]) -> None:
-        """Hand over events; keep what came of them, all at once."""
+        """Process events; store their effects together."""
         self._commit([self._hand(event) for event in events])
 
     def fail(self, events: Sequence[Event]) -> None:
-        """Hand over events, lose what came of them and the shard."""
+        """Process events; lose their effects and the shard."""
         for event in events:
             self._hand(event)
         self.restore()
@@ -100,12 +100,12 @@ class Host:
         self._commit([self.shard.finish()])
 
     def drop(self) -> None:
-        """Drop what has aged."""
+        """Drop expired deltas."""
         needed = self.shard.needed_from
         self.kept = [delta for delta in self.kept if delta.newest >= needed]
 
     def merge(self, most: int) -> None:
-        """Merge the first deltas that age."""
+        """Merge the oldest mergeable deltas."""
         merged = [delta for delta in self.kept if delta.newest < FOREVER][:most]
         if merged:
             data = self.shard.merge([delta.data for delta in merged])

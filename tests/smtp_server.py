@@ -1,4 +1,4 @@
-"""A real mail server on this machine that can be ill in many ways."""
+"""A real mail server on this machine with configurable faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Controller(Controller):
 
 @dataclass
 class SmtpServer:
-    """Accepts letters, unless it is told otherwise; counts them by Message-ID."""
+    """Accepts letters unless a test says otherwise; counts them by Message-ID."""
 
     #: Certificate for STARTTLS, or for TLS at once.
     context: ssl.SSLContext | None = None
@@ -68,11 +68,11 @@ class SmtpServer:
 
     @property
     def ids(self) -> Counter[str]:
-        """How often each Message-ID was accepted."""
+        """Return how often each Message-ID was accepted."""
         return Counter(str(letter.mail["Message-ID"]) for letter in self.letters)
 
     def start(self) -> Self:
-        """Listen at `port`; nothing if it does already."""
+        """Listen at `port`, unless the server listens already."""
         if self._controller is None:
             options: dict[str, Any] = {}
             if self.login is not None:
@@ -93,7 +93,7 @@ class SmtpServer:
         return self
 
     def stop(self) -> None:
-        """Break all connections off and listen no more; nothing if it does not."""
+        """Break all connections and stop listening, unless it has stopped."""
         if self._controller is not None:
             for connection in self.connections:
                 self._controller.loop.call_soon_threadsafe(connection.abort)

@@ -1,4 +1,4 @@
-"""A kind of model that notes which rows it is given, told apart by the feature `row`."""
+"""A kind of model that records its rows, identified by the feature `row`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROW, TELLING, MISLEADING = 0, 1, 2
 
 
 class Given(NamedTuple):
-    """Rows that were fitted on (`fit`) or predicted (`predict`)."""
+    """Rows of a fit (`fit`) or a prediction (`predict`)."""
 
     doing: str
     rows: list[int]
@@ -29,7 +29,7 @@ seen: list[Given] = []
 
 
 class SpyingModel:
-    """Scores by one column, as far as another does not mislead it."""
+    """Scores by one column, unless another column misleads it."""
 
     classes_ = np.array([0, 1])
 
@@ -45,7 +45,7 @@ class SpyingModel:
 
 @dataclass(frozen=True)
 class Spy(ModelKind):
-    """Fits at once, and notes it."""
+    """A kind that fits at once and records the rows."""
 
     name: ClassVar[str] = "spy"
     space: ClassVar[Space] = {"misled": Real(0.0, 1.0), "unused": Real(0.001, 1.0, log=True)}

@@ -1,4 +1,4 @@
-"""`beam-fraud stream` as a process that may be killed and started again."""
+"""`beam-fraud stream` as a process that tests kill and start again."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ UNTIL_IDLE = ("--until-idle", "1")
 
 
 def stream_command(broker: Broker, topic: str, bundle: Path, out: Path, *options: str) -> list[str]:
-    """`beam-fraud stream` of a topic from its first message on, without an end."""
+    """Return an endless `beam-fraud stream` of a topic from its first message on."""
     command = [sys.executable, "-m", "beam_fraud", "stream", "--kafka", broker.bootstrap]
     command += ["--topic", topic, "--model", str(bundle), "--out", str(out)]
     return [*command, "--start", "earliest", *options]
 
 
 class Stream:
-    """A stream as a process that may be killed and started again."""
+    """A stream as a process that tests kill and start again."""
 
     def __init__(self, command: Sequence[str], out: Path) -> None:
         self._command = command
@@ -42,7 +42,7 @@ class Stream:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        """Start the process, with `options` beside its own."""
+        """Start the process with further `options`."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._command, *options],
@@ -56,24 +56,24 @@ class Stream:
 
     @property
     def runs(self) -> bool:
-        """Whether it has neither ended nor been killed."""
+        """Whether the process is alive."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
-        """End it and all its processes at once, as a power cut would."""
+        """Kill the process and its children, as a power cut would."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to come to its end, as Ctrl-C does."""
+        """Interrupt the stream, as Ctrl-C does."""
         assert self.process is not None
         assert self.runs, self.said()
         self.process.send_signal(signal.SIGTERM)
 
     def wait_for_end(self) -> None:
-        """Wait until it ends by itself."""
+        """Wait until the process ends by itself."""
         assert self.process is not None
         try:
             self.process.wait(_PATIENCE)
@@ -84,11 +84,11 @@ class Stream:
         assert self.process.returncode == 0, self.said()
 
     def wait_for_progress(self, since: dict[str, str]) -> bool:
-        """Wait until it has committed more than `since`; False if it ended without."""
+        """Wait until the stream has committed more than `since`; return False if it ended before."""
         return wait_until(lambda: self.positions() != since or not self.runs) and self.runs
 
     def positions(self) -> dict[str, str]:
-        """What it has committed: source to position."""
+        """Return the committed positions by source."""
         file = self._out / "stream" / "state.db"
         if not file.exists():
             return {}
@@ -99,12 +99,12 @@ class Stream:
                 return {}
 
     def said(self) -> str:
-        """The end of what it wrote."""
+        """Return the end of its output."""
         return self.log.read_text("utf-8", errors="replace")[-20_000:]
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
-    """Wait until a condition holds; always True, fails otherwise."""
+    """Wait until a condition holds; return True, or fail."""
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it takes too long"
@@ -113,7 +113,7 @@ def wait_until(condition: Callable[[], bool]) -> bool:
 
 
 def archived(out: Path) -> int:
-    """Rows in the visible files of scores and dead letters.
+    """Return the rows in the visible files of scores and dead letters.
 
     A stream that starts again may remove some meanwhile, whose rows come again.
     """

@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 
 class Collect(beam.DoFn):
-    """Writes each batch to a file of its own, named in the order of writing."""
+    """Writes each batch to its own file, named in the order of writing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -49,7 +49,7 @@ def read_stream(source: UnboundedSource, directory: Path) -> PipelineResult:
 
 
 def collected(directory: Path) -> dict[str, list[tuple[int, bytes]]]:
-    """Source to the positions and payloads of its rows, in the order in which they came."""
+    """Return positions and payloads by source, in the order of arrival."""
     found: dict[str, list[tuple[int, bytes]]] = {}
     for path in sorted(directory.glob("*.arrow")):
         with pa.OSFile(str(path)) as file:
@@ -68,7 +68,7 @@ def payloads(directory: Path) -> list[bytes]:
 
 @contextmanager
 def streaming(source: KafkaSource, directory: Path) -> Iterator[None]:
-    """A stream that runs inside the `with`, and is told to stop at its end."""
+    """Run a stream during the `with` block, and stop it at the end."""
     stop = directory.parent / f"{directory.name}.stop"
     stop.unlink(missing_ok=True)
     raised: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""The rules of the house that import-linter does not check."""
+"""Rules of the architecture that import-linter does not check."""
 
 import ast
 import re
@@ -31,7 +31,7 @@ NAMES = {name_of(path) for path in MODULES}
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of the package's modules that a module imports, whenever it does."""
+    """Return the package's modules that a module imports at any time."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -64,7 +64,7 @@ INTERNAL = (
 
 
 def beam_internals(path: Path) -> set[str]:
-    """What a module imports of Beam's internal modules, and the private names that it uses."""
+    """Return the internal modules and private names of Beam that a module uses."""
     tree = ast.parse(path.read_text("utf-8"))
     used, of_beam = set(), {"beam"}
     for node in ast.walk(tree):
@@ -110,7 +110,7 @@ def test_the_internals_of_beam_were_read_in_the_installed_version() -> None:
 
 
 def calls(path: Path) -> set[str]:
-    """What a module uses of the primitives of storage, by name."""
+    """Return the storage primitives that a module calls, by name."""
     text = path.read_text("utf-8")
     used = {word for word in ("fsync", "flock", ".unfinished") if word in text}
     for node in ast.walk(ast.parse(text)):
@@ -168,7 +168,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def project_files() -> list[Path]:
-    """The project's own text files: what git would keep, links not followed."""
+    """Return the project's text files: those that git would add, without links."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -35,13 +35,13 @@ def pages() -> list[Path]:
 
 @cache
 def prose(page: Path) -> str:
-    """The text of a page without its blocks of code."""
+    """Return the text of a page without its blocks of code."""
     return _FENCE.sub("", page.read_text("utf-8"))
 
 
 @cache
 def anchors(page: Path) -> frozenset[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub gives the headings of a page."""
     found: set[str] = set()
     for heading in _HEADING.findall(prose(page)):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -83,7 +83,7 @@ def test_the_table_of_contents_lists_every_page() -> None:
 
 
 def names_in(module: Path) -> set[str]:
-    """What a module defines or imports at its top level."""
+    """Return the names that a module defines or imports at its top level."""
     names: set[str] = set()
     for node in ast.parse(module.read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):

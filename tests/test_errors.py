@@ -1,4 +1,4 @@
-"""Every error has a code, which survives what errors go through and which a page describes."""
+"""Every error has a documented code, which survives pickling, copies and runners."""
 
 import ast
 import copy

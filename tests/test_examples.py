@@ -1,4 +1,4 @@
-"""The examples, and the Python of the README, as a reader runs them."""
+"""The examples and the Python of the README run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Earlier and later transactions, a model of the earlier ones, and the scores of the later."""
+    """Earlier and later transactions, a model of the earlier ones, and the scores of the later
+    ones.
+    """
     directory = tmp_path_factory.mktemp("examples")
     rows = simulate(Simulation(days=50, accounts=60, merchants=60))
     cut = int(0.8 * len(rows))

@@ -1,4 +1,4 @@
-"""What is said where an extra is missing: before anything is read, with the Python that runs."""
+"""The message for a missing extra comes before any input is read and names the running Python."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECK = f"rules check rules.toml --on {ABSENT} --schema shop.toml"
 
 
 class Hidden:
-    """Finds no optional package."""
+    """An import system without optional packages."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name.split(".")[0] in OPTIONAL:
@@ -39,7 +39,7 @@ class Hidden:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the bundles `xgboost` and `forest`, and data that either can score."""
+    """A directory with the bundles `xgboost` and `forest`, and data for both."""
     place = tmp_path_factory.mktemp("bundles")
     rows = table(400)
     fraud = np.arange(400) % 10 == 0
@@ -63,7 +63,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_without_extras(*call: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own: modules that tests have imported hold libraries."""
+    """Run the command in a new process, because this one has imported the libraries."""
     code = (
         "import sys; from tests.test_extras import Hidden; sys.meta_path.insert(0, Hidden()); "
         "from beam_fraud.cli import main; sys.exit(main(sys.argv[1:]))"

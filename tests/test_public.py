@@ -1,4 +1,4 @@
-"""What `import beam_fraud` offers, and what it costs."""
+"""The names of `import beam_fraud` and the time of the import."""
 
 from __future__ import annotations
 

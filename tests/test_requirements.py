@@ -1,4 +1,4 @@
-"""What a test does without a program that it needs, and what it is fetched with."""
+"""Tests without a program that they need, and its download."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The traffic that streams are disturbed under is what it says."""
+"""The traffic of the chaos tests has the documented properties."""
 
 from __future__ import annotations
 

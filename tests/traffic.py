@@ -1,4 +1,4 @@
-"""Messages with repeats, out of order and with bad ones among them; and what sends them."""
+"""Messages with repeats, disorder and bad records; and their sender."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATIENCE = 180.0
 
 @dataclass(frozen=True)
 class Traffic:
-    """What is sent to a topic, in this order."""
+    """The messages of a topic, in this order."""
 
     #: Transactions of the days before.
     history: pa.Table
@@ -65,7 +65,7 @@ def make_traffic(seed: int, accounts: int, bad: int, late: float = 600.0) -> Tra
 
 
 class Feed:
-    """Sends the messages of a traffic, in order, whatever becomes of the broker meanwhile."""
+    """Sends the messages of a traffic in order, whatever happens to the broker."""
 
     def __init__(self, broker: Broker, topic: str, traffic: Traffic) -> None:
         self._topic = topic
@@ -95,7 +95,7 @@ class Feed:
         self._producer.poll(0)
 
     def send_for(self, seconds: float, count: int) -> None:
-        """Send the next `count` messages evenly in so many seconds."""
+        """Send the next `count` messages evenly over some seconds."""
         pace, start, sent = Pace(max(count, 1) / max(seconds, 0.001), count), time.monotonic(), 0
         while (elapsed := time.monotonic() - start) < seconds:
             due = pace.due(elapsed)
@@ -105,6 +105,6 @@ class Feed:
         self.send(count - sent)
 
     def finish(self) -> None:
-        """Send the rest and wait until the broker has all."""
+        """Send the other messages and wait until the broker has all."""
         self.send(len(self._traffic.keys))
         assert self._producer.flush(_PATIENCE) == 0, "the broker has not taken all messages"

@@ -1,4 +1,4 @@
-"""Velocity features row by row, slow and obvious, and rows for property tests to try."""
+"""Velocity features row by row, slow and obvious, and rows for property tests."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def reference(
     specs: Sequence[Velocity],
     arrival: Sequence[int] | None = None,
 ) -> dict[str, list[float]]:
-    """The features of every row, by the definition.
+    """Return the features of every row, by the definition.
 
     Args:
       rows: n rows.
@@ -71,14 +71,14 @@ def reference(
 
 
 def _before(rows: KeyRows, j: int, i: int, arrival: Sequence[int] | None) -> bool:
-    """Whether row j was there before row i, or rather in a complete order comes before it."""
+    """Return whether row j arrived before row i, or precedes it in a complete order."""
     if arrival is not None:
         return arrival[j] < arrival[i]
     return (int(rows.time[j]), j) < (int(rows.time[i]), i)
 
 
 def _seen(rows: KeyRows, i: int, begin: int, end: int, arrival: Sequence[int] | None) -> list[int]:
-    """Rows in the window (begin, end] of row i."""
+    """Return the rows in the window (begin, end] of row i."""
     return [
         j
         for j in range(len(rows))
@@ -96,7 +96,7 @@ def _since_last(rows: KeyRows, i: int, horizon: int, arrival: Sequence[int] | No
 
 
 def _value(rows: KeyRows, i: int, seen: list[int], aggregate: str) -> float:
-    """An aggregate of the rows seen by row i."""
+    """Return an aggregate of the rows in row i's window."""
     amounts = [int(rows.amount[j]) for j in seen]
     n, total = len(amounts), sum(amounts)
     nan = math.nan
@@ -145,7 +145,7 @@ def _known_frauds(
 
 @st.composite
 def keyed_rows(draw: st.DrawFn, max_size: int = 40) -> tuple[KeyRows, Frauds]:
-    """Rows of few keys, with ties, gaps, refunds and huge amounts, in any order of time.
+    """Return rows of few keys, with ties, gaps, refunds and huge amounts, in any order of time.
 
     The frauds are some of the rows, each known with its row, some of them labelled later.
     """

@@ -1,4 +1,4 @@
-"""Runs a stream over a watched directory as the graph does, for tests; dies where it is told to."""
+"""Run a stream over a watched directory as the graph does; die where a test says so."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from beam_fraud.transforms.parse import DEAD, VALID, Parse, Validate
 
 
 class Collect(beam.DoFn):
-    """Appends what comes to a file, a JSON record a row."""
+    """Appends each row to a file as a JSON record."""
 
     def __init__(self, to: Path, die_at: int | None, moves: tuple[tuple[Path, Path], ...]) -> None:
         self._to = to
@@ -43,7 +43,7 @@ class Collect(beam.DoFn):
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """The rows of transactions or dead letters, with where they come from."""
+    """Return the rows of transactions or dead letters with their sources."""
     if POSITION not in batch.schema.names:
         return [{**row, "payload": row["payload"].decode()} for row in batch.to_pylist()]
     origin = origin_of(batch)
@@ -62,7 +62,7 @@ def stream(
     moves: tuple[tuple[Path, Path], ...] = (),
     batches_a_bundle: int = 2,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Read what is dropped until the source ends; its checkpoint is in `out`.
+    """Read the dropped files until the source ends; the checkpoint is in `out`.
 
     Args:
       source: what to read.
@@ -98,7 +98,7 @@ def stream(
 
 
 def position_in(out: Path) -> WatchPosition:
-    """The position that was committed last."""
+    """Return the last committed position."""
     kept = LocalCheckpoint(out / "state.db")
     try:
         return WatchPosition.decode(kept.positions()[WATCH])

@@ -1,4 +1,4 @@
-"""What every channel does: one suite, run for each kind.
+"""The contract of all channels, run for each kind; the integration tests run it for topics.
 
 The one of topics is among the integrations.
 """
@@ -100,7 +100,7 @@ def _for_machines(recipient):
 
 
 def _unseen(recipient, text):
-    """Characters that do not show, or that show what is not there."""
+    """Return characters that are invisible or look like others."""
     # A program takes the rest as it is.
     bad = "\r\x1b\x00" if _for_machines(recipient) else "\r\x1b\x9b\u202e\u2028\u200b\x00"
     return set(bad) & set(text)

@@ -37,7 +37,7 @@ def _send(outbox, *channels, patience=0.0):
 
 
 def after(messages, error):
-    """Trouble from some message on."""
+    """Return a fault that begins after some messages."""
     seen = []
 
     def trouble(message):
@@ -73,7 +73,7 @@ def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outb
 
 
 def test_a_channel_that_fails_now_and_then_is_tried_as_long_as_it_takes_some(outbox):
-    """Patience is for a channel that takes nothing, not for all of its messages together."""
+    """Patience restarts with each accepted message."""
     postman, tried = Postman(policy=Policy(most=1)), []
 
     def trouble(message):

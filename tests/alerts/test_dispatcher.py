@@ -1,4 +1,4 @@
-"""The dispatcher beside a stream: threads, processes that are killed, databases that go away."""
+"""The dispatcher beside a stream: threads, killed processes, unreachable databases."""
 
 import logging
 import multiprocessing
@@ -30,12 +30,12 @@ def outbox(database):
 
 
 def queue(outbox, ids, *channels, **values):
-    """Flagged transactions, a minute apart."""
+    """Queue flagged transactions, a minute apart."""
     queue_flagged(outbox.url, flagged_batch(list(ids), **values), [c.name for c in channels])
 
 
 def wait_until(said, seconds=30.0):
-    """Wait for what another thread or process does."""
+    """Wait for another thread or process."""
     deadline = time.monotonic() + seconds
     while not said():
         assert time.monotonic() < deadline, "it never came true"
@@ -148,7 +148,7 @@ def test_processes_that_share_an_outbox_send_each_alert_once(outbox, tmp_path):
 
 
 class _Receiver(Postman):
-    """Writes down each id that it takes, and dies where a file asks for it."""
+    """Write each received id to a file; die if another file asks for it."""
 
     def __init__(self, path: Path):
         super().__init__("receiver", Policy(most=1))

@@ -1,4 +1,4 @@
-"""Whatever happens to an outbox: nothing is lost, told twice, changed or told too often."""
+"""Random histories of an outbox: no alert is lost, repeated, changed or sent above the limit."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ POLICIES = [
 
 
 class KilledError(BaseException):
-    """Stands for the end of the process: nothing of it is handled."""
+    """The end of the process: no code may handle it."""
 
 
 class Histories(RuleBasedStateMachine):
-    """Queueing, sending, failing, refusing, snoozing and dying, in any order."""
+    """Queue, send, fail, refuse, snooze and die, in any order."""
 
     @initialize(policy=st.sampled_from(POLICIES))
     def begin(self, policy: Policy) -> None:
@@ -113,7 +113,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.postman.policy.rate is None)
     @rule()
     def flush(self) -> None:
-        """The end of a run, which may add a message to those that are allowed."""
+        """End a run, which may add one message above the limit."""
         self.postman.trouble = self._trouble(lambda: "takes")
         self.sender.flush(patience=0)
 
@@ -147,7 +147,7 @@ class Histories(RuleBasedStateMachine):
             assert sum(t < start + span for t in times[number:]) <= rate.messages
 
     def settle(self) -> None:
-        """In the end all is well, and everything has gone out or was given up."""
+        """End all faults: every alert is sent or given up."""
         for account in "xy":
             self.lift(account)
         for _ in range(REFUSALS + 2):

@@ -1,4 +1,4 @@
-"""What an alert's line says of reasons."""
+"""Reasons in an alert's line."""
 
 from dataclasses import replace
 

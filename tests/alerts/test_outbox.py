@@ -32,7 +32,7 @@ def outbox(database):
 
 
 def _fix(outbox, channel="console"):
-    """Put what waits into deliveries; returns them."""
+    """Put pending alerts into deliveries; return the deliveries."""
     with engine(outbox.url).connect() as connection:
         fix(outbox.url, connection, channel, Policy(), NOW)
     with transaction(outbox.url) as connection:

@@ -1,4 +1,4 @@
-"""Pseudonyms stand for ids, and tell nothing of them."""
+"""Pseudonyms replace ids and reveal nothing about them."""
 
 from dataclasses import replace
 

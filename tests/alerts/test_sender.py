@@ -1,4 +1,4 @@
-"""What goes into messages and when, by a clock that is set by hand."""
+"""The contents of messages and their times, by a clock that tests set."""
 
 import logging
 
@@ -22,7 +22,7 @@ from tests.snoozing import snoozed_for_an_hour
 
 
 class Office:
-    """An outbox, its postman and a sender, which can be replaced by another."""
+    """An outbox, a channel and a sender, which a test can replace."""
 
     def __init__(self, url):
         self.outbox = Outbox(url)
@@ -35,14 +35,14 @@ class Office:
         return ChannelSender(self.outbox.url, self.postman, self.time.clock)
 
     def queue(self, ids, **values):
-        """Flagged transactions, each later than the ones before."""
+        """Queue flagged transactions, each later than the last."""
         minutes = range(self.queued, self.queued + len(ids))
         self.queued += len(ids)
         batch = flagged_batch(list(ids), minutes=minutes, **values)
         queue_flagged(self.outbox.url, batch, [self.postman.name])
 
     def attempt(self, *, after=0.0):
-        """Send after a while; returns the transactions of each message that went out."""
+        """Send after some time; return the transactions of each message."""
         self.time.pass_(after)
         done = len(self.postman.delivered)
         self.sender.attempt()

@@ -1,4 +1,4 @@
-"""What Slack is sent keeps to its rules, whatever the names are."""
+"""Messages to Slack respect its limits and syntax, with any names."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""E-mail through real servers that are well, and ill in every way that servers are."""
+"""E-mail through real servers with every kind of fault."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""Templates are tried out before anything is sent, and cannot do harm."""
+"""Templates are tested before anything is sent, and run in a sandbox."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Webhooks to real receivers that are well, and ill in every way that receivers are."""
+"""Webhooks to real receivers with every kind of fault."""
 
 import hashlib
 import hmac

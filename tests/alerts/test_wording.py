@@ -1,4 +1,4 @@
-"""What people read in an alert: what raised it, and when it was where they are."""
+"""The text of an alert: the rule that raised it, and times in the schema's time zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, and still runs."""
+"""The benchmarks run and measure the documented figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCE_ROWS = 2_000
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with transactions that look like ULB's, some of them frauds that stand out."""
+    """A directory of transactions in the form of ULB's, some of them obvious frauds."""
     rng = np.random.default_rng(1)
     frauds = np.arange(SOURCE_ROWS) % 20 == 7
     columns = {"Time": np.sort(rng.integers(0, 172_792, SOURCE_ROWS)).astype(float)}
@@ -53,7 +53,7 @@ def inputs(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(
     source: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
-    """A model for them."""
+    """A model of these rows."""
     out = tmp_path_factory.mktemp("bundles") / request.param
     files = (str(source / "creditcard.parquet"),)
     train.run(

@@ -1,4 +1,4 @@
-"""The published recipe, run again."""
+"""The published Keras recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.keras_recipe import Run, run, table
 
 
 def rows(n: int, seed: int) -> LabelledRows:
-    """The larger the first number, the likelier a fraud."""
+    """A larger first number makes fraud more likely."""
     random = np.random.default_rng(seed)
     matrix = random.normal(size=(n, 3))
     labels = random.random(n) < 1 / (1 + np.exp(4 - 2 * matrix[:, 0]))

@@ -1,4 +1,4 @@
-"""The benchmark of reasons still runs, and judges by its bounds."""
+"""The benchmark of reasons runs and checks its bounds."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The results page says what was measured, and what was missed."""
+"""The results page has every figure and every missed target."""
 
 from __future__ import annotations
 

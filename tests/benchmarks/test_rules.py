@@ -1,4 +1,4 @@
-"""The benchmark of rules measures rules that fire now and then."""
+"""The benchmark of rules uses rules that fire on some rows."""
 
 import json
 import subprocess

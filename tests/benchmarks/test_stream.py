@@ -1,4 +1,4 @@
-"""The measurements of streams measure what they say."""
+"""The benchmarks of streams run and measure the documented figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of velocity features compares like with like."""
+"""The benchmark of velocity features compares equal features."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What `score` does with options that are not its own: Beam's pass, others are refused."""
+"""Foreign options of `score`: Beam's pass, others are refused."""
 
 import subprocess
 import sys

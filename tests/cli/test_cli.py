@@ -1,4 +1,4 @@
-"""The command line as a caller sees it: what it prints where, and with which exit code."""
+"""The command line for its caller: output, messages and exit codes."""
 
 import importlib
 import json
@@ -32,7 +32,7 @@ MINIMAL = {
 
 
 class Calls:
-    """Stands where the commands' work would be done, and keeps the options it was called with."""
+    """Replaces the work of the commands and records their options."""
 
     def __init__(self) -> None:
         self.options: Any = None
@@ -65,7 +65,7 @@ def python(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def installed() -> str:
-    """The installed command, beside the Python that runs the tests."""
+    """The installed command of the Python that runs the tests."""
     return str(Path(sys.executable).parent / "beam-fraud")
 
 

@@ -1,4 +1,4 @@
-"""`beam-fraud alerts test` says in a line whether a channel works."""
+"""`beam-fraud alerts test` reports in one line whether a channel works."""
 
 import json
 

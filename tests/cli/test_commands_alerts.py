@@ -1,4 +1,4 @@
-"""`beam-fraud alerts list|resend|snooze`, as they are called."""
+"""`beam-fraud alerts list|resend|snooze` on the command line."""
 
 import json
 import re
@@ -25,7 +25,7 @@ HOSTILE = "x\x1b[2J\nsent"
 
 
 class Desk:
-    """An outbox and a file, and somebody at the terminal."""
+    """An outbox, a channel that writes a file, and the command line."""
 
     def __init__(self, path: Path, capsys):
         self.path, self.capsys = path, capsys
@@ -41,7 +41,7 @@ class Desk:
         send_pending(self.outbox, [self.channel], 0.0)
 
     def call(self, *args, code=0):
-        """Call `beam-fraud alerts`; returns its output, or its error."""
+        """Call `beam-fraud alerts`; return its output or its error."""
         assert main(["alerts", *args]) == code
         said = self.capsys.readouterr()
         return said.out if code == 0 else said.err

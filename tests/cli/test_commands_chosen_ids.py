@@ -1,4 +1,4 @@
-"""Ids chosen to hash alike are told apart by every command, and a stream keeps its hash."""
+"""Every command distinguishes ids that were chosen to collide, and a stream keeps its hash."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def key_of(out: Path) -> str | None:
 def begun(
     rows: pa.Table, bundle: Path, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """The `--out` of a stream that has scored the first 300 rows, which `inbox` still holds."""
+    """The `--out` of a stream that has scored the first 300 rows of `inbox`."""
     monkeypatch.chdir(inbox.parent)
     pq.write_table(rows.slice(0, 300), inbox / "first.parquet")
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Dead letters are counted and shown without their records, and exported to be repaired."""
+"""Dead letters are counted, shown without their records, and exported for repair."""
 
 from __future__ import annotations
 

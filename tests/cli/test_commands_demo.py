@@ -1,4 +1,4 @@
-"""What the demo prints is what its reader can paste."""
+"""The commands that the demo prints can be pasted."""
 
 from __future__ import annotations
 

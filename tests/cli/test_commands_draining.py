@@ -1,4 +1,4 @@
-"""A stream ends after a signal, whatever its runner makes of the end of its sources."""
+"""A stream ends after a signal on every runner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEVER = 60.0
 
 
 class Job(PipelineResult):  # type: ignore[misc]
-    """A started pipeline, as Beam's portable runners show one."""
+    """A started pipeline of a portable runner."""
 
     def __init__(self, refuses: Exception | None = None) -> None:
         super().__init__(PipelineState.RUNNING)
@@ -43,7 +43,7 @@ class Job(PipelineResult):  # type: ignore[misc]
 
 
 def when_waited_for(job: Job, then: Callable[[], None]) -> None:
-    """Do something while the job is being waited for."""
+    """Call a function while the command waits for the job."""
 
     def wait() -> None:
         assert job.waited_for.wait(NEVER)

@@ -1,4 +1,4 @@
-"""What is erased is nowhere any more, what is not stays as it was, and a record says so."""
+"""`erase` deletes every trace, leaves all other rows, and records the deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evaluate` as a user calls it: bundles compared, reports written, odd data taken."""
+"""`evaluate` for its user: comparisons, reports, unusual data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def table() -> pa.Table:
 
 
 class Shop:
-    """Transactions and two models that were trained on the earlier ones."""
+    """Transactions and two models of the earlier ones."""
 
     def __init__(self, place: Path) -> None:
         self.data = str(place / "data.parquet")
@@ -287,7 +287,7 @@ def test_ten_rows_and_constant_scores_make_a_report(
 def test_rows_of_one_class_make_reports_that_say_what_is_undefined(
     shop: Shop, tmp_path: Path, label: int, rows: int, figure: str, said: str
 ) -> None:
-    """1,200 rows are of three weeks: a figure by week is undefined in all of them."""
+    """1,200 rows span three weeks, and each week has an undefined figure."""
     data = table().slice(0, rows)
     labels = pa.array([label] * rows)
     data = data.set_column(data.column_names.index("fraud"), "fraud", labels)

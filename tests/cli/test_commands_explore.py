@@ -1,4 +1,4 @@
-"""`explore` writes one page that needs nothing else, whatever the transactions are like."""
+"""`explore` writes one self-contained page for any transactions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def explored(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def schema(directory: Path, features: list[tuple[str, str]], roles: str = "") -> str:
-    """The file of a schema whose names may be anything."""
+    """Write a schema with any names to a file."""
     lines = ['name = "bank"', "[roles]", 'event_time = "t"', 'amount = "a"', 'label = "y"', roles]
     for column, kind in features:
         lines += ["[[feature]]", f"column = {json.dumps(column)}", f'kind = "{kind}"']
@@ -60,7 +60,7 @@ def written(directory: Path, rows: int, columns: dict[str, Any]) -> str:
 
 
 class Page(HTMLParser):
-    """What elements and addresses a page has."""
+    """The elements and addresses of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

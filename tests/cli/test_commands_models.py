@@ -1,4 +1,4 @@
-"""`models list`, `show` and `compare` on bundles as `train` writes them."""
+"""`models list`, `show` and `compare` on bundles of `train`."""
 
 from __future__ import annotations
 

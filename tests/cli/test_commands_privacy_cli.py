@@ -1,4 +1,4 @@
-"""The commands over dead letters and erasures, as they are called."""
+"""The command line of dead letters and erasures."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_alerts_of_a_replay_carry_pseudonyms_if_told_to(
 
 
 def options_of(*path: str) -> dict[str, tuple[str, str | None, object]]:
-    """Options of a command to how they are called in the program, what they say and default to."""
+    """Return the options of a command: parameter, call, help and default."""
     found: Any = typer.main.get_command(app)
     for name in path:
         found = found.commands[name]
@@ -124,7 +124,7 @@ def test_a_replay_has_every_option_of_score() -> None:
 
 
 def test_options_of_score_reach_it_from_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that is no list or flag, with another value than its default, and the flags turned."""
+    """Give each scalar option another value than its default, and set each flag."""
     seen: list[Any] = []
     for module in (score, replay):
         monkeypatch.setattr(module, "run", lambda options: seen.append(options) or {})

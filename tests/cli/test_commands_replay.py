@@ -1,4 +1,4 @@
-"""Dead letters are shown, exported, repaired and put through again: none is lost or taken twice."""
+"""Dead letters are shown, exported, repaired and replayed: none is lost or scored twice."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DAY = "id,t,a\nx1,2024-01-01,1\nx2,2024-01-02,ten\nx3,yesterday,3\nx1,2024-01-01
 
 
 def scored(tmp_path: Path, name: str = "day.csv", text: str | bytes = DAY, **roles: str) -> Path:
-    """Score a file; the directory of the results."""
+    """Score a file; return the directory of the results."""
     file = tmp_path / name
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     given = bundle(tmp_path / "model", roles) if roles else bundle(tmp_path / "model")
@@ -55,13 +55,13 @@ def scored(tmp_path: Path, name: str = "day.csv", text: str | bytes = DAY, **rol
 def again(
     tmp_path: Path, out: str = "again", beam_args: tuple[str, ...] = (), **options: Any
 ) -> ReplayOptions:
-    """How the dead letters under `tmp_path / "out"` are put through with the same model."""
+    """Options that replay the dead letters of `tmp_path / "out"` with the same model."""
     given = {"out": str(tmp_path / "out"), "model": str(tmp_path / "model")} | options
     return ReplayOptions(results=str(tmp_path / out), beam_args=beam_args, **given)
 
 
 def export(tmp_path: Path, **changed: str) -> Path:
-    """Export the dead letters, payloads changed; a key is a part of a payload."""
+    """Export the dead letters with changed payloads; a key is a part of a payload."""
     file = tmp_path / "repaired.jsonl"
     run_export(ExportDeadLettersOptions(out=str(tmp_path / "out"), to=str(file)))
     rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -147,7 +147,7 @@ def test_json_lines_and_rows_of_parquet_go_through_as_json(tmp_path: Path) -> No
 
 
 def dead_letters(out: Path, *rows: dict[str, Any]) -> None:
-    """Dead letters as a stream leaves them."""
+    """Write dead letters in the layout of a stream."""
     (out / DEAD_LETTERS).mkdir(parents=True)
     writer = ParquetBlockWriter(out / DEAD_LETTERS / "part-000-1.parquet", DEAD_LETTER)
     full = [{"reason": "malformed", "detail": None} | row for row in rows]
@@ -338,7 +338,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def letters_of(rows: int) -> list[dict[str, Any]]:
-    """Dead letters for the table: what is a transaction by now."""
+    """Return dead letters whose records are valid transactions by now."""
     return [
         {
             "source": f"day-{place % 3}.jsonl",

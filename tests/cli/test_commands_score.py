@@ -1,4 +1,4 @@
-"""What `score` does around its graph: what it refuses, says and leaves where alerts fail."""
+"""`score` around its graph: refusals, messages, and outputs if alerts fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where `simulate` writes: a file or a topic, and never a guess."""
+"""The destination of `simulate`: a file or a topic."""
 
 from __future__ import annotations
 

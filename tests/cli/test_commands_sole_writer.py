@@ -1,4 +1,4 @@
-"""Of two commands that write one place, the second is refused before it has read anything."""
+"""Of two commands with one output, the second is refused before it reads anything."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.failing import fails
 
 @dataclass(frozen=True)
 class Options:
-    """Of a command that does what a test wants."""
+    """Options of a command that a test defines."""
 
     out: str | tuple[str, ...] | None
     do: Any = dict

@@ -1,4 +1,4 @@
-"""`beam-fraud stream` over dropped files: what its summary says."""
+"""The summary of `beam-fraud stream` over a watched directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training, evaluating and importing as the commands do it, on files."""
+"""`train`, `evaluate` and `models import` on files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ROWS = 2000
 
 
 def table(rows: int = ROWS, frauds: bool = True) -> pa.Table:
-    """A transaction a minute from 2024-01-01 on; large ones at jewellers' are frauds."""
+    """A transaction a minute from 2024-01-01 on; large amounts at jewellers' are frauds."""
     random = np.random.default_rng(0)
     mcc = random.choice(["books", "food", "jewels"], rows)
     price = random.lognormal(3, 1, rows).round(2)

@@ -1,4 +1,4 @@
-"""Training where labels are few or absent."""
+"""`train` with few or no labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def options(tmp_path: Path) -> TrainOptions:
 
 
 def with_frauds(count: int) -> pa.Table:
-    """Rows whose last fifth, which chooses, has so many frauds; the earlier ones have many."""
+    """Rows whose last fifth, the validation rows, has this number of frauds; earlier rows have
+    many.
+    """
     rows = table()
     price = np.where(np.arange(ROWS) < ROWS * 4 // 5, rows["price"].to_numpy(), 10.0)
     fraud = rows["fraud"].to_numpy() * (price > 40)

@@ -1,4 +1,4 @@
-"""`train --folds` and `--tune` as the command does it, on a file."""
+"""`train --folds` and `--tune` on a file."""
 
 from __future__ import annotations
 

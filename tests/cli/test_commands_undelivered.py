@@ -1,4 +1,4 @@
-"""A run whose database goes away and stays away keeps its rows and says how to deliver them."""
+"""A run persists rows that its database refuses, and names the command that delivers them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(url: str) -> tuple[list[str], list[str]]:
-    """Ids of the flagged transactions, and reasons of the dead letters."""
+    """Return ids of the flagged transactions and reasons of the dead letters."""
     with transaction(url) as connection:
         flagged = connection.execute(FLAGGED.select()).all()
         dead = connection.execute(DEAD_LETTERS.select()).all()

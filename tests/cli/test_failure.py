@@ -1,4 +1,4 @@
-"""An error raised in a step of a real pipeline ends as the one line it was raised with."""
+"""An error in a step of a real pipeline ends the command with its own line."""
 
 import apache_beam as beam
 import pytest
@@ -11,7 +11,7 @@ LINE = "bundle b: model.joblib was changed after it was written; write the bundl
 
 
 def run_pipeline(error: Exception, *args: str) -> BaseException:
-    """What a pipeline ends with if one of its steps raises `error`."""
+    """Run a pipeline with a step that raises `error`; return the command's error."""
 
     def step(_: int) -> int:
         raise error

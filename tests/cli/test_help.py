@@ -1,4 +1,4 @@
-"""Help is whole sentences that fit, for every command and option."""
+"""The help of every command and option has whole sentences within the width."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.cli.app import app
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The group and all commands below it."""
+    """Yield the group and all commands below it."""
     yield path, group
     for name, command in getattr(group, "commands", {}).items():
         yield from commands(command, (*path, name))

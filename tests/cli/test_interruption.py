@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do to a command."""
+"""SIGINT and SIGTERM of a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from beam_fraud.simulate.simulation import Simulation, simulate
 
 @pytest.fixture(autouse=True)
 def _nothing_has_been_stopped() -> Iterator[None]:
-    """The process goes on after these tests, which a command's does not."""
+    """Reset the state of signals after each test: the test process continues."""
     yield
     with stopped_by_signals():
         pass
@@ -123,7 +123,7 @@ def test_a_signal_takes_what_the_command_has_started_with_it() -> None:
 
 
 class Late:
-    """Interrupts while it is collected: an exception does not come out of that."""
+    """Interrupts during garbage collection, which drops the exception."""
 
     def __del__(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)

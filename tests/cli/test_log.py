@@ -1,4 +1,4 @@
-"""Where messages go, in which form, and which are kept."""
+"""Destination, format and severity of messages."""
 
 import json
 import logging
@@ -95,7 +95,7 @@ def test_tracebacks_are_for_the_file_and_for_level_debug(
 def test_what_ends_the_command_is_not_told_twice(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A runner logs the error of a step before it passes it on; the command reports it then."""
+    """A runner logs the error of a step, and then the command reports it."""
     file = tmp_path / "run.log"
     log.configure(file=str(file))
     BEAM.error("bundle failed\nbeam_fraud.errors.FraudError: b: model.joblib was changed")

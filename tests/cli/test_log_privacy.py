@@ -1,4 +1,4 @@
-"""What a run logs, even at debug level, holds nothing of a record."""
+"""The log of a run, even at debug level, contains nothing of a record."""
 
 from __future__ import annotations
 

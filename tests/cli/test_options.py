@@ -1,4 +1,4 @@
-"""An option is one field: the call, its help, its default and what is made of them follow."""
+"""An option is one field, from which parameter, help and default are derived."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.failing import fails
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What commands share."""
+    """Options that commands share."""
 
     places: Annotated[tuple[str, ...], Option("--at", metavar="P", help="Places; repeatable.")] = (
         "here",
@@ -46,7 +46,7 @@ class Options(Group):
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Calls a command with these options, which returns them."""
+    """Return a function that calls a command and returns its options."""
     module = ModuleType("tests.a_command")
     module.run = lambda options: {"options": options}  # type: ignore[attr-defined]
     module.render = lambda result: result["options"]  # type: ignore[attr-defined]

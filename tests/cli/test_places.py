@@ -1,4 +1,4 @@
-"""What a run writes goes nowhere near anything else that it writes or reads."""
+"""No output of a run overlaps another output or an input."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ CSV = FileFormat("csv")
 
 
 def look(folder: Path, sink: str | None, *alerts: str) -> None:
-    """A run of `folder/in/x.csv` by `folder/model` into `folder/out`; `*` stands for the folder."""
+    """Check a run of `folder/in/x.csv` by `folder/model` into `folder/out`; `*` is the folder."""
     urls = [alert.replace("*", str(folder)) for alert in alerts]
     path = folder / "in" / "x.csv"
     refuse_shared_places(

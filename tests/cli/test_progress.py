@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, lines elsewhere, and never on standard output."""
+"""Progress: a bar on a terminal, lines otherwise, nothing on standard output."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from beam_fraud.monitoring.activity import doing
 
 
 class Rows:
-    """Counts up by ten at every look, and tells when it was looked at three times."""
+    """A counter that grows by ten at every read and signals the third read."""
 
     def __init__(self) -> None:
         self.rows = 0

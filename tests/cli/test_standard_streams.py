@@ -1,4 +1,4 @@
-"""Standard streams that are full, closed or of few characters."""
+"""Standard streams that are full, closed or of a small encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live line: redrawn on a terminal, log lines elsewhere, and never on standard output."""
+"""The status line: redrawn on a terminal, logged otherwise, nothing on standard output."""
 
 import os
 import pty
@@ -22,7 +22,7 @@ from tests.flagged import alerts_of, flagged_batch, message_of
 
 
 class Stream:
-    """Scores ten more at every look, and tells when it was looked at three times."""
+    """Scores ten more rows at every read and signals the third read."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -143,7 +143,7 @@ def test_a_terminal_gets_one_line_that_changes(tmp_path: Path) -> None:
 
 
 def _all_of(terminal: int) -> str:
-    """What is written to a terminal until nobody has it open any more."""
+    """Return all output to a terminal until its last writer closes it."""
     said = b""
     try:
         while more := os.read(terminal, 65_536):

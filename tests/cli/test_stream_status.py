@@ -1,4 +1,4 @@
-"""The line that tells how a stream is doing: what it says, and that it fits."""
+"""The content and width of a stream's status line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the operating system refuses is a line that says what to do, and never an internal error."""
+"""A refusal of the operating system ends as a line with a fix, never as an internal error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NUMBERS = (
 
 
 def told(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
-    """The line that a command ends with."""
+    """Return the line that ends the command."""
     log.configure()
     capsys.readouterr()
     assert outcome.report(error) == 1
@@ -52,7 +52,7 @@ def test_a_number_of_the_system(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def step(kind: str) -> None:
-    """Fails in a way that a user can cause."""
+    """Fail in a way that a user can cause."""
     if kind == "permission":
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/x")
     if kind == "full":
@@ -140,7 +140,7 @@ def test_a_bug_stays_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What commands read, and places that cannot be read or written."""
+    """Inputs of commands, and places without permission to read or write."""
     data = tmp_path_factory.mktemp("data")
     table = data / "tx.parquet"
     simulated = ["--days", "30", "--accounts", "100", "--merchants", "50", "--fraud-rate", "0.03"]
@@ -171,7 +171,7 @@ Calls = Callable[[list[Call]], list[Ended]]
 
 @pytest.fixture(scope="module")
 def ended() -> Calls:
-    """Runs calls without root's right to read and write everything."""
+    """Run calls without root's right to read and write everything."""
     without = []
     if os.geteuid() == 0:
         dropped = "-dac_override,-dac_read_search"
@@ -195,7 +195,7 @@ def ended() -> Calls:
 
 
 def calls_on(data: Path, place: str) -> list[list[str]]:
-    """Every command, with something at a place that is refused."""
+    """Return a call of every command with a refused place."""
     there, rows, model = f"{data}/{place}", f"{data}/tx.parquet", f"{data}/model"
     database, schema, out = f"sqlite:///{there}/cards.db", ["--schema", "handbook"], f"{data}/out"
     on = ["--model", model]

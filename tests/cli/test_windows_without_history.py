@@ -1,4 +1,4 @@
-"""Windows that earlier rows do not fill are warned of: how far they reach, and until when."""
+"""Commands warn of windows that earlier rows do not fill: their length, and until when."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SHORT = (
 
 
 def rows(first_day: int, days: int) -> pa.Table:
-    """Two transactions a day from a day on, counted from `START`."""
+    """Return two transactions a day from a day on, counted from `START`."""
     times = [START + timedelta(days=first_day, hours=12 * i) for i in range(2 * days)]
     count = len(times)
     return pa.table(
@@ -76,7 +76,7 @@ def rows(first_day: int, days: int) -> pa.Table:
 
 @pytest.fixture(params=["parquet", "csv"])
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
-    """Writes rows to a file whose metadata have their times, or to one that has to be read."""
+    """Write rows to a file with times in its metadata, or to a file without."""
 
     def write(name: str, table: pa.Table) -> str:
         path = tmp_path / f"{name}.{request.param}"

@@ -1,4 +1,4 @@
-"""What worker processes write to standard error."""
+"""Standard error of worker processes."""
 
 import subprocess
 import sys

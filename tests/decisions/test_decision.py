@@ -1,4 +1,4 @@
-"""Scores to decisions."""
+"""Decisions by scores and rules."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def rule(name: str, decision: Verdict, priority: int = 0) -> Rule:
 
 
 def decided(score: float, *rules: Rule, silent: tuple[Rule, ...] = ()) -> tuple[str, list[str]]:
-    """The decision on a row for which `rules` hold and `silent` ones do not."""
+    """Return the decision on a row for which only `rules` hold."""
     everything = sorted((*rules, *silent), key=lambda rule: -rule.priority)
     holds = np.array([[False, rule in rules, False] for rule in everything], dtype=bool)
     thresholds = Thresholds(review=0.5, decline=0.9)

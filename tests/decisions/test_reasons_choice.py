@@ -1,4 +1,4 @@
-"""Which features are the reasons of a row."""
+"""The choice of a row's reasons among its features."""
 
 import numpy as np
 from hypothesis import given

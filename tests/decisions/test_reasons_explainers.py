@@ -1,4 +1,4 @@
-"""What every explainer keeps, and what each kind of model gets."""
+"""The contract of all explainers, and the explainer of each kind of model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FEATURES = FeatureSet(SCHEMA, {"mcc": ("a", "b", "c", "d")})
 
 
 def rows(n: int = 2000, seed: int = 0, absent: float = 0.05) -> LabelledRows:
-    """Fast ones of large amounts in category 2 are frauds."""
+    """Fast rows of large amounts in category 2 are frauds."""
     random = np.random.default_rng(seed)
     speed, mcc = random.normal(size=n), random.integers(0, 4, size=n).astype(float)
     amount = random.lognormal(0, 1, size=n)

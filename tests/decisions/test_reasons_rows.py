@@ -1,4 +1,4 @@
-"""Flagged rows get their reasons, in the graph and in front of people."""
+"""Flagged rows have their reasons in the graph and in messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FEATURES = FeatureSet(LEDGER, order=("amount", "is_weekend", "is_night"))
 
 
 class ByValue:
-    """Contributions are the values themselves; counts the rows that it was asked about."""
+    """The contributions are the values; counts the rows that it explains."""
 
     approximate = True
     unit: Unit = "probability"

@@ -16,7 +16,7 @@ from tests.shapley_reference import reference_contributions
 
 
 def rows(n: int = 3000, seed: int = 0) -> LabelledRows:
-    """Two categories, the last and the second column; absent values; features that need others."""
+    """Two categorical columns, absent values, and features that interact."""
     random = np.random.default_rng(seed)
     matrix = random.normal(size=(n, 6))
     matrix[:, 1], matrix[:, 5] = random.integers(0, 9, n), random.integers(0, 30, n)
@@ -27,7 +27,7 @@ def rows(n: int = 3000, seed: int = 0) -> LabelledRows:
 
 
 def hostile(matrix: np.ndarray) -> np.ndarray:
-    """Some of the rows, then values that were never there in training."""
+    """Some of the rows, then values that training never had."""
     strange = matrix[:4].copy()
     strange[0] = np.nan
     strange[1, [1, 5]] = 9, 30
@@ -43,7 +43,7 @@ def small() -> HistGradientBoostingClassifier:
 
 @pytest.fixture(scope="module")
 def wide() -> HistGradientBoostingClassifier:
-    """Paths of more features than have tables."""
+    """Paths of more features than the tables hold."""
     random = np.random.default_rng(1)
     matrix = random.normal(size=(4000, 20))
     labels = (matrix.sum(axis=1) + random.normal(size=4000) > 3).astype(np.int8)

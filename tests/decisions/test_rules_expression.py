@@ -1,4 +1,4 @@
-"""Conditions are read, checked and never run."""
+"""Conditions are parsed and checked, never executed."""
 
 from __future__ import annotations
 

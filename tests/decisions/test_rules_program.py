@@ -1,4 +1,4 @@
-"""Compiled rules say what the definition says, row by row."""
+"""Compiled rules agree with the reference, row by row."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_texts_are_found_whether_few_or_many_are_known(rows: int) -> None:
 
 
 def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collision is too rare to be met, so here the hash is the length alone."""
+    """A real collision is too rare, so the hash here is the length alone."""
     monkeypatch.setattr(
         IdHash,
         "of",

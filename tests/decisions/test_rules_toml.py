@@ -1,4 +1,4 @@
-"""The file of rules: what it may say, and how it is told what it may not."""
+"""The rules file: valid entries, and the errors of invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server's directory and its numbers are looked at before anything is started."""
+"""A server's directory and port numbers are checked before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `deploy/dataflow` says of the image and of the template, held against what there is."""
+"""`deploy/dataflow` agrees with the image, the template and the command line."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_what_the_image_is_made_of_is_there() -> None:
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    """The commands of a page, in words."""
+    """Return the commands of a page as words."""
     blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     text = "".join(blocks).replace("\\\n", " ")
     return [shlex.split(line, comments=True) for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""What runs Flink here, in containers and on Kubernetes agrees: versions, ports, names."""
+"""The cluster, the containers and Kubernetes agree in versions, ports and names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MANIFESTS: list[Any] = [
 
 
 def configuration() -> dict[str, str]:
-    """Flink's settings, each as its text."""
+    """Return Flink's settings as text."""
     lines = (FLINK / "config/flink-conf.yaml").read_text("utf-8").splitlines()
     return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
 
@@ -46,7 +46,7 @@ def manifest(kind: str) -> Any:
 
 
 def pods() -> Iterator[tuple[str, Any]]:
-    """Every specification of a pod, and of a part of one that others are laid over."""
+    """Yield every specification of a pod, also partial ones that are merged."""
     cluster = manifest("FlinkDeployment")["spec"]
     yield "Flink", cluster["podTemplate"]["spec"]
     for kind in ("Deployment", "Job"):
@@ -65,13 +65,13 @@ def job_server() -> Any:
 
 
 def submitted() -> list[str]:
-    """What the Job of a stream runs, after `beam-fraud`."""
+    """Return the arguments of `beam-fraud` in the Job of a stream."""
     (container,) = manifest("Job")["spec"]["template"]["spec"]["containers"]
     return list(container["args"])
 
 
 def versions(pom: Path) -> dict[str, str]:
-    """Artefacts that a Maven project depends on, to their versions."""
+    """Return the artefacts of a Maven project with their versions."""
     tree = ElementTree.parse(pom).getroot()
     properties = {
         each.tag.removeprefix(MAVEN): each.text for each in tree.find(f"{MAVEN}properties") or ()

@@ -1,4 +1,4 @@
-"""Our Java classes stand before those of the jars, whatever happens to the files meanwhile."""
+"""The class path puts the replaced Java classes first, even if files change meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of `deploy` ends in order, however often it is told to."""
+"""A server of `deploy` ends cleanly after any number of signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals say how far figures move, and models are compared on the same resamples."""
+"""Intervals of figures; models are compared on the same resamples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages hold all they show, and nothing in the data becomes markup."""
+"""Pages are self-contained, and no data becomes markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures from counts of cells are those of the rows."""
+"""Figures from counts of cells equal those from rows."""
 
 from __future__ import annotations
 

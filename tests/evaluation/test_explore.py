@@ -1,4 +1,4 @@
-"""What is found out about transactions is what is in them."""
+"""The findings of `explore` agree with the transactions."""
 
 from __future__ import annotations
 

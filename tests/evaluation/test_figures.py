@@ -1,4 +1,4 @@
-"""Costs, calibration, days, weeks and importances, on rows that can be counted by hand."""
+"""Costs, calibration, days, weeks and importances on rows that a reader can count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models say of their features themselves, where they do."""
+"""Models' own importances of features."""
 
 from __future__ import annotations
 

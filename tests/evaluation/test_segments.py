@@ -1,4 +1,4 @@
-"""Segments divide the rows, and their figures add up to those of all."""
+"""Segments partition the rows, and their figures add up."""
 
 from __future__ import annotations
 

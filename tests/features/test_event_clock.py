@@ -1,4 +1,4 @@
-"""No few rows move the clock by which a stream forgets; the bulk of them does."""
+"""Only the bulk of the rows moves the clock by which a stream expires state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handbook's own figures: windows told by pandas, on its transactions."""
+"""The handbook's own figures: its pandas windows on its transactions."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ TERMINALS = 120
 
 @pytest.fixture(scope="module")
 def sample() -> pd.DataFrame:
-    """All transactions of some terminals and of customers who paid twice in a second."""
+    """All transactions of some terminals and of customers with two payments in one second."""
     if not FILE.exists():
         pytest.skip("without the handbook's transactions")
     table = pq.read_table(FILE)

@@ -1,4 +1,4 @@
-"""Hashes of ids are AES-CMAC under a key that nobody knows who chooses ids."""
+"""Hashes of ids are AES-CMAC under a secret key."""
 
 import pickle
 import time
@@ -34,7 +34,7 @@ KEYS = st.binary(min_size=16, max_size=16)
 
 
 def cmac(key: bytes, text: bytes) -> bytes:
-    """As the library does it, one message at a time."""
+    """Compute one message at a time by the library."""
     one = CMAC(AES(key))
     one.update(text)
     return one.finalize()
@@ -109,7 +109,7 @@ def test_ids_chosen_for_one_shard_are_spread_over_all() -> None:
 
 
 def test_ids_chosen_for_one_sequence_of_slots_cost_what_others_cost() -> None:
-    """Without a key each has to step over all that came before it."""
+    """Without a key, each id would step over all earlier ones."""
     chosen = ids_of_one_sequence()[:12_000]
     others = pa.array([f"{number:016}" for number in range(len(chosen))])
     hashing = IdHash.random()
@@ -119,7 +119,7 @@ def test_ids_chosen_for_one_sequence_of_slots_cost_what_others_cost() -> None:
 
 
 def seconds_to_add(hashing: IdHash, ids: pa.StringArray) -> float:
-    """Processor seconds that blocks of a thousand take in a table that has as many slots anyway."""
+    """Return processor seconds to add blocks of a thousand ids to a table without resizing."""
     table = IdTable()
     filling = np.random.default_rng(0).integers(0, 1 << 63, (2, 400_000)).astype(np.uint64)
     table.add(filling << np.uint64(1))

@@ -1,4 +1,4 @@
-"""Transactions as velocity features see them."""
+"""Transactions as input of velocity features."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Sums are exact up to what validation accepts, whatever their size, in both engines alike."""
+"""Both engines sum exactly up to the largest valid amounts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wrapped(total: int, dtype: type[np.integer]) -> np.ndarray:
 
 
 def totals_of(amounts: list[tuple[int, int]]) -> WindowTotals:
-    """What an engine adds up of so many rows."""
+    """Return an engine's sum of many equal rows."""
     sums, tops = [0, 0, 0], [0, 0, 0]
     for amount, times in amounts:
         high, low = (int(limb[0]) for limb in squares(np.array([amount])))
@@ -93,7 +93,7 @@ def test_ordinary_amounts_get_the_same_bits_by_way_of_large_sums(
 
 @pytest.mark.parametrize(("rows", "late"), [(2_100, False), (2_100, True), (93_200, False)])
 def test_many_of_the_largest_amounts_are_added_up_and_spread_right(rows: int, late: bool) -> None:
-    """They were negative in sum, and the standard deviation was 1,800 million times too large."""
+    """An overflow made sums negative and the deviation 1,800 million times too large."""
     amounts = np.where(np.arange(rows) % 2, 9.9e9 + 500, 9.9e9 - 500)
     units = to_units(amounts)
     time = np.arange(rows) * 1_000

@@ -1,4 +1,4 @@
-"""Features of transactions, against plain Python."""
+"""The feature matrix against plain Python."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""Rows dated ahead are right themselves, and neither drop rows of others nor fill the memory."""
+"""Rows dated ahead get correct features, and neither expire other rows nor fill the memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state engine gives what the definition says, however its input is cut up."""
+"""The state engine agrees with the definition for any division of its input."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ Features = dict[str, np.ndarray]
 
 
 def batches(rows: KeyRows, frauds: Frauds, sizes: Sequence[int]) -> list[tuple[KeyRows, Frauds]]:
-    """Micro-batches of these sizes, in turn, each with the frauds that its rows bring."""
+    """Yield micro-batches of these sizes in turn, each with its frauds."""
     assert frauds.row is not None
     parts, start = [], 0
     for turn in range(len(rows)):
@@ -307,7 +307,7 @@ def test_memory_per_row_in_the_longest_window(specs: list[Velocity], most: int) 
 
 
 def test_one_row_far_in_time_costs_a_batch_nothing() -> None:
-    """Many keys over a wide span of time have no numbers together: the batch is cut."""
+    """Many keys over a wide span exceed the key times of one frame: the batch is split."""
     spec = Velocity(("account_id",), ("7d",), ("count",))
     keys = np.arange(4000, dtype=np.uint64)
     times = np.linspace(0, 1 << 60, 4000).astype(np.int64)

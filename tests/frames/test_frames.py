@@ -1,4 +1,4 @@
-"""Data frames, tables and files in memory give what the commands give from files."""
+"""Data frames, tables and files in memory give the results of the commands."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(autouse=True)
 def _errors_of_warnings() -> Iterator[None]:
-    """A warning that a test does not expect fails it."""
+    """Turn unexpected warnings into failures."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield

@@ -27,7 +27,7 @@ def month() -> pa.Table:
 
 @pytest.fixture(scope="session")
 def bundle(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A forest, whose scores don't depend on the blocks that rows come in."""
+    """A forest, whose scores do not depend on the size of blocks."""
     directory = tmp_path_factory.mktemp("model")
     pq.write_table(month, directory / "month.parquet")
     options = TrainOptions(
@@ -50,7 +50,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture
 def topic(broker: Broker) -> Callable[..., str]:
-    """Makes topics that no other test uses: partitions and settings in, name out."""
+    """Return a function that creates a new topic of given partitions and settings."""
 
     def create(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         name = f"topic-{uuid4().hex}"
@@ -62,14 +62,14 @@ def topic(broker: Broker) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def flink_job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where Beam's Flink job server listens, for `--job_endpoint`."""
+    """Address of Beam's Flink job server, for `--job_endpoint`."""
     with running_job_server(tmp_path_factory.mktemp("flink")) as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
 def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
-    """A Flink cluster of two slots; a test that kills a part of one starts its own."""
+    """A Flink cluster of two slots; a test that kills a part starts its own cluster."""
     need_flink()
     with FlinkCluster(tmp_path_factory.mktemp("flink-cluster")) as running:
         yield running
@@ -77,7 +77,7 @@ def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkClu
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[FlinkCluster]:
-    """A Flink cluster for one test alone, of which parts may be killed."""
+    """A Flink cluster for one test, which may kill parts of it."""
     need_flink()
     with FlinkCluster(tmp_path / "flink") as running:
         yield running

@@ -1,4 +1,4 @@
-"""Beam's Flink job server, with a Flink in the same process that runs the jobs."""
+"""Beam's Flink job server with a Flink in the same process."""
 
 from __future__ import annotations
 

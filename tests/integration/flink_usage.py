@@ -1,4 +1,4 @@
-"""What a job on a Flink cluster of this machine holds and spends."""
+"""Memory, state and processor time of a job on a Flink cluster of this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAMILY = re.compile(r'^\[CFOptions "(.*)"\]$', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Usage:
-    """At one moment; processor seconds are since the processes' start."""
+    """The usage at one moment; processor seconds since the start of the processes."""
 
     #: When, in seconds of no particular beginning.
     at: float
@@ -39,7 +39,7 @@ class Usage:
 
 
 def usage(cluster: FlinkCluster) -> Usage:
-    """That of a cluster with one running job."""
+    """Return the usage of a cluster with one running job."""
     (job,) = cluster.jobs("RUNNING")
     told = cluster.get(f"/jobs/{job}/checkpoints")
     last = told["latest"]["completed"]
@@ -60,7 +60,7 @@ def usage(cluster: FlinkCluster) -> Usage:
 
 
 def state_names(cluster: FlinkCluster) -> list[str]:
-    """Names of the states of each task: one that two tasks have is there twice."""
+    """Return the names of the states of each task; states of two tasks count twice."""
     found = list[str]()
     for database in cluster.data.glob("temporary/tm_*/tmp/job_*/db"):
         # RocksDB writes the next file before it removes the last.
@@ -71,7 +71,7 @@ def state_names(cluster: FlinkCluster) -> list[str]:
 
 
 def workers(cluster: FlinkCluster) -> list[int]:
-    """Processes that the pool of workers has started, theirs first."""
+    """Return the processes of the pool of workers, the pool's own first."""
     parent = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
     found, level = list[int](), [cluster.parts["worker pool"].pid]
     while level:
@@ -81,7 +81,7 @@ def workers(cluster: FlinkCluster) -> list[int]:
 
 
 def _fields(stat: Path) -> list[str]:
-    """Those after the name, which may hold spaces."""
+    """Return the fields after the name, which may contain spaces."""
     return stat.read_text("utf-8").rpartition(")")[2].split()
 
 
@@ -106,7 +106,7 @@ def _resident(pid: int) -> int:
 
 
 def _clients(pid: int) -> int:
-    """Clients of Kafka of a process: the library has a thread of this name for each."""
+    """Count Kafka clients of a process by the names of their threads."""
     found = 0
     for name in Path(f"/proc/{pid}/task").glob("*/comm"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Messages into a topic and out of it, in bulk."""
+"""Write and read many messages of a topic."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def produce(
 
 
 def read_all(broker: Broker, topic: str) -> list[Message]:
-    """All that a topic holds now, by partition and offset."""
+    """Return all messages of a topic, by partition and offset."""
     consumer = Consumer(
         {**broker.client, "group.id": "read-all", "enable.partition.eof": True, "log_level": 0}
     )

@@ -1,4 +1,4 @@
-"""A topic does what every channel does, on a real broker."""
+"""A topic on a real broker passes the contract of all channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Kafka broker that users try streams out with, and that tests of streams use."""
+"""The Kafka broker for trials and tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = HERE.parent.parent
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker to stop and kill, which the others are spared."""
+    """A broker that the test may stop and kill."""
     need_kafka()
     with Broker(tmp_path / "kafka") as broker:
         yield broker

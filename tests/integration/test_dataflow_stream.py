@@ -1,4 +1,4 @@
-"""A stream for Dataflow: the job that is sent, how it ends, and an archive at a URL."""
+"""A stream for Dataflow: the job request, its end, and an archive at a URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` at a real Flink cluster: all is well, and then something is not."""
+"""`doctor` at a real Flink cluster, first without and then with faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Look = Callable[..., Found]
 
 @pytest.fixture
 def look(flink_cluster: FlinkCluster, capsys: pytest.CaptureFixture[str]) -> Look:
-    """Runs the command at the cluster: exit code and options in, checks by name out."""
+    """Return a function that runs `doctor` at the cluster and returns its checks by name."""
 
     def run(code: int, *options: str) -> Found:
         capsys.readouterr()

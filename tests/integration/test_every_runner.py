@@ -67,7 +67,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=OTHERS)
 def runner(request: pytest.FixtureRequest) -> list[str]:
-    """What a command is given to run elsewhere."""
+    """Options of another runner."""
     return options_of(request.param, request)
 
 
@@ -89,7 +89,7 @@ Rows = list[tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Left:
-    """What a run has left, but for what each run has of its own."""
+    """The outputs of a run without what differs between runs."""
 
     #: Archived tables by branch, each in an order of its own.
     tables: dict[str, pa.Table]
@@ -147,7 +147,7 @@ def assert_same(found: Left, expected: Left) -> None:
 
 @dataclass(frozen=True)
 class Files:
-    """What is scored: Parquet and CSV, with bad rows and repeated ids, and what was before."""
+    """Parquet and CSV files with bad rows and repeated ids, and their history."""
 
     directory: Path
     before: Path
@@ -173,7 +173,7 @@ def files(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(autouse=True)
 def _parts_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several workers share even small files."""
+    """Divide even small files among workers."""
     monkeypatch.setattr(batch, "_MIN_SEGMENT_BYTES", 100_000)
     monkeypatch.setattr(batch, "_CLUSTER_SEGMENT_BYTES", 100_000)
 
@@ -294,7 +294,7 @@ def test_a_run_on_the_cluster_that_is_interrupted_ends_there_as_well(
 
 
 def jobs(cluster: FlinkCluster) -> dict[str, str]:
-    """Flink's jobs, to their states."""
+    """Return Flink's jobs with their states."""
     return {job["jid"]: job["state"] for job in cluster.get("/jobs/overview")["jobs"]}
 
 
@@ -323,7 +323,7 @@ MakeStream = Callable[..., Stream]
 
 @pytest.fixture(scope="module")
 def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> Iterator[MakeStream]:
-    """Starts processes that score the topic: where to, and further options, in."""
+    """Return a function that starts a stream over the topic with an output and further options."""
     made = list[Stream]()
 
     def make(out: Path, *options: str) -> Stream:
@@ -341,7 +341,7 @@ def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> It
 
 @pytest.fixture(scope="module")
 def streamed(make_stream: MakeStream, tmp_path_factory: pytest.TempPathFactory) -> Left:
-    """What the stream leaves that runs in its own process, without another runner."""
+    """The outputs of a stream in its own process, without another runner."""
     out = tmp_path_factory.mktemp("here") / "out"
     make_stream(out, *UNTIL_IDLE).wait_for_end()
     return left(out)

@@ -1,4 +1,4 @@
-"""A Flink cluster: workers are ours and log to it, a jar submits, what fails for good ends."""
+"""A Flink cluster: its pool's workers log to it, a jar submits jobs, permanent failures end a job."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ENDED = re.compile(r"process (\d+), ended with code 0")
 
 
 def told(number: int, out: Path) -> int:
-    """Leaves a number in a file and in the log of the worker."""
+    """Leave a number in a file and in the log of the worker."""
     _LOG.warning("this worker is at %d", number)
     (out / "told").write_text(str(number), "utf-8")
     return number
 
 
 def written(options: list[str], out: Path) -> str:
-    """What a pipeline writes."""
+    """Return the output of a pipeline."""
     with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
         _ = pipeline | "Create" >> beam.Create([7]) | "Tell" >> beam.Map(told, out)
     return (out / "told").read_text("utf-8")
@@ -78,7 +78,7 @@ def test_the_job_server_listens_at_one_address(flink_cluster: FlinkCluster) -> N
 
 
 def broken(number: int) -> int:
-    """Fails as a step fails for a reason that stays."""
+    """Fail permanently."""
     raise FraudError(f"part-{number}.csv: cannot be read", Code.INPUT_UNREADABLE)
 
 

@@ -1,4 +1,4 @@
-"""A stream on Flink holds and spends no more after an hour than after a minute."""
+"""A stream on Flink uses no more state and memory after an hour than after a minute."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ WARM_UP_SECONDS, SOAK_SECONDS, LOOK_SECONDS, SOAK_RATE = 120.0, 1_800.0, 20.0, 1
 
 
 def residuals(cluster: FlinkCluster) -> list[str]:
-    """Names of the states that hold what the source has not read yet."""
+    """Return names of the states that hold residuals of the source."""
     return [name for name in state_names(cluster) if name.startswith("sdf_checkpoint")]
 
 
 def await_checkpoints(cluster: FlinkCluster, number: int) -> None:
-    """Wait until so many more are complete."""
+    """Wait until so many more checkpoints are complete."""
     before = usage(cluster).checkpoints
     wait_until(lambda: usage(cluster).checkpoints >= before + number)
 
@@ -68,7 +68,7 @@ def test_residuals_of_the_source_share_a_state(
 def test_after_an_hour_it_is_as_after_a_minute(
     broker: Broker, bundle: Path, tmp_path: Path
 ) -> None:
-    """Idle, and side by side with it at `SOAK_RATE` messages a second."""
+    """Run an idle stream, and one with `SOAK_RATE` messages a second, at the same time."""
     need_flink()
     rows = int(SOAK_RATE * (WARM_UP_SECONDS + SOAK_SECONDS))
     # Two thousand a day, so that windows are full and empty again before anybody looks.
@@ -98,14 +98,14 @@ def mean_of(looks: list[Usage], what: str) -> float:
 
 
 def cores(looks: list[Usage]) -> float:
-    """Of the processor that the task manager and its workers had, on average."""
+    """Return the average number of cores of the task manager and its workers."""
     first, last = looks[0], looks[-1]
     spent = last.task_manager_seconds - first.task_manager_seconds
     return (spent + last.worker_seconds - first.worker_seconds) / (last.at - first.at)
 
 
 def _watched(name: str, broker: Broker, bundle: Path, directory: Path, rate: int) -> list[Usage]:
-    """Looks at a stream on a cluster of its own, after a warm-up."""
+    """Measure a stream on its own cluster, after a warm-up."""
     topic, out = f"soak-{name}", directory / name
     broker.create_topic(topic, PARTITIONS)
     looks = list[Usage]()

@@ -1,4 +1,4 @@
-"""A stream on a Flink cluster keeps its state through kills, a savepoint, another parallelism."""
+"""A stream on a Flink cluster keeps its state through kills, a savepoint and another parallelism."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PARTITIONS = 4
 
 @pytest.fixture
 def seed() -> int:
-    """Another one each time; it is printed when a test fails, and CHAOS_SEED repeats it."""
+    """A random seed; a failing test prints it, and CHAOS_SEED repeats it."""
     chosen = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"CHAOS_SEED={chosen}")
     return chosen
 
 
 class Scored:
-    """A topic that streams score: of one traffic, with the history that is before it."""
+    """A topic of one traffic with its history."""
 
     def __init__(self, broker: Broker, bundle: Path, directory: Path, traffic: Traffic) -> None:
         self.topic = f"transactions-{directory.name}"
@@ -49,7 +49,7 @@ class Scored:
         return self._directory / name
 
     def stream(self, name: str, *options: str, bundle: Path | None = None) -> Stream:
-        """One that writes under a name."""
+        """Return a stream that writes to a directory of this name."""
         out, database = self.out(name), self._directory / f"{name}.db"
         history = ("--history", str(self._directory / "history.parquet"), "--lateness", "1d")
         places = ("--sink", f"sqlite:///{database}", "--roll-seconds=1")
@@ -60,14 +60,14 @@ class Scored:
         return Stream([*command, *options], out)
 
     def rows(self) -> int:
-        """Rows that a stream makes of all of the traffic."""
+        """Return the rows that a stream makes of the whole traffic."""
         return self.traffic.transactions + self.traffic.bad
 
     def outcome(self, name: str) -> Outcome:
         return outcome(self.out(name), f"sqlite:///{self._directory / name}.db")
 
     def reference(self, bundle: Path | None = None) -> Outcome:
-        """What a stream leaves that nobody disturbs, on no cluster."""
+        """The output of an undisturbed stream without a cluster."""
         name = f"reference-{(bundle or self._bundle).name}"
         stream = self.stream(name, *UNTIL_IDLE, bundle=bundle)
         stream.start()
@@ -81,7 +81,7 @@ def on_flink(cluster: FlinkCluster, parallelism: int) -> tuple[str, ...]:
 
 
 def counted(out: Path, name: str) -> int:
-    """What the workers have counted so far, also what they counted twice."""
+    """Return the counts of the workers, including repeated ones."""
     return dict(read_board(out / "stream" / "live").counters).get(name, 0)
 
 
@@ -98,7 +98,7 @@ def kill_the_task_manager(cluster: FlinkCluster) -> None:
 def survive(
     scored: Scored, cluster: FlinkCluster, worker_kills: int, task_manager_kills: int, seed: int
 ) -> None:
-    """Kill parts of the cluster while a stream runs, and compare with one that nobody disturbs."""
+    """Kill parts of the cluster while a stream runs; compare with an undisturbed stream."""
     draw = random.Random(seed)
     kills = [kill_a_worker] * worker_kills + [kill_the_task_manager] * task_manager_kills
     draw.shuffle(kills)
@@ -147,7 +147,7 @@ def test_five_killed_workers_and_two_killed_task_managers_change_nothing(
 
 @pytest.fixture
 def other_bundle(bundle: Path, tmp_path: Path) -> Path:
-    """Another model of the same features, whose scores do not depend on blocks either."""
+    """Another model of the same features, whose scores do not depend on blocks."""
     month = bundle.parent / "month.parquet"
     options = TrainOptions(
         files=(str(month),), schema="handbook", model="extra_trees", out=str(tmp_path / "other")
@@ -159,7 +159,7 @@ def other_bundle(bundle: Path, tmp_path: Path) -> Path:
 def score_in_two_parts(
     scored: Scored, name: str, first: Stream, stop: Callable[[], str], then: Callable[[str], Stream]
 ) -> None:
-    """Half of the messages by one stream, and the rest by another that goes on with its state.
+    """Score half of the messages by one stream, and the others by a second one that resumes it.
 
     Args:
       scored: what is scored.

@@ -1,4 +1,4 @@
-"""What keeps a stream from starting is one line that says what to do."""
+"""A fault that keeps a stream from starting is one line with a fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker that wants a login."""
+    """A broker that requires a login."""
     need_kafka()
     with Broker(tmp_path_factory.mktemp("guarded"), sasl={"alice": "s3cret"}) as broker:
         broker.create_topic("t", 3)

@@ -1,4 +1,4 @@
-"""Lag and positions in topics with offsets that hold no message for a consumer."""
+"""Lag and positions in topics with offsets that hold no message."""
 
 from __future__ import annotations
 

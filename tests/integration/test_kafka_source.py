@@ -41,7 +41,7 @@ HOSTILE = [b"", b"\x00", b"\xff\xfe{", b'{"id": 1}\r\n', "é😀".encode(), b"["
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker to stop, which the others are spared."""
+    """A broker that the test may stop."""
     need_kafka()
     with Broker(tmp_path / "kafka") as broker:
         yield broker

@@ -1,4 +1,4 @@
-"""A database restarts, a mail server is down: nothing is lost, and nobody is told twice."""
+"""A database restarts, a mail server is down: no alert is lost or repeated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNMARKED = 20
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is done to a stream and to what it writes to."""
+    """The faults of a stream and its outputs."""
 
     #: Flagged rows.
     rows: int
@@ -64,7 +64,7 @@ def test_much_trouble_loses_nothing(own_postgres: Server, bundle: Path, tmp_path
 
 
 def survive(trouble: Trouble, postgres: Server, bundle: Path, directory: Path) -> None:
-    """Make trouble, let all of it settle, and look at what has arrived where."""
+    """Cause faults, wait for their end, and check all outputs."""
     authority = trustme.CA()
     certificate = directory / "authority.pem"
     authority.cert_pem.write_to_path(str(certificate))
@@ -170,7 +170,7 @@ def _count(postgres: Server, query: str) -> int:
 
 
 def _alerts(postgres: Server) -> dict[str, set[str]]:
-    """Delivery to the transactions that it tells of, of the mails."""
+    """Return the transactions of each delivery in the e-mails."""
     found = defaultdict(set)
     query = "SELECT delivery_id, transaction_id FROM alerts WHERE channel LIKE 'smtp%'"
     for delivery, transaction in postgres.execute(query, "chaos"):

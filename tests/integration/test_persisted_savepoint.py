@@ -1,4 +1,4 @@
-"""A stream on a Flink cluster goes on from a savepoint that an earlier version left."""
+"""A stream on a Flink cluster resumes from a savepoint of an earlier version."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_savepoint_of_an_earlier_version_goes_on(
 
 
 def go_on(root: Path, broker: Broker, topic: str, cluster: FlinkCluster) -> None:
-    """Score the messages that came after the savepoint."""
+    """Score the messages after the savepoint."""
     broker.create_topic(topic)
     rewrite(root, {"root": str(root), **about_broker(broker, topic)})
     before, after = read_messages(root)

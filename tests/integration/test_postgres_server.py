@@ -1,4 +1,4 @@
-"""The PostgreSQL server to try out and test with."""
+"""The PostgreSQL server for trials and tests."""
 
 from __future__ import annotations
 

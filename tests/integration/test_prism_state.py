@@ -1,4 +1,4 @@
-"""A stateful step on Prism has one bundle of a shard at a time, and fails where it has two.
+"""A stateful step on Prism has one bundle of a shard at a time, and fails with two.
 
 Prism splits a bundle that makes no progress for some tenths of a second, as one that reads a
 history, and gives the rest to another bundle at once, whatever its keys.
@@ -38,7 +38,7 @@ PATIENCE = 2.0
 
 @dataclass
 class Seen:
-    """What the shards of a test did: the worker is a thread of this process."""
+    """The calls of a test's shards; the worker is a thread of this process."""
 
     restored: list[int] = field(default_factory=list)
     second: threading.Event = field(default_factory=threading.Event)
@@ -50,14 +50,14 @@ SEEN = Seen()
 
 @pytest.fixture(autouse=True)
 def seen() -> Iterator[Seen]:
-    """Nothing yet."""
+    """An empty record of calls."""
     SEEN.__init__()  # type: ignore[misc]
     yield SEEN
     SEEN.second.set()
 
 
 class Counting:
-    """Numbers the rows that come; takes long to begin, as one that reads a history does."""
+    """Numbers the rows; starts slowly, as a step that reads a history does."""
 
     waiting = False
     needed_from = 0
@@ -118,7 +118,7 @@ def test_a_shard_that_takes_long_has_one_bundle_at_a_time(
 
 
 def run_with_splits(prism: Sequence[str]) -> NoReturn:
-    """Run as on a Prism that does not know the experiment; print what went wrong and exit."""
+    """Run on a Prism without the experiment; print the failure and exit."""
     submission = Submission.of(prism, 1, streaming=True)
     submission.options.view_as(DebugOptions).experiments = []
     try:

@@ -1,4 +1,4 @@
-"""Erasing and replaying where PostgreSQL keeps the rows."""
+"""Erasing and replaying with PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What died in a stream is repaired, sent to its topic again and scored by it."""
+"""Dead letters of a stream are repaired, sent to its topic and scored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_stream_scores_what_was_repaired(
 
 
 def export_text(tmp_path: Path) -> Path:
-    """The dead letters that are text, their amounts repaired."""
+    """Export dead letters of text with repaired amounts."""
     file = export(tmp_path)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     kept = [row for row in rows if "payload" in row]

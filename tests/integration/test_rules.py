@@ -1,4 +1,4 @@
-"""Rules beside a model, as `score`, `stream` and `rules check` use them."""
+"""Rules beside a model in `score`, `stream` and `rules check`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ priority = -1
 
 @pytest.fixture
 def day(month: pa.Table, tmp_path: Path) -> Path:
-    """The month as if it had been twenty hours, so that there are many rows an hour."""
+    """The month compressed to twenty hours, for many rows an hour."""
     first = month["TX_DATETIME"][0].as_py().replace(hour=0, minute=0, second=0, microsecond=0)
     seconds = np.linspace(0, timedelta(hours=20).total_seconds(), month.num_rows, endpoint=False)
     times = np.datetime64(first, "us") + (seconds * 1e6).astype("timedelta64[us]")
@@ -129,7 +129,7 @@ def run_stream(inbox: Path, bundle: Path, rules: Path, out: Path, **options: Any
 def as_decided(
     day: Path, scores: pa.Table, rules: Path, review: float
 ) -> list[tuple[str, list[str]]]:
-    """What the rules say of each row, by id, on features computed without a pipeline."""
+    """Return the rules' decision of each row by id, from features without a pipeline."""
     table = load_dataset([str(day)], load_schema(str(rules.with_name("own.toml")))).transactions
     table = table.sort_by("transaction_id")
     found = []

@@ -1,4 +1,4 @@
-"""The whole graph as `beam-fraud score` runs it, on the local runner and on Prism."""
+"""The whole graph of `beam-fraud score`, on the local runner and on Prism."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_several_processes_give_the_same_rows(
 
 
 def with_repeats(month: pa.Table) -> pa.Table:
-    """Rows 0 to 999, then 100 of them again with another amount, then the rest."""
+    """Rows 0 to 999, then 100 of them again with another amount, then the others."""
     again = month.slice(500, 100)
     again = again.set_column(4, month.schema.field(4), pc.add(again["TX_AMOUNT"], 1.0))
     return pa.concat_tables([month.slice(0, 1000), again, month.slice(1000)])

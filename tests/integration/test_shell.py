@@ -1,4 +1,4 @@
-"""The installed commands, as a user types them into a shell."""
+"""The installed commands in a shell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 
 
 def shell(command: str, where: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line of shell in a directory, with the installed commands on PATH."""
+    """Run a line of shell in a directory with the installed commands on PATH."""
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=where,

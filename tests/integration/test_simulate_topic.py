@@ -1,4 +1,4 @@
-"""`simulate --kafka`: the file's rows as messages, at a rate, until it is stopped."""
+"""`simulate --kafka`: the rows of the file as messages, at a rate, until it is stopped."""
 
 from __future__ import annotations
 

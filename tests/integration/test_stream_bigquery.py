@@ -1,4 +1,4 @@
-"""A stream into BigQuery: which runner can, and which cannot."""
+"""A stream into BigQuery by runner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 40
 
 @pytest.fixture
 def command(inbox: Path, tmp_path: Path) -> list[str]:
-    """Scores what is in a directory, into a table."""
+    """Return a call that scores a directory into a table."""
     lines = "".join(f"x{i},2024-01-01T00:{i:02}:00Z,{i}\n" for i in range(ROWS))
     (inbox / "day.csv").write_text("id,t,a\n" + lines)
     command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]

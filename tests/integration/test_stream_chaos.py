@@ -1,4 +1,4 @@
-"""A stream that is killed and whose broker goes away leaves what an undisturbed one leaves."""
+"""A stream with kills and a broker outage leaves the output of an undisturbed stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTITIONS = 4
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker to stop, which the other tests are spared."""
+    """A broker that the test may stop."""
     need_kafka()
     with Broker(tmp_path / "kafka") as broker:
         yield broker
@@ -32,7 +32,7 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def seed() -> int:
-    """Another one each time; it is printed when a test fails, and CHAOS_SEED repeats it."""
+    """A random seed; a failing test prints it, and CHAOS_SEED repeats it."""
     chosen = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"CHAOS_SEED={chosen}")
     return chosen
@@ -41,7 +41,7 @@ def seed() -> int:
 # PostgreSQL in the soak only: `test_operations_chaos.py` kills a stream that writes there.
 @pytest.fixture(params=["sqlite", "parquet", pytest.param("postgresql", marks=pytest.mark.soak)])
 def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """Name to the URL of a sink of one kind that nothing has written to."""
+    """Return the URL of a new sink of one kind for a name."""
     if request.param == "postgresql":
         server: Server = request.getfixturevalue("postgres")
         return lambda name: server.create_database(f"{name}_{uuid4().hex}")
@@ -60,7 +60,7 @@ def survive(
     what: Disturbance,
     seed: int,
 ) -> None:
-    """Disturb a stream and compare what it leaves with what another one makes of the same topic."""
+    """Disturb a stream and compare its output with that of an undisturbed one."""
     traffic = make_traffic(seed, accounts, bad)
     history = directory / "history.parquet"
     pq.write_table(traffic.history, history)

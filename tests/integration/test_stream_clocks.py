@@ -1,4 +1,4 @@
-"""A row that is dated far ahead is scored or refused, and changes nothing for any other row."""
+"""A row that is dated far ahead is scored or refused, and changes no other row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ YEARS = timedelta(days=20 * 365)
 
 
 def dated(message: bytes, name: str, moment: datetime) -> bytes:
-    """A transaction of the same account and terminal under another id, at another time."""
+    """Return a transaction of the same account and terminal with another id and time."""
     row = json.loads(message)
     row |= {"TRANSACTION_ID": name, "TX_DATETIME": f"{moment:%Y-%m-%d %H:%M:%S}"}
     return json.dumps(row).encode()

@@ -1,4 +1,4 @@
-"""A topic that was deleted and created again is another one, whose messages are not skipped."""
+"""A topic that was created again is another topic: no message is skipped."""
 
 from __future__ import annotations
 

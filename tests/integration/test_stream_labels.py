@@ -1,4 +1,4 @@
-"""Labels that come by a topic change what is known of later transactions, and are kept."""
+"""Labels from a topic change the known risk of later transactions, and are persisted."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_labels_of_a_topic_count_as_those_of_a_file(
 
 
 def label_of(fraud: dict[str, object]) -> bytes:
-    """The label of a fraud, made when it happened."""
+    """Return the label of a fraud, known at its event time."""
     return json.dumps(
         {
             "transaction_id": fraud["TRANSACTION_ID"],
@@ -102,5 +102,5 @@ def label_of(fraud: dict[str, object]) -> bytes:
 
 
 def scores(out: Path) -> pa.Table:
-    """What was scored, by id."""
+    """Return the scores by id."""
     return pq.read_table(out / "scores").sort_by("transaction_id")

@@ -1,4 +1,4 @@
-"""The load of the measurements arrives at an even rate, and the broker's clock is read right."""
+"""The load of the benchmarks has an even rate, and the broker's clock is read correctly."""
 
 from __future__ import annotations
 

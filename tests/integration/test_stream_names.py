@@ -1,4 +1,4 @@
-"""Steps that remember keep their names: a runner finds the state of a savepoint by them."""
+"""Stateful steps keep their names, by which a runner finds the state of a savepoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day through Kafka gets the scores that it gets from a file, bit for bit."""
+"""A day from Kafka gets the scores of the same day from a file, bit for bit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HISTORY_DAYS = 39
 
 @dataclass(frozen=True)
 class Day:
-    """A day's transactions, what was before, and a model."""
+    """A day's transactions, their history and a model."""
 
     #: The day.
     transactions: pa.Table
@@ -82,7 +82,7 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def between(table: pa.Table, since: datetime, until: datetime) -> pa.Table:
-    """Transactions from a moment on and before another."""
+    """Return transactions from one moment until another."""
     at = table["TX_DATETIME"]
     since, until = (pa.scalar(moment, at.type) for moment in (since, until))
     return table.filter(pc.and_(pc.greater_equal(at, since), pc.less(at, until)))

@@ -1,4 +1,4 @@
-"""What a stream cannot do is one line and an exit code, and nothing that was there is harmed."""
+"""A refused call of a stream is one line and an exit code, and changes no files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Makes a call that must fail: exit code and arguments in, the line out."""
+    """Return a function that makes a failing call and returns its line."""
 
     def call(code: int, *args: object) -> str:
         capsys.readouterr()
@@ -89,7 +89,7 @@ def options_of(
 def left(
     broker: Broker, published: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """What a stream of the topic has left: `out` and `flagged`."""
+    """The outputs `out` and `flagged` of a stream over the topic."""
     directory = tmp_path_factory.mktemp("left")
     sink = f"parquet:{directory / 'flagged'}"
     summary = run(options_of(broker, published, bundle, directory / "out", sink=sink))
@@ -99,20 +99,20 @@ def left(
 
 @pytest.fixture
 def out(left: Path, tmp_path: Path) -> Path:
-    """A copy of the stream's directory, to go on with or to spoil."""
+    """A copy of the stream's directory, which the test may change."""
     shutil.copytree(left / "out", tmp_path / "out")
     return tmp_path / "out"
 
 
 @pytest.fixture
 def base(broker: Broker, published: str, bundle: Path) -> list[object]:
-    """A call that would do, but for `--out`."""
+    """Options of a valid call without `--out`."""
     kafka = ["stream", "--kafka", broker.bootstrap, "--topic", published]
     return [*kafka, "--model", bundle, "--start", "earliest", "--until-idle", "0.5"]
 
 
 def instead(call: list[object], *more: object) -> list[object]:
-    """A call with other values of options that it has, and more."""
+    """Return the call with other and further options."""
     given = dict(zip(more[::2], more[1::2], strict=True))
     pairs = zip(call[1::2], call[2::2], strict=True)
     return [call[0], *(part for one in (dict(pairs) | given).items() for part in one)]

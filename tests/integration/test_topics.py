@@ -1,4 +1,4 @@
-"""What is written to topics is there when the bundle ends, whatever happens to the broker."""
+"""Messages are in their topic when the bundle ends, whatever happens to the broker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Topic = Callable[..., str]
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker to stop, which the others are spared."""
+    """A broker that the test may stop."""
     need_kafka()
     with Broker(tmp_path / "kafka") as running:
         yield running

@@ -1,4 +1,4 @@
-"""Every kind of model, and every way to resample, on the same 20,000 transactions."""
+"""Every kind of model and every resampler on the same 20,000 transactions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
 
 
 def save(scored: Scored, directory: Path) -> None:
-    """A file for every block of rows and their scores."""
+    """Write a file for every block of rows and their scores."""
     directory.mkdir(exist_ok=True)
     rows, _, scores = scored
     table = pa.table({"row": rows["row"], "score": scores})
@@ -53,14 +53,14 @@ def save(scored: Scored, directory: Path) -> None:
 
 
 def resamplers() -> list[str]:
-    """The names of all, none where they are not."""
+    """Return the names of all installed resamplers."""
     name = "beam_fraud.models.resampling"
     return list(import_module(name).RESAMPLERS) if find_spec(name) else []
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model that was trained."""
+    """A trained model."""
 
     out: str
     average_precision: float

@@ -1,4 +1,4 @@
-"""Velocity features through the commands: `features`, and `--history` everywhere."""
+"""Velocity features of the commands: `features`, and `--history` of every command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THREADS = ("--direct_running_mode=multi_threading",)
 
 @pytest.fixture
 def cut(month: pa.Table, tmp_path: Path) -> tuple[Path, Path, Path]:
-    """All transactions, those before `CUT` and those from it on."""
+    """All transactions, those before `CUT` and those from `CUT` on."""
     paths = (tmp_path / "all.parquet", tmp_path / "before.parquet", tmp_path / "after.parquet")
     after = pc.greater_equal(month["TX_DATETIME"], pa.scalar(CUT, pa.timestamp("us")))
     for path, table in zip(

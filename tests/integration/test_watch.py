@@ -1,4 +1,4 @@
-"""A watched directory through a real pipeline on the local runner."""
+"""A watched directory in a real pipeline on the local runner."""
 
 import json
 import multiprocessing

@@ -267,7 +267,7 @@ def test_a_part_that_says_itself_what_it_lacks_is_heard(tmp_path: Path) -> None:
 
 
 class KeepsBytes:
-    """A model in a form of its own."""
+    """A model with its own form on disk."""
 
     needs_packages = ("keras",)
 
@@ -283,7 +283,7 @@ def _break() -> None:
 
 
 class Breaks:
-    """Cannot be set up again."""
+    """A model that cannot be restored."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _break, ()

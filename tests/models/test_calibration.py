@@ -17,7 +17,7 @@ METHODS: list[Method] = ["isotonic", "platt"]
 
 
 def overconfident(n: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and scores that say one half where one row in fifty is a fraud."""
+    """Labels and scores; a score of one half means one fraud in fifty rows."""
     random = np.random.default_rng(seed)
     odds = random.normal(-4, 1.5, n)
     labels = (random.random(n) < expit(odds)).astype(np.int8)

@@ -1,4 +1,4 @@
-"""The model card: what it tells, and that names in it are only names."""
+"""The content of the model card; names in it are escaped."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ FOLDS = FoldRows(HOURLY, chained_folds(TIMES, block_begins(TIMES, 3, None, 0), 0
 
 @dataclass(frozen=True)
 class Fickle(ModelKind):
-    """Each fold's validation chooses other settings: one for each hundred rows it is fitted on."""
+    """Chooses other settings in each fold: one for each hundred training rows."""
 
     name: ClassVar[str] = "fickle"
     hundreds: int = 0

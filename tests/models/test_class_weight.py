@@ -1,4 +1,4 @@
-"""What frauds weigh, whatever a kind would choose itself."""
+"""Class weights override those of the kind."""
 
 from __future__ import annotations
 

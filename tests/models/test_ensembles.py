@@ -1,4 +1,4 @@
-"""Averages and stacks of several kinds, and what they are asked for on the command line."""
+"""Averages and stacks of several kinds, and their options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.failing import fails
 
 
 class Column(ClassifierMixin, BaseEstimator):
-    """A model that says of a row what one of its columns says, and remembers its first column."""
+    """A model that scores by one column and records its first column."""
 
     def __init__(self, column: int = 1, power: float = 1.0) -> None:
         self.column = column
@@ -51,7 +51,7 @@ PREDICTED: list[tuple[np.ndarray, np.ndarray]] = []
 
 @dataclass(frozen=True)
 class ColumnKind(ModelKind):
-    """The kind of such a model."""
+    """The kind of that model."""
 
     name: ClassVar[str] = "column"
     column: int = 1
@@ -235,7 +235,7 @@ def test_an_ensemble_can_be_cloned_and_fitted_again() -> None:
 
 
 def unusual(n: int = 3000) -> LabelledRows:
-    """One row in fifty has large numbers, and half of those a category that is rare."""
+    """One row in fifty has large numbers; half of those have a rare category."""
     random = np.random.default_rng(0)
     labels = (np.arange(n) % 50 == 0).astype(np.int8)
     matrix = random.normal(size=(n, 4)) + 3 * labels[:, None]

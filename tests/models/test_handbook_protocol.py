@@ -1,4 +1,4 @@
-"""The protocol's rows and its figure, on days that can be counted by hand."""
+"""The protocol's rows and its figure, on days that a reader can count."""
 
 from __future__ import annotations
 

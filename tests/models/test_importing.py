@@ -157,7 +157,7 @@ column = "V1"
 
 
 class SpeechlessError(Exception):
-    """Cannot even say what is wrong."""
+    """An error whose text raises."""
 
     def __str__(self) -> str:
         raise OSError("no words")
@@ -179,7 +179,7 @@ RAISED = [
 
 
 class Hostile:
-    """A classifier that raises wherever one of its attributes is looked up, once it is opened."""
+    """A classifier that, once opened, raises at every access to an attribute."""
 
     classes_ = np.array([0, 1])
     n_features_in_ = 2
@@ -213,7 +213,7 @@ class Hostile:
 
 
 class Shapeless(Hostile):
-    """A classifier whose probabilities are none."""
+    """A classifier whose probabilities have the wrong shape."""
 
     def __init__(self, answer: Any) -> None:
         self.answer, self.where = answer, ""
@@ -228,7 +228,7 @@ class Shapeless(Hostile):
 def import_by_command(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, list[str]]:
-    """What `models import` ends with, and its lines on standard error."""
+    """Run `models import`; return its exit code and lines on standard error."""
     (tmp_path / "s.toml").write_text(TOML)
     call = [*("--schema", str(tmp_path / "s.toml")), "--trust", "--out", str(tmp_path / "out")]
     code = main(["models", "import", str(file), *call])
@@ -333,7 +333,7 @@ def test_a_warning_is_said_once_with_how_often_it_came(
 
 
 class Warns(Hostile):
-    """A classifier that warns whenever its state is set."""
+    """A classifier that warns when it is unpickled."""
 
     def __init__(self) -> None:
         super().__init__("", ValueError())

@@ -43,7 +43,7 @@ SMALL = Keras(units=8, batch=128, epochs=4)
 
 
 def rows(n: int = 400, seed: int = 0) -> LabelledRows:
-    """The larger the first number, the likelier a fraud; one row in eight is one."""
+    """A larger first number makes fraud more likely; one row in eight is a fraud."""
     random = np.random.default_rng(seed)
     matrix = random.normal(size=(n, 3))
     chance = 1 / (1 + np.exp(4 - 2 * matrix[:, 0]))
@@ -52,7 +52,7 @@ def rows(n: int = 400, seed: int = 0) -> LabelledRows:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[KerasClassifier, Path]:
-    """A network that has looked at later rows, and the directory of its checkpoints."""
+    """A network fitted with validation rows, and the directory of its checkpoints."""
     folder = tmp_path_factory.mktemp("fitted") / "checkpoints"
     network = KerasClassifier(units=8, batch=128, epochs=4, checkpoints=str(folder))
     later = rows(seed=1)

@@ -1,4 +1,4 @@
-"""What a kind of model has to itself."""
+"""Properties of single kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract that every kind of model keeps; a kind joins by being in `KINDS`."""
+"""The contract of every kind of model in `KINDS`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ONLY_TO_FIT = {"keras": "keras"}
 
 
 def small(kind: ModelKind) -> ModelKind:
-    """A kind of few trees and epochs, and so its members."""
+    """Return a kind with few trees and epochs, also in its members."""
     changes: dict[str, Any] = {}
     for field in fields(kind):
         value = getattr(kind, field.name)
@@ -196,7 +196,7 @@ def test_predictions_keep_one_core_busy(bundle: Bundle) -> None:
     loaded = BundleModelHandler(bundle).load_model()
 
     def predict() -> tuple[float, float]:
-        """Processor seconds of all threads, and of this one."""
+        """Return processor seconds of all threads and of this thread."""
         with threadpool_limits(2):
             score_blocks(loaded, [block])
             everyone, alone = time.process_time(), time.thread_time()
@@ -219,7 +219,7 @@ def test_the_bundle_notes_the_versions_of_what_its_model_needs(model: Any, bundl
 
 
 class Absent:
-    """Finds no optional package."""
+    """An import system without optional packages."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name.split(".")[0] in EXTRAS:
@@ -254,7 +254,7 @@ def test_an_absent_extra_is_one_line_that_names_it(kind: ModelKind, bundle: Bund
 
 
 def failure(what: Callable[[], object]) -> str | None:
-    """What a user is told, None where it goes well."""
+    """Return the message to the user, or None on success."""
     try:
         what()
     except FraudError as error:

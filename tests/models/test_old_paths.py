@@ -1,4 +1,4 @@
-"""What is pickled under the name of a module that is gone opens as the class that it is now."""
+"""A pickle with the name of a removed module opens as the present class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def _moved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One class has moved from a module, and from a package, that are gone."""
+    """One class has moved from a removed module, and from a removed package."""
     new = f"{EmpiricalRank.__module__}.EmpiricalRank"
     monkeypatch.setattr(old_paths, "OLD_PATHS", {f"{GONE}.Rank": new})
     yield

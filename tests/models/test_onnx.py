@@ -1,4 +1,4 @@
-"""Models as ONNX files: the same scores, or none."""
+"""ONNX files give the same scores, or are refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ KINDS += ["xgboost", "lightgbm", "average:forest+xgboost", "stacking:logistic+li
 
 
 class Strange(ClassifierMixin, BaseEstimator):
-    """A model of somebody's own."""
+    """A model of an unknown class."""
 
     def fit(self, matrix: np.ndarray, labels: np.ndarray) -> Strange:
         self.classes_ = np.unique(labels)
@@ -88,7 +88,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def small(name: str) -> ModelKind:
-    """A kind of few trees and epochs, and so its members."""
+    """Return a kind with few trees and epochs, also in its members."""
     kind = model_kind(name)
     few = {"trees": 8, "epochs": 8}
     ends = {key: key.split(".")[-1] for key in kind.settings}
@@ -97,7 +97,7 @@ def small(name: str) -> ModelKind:
 
 
 def bundle_of(model: Any, directory: Path, *, known: bool = True) -> Bundle:
-    """A bundle of a model that takes the three features, or of an imported one."""
+    """Return a bundle of a model with the three features, or of an imported model."""
     manifest = Manifest(
         name="test",
         kind="test",
@@ -115,7 +115,7 @@ def bundle_of(model: Any, directory: Path, *, known: bool = True) -> Bundle:
 
 
 def scores_of(path: Path, matrix: np.ndarray) -> np.ndarray:
-    """What onnxruntime makes of the file."""
+    """Return the scores of onnxruntime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (scores,) = session.run(["score"], {"features": matrix})
     return np.asarray(scores)

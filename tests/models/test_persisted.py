@@ -1,4 +1,4 @@
-"""Bundles that earlier versions wrote open, and score as they did then."""
+"""Bundles of earlier versions open and give their earlier scores."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ALL = [pytest.param(s, name, id=f"{s.name}-{name}") for s in SETS for name in bu
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Written]:
-    """Unpacks a set once."""
+    """Return a function that unpacks a set once."""
     found: dict[Path, Written] = {}
 
     def of(directory: Path) -> Written:
@@ -65,7 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Writte
 
 
 class _Names(NumpyUnpickler):
-    """Opens a model and notes what it is pickled by."""
+    """Opens a model and records the names in its pickle."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__("", io.BytesIO(data), ensure_native_byte_order=True)
@@ -119,7 +119,7 @@ def test_a_name_that_was_persisted_is_still_found(name: str) -> None:
 
 
 def small_kinds() -> list[ModelKind]:
-    """Every kind, an ensemble of most, and every way to resample or weigh rows in an ensemble."""
+    """Return every kind, an ensemble of most, and every resampler and weighting in an ensemble."""
     kinds = [model_kind(name, settings(kind)) for name, kind in KINDS.items()]
     members = model_kind(MEMBERS, settings(model_kind(MEMBERS)))
     average = model_kind("average:forest+logistic", ["forest.trees=3"])
@@ -146,6 +146,6 @@ def test_what_a_model_is_pickled_by_now_is_listed() -> None:
 
 
 def pickled_by(data: bytes) -> set[str]:
-    """The classes and functions that a pickle of protocol 0 to 3 names, without opening it."""
+    """Return the classes and functions in a pickle of protocol 0 to 3, without opening it."""
     operations = pickletools.genops(data)
     return {str(arg).replace(" ", ".") for code, arg, _ in operations if code.name == "GLOBAL"}

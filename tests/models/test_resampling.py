@@ -1,4 +1,4 @@
-"""Resamplers: what they are given, what they make of it, and what they leave alone."""
+"""Resamplers: their input, their output, and the rows that they must not change."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rows(n: int = 600, seed: int = 0, categorical: bool = False) -> LabelledRows
 
 
 def real_ones(made: LabelledRows, given: LabelledRows) -> npt.NDArray[np.bool_]:
-    """Which of the rows are bit for bit among the given ones."""
+    """Return a mask of the rows that equal an input row bit for bit."""
     known = {row.tobytes() for row in given.matrix}
     return np.array([row.tobytes() in known for row in made.matrix])
 
@@ -151,7 +151,7 @@ def test_an_absent_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Spy(ModelKind):
-    """Notes the rows it is fitted on and chooses by."""
+    """Records the rows of its fits and choices."""
 
     name: ClassVar[str] = "spy"
     fitted_on: list[LabelledRows] = field(default_factory=list)
@@ -279,7 +279,7 @@ def test_a_kind_that_learns_from_no_labels_is_not_resampled() -> None:
 
 @dataclass(frozen=True)
 class Recorded(Resampler):
-    """Another one, whose rows are noted."""
+    """A spying kind whose rows are recorded."""
 
     name: ClassVar[str] = "recorded"
     effect: ClassVar[str] = "none"

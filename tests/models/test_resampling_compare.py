@@ -1,4 +1,4 @@
-"""Ways to resample are compared on rows that choose, and luck is not taken for a gain."""
+"""Resamplers are compared on validation rows, and chance is not accepted as a gain."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_gain_is_told_from_luck() -> None:
 
 @dataclass(frozen=True)
 class Guess(ModelKind):
-    """Scores that know nothing."""
+    """Random scores."""
 
     name: ClassVar[str] = "guess"
 
@@ -58,7 +58,7 @@ class Guess(ModelKind):
 
 @dataclass(frozen=True)
 class Planted(Resampler):
-    """Moves the scores of the validation rows by a fixed amount towards the labels."""
+    """Moves the scores of validation rows by a fixed amount towards the labels."""
 
     name: ClassVar[str] = "planted"
     effect: ClassVar[str] = "none"
@@ -75,7 +75,7 @@ class Planted(Resampler):
 
 
 def in_folds(folds: int = 1) -> FoldRows:
-    """Six hundred transactions, of which each fold's last two hundred choose."""
+    """Six hundred transactions; the last two hundred rows of each fold validate."""
     frauds = np.arange(600) % 20 == 0
     times = pa.array(np.arange(600) * 60_000_000, pa.timestamp("us", "UTC"))
     amounts = np.random.default_rng(0).lognormal(3, 1, 600) * (1 + 2 * frauds)

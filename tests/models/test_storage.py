@@ -79,7 +79,7 @@ def test_a_url_is_written_and_read_by_beam_the_last_file_last(tmp_path: Path) ->
     created: list[str] = []
 
     class Bucket(LocalFileSystem):
-        """Objects at bucket://, kept in a directory."""
+        """Objects at bucket://, stored in a directory."""
 
         @classmethod
         def scheme(cls) -> str:

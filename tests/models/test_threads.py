@@ -20,7 +20,7 @@ def _threads_as_before() -> Iterator[None]:
 
 
 def threads() -> set[int]:
-    """How many the libraries use in this thread."""
+    """Return the number of threads of the libraries in this thread."""
     return {library["num_threads"] for library in threadpool_info()}
 
 

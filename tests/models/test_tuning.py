@@ -1,4 +1,4 @@
-"""Tuning: never worse than not to, the same after an interruption, and nothing mixed up."""
+"""Tuning: never worse than without, equal after an interruption, isolated from other searches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def without_time(trials: tuple[Trial, ...]) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Moody(Spy):
-    """Ctrl-C comes after so many fits, or settings above a bound don't work."""
+    """Raises Ctrl-C after some fits, or fails for settings above a bound."""
 
     fits: ClassVar[int] = 0
     stopped_at: ClassVar[int] = -1
@@ -88,7 +88,7 @@ def test_tuning_finds_better_settings(tuning: Tuning) -> None:
 
 
 def test_the_best_settings_stay_the_best(tuning: Tuning) -> None:
-    """What cannot be improved is not made worse by looking for better."""
+    """Tuning cannot make optimal settings worse."""
     best = Spy(misled=0.0)
     tuned = tune(best, FOLDS, 0, replace(tuning, trials=6))
     if tuned.chosen.kind != best:

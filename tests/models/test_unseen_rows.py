@@ -1,4 +1,4 @@
-"""Training is never given the rows that its figures are of, nor what nobody could know by then."""
+"""Training never sees the rows of its figures, nor labels before they are known."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def named(way: dict[str, object]) -> str:
 
 
 def candidates() -> list[tuple[Given, Given]]:
-    """What each candidate was fitted on, and what it was judged by; the last fit is the model's."""
+    """Return the training and validation rows of each candidate; the last fit is the model's."""
     last = max(at for at, given in enumerate(seen) if given.doing == "fit")
     steps = seen[:last]
     assert [given.doing for given in steps] == ["fit", "predict"] * (len(steps) // 2)
@@ -107,7 +107,7 @@ def test_candidates_are_judged_by_rows_they_were_not_fitted_on(
 
 
 def known_cards() -> set[int]:
-    """Rows of cards that had a fraud whose day ended 36 hours before, one by one."""
+    """Return rows of cards with a fraud whose day ended 36 hours before, one by one."""
     rows = hourly(ROWS).to_pylist()
     return {
         row

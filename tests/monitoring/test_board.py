@@ -1,4 +1,4 @@
-"""Workers write, the command reads: in one process, in several, at the same time."""
+"""Workers write and the command reads: in one process, in several, at the same time."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The page of metrics, asked for over HTTP and parsed as Prometheus does."""
+"""The page of metrics over HTTP, parsed by Prometheus' client."""
 
 import re
 import socket
@@ -24,7 +24,7 @@ def get(url: str) -> str:
 
 
 def samples(url: str) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Name and values of labels, by the labels' names, to value."""
+    """Return name and label values to value."""
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(get(url))

@@ -1,4 +1,4 @@
-"""Latencies in buckets: close enough, wherever they are counted."""
+"""Latencies in buckets are accurate enough, also when merged."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What several workers tell, together."""
+"""The combined state of several workers."""
 
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_IN, ROWS_SCORED
 from beam_fraud.monitoring.latency import LatencyHistogram
@@ -17,7 +17,7 @@ def test_workers_add_up() -> None:
 
 
 def test_a_source_that_moved_is_where_its_last_reader_says() -> None:
-    """A worker that died had read further than its successor, which starts at the last commit."""
+    """A dead worker had read further than its successor, which starts at the last commit."""
     died = Snapshot(positions={"tx:0": Position(900, 1000, at=10.0), "tx:1": Position(5, 5, 10.0)})
     successor = Snapshot(positions={"tx:0": Position(400, 1100, at=11.0)})
     for order in ([died, successor], [successor, died]):

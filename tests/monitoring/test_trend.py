@@ -1,4 +1,4 @@
-"""Rates and latencies are those of the last seconds."""
+"""Rates and latencies of the last seconds."""
 
 from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.snapshot import Snapshot

@@ -1,4 +1,4 @@
-"""Waits say what they are for: when they begin, every 30 seconds, and when they are over."""
+"""Waits are logged when they begin, every 30 seconds, and when they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `doctor` finds of the surroundings, and what it says to do."""
+"""The findings of `doctor` and their fixes."""
 
 from __future__ import annotations
 

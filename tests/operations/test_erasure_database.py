@@ -1,4 +1,4 @@
-"""An account goes from every table of a database, and from the bytes of its file."""
+"""Erasing removes an account from every table of a database and from the bytes of its file."""
 
 from __future__ import annotations
 

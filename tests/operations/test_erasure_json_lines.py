@@ -1,4 +1,4 @@
-"""Alerts of an account go from a file of JSON lines; no other is lost."""
+"""Erasing removes an account's alerts from a file of JSON lines, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An id is found in a record however it is spelled, and not in a longer one."""
+"""An id is recognised in any spelling of a record, but not in a longer id."""
 
 from __future__ import annotations
 

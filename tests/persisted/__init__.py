@@ -1,1 +1,1 @@
-"""What earlier commits have written to disk, and tests that open it and go on with it."""
+"""Data that earlier commits persisted, and tests that open and continue it."""

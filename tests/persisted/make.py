@@ -76,14 +76,14 @@ decision = "review"
 
 
 def settings(kind: ModelKind, part: str = "") -> list[str]:
-    """`--set` of a kind that is as small as it can be, and of its parts."""
+    """Return `--set` options that make a kind and its parts as small as possible."""
     small = [f"{part}{f.name}={SMALLEST[f.name]}" for f in fields(kind) if f.name in SMALLEST]
     inner = [line for name, each in kind.parts.items() for line in settings(each, f"{part}{name}.")]
     return small + inner
 
 
 def trained() -> dict[str, tuple[str, ...]]:
-    """Name to options of `train` of every bundle that it makes."""
+    """Return the options of `train` of every bundle by name."""
     calls = {name: ("--model", name, *_set(settings(kind))) for name, kind in KINDS.items()}
     forest = calls["forest"]
     calls |= {f"forest-{way}": (*forest, "--calibrate", way) for way in ("isotonic", "platt")}
@@ -105,13 +105,13 @@ def _set(lines: list[str]) -> list[str]:
 
 
 class Commands:
-    """Runs commands of `beam-fraud` in the working directory, and notes them."""
+    """Runs commands of `beam-fraud` in the working directory and records them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def run(self, *args: str) -> None:
-        """Run one; what it prints is dropped."""
+        """Run a command and drop its output."""
         self.lines.append(f"beam-fraud {shlex.join(args)}")
         with contextlib.redirect_stdout(io.StringIO()):
             code = cli.main(list(args))
@@ -138,7 +138,7 @@ def rows(count: int = 800) -> pa.Table:
 
 
 def make_bundles(commands: Commands) -> None:
-    """`bundles/NAME`, with `matrix.npy` and `scores/NAME.npy` that belong together."""
+    """Write `bundles/NAME` with the matching `matrix.npy` and `scores/NAME.npy`."""
     pq.write_table(rows(), "rows.parquet")
     Path("schema.toml").write_text(SCHEMA + CATEGORY)
     Path("numeric.toml").write_text(SCHEMA)
@@ -168,7 +168,7 @@ def make_bundles(commands: Commands) -> None:
 
 
 def make_stream(commands: Commands) -> None:
-    """A stream that stopped when half of its files had come, and what it makes of all of them."""
+    """Write a stream that stopped after half of its files, and its output after all of them."""
     table = simulate(Simulation(days=20, accounts=30, merchants=30, seed=3, fraud_rate=0.05))
     before, after = table.slice(0, 600), table.slice(600, 400)
     pq.write_table(before, "history.parquet")
@@ -215,7 +215,7 @@ def _stream(commands: Commands, watched: str, out: str, database: str, alerts: s
 
 
 def _label() -> None:
-    """Two labels, as a topic of labels brings them."""
+    """Return two labels in the form of a topic of labels."""
     scored = pq.read_table("out/scores").sort_by("transaction_id").slice(0, 2)
     at = datetime(2024, 2, 1, tzinfo=UTC)
     labelled = [
@@ -229,7 +229,7 @@ _LABELLED = ["transaction_id", "account_id", "merchant_id", "event_time"]
 
 
 def make_batch(commands: Commands) -> None:
-    """The results of `score` and of `features` over one file, with a bundle."""
+    """Write the results of `score` and `features` over one file, with a bundle."""
     table = simulate(Simulation(days=20, accounts=30, merchants=30, seed=4, fraud_rate=0.05))
     pq.write_table(table.slice(0, 600), "train.parquet")
     _write_csv(table.slice(600, 200), Path("day.csv"))
@@ -243,7 +243,7 @@ def make_batch(commands: Commands) -> None:
 
 
 def make_flink(commands: Commands) -> None:
-    """A savepoint of a stream on a Flink cluster; see `savepoint.py` for the calls."""
+    """Write a savepoint of a stream on a Flink cluster; `savepoint.py` has the calls."""
     # What is under the directory with the long path is packed without it.
     root = long_directory(Path.cwd())
     table = simulate(Simulation(days=20, accounts=20, merchants=20, seed=5, fraud_rate=0.05))
@@ -278,7 +278,7 @@ def _inside(directory: Path) -> Iterator[None]:
 
 
 def _pack(directory: Path, target: Path) -> None:
-    """All files of a directory as one archive, the same for the same files."""
+    """Pack a directory into one archive, byte for byte reproducible."""
     with (
         lzma.open(target, "wb", preset=9 | lzma.PRESET_EXTREME) as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,
@@ -295,7 +295,7 @@ def _pack(directory: Path, target: Path) -> None:
 
 
 def packed(directory: Path, part: str) -> Path:
-    """The file of a part of a set."""
+    """Return the file of a part of a set."""
     return directory / f"{part}.tar.xz"
 
 

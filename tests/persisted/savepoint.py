@@ -1,4 +1,4 @@
-"""A stream that a Flink cluster ran, stopped with a savepoint, and where it is gone on with.
+"""A stream on a Flink cluster that stopped with a savepoint, and its continuation.
 
 The sources in a savepoint are pickled, with the address of the broker and the topic's name: who
 goes on needs a broker at that port. They are also keys, which Flink finds by their hash, so a
@@ -41,7 +41,7 @@ def long_directory(directory: Path) -> Path:
 
 
 def about_broker(broker: Broker, topic: str) -> dict[str, str]:
-    """What a stream keeps of where it reads."""
+    """Return the broker's address as the stream stores it."""
     (identity,) = topic_ids(KafkaSettings(broker.bootstrap), [topic]).values()
     return {"broker": broker.bootstrap, "topic id": identity}
 
@@ -64,7 +64,7 @@ def read_messages(root: Path) -> tuple[list[Message], list[Message]]:
 
 
 def rewrite(root: Path, now: dict[str, str]) -> dict[str, str]:
-    """Put another directory and topic in what is beside the savepoint; what it said before."""
+    """Replace directory and topic in the files beside the savepoint; return the old values."""
     made: dict[str, str] = json.loads((root / "made.json").read_text())
     for name, value in now.items():
         assert len(value) == len(made[name]), f"{name}: {value} is not as long as {made[name]}"
@@ -77,7 +77,7 @@ def rewrite(root: Path, now: dict[str, str]) -> dict[str, str]:
 
 
 def stream(root: Path, broker: Broker, topic: str, out: str, *options: str) -> Stream:
-    """A stream of the topic that writes under `root / out`."""
+    """Return a stream of the topic that writes under `root / out`."""
     places = ("--sink", f"sqlite:///{root / out}.db", "--roll-seconds=1", "--lateness", "1d")
     places += ("--reasons", "10", "--alert", f"file:{root / 'alerts.jsonl'}")
     command = stream_command(broker, topic, root / "model", root / out, *places)
@@ -85,7 +85,7 @@ def stream(root: Path, broker: Broker, topic: str, out: str, *options: str) -> S
 
 
 def on_flink(cluster: FlinkCluster) -> tuple[str, ...]:
-    """What a stream is given to run there."""
+    """Return the options of a stream on Flink."""
     return (*cluster.beam_options, "--parallelism=1", "--checkpointing_interval=1000", "--shards=2")
 
 

@@ -1,4 +1,4 @@
-"""A command that a hint names is one that its reader can paste."""
+"""The commands in hints can be pasted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dead letter's message is the record, and its headers say why."""
+"""The message of a dead letter is the record; its headers have the reason."""
 
 from __future__ import annotations
 

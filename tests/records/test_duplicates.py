@@ -89,7 +89,7 @@ def test_pieces_of_any_size_remember_the_same(
 
 
 def test_merging_holds_little_twice() -> None:
-    """Half as much again was in memory for a moment while the two longest runs were merged."""
+    """Merging the two longest runs held half as much again in memory."""
     random = np.random.default_rng(0)
     seen, rows, block = SeenIds(), 1_600_000, 25_000
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Whatever a file holds: no row is lost, none costs another, how it is read does not show."""
+"""For any file: no row is lost or damages another, and the division of the file has no effect."""
 
 import json
 from decimal import Decimal
@@ -165,7 +165,7 @@ ODD = [
 
 
 def values_of(type: pa.DataType) -> st.SearchStrategy:
-    """Arrow arrays of four values of `type`, any bits that it can have."""
+    """Return Arrow arrays of four values of `type` with arbitrary bits."""
     if pa.types.is_boolean(type):
         values = st.booleans()
     elif pa.types.is_integer(type):
@@ -197,7 +197,7 @@ def values_of(type: pa.DataType) -> st.SearchStrategy:
 
 
 def as_text(row: list[bytes | None], type: pa.DataType) -> pa.Array:
-    """Bytes as `type`, also where they are not UTF-8."""
+    """Return bytes as `type`, also if they are not UTF-8."""
     if pa.types.is_string(type):
         array = pa.array(row, pa.binary())
         return pa.Array.from_buffers(type, 4, array.buffers())

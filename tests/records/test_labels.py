@@ -1,4 +1,4 @@
-"""Labels: each is read by itself, and a bad one costs only itself."""
+"""Each label is read alone, and a bad label costs only itself."""
 
 from __future__ import annotations
 

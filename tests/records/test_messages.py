@@ -1,4 +1,4 @@
-"""Messages of a broker: what is decided by the time of a message, and what is kept of it."""
+"""Messages of a broker: the effect of their time, and the values that are stored."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ MESSAGES = pa.schema(
 
 
 def messages(*rows: tuple[str, int], first: int = 0) -> pa.RecordBatch:
-    """A raw batch of messages, each with the time of its event and the milliseconds of its own."""
+    """Return a raw batch of messages, each with an event time and a message time in milliseconds."""
     payloads = [json.dumps({**GOOD, "when": when}).encode() for when, _ in rows]
     times = [appended for _, appended in rows]
     return pa.RecordBatch.from_arrays(

@@ -1,4 +1,4 @@
-"""Scored rows as JSON say what the rows say."""
+"""JSON of scored rows has the values of the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is a time, and which."""
+"""Parsing of times."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Every reason of a dead letter, as a file leads to it."""
+"""Every reason of a dead letter, caused by a file."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Jobs over files for Dataflow, over stand-ins of it and of Cloud Storage: what arrives there."""
+"""Jobs over files for Dataflow, sent to stand-ins of Dataflow and Cloud Storage."""
 
 from __future__ import annotations
 

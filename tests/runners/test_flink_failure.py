@@ -1,4 +1,4 @@
-"""What Flink says in pages of Java is one line here."""
+"""Failures of Flink become one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job gets a name of its own where it can be cancelled by it."""
+"""A job gets a unique name if it can be cancelled by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fn_runner import until
 
 
 def named(*args: str) -> tuple[str | None, str | None]:
-    """The name of its own that a job got, and the name that it has."""
+    """Return the unique name of a job and its present name."""
     options = PipelineOptions(list(args))
     return name_of_own(options), options.view_as(GoogleCloudOptions).job_name
 
@@ -37,7 +37,7 @@ def test_a_name_that_was_chosen_may_be_anothers() -> None:
 
 
 class Ended(PipelineResult):  # type: ignore[misc]
-    """A pipeline that has ended by the time that somebody waits for it."""
+    """A pipeline that has ended before anything waits for it."""
 
     def wait_until_finish(self, duration: int | None = None) -> str:
         return str(PipelineState.DONE)
@@ -87,7 +87,7 @@ def test_a_savepoint_that_fails_is_said(caplog: pytest.LogCaptureFixture) -> Non
 
 
 class Runs(PipelineResult):  # type: ignore[misc]
-    """A pipeline that runs until it is told to end."""
+    """A pipeline that runs until it is cancelled."""
 
     def __init__(self) -> None:
         super().__init__(PipelineState.RUNNING)
@@ -99,7 +99,7 @@ class Runs(PipelineResult):  # type: ignore[misc]
 
 
 def restoring(flink: FlinkStandIn, runs: Runs) -> FlinkJob:
-    """A job whose tasks fetch their state."""
+    """A job whose tasks restore their state."""
     flink.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "mine", "end-time": -1}]}
     flink.answers["/jobs/7/exceptions?maxExceptions=8"] = {"exceptionHistory": {"entries": []}}
     flink.answers["/jobs/7"] = {"vertices": [{"tasks": {"RUNNING": 3, "INITIALIZING": 1}}]}

@@ -1,4 +1,4 @@
-"""How a pipeline is handed to its runner, and what becomes of one that nobody waits for."""
+"""A pipeline's launch, and its cancellation when its command ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = 86_400
 
 
 class Elsewhere(PipelineRunner):
-    """A runner whose pipelines run on by themselves once they are started."""
+    """A runner whose pipelines continue without the launcher."""
 
     started: Started
 

@@ -1,4 +1,4 @@
-"""The local runner for streams neither grows with the number of bundles nor fails for it."""
+"""The local runner for streams neither grows nor fails with the number of bundles."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Reader(UnboundedReader):
 
 
 class Numbers(UnboundedSource):
-    """1 to `count`; a bundle each, by the limit given to the read."""
+    """1 to `count`, one bundle each by the limit of the read."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -78,7 +78,7 @@ def counted(number: int) -> None:
 
 
 def run(bundles: int) -> dict[str, int]:
-    """A pipeline of so many bundles."""
+    """Run a pipeline of so many bundles."""
     pipeline = beam.Pipeline(options=Submission.of((), workers=1, streaming=True).options)
     read = ReadFromUnboundedSource(Numbers(bundles), max_records_per_bundle=1)
     pipeline | read | beam.Map(counted)

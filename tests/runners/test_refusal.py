@@ -44,7 +44,7 @@ LOOPBACK = ("--environment_type=LOOPBACK",)
 def refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Refused:
-    """Makes a call that must fail: command, exit code and options in, the line out."""
+    """Return a function that makes a failing call and returns its line."""
     monkeypatch.chdir(tmp_path)
 
     def call(command: str, code: int, *options: str) -> str:
@@ -64,7 +64,7 @@ def refused(
 
 @pytest.fixture
 def silent() -> str:
-    """An address where nothing answers."""
+    """An address without a server."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{bound.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""What may not work on a runner is warned of before submission, and tried all the same."""
+"""Options that may fail on a runner lead to a warning, and the pipeline still starts."""
 
 from __future__ import annotations
 

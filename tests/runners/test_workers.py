@@ -1,4 +1,4 @@
-"""A pool of workers: what a runner asks for is started, stopped, and never left behind."""
+"""A pool of workers starts and stops requested workers and leaves none behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STARTED = re.compile(r"worker (\S+) is process (\d+)")
 
 
 class Pool:
-    """The command's process and what it says."""
+    """The command's process and its output."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -60,7 +60,7 @@ class Pool:
         return {worker: int(pid) for worker, pid in STARTED.findall(self.said)}[name]
 
     def wait(self) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for the end; return the exit code."""
         try:
             return self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What a schema may say."""
+"""Valid and invalid schemas."""
 
 import pyarrow as pa
 import pytest

@@ -1,4 +1,4 @@
-"""Files that users write: with a byte order mark, and nested as deeply as an attacker likes."""
+"""Files of users: with a byte order mark, and nested to any depth."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a definition of velocity features may say."""
+"""Valid and invalid velocity definitions."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The command writes the same transactions whatever the format, whole or not at all."""
+"""The command writes the same transactions in every format, completely or not at all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def text_of(path: Path) -> str:
 
 
 def rows_of(path: Path) -> list[dict[str, object]]:
-    """What a reader that knows nothing of the simulator sees, times as text."""
+    """Read a file without the simulator's schema; times as text."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)
         rows = table.to_pylist()

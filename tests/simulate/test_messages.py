@@ -1,4 +1,4 @@
-"""Simulated messages are the simulated rows, and go out at the rate that is asked for."""
+"""Simulated messages are the simulated rows, at the requested rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def week() -> pa.Table:
 
 
 class Taken:
-    """Notes what is written, and when."""
+    """Records messages and their times."""
 
     def __init__(self, patience: float = 0.0) -> None:
         self.values: list[bytes] = []

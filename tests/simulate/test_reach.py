@@ -1,4 +1,4 @@
-"""Terminals in reach are those a look at every pair finds."""
+"""Terminals in reach equal those of a comparison of all pairs."""
 
 from __future__ import annotations
 

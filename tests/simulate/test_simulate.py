@@ -1,4 +1,4 @@
-"""The simulated transactions are what the simulator promises."""
+"""The simulated transactions have the documented properties."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def sink() -> BigQuerySink:
 
 
 def load(sink: Any, run_id: str, *batches: Any, streaming: bool = False) -> None:
-    """Send batches through the graph's step."""
+    """Pass batches through the graph's step."""
     options = PipelineOptions(
         [f"--runner={LOCAL_RUNNER}", TEMP, *(["--streaming"] if streaming else [])]
     )
@@ -103,7 +103,7 @@ def run(sink: Any, run_id: str, *batches: Any) -> None:
 
 
 class _Place(Place):
-    """What the contract of all sinks writes to and reads; a transform takes the rows there."""
+    """The sink of the contract; a transform writes the rows."""
 
     def __init__(self, stand_in: Any, sink: BigQuerySink) -> None:
         self._stand_in, self.sink = stand_in, sink
@@ -295,7 +295,7 @@ def test_rows_that_are_refused_in_a_stream_are_inserted_again(
 
 @pytest.fixture
 def options(tmp_path: Path) -> ScoreOptions:
-    """Five transactions, all of them flagged."""
+    """Five transactions, all flagged."""
     file = tmp_path / "day.csv"
     file.write_text("id,t,a\n" + "".join(f"x{i},2024-01-0{i}T00:00:00Z,{i}\n" for i in range(1, 6)))
     model = bundle(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""What of the sink of BigQuery needs none of Google's libraries."""
+"""The parts of the BigQuery sink that need no library of Google."""
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"""What every sink does: one suite, run for each kind."""
+"""The contract of all sinks, run for each kind."""
 
 import json
 import pickle

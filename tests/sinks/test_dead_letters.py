@@ -1,4 +1,4 @@
-"""Dead letters in the table of a database."""
+"""Dead letters in a database table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of a batch are those of its rows, however it was cut."""
+"""The columns of a batch are those of its rows, for any division."""
 
 from __future__ import annotations
 

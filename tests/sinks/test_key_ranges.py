@@ -1,4 +1,4 @@
-"""Parts have every row once, and no key in common."""
+"""Parts have every row once and share no key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels in a database: written twice is written once, and a view tells the newest."""
+"""Labels in a database: repeated writes are idempotent, and a view has the newest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Finding = tuple[str, int, int, str]
 
 
 def labels(*findings: Finding) -> pa.RecordBatch:
-    """Transaction, label, day of the label, who."""
+    """Return rows of transaction, label, day and author."""
     rows = [
         {
             "transaction_id": transaction,

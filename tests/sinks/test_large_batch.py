@@ -1,4 +1,4 @@
-"""Batches too large for one transaction of a server end up as smaller ones do."""
+"""Batches too large for one transaction of a server are complete."""
 
 from __future__ import annotations
 

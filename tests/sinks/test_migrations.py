@@ -1,4 +1,4 @@
-"""Databases of earlier versions become those of this one, and keep what they hold."""
+"""Databases of earlier versions are migrated and keep their rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def make_first_version(url: str) -> None:
-    """Tables as they were before there were versions, with two alerts, one of them sent."""
+    """Create the tables of the first version, with two alerts, one of them sent."""
     with writing(url) as connection:
         migrate(connection, "0001")
         connection.exec_driver_sql(f"DROP TABLE {VERSION_TABLE}")

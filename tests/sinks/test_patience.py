@@ -1,4 +1,4 @@
-"""A broker that is silent for long is told of, every 30 seconds; a slow one never."""
+"""A silent broker is reported every 30 seconds; a slow one is not."""
 
 from __future__ import annotations
 

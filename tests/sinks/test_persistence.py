@@ -1,4 +1,4 @@
-"""A database that is down, slow, locked or full: tried again, and nothing is lost."""
+"""A database that is down, slow, locked or full is retried, and no row is lost."""
 
 from __future__ import annotations
 

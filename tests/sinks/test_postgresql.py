@@ -1,4 +1,4 @@
-"""PostgreSQL as a sink: how it is reached, by whom, and what it is told to hold."""
+"""PostgreSQL as a sink: connections, logins and stored values."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_no_message_of_sqlalchemy_shows_rows(
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> tuple[Path, tuple[Path, Path], Path]:
-    """That of an authority, that of the server with its key, and that of somebody else."""
+    """Certificates of an authority, of the server with its key, and of another server."""
     authority, other = trustme.CA(), trustme.CA()
     server = authority.issue_cert("127.0.0.1")
     paths = [tmp_path / name for name in ("ca.pem", "server.pem", "server.key", "other.pem")]

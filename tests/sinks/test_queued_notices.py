@@ -1,4 +1,4 @@
-"""Notices wait in the deliveries, once a channel, however often they are queued."""
+"""Notices are queued once for each channel, also after repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SQLite file that another process has locked, or whose disk is full: nothing is lost."""
+"""An SQLite file that another process locks, or a full disk: no row is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def keys(url: str) -> list[str]:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A database of SQLite that another process holds until it is told otherwise."""
+    """An SQLite database that another process locks until the test releases it."""
     file = tmp_path / "flagged.db"
     prepare_database(sqlite_url(file))
     code = (

@@ -1,4 +1,4 @@
-"""What every kind of file has to do alike."""
+"""The contract of all file formats."""
 
 import json
 import logging
@@ -303,7 +303,7 @@ def test_two_gzip_members_are_one_file(tmp_path: Path) -> None:
 
 
 class DiskFileSystem(LocalFileSystem):
-    """Local files under a scheme of their own, as a cloud's file system has one."""
+    """Local files under another scheme, as a file system of a cloud."""
 
     @classmethod
     def scheme(cls) -> str:
@@ -368,7 +368,7 @@ def test_a_url_whose_file_system_is_not_installed(
 
 
 class Strict(LocalFileSystem):
-    """Refuses to work without options, as that of S3 does."""
+    """A file system that requires options, as that of S3 does."""
 
     @classmethod
     def scheme(cls) -> str:

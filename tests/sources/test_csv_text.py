@@ -1,4 +1,4 @@
-"""Fields of CSV records, also where quotes stand where none should."""
+"""Fields of CSV records, also with misplaced quotes."""
 
 from time import perf_counter
 

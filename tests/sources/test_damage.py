@@ -1,4 +1,4 @@
-"""Parquet files that do not hold what they say, or more than a machine does."""
+"""Parquet files whose content disagrees with their metadata or exceeds memory."""
 
 import io
 from pathlib import Path
@@ -99,14 +99,14 @@ def test_flipped_bytes_of_a_real_file(name: str, tmp_path: Path) -> None:
 
 
 def bomb_of_a_dictionary(path: Path) -> str:
-    """40,000 rows that refer to one value of a million bytes: 39 GB."""
+    """Return 40,000 rows that refer to one value of a million bytes: 39 GB."""
     account = coded("x" * 1_000_000, codes=[0] * 40_000)
     pq.write_table(table(40_000, account=account), path, compression="zstd", store_schema=False)
     return "column 'account' unfolds to over 512 MB, too much for a file of"
 
 
 def bomb_of_an_arrow_dictionary(path: Path) -> str:
-    """The same with codes that Arrow keeps as such."""
+    """Return the same rows with codes that Arrow stores as such."""
     account = coded("x" * 1_000_000, codes=[0] * 40_000)
     pq.write_table(table(40_000, account=account), path, compression="zstd")
     return "column 'account' unfolds to over 512 MB, too much for a file of"

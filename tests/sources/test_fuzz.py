@@ -1,4 +1,4 @@
-"""Whatever bytes a file is of: it is read to dead letters or refused in one line, and no worse."""
+"""Any bytes lead to dead letters or one refusal, and never to a crash."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.fuzzing import KINDS, READ, REFUSED, damaged, run
 
 
 def numbered(kinds: tuple[str, ...], first: int, count: int) -> Iterator[tuple[str, int]]:
-    """Inputs in turn of each kind, of Parquet as many as of all text."""
+    """Yield inputs of each kind in turn, as many of Parquet as of all text."""
     turn = itertools.cycle(("parquet", kind) for kind in kinds if kind != "parquet")
     pairs = itertools.islice(itertools.chain.from_iterable(turn), count)
     return ((kind, first + place) for place, kind in enumerate(pairs))

@@ -1,4 +1,4 @@
-"""Starts, marks and positions of topics, as far as they need no broker."""
+"""Starts, marks and positions of topics, without a broker."""
 
 import pickle
 import re

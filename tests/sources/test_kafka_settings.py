@@ -1,4 +1,4 @@
-"""How a broker is reached: what is refused, what is read where, and that no secret gets out."""
+"""Connection settings: refusals, resolved values, and masked secrets."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where records begin and end does not depend on how the text comes."""
+"""The division of the text does not change the records."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Which Parquet columns are accepted, and what is said of the others."""
+"""Accepted Parquet columns, and the messages for others."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a savepoint on a Flink cluster holds of the program that left it."""
+"""The names of the program in a savepoint of a Flink cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_what_a_savepoint_is_pickled_by_is_listed(kept: Path, tmp_path: Path) ->
 
 
 def pickled_in(data: bytes) -> set[str]:
-    """The classes of this package that pickles anywhere in `data` name, without opening them."""
+    """Return the package's classes in all pickles within `data`, without opening them."""
     # Beam packs elements, and leaves restrictions as they are; a source is in both.
     packed = (bz2.decompress(base64.b64decode(found)) for found in _PACKED.findall(data))
     pickles = [part[at.start() :] for part in (data, *packed) for at in _PICKLE.finditer(part)]
@@ -43,7 +43,7 @@ def pickled_in(data: bytes) -> set[str]:
 
 
 def named(data: bytes) -> set[str]:
-    """The classes and functions that the pickle names that `data` begins with, of protocol 4 on."""
+    """Return the classes and functions in the first pickle of `data`, of protocol 4 or later."""
     found: set[str] = set()
     texts: list[str] = []
     memo: list[str] = []

@@ -1,4 +1,4 @@
-"""Which files of a watched directory are taken, when, and how often."""
+"""Files of a watched directory: which are read, when, and how often."""
 
 import os
 import time

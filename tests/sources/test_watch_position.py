@@ -1,4 +1,4 @@
-"""How a stream over a directory goes on where it was stopped."""
+"""A stream over a directory resumes where it was stopped."""
 
 import time
 from dataclasses import replace

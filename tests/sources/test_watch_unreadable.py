@@ -1,4 +1,4 @@
-"""Files of a watched directory that cannot be read are dead letters, and cost no others."""
+"""Unreadable files of a watched directory are dead letters and cost no other file."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Every row is in exactly one file that can be seen, and that file is whole."""
+"""Every row is in exactly one visible file, and that file is complete."""
 
 import os
 import resource
@@ -37,7 +37,7 @@ def parts(directory: Path) -> list[str]:
 
 
 def seen(directory: Path) -> list[int]:
-    """The ids in all visible files, in the order of their names."""
+    """Return the ids in all visible files, in the order of their names."""
     tables = [pq.read_table(directory / name) for name in parts(directory)]
     return [int(id) for table in tables for id in table["transaction_id"].to_pylist()]
 

@@ -1,4 +1,4 @@
-"""Shards of one key as one: they do what they would do one after the other."""
+"""Chained shards of one key give the results of the single shards."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_chain_is_its_links_one_after_the_other_though_it_is_restored(
 
 def test_what_one_link_gives_when_it_is_restored_or_woken_goes_through_those_after_it() -> None:
     class Held(DeduplicateShard):
-        """Gives on at the next tick what it has taken."""
+        """Emits its rows at the next tick."""
 
         held: list[pa.RecordBatch]
 

@@ -1,4 +1,4 @@
-"""What every shard must do: come back from what was kept as if nothing had happened."""
+"""The contract of every shard: a restored shard continues as if it had never stopped."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ WAIT = 4.0
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of shard is made."""
+    """A factory of one kind of shard."""
 
     make: Callable[[Path, Clock], Shard]
 
 
 class _OfDecided(RuleShareShard):
-    """Takes transactions for decided rows, for many of which a rule fired."""
+    """Turns transactions into decided rows, for many of which a rule fired."""
 
     def take(self, batch: pa.RecordBatch) -> Effects:
         ids = batch.column("transaction_id").to_pylist()
@@ -77,7 +77,7 @@ def _what_waits_is_kept_anew_often() -> Iterator[None]:
 
 
 def events_of(steps: list[tuple[float, str | None, list[tuple[int, int]]]]) -> list[Event]:
-    """Batches whose event times go ahead with the clock, more or less."""
+    """Return batches whose event times roughly follow the clock."""
     events, now, sent = [], 1_000.0, 0
     for seconds, source, rows in steps:
         now += seconds
@@ -92,7 +92,7 @@ def events_of(steps: list[tuple[float, str | None, list[tuple[int, int]]]]) -> l
 
 
 def left_in(directory: Path) -> dict[str, list[dict[str, object]]]:
-    """Every visible file and its rows."""
+    """Return every visible file with its rows."""
     return {path.name: pq.read_table(path).to_pylist() for path in directory.glob("*.parquet")}
 
 

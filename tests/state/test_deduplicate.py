@@ -1,4 +1,4 @@
-"""The first of an id goes on, as far back as the horizon."""
+"""The first row of an id passes, within the horizon."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ HASH = IdHash.random()
 
 
 class Left:
-    """A shard, and how many rows it has left out."""
+    """A shard and the number of its duplicates."""
 
     def __init__(self, horizon: int = HORIZON) -> None:
         self.left_out = 0
@@ -23,7 +23,7 @@ class Left:
         self.left_out += rows
 
     def take(self, *rows: tuple[str, int]) -> list[str]:
-        """The ids that go on of these and their event times."""
+        """Return the ids that pass, of these ids and event times."""
         batch = transactions([id for id, _ in rows], [time for _, time in rows])
         return ids_of(self.shard.take(batch).rows)
 

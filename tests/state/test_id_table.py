@@ -1,4 +1,4 @@
-"""A table of hashes says what a set of them would say."""
+"""A table of hashes agrees with a set of them."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""Rows of several partitions go on in the order of their event times."""
+"""Rows of several partitions are emitted in the order of their event times."""
 
 from collections.abc import Sequence
 
@@ -19,13 +19,13 @@ def host() -> Host:
 
 
 def rows(source: str, *times: int, now: float = 1_000.0, appended: int | None = None) -> Event:
-    """Rows that are called by their source and time."""
+    """Return rows named by their source and time."""
     ids = [f"{source}{time}" for time in times]
     return Event(now, transactions(ids, times, source=source, start=times[0], appended=appended))
 
 
 def gone(host: Host, *events: Event) -> list[str]:
-    """What goes on because of these."""
+    """Return the rows that these events emit."""
     before = len(host.rows)
     host.bundle(events)
     return ids_of(host.rows[before:])

@@ -1,4 +1,4 @@
-"""A rule that fires on too much is muted for the rest of the window, and no other rule is."""
+"""A rule that fires on too many rows is muted for the rest of the window; no other rule is."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def batch_of(rows: list[Arrived]) -> pa.RecordBatch:
 
 
 def by_the_definition(rows: list[Arrived]) -> list[tuple[str, list[str]]]:
-    """What becomes of the rows, one at a time."""
+    """Return the rows' results one at a time."""
     counts: dict[int, tuple[int, list[int], set[str]]] = {}
     newest, found = -(1 << 62), []
     for row in rows:

@@ -1,4 +1,4 @@
-"""The velocity of a stream is the same however often it is stopped, and with labels on the way."""
+"""Velocity of a stream does not change with stops, nor with labels during the run."""
 
 from __future__ import annotations
 

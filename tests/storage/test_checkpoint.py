@@ -1,4 +1,4 @@
-"""What a stream on this machine keeps is all of one moment, whenever it is killed."""
+"""The stored state of a stream on this machine is consistent after any kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A savepoint is taken up by a stream of the same kind alone, with the hash it began with."""
+"""Only a stream of the same kind can resume a savepoint, with its original hash."""
 
 from __future__ import annotations
 

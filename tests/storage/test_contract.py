@@ -1,4 +1,4 @@
-"""What every place keeps of a run or a stream, in a directory and at a URL.
+"""The contract of the outputs of a run or a stream, in a directory and at a URL.
 
 An operation is killed before each of its changes of the disk, or has the disk full from there on.
 """
@@ -36,7 +36,7 @@ FULL = os.strerror(28)
 def places(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Path | str]:
-    """Makes a new place at every call."""
+    """Return a function that makes a new place."""
     numbers = itertools.count()
     (tmp_path / "objects").mkdir()
     monkeypatch.setattr(KeptObjects, "root", tmp_path / "objects", raising=False)
@@ -46,7 +46,7 @@ def places(
 
 
 def names(place: Path | str) -> list[str]:
-    """Of all files below a place."""
+    """Return the names of all files below a place."""
     return [name for name in store_at(place).list("**") if not is_directory(place, name)]
 
 
@@ -55,7 +55,7 @@ def is_directory(place: Path | str, name: str) -> bool:
 
 
 def rows(place: Path | str, folder: str = "") -> list[str]:
-    """The ids in all parts that can be seen."""
+    """Return the ids in all visible parts."""
     store = store_at(place)
     parts = store.list(f"{folder}part-*.parquet")
     tables = [pq.read_table(io.BytesIO(store.read(part))) for part in parts]
@@ -67,7 +67,7 @@ class TestBatch:
 
     @staticmethod
     def run(place: Path | str, run: str, *ids: str) -> None:
-        """What a run does, workers and all."""
+        """Do the work of a run, including its workers."""
         outputs = RunOutputs(place, run)
         outputs.begin()
         try:
@@ -94,7 +94,7 @@ class TestBatch:
         return store.read("summary.json") if store.exists("summary.json") else None
 
     def check_readers(self, place: Path | str) -> None:
-        """What someone finds who reads at any moment."""
+        """Check the files that a reader sees at any moment."""
         seen = rows(place, "scores/")
         if isinstance(place, Path):
             assert seen in ([], ["a"], ["b", "c"])
@@ -106,7 +106,7 @@ class TestBatch:
             assert seen == (["a"] if b"r1" in summary else ["b", "c"])
 
     def check_next(self, place: Path | str) -> None:
-        """What is there once another run has begun, and then succeeded."""
+        """Check the files after the next run has begun, and after it has succeeded."""
         if isinstance(place, Path):
             outputs = RunOutputs(place, "r3")
             outputs.begin()
@@ -157,7 +157,7 @@ class TestBatch:
 
 @dataclass
 class Stream:
-    """A process that writes the archive of a stream, and keeps its state in a file."""
+    """A process that writes the archive of a stream and stores its state in a file."""
 
     place: Path | str
     state: Path
@@ -167,7 +167,7 @@ class Stream:
     batches = (["a", "b"], ["c"], ["d", "e", "f"], ["g"])
 
     def run(self) -> None:
-        """Take up the state, take the batches that are left, and finish."""
+        """Restore the state, process the remaining batches, and finish."""
         kept, done = self.read()
         shard = ArchiveShard(self.place, SCORED, 3, 3, 60.0, deferred=self.deferred)
         shard.restore(kept)
@@ -188,7 +188,7 @@ class Stream:
         return pickle.loads(self.state.read_bytes()) if self.state.exists() else ([], 0)
 
     def check(self) -> None:
-        """Go on after a failure: each row is in exactly one part, and nothing is hidden."""
+        """Resume after a failure: each row is in exactly one part, and nothing is hidden."""
         visible = rows(self.place)
         assert len(visible) == len(set(visible))
         self.run()
@@ -200,7 +200,7 @@ class Stream:
 
 @pytest.mark.parametrize("deferred", [False, True])
 class TestArchive:
-    """`ArchiveFolder`, by the shard that writes there."""
+    """`ArchiveFolder` with the shard that writes to it."""
 
     def test_killed_at_any_step(
         self, places: Callable[[], Path | str], tmp_path: Path, deferred: bool
@@ -236,7 +236,7 @@ class TestArchive:
 
 
 class TestStream:
-    """`StreamOutputs`: what a stream is, and its summary."""
+    """`StreamOutputs`: the description of a stream, and its summary."""
 
     @staticmethod
     def outputs(place: Path | str) -> StreamOutputs:

@@ -1,4 +1,4 @@
-"""Streams go on, databases and directories stay of use that earlier versions wrote."""
+"""Streams, databases and directories of earlier versions continue to work."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DATABASE = "sqlite:///flagged.db"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, as the paths in a set are relative to theirs."""
+    """Enter the working directory to which the paths of a set are relative."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, object]:
-    """Run a command; what it says as JSON."""
+    """Run a command; return its JSON."""
     code = main([*args, "--json"])
     said = capsys.readouterr()
     assert code == 0, said.err

@@ -1,4 +1,4 @@
-"""Outputs at a URL, over a stand-in for Cloud Storage: whole, or as they were."""
+"""Outputs at a URL, with a stand-in for Cloud Storage: complete or unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elements survive encoding, and their size is told without it."""
+"""Elements survive encoding, and their size is known without encoding them."""
 
 from __future__ import annotations
 

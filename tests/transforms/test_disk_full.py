@@ -1,4 +1,4 @@
-"""A disk that is full is one line that names the place, not a bug of this program."""
+"""A full disk is one line that names the place, not an internal error."""
 
 import resource
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def full_disk() -> Iterator[None]:
 
 
 def finish(step: beam.DoFn, batch: pa.RecordBatch) -> None:
-    """Hand a step all that it gets, and end it."""
+    """Pass all rows to a step and end it."""
     step.process(batch)
     list(step.finish_bundle())
 

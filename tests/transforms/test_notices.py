@@ -1,4 +1,4 @@
-"""People are told of a muted rule once, as soon as the database takes it."""
+"""People are notified of a muted rule once, as soon as the database accepts the notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph tells while it runs, in a real pipeline."""
+"""The counters of a running graph in a real pipeline."""
 
 import time
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.flagged import flagged_batch
 
 
 def timed(origin: Origin) -> pa.RecordBatch:
-    """Two scored rows of this origin."""
+    """Return two scored rows of this origin."""
     scored = flagged_batch(["a", "b"])
     return scored.replace_schema_metadata(with_origin(scored.schema, origin).metadata)
 
 
 def bury(batch: pa.RecordBatch) -> int:
-    """A step that counts as any other."""
+    """A step that counts like any other."""
     count(ROWS_DEAD, 2)
     return len(batch)
 

@@ -1,4 +1,4 @@
-"""On other runners sub-sources are spread, and bundles seldom finalized; every batch comes."""
+"""Other runners distribute sub-sources and rarely finalise bundles; every batch arrives."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def keep(batch: pa.RecordBatch) -> None:
 
 
 def run(finalize_seconds: float) -> None:
-    """Read all, a bundle for each batch."""
+    """Read everything, one bundle for each batch."""
     for found in (given, finalized, made):
         found.clear()
     pipeline = beam.Pipeline(options=Submission.of((), workers=1, streaming=True).options)

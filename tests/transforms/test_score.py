@@ -1,4 +1,4 @@
-"""The transforms that anyone puts into a pipeline of their own."""
+"""The transforms for users' own pipelines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES = '[[rule]]\nname = "large"\nwhen = "amount > 150"\ndecision = "decline"\n
 
 @dataclass(frozen=True)
 class Case:
-    """Transactions, a model of the earlier ones, and what the command makes of the later ones."""
+    """Transactions, a model of the earlier ones, and the command's results for the later ones."""
 
     before: str
     today: pa.Table
@@ -93,7 +93,7 @@ def plain(roles: dict[str, str]) -> bf.Bundle:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Both outputs of a transform on some records."""
+    """Return both outputs of a transform on some records."""
 
     def on_records(records: Sequence[Any], step: beam.PTransform) -> tuple[list[Any], list[Any]]:
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
@@ -106,7 +106,7 @@ def run(tmp_path: Path) -> Run:
 
 
 class Keep(beam.DoFn):
-    """Writes each element to a file of its own."""
+    """Writes each element to its own file."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -117,7 +117,7 @@ class Keep(beam.DoFn):
 
 
 def kept(directory: Path) -> list[Any]:
-    """The elements that `Keep` wrote, in no order."""
+    """Return the elements that `Keep` wrote, in any order."""
     return [pickle.loads(path.read_bytes()) for path in directory.iterdir()]
 
 

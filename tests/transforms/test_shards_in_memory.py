@@ -1,4 +1,4 @@
-"""What a process has in memory of a shard is what the runner's state says, or the run fails."""
+"""The shard in memory agrees with the runner's state, or the run fails."""
 
 from __future__ import annotations
 

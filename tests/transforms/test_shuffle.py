@@ -1,4 +1,4 @@
-"""Rows brought together by files: none is lost, and each is where it belongs."""
+"""Rows grouped through files: none is lost, and each is in its own group."""
 
 from __future__ import annotations
 

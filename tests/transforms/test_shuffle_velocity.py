@@ -1,4 +1,4 @@
-"""A part's features are those of all transactions at once, however it is taken apart."""
+"""The features of a part equal those of all transactions at once, for any division."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOTH = (Velocity(("account_id", "merchant_id"), ("7d",), ("sum",)),)
 
 
 def transactions(rows: int = 3_000) -> pa.Table:
-    """Half of all rows are one merchant's, many times tie, some rows have no account."""
+    """Half of all rows are one merchant's, many have equal times, some have no account."""
     rng = np.random.default_rng(5)
     accounts = [None if a == 0 else f"a{a}" for a in rng.integers(0, 40, rows)]
     merchants = [f"m{m}" for m in np.where(rng.random(rows) < 0.5, 0, rng.integers(1, 20, rows))]
@@ -74,7 +74,7 @@ def test_parts_give_what_all_rows_give(
 
 
 def nan_equal(found: pa.Table, expected: pa.Table) -> bool:
-    """Arrow says that NaN differs from NaN."""
+    """Compare with equal NaN, which Arrow treats as different."""
     assert found.column_names == expected.column_names
     for name in found.column_names:
         one, other = found[name].combine_chunks(), expected[name].combine_chunks()

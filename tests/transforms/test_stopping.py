@@ -1,4 +1,4 @@
-"""A runner may keep a stream up that was stopped: what waits is let go all the same."""
+"""A stopped stream releases its waiting rows even if the runner keeps it up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from beam_fraud.transforms.stateful import _Waiting
 
 
 class Holding:
-    """A shard that holds everything back until it is told the end."""
+    """A shard that holds all rows back until the end."""
 
     waiting = True
 

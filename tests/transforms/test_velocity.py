@@ -1,4 +1,4 @@
-"""The pass that brings rows of a key together gives one result, by files or by the runner."""
+"""Grouping rows by key gives one result, through files or the runner."""
 
 from __future__ import annotations
 
